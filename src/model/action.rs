@@ -1,0 +1,89 @@
+//! The service's record of a submitted sequence of commands.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::command::Command;
+use super::decode::{Entity, Raw};
+use super::timestamp::Timestamp;
+
+/// A machine action as the service described it (page "machineaction").
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "camelCase"))]
+pub struct MachineAction {
+    pub id: String,
+    #[serde(rename = "type", default = "unknown", deserialize_with = "null_as_unknown")]
+    pub kind: String,
+    pub status: String,
+    pub machine_id: Option<String>,
+    pub computer_dns_name: Option<String>,
+    pub requestor: Option<String>,
+    pub requestor_comment: Option<String>,
+    pub creation_date_time_utc: Option<Timestamp>,
+    pub last_update_date_time_utc: Option<Timestamp>,
+    pub cancellation_requestor: Option<String>,
+    pub cancellation_comment: Option<String>,
+    pub cancellation_date_time_utc: Option<Timestamp>,
+    #[serde(rename(deserialize = "errorHResult", serialize = "error_hresult"))]
+    pub error_hresult: Option<i64>,
+    #[serde(alias = "externalID")]
+    pub external_id: Option<String>,
+    pub request_source: Option<String>,
+    #[serde(default, deserialize_with = "super::decode::null_as_empty")]
+    pub commands: Vec<ActionCommand>,
+    /// An older page's name of the last update.
+    #[serde(default, skip_serializing)]
+    last_update_time_utc: Option<Timestamp>,
+    #[serde(skip, default = "super::decode::no_raw")]
+    pub raw: Raw,
+}
+
+/// One command of an action, and how far it came.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "camelCase"))]
+pub struct ActionCommand {
+    pub index: u32,
+    #[serde(default)]
+    pub start_time: Option<Timestamp>,
+    #[serde(default)]
+    pub end_time: Option<Timestamp>,
+    #[serde(rename(deserialize = "commandStatus", serialize = "status"))]
+    pub status: String,
+    #[serde(default, deserialize_with = "super::decode::null_as_empty")]
+    pub errors: Vec<String>,
+    #[serde(default)]
+    pub command: Command,
+}
+
+impl MachineAction {
+    /// Whether the status is final.
+    pub fn is_done(&self) -> bool {
+        is_final(&self.status)
+    }
+
+    /// Whether one of the commands came to its start.
+    pub fn has_started(&self) -> bool {
+        self.commands.iter().any(|command| command.start_time.is_some())
+    }
+}
+
+impl Entity for MachineAction {
+    fn keep(&mut self, raw: Raw) {
+        self.raw = raw;
+        let older = self.last_update_time_utc.take();
+        self.last_update_date_time_utc = self.last_update_date_time_utc.or(older);
+        self.commands.sort_by_key(|command| command.index);
+    }
+}
+
+/// Whether a status is final. A word that is not known is not: the service may have more to say.
+pub fn is_final(status: &str) -> bool {
+    matches!(status, "Succeeded" | "Failed" | "TimeOut" | "Cancelled")
+}
+
+fn unknown() -> String {
+    "Unknown".to_owned()
+}
+
+fn null_as_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_else(unknown))
+}

@@ -1,0 +1,45 @@
+//! A device.
+
+use serde::{Deserialize, Serialize};
+
+use super::decode::{Entity, Raw};
+use super::timestamp::Timestamp;
+
+/// A machine as the service described it (page "machine").
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all(deserialize = "camelCase"))]
+pub struct Machine {
+    pub id: String,
+    pub computer_dns_name: Option<String>,
+    pub os_platform: Option<String>,
+    pub version: Option<String>,
+    pub health_status: Option<String>,
+    #[serde(alias = "onboardingstatus")]
+    pub onboarding_status: Option<String>,
+    pub last_seen: Option<Timestamp>,
+    pub rbac_group_name: Option<String>,
+    #[serde(default, deserialize_with = "super::decode::null_as_empty")]
+    pub machine_tags: Vec<String>,
+    #[serde(skip, default = "super::decode::no_raw")]
+    pub raw: Raw,
+}
+
+impl Entity for Machine {
+    fn keep(&mut self, raw: Raw) {
+        self.raw = raw;
+    }
+}
+
+impl Machine {
+    /// Whether `name` is this machine's full or short name.
+    pub fn is_named(&self, name: &str) -> bool {
+        let Some(own) = &self.computer_dns_name else { return false };
+        let short = own.split('.').next().unwrap_or(own);
+        own.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)
+    }
+}
+
+/// Whether `text` is a machine id: 40 hexadecimal digits.
+pub fn is_machine_id(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
