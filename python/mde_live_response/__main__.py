@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 
 import mde_live_response as mde
@@ -44,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mde-live-response {mde.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run")
 
-    emulator = commands.add_parser("emulator", help="serve the live response API on this machine until stopped")
+    emulator = commands.add_parser(
+        "emulator", allow_abbrev=False, help="serve the live response API on this machine until stopped"
+    )
     emulator.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     emulator.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     emulator.add_argument("--machines", type=int, default=3, help="how many machines it knows (default: %(default)s)")
@@ -53,12 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     emulator.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
     emulator.set_defaults(call=_emulator)
 
-    demo = commands.add_parser("demo", help="run the documentation's example against the emulator; needs no tenant")
+    demo = commands.add_parser(
+        "demo", allow_abbrev=False, help="run the documentation's example against the emulator; needs no tenant"
+    )
     demo.add_argument("--save-to", type=Path, default=Path("mde-live-response-demo"), metavar="DIR")
     demo.set_defaults(call=_demo)
 
     run = commands.add_parser(
         "run",
+        allow_abbrev=False,
         help="run commands on a machine, for real",
         description="Run commands on a machine and bring the results back. Every --put-file goes first, then every "
         "--run-script, then every --get-file. Credentials: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
@@ -109,9 +115,9 @@ def _made_dump() -> bytes:
     import zipfile
 
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(content, "w") as archive:
         body = "".join(f"{address:016x}  OfficeClickToRun\r\n" for address in range(0, 2**17, 16))
-        archive.writestr(zipfile.ZipInfo("OfficeClickToRun.dmp"), body)
+        archive.writestr(zipfile.ZipInfo("OfficeClickToRun.dmp"), body, zipfile.ZIP_DEFLATED)
     return content.getvalue()
 
 
@@ -182,7 +188,8 @@ def _run(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, mde.WaitTimeoutError, mde.SubmitUnknownError) as error:
         progress.close()
         started = bool(seen) or getattr(error, "session", None) is not None
-        print(_take_up(started, correlation_id), file=sys.stderr)
+        if started or not isinstance(error, mde.WaitTimeoutError):  # without a session, nothing was sent
+            print(_take_up(started, correlation_id), file=sys.stderr)
         raise
     finally:
         progress.close()
@@ -203,6 +210,9 @@ def _take_up(started: bool, correlation_id: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a transcript may hold what the terminal's encoding has no sign for
+            stream.reconfigure(errors="replace")
     try:
         code: int = options.call(options)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ write, and the device may be hostile.
 from __future__ import annotations
 
 import time
+from shutil import get_terminal_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,7 +112,8 @@ class ProgressLine:
         text = f"{_plain(action.computer_dns_name or action.machine_id or action.id)}: {_plain(action.status)}"
         text = f"{text} ({steps})" if steps else text
         if self._live:
-            self._stream.write(f"\r{text}, {time.monotonic() - self._began:.0f} s\x1b[K")
+            line = f"{text}, {time.monotonic() - self._began:.0f} s"
+            self._stream.write(f"\r{line[: get_terminal_size().columns - 1]}\x1b[K")
         elif text != self._last:
             self._stream.write(f"{text}\n")
         self._stream.flush()
