@@ -463,7 +463,7 @@ class SessionResult:
 
     @property
     def ok(self) -> bool:
-        """The action succeeded, every command completed, every result is here, and every exit code known is 0."""
+        """The action succeeded, each command completed, each result asked for is here, no exit code is other than 0."""
 
     @property
     def reason(self) -> Reason:
@@ -679,7 +679,7 @@ class LiveResponseClient:
             commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
             comment: why; it is kept with the action, and ends in our tag.
             save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                none is fetched.
+                they stay at the service, for `Session.download`.
             timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
             cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
             on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
@@ -727,7 +727,7 @@ class LiveResponseClient:
             commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
             comment: why; it is kept with the action, and ends in our tag.
             save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                none is fetched.
+                they stay at the service, for `Session.download`.
             timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
             cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
             on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
@@ -1134,7 +1134,7 @@ class Session:
         Args:
             timeout: seconds for the wait; None: no bound.
             save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                none is fetched.
+                they stay at the service, for `Session.download`.
 
         Returns:
             What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
@@ -1155,7 +1155,7 @@ class Session:
         Args:
             timeout: seconds for the wait; None: no bound.
             save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                none is fetched.
+                they stay at the service, for `Session.download`.
 
         Returns:
             What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
