@@ -1,0 +1,85 @@
+//! The blocking door: wait with the GIL released, and answer Ctrl-C.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::call::{Call, Output};
+use super::{gate, process};
+use crate::error::Result;
+use crate::model::MachineAction;
+use crate::python::errors::to_python;
+use crate::python::models::action_to_python;
+
+/// How often the main thread looks for signals: four looks within the 100 ms in which Ctrl-C is answered.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(25);
+
+enum Event {
+    Update(MachineAction),
+    Done(Result<Output>),
+}
+
+/// Runs `call` to its end. Ctrl-C and an exception of `on_update` drop it.
+pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
+    let (events, incoming) = channel();
+    let updates = events.clone();
+    let Call { start, on_update } = call;
+    let sink = on_update.as_ref().map(|_| {
+        let updates = std::sync::Mutex::new(updates);
+        Arc::new(move |action: &MachineAction| {
+            if let Ok(updates) = updates.lock() {
+                // The waiter has left: nobody wants to know.
+                let _ = updates.send(Event::Update(action.clone()));
+            }
+        }) as _
+    });
+    let future = start(sink);
+    let task = process::runtime(py)?.handle().spawn(async move {
+        let _ = events.send(Event::Done(future.await));
+    });
+    let _drops_the_call = AbortOnDrop(task.abort_handle());
+    let on_main_thread = is_main_thread(py)?;
+    loop {
+        match next(py, &incoming, on_main_thread)? {
+            Some(Event::Done(result)) => return result.map_err(|error| to_python(py, error))?(py),
+            Some(Event::Update(action)) => {
+                if let Some(callback) = &on_update {
+                    callback.call1(py, (action_to_python(py, action)?,))?;
+                }
+            }
+            None => py.check_signals()?,
+        }
+    }
+}
+
+fn next(py: Python<'_>, incoming: &Receiver<Event>, on_main_thread: bool) -> PyResult<Option<Event>> {
+    let incoming = SyncReceiver(incoming);
+    let event = gate::detached(py, move || incoming.wait(on_main_thread));
+    match event {
+        Ok(event) => Ok(Some(event)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(PyRuntimeError::new_err("the process is shutting down")),
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Signals are handled by the main thread alone. Where `threading` was never imported there is no other.
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let threading = modules.call_method1("get", ("threading",))?;
+    if threading.is_none() {
+        return Ok(true);
+    }
+    let main = threading.call_method0("main_thread")?.getattr("ident")?;
+    main.eq(threading.call_method0("get_ident")?)
+}
