@@ -5,5 +5,6 @@ pub mod config;
 pub mod error;
 pub mod model;
 pub mod operation;
+pub mod retry;
 pub mod secret;
 pub mod transport;
