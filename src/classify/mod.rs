@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use crate::error::{Error, Kind};
 use crate::operation::Operation;
 use answer::Answer;
+pub(crate) use throttle::told_by_headers;
 pub use throttle::{Throttle, throttle};
 use words::printable;
 

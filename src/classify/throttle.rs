@@ -36,11 +36,15 @@ pub(super) fn of_answer(operation: Operation, headers: &HeaderMap, answer: &Answ
 
 /// The longest wait that the answer asks for, in seconds: going again before it only earns another refusal.
 pub(super) fn told_wait(headers: &HeaderMap, answer: &Answer, now_wall: f64) -> Option<f64> {
+    let in_words = answer.message.as_deref().and_then(seconds_in_words).map(|wait| wait.min(LONGEST_WAIT));
+    [told_by_headers(headers, now_wall), in_words].into_iter().flatten().reduce(f64::max)
+}
+
+pub(crate) fn told_by_headers(headers: &HeaderMap, now_wall: f64) -> Option<f64> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let retry_after = header("retry-after").and_then(|text| number(text).or_else(|| until(text, now_wall)));
     let milliseconds = header("x-ms-retry-after-ms").and_then(number).map(|ms| ms / 1000.0);
-    let words = answer.message.as_deref().and_then(seconds_in_words);
-    [retry_after, milliseconds, words].into_iter().flatten().map(|wait| wait.min(LONGEST_WAIT)).reduce(f64::max)
+    [retry_after, milliseconds].into_iter().flatten().map(|wait| wait.min(LONGEST_WAIT)).reduce(f64::max)
 }
 
 /// Digits with at most one point; what else a float may be written as is not a wait.
