@@ -1,4 +1,5 @@
 //! The core of `mde-live-response`.
+pub mod auth;
 pub mod classify;
 pub mod clock;
 pub mod config;
