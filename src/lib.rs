@@ -5,4 +5,5 @@ pub mod error;
 pub mod model;
 pub mod operation;
 pub mod secret;
+pub mod transfer;
 pub mod transport;
