@@ -8,4 +8,5 @@ pub mod model;
 pub mod operation;
 pub mod retry;
 pub mod secret;
+pub mod transfer;
 pub mod transport;
