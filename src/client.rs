@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use futures_util::stream::BoxStream;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -16,7 +15,7 @@ use crate::pipeline::{Answer, Attempt, Call, Pipeline};
 use crate::secret::SecretUrl;
 use crate::state::Pass;
 use crate::transfer::{LibraryForm, multipart};
-use crate::transport::{Audience, Failure, Request};
+use crate::transport::{Audience, Body, Request};
 
 /// The unreserved characters of RFC 3986 stay as they are.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -96,13 +95,14 @@ impl Pipeline {
         let call = Call::get(Operation::GetResultLink, path).of_action(id);
         let answer = self.call(&call).await?;
         // What is wrong with a link is never told in its own words: it is a secret.
-        let wrong = || Error::new(Kind::Service, format!("the service gave no link for command {index}")).with_action(id);
+        let wrong =
+            || Error::new(Kind::Service, format!("the service gave no link for command {index}")).with_action(id);
         let link: Link = serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
         SecretUrl::parse(link.value.trim_matches('"'), "the link of the result").map_err(|_| wrong())
     }
 
     /// Opens a result link. No token goes to its host.
-    pub async fn open_link(&self, link: SecretUrl) -> Result<BoxStream<'static, Result<bytes::Bytes, Failure>>> {
+    pub async fn open_link(&self, link: SecretUrl) -> Result<Body> {
         let secure = link.expose().scheme() == "https" || self.options.endpoint.scheme() == "http";
         if !secure {
             return Err(Error::new(Kind::Download, format!("the result's link leads to {} unencrypted", link.host())));
@@ -138,12 +138,12 @@ impl Pipeline {
 
     /// Uploads to the live response library (page "upload-library").
     pub async fn upload_library_file(&self, form: &LibraryForm) -> Result<LibraryFile> {
-        let (content_type, body) = multipart(form)?;
+        let (content_type, body) = multipart(form);
         let mut call = Call::get(Operation::UploadLibraryFile, "/api/libraryfiles");
         call.method = Method::POST;
         call.content_type = Some(content_type);
         call.body = body;
-        call.what = Some(form.name.clone());
+        call.what = Some(form.file_name.clone());
         model::entity(&self.call(&call).await?.body)
     }
 
@@ -156,7 +156,13 @@ impl Pipeline {
     }
 
     /// Submits, once (page "run-live-response"). What an unclear attempt came to is the caller's to find out.
-    pub async fn run_live_response(&self, machine_id: &str, commands: &[Command], comment: &str, pass: Pass) -> Attempt {
+    pub async fn run_live_response(
+        &self,
+        machine_id: &str,
+        commands: &[Command],
+        comment: &str,
+        pass: Pass,
+    ) -> Attempt {
         let path = format!("/api/machines/{machine_id}/runliveresponse");
         let body = json!({ "Commands": commands, "Comment": comment });
         let call = Call::post_json(Operation::RunLiveResponse, path, &body).of_machine(machine_id);
@@ -199,7 +205,8 @@ fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String 
 
 /// The path and query of a next page: the link may name another of the service's hosts, and our token stays with ours.
 fn path_of_next(link: &str) -> Result<String> {
-    let url = SecretUrl::parse(link, "@odata.nextLink").map_err(|error| Error::new(Kind::Service, error.message.clone()))?;
+    let url =
+        SecretUrl::parse(link, "@odata.nextLink").map_err(|error| Error::new(Kind::Service, error.message.clone()))?;
     let url = url.expose();
     Ok(url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())))
 }

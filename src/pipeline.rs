@@ -20,7 +20,7 @@ use crate::clock::{Clock, seconds_to_duration};
 use crate::config::Options;
 use crate::error::{Error, Kind, Result};
 use crate::operation::Operation;
-use crate::retry::{self, Budget, Decision, Outcome};
+use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
 use crate::state::{Line, Memory, Pass, QuotaKey, Registry};
 use crate::transport::{Audience, Failure, Request, Response, Transport};
@@ -69,7 +69,7 @@ pub struct Pipeline {
     pub options: Options,
     pub clock: Clock,
     pub transport: Arc<dyn Transport>,
-    tokens: Arc<TokenCache>,
+    tokens: TokenCache,
     registry: Arc<Registry>,
     memory: Mutex<Option<(QuotaKey, Arc<Memory>)>>,
     budget: Budget,
@@ -121,7 +121,7 @@ impl Pipeline {
     pub fn new(
         options: Options,
         transport: Arc<dyn Transport>,
-        tokens: Arc<TokenCache>,
+        tokens: TokenCache,
         registry: Arc<Registry>,
         clock: Clock,
     ) -> Self {
@@ -139,7 +139,7 @@ impl Pipeline {
         if let Some(known) = known {
             return Ok(known);
         }
-        let claims = self.tokens.get().await?.claims.clone();
+        let claims = self.tokens.token().await?.claims.clone();
         let key = QuotaKey {
             host: self.options.endpoint.authority().to_owned(),
             tenant: claims.tid.unwrap_or_default(),
@@ -167,7 +167,7 @@ impl Pipeline {
             let pass = self.stand_in_line(call, line.enter(), line.wait_seconds(), deadline).await?;
             let (outcome, error) = match self.attempt(call, pass).await {
                 Attempt::Answered(answer) => {
-                    self.budget.succeeded();
+                    self.budget.refill();
                     return Ok(answer);
                 }
                 Attempt::TokenRefused(_) if !token_was_refused => {
@@ -187,7 +187,9 @@ impl Pipeline {
                     (error.status.map_or(Outcome::Lost, |status| Outcome::Status(status, error.retry_after)), error)
                 }
             };
-            match retry::decide(attempt, &outcome, call.operation.is_idempotent(), &self.budget, fastrand::f64()) {
+            let idempotent = call.operation.is_idempotent();
+            let decision = retry::decide(attempt, &outcome, idempotent, &Policy::default(), fastrand::f64());
+            match self.budget.afford(&outcome, decision) {
                 Decision::Retry { after } if self.clock.now() + after <= deadline => {
                     self.wait_to_retry(call, &outcome, after, line, &error).await;
                 }
@@ -231,7 +233,7 @@ impl Pipeline {
 
     /// One exchange, counted by `pass` from its start to its end.
     pub async fn attempt(&self, call: &Call, pass: Pass) -> Attempt {
-        let token = match self.tokens.get().await {
+        let token = match self.tokens.token().await {
             Ok(token) => token,
             Err(error) => return Attempt::Refused(call.tell(error)),
         };
@@ -277,11 +279,11 @@ impl Pipeline {
             return Attempt::Answered(Answer { status, body });
         }
         let context = Context {
-            operation: call.operation,
             machine_id: call.machine_id.clone(),
             action_id: call.action_id.clone(),
             tenant_id: self.tokens.tenant_id(),
             what: call.what.clone(),
+            ..Context::new(call.operation)
         };
         let now = self.clock.now();
         let error = classify::refusal(&context, status, headers, &body, now);
@@ -316,7 +318,8 @@ pub const LOG: &str = "mde_live_response";
 
 async fn read(response: Response) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
     let (status, headers) = (response.status, response.headers.clone());
-    let deflated = response.header(CONTENT_ENCODING.as_str()).is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
+    let deflated =
+        response.header(CONTENT_ENCODING.as_str()).is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
     let body = response.bytes(LARGEST_ANSWER).await?;
     Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
 }

@@ -2,11 +2,11 @@
 
 use super::submit::{Plan, Verdict};
 use super::{Sessions, Tag};
+use crate::client::{literal, submitted};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, LOG};
-use crate::client::{literal, submitted};
 use crate::state::{Admission, SlotGuard};
 
 /// When to look, as parts of `Limits.settle_time`: often at first, for most answers are lost after the act.
@@ -204,7 +204,7 @@ impl Plan {
 
     fn ours(&self, action: MachineAction, was_there: bool) -> Verdict {
         if self.same_commands(&action) {
-            return Verdict::Ours(action, was_there);
+            return Verdict::Ours(Box::new(action), was_there);
         }
         Verdict::Refused(self.other_commands())
     }
@@ -214,9 +214,9 @@ impl Plan {
             "machine {} may or may not have been submitted to ({error}), and the service could not be asked: {unreadable}",
             self.key.machine_id
         );
-        Error::new(Kind::SubmitUnknown, message).with_source(unreadable.clone()).with_hint(
-            "submit again with the same correlation_id: it looks first, and starts nothing twice",
-        )
+        Error::new(Kind::SubmitUnknown, message)
+            .with_source(unreadable.clone())
+            .with_hint("submit again with the same correlation_id: it looks first, and starts nothing twice")
     }
 
     /// Seconds from one look to the next, over the settle time.

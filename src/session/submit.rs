@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio::sync::OwnedMutexGuard;
+use tokio::sync::oneshot;
 
 use super::settle::Exchange;
 use super::{PostGuard, Session, Sessions, Tag};
@@ -12,7 +12,7 @@ use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Command, CommandType, MachineAction, check_commands};
 use crate::pipeline::LOG;
-use crate::retry::{self, Budget, Decision, Outcome};
+use crate::retry::{self, Decision, Outcome, Policy};
 use crate::state::{Admission, Intent, IntentKey, Memory};
 
 /// One intended submit.
@@ -31,7 +31,7 @@ pub struct Submit {
 #[derive(Debug)]
 pub enum Verdict {
     /// The action is ours; whether it had been there before the POST.
-    Ours(MachineAction, bool),
+    Ours(Box<MachineAction>, bool),
     /// Another's action is on the machine, and where it can be seen, which.
     Busy(Error),
     Throttled(Throttle, Error),
@@ -137,7 +137,6 @@ impl Plan {
         let clock = self.sessions.pipeline.clock;
         let cap_patience = clock.now() + limits.queue_time + limits.script_time;
         let turn = Arc::new(turn);
-        let budget = Budget::default();
         let (mut unsent, mut busy, mut token_was_refused) = (0, 0, false);
         loop {
             let admission = self.admission(submit, patience).await?;
@@ -159,7 +158,7 @@ impl Plan {
                 Verdict::TokenRefused(_) if !token_was_refused => token_was_refused = true,
                 Verdict::NotSent(error) => {
                     unsent += 1;
-                    match retry::decide(unsent, &Outcome::NotSent, false, &budget, fastrand::f64()) {
+                    match retry::decide(unsent, &Outcome::NotSent, false, &Policy::default(), fastrand::f64()) {
                         Decision::Retry { after } => patience.bound(self, clock.sleep(after)).await?,
                         Decision::GiveUp => return Err(self.withdrawn(error)),
                     }
@@ -202,7 +201,8 @@ impl Plan {
             drop((turn, guard));
         });
         told.await.map_err(|_| {
-            let message = format!("the submit to machine {} was cut off by the end of the process", self.key.machine_id);
+            let message =
+                format!("the submit to machine {} was cut off by the end of the process", self.key.machine_id);
             self.about(Error::new(Kind::SubmitUnknown, message))
         })
     }

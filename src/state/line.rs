@@ -24,7 +24,12 @@ pub struct Pass {
 
 impl Line {
     pub fn new(rates: &[Rate], clock: Clock) -> Self {
-        Self { clock, window: Mutex::new(Window::new(rates)), head: tokio::sync::Mutex::default(), ended: Notify::new() }
+        Self {
+            clock,
+            window: Mutex::new(Window::new(rates)),
+            head: tokio::sync::Mutex::default(),
+            ended: Notify::new(),
+        }
     }
 
     /// Waits for its turn and for room. Leaving the wait leaves the line.

@@ -166,11 +166,7 @@ impl Memory {
         if let Some(known) = table.intents.get(key) {
             return (known.clone(), true);
         }
-        let intent = Arc::new(Intent {
-            commands: commands.to_vec(),
-            turn: Arc::default(),
-            progress: Mutex::default(),
-        });
+        let intent = Arc::new(Intent { commands: commands.to_vec(), turn: Arc::default(), progress: Mutex::default() });
         table.intents.insert(key.clone(), intent.clone());
         (intent, false)
     }
