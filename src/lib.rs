@@ -16,11 +16,13 @@
 //! auth -> state, transport -> config, model -> error.
 
 pub mod auth;
+pub mod check;
 pub mod classify;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod library;
 pub mod model;
 pub mod operation;
 pub mod pipeline;
@@ -31,3 +33,6 @@ pub mod session;
 pub mod state;
 pub mod transfer;
 pub mod transport;
+
+#[cfg(feature = "python")]
+mod python;

@@ -65,7 +65,8 @@ pub struct Session {
     pub correlation_id: Option<String>,
     /// Found again, not started by this call.
     pub adopted: bool,
-    seen: Arc<Mutex<Option<MachineAction>>>,
+    /// The action as last seen, and when.
+    seen: Arc<Mutex<Option<(f64, MachineAction)>>>,
 }
 
 /// What a run takes beside its submit.
@@ -110,18 +111,30 @@ impl Sessions {
 }
 
 impl Session {
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
     /// The action as last seen.
     pub fn action(&self) -> Option<MachineAction> {
+        self.last_seen().map(|(_, action)| action)
+    }
+
+    fn last_seen(&self) -> Option<(f64, MachineAction)> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn saw(&self, action: &MachineAction) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(action.clone());
+        let now = self.sessions.pipeline.clock.now();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, action.clone()));
     }
 
-    /// Looks once.
-    pub async fn refresh(&self) -> Result<MachineAction> {
+    /// Looks once, unless what was seen is at most `max_age` seconds old.
+    pub async fn refresh(&self, max_age: f64) -> Result<MachineAction> {
         let pipeline = &self.sessions.pipeline;
+        if let Some((_, action)) = self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age) {
+            return Ok(action);
+        }
         let action = pipeline.machine_action(&self.id).await?;
         self.saw(&action);
         if action.is_done() {
@@ -141,7 +154,7 @@ impl Session {
                 Ok(action)
             }
             Err(error) if error.kind == Kind::InvalidRequest => {
-                let action = self.refresh().await?;
+                let action = self.refresh(0.0).await?;
                 if action.is_done() { Ok(action) } else { Err(error) }
             }
             Err(error) => Err(error),

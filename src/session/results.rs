@@ -21,6 +21,7 @@ const LINKS: usize = 3;
 /// One command, how it ended and what it brought back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CommandResult {
+    #[serde(flatten)]
     pub command: ActionCommand,
     /// Never started, because a command before it failed.
     pub skipped: bool,
@@ -78,7 +79,7 @@ impl Session {
     pub(super) async fn fetch(&self, save_to: Option<&Path>) -> Result<SessionResult> {
         let action = match self.action().filter(MachineAction::is_done) {
             Some(action) => action,
-            None => self.refresh().await?,
+            None => self.refresh(0.0).await?,
         };
         let folder = save_to.map(|folder| {
             let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("machine");
@@ -127,7 +128,7 @@ impl Session {
     pub async fn download(&self, index: u32, target: Target) -> Result<CollectedFile> {
         let action = match self.action().filter(MachineAction::is_done) {
             Some(action) => action,
-            None => self.refresh().await?,
+            None => self.refresh(0.0).await?,
         };
         let command = action.commands.iter().find(|command| command.index == index);
         let remote_path = command.and_then(|command| command.command.param("Path")).ok_or_else(|| {

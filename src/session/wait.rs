@@ -74,7 +74,7 @@ impl Session {
     }
 
     async fn cancel_if_pending(&self) -> Result<()> {
-        let action = self.refresh().await?;
+        let action = self.refresh(0.0).await?;
         if action.status == "Pending" && !action.has_started() {
             self.cancel(CANCEL_COMMENT).await?;
         }

@@ -7,11 +7,9 @@ use std::time::Duration;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::call::{Call, Output};
+use super::call::{Call, Ended};
 use super::{gate, process};
-use crate::error::Result;
 use crate::model::MachineAction;
-use crate::python::errors::to_python;
 use crate::python::models::action_to_python;
 
 /// How often the main thread looks for signals: four looks within the 100 ms in which Ctrl-C is answered.
@@ -19,21 +17,18 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(25);
 
 enum Event {
     Update(MachineAction),
-    Done(Result<Output>),
+    Done(Ended),
 }
 
 /// Runs `call` to its end. Ctrl-C and an exception of `on_update` drop it.
 pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
-    let (events, incoming) = channel();
+    let (events, mut incoming) = channel();
     let updates = events.clone();
     let Call { start, on_update } = call;
     let sink = on_update.as_ref().map(|_| {
-        let updates = std::sync::Mutex::new(updates);
         Arc::new(move |action: &MachineAction| {
-            if let Ok(updates) = updates.lock() {
-                // The waiter has left: nobody wants to know.
-                let _ = updates.send(Event::Update(action.clone()));
-            }
+            // Err when the waiter has left, who does not want to know.
+            let _ = updates.send(Event::Update(action.clone()));
         }) as _
     });
     let future = start(sink);
@@ -43,26 +38,31 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
     let _drops_the_call = AbortOnDrop(task.abort_handle());
     let on_main_thread = is_main_thread(py)?;
     loop {
-        match next(py, &incoming, on_main_thread)? {
-            Some(Event::Done(result)) => return result.map_err(|error| to_python(py, error))?(py),
-            Some(Event::Update(action)) => {
+        let event;
+        (incoming, event) = gate::detached(py, move || next(incoming, on_main_thread));
+        match event {
+            Ok(Event::Done(ended)) => return ended(py),
+            Ok(Event::Update(action)) => {
                 if let Some(callback) = &on_update {
                     callback.call1(py, (action_to_python(py, action)?,))?;
                 }
             }
-            None => py.check_signals()?,
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("the call was cut off by the end of the process"));
+            }
         }
     }
 }
 
-fn next(py: Python<'_>, incoming: &Receiver<Event>, on_main_thread: bool) -> PyResult<Option<Event>> {
-    let incoming = SyncReceiver(incoming);
-    let event = gate::detached(py, move || incoming.wait(on_main_thread));
-    match event {
-        Ok(event) => Ok(Some(event)),
-        Err(RecvTimeoutError::Timeout) => Ok(None),
-        Err(RecvTimeoutError::Disconnected) => Err(PyRuntimeError::new_err("the process is shutting down")),
-    }
+/// The next event; on the main thread, after a moment, the word to look for signals.
+fn next(incoming: Receiver<Event>, on_main_thread: bool) -> (Receiver<Event>, Result<Event, RecvTimeoutError>) {
+    let event = if on_main_thread {
+        incoming.recv_timeout(SIGNAL_INTERVAL)
+    } else {
+        incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
+    };
+    (incoming, event)
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);

@@ -1,18 +1,20 @@
 //! One call of the core, before anybody has decided how to wait for it.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use pyo3::prelude::*;
 
 use crate::error::Result;
-use crate::session::UpdateSink;
+use crate::python::errors::to_python_in;
+use crate::session::{Sessions, UpdateSink};
 
-/// What a call came to, to be made a Python object once the GIL is held.
-pub type Output = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
+/// What a call came to, to be made a Python object or an exception once the GIL is held.
+pub type Ended = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
 
-type Start = Box<dyn FnOnce(Option<UpdateSink>) -> BoxFuture<'static, Result<Output>> + Send>;
+type Start = Box<dyn FnOnce(Option<UpdateSink>) -> BoxFuture<'static, Ended> + Send>;
 
 /// A value of the core that has a Python form.
 pub trait IntoPython: Send + 'static {
@@ -27,11 +29,15 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new<T: IntoPython>(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
-        Self::with_updates(None, move |_| future)
+    pub fn new<T: IntoPython>(
+        sessions: &Arc<Sessions>,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Self {
+        Self::with_updates(sessions, None, move |_| future)
     }
 
     pub fn with_updates<T, F>(
+        sessions: &Arc<Sessions>,
         on_update: Option<Py<PyAny>>,
         start: impl FnOnce(Option<UpdateSink>) -> F + Send + 'static,
     ) -> Self
@@ -39,11 +45,15 @@ impl Call {
         T: IntoPython,
         F: Future<Output = Result<T>> + Send + 'static,
     {
+        let sessions = sessions.clone();
         let start = move |sink: Option<UpdateSink>| {
             let future = start(sink);
             async move {
-                let value = future.await?;
-                Ok(Box::new(move |py: Python<'_>| value.into_python(py)) as Output)
+                let result = future.await;
+                Box::new(move |py: Python<'_>| match result {
+                    Ok(value) => value.into_python(py),
+                    Err(error) => Err(to_python_in(py, error, Some(&sessions))),
+                }) as Ended
             }
             .boxed()
         };

@@ -40,10 +40,9 @@ impl Coroutine {
         let outbox = process.delivery.outbox();
         let Call { start, on_update } = call;
         let sink = on_update.map(|callback| {
-            let (outbox, address) = (outbox.clone(), address.clone());
+            let (outbox, address, callback) = (outbox.clone(), address.clone(), Arc::new(callback));
             Arc::new(move |action: &MachineAction| {
-                let callback = Python::attach(|py| callback.clone_ref(py));
-                outbox.send(address.clone(), Parcel::Update(callback, action.clone()));
+                outbox.send(address.clone(), Parcel::Update(callback.clone(), action.clone()));
             }) as _
         });
         let call = start(sink);

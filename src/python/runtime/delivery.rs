@@ -9,10 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyList};
 
-use super::call::Output;
-use crate::error::Result;
+use super::call::Ended;
 use crate::model::MachineAction;
-use crate::python::errors::to_python;
 use crate::python::models::action_to_python;
 
 const LARGEST_BATCH: usize = 256;
@@ -25,8 +23,8 @@ pub struct Address {
 
 /// What is handed over: an action seen on the way, for the caller's callback, or the end.
 pub enum Parcel {
-    Update(Py<PyAny>, MachineAction),
-    Done(Result<Output>),
+    Update(Arc<Py<PyAny>>, MachineAction),
+    Done(Ended),
 }
 
 enum Message {
@@ -121,8 +119,8 @@ fn hand_over(py: Python<'_>, batch: Vec<(Arc<Address>, Parcel)>) -> PyResult<()>
 fn unpack<'py>(py: Python<'py>, address: &Address, parcel: Parcel) -> PyResult<Bound<'py, PyAny>> {
     let future = address.future.clone_ref(py);
     let item = match parcel {
-        Parcel::Update(callback, action) => (future, "update", callback, action_to_python(py, action)?),
-        Parcel::Done(result) => match result.map_err(|error| to_python(py, error)).and_then(|output| output(py)) {
+        Parcel::Update(callback, action) => (future, "update", callback.clone_ref(py), action_to_python(py, action)?),
+        Parcel::Done(ended) => match ended(py) {
             Ok(value) => (future, "value", value, py.None()),
             Err(error) => (future, "error", error.into_value(py).into_any(), py.None()),
         },

@@ -27,7 +27,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {
         let hooks = PyDict::new(py);
-        hooks.set_item("before", pyo3::wrap_pyfunction!(before_fork, module)?)?;
         hooks.set_item("after_in_child", pyo3::wrap_pyfunction!(after_in_child, module)?)?;
         os.call_method("register_at_fork", (), Some(&hooks))?;
     }
@@ -49,11 +48,6 @@ fn at_exit(py: Python<'_>) {
         }
         process.delivery.stop();
     });
-}
-
-#[pyfunction]
-fn before_fork(py: Python<'_>) {
-    crate::python::client::snapshot_stores(py);
 }
 
 #[pyfunction]

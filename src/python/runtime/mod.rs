@@ -16,8 +16,7 @@ mod lifecycle;
 mod process;
 
 pub use blocking::run as run_blocking;
-pub use call::{Call, IntoPython, Output};
+pub use call::{Call, IntoPython};
 pub use coroutine::Coroutine;
-pub use gate::detached;
 pub use lifecycle::{generation, register};
 pub use process::runtime;

@@ -40,7 +40,9 @@ pub fn runtime(_gil: Python<'_>) -> PyResult<Arc<Process>> {
             "this process was forked by something other than Python, and the threads of mde_live_response are not in it: \
              fork by os.fork or multiprocessing, or use the library in the child only",
         )),
-        Slot::Ended => Err(PyRuntimeError::new_err("the interpreter is shutting down: no call can be started any more")),
+        Slot::Ended => {
+            Err(PyRuntimeError::new_err("the interpreter is shutting down: no call can be started any more"))
+        }
         Slot::Unused => {
             let process = Arc::new(Process::start()?);
             *slot = Slot::Running(process.clone());
@@ -58,7 +60,9 @@ impl Process {
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|error| PyRuntimeError::new_err(format!("could not start the threads of mde_live_response: {error}")))?;
+            .map_err(|error| {
+                PyRuntimeError::new_err(format!("could not start the threads of mde_live_response: {error}"))
+            })?;
         Ok(Self {
             pid: std::process::id(),
             handle: runtime.handle().clone(),
