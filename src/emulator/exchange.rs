@@ -39,6 +39,13 @@ pub(super) enum Exchanged {
     },
 }
 
+/// A body as it was sent.
+pub(super) struct Sent {
+    pub body: Bytes,
+    /// It was larger than is kept, and was thrown away.
+    pub overlong: bool,
+}
+
 /// Work to be done without the lock.
 enum Job {
     Script(life::Call),
@@ -65,10 +72,24 @@ impl Emulator {
         (state, now)
     }
 
-    pub(super) async fn exchange(&self, door: Door, call: Call) -> Exchanged {
+    /// Serves a call whose body is still to be read, so that a fault may come before it.
+    pub(super) async fn exchange(
+        &self,
+        door: Door,
+        mut call: Call,
+        body: impl Future<Output = Option<Sent>>,
+    ) -> Exchanged {
         let (route, target) = route(door, &call);
         let (number, arrival) = self.arrived(route, &call);
         let mut entry = Entry { emulator: self, number, ended: Ended::Closed };
+        if matches!(arrival, Arrival::Drop { read: false }) {
+            entry.ended = Ended::Dropped;
+            return Exchanged::Dropped { read: false };
+        }
+        let Some(sent) = body.await else { return Exchanged::Dropped { read: true } };
+        call.overlong = sent.overlong;
+        call.body = sent.body;
+        self.state().log.body_read(number, &call.body);
         let fault = match arrival {
             Arrival::Go(fault) => fault,
             Arrival::Wait(time) => {
@@ -207,10 +228,12 @@ fn answer(state: &mut State, route: Route, target: Option<&Target>, call: &Call,
     match (route, target) {
         (Route::Blob, _) => state.blob(call, now),
         (_, None) => {
+            state.addresses.called_at(&call.headers);
             let wall = state.wall;
             state.login(&call.method, &call.path, &call.body, now, wall)
         }
         (_, Some(target)) => {
+            state.addresses.called_at(&call.headers);
             let reply = state.serve(call, target, now);
             encode(reply, call, state)
         }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::Emulator;
-use super::exchange::{Door, Exchanged};
+use super::exchange::{Door, Exchanged, Sent};
 use super::reply::{Body, Reply};
 use super::spool::Spool;
 use super::state::Call;
@@ -28,10 +28,11 @@ impl Transport for Emulator {
                 path: url.path().to_owned(),
                 query: url.query().unwrap_or("").to_owned(),
                 headers: request.headers,
-                body: request.body,
+                body: Bytes::new(),
                 overlong: false,
             };
-            match tokio::time::timeout(request.timeout, self.exchange(door, call)).await {
+            let body = std::future::ready(Some(Sent { body: request.body, overlong: false }));
+            match tokio::time::timeout(request.timeout, self.exchange(door, call, body)).await {
                 Ok(exchanged) => respond(exchanged),
                 Err(_) => Err(broken(true, "the emulator did not answer in time".to_owned())),
             }

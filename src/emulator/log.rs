@@ -98,14 +98,7 @@ impl Log {
         }
         let mut headers = call.headers.clone();
         headers.remove(http::header::AUTHORIZATION);
-        let body = match route {
-            Route::Token => Bytes::new(),
-            // A slice would keep the whole of a large upload alive.
-            _ if call.body.len() > BODY_KEPT => {
-                call.body.get(..BODY_KEPT).map(Bytes::copy_from_slice).unwrap_or_default()
-            }
-            _ => call.body.clone(),
-        };
+        let body = Bytes::new();
         let (method, path, query) = (call.method.clone(), call.path.clone(), call.query.clone());
         self.entries.push_back(LoggedRequest { route, method, path, query, headers, body, status: Ended::Open, time });
         while self.entries.len() > kept {
@@ -115,11 +108,25 @@ impl Log {
         number
     }
 
+    /// Keeps a call's body, or its beginning; that of a token request holds a secret and is not kept.
+    pub fn body_read(&mut self, number: u64, body: &Bytes) {
+        let Some(entry) = self.entry(number).filter(|entry| entry.route != Route::Token) else { return };
+        entry.body = match body.get(..BODY_KEPT) {
+            // A slice would keep the whole of a large upload alive.
+            Some(beginning) => Bytes::copy_from_slice(beginning),
+            None => body.clone(),
+        };
+    }
+
     pub fn ended(&mut self, number: u64, ended: Ended) {
-        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+        if let Some(entry) = self.entry(number) {
             entry.status = ended;
         }
+    }
+
+    fn entry(&mut self, number: u64) -> Option<&mut LoggedRequest> {
+        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())?;
+        self.entries.get_mut(at)
     }
 
     pub fn polled(&mut self, action: Uuid) {

@@ -25,10 +25,12 @@ mod reply;
 mod results;
 mod routes;
 mod script;
+mod server;
 mod spool;
 mod state;
 mod submit;
 mod switches;
+mod tls;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -45,6 +47,7 @@ pub use log::{Ended, LoggedRequest, Violations};
 pub use machine::NewMachine;
 pub use routes::Route;
 pub use script::{Behaviour, ScriptCall, ScriptOutcome};
+pub use server::{Server, serve};
 pub use switches::{
     Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MissingFile, NonzeroExit, ReadPermission, Switches,
     TranscriptForm, Windows,
@@ -298,6 +301,7 @@ impl state::State {
             api: "https://api.emulator.test".to_owned(),
             login: "https://login.emulator.test".to_owned(),
             blob: "https://store1.blob.emulator.test".to_owned(),
+            anywhere: None,
         };
         let mut state = Self {
             limits,

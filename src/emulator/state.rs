@@ -29,6 +29,28 @@ pub(super) struct Addresses {
     pub api: String,
     pub login: String,
     pub blob: String,
+    /// Served on every interface: the addresses are those of the host that was called.
+    pub anywhere: Option<Anywhere>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anywhere {
+    pub scheme: &'static str,
+    pub api_port: u16,
+    pub blob_port: u16,
+}
+
+impl Addresses {
+    /// Takes on the host that a call names, where any may be named.
+    pub fn called_at(&mut self, headers: &HeaderMap) {
+        let Some(Anywhere { scheme, api_port, blob_port }) = self.anywhere else { return };
+        let host = headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
+        let Some(authority) = host.and_then(|host| host.parse::<http::uri::Authority>().ok()) else { return };
+        let name = authority.host();
+        self.api = format!("{scheme}://{name}:{api_port}");
+        self.login = self.api.clone();
+        self.blob = format!("{scheme}://{name}:{blob_port}");
+    }
 }
 
 #[derive(Debug)]
