@@ -21,6 +21,7 @@ pub mod classify;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod emulator;
 pub mod error;
 pub mod library;
 pub mod model;

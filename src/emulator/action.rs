@@ -1,0 +1,332 @@
+//! A machine action and its wire form (facts.md, section 6).
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::clock::{SECOND, Tick, write_time};
+use super::odata::{Field, Fields, Hints};
+use super::script::ScriptOutcome;
+use super::switches::Switches;
+use super::write_json;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Pending,
+    InProgress,
+    Succeeded,
+    Cancelled,
+    /// Failed, TimeOut, or what a switch says.
+    Ended(String),
+}
+
+impl Status {
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Pending => "Pending",
+            Self::InProgress => "InProgress",
+            Self::Succeeded => "Succeeded",
+            Self::Cancelled => "Cancelled",
+            Self::Ended(word) => word,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Pending | Self::InProgress)
+    }
+}
+
+/// A command as it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    PutFile { name: String },
+    RunScript { name: String, args: Option<String> },
+    GetFile { path: String },
+}
+
+#[derive(Debug)]
+pub(super) struct Step {
+    pub order: Order,
+    /// Handed to the machine; it executes a little later, at `start`.
+    pub submitted: Option<Tick>,
+    pub start: Option<Tick>,
+    /// When it will have ended, once that is known.
+    pub due: Option<Tick>,
+    pub end: Option<Tick>,
+    pub failed: bool,
+    pub errors: Vec<String>,
+    pub result: Option<StepResult>,
+    /// Why it will fail, once that is known.
+    pub doom: Option<String>,
+}
+
+/// What a command left.
+#[derive(Clone, Debug)]
+pub(super) enum StepResult {
+    Script(Arc<ScriptOutcome>),
+    File(Content),
+}
+
+/// A file's content: at hand, or on this disk.
+#[derive(Clone, Debug)]
+pub enum Content {
+    Bytes(bytes::Bytes),
+    Path(std::path::PathBuf),
+}
+
+#[derive(Debug)]
+pub(super) struct Cancellation {
+    pub comment: String,
+    pub requestor: String,
+    pub asked: Tick,
+}
+
+#[derive(Debug)]
+pub(super) struct Action {
+    pub id: Uuid,
+    pub machine: u32,
+    pub machine_id: String,
+    pub computer_name: String,
+    pub application: Option<u32>,
+    pub requestor: Arc<str>,
+    pub comment: String,
+    pub external_id: Option<String>,
+    pub title: Option<String>,
+    pub source: String,
+    pub created: Tick,
+    pub updated: Tick,
+    pub ended: Option<Tick>,
+    pub status: Status,
+    pub steps: Vec<Step>,
+    /// The step that is being run.
+    pub at: usize,
+    pub cancellation: Option<Cancellation>,
+    /// Portal sessions are not listed.
+    pub listed: bool,
+    /// A submit that finds the machine busy with this gets 201 with this.
+    pub answers_for_others: bool,
+}
+
+/// How an action is shown.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub now: Tick,
+    pub switches: &'a Switches,
+}
+
+impl Action {
+    /// Whether lists show it.
+    pub fn is_listed(&self, view: View<'_>) -> bool {
+        self.listed && seen_after(self, view.switches.list_lag, view.now)
+    }
+
+    /// Whether a call by its id finds it.
+    pub fn is_found(&self, view: View<'_>) -> bool {
+        self.listed && seen_after(self, view.switches.fresh_404, view.now)
+    }
+
+    /// The entity, in the order of the wire, without braces and `@odata.context`.
+    pub fn write(&self, out: &mut Vec<u8>, view: View<'_>) {
+        let bare = view.switches.null_first_body > 0.0 && !seen_after(self, view.switches.null_first_body, view.now);
+        out.extend_from_slice(b"\"id\":\"");
+        let mut id = Uuid::encode_buffer();
+        out.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
+        out.extend_from_slice(b"\",\"type\":\"LiveResponse\"");
+        let comment = Some(self.comment.as_str()).filter(|_| !(bare && view.switches.null_first_comment));
+        text(out, "title", self.title.as_deref());
+        text(out, "requestor", Some(&self.requestor));
+        text(out, "requestorComment", comment);
+        text(out, "status", Some(self.status.word()));
+        text(out, "machineId", Some(self.machine_id.as_str()).filter(|_| !bare));
+        text(out, "computerDnsName", Some(self.computer_name.as_str()).filter(|_| !bare));
+        moment(out, "creationDateTimeUtc", Some(self.created));
+        moment(out, "lastUpdateDateTimeUtc", Some(self.updated));
+        let told = view.switches.cancel_fields_at_once || !self.status.is_open();
+        let cancellation = self.cancellation.as_ref().filter(|_| told);
+        text(out, "cancellationRequestor", cancellation.map(|by| by.requestor.as_str()));
+        text(out, "cancellationComment", cancellation.map(|by| by.comment.as_str()));
+        moment(out, "cancellationDateTimeUtc", cancellation.map(|by| by.asked));
+        out.extend_from_slice(b",\"errorHResult\":0,\"scope\":null");
+        text(out, "externalId", self.external_id.as_deref());
+        text(out, "requestSource", Some(&self.source));
+        out.extend_from_slice(b",\"relatedFileInfo\":null,\"commands\":[");
+        if !bare {
+            for (index, step) in self.steps.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                step.write(out, index, self, view);
+            }
+        }
+        out.extend_from_slice(b"],\"troubleshootInfo\":null");
+    }
+}
+
+fn seen_after(action: &Action, seconds: f64, now: Tick) -> bool {
+    seconds <= 0.0 || now >= action.created + super::clock::ticks(seconds)
+}
+
+impl Step {
+    pub fn new(order: Order) -> Self {
+        Self {
+            order,
+            submitted: None,
+            start: None,
+            due: None,
+            end: None,
+            failed: false,
+            errors: Vec::new(),
+            result: None,
+            doom: None,
+        }
+    }
+
+    /// Created, Submitted, PendingResource, Executing, then Completed or Failed (facts 15, row 30).
+    fn status<'a>(&'a self, action: &Action, view: View<'a>) -> &'a str {
+        if self.end.is_some() {
+            return if self.failed { "Failed" } else { "Completed" };
+        }
+        let (Some(submitted), Some(start)) = (self.submitted, self.start) else {
+            return if action.status.is_open() { "Created" } else { &view.switches.skipped_status };
+        };
+        if view.now >= start {
+            "Executing"
+        } else if !view.switches.command_states {
+            "Created"
+        } else if view.now < submitted + SECOND / 20 || matches!(self.order, Order::GetFile { .. }) {
+            "Submitted"
+        } else {
+            "PendingResource"
+        }
+    }
+
+    fn write(&self, out: &mut Vec<u8>, index: usize, action: &Action, view: View<'_>) {
+        out.extend_from_slice(b"{\"index\":");
+        write_json(out, &index);
+        moment(out, "startTime", self.start.filter(|start| *start <= view.now));
+        moment(out, "endTime", self.end);
+        text(out, "commandStatus", Some(self.status(action, view)));
+        out.extend_from_slice(b",\"errors\":");
+        write_json(out, &self.errors);
+        out.extend_from_slice(b",\"command\":{\"type\":\"");
+        let (kind, first, second) = match &self.order {
+            Order::PutFile { name } => ("PutFile", ("FileName", name), None),
+            Order::RunScript { name, args } => ("RunScript", ("ScriptName", name), args.as_ref()),
+            Order::GetFile { path } => ("GetFile", ("Path", path), None),
+        };
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\",\"params\":[");
+        param(out, first.0, first.1);
+        if let Some(args) = second {
+            out.push(b',');
+            param(out, "Args", args);
+        }
+        out.extend_from_slice(b"]}}");
+    }
+}
+
+fn param(out: &mut Vec<u8>, key: &str, value: &str) {
+    out.extend_from_slice(b"{\"key\":\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\",\"value\":");
+    write_json(out, value);
+    out.push(b'}');
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    key(out, name);
+    match value {
+        Some(value) => write_json(out, value),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn moment(out: &mut Vec<u8>, name: &str, value: Option<Tick>) {
+    key(out, name);
+    match value {
+        Some(tick) => {
+            out.push(b'"');
+            write_time(out, tick);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// What `$filter` may name (page "get-machineactions-collection").
+const FILTERABLE: [&str; 6] = ["id", "status", "machineId", "type", "requestor", "creationDateTimeUtc"];
+
+impl Fields for Action {
+    fn filterable(name: &str) -> Option<&'static str> {
+        FILTERABLE.into_iter().find(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    fn field(&self, name: &'static str) -> Field<'_> {
+        match name {
+            "id" => Field::Text(Cow::Owned(self.id.to_string())),
+            "status" => Field::Text(Cow::Borrowed(self.status.word())),
+            "machineId" => Field::Text(Cow::Borrowed(&self.machine_id)),
+            "type" => Field::Text(Cow::Borrowed("LiveResponse")),
+            "requestor" => Field::Text(Cow::Borrowed(&self.requestor)),
+            "creationDateTimeUtc" => Field::Time(self.created),
+            _ => Field::Null,
+        }
+    }
+}
+
+/// All actions in the order in which they were made, found by id and by machine.
+#[derive(Debug, Default)]
+pub(super) struct Actions {
+    all: Vec<Action>,
+    by_id: HashMap<Uuid, u32>,
+    by_machine: HashMap<u32, Vec<u32>>,
+}
+
+impl Actions {
+    pub fn add(&mut self, action: Action) -> u32 {
+        let at = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        self.by_id.insert(action.id, at);
+        self.by_machine.entry(action.machine).or_default().push(at);
+        self.all.push(action);
+        at
+    }
+
+    pub fn get(&self, at: u32) -> Option<&Action> {
+        self.all.get(at as usize)
+    }
+
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Action> {
+        self.all.get_mut(at as usize)
+    }
+
+    pub fn by_id(&self, id: Uuid) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Those that a filter can match, oldest first, as far as its `id` and `machineId` tell.
+    pub fn candidates(&self, hints: &Hints<'_>, machine: impl Fn(&str) -> Option<u32>) -> Vec<&Action> {
+        if let Some(ids) = hints.equal("id") {
+            let parsed = ids.iter().filter_map(|id| Uuid::parse_str(id).ok());
+            let mut found: Vec<u32> = parsed.filter_map(|id| self.by_id(id)).collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().filter_map(|at| self.get(at)).collect();
+        }
+        if let Some(ids) = hints.equal("machineId") {
+            let lists = ids.iter().filter_map(|id| self.by_machine.get(&machine(id)?));
+            let mut found: Vec<u32> = lists.flatten().copied().collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().filter_map(|at| self.get(at)).collect();
+        }
+        self.all.iter().collect()
+    }
+}

@@ -1,0 +1,135 @@
+//! The emulator's own time: real, scaled or paused with tokio's, and jumps on top.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+/// A moment of the emulator's own time: 100 ns since the Unix epoch, the resolution of its wire.
+pub(super) type Tick = i64;
+
+pub(super) const SECOND: Tick = 10_000_000;
+
+/// How the emulator's clock runs. It follows tokio's, so a test that pauses that one pauses this one.
+#[derive(Clone, Copy, Debug)]
+pub struct EmulatorClock {
+    /// Its own seconds in one of the wall's. The default is 1.
+    pub speed: f64,
+    /// Its own time at the start, in seconds since the Unix epoch. The default is the wall's.
+    pub epoch: Option<f64>,
+}
+
+impl Default for EmulatorClock {
+    fn default() -> Self {
+        Self { speed: 1.0, epoch: None }
+    }
+}
+
+impl EmulatorClock {
+    /// `speed` own seconds in one of the wall's: 60 makes a minute a second.
+    pub fn scaled(speed: f64) -> Self {
+        Self { speed, ..Self::default() }
+    }
+}
+
+/// A running clock. Jumps are the caller's to keep, since they change.
+#[derive(Debug)]
+pub(super) struct Times {
+    origin: Instant,
+    wall_at_origin: f64,
+    own_at_origin: Tick,
+    speed: f64,
+}
+
+impl Times {
+    pub fn start(clock: EmulatorClock) -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let speed = if clock.speed.is_finite() && clock.speed > 0.0 { clock.speed } else { 1.0 };
+        let own_at_origin = ticks(clock.epoch.unwrap_or(wall));
+        Self { origin: Instant::now(), wall_at_origin: wall, own_at_origin, speed }
+    }
+
+    /// Own time, without the jumps.
+    pub fn own(&self) -> Tick {
+        self.own_at_origin + ticks(self.origin.elapsed().as_secs_f64() * self.speed)
+    }
+
+    /// Wall time in seconds since the Unix epoch.
+    pub fn wall(&self) -> f64 {
+        self.wall_at_origin + self.origin.elapsed().as_secs_f64()
+    }
+
+    pub fn speed(&self) -> f64 {
+        self.speed
+    }
+}
+
+pub(super) fn ticks(seconds: f64) -> Tick {
+    (seconds * SECOND as f64) as Tick
+}
+
+pub(super) fn seconds(ticks: Tick) -> f64 {
+    ticks as f64 / SECOND as f64
+}
+
+/// `tick` as the service writes it: up to seven digits of a second, trailing zeros dropped (facts 3.3).
+pub(super) fn write_time(out: &mut Vec<u8>, tick: Tick) {
+    let whole = tick.div_euclid(SECOND);
+    let fraction = tick.rem_euclid(SECOND);
+    let time = OffsetDateTime::from_unix_timestamp(whole).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second) = time.to_hms();
+    for (value, width, end) in [
+        (year.unsigned_abs(), 4, b'-'),
+        (u8::from(month).into(), 2, b'-'),
+        (day.into(), 2, b'T'),
+        (hour.into(), 2, b':'),
+        (minute.into(), 2, b':'),
+        (second.into(), 2, b'.'),
+    ] {
+        write_digits(out, value, width);
+        out.push(end);
+    }
+    write_digits(out, u32::try_from(fraction).unwrap_or(0), 7);
+    while out.last() == Some(&b'0') {
+        out.pop();
+    }
+    if out.last() == Some(&b'.') {
+        out.pop();
+    }
+    out.push(b'Z');
+}
+
+fn write_digits(out: &mut Vec<u8>, value: u32, width: u32) {
+    for place in (0..width).rev() {
+        out.push(b'0' + u8::try_from(value / 10_u32.pow(place) % 10).unwrap_or(0));
+    }
+}
+
+pub(super) fn time_text(tick: Tick) -> String {
+    let mut out = Vec::with_capacity(28);
+    write_time(&mut out, tick);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+    use proptest::prelude::*;
+
+    #[test]
+    fn trailing_zeros_are_dropped() {
+        assert_eq!(time_text(ticks(1_644_244_387.0)), "2022-02-07T14:33:07Z");
+        assert_eq!(time_text(16_124_530_127_788_848), "2021-02-04T15:36:52.7788848Z");
+        assert_eq!(time_text(15_463_008_592_000_000), "2019-01-01T00:00:59.2Z");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(tick in 0_i64..40_000_000_000_000_000) {
+            let read = Timestamp::parse(&time_text(tick)).unwrap().datetime().unix_timestamp_nanos() / 100;
+            prop_assert_eq!(read, i128::from(tick));
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Faults on demand: the n-th call to a route, or any call by a chance drawn from the seed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use http::Method;
+use serde::{Deserialize, Serialize};
+
+use super::routes::Route;
+use super::switches::Switches;
+use crate::error::{Error, Result};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// Any status, body and headers in place of the service's answer; nothing is acted on.
+    Status,
+    /// The request is read, then the connection dies; nothing is acted on.
+    DropBefore,
+    /// The connection dies before the request is read; in process, not a byte was sent.
+    DropUnread,
+    /// The request is acted on, then the connection dies.
+    DropAfter,
+    /// The answer is late.
+    Delay,
+    /// The answer's body is cut short.
+    Truncate,
+    /// The answer's body is not what it was.
+    Garble,
+    /// The token of the call is no longer valid.
+    ExpireToken,
+}
+
+/// A fault and its details; each has a default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Of `Status`. The default is 503.
+    pub status: u16,
+    /// Of `Status`. The default is empty.
+    pub body: String,
+    /// Of `Status`. The default is none.
+    pub headers: BTreeMap<String, String>,
+    /// Of `Delay`, in wall time. The default is 1.
+    pub seconds: f64,
+    /// Of `Truncate`: bytes that are still sent. The default is half.
+    pub keep: Option<usize>,
+}
+
+impl Default for Fault {
+    fn default() -> Self {
+        Self {
+            kind: FaultKind::Status,
+            status: 503,
+            body: String::new(),
+            headers: BTreeMap::new(),
+            seconds: 1.0,
+            keep: None,
+        }
+    }
+}
+
+impl Fault {
+    pub fn new(kind: FaultKind) -> Self {
+        Self { kind, ..Self::default() }
+    }
+
+    pub fn status(status: u16) -> Self {
+        Self { status, ..Self::default() }
+    }
+
+    pub fn delay(seconds: f64) -> Self {
+        Self { kind: FaultKind::Delay, seconds, ..Self::default() }
+    }
+
+    /// From JSON of its fields; one that is not known is told.
+    pub fn from_json(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| Error::invalid(format!("fault: {error}")))
+    }
+}
+
+/// A fault laid for the calls that its method and path match.
+#[derive(Debug)]
+struct Trap {
+    method: Option<Method>,
+    path: String,
+    fault: Fault,
+    /// Matching calls to let by first.
+    skip: u32,
+    times: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Faults {
+    traps: Vec<Trap>,
+    rng: Rng,
+}
+
+impl Faults {
+    pub fn new(rng: Rng) -> Self {
+        Self { traps: Vec::new(), rng }
+    }
+
+    pub fn lay(&mut self, method: &str, path: &str, fault: Fault, nth: u32, times: u32) -> Result<()> {
+        let method = match method {
+            "" | "*" => None,
+            name => Some(
+                Method::from_bytes(name.to_ascii_uppercase().as_bytes())
+                    .map_err(|_| Error::invalid(format!("fault: {name:?} is no HTTP method")))?,
+            ),
+        };
+        if nth == 0 {
+            return Err(Error::invalid("fault: nth counts from 1"));
+        }
+        self.traps.push(Trap { method, path: path.to_ascii_lowercase(), fault, skip: nth - 1, times });
+        Ok(())
+    }
+
+    /// The fault of this call, if it has one. Each trap that matches counts the call, and the first that is due springs.
+    pub fn spring(&mut self, method: &Method, route: Route, path: &str, switches: &Switches) -> Option<Fault> {
+        let mut sprung = None;
+        for trap in &mut self.traps {
+            let matches = trap.method.as_ref().is_none_or(|wanted| wanted == method)
+                && (trap.path == route.name() || glob(&trap.path, &path.to_ascii_lowercase()));
+            if !matches {
+                continue;
+            }
+            if trap.skip > 0 {
+                trap.skip -= 1;
+            } else if sprung.is_none() && trap.times > 0 {
+                trap.times -= 1;
+                sprung = Some(trap.fault.clone());
+            }
+        }
+        self.traps.retain(|trap| trap.times > 0);
+        sprung.or_else(|| self.draw(switches))
+    }
+
+    fn draw(&mut self, switches: &Switches) -> Option<Fault> {
+        if switches.fault_rate <= 0.0 || self.rng.f64() >= switches.fault_rate {
+            return None;
+        }
+        self.rng.choice(&switches.fault_kinds).map(|kind| Fault::new(*kind))
+    }
+
+    pub fn garble(&mut self, body: &Bytes) -> Bytes {
+        let mut bytes = body.to_vec();
+        for byte in &mut bytes {
+            if self.rng.u8(..8) == 0 {
+                *byte = self.rng.u8(..);
+            }
+        }
+        Bytes::from(bytes)
+    }
+}
+
+/// Whether `pattern`, in which `*` and `{anything}` stand for any characters but a slash, is all of `path`.
+fn glob(pattern: &str, path: &str) -> bool {
+    let wanted = pattern.trim_matches('/').split('/');
+    let mut given = path.trim_matches('/').split('/');
+    let all = wanted.into_iter().all(|wanted| given.next().is_some_and(|given| glob_segment(wanted, given)));
+    all && given.next().is_none()
+}
+
+fn glob_segment(pattern: &str, text: &str) -> bool {
+    if pattern.starts_with('{') && pattern.ends_with('}') {
+        return true;
+    }
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(head) else { return false };
+    rest.is_empty() || (0..=text.len()).filter_map(|at| text.get(at..)).any(|tail| glob_segment(rest, tail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_one_segment() {
+        assert!(glob("/api/machines/*/runliveresponse", "/api/machines/ab12/runliveresponse"));
+        assert!(glob("/api/machines/{id}/runliveresponse", "/api/machines/ab12/runliveresponse"));
+        assert!(glob("/api/machineactions/*/get*(index=0)", "/api/machineactions/x/getlink(index=0)"));
+        assert!(!glob("/api/machines/*", "/api/machines/a/b"));
+        assert!(!glob("/api/machines", "/api/machines/a"));
+    }
+
+    #[test]
+    fn the_nth_call_and_so_many_more_fail() {
+        let (mut faults, switches) = (Faults::new(Rng::with_seed(1)), Switches::default());
+        faults.lay("GET", "machines", Fault::status(500), 2, 2).unwrap();
+        let mut sprung = Vec::new();
+        for _ in 0..5 {
+            sprung.push(faults.spring(&Method::GET, Route::ListMachines, "/api/machines", &switches).is_some());
+        }
+        assert_eq!(sprung, [false, true, true, false, false]);
+    }
+}

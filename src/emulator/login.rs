@@ -1,0 +1,205 @@
+//! The token endpoint: OAuth2 client credentials, by secret or by certificate (facts.md, section 4).
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::access::{AUDIENCE, Claims, Grant};
+use super::clock::{Tick, seconds, ticks, time_text};
+use super::reply::Reply;
+use super::state::State;
+
+/// A refusal of the token endpoint: its `error` is a string, and `error_description` begins with a code.
+struct Denied {
+    status: StatusCode,
+    error: &'static str,
+    code: u32,
+    message: String,
+}
+
+fn denied(status: u16, error: &'static str, code: u32, message: impl Into<String>) -> Denied {
+    Denied { status: super::reply::status(status), error, code, message: message.into() }
+}
+
+/// Whether the login host serves `path`.
+pub(super) fn is_login_path(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    path.contains("/oauth2/") || path.contains("/.well-known/") || path.contains("/discovery/instance")
+}
+
+impl State {
+    pub fn login(&mut self, method: &Method, path: &str, body: &[u8], now: Tick, wall: f64) -> Reply {
+        let path = path.to_ascii_lowercase();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let answered = match segments.as_slice() {
+            [tenant, "oauth2", "v2.0", "token"] if method == Method::POST => {
+                self.grant_token(tenant, body, false, now, wall)
+            }
+            [tenant, "oauth2", "token"] if method == Method::POST => self.grant_token(tenant, body, true, now, wall),
+            [tenant, "v2.0", ".well-known", "openid-configuration"]
+            | [tenant, ".well-known", "openid-configuration"] => Ok(self.open_id_configuration(tenant)),
+            ["common", "discovery", "instance"] => Ok(self.instance_discovery()),
+            _ => Err(denied(404, "invalid_request", 90_014, "The endpoint does not exist.")),
+        };
+        match answered {
+            Ok(body) => Reply::json(StatusCode::OK, body.to_string()),
+            Err(denied) => self.denial(&denied, now),
+        }
+    }
+
+    fn grant_token(&mut self, tenant: &str, body: &[u8], v1: bool, now: Tick, wall: f64) -> Result<Value, Denied> {
+        if tenant != self.tenant_id {
+            let message = format!("Tenant '{tenant}' not found.");
+            return Err(denied(400, "invalid_request", 90_002, message));
+        }
+        let form: HashMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
+        let field = |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let required = |name: &str| {
+            let message = format!("The request body must contain the following parameter: '{name}'.");
+            field(name).ok_or_else(|| denied(400, "invalid_request", 900_144, message))
+        };
+        if required("grant_type")? != "client_credentials" {
+            let message = "The app requested an unsupported grant type.";
+            return Err(denied(400, "unsupported_grant_type", 70_003, message));
+        }
+        let client_id = required("client_id")?;
+        let audience = if v1 { required("resource")?.to_owned() } else { audience_of(required("scope")?)? };
+        let Some(application) = self.applications.iter().position(|known| known.client_id == client_id) else {
+            let message = format!("Application with identifier '{client_id}' was not found in the directory.");
+            return Err(denied(400, "unauthorized_client", 700_016, message));
+        };
+        match (field("client_secret"), field("client_assertion")) {
+            (Some(secret), _) => self.check_secret(application, secret)?,
+            (None, Some(assertion)) => {
+                let kind = required("client_assertion_type")?;
+                self.check_assertion(client_id, kind, assertion, wall)?;
+            }
+            (None, None) => {
+                let message =
+                    "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+                return Err(denied(401, "invalid_client", 7_000_218, message));
+            }
+        }
+        let life = self.switches.token_life;
+        let token = self.issue_token(application, None, audience, life, now, wall);
+        let told = (life / self.speed).floor().max(1.0) as u64;
+        Ok(if v1 {
+            json!({"token_type": "Bearer", "expires_in": told.to_string(), "ext_expires_in": told.to_string(), "access_token": token})
+        } else {
+            json!({"token_type": "Bearer", "expires_in": told, "ext_expires_in": told, "access_token": token})
+        })
+    }
+
+    fn check_secret(&self, application: usize, secret: &str) -> Result<(), Denied> {
+        if self.applications.get(application).is_some_and(|known| known.secret == secret) {
+            return Ok(());
+        }
+        Err(denied(401, "invalid_client", 7_000_215, "Invalid client secret provided."))
+    }
+
+    /// Checks what the assertion says; its signature is taken on trust.
+    fn check_assertion(&self, client_id: &str, kind: &str, assertion: &str, wall: f64) -> Result<(), Denied> {
+        let wrong = |code: u32, message: &str| denied(401, "invalid_client", code, message);
+        if kind != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+            return Err(wrong(50_027, "The client assertion's type is not supported."));
+        }
+        let mut parts = assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).ok());
+        let mut json = || parts.next().flatten().and_then(|part| serde_json::from_slice::<Value>(&part).ok());
+        let (header, claims) = (json().unwrap_or_default(), json().unwrap_or_default());
+        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+        if !matches!(text(&header, "alg").as_str(), "PS256" | "RS256") {
+            return Err(wrong(50_027, "JWT token is invalid or malformed."));
+        }
+        if header.get("x5t#S256").is_none() && header.get("x5t").is_none() {
+            return Err(wrong(700_027, "The client assertion names no certificate."));
+        }
+        if text(&claims, "iss") != client_id || text(&claims, "sub") != client_id {
+            return Err(wrong(700_021, "The client assertion's issuer and subject must be the client id."));
+        }
+        if !text(&claims, "aud").to_ascii_lowercase().ends_with(&format!("/{}/oauth2/v2.0/token", self.tenant_id)) {
+            return Err(wrong(700_023, "The client assertion's audience is not this endpoint."));
+        }
+        let expires = claims.get("exp").and_then(Value::as_f64).unwrap_or(0.0);
+        if expires <= wall {
+            return Err(wrong(700_024, "The client assertion is not within its valid time range."));
+        }
+        Ok(())
+    }
+
+    /// A token for one of the applications, with its own roles unless others are given.
+    pub fn issue_token(
+        &mut self,
+        application: usize,
+        roles: Option<Vec<String>>,
+        audience: String,
+        life: f64,
+        now: Tick,
+        wall: f64,
+    ) -> String {
+        let Some(known) = self.applications.get(application) else { return String::new() };
+        let roles = roles.unwrap_or_else(|| known.roles.clone());
+        let grant =
+            Grant { application: u32::try_from(application).unwrap_or(0), roles, audience, expires: now + ticks(life) };
+        let claims = Claims {
+            tenant: &self.tenant_id,
+            client_id: &known.client_id,
+            issued: wall,
+            expires: wall + seconds(ticks(life)) / self.speed,
+        };
+        self.tokens.issue(grant, &claims, now)
+    }
+
+    fn open_id_configuration(&self, tenant: &str) -> Value {
+        let login = format!("{}/{tenant}", self.addresses.login);
+        json!({
+            "issuer": format!("{login}/v2.0"),
+            "token_endpoint": format!("{login}/oauth2/v2.0/token"),
+            "authorization_endpoint": format!("{login}/oauth2/v2.0/authorize"),
+            "device_authorization_endpoint": format!("{login}/oauth2/v2.0/devicecode"),
+            "jwks_uri": format!("{login}/discovery/v2.0/keys"),
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+        })
+    }
+
+    /// What azure-identity asks a login host that it does not know.
+    fn instance_discovery(&self) -> Value {
+        let login = &self.addresses.login;
+        let host = login.split("://").nth(1).unwrap_or(login);
+        json!({
+            "tenant_discovery_endpoint": format!("{login}/{}/v2.0/.well-known/openid-configuration", self.tenant_id),
+            "api-version": "1.1",
+            "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
+        })
+    }
+
+    fn denial(&mut self, denied: &Denied, now: Tick) -> Reply {
+        let (trace, correlation) = (self.new_uuid(), self.new_uuid());
+        let time = time_text(now - now.rem_euclid(super::clock::SECOND)).replace('T', " ");
+        let description = format!(
+            "AADSTS{}: {} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {time}",
+            denied.code, denied.message
+        );
+        let body = json!({
+            "error": denied.error, "error_description": description, "error_codes": [denied.code],
+            "timestamp": time, "trace_id": trace.to_string(), "correlation_id": correlation.to_string(),
+        });
+        Reply::json(denied.status, body.to_string())
+    }
+}
+
+/// The audience that a v2 scope asks for.
+fn audience_of(scope: &str) -> Result<String, Denied> {
+    let audience = scope.strip_suffix("/.default").filter(|audience| !audience.contains(' ') && !audience.is_empty());
+    audience.map(str::to_owned).ok_or_else(|| {
+        let message = format!("The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.");
+        denied(400, "invalid_scope", 1_002_012, message)
+    })
+}
+
+/// The audience of tokens made without the login host.
+pub(super) fn default_audience() -> String {
+    AUDIENCE.to_owned()
+}

@@ -1,0 +1,292 @@
+//! The machines of the tenant (facts.md, section 9).
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value, json};
+
+use super::clock::{SECOND, Tick, ticks, time_text};
+use super::odata::{Field, Fields, Hints};
+
+/// A machine to add.
+#[derive(Clone, Debug)]
+pub struct NewMachine {
+    pub name: String,
+    /// 40 hexadecimal digits. The default is drawn from the seed.
+    pub id: Option<String>,
+    pub online: bool,
+    /// Seconds from accepted to InProgress. The default is 0.5.
+    pub start_delay: f64,
+    /// Its device group has a remediation level. The default is true.
+    pub remediation_level: bool,
+    /// Its system can run live response. The default is true.
+    pub supported: bool,
+    /// The service's own properties, over the defaults.
+    pub properties: Map<String, Value>,
+}
+
+impl NewMachine {
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            id: None,
+            online: true,
+            start_delay: 0.5,
+            remediation_level: true,
+            supported: true,
+            properties: Map::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn offline(mut self) -> Self {
+        self.online = false;
+        self
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub id: String,
+    pub name: String,
+    pub online: bool,
+    pub start_delay: Tick,
+    pub remediation_level: bool,
+    pub supported: bool,
+    /// Every submit is a bare 500.
+    pub stuck: bool,
+    /// The open action.
+    pub active: Option<u32>,
+    /// Busy a while longer than its action was.
+    pub busy_until: Tick,
+    seen: Tick,
+    properties: Map<String, Value>,
+}
+
+/// Properties in the order of the wire, and their defaults.
+const PROPERTIES: [&str; 32] = [
+    "id",
+    "mergedIntoMachineId",
+    "isPotentialDuplication",
+    "isExcluded",
+    "exclusionReason",
+    "computerDnsName",
+    "firstSeen",
+    "lastSeen",
+    "osPlatform",
+    "osVersion",
+    "osProcessor",
+    "version",
+    "lastIpAddress",
+    "lastExternalIpAddress",
+    "agentVersion",
+    "osBuild",
+    "healthStatus",
+    "deviceValue",
+    "rbacGroupId",
+    "rbacGroupName",
+    "riskScore",
+    "exposureLevel",
+    "isAadJoined",
+    "aadDeviceId",
+    "machineTags",
+    "defenderAvStatus",
+    "onboardingStatus",
+    "osArchitecture",
+    "managedBy",
+    "managedByStatus",
+    "ipAddresses",
+    "vmMetadata",
+];
+
+impl Machine {
+    /// One property: the machine's own, else the default of all.
+    pub fn property(&self, name: &str) -> Value {
+        if let Some(own) = self.properties.get(name) {
+            return own.clone();
+        }
+        let address = || format!("10.0.{}.{}", self.number() / 250 % 250, self.number() % 250 + 1);
+        match name {
+            "id" => json!(self.id),
+            "computerDnsName" => json!(self.name),
+            "firstSeen" => json!(time_text(self.seen - 86_400 * 30 * SECOND)),
+            "lastSeen" => json!(time_text(self.seen)),
+            "osPlatform" => json!("Windows11"),
+            "osProcessor" => json!("x64"),
+            "version" => json!("22H2"),
+            "lastIpAddress" => json!(address()),
+            "lastExternalIpAddress" => json!("203.0.113.7"),
+            "agentVersion" => json!("10.8760.22621.2861"),
+            "osBuild" => json!(22_621),
+            "healthStatus" => json!("Active"),
+            "deviceValue" => json!("Normal"),
+            "rbacGroupId" => json!(0),
+            "riskScore" | "exposureLevel" => json!("Low"),
+            "isPotentialDuplication" | "isExcluded" | "isAadJoined" => json!(false),
+            "machineTags" => json!([]),
+            "defenderAvStatus" => json!("Updated"),
+            "onboardingStatus" => json!("Onboarded"),
+            "osArchitecture" => json!("64-bit"),
+            "managedBy" | "managedByStatus" => json!("Unknown"),
+            "ipAddresses" => json!([
+                {"ipAddress": address(), "macAddress": "0C9D92000001", "type": "Ethernet", "operationalStatus": "Up"},
+            ]),
+            _ => Value::Null,
+        }
+    }
+
+    fn number(&self) -> u32 {
+        self.id.get(..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
+    }
+
+    /// The entity, in the order of the wire, without `@odata.context`.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
+        let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
+        for (i, name) in known.chain(own.map(|name| Cow::Borrowed(name.as_str()))).enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            super::write_json(out, name.as_ref());
+            out.push(b':');
+            super::write_json(out, &self.property(&name));
+        }
+    }
+
+    pub fn has_address(&self, ip: &str) -> bool {
+        let addresses = self.property("ipAddresses");
+        let listed =
+            addresses.as_array().into_iter().flatten().filter_map(|address| address.get("ipAddress")?.as_str());
+        listed.chain([self.property("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
+    }
+
+    pub fn has_tag(&self, tag: &str, starts_with: bool) -> bool {
+        let tags = self.property("machineTags");
+        let mut own = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
+        own.any(|own| if starts_with { own.starts_with(tag) } else { own == tag })
+    }
+
+    /// When it was last seen.
+    pub fn last_seen(&self) -> Tick {
+        let own = self.properties.get("lastSeen").and_then(Value::as_str).and_then(crate::model::Timestamp::parse);
+        own.map_or(self.seen, |time| ticks(time.unix()))
+    }
+}
+
+/// What `$filter` may name (page "get-machines").
+const FILTERABLE: [&str; 14] = [
+    "computerDnsName",
+    "id",
+    "version",
+    "deviceValue",
+    "aadDeviceId",
+    "machineTags",
+    "lastSeen",
+    "exposureLevel",
+    "onboardingStatus",
+    "lastIpAddress",
+    "healthStatus",
+    "osPlatform",
+    "riskScore",
+    "rbacGroupId",
+];
+
+impl Fields for Machine {
+    fn filterable(name: &str) -> Option<&'static str> {
+        FILTERABLE.into_iter().find(|known| known.eq_ignore_ascii_case(name))
+    }
+
+    fn field(&self, name: &'static str) -> Field<'_> {
+        if name == "lastSeen" {
+            return Field::Time(self.last_seen());
+        }
+        match self.property(name) {
+            Value::String(text) => Field::Text(Cow::Owned(text)),
+            Value::Number(number) => Field::Number(number.as_f64().unwrap_or(0.0)),
+            Value::Bool(flag) => Field::Flag(flag),
+            Value::Array(items) => {
+                Field::List(items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
+            }
+            _ => Field::Null,
+        }
+    }
+}
+
+/// All machines, found by id and by name.
+#[derive(Debug, Default)]
+pub(super) struct Machines {
+    all: Vec<Machine>,
+    by_id: HashMap<String, u32>,
+    by_name: BTreeMap<String, Vec<u32>>,
+}
+
+impl Machines {
+    pub fn add(&mut self, new: NewMachine, id: String, now: Tick) -> u32 {
+        let at = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let id = new.id.unwrap_or(id).to_ascii_lowercase();
+        let name = new.name.to_ascii_lowercase();
+        let short = name.split('.').next().unwrap_or(&name).to_owned();
+        if short != name {
+            self.by_name.entry(short).or_default().push(at);
+        }
+        self.by_name.entry(name).or_default().push(at);
+        self.by_id.insert(id.clone(), at);
+        self.all.push(Machine {
+            id,
+            name: new.name,
+            online: new.online,
+            start_delay: ticks(new.start_delay.max(0.0)),
+            remediation_level: new.remediation_level,
+            supported: new.supported,
+            stuck: false,
+            active: None,
+            busy_until: Tick::MIN,
+            seen: now,
+            properties: new.properties,
+        });
+        at
+    }
+
+    pub fn get(&self, at: u32) -> Option<&Machine> {
+        self.all.get(at as usize)
+    }
+
+    pub fn get_mut(&mut self, at: u32) -> Option<&mut Machine> {
+        self.all.get_mut(at as usize)
+    }
+
+    pub fn by_id(&self, id: &str) -> Option<u32> {
+        self.by_id.get(id).or_else(|| self.by_id.get(&id.to_ascii_lowercase())).copied()
+    }
+
+    /// By id or by name, case not minded; of several the one that was seen last (facts 15, row 28).
+    pub fn find(&self, key: &str) -> Option<u32> {
+        self.by_id(key).or_else(|| {
+            let named = self.by_name.get(&key.to_ascii_lowercase())?;
+            named.iter().copied().max_by_key(|at| self.get(*at).map(Machine::last_seen))
+        })
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Machine> {
+        self.all.iter()
+    }
+
+    /// Those that a filter can match, as far as its `id` and `computerDnsName` tell.
+    pub fn candidates(&self, hints: &Hints<'_>) -> Vec<&Machine> {
+        if let Some(ids) = hints.equal("id") {
+            let mut found: Vec<u32> = ids.iter().filter_map(|id| self.by_id(id)).collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().filter_map(|at| self.get(at)).collect();
+        }
+        if let Some(prefix) = hints.prefix("computerDnsName") {
+            let prefix = prefix.to_ascii_lowercase();
+            let range = self.by_name.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+            let mut found: Vec<u32> = range.flat_map(|(_, at)| at.iter().copied()).collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().filter_map(|at| self.get(at)).collect();
+        }
+        self.all.iter().collect()
+    }
+}

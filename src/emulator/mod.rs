@@ -1,0 +1,361 @@
+//! The live response service in a box, independent of the client's own logic.
+//!
+//! All that it knows is one [`state::State`] behind one short lock. No task runs on its own: each call first makes up
+//! for the time that has passed ([`life`]), then is served. Doors: [`Transport`](crate::transport::Transport) in
+//! process ([`in_process`]) and HTTP over TCP. What is not known of the service is a [`Switches`] field.
+
+mod access;
+mod action;
+mod clock;
+mod compress;
+mod exchange;
+mod faults;
+mod files;
+mod in_process;
+mod library;
+mod life;
+mod lists;
+mod log;
+mod login;
+mod machine;
+mod multipart;
+mod odata;
+mod quota;
+mod reply;
+mod results;
+mod routes;
+mod script;
+mod server;
+mod spool;
+mod state;
+mod submit;
+mod switches;
+mod tls;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use fastrand::Rng;
+use serde::Serialize;
+use uuid::Uuid;
+
+pub use access::ROLES;
+pub use action::Content;
+pub use clock::EmulatorClock;
+pub use faults::{Fault, FaultKind};
+pub use log::{Ended, LoggedRequest, Violations};
+pub use machine::NewMachine;
+pub use routes::Route;
+pub use script::{Behaviour, ScriptCall, ScriptOutcome};
+pub use server::{Server, serve};
+pub use switches::{
+    Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MissingFile, NonzeroExit, ReadPermission, Switches,
+    TranscriptForm, Windows,
+};
+
+use crate::config::Limits;
+use crate::error::{Error, Kind, Result};
+use crate::model::Machine;
+
+/// What an emulator starts with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// ws-0001.example.test and so on, all online. The default is 3.
+    pub machines: usize,
+    pub limits: Limits,
+    /// Of ids, durations and random faults. The default is 0.
+    pub seed: u64,
+    pub switches: Switches,
+    pub clock: EmulatorClock,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            machines: 3,
+            limits: Limits::default(),
+            seed: 0,
+            switches: Switches::default(),
+            clock: EmulatorClock::default(),
+        }
+    }
+}
+
+/// Who a foreign session's machine answers a submit with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForeignAnswer {
+    /// 400 ActiveRequestAlreadyExists.
+    #[default]
+    Error,
+    /// 201 with the foreign action.
+    Foreign,
+}
+
+/// The service in a box. A clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Emulator {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    times: clock::Times,
+    state: Mutex<state::State>,
+    /// A token with every role that does not expire within a year.
+    token: String,
+}
+
+impl Emulator {
+    /// Its clock is tokio's where it is made within a runtime: a paused one pauses it.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let limits = settings.limits.checked()?;
+        let mut rng = Rng::with_seed(settings.seed);
+        let times = clock::Times::start(settings.clock);
+        let mut state = state::State::new(limits, settings.switches, times.speed(), &mut rng);
+        let now = times.own();
+        for number in 1..=settings.machines {
+            state.add_machine(NewMachine::named(format!("ws-{number:04}.example.test")), now);
+        }
+        let token = state.lasting_token(None, now, times.wall());
+        Ok(Self { inner: Arc::new(Inner { times, state: Mutex::new(state), token }) })
+    }
+
+    /// The API's address, for the client's endpoint. A made-up host until a [server](serve) is started.
+    pub fn url(&self) -> String {
+        self.state().addresses.api.clone()
+    }
+
+    /// The login host's address, for a credential's authority.
+    pub fn login_url(&self) -> String {
+        self.state().addresses.login.clone()
+    }
+
+    pub fn blob_url(&self) -> String {
+        self.state().addresses.blob.clone()
+    }
+
+    pub fn tenant_id(&self) -> String {
+        self.state().tenant_id.clone()
+    }
+
+    pub fn client_id(&self) -> String {
+        self.state().applications.first().map_or_else(String::new, |first| first.client_id.clone())
+    }
+
+    pub fn client_secret(&self) -> String {
+        self.state().applications.first().map_or_else(String::new, |first| first.secret.clone())
+    }
+
+    /// A bearer token with every permission, good for a year of the emulator's time.
+    pub fn token(&self) -> String {
+        self.inner.token.clone()
+    }
+
+    /// A token with these roles alone.
+    pub fn token_with<S: Into<String>>(&self, roles: impl IntoIterator<Item = S>) -> String {
+        let (mut state, now) = self.at_now();
+        let wall = state.wall;
+        state.lasting_token(Some(roles.into_iter().map(Into::into).collect()), now, wall)
+    }
+
+    /// Another application of the tenant, with its own quotas and every role: its client id and secret.
+    pub fn add_application(&self) -> (String, String) {
+        let mut state = self.state();
+        let application = state.new_application();
+        let (client_id, secret) = (application.client_id.clone(), application.secret.clone());
+        state.applications.push(application);
+        (client_id, secret)
+    }
+
+    /// Adds a machine and describes it as the API would.
+    pub fn add_machine(&self, machine: NewMachine) -> Result<Machine> {
+        let (mut state, now) = self.at_now();
+        let at = state.add_machine(machine, now);
+        let mut out = b"{".to_vec();
+        if let Some(machine) = state.machines.get(at) {
+            machine.write(&mut out);
+        }
+        out.push(b'}');
+        crate::model::entity(&out)
+    }
+
+    /// The ids of all machines, in the order in which they were added.
+    pub fn machine_ids(&self) -> Vec<String> {
+        self.state().machines.iter().map(|machine| machine.id.clone()).collect()
+    }
+
+    /// Brings a machine, by id or name, on line or takes it off.
+    pub fn set_online(&self, machine: &str, online: bool) -> Result<()> {
+        let (mut state, now) = self.settled();
+        let at = state.known_machine(machine)?;
+        state.set_online(at, online, now);
+        Ok(())
+    }
+
+    /// Makes every submit to a machine a bare 500, or ends that.
+    pub fn set_stuck(&self, machine: &str, stuck: bool) -> Result<()> {
+        let mut state = self.state();
+        let at = state.known_machine(machine)?;
+        if let Some(machine) = state.machines.get_mut(at) {
+            machine.stuck = stuck;
+        }
+        Ok(())
+    }
+
+    /// Another's session on a machine for so many seconds: listed, or from the portal and in no list.
+    pub fn add_foreign_session(
+        &self,
+        machine: &str,
+        seconds: f64,
+        listed: bool,
+        answer: ForeignAnswer,
+    ) -> Result<Uuid> {
+        let (mut state, now) = self.settled();
+        let at = state.known_machine(machine)?;
+        if state.machines.get(at).is_some_and(|machine| machine.active.is_some()) {
+            return Err(Error::invalid(format!("machine {machine} has a session already")));
+        }
+        let foreign = answer == ForeignAnswer::Foreign;
+        Ok(state.add_foreign_session(at, clock::ticks(seconds), listed, foreign, now))
+    }
+
+    pub fn add_library_file(&self, name: &str, content: &[u8]) {
+        let (mut state, now) = self.at_now();
+        state.library.put(name, content, now);
+    }
+
+    /// Says what a script does; it is put into the library if it is not there.
+    pub fn on_script(&self, name: &str, behaviour: impl Into<Behaviour>) {
+        let (mut state, now) = self.at_now();
+        if !state.library.holds(name) {
+            state.library.put(name, format!("# {name}\n").as_bytes(), now);
+        }
+        state.scripts.insert(name.to_ascii_lowercase(), behaviour.into());
+    }
+
+    /// Puts a file on a machine's disk, or with `*` on that of every machine, for GetFile to collect.
+    pub fn put_remote_file(&self, machine: &str, path: &str, content: Content) -> Result<()> {
+        let mut state = self.state();
+        let key = if machine == "*" {
+            machine.to_owned()
+        } else {
+            let at = state.known_machine(machine)?;
+            state.machines.get(at).map_or_else(String::new, |machine| machine.id.clone())
+        };
+        state.files.put(&key, path, content);
+        Ok(())
+    }
+
+    /// Lays a fault for the `nth` call from now on, and the `times - 1` after it, that `method` and `path` match. A path is
+    /// a route's name, as [`Route::name`] has it, or a path in which `*` or `{id}` stands for a segment.
+    pub fn fault(&self, method: &str, path: &str, fault: Fault, nth: u32, times: u32) -> Result<()> {
+        self.state().faults.lay(method, path, fault, nth, times)
+    }
+
+    /// Its clock jumps.
+    pub fn advance(&self, seconds: f64) {
+        self.state().jumped += clock::ticks(seconds.max(0.0));
+        drop(self.settled());
+    }
+
+    /// Changes switches while it runs.
+    pub fn set_switches(&self, change: impl FnOnce(&mut Switches)) {
+        change(&mut self.state().switches);
+    }
+
+    /// What arrived, oldest first.
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.state().log.entries()
+    }
+
+    /// Calls by route, and `polls:<action id>`.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.state().log.counters()
+    }
+
+    pub fn violations(&self) -> Violations {
+        self.state().log.violations
+    }
+
+    /// Forgets the log, the counters and the violations.
+    pub fn clear_log(&self) {
+        self.state().log.clear();
+    }
+
+    /// The state, all time made up for; scripts that are due are called here.
+    fn settled(&self) -> (std::sync::MutexGuard<'_, state::State>, clock::Tick) {
+        loop {
+            let (mut state, now) = self.at_now();
+            let Some(due) = state.advance(now) else { return (state, now) };
+            drop(state);
+            let outcome = (due.run)(&due.machine, due.args.as_deref());
+            self.state().script_ran(due.action, due.step, outcome);
+        }
+    }
+}
+
+impl state::State {
+    fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
+        let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
+        let addresses = state::Addresses {
+            api: "https://api.emulator.test".to_owned(),
+            login: "https://login.emulator.test".to_owned(),
+            blob: "https://store1.blob.emulator.test".to_owned(),
+            anywhere: None,
+        };
+        let mut state = Self {
+            limits,
+            switches,
+            addresses,
+            speed,
+            tenant_id: String::new(),
+            applications: Vec::new(),
+            tokens: access::Tokens::new(key(rng)),
+            machines: machine::Machines::default(),
+            actions: action::Actions::default(),
+            agenda: life::Agenda::default(),
+            open: life::OpenSessions::default(),
+            library: library::Library::default(),
+            scripts: HashMap::new(),
+            files: files::RemoteFiles::default(),
+            results: results::Results::new(key(rng)),
+            quotas: quota::Quotas::default(),
+            faults: faults::Faults::new(rng.fork()),
+            log: log::Log::default(),
+            rng: rng.fork(),
+            jumped: 0,
+            wall: 0.0,
+        };
+        state.tenant_id = state.new_uuid().to_string();
+        let application = state.new_application();
+        state.applications.push(application);
+        state
+    }
+
+    fn new_application(&mut self) -> access::Application {
+        let client_id = self.new_uuid().to_string();
+        let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
+        access::Application { client_id, secret, roles: ROLES.iter().map(|role| (*role).to_owned()).collect() }
+    }
+
+    fn add_machine(&mut self, machine: NewMachine, now: clock::Tick) -> u32 {
+        let id: String = std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
+        self.machines.add(machine, id, now)
+    }
+
+    fn known_machine(&self, key: &str) -> Result<u32> {
+        self.machines
+            .find(key)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("the emulator has no machine {key:?}")))
+    }
+
+    fn lasting_token(&mut self, roles: Option<Vec<String>>, now: clock::Tick, wall: f64) -> String {
+        const YEAR: f64 = 365.0 * 86_400.0;
+        self.issue_token(0, roles, login::default_audience(), YEAR, now, wall)
+    }
+}
+
+/// Appends `value` as JSON. Writing to memory cannot fail.
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    let _ = serde_json::to_writer(out, value);
+}

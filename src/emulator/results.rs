@@ -1,0 +1,294 @@
+//! Results: links that expire, and the blob host behind them (facts.md, section 7).
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
+    HeaderValue, LAST_MODIFIED, RANGE,
+};
+use http::{HeaderMap, Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::action::{Content, Order, Status, Step, StepResult};
+use super::clock::{Tick, seconds, ticks, time_text};
+use super::reply::{Body, Refusal, Reply, status};
+use super::script::{gzip, transcript};
+use super::spool::Spool;
+use super::state::{Call, State};
+use super::write_json;
+
+/// The blobs that links were given for, each packed when it is first asked for.
+#[derive(Debug)]
+pub(super) struct Results {
+    key: [u8; 16],
+    blobs: HashMap<String, (u32, usize)>,
+    packed: HashMap<String, Packed>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Packed {
+    Bytes(Bytes),
+    Spool(Spool),
+}
+
+/// A file to be packed outside the lock.
+pub(super) struct Packing {
+    pub blob: String,
+    content: Content,
+    name: Option<String>,
+    gzip: bool,
+}
+
+impl Results {
+    pub fn new(key: [u8; 16]) -> Self {
+        Self { key, blobs: HashMap::new(), packed: HashMap::new() }
+    }
+
+    pub fn keep(&mut self, blob: String, packed: Packed) {
+        self.packed.insert(blob, packed);
+    }
+
+    /// A signature over a blob and its expiry that also bears the expiry on the emulator's own clock.
+    fn sign(&self, blob: &str, rest: &str, expires: Tick) -> String {
+        let mask = self.digest(blob, "", 0);
+        let mut signature = Vec::with_capacity(32);
+        signature.extend(expires.to_le_bytes().iter().zip(&mask).map(|(byte, mask)| byte ^ mask));
+        signature.extend(self.digest(blob, rest, expires).iter().take(24));
+        STANDARD.encode(signature)
+    }
+
+    /// When a signed link expires, if the signature is ours.
+    fn verify(&self, blob: &str, rest: &str, signature: &str) -> Option<Tick> {
+        let decoded = STANDARD.decode(signature).ok()?;
+        let mask = self.digest(blob, "", 0);
+        let mut expires = [0_u8; 8];
+        for (to, (byte, mask)) in expires.iter_mut().zip(decoded.iter().zip(&mask)) {
+            *to = byte ^ mask;
+        }
+        let expires = Tick::from_le_bytes(expires);
+        (self.sign(blob, rest, expires) == signature).then_some(expires)
+    }
+
+    fn digest(&self, blob: &str, rest: &str, expires: Tick) -> [u8; 32] {
+        let hash = Sha256::new().chain_update(self.key).chain_update(blob).chain_update([0]).chain_update(rest);
+        hash.chain_update(expires.to_le_bytes()).finalize().into()
+    }
+}
+
+impl Packing {
+    /// Reads and packs the file; slow, so done without the lock.
+    pub fn run(&self) -> std::io::Result<Packed> {
+        let name = self.name.as_deref();
+        match &self.content {
+            Content::Bytes(bytes) if self.gzip => Ok(Packed::Bytes(gzip(bytes, name).into())),
+            Content::Bytes(bytes) => Ok(Packed::Bytes(bytes.clone())),
+            Content::Path(path) if self.gzip => Spool::gzip(path, name).map(Packed::Spool),
+            Content::Path(path) => Spool::plain(path).map(Packed::Spool),
+        }
+    }
+}
+
+impl State {
+    /// A link to the result of one command, valid 30 minutes (page "get-live-response-result").
+    pub fn result_link(&mut self, id: &str, arguments: &str, now: Tick) -> Result<Reply, Refusal> {
+        let at = self.find_action(id, now)?;
+        let index = arguments.split_once('=').filter(|(name, _)| name.trim() == "index");
+        let index = index.and_then(|(_, value)| value.trim().parse::<usize>().ok());
+        let index = index.ok_or_else(|| Refusal::bad_request("InvalidInput", "The index is not a number."))?;
+        let Some(action) = self.actions.get(at) else { return Err(Refusal::not_found(id)) };
+        let Some(step) = action.steps.get(index) else {
+            return Err(Refusal::bad_request("InvalidInput", format!("Command index {index} is out of range.")));
+        };
+        let there = action.ended.is_some_and(|ended| now >= ended + ticks(self.switches.result_lag))
+            || (self.switches.result_lag <= 0.0 && action.status == Status::InProgress && step.end.is_some());
+        if !there || step.end.is_none() || step.result.is_none() {
+            let message = format!("The result of command {index} of action {id} was not found");
+            let number = status(self.switches.no_result_status);
+            let code = if number == StatusCode::NOT_FOUND { "ResourceNotFound" } else { "InvalidInput" };
+            return Err(Refusal::new(number, code, message));
+        }
+        let blob = blob_name(action.id, index);
+        let link = self.link(&blob, &output_name(action.id, index, step), now);
+        self.results.blobs.insert(blob, (at, index));
+        let mut out = self.context("Edm.String");
+        out.extend_from_slice(b",\"value\":");
+        write_json(&mut out, &if self.switches.quoted_link { format!("\"{link}\"") } else { link });
+        out.push(b'}');
+        Ok(Reply::entity(StatusCode::OK, out))
+    }
+
+    /// The expiry that the link tells is the wall's; the one that counts is the emulator's own.
+    fn link(&self, blob: &str, output_name: &str, now: Tick) -> String {
+        let life = ticks(self.switches.link_life);
+        let wall = self.wall + seconds(life) / self.speed;
+        let se = time_text(ticks(wall.ceil()));
+        let disposition = format!("attachment; filename={output_name}");
+        let signature = self.results.sign(blob, &format!("{se}\n{disposition}"), now + life);
+        let encode = |text: &str| {
+            utf8_percent_encode(text, NON_ALPHANUMERIC)
+                .to_string()
+                .replace("%2D", "-")
+                .replace("%2E", ".")
+                .replace("%5F", "_")
+        };
+        format!(
+            "{}/investigation-actions-data/{}/CustomPlaybookCommandOutput/{blob}?se={}&sp=rt&sv=2020-06-12&sr=b&rscd={}&sig={}",
+            self.addresses.blob,
+            self.tenant_id,
+            encode(&se),
+            encode(&disposition),
+            encode(&signature),
+        )
+    }
+
+    /// What has to be packed before a call to the blob host can be answered.
+    pub fn packing(&self, path: &str) -> Option<Packing> {
+        let blob = path.rsplit('/').next()?;
+        let (at, index) = self.results.blobs.get(blob)?;
+        if self.results.packed.contains_key(blob) {
+            return None;
+        }
+        let step = self.actions.get(*at)?.steps.get(*index)?;
+        let (Some(StepResult::File(content)), Order::GetFile { path }) = (&step.result, &step.order) else {
+            return None;
+        };
+        let name = path.rsplit(['\\', '/']).next().filter(|_| self.switches.gzip_name).map(str::to_owned);
+        Some(Packing { blob: blob.to_owned(), content: content.clone(), name, gzip: self.switches.gzip_files })
+    }
+
+    pub fn blob(&mut self, call: &Call, now: Tick) -> Reply {
+        if call.headers.contains_key(AUTHORIZATION) {
+            self.log.violations.bearer_at_blob += 1;
+        }
+        let answered = self.find_blob(call, now);
+        let mut reply = answered.unwrap_or_else(|refusal| *refusal);
+        let id = self.new_uuid().to_string();
+        reply = reply.with_text(HeaderName::from_static("x-ms-request-id"), &id);
+        reply.headers.insert(HeaderName::from_static("x-ms-version"), HeaderValue::from_static("2020-06-12"));
+        if call.method == Method::HEAD {
+            reply.body = Body::Full(Bytes::new());
+        }
+        reply
+    }
+
+    fn find_blob(&self, call: &Call, now: Tick) -> Result<Reply, Box<Reply>> {
+        if !matches!(call.method, Method::GET | Method::HEAD) {
+            return Err(azure_error(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "UnsupportedHttpVerb",
+                "The verb is not supported.",
+            ));
+        }
+        if call.headers.contains_key(AUTHORIZATION) {
+            let message = "Server failed to authenticate the request. The Authorization header is not valid here.";
+            return Err(azure_error(StatusCode::FORBIDDEN, "AuthenticationFailed", message));
+        }
+        let blob = call.path.rsplit('/').next().unwrap_or("");
+        let pairs: HashMap<_, _> = url::form_urlencoded::parse(call.query.as_bytes()).collect();
+        let value = |name: &str| pairs.get(name).map_or("", AsRef::as_ref);
+        let (se, disposition) = (value("se"), value("rscd"));
+        let expires = self.results.verify(blob, &format!("{se}\n{disposition}"), value("sig"));
+        if expires.is_none_or(|expires| expires <= now) {
+            let message = "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.";
+            return Err(azure_error(status(self.switches.expired_link_status), "AuthenticationFailed", message));
+        }
+        let packed = self
+            .packed(blob)
+            .ok_or_else(|| azure_error(StatusCode::NOT_FOUND, "BlobNotFound", "The specified blob does not exist."))?;
+        let reply = ranged(&packed, &call.headers, self.switches.blob_ranges)?;
+        let etag = format!("\"0x{}\"", blob.get(..16).unwrap_or(blob).to_uppercase());
+        let mut reply = reply.with_text(CONTENT_DISPOSITION, disposition).with_text(ETAG, &etag);
+        reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        reply.headers.insert(LAST_MODIFIED, HeaderValue::from_static("Thu, 01 Jan 2026 00:00:00 GMT"));
+        reply.headers.insert(HeaderName::from_static("x-ms-blob-type"), HeaderValue::from_static("BlockBlob"));
+        if self.switches.blob_content_encoding && self.switches.gzip_files {
+            reply.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        Ok(reply)
+    }
+
+    fn packed(&self, blob: &str) -> Option<Packed> {
+        if let Some(packed) = self.results.packed.get(blob) {
+            return Some(packed.clone());
+        }
+        let (at, index) = self.results.blobs.get(blob)?;
+        let step = self.actions.get(*at)?.steps.get(*index)?;
+        let (Some(StepResult::Script(outcome)), Order::RunScript { name, .. }) = (&step.result, &step.order) else {
+            return None;
+        };
+        let id = Uuid::parse_str(blob).unwrap_or_default();
+        Some(Packed::Bytes(transcript(name, outcome, id, &self.switches)))
+    }
+}
+
+/// 32 hexadecimal digits, other than the action's own.
+fn blob_name(action: Uuid, index: usize) -> String {
+    let digest = Sha256::new().chain_update(action.as_bytes()).chain_update((index as u64).to_le_bytes()).finalize();
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The file name that the service tells (facts 7.1).
+fn output_name(action: Uuid, index: usize, step: &Step) -> String {
+    let extension = if matches!(step.order, Order::RunScript { .. }) { "json" } else { "gz" };
+    format!("output_{action}_{index}.{extension}")
+}
+
+/// The whole, or the range that was asked for.
+fn ranged(packed: &Packed, headers: &HeaderMap, ranges: bool) -> Result<Reply, Box<Reply>> {
+    let length = match packed {
+        Packed::Bytes(bytes) => bytes.len() as u64,
+        Packed::Spool(spool) => spool.len(),
+    };
+    let asked = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| ranges);
+    let range = asked.and_then(|text| parse_range(text, length));
+    let (start, end) = match (asked, range) {
+        (Some(_), Some(Some(range))) => range,
+        (Some(_), Some(None)) => {
+            let message = "The range specified is invalid for the current size of the resource.";
+            let refused = azure_error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message);
+            return Err(Box::new(refused.with_text(CONTENT_RANGE, &format!("bytes */{length}"))));
+        }
+        _ => (0, length),
+    };
+    let partial = matches!(range, Some(Some(_)));
+    let mut reply = Reply::empty(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    if partial {
+        reply = reply.with_text(CONTENT_RANGE, &format!("bytes {start}-{}/{length}", end.saturating_sub(1)));
+    }
+    if ranges {
+        reply.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    reply.body = match packed {
+        Packed::Bytes(bytes) => Body::Full(bytes.slice(start as usize..end as usize)),
+        Packed::Spool(spool) => Body::Spooled { spool: spool.clone(), start, end },
+    };
+    Ok(reply)
+}
+
+/// `start..end` of one range; none where it is out of bounds, nothing where it is no range (then the whole is sent).
+fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    if first.is_empty() {
+        let tail: u64 = last.parse().ok()?;
+        return Some((tail > 0 && length > 0).then(|| (length.saturating_sub(tail), length)));
+    }
+    let start: u64 = first.parse().ok()?;
+    let end = if last.is_empty() { length } else { last.parse::<u64>().ok()?.saturating_add(1).min(length) };
+    Some((start < length && start < end).then_some((start, end)))
+}
+
+fn azure_error(status: StatusCode, code: &'static str, message: &str) -> Box<Reply> {
+    let body = format!(
+        "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let mut reply = Reply::empty(status);
+    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    reply.headers.insert(HeaderName::from_static("x-ms-error-code"), HeaderValue::from_static(code));
+    reply.body = Body::Full(body.into());
+    Box::new(reply)
+}

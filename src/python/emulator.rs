@@ -1,0 +1,266 @@
+//! The emulator's door to Python, private: `mde_live_response.emulator.Emulator` is the public class.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::{Map, Value};
+use tokio::runtime::{Builder, Runtime};
+
+use super::errors::to_python;
+use super::models::{Limits, Machine};
+use crate::emulator::{
+    Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignAnswer, NewMachine, ScriptOutcome, Server, Settings,
+    Switches, serve,
+};
+use crate::error::{Error, Result};
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<EmulatorServer>()
+}
+
+/// Scripts written in Python run on so many threads at once.
+const SCRIPT_THREADS: usize = 16;
+
+/// What runs it; gone once it is closed.
+struct Running {
+    server: Server,
+    runtime: Runtime,
+}
+
+/// An emulator behind a TCP port, with threads of its own.
+#[pyclass(frozen, module = "mde_live_response._native")]
+struct EmulatorServer {
+    emulator: Emulator,
+    running: Mutex<Option<Running>>,
+    /// The process whose threads serve it. A forked child has none of them.
+    pid: u32,
+    ca: Option<String>,
+}
+
+impl Drop for EmulatorServer {
+    fn drop(&mut self) {
+        if let Some(running) = self.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+impl EmulatorServer {
+    /// What runs it, to be stopped: once, and never by a forked child, whose copy is left as it is.
+    fn take(&self) -> Option<Running> {
+        if self.pid != std::process::id() {
+            if let Ok(mut running) = self.running.try_lock() {
+                std::mem::forget(running.take());
+            }
+            return None;
+        }
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Does something with the emulator without the GIL. In a forked child its lock may be held by a thread that is gone.
+    fn with<T: Send>(&self, py: Python<'_>, act: impl FnOnce(&Emulator) -> Result<T> + Send) -> PyResult<T> {
+        if self.pid != std::process::id() {
+            return Err(PyRuntimeError::new_err("this emulator belongs to the process that started it"));
+        }
+        py.detach(|| act(&self.emulator)).map_err(|error| to_python(py, error))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::invalid(format!("{what}: {error}")))
+}
+
+#[pymethods]
+impl EmulatorServer {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "the parts of the public class's constructor")]
+    fn new(
+        py: Python<'_>,
+        machines: usize,
+        limits: Bound<'_, Limits>,
+        speed: f64,
+        seed: u64,
+        host: String,
+        port: u16,
+        tls: bool,
+        switches: String,
+    ) -> PyResult<Self> {
+        let limits = limits.get().core().clone();
+        let start = move || -> Result<(Emulator, Running, Option<String>)> {
+            if !(speed.is_finite() && speed > 0.0) {
+                return Err(Error::invalid(format!("speed is {speed}; it has to be above 0")));
+            }
+            let switches = Switches::from_json(&switches)?;
+            let clock = EmulatorClock::scaled(speed);
+            let emulator = Emulator::new(Settings { machines, limits, seed, switches, clock })?;
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(2)
+                .max_blocking_threads(SCRIPT_THREADS)
+                .thread_name("mde-emulator")
+                .enable_all()
+                .build()
+                .map_err(|error| Error::invalid(format!("could not start the emulator's threads: {error}")))?;
+            let server = runtime.block_on(serve(emulator.clone(), &host, port, tls))?;
+            let ca = server.ca_bundle().map(str::to_owned);
+            Ok((emulator, Running { server, runtime }, ca))
+        };
+        let (emulator, running, ca) = py.detach(start).map_err(|error| to_python(py, error))?;
+        Ok(Self { emulator, running: Mutex::new(Some(running)), pid: std::process::id(), ca })
+    }
+
+    /// Stops serving and closes every connection.
+    fn close(&self, py: Python<'_>) {
+        let Some(Running { mut server, runtime }) = self.take() else { return };
+        py.detach(|| {
+            server.close();
+            runtime.shutdown_timeout(Duration::from_secs(2));
+        });
+    }
+
+    #[getter]
+    fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
+    }
+
+    /// Addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`, `client_secret`, `token`.
+    fn credentials(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with(py, |emulator| {
+            let (url, login_url) = (emulator.url(), emulator.login_url());
+            let (tenant_id, client_id) = (emulator.tenant_id(), emulator.client_id());
+            Ok(vec![url, login_url, tenant_id, client_id, emulator.client_secret(), emulator.token()])
+        })
+    }
+
+    fn token_with(&self, py: Python<'_>, roles: Vec<String>) -> PyResult<String> {
+        self.with(py, |emulator| Ok(emulator.token_with(roles)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
+    fn add_machine(
+        &self,
+        py: Python<'_>,
+        name: String,
+        online: bool,
+        start_delay: f64,
+        remediation_level: bool,
+        supported: bool,
+        properties: String,
+    ) -> PyResult<Machine> {
+        let added = self.with(py, |emulator| {
+            let mut properties: Map<String, Value> = parse("properties", &properties)?;
+            let id = properties.remove("id").and_then(|id| id.as_str().map(str::to_owned));
+            emulator.add_machine(NewMachine { name, id, online, start_delay, remediation_level, supported, properties })
+        });
+        added.map(Machine::from)
+    }
+
+    fn set_online(&self, py: Python<'_>, machine: &str, online: bool) -> PyResult<()> {
+        self.with(py, |emulator| emulator.set_online(machine, online))
+    }
+
+    fn set_stuck(&self, py: Python<'_>, machine: &str, stuck: bool) -> PyResult<()> {
+        self.with(py, |emulator| emulator.set_stuck(machine, stuck))
+    }
+
+    fn add_foreign_session(
+        &self,
+        py: Python<'_>,
+        machine: &str,
+        seconds: f64,
+        listed: bool,
+        foreign: bool,
+    ) -> PyResult<String> {
+        let answer = if foreign { ForeignAnswer::Foreign } else { ForeignAnswer::Error };
+        self.with(py, |emulator| Ok(emulator.add_foreign_session(machine, seconds, listed, answer)?.to_string()))
+    }
+
+    fn add_library_file(&self, py: Python<'_>, name: &str, content: &[u8]) -> PyResult<()> {
+        self.with(py, |emulator| {
+            emulator.add_library_file(name, content);
+            Ok(())
+        })
+    }
+
+    /// `call`, if there is one, gets the machine's id and the arguments and gives `(stdout, stderr, exit_code)`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
+    fn on_script(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        stdout: String,
+        stderr: String,
+        exit_code: i64,
+        duration: f64,
+        fails: Option<String>,
+        call: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let outcome = ScriptOutcome { stdout, stderr, exit_code, duration, fails, raw: None };
+        let behaviour = match call {
+            None => Behaviour::Fixed(outcome),
+            Some(call) => Behaviour::Call(Arc::new(move |machine, args| run(&call, machine, args, &outcome))),
+        };
+        self.with(py, |emulator| {
+            emulator.on_script(name, behaviour);
+            Ok(())
+        })
+    }
+
+    /// `content`: bytes, or the path of a file here as str.
+    fn put_remote_file(&self, py: Python<'_>, machine: &str, path: &str, content: &Bound<'_, PyAny>) -> PyResult<()> {
+        let content = if let Ok(bytes) = content.cast::<PyBytes>() {
+            Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes()))
+        } else if let Ok(path) = content.extract::<PathBuf>() {
+            Content::Path(path)
+        } else {
+            return Err(PyTypeError::new_err("content is bytes or a path"));
+        };
+        self.with(py, |emulator| emulator.put_remote_file(machine, path, content))
+    }
+
+    /// `fault`: the fields of a fault as JSON.
+    fn fault(&self, py: Python<'_>, method: &str, path: &str, fault: &str, nth: u32, times: u32) -> PyResult<()> {
+        self.with(py, |emulator| emulator.fault(method, path, Fault::from_json(fault)?, nth, times))
+    }
+
+    fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        self.with(py, |emulator| {
+            emulator.advance(seconds);
+            Ok(())
+        })
+    }
+
+    /// The request log, as JSON.
+    fn requests(&self, py: Python<'_>) -> PyResult<String> {
+        self.with(py, |emulator| {
+            let entries: Vec<Value> = emulator.requests().iter().map(crate::emulator::LoggedRequest::to_json).collect();
+            Ok(Value::from(entries).to_string())
+        })
+    }
+
+    /// As JSON.
+    fn counters(&self, py: Python<'_>) -> PyResult<String> {
+        self.with(py, |emulator| Ok(serde_json::json!(emulator.counters()).to_string()))
+    }
+
+    /// As JSON.
+    fn violations(&self, py: Python<'_>) -> PyResult<String> {
+        self.with(py, |emulator| Ok(serde_json::json!(emulator.violations()).to_string()))
+    }
+}
+
+/// Runs a script written in Python; what it raises is the command's failure.
+fn run(call: &Py<PyAny>, machine: &str, args: Option<&str>, rest: &ScriptOutcome) -> ScriptOutcome {
+    Python::attach(|py| match call.call1(py, (machine, args)).and_then(|answer| answer.extract(py)) {
+        Ok((stdout, stderr, exit_code)) => ScriptOutcome { stdout, stderr, exit_code, ..rest.clone() },
+        Err(error) => {
+            let fails = Some(format!("The emulator's script raised {error}"));
+            error.print(py);
+            ScriptOutcome { fails, ..rest.clone() }
+        }
+    })
+}

@@ -1,0 +1,142 @@
+//! Plain HTTP calls to the emulator in process, without the client's logic.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use mde_live_response::emulator::{Emulator, Settings, Switches};
+use mde_live_response::secret::SecretUrl;
+use mde_live_response::transport::{Audience, Failure, Request, Transport};
+use serde_json::{Value, json};
+
+pub struct Service {
+    pub emulator: Emulator,
+    pub token: String,
+}
+
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The ids of a list.
+    pub fn ids(&self) -> Vec<String> {
+        self.json()["value"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+pub fn new() -> Service {
+    with(Settings::default())
+}
+
+pub fn switched(change: impl FnOnce(&mut Switches)) -> Service {
+    let mut switches = Switches::default();
+    change(&mut switches);
+    with(Settings { switches, ..Settings::default() })
+}
+
+pub fn with(settings: Settings) -> Service {
+    let emulator = Emulator::new(settings).unwrap();
+    let token = emulator.token();
+    Service { emulator, token }
+}
+
+impl Service {
+    pub async fn send(
+        &self,
+        audience: Audience,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Failure> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        let url = SecretUrl::parse(url, "test").unwrap();
+        let timeout = Duration::from_secs(100);
+        let request = Request { audience, method, url, headers: map, body: body.into(), timeout };
+        let response = self.emulator.send(request).await?;
+        let (status, headers) = (response.status.as_u16(), response.headers.clone());
+        Ok(Answer { status, headers, body: response.bytes(1 << 30).await? })
+    }
+
+    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let bearer = format!("Bearer {}", self.token);
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend_from_slice(headers);
+        let url = format!("{}{path}", self.emulator.url());
+        self.send(Audience::Service, method, &url, &all, body).await.unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, &[], "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::POST, path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    pub async fn blob(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(Audience::Blob, Method::GET, url, headers, "").await.unwrap()
+    }
+
+    pub fn machine(&self, at: usize) -> String {
+        self.emulator.machine_ids()[at].clone()
+    }
+
+    pub async fn run(&self, machine: &str, commands: &Value, comment: &str) -> Answer {
+        let body = json!({"Commands": commands, "Comment": comment});
+        self.post(&format!("/api/machines/{machine}/runliveresponse"), &body).await
+    }
+
+    /// Submits a script to a machine; the action's id.
+    pub async fn submit(&self, machine: &str, script: &str) -> String {
+        let answer = self.run(machine, &json!([run_script(script)]), "case 42").await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn action(&self, id: &str) -> Value {
+        self.get(&format!("/api/machineactions/{id}")).await.json()
+    }
+
+    pub async fn link(&self, id: &str, index: usize) -> Answer {
+        self.get(&format!("/api/machineactions/{id}/GetLiveResponseResultDownloadLink(index={index})")).await
+    }
+
+    pub async fn token_request(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let url = format!("{}{path}", self.emulator.login_url());
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.send(Audience::Login, Method::POST, &url, &headers, body).await.unwrap()
+    }
+}
+
+pub fn put_file(name: &str) -> Value {
+    json!({"type": "PutFile", "params": [{"key": "FileName", "value": name}]})
+}
+
+pub fn run_script(name: &str) -> Value {
+    json!({"type": "RunScript", "params": [{"key": "ScriptName", "value": name}]})
+}
+
+pub fn get_file(path: &str) -> Value {
+    json!({"type": "GetFile", "params": [{"key": "Path", "value": path}]})
+}

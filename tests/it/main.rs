@@ -1,0 +1,4 @@
+//! The one integration-test binary: linked once.
+
+mod emulator_life;
+mod emulator_support;
