@@ -74,7 +74,7 @@ async fn look_at_roles(pipeline: &Pipeline, commands: Option<&[Command]>, check:
     let granted = |operation: Operation| {
         let wanted = operation.permissions();
         let has = |name: &&str| token.claims.roles.iter().chain(&token.claims.scp).any(|role| role == name);
-        wanted.iter().any(|name| has(name))
+        wanted.iter().any(has)
     };
     if token.claims.roles.is_empty() && token.claims.scp.is_empty() {
         return;

@@ -157,212 +157,214 @@ impl IntoPython for Same {
 operations! {
     LiveResponseClient;
 
-    /// Run commands on a machine, wait for the end, and bring the results back.
-    ///
-    /// Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
-    /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
-    /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
-    ///     commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
-    ///     comment: why; it is kept with the action, and ends in our tag.
-    ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-    ///         they stay at the service, for `Session.download`.
-    ///     timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
-    ///     cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
-    ///     on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
-    ///     correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
-    ///         process, a failed one too. None: a new one.
-    ///     on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
-    ///
-    /// Returns:
-    ///     What the session left, ok or not.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: the commands are wrong, or the correlation id was used with others.
-    ///     AmbiguousMachineError: several machines have this name.
-    ///     NotFoundError: no machine has this name or id.
-    ///     MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
-    ///     AuthenticationError: there is no token that the service accepts.
-    ///     PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-    ///     WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
-    ///     SubmitUnknownError: it may have been started; call again with the same correlation id.
-    ///     ServiceError: the service failed, or answered what it does not document.
-    ///     ConnectionFailedError: the service could not be reached.
-    run / run_async (
-        machine, commands, comment, *, save_to=None, timeout=None, cancel_pending_after=None, on_busy="raise",
-        correlation_id=None, on_update=None
-    )
-        [
-            machine: MachineArgument,
-            commands: CommandsArgument,
-            comment: String,
-            save_to: Option<PathBuf>,
-            timeout: Option<Seconds>,
-            cancel_pending_after: Option<Seconds>,
-            on_busy: &str,
-            correlation_id: Option<String>,
-            on_update: Option<Py<PyAny>>
-        ]
-        |this, py| {
-            let sessions = this.core(py)?;
-            let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
-            PyResult::Ok(Call::with_updates(&sessions.clone(), on_update, move |on_update| async move {
-                let (timeout, cancel_pending_after) = (timeout.map(|it| it.0), cancel_pending_after.map(|it| it.0));
-                let submit = order.submit(&sessions).await?;
-                sessions.run(submit, RunOptions { save_to, timeout, cancel_pending_after, on_update }).await
-            }))
-        };
+    operations {
+        /// Run commands on a machine, wait for the end, and bring the results back.
+        ///
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+        ///     commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+        ///     comment: why; it is kept with the action, and ends in our tag.
+        ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+        ///         they stay at the service, for `Session.download`.
+        ///     timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
+        ///     cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
+        ///     on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+        ///     correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+        ///         process, a failed one too. None: a new one.
+        ///     on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
+        ///
+        /// Returns:
+        ///     What the session left, ok or not.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: no machine has this name or id.
+        ///     MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+        ///     AuthenticationError: there is no token that the service accepts.
+        ///     PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+        ///     WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
+        ///     SubmitUnknownError: it may have been started; call again with the same correlation id.
+        ///     ServiceError: the service failed, or answered what it does not document.
+        ///     ConnectionFailedError: the service could not be reached.
+        run / run_async (
+            machine, commands, comment, *, save_to=None, timeout=None, cancel_pending_after=None, on_busy="raise",
+            correlation_id=None, on_update=None
+        )
+            [
+                machine: MachineArgument,
+                commands: CommandsArgument,
+                comment: String,
+                save_to: Option<PathBuf>,
+                timeout: Option<Seconds>,
+                cancel_pending_after: Option<Seconds>,
+                on_busy: &str,
+                correlation_id: Option<String>,
+                on_update: Option<Py<PyAny>>
+            ]
+            |this, py| {
+                let sessions = this.core(py)?;
+                let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
+                PyResult::Ok(Call::with_updates(&sessions.clone(), on_update, move |on_update| async move {
+                    let (timeout, cancel_pending_after) = (timeout.map(|it| it.0), cancel_pending_after.map(|it| it.0));
+                    let submit = order.submit(&sessions).await?;
+                    sessions.run(submit, RunOptions { save_to, timeout, cancel_pending_after, on_update }).await
+                }))
+            };
 
-    /// Start a session, exactly once, and return as soon as the service has accepted it.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
-    /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
-    ///     commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
-    ///     comment: why; it is kept with the action, and ends in our tag.
-    ///     timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
-    ///     on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
-    ///     correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
-    ///         process, a failed one too. None: a new one.
-    ///
-    /// Returns:
-    ///     The session.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: the commands are wrong, or the correlation id was used with others.
-    ///     AmbiguousMachineError: several machines have this name.
-    ///     NotFoundError: no machine has this name or id.
-    ///     MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
-    ///     AuthenticationError: there is no token that the service accepts.
-    ///     PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-    ///     WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
-    ///     SubmitUnknownError: it may have been started; call again with the same correlation id.
-    ///     ServiceError: the service failed, or answered what it does not document.
-    ///     ConnectionFailedError: the service could not be reached.
-    submit / submit_async (machine, commands, comment, *, timeout=None, on_busy="raise", correlation_id=None)
-        [
-            machine: MachineArgument,
-            commands: CommandsArgument,
-            comment: String,
-            timeout: Option<Seconds>,
-            on_busy: &str,
-            correlation_id: Option<String>
-        ]
-        |this, py| {
-            let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
-            this.call(py, |sessions| async move {
-                sessions.submit(order.submit(&sessions).await?, timeout.map(|it| it.0)).await
-            })
-        };
+        /// Start a session, exactly once, and return as soon as the service has accepted it.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+        /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+        ///     commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+        ///     comment: why; it is kept with the action, and ends in our tag.
+        ///     timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
+        ///     on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+        ///     correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+        ///         process, a failed one too. None: a new one.
+        ///
+        /// Returns:
+        ///     The session.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: no machine has this name or id.
+        ///     MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+        ///     AuthenticationError: there is no token that the service accepts.
+        ///     PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+        ///     WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
+        ///     SubmitUnknownError: it may have been started; call again with the same correlation id.
+        ///     ServiceError: the service failed, or answered what it does not document.
+        ///     ConnectionFailedError: the service could not be reached.
+        submit / submit_async (machine, commands, comment, *, timeout=None, on_busy="raise", correlation_id=None)
+            [
+                machine: MachineArgument,
+                commands: CommandsArgument,
+                comment: String,
+                timeout: Option<Seconds>,
+                on_busy: &str,
+                correlation_id: Option<String>
+            ]
+            |this, py| {
+                let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
+                this.call(py, |sessions| async move {
+                    sessions.submit(order.submit(&sessions).await?, timeout.map(|it| it.0)).await
+                })
+            };
 
-    /// Find the session that was started with a correlation id. Starts nothing.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     machine: the machine it was started on: its id, its name or a Machine.
-    ///     correlation_id: the id it was started with.
-    ///
-    /// Returns:
-    ///     The session, or None if the service lists none.
-    ///
-    /// Raises:
-    ///     AmbiguousMachineError: several machines have this name.
-    ///     NotFoundError: no machine has this name or id.
-    ///     ThrottledError: the line is longer than `max_wait`.
-    find / find_async (machine, correlation_id) [machine: MachineArgument, correlation_id: String]
-        |this, py| this.call(py, |sessions| async move {
-            let machine_id = machine.id(&sessions.pipeline).await?;
-            sessions.find(&machine_id, &correlation_id).await
-        });
-
-    /// Get one machine action.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     action_id: its id, a GUID.
-    ///
-    /// Raises:
-    ///     NotFoundError: the service does not list it.
-    ///     ThrottledError: the line is longer than `max_wait`.
-    machine_action / machine_action_async (action_id) [action_id: String]
-        |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine_action(&action_id).await });
-
-    /// List machine actions, newest first.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     filter: an OData filter, as `status eq 'Pending'`; None: all.
-    ///     top: how many at most, 1 or more; None reads every page.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: the service refuses the filter.
-    ///     ThrottledError: the line is longer than `max_wait`.
-    machine_actions / machine_actions_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
-        |this, py| this.call(py, |sessions| async move {
-            sessions.pipeline.machine_actions(filter.as_deref(), top).await
-        });
-
-    /// Get one machine.
-    ///
-    /// Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
-    /// learn.microsoft.com/defender-endpoint/api/get-machines
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     machine: a machine id or a computer name.
-    ///
-    /// Raises:
-    ///     AmbiguousMachineError: several machines have this name.
-    ///     NotFoundError: none has this name or id.
-    ///     ThrottledError: the line is longer than `max_wait`.
-    machine / machine_async (machine) [machine: String]
-        |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine(&machine).await });
-
-    /// List machines.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-machines
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
-    ///     top: how many at most, 1 or more; None reads every page.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: the service refuses the filter.
-    ///     ThrottledError: the line is longer than `max_wait`.
-    machines / machines_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
-        |this, py| this.call(py, |sessions| async move { sessions.pipeline.machines(filter.as_deref(), top).await });
-
-    /// Look for what would stop a session before it starts, or weaken it. Starts nothing.
-    ///
-    /// It looks at the token's permissions, and at machine, library and state store as far as they are given.
-    /// Permissions: those of `run`, and Library.Manage where the commands name library files.
-    ///
-    /// Args:
-    ///     machine: the machine that is meant: its id, its name or a Machine.
-    ///     commands: the commands that are meant.
-    ///
-    /// Returns:
-    ///     What was found; what keeps a session from starting is a finding, not an error.
-    check / check_async (machine=None, commands=None)
-        [machine: Option<MachineArgument>, commands: Option<CommandsArgument>]
-        |this, py| this.call(py, |sessions| async move {
-            let machine = machine.map(|machine| match machine {
-                MachineArgument::Id(machine) | MachineArgument::Name(machine) => machine,
+        /// Find the session that was started with a correlation id. Starts nothing.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: the machine it was started on: its id, its name or a Machine.
+        ///     correlation_id: the id it was started with.
+        ///
+        /// Returns:
+        ///     The session, or None if the service lists none.
+        ///
+        /// Raises:
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: no machine has this name or id.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        find / find_async (machine, correlation_id) [machine: MachineArgument, correlation_id: String]
+            |this, py| this.call(py, |sessions| async move {
+                let machine_id = machine.id(&sessions.pipeline).await?;
+                sessions.find(&machine_id, &correlation_id).await
             });
-            let commands = commands.map(|commands| commands.0);
-            Ok(check(&sessions.pipeline, machine.as_deref(), commands.as_deref()).await)
-        });
+
+        /// Get one machine action.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     action_id: its id, a GUID.
+        ///
+        /// Raises:
+        ///     NotFoundError: the service does not list it.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machine_action / machine_action_async (action_id) [action_id: String]
+            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine_action(&action_id).await });
+
+        /// List machine actions, newest first.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     filter: an OData filter, as `status eq 'Pending'`; None: all.
+        ///     top: how many at most, 1 or more; None reads every page.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the service refuses the filter.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machine_actions / machine_actions_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
+            |this, py| this.call(py, |sessions| async move {
+                sessions.pipeline.machine_actions(filter.as_deref(), top).await
+            });
+
+        /// Get one machine.
+        ///
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
+        /// learn.microsoft.com/defender-endpoint/api/get-machines
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: a machine id or a computer name.
+        ///
+        /// Raises:
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: none has this name or id.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machine / machine_async (machine) [machine: String]
+            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine(&machine).await });
+
+        /// List machines.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machines
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
+        ///     top: how many at most, 1 or more; None reads every page.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the service refuses the filter.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machines / machines_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
+            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machines(filter.as_deref(), top).await });
+
+        /// Look for what would stop a session before it starts, or weaken it. Starts nothing.
+        ///
+        /// It looks at the token's permissions, and at machine, library and state store as far as they are given.
+        /// Permissions: those of `run`, and Library.Manage where the commands name library files.
+        ///
+        /// Args:
+        ///     machine: the machine that is meant: its id, its name or a Machine.
+        ///     commands: the commands that are meant.
+        ///
+        /// Returns:
+        ///     What was found; what keeps a session from starting is a finding, not an error.
+        check / check_async (machine=None, commands=None)
+            [machine: Option<MachineArgument>, commands: Option<CommandsArgument>]
+            |this, py| this.call(py, |sessions| async move {
+                let machine = machine.map(|machine| match machine {
+                    MachineArgument::Id(machine) | MachineArgument::Name(machine) => machine,
+                });
+                let commands = commands.map(|commands| commands.0);
+                Ok(check(&sessions.pipeline, machine.as_deref(), commands.as_deref()).await)
+            });
+    }
 
     methods {
         #[new]

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::errors::{raised, to_python};
 use crate::auth::{AccessToken, ClientSecret, ClientSecretSource, StaticToken, TokenSource};
-use crate::clock::{Clock, seconds_to_duration};
+use crate::clock::Clock;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -96,8 +96,7 @@ impl Given {
                     authority: authority.clone().unwrap_or_else(|| options.authority.clone()),
                     scope: options.scope.clone(),
                 };
-                let timeout = seconds_to_duration(options.request_timeout);
-                Arc::new(ClientSecretSource::new(transport.clone(), clock, secret, timeout)?)
+                Arc::new(ClientSecretSource::new(transport.clone(), clock, secret, options.request_timeout)?)
             }
             Self::Python(credential) => Arc::new(PythonCredential {
                 credential: Arc::new(credential.clone_ref(py)),

@@ -33,15 +33,17 @@ impl Library {
     pub fn new(sessions: Arc<Sessions>) -> Self {
         Self { sessions }
     }
+}
 
-    fn upload(
+impl Upload {
+    fn new(
         py: Python<'_>,
         file: &Bound<'_, PyAny>,
         name: Option<String>,
         description: &str,
         parameters_description: Option<String>,
         overwrite: bool,
-    ) -> PyResult<Upload> {
+    ) -> PyResult<Self> {
         let (content, own_name) = content(file)?;
         let file_name = name.or(own_name).ok_or_else(|| {
             let error = Error::invalid("what is uploaded has no name of its own").with_hint("give one by name=");
@@ -49,11 +51,9 @@ impl Library {
         })?;
         let description = description.to_owned();
         let form = LibraryForm { file_name, content: Bytes::new(), description, parameters_description, overwrite };
-        Ok(Upload { content, form })
+        Ok(Self { content, form })
     }
-}
 
-impl Upload {
     async fn read(self, pipeline: &Pipeline) -> Result<LibraryForm> {
         let content = match self.content {
             Content::Bytes(bytes) => bytes,
@@ -66,105 +66,107 @@ impl Upload {
 operations! {
     Library;
 
-    /// List the files of the library.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
-    /// Permission: Library.Manage.
-    ///
-    /// Raises:
-    ///     ThrottledError: the line is longer than the client's `max_wait`.
-    list / list_async () []
-        |this, py| {
-            let sessions = this.sessions.clone();
-            PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.library_files().await }))
-        };
+    operations {
+        /// List the files of the library.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        /// Permission: Library.Manage.
+        ///
+        /// Raises:
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        list / list_async () []
+            |this, py| {
+                let sessions = this.sessions.clone();
+                PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.library_files().await }))
+            };
 
-    /// Upload a file to the library.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/upload-library
-    /// Permission: Library.Manage.
-    ///
-    /// Args:
-    ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
-    ///     name: its name in the library; None: the file's own. Content in bytes needs one.
-    ///     description: what it is for.
-    ///     parameters_description: what arguments it takes; None: none.
-    ///     overwrite: replace a file of this name.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-    ///     AlreadyExistsError: there is a file of this name, and `overwrite` is False.
-    ///     ThrottledError: the line is longer than the client's `max_wait`.
-    ///     OSError: the file could not be read.
-    upload / upload_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
-        [
-            file: Bound<'_, PyAny>,
-            name: Option<String>,
-            description: &str,
-            parameters_description: Option<String>,
-            overwrite: bool
-        ]
-        |this, py| {
-            let sessions = this.sessions.clone();
-            let given = Self::upload(py, &file, name, description, parameters_description, overwrite);
-            given.map(|given| Call::new(&this.sessions, async move {
-                upload(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
-            }))
-        };
+        /// Upload a file to the library.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        /// Permission: Library.Manage.
+        ///
+        /// Args:
+        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+        ///     name: its name in the library; None: the file's own. Content in bytes needs one.
+        ///     description: what it is for.
+        ///     parameters_description: what arguments it takes; None: none.
+        ///     overwrite: replace a file of this name.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+        ///     AlreadyExistsError: there is a file of this name, and `overwrite` is False.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     OSError: the file could not be read.
+        upload / upload_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
+            [
+                file: Bound<'_, PyAny>,
+                name: Option<String>,
+                description: &str,
+                parameters_description: Option<String>,
+                overwrite: bool
+            ]
+            |this, py| {
+                let sessions = this.sessions.clone();
+                let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
+                given.map(|given| Call::new(&this.sessions, async move {
+                    upload(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
+                }))
+            };
 
-    /// Upload a file unless the library holds it already, content and all.
-    ///
-    /// Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-    /// learn.microsoft.com/defender-endpoint/api/upload-library
-    /// Permission: Library.Manage.
-    ///
-    /// Args:
-    ///     file: a path, or the content itself. At most `Limits.upload_size`.
-    ///     name: its name in the library; None: the file's own. Content in bytes needs one.
-    ///     description: what it is for.
-    ///     parameters_description: what arguments it takes; None: none.
-    ///     overwrite: replace other content under this name.
-    ///
-    /// Returns:
-    ///     The library's entry; `changed` tells whether it was uploaded now.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-    ///     AlreadyExistsError: the name holds other content, and `overwrite` is False.
-    ///     ThrottledError: the line is longer than the client's `max_wait`.
-    ///     OSError: the file could not be read.
-    ensure / ensure_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
-        [
-            file: Bound<'_, PyAny>,
-            name: Option<String>,
-            description: &str,
-            parameters_description: Option<String>,
-            overwrite: bool
-        ]
-        |this, py| {
-            let sessions = this.sessions.clone();
-            let given = Self::upload(py, &file, name, description, parameters_description, overwrite);
-            given.map(|given| Call::new(&this.sessions, async move {
-                ensure(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
-            }))
-        };
+        /// Upload a file unless the library holds it already, content and all.
+        ///
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
+        /// learn.microsoft.com/defender-endpoint/api/upload-library
+        /// Permission: Library.Manage.
+        ///
+        /// Args:
+        ///     file: a path, or the content itself. At most `Limits.upload_size`.
+        ///     name: its name in the library; None: the file's own. Content in bytes needs one.
+        ///     description: what it is for.
+        ///     parameters_description: what arguments it takes; None: none.
+        ///     overwrite: replace other content under this name.
+        ///
+        /// Returns:
+        ///     The library's entry; `changed` tells whether it was uploaded now.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+        ///     AlreadyExistsError: the name holds other content, and `overwrite` is False.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     OSError: the file could not be read.
+        ensure / ensure_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
+            [
+                file: Bound<'_, PyAny>,
+                name: Option<String>,
+                description: &str,
+                parameters_description: Option<String>,
+                overwrite: bool
+            ]
+            |this, py| {
+                let sessions = this.sessions.clone();
+                let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
+                given.map(|given| Call::new(&this.sessions, async move {
+                    ensure(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
+                }))
+            };
 
-    /// Delete a file from the library.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/delete-library
-    /// Permission: Library.Manage.
-    ///
-    /// Args:
-    ///     name: its name in the library.
-    ///
-    /// Raises:
-    ///     NotFoundError: there is none of this name.
-    ///     ThrottledError: the line is longer than the client's `max_wait`.
-    delete / delete_async (name) [name: String]
-        |this, py| {
-            let sessions = this.sessions.clone();
-            PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.delete_library_file(&name).await }))
-        };
+        /// Delete a file from the library.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        /// Permission: Library.Manage.
+        ///
+        /// Args:
+        ///     name: its name in the library.
+        ///
+        /// Raises:
+        ///     NotFoundError: there is none of this name.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        delete / delete_async (name) [name: String]
+            |this, py| {
+                let sessions = this.sessions.clone();
+                PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.delete_library_file(&name).await }))
+            };
+    }
 
     methods {
         fn __repr__(&self) -> String {

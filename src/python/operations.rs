@@ -6,11 +6,13 @@
 macro_rules! operations {
     (
         $class:ident;
-        $(
-            $(#[$($doc:tt)*])*
-            $name:ident / $name_async:ident ($($signature:tt)*) [$($argument:ident: $type:ty),*]
-                |$this:ident, $py:ident| $call:expr;
-        )*
+        operations {
+            $(
+                $(#[$($doc:tt)*])*
+                $name:ident / $name_async:ident ($($signature:tt)*) [$($argument:ident: $type:ty),*]
+                    |$this:ident, $py:ident| $call:expr;
+            )*
+        }
         methods { $($methods:tt)* }
     ) => {
         #[pymethods]
@@ -18,6 +20,7 @@ macro_rules! operations {
             $(
                 $(#[$($doc)*])*
                 #[pyo3(signature = ($($signature)*))]
+                #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
                 fn $name($this: PyRef<'_, Self>, $py: Python<'_> $(, $argument: $type)*) -> PyResult<Py<PyAny>> {
                     let call: $crate::python::runtime::Call = $call?;
                     drop($this);
@@ -26,11 +29,13 @@ macro_rules! operations {
 
                 $(#[$($doc)*])*
                 #[pyo3(signature = ($($signature)*))]
+                #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
                 fn $name_async(
                     $this: PyRef<'_, Self>,
                     $py: Python<'_>
                     $(, $argument: $type)*
                 ) -> PyResult<$crate::python::runtime::Coroutine> {
+                    let _ = $py;
                     let call: $crate::python::runtime::Call = $call?;
                     let name = concat!(stringify!($class), ".", stringify!($name_async));
                     Ok($crate::python::runtime::Coroutine::new(name, call))

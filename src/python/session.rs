@@ -38,93 +38,95 @@ impl IntoPython for session::Session {
 operations! {
     Session;
 
-    /// Look once how the session stands, without waiting for its end.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     max_age: seconds; a look as young as this, also one of another session's or process's, will do.
-    ///
-    /// Raises:
-    ///     NotFoundError: the service does not list it.
-    ///     ThrottledError: the line is longer than the client's `max_wait`.
-    refresh / refresh_async (*, max_age=0.0) [max_age: f64]
-        |this, py| PyResult::Ok(this.call(move |session| async move { session.refresh(max_age).await }));
+    operations {
+        /// Look once how the session stands, without waiting for its end.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+        ///
+        /// Raises:
+        ///     NotFoundError: the service does not list it.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        refresh / refresh_async (*, max_age=0.0) [max_age: f64]
+            |this, py| PyResult::Ok(this.call(move |session| async move { session.refresh(max_age).await }));
 
-    /// Wait until the session has ended.
-    ///
-    /// All open sessions of a process share one call to the service.
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     timeout: seconds; None: no bound.
-    ///
-    /// Returns:
-    ///     The action in its final state.
-    ///
-    /// Raises:
-    ///     WaitTimeoutError: `timeout` is over; the session lives on.
-    ///     NotFoundError: the service does not list it.
-    wait / wait_async (timeout=None) [timeout: Option<Seconds>]
-        |this, py| PyResult::Ok(this.call(move |session| async move {
-            session.wait(timeout.map(|timeout| timeout.0), None, None).await
-        }));
+        /// Wait until the session has ended.
+        ///
+        /// All open sessions of a process share one call to the service.
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     timeout: seconds; None: no bound.
+        ///
+        /// Returns:
+        ///     The action in its final state.
+        ///
+        /// Raises:
+        ///     WaitTimeoutError: `timeout` is over; the session lives on.
+        ///     NotFoundError: the service does not list it.
+        wait / wait_async (timeout=None) [timeout: Option<Seconds>]
+            |this, py| PyResult::Ok(this.call(move |session| async move {
+                session.wait(timeout.map(|timeout| timeout.0), None, None).await
+            }));
 
-    /// Wait until the session has ended, and fetch its results.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     timeout: seconds for the wait; None: no bound.
-    ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-    ///         they stay at the service, for `Session.download`.
-    ///
-    /// Returns:
-    ///     What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
-    ///
-    /// Raises:
-    ///     WaitTimeoutError: `timeout` is over; the session lives on.
-    ///     NotFoundError: the service does not list it.
-    result / result_async (timeout=None, *, save_to=None) [timeout: Option<Seconds>, save_to: Option<PathBuf>]
-        |this, py| PyResult::Ok(this.call(move |session| async move {
-            session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
-        }));
+        /// Wait until the session has ended, and fetch its results.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     timeout: seconds for the wait; None: no bound.
+        ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+        ///         they stay at the service, for `Session.download`.
+        ///
+        /// Returns:
+        ///     What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+        ///
+        /// Raises:
+        ///     WaitTimeoutError: `timeout` is over; the session lives on.
+        ///     NotFoundError: the service does not list it.
+        result / result_async (timeout=None, *, save_to=None) [timeout: Option<Seconds>, save_to: Option<PathBuf>]
+            |this, py| PyResult::Ok(this.call(move |session| async move {
+                session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
+            }));
 
-    /// Cancel the session. One that is over already is returned as it is.
-    ///
-    /// Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
-    /// Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
-    /// Permission: Machine.LiveResponse.
-    ///
-    /// Args:
-    ///     comment: why; it is kept with the action.
-    ///
-    /// Raises:
-    ///     NotFoundError: the service does not list it.
-    ///     ThrottledError: the line is longer than the client's `max_wait`.
-    cancel / cancel_async (comment) [comment: String]
-        |this, py| PyResult::Ok(this.call(move |session| async move { session.cancel(&comment).await }));
+        /// Cancel the session. One that is over already is returned as it is.
+        ///
+        /// Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
+        /// Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        /// Permission: Machine.LiveResponse.
+        ///
+        /// Args:
+        ///     comment: why; it is kept with the action.
+        ///
+        /// Raises:
+        ///     NotFoundError: the service does not list it.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        cancel / cancel_async (comment) [comment: String]
+            |this, py| PyResult::Ok(this.call(move |session| async move { session.cancel(&comment).await }));
 
-    /// Fetch the file that one GetFile command collected.
-    ///
-    /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
-    /// Permission: Machine.Read.All or Machine.ReadWrite.All.
-    ///
-    /// Args:
-    ///     index: the command's place in the sequence, from 0.
-    ///     to: the path to write, or a file object open for writing bytes.
-    ///
-    /// Raises:
-    ///     InvalidRequestError: there is no GetFile at this place.
-    ///     DownloadError: it could not be fetched.
-    ///     OSError: it could not be written.
-    download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
-        |this, py| target(&to, index).map(|target| {
-            this.call(move |session| async move { session.download(index, target).await })
-        });
+        /// Fetch the file that one GetFile command collected.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     index: the command's place in the sequence, from 0.
+        ///     to: the path to write, or a file object open for writing bytes.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: there is no GetFile at this place.
+        ///     DownloadError: it could not be fetched.
+        ///     OSError: it could not be written.
+        download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
+            |this, py| target(&to, index).map(|target| {
+                this.call(move |session| async move { session.download(index, target).await })
+            });
+    }
 
     methods {
         /// The machine action's id: all that is needed to take the session up again, from any process.

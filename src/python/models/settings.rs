@@ -1,7 +1,7 @@
 //! `Rate` and `Limits`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use crate::config;
 use crate::python::errors::to_python;
@@ -63,7 +63,7 @@ impl Rate {
 ///
 /// Raises:
 ///     InvalidRequestError: a value is out of its bounds: a count below 1, a time below 0.
-#[pyclass(frozen, eq, module = "mde_live_response")]
+#[pyclass(frozen, eq, module = "mde_live_response", from_py_object)]
 #[derive(Clone, PartialEq)]
 pub struct Limits(config::Limits);
 
@@ -160,6 +160,18 @@ impl Limits {
     #[getter]
     fn upload_size(&self) -> u64 {
         self.0.upload_size
+    }
+
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let named = PyDict::new(py);
+        named.set_item("submit", self.submit(py)?)?;
+        named.set_item("read", self.read(py)?)?;
+        named.set_item("sessions", self.0.sessions)?;
+        named.set_item("queue_time", self.0.queue_time)?;
+        named.set_item("script_time", self.0.script_time)?;
+        named.set_item("settle_time", self.0.settle_time)?;
+        named.set_item("upload_size", self.0.upload_size)?;
+        Ok((PyTuple::empty(py), named))
     }
 
     fn __repr__(&self) -> String {

@@ -16,7 +16,7 @@ use crate::python::models::action_to_python;
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(25);
 
 enum Event {
-    Update(MachineAction),
+    Update(Box<MachineAction>),
     Done(Ended),
 }
 
@@ -28,7 +28,7 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
     let sink = on_update.as_ref().map(|_| {
         Arc::new(move |action: &MachineAction| {
             // Err when the waiter has left, who does not want to know.
-            let _ = updates.send(Event::Update(action.clone()));
+            let _ = updates.send(Event::Update(Box::new(action.clone())));
         }) as _
     });
     let future = start(sink);
@@ -44,7 +44,7 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
             Ok(Event::Done(ended)) => return ended(py),
             Ok(Event::Update(action)) => {
                 if let Some(callback) = &on_update {
-                    callback.call1(py, (action_to_python(py, action)?,))?;
+                    callback.call1(py, (action_to_python(py, *action)?,))?;
                 }
             }
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,

@@ -1,6 +1,6 @@
 //! The asynchronous door: a coroutine that starts its call when it is first awaited, and drops it when it is cancelled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::prelude::*;
@@ -14,8 +14,12 @@ use super::process;
 use crate::model::MachineAction;
 
 enum State {
-    Created(Call),
-    Running { inner: Py<PyAny>, task: AbortHandle },
+    /// In a mutex that is never locked: a call may be sent to another thread, but not shared.
+    Created(Mutex<Call>),
+    Running {
+        inner: Py<PyAny>,
+        task: AbortHandle,
+    },
     Finished,
 }
 
@@ -28,7 +32,7 @@ pub struct Coroutine {
 
 impl Coroutine {
     pub fn new(name: &'static str, call: Call) -> Self {
-        Self { name, state: State::Created(call) }
+        Self { name, state: State::Created(Mutex::new(call)) }
     }
 
     fn begin(&mut self, py: Python<'_>, call: Call) -> PyResult<()> {
@@ -42,7 +46,7 @@ impl Coroutine {
         let sink = on_update.map(|callback| {
             let (outbox, address, callback) = (outbox.clone(), address.clone(), Arc::new(callback));
             Arc::new(move |action: &MachineAction| {
-                outbox.send(address.clone(), Parcel::Update(callback.clone(), action.clone()));
+                outbox.send(address.clone(), Parcel::Update(callback.clone(), Box::new(action.clone())));
             }) as _
         });
         let call = start(sink);
@@ -97,7 +101,7 @@ impl Coroutine {
             let State::Created(call) = std::mem::replace(&mut self.state, State::Finished) else {
                 return Err(already_awaited());
             };
-            self.begin(py, call)?;
+            self.begin(py, call.into_inner().unwrap_or_else(PoisonError::into_inner))?;
         }
         let State::Running { inner, .. } = &self.state else { return Err(already_awaited()) };
         let inner = inner.clone_ref(py);

@@ -23,7 +23,7 @@ pub struct Address {
 
 /// What is handed over: an action seen on the way, for the caller's callback, or the end.
 pub enum Parcel {
-    Update(Arc<Py<PyAny>>, MachineAction),
+    Update(Arc<Py<PyAny>>, Box<MachineAction>),
     Done(Ended),
 }
 
@@ -115,11 +115,11 @@ fn hand_over(py: Python<'_>, batch: Vec<(Arc<Address>, Parcel)>) -> PyResult<()>
     Ok(())
 }
 
-/// What `arrive` takes: the future, then a callback and its argument, or a value and none, or none and an exception.
+/// What `arrive` takes of each future: the future, then a callback and its argument, or a value and none, or none and an exception.
 fn unpack<'py>(py: Python<'py>, address: &Address, parcel: Parcel) -> PyResult<Bound<'py, PyAny>> {
     let future = address.future.clone_ref(py);
     let item = match parcel {
-        Parcel::Update(callback, action) => (future, "update", callback.clone_ref(py), action_to_python(py, action)?),
+        Parcel::Update(callback, action) => (future, "update", callback.clone_ref(py), action_to_python(py, *action)?),
         Parcel::Done(ended) => match ended(py) {
             Ok(value) => (future, "value", value, py.None()),
             Err(error) => (future, "error", error.into_value(py).into_any(), py.None()),
@@ -133,9 +133,11 @@ fn arrival(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
     ARRIVE.get_or_try_init(py, || Ok(pyo3::wrap_pyfunction!(arrive, py)?.unbind()))
 }
 
+type Item<'py> = (Bound<'py, PyAny>, String, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
 /// Settles the futures of one batch, on their loop's own thread.
 #[pyfunction]
-fn arrive(items: Vec<(Bound<'_, PyAny>, String, Bound<'_, PyAny>, Bound<'_, PyAny>)>) -> PyResult<()> {
+fn arrive(items: Vec<Item<'_>>) -> PyResult<()> {
     for (future, what, first, second) in items {
         if future.call_method0("done")?.is_truthy()? {
             continue;

@@ -19,4 +19,3 @@ pub use blocking::run as run_blocking;
 pub use call::{Call, IntoPython};
 pub use coroutine::Coroutine;
 pub use lifecycle::{generation, register};
-pub use process::runtime;
