@@ -1,4 +1,8 @@
 //! The one integration-test binary: linked once.
+// Tests fail by panicking; helpers outside a test function are not known to be tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod emulator_life;
 mod emulator_support;
+mod session_run;
+mod support;
