@@ -196,7 +196,8 @@ impl Pipeline {
 }
 
 fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String {
-    let top = top.map(|top| top.min(PAGE).to_string());
+    // More than a page is not asked for by number: the pages' links lead there.
+    let top = top.filter(|top| *top <= PAGE).map(|top| top.to_string());
     let options = [("$filter", filter), ("$top", top.as_deref()), ("$orderby", order)];
     let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))));
     let text = given.collect::<Vec<_>>().join("&");

@@ -3,6 +3,7 @@
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
+use crate::pipeline::LOG;
 use crate::session::{Session, UpdateSink};
 
 const CANCEL_COMMENT: &str = "cancelled by mde-live-response: Pending longer than cancel_pending_after";
@@ -31,7 +32,8 @@ impl Session {
             return Ok(action);
         }
         let clock = self.sessions.pipeline.clock;
-        let mut looks = self.sessions.poller.watch(&self.id);
+        let watch = || self.sessions.poller.watch(&self.id, self.last_seen().map(|(at, _)| at));
+        let mut looks = watch();
         let mut cancel_at = cancel_pending_at;
         loop {
             let overdue = async {
@@ -53,13 +55,10 @@ impl Session {
                         return Err(error);
                     }
                     if changed.is_err() {
-                        looks = self.sessions.poller.watch(&self.id);
+                        looks = watch();
                     }
                 }
-                () = overdue => {
-                    cancel_at = None;
-                    self.cancel_if_pending().await?;
-                }
+                () = overdue => cancel_at = self.cancel_if_pending().await,
             }
         }
     }
@@ -73,12 +72,18 @@ impl Session {
         }
     }
 
-    async fn cancel_if_pending(&self) -> Result<()> {
-        let action = self.refresh(0.0).await?;
-        if action.status == "Pending" && !action.has_started() {
-            self.cancel(CANCEL_COMMENT).await?;
-        }
-        Ok(())
+    /// Cancels what is still Pending; where that fails for now, says when to try again. The wait goes on either way.
+    async fn cancel_if_pending(&self) -> Option<f64> {
+        let tried = match self.refresh(0.0).await {
+            Ok(action) if action.status != "Pending" || action.has_started() => return None,
+            Ok(_) => self.cancel(CANCEL_COMMENT).await,
+            Err(error) => Err(error),
+        };
+        let error = tried.err()?;
+        log::warn!(target: LOG, "could not cancel session {}, which is Pending for too long: {error}", self.id);
+        let pipeline = &self.sessions.pipeline;
+        let again = pipeline.clock.now() + pipeline.options.limits.settle_time / 8.0;
+        (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound).then_some(again)
     }
 
     fn out_of_patience(&self, timeout: f64) -> Error {

@@ -4,5 +4,8 @@
 
 mod emulator_life;
 mod emulator_support;
+mod session_busy;
+mod session_once;
+mod session_poller;
 mod session_run;
 mod support;

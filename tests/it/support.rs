@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mde_live_response::auth::{StaticToken, TokenCache};
+use mde_live_response::auth::{AccessToken, TokenCache, TokenSource};
 use mde_live_response::clock::Clock;
 use mde_live_response::config::{Cloud, Options};
-use mde_live_response::emulator::{Emulator, Fault, FaultKind, Route, ScriptOutcome, Settings, Switches, Violations};
+use mde_live_response::emulator::{
+    Emulator, Fault, FaultKind, ROLES, Route, ScriptOutcome, Settings, Switches, Violations,
+};
 use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::model::{Command, MachineAction};
 use mde_live_response::pipeline::Pipeline;
@@ -108,6 +110,7 @@ impl World {
     pub fn with(settings: Settings) -> Self {
         let emulator = Emulator::new(settings).unwrap();
         emulator.add_library_file("helper.exe", b"MZ");
+        emulator.on_script("echo.ps1", ScriptOutcome::default());
         let wire = Wire::new(emulator.clone());
         let sessions = client(&emulator, wire.clone(), |_| {});
         let clock = sessions.pipeline.clock;
@@ -191,10 +194,23 @@ fn client(emulator: &Emulator, wire: Arc<Wire>, change: impl FnOnce(&mut Options
     let clock = Clock::new();
     let mut options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
     change(&mut options);
-    let token = StaticToken::new(Secret::new(emulator.token()), clock).unwrap();
-    let tokens = TokenCache::new(Arc::new(token), None, clock).unwrap();
+    let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
     let pipeline = Pipeline::new(options, Arc::new(Line(wire)), tokens, Arc::new(Registry::default()), clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
+}
+
+/// A fresh token at every fetch.
+struct Login(Emulator);
+
+impl TokenSource for Login {
+    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+        let token = self.0.token_with(ROLES);
+        std::future::ready(Ok(AccessToken::new(Secret::new(token), None))).boxed()
+    }
+
+    fn describe(&self) -> String {
+        "the emulator".to_owned()
+    }
 }
 
 /// The most calls in any window of so many seconds.
