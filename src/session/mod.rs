@@ -191,3 +191,6 @@ impl fmt::Debug for Session {
         shown.field("correlation_id", &self.correlation_id).field("adopted", &self.adopted).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use mde_live_response::emulator::{BusyAnswer, Ended, Fault, FaultKind, ForeignAnswer, Route};
+use mde_live_response::emulator::{BusyAnswer, Ended, Fault, FaultKind, ForeignAnswer, Route, Settings, Switches};
 use mde_live_response::error::Kind;
 use mde_live_response::model::Command;
 use mde_live_response::session::Submit;
@@ -415,4 +415,43 @@ async fn intents_do_not_pile_up() {
     assert!(memory.intents() <= 10_000, "{}", memory.intents());
     let last = IntentKey { machine_id: world.machine(0), correlation_id: "29999".into() };
     assert!(memory.known_intent(&last).is_some());
+}
+
+/// Any fault anywhere, as the seed has it: whoever goes on asking with the same id has one action and its result.
+#[tokio::test(start_paused = true)]
+async fn whatever_breaks_wherever_it_is_run_once() {
+    for seed in 0..60 {
+        let mut switches = Switches { list_lag: if seed % 2 == 0 { 0.0 } else { 20.0 }, ..Switches::default() };
+        switches.fault_kinds.extend([FaultKind::Delay, FaultKind::ExpireToken]);
+        switches.fault_rate = [0.1, 0.3, 0.5][seed as usize % 3];
+        switches.null_first_body = if seed % 5 == 0 { 10.0 } else { 0.0 };
+        switches.null_first_comment = true;
+        switches.fresh_404 = if seed % 7 == 0 { 30.0 } else { 0.0 };
+        let world = World::with(Settings { seed, switches, ..Settings::default() });
+        world.script("echo.ps1", 20.0);
+        let mut elsewhere = false;
+        let mut ended = None;
+        for _ in 0..100 {
+            // Every other try is another process that knows nothing of the one before.
+            let sessions =
+                if std::mem::replace(&mut elsewhere, !elsewhere) { world.elsewhere() } else { world.sessions.clone() };
+            match within(4 * HOUR, sessions.run(world.named("one"), Default::default())).await {
+                Ok(result) => {
+                    ended = Some(result.action);
+                    break;
+                }
+                Err(error) => {
+                    assert!(error.retryable || error.kind == Kind::Authentication, "seed {seed}: {error:?}");
+                    sleep(130.0).await;
+                }
+            }
+        }
+        let ended = ended.unwrap_or_else(|| panic!("seed {seed}: no result in a hundred tries"));
+        assert_eq!(ended.status, "Succeeded");
+        world.emulator.set_switches(|switches| switches.fault_rate = 0.0);
+        assert_eq!(world.actions().await.len(), 1, "seed {seed}");
+        assert_eq!(world.emulator.violations().duplicate_submit, 0, "seed {seed}");
+        let again = world.submit(world.named("one")).await.unwrap();
+        assert!(again.adopted && again.id == ended.id);
+    }
 }
