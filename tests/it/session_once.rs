@@ -429,12 +429,10 @@ async fn whatever_breaks_wherever_it_is_run_once() {
         switches.fresh_404 = if seed % 7 == 0 { 30.0 } else { 0.0 };
         let world = World::with(Settings { seed, switches, ..Settings::default() });
         world.script("echo.ps1", 20.0);
-        let mut elsewhere = false;
         let mut ended = None;
-        for _ in 0..100 {
+        for attempt in 0..100 {
             // Every other try is another process that knows nothing of the one before.
-            let sessions =
-                if std::mem::replace(&mut elsewhere, !elsewhere) { world.elsewhere() } else { world.sessions.clone() };
+            let sessions = if attempt % 2 == 1 { world.elsewhere() } else { world.sessions.clone() };
             match within(4 * HOUR, sessions.run(world.named("one"), Default::default())).await {
                 Ok(result) => {
                     ended = Some(result.action);
