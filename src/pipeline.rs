@@ -25,7 +25,7 @@ use crate::config::Options;
 use crate::error::{Error, Kind, Result};
 use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
-use crate::state::{Line, Memory, Pass, QuotaKey, Registry};
+use crate::state::{Memory, Pass, QuotaKey, Registry};
 use crate::transport::{Audience, Request, Transport};
 
 /// A success.
@@ -135,23 +135,26 @@ impl Pipeline {
             };
             let idempotent = call.operation.is_idempotent();
             let decision = retry::decide(attempt, &outcome, idempotent, &Policy::default(), fastrand::f64());
-            match self.budget.afford(&outcome, decision) {
+            let decision = self.budget.afford(&outcome, decision);
+            // A 429 holds back every call of the endpoint, be this one given up or not.
+            if let (Outcome::Status(429, _), Decision::Retry { after }) = (outcome, decision) {
+                line.hold(after);
+            }
+            match decision {
                 Decision::Retry { after } if self.clock.now() + after <= deadline => {
-                    self.wait_to_retry(call, &outcome, after, line, &error).await;
+                    self.wait_to_retry(call, &outcome, after, &error).await;
                 }
                 _ => return Err(error),
             }
         }
     }
 
-    /// A 429 holds back every call of the endpoint; anything else holds back this one alone.
-    async fn wait_to_retry(&self, call: &Call, outcome: &Outcome, after: f64, line: &Line, error: &Error) {
+    /// After a 429 the line itself is held; anything else holds back this call alone.
+    async fn wait_to_retry(&self, call: &Call, outcome: &Outcome, after: f64, error: &Error) {
         if after > 0.0 {
             log::warn!(target: LOG, "could not {}: {error}; trying again in {after:.1} s", call.operation.doing());
         }
-        if matches!(outcome, Outcome::Status(429, _)) {
-            line.hold(after);
-        } else {
+        if !matches!(outcome, Outcome::Status(429, _)) {
             self.clock.sleep(after).await;
         }
     }

@@ -112,7 +112,7 @@ impl Poller {
             return None;
         }
         let due = |entry: &Entry| entry.heard_at + self.pace.interval(now, entry.since, entry.pending_since);
-        let attended = if table.attending > 0 { table.looked_at + self.pace.base } else { f64::INFINITY };
+        let attended = if table.attending > 0 { table.looked_at + self.pace.attended } else { f64::INFINITY };
         let due = table.watched.values().map(due).fold(attended, f64::min);
         let rested = table.looked_at + self.pace.rest(share);
         Some(due.max(rested).max(table.lists.ready_at(now, self.pace.list)))

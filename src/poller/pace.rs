@@ -16,6 +16,8 @@ const SLOWEST: f64 = 10.0;
 pub struct Pace {
     /// Seconds between two looks, were there no burst to leave room for.
     pub base: f64,
+    /// Seconds between two looks at sessions that nobody waits for.
+    pub attended: f64,
     pub list: Flow,
     pub single: Flow,
 }
@@ -41,7 +43,7 @@ impl Pace {
         let base = rates.iter().map(|rate| rate.per / share(rate)).fold(0.05, f64::max);
         let burst = rates.iter().map(|rate| share(rate) * (1.0 - STEADY)).fold(BURST, f64::min).max(1.0);
         let flow = Flow { every: base / STEADY, burst };
-        Self { base, list: flow, single: flow }
+        Self { base, attended: base * 5.0, list: flow, single: flow }
     }
 
     /// Seconds from the last that was heard of a session to the next look at it.

@@ -33,7 +33,7 @@ impl<'a> Exchange<'a> {
         }
         self.plan.claim.set_posted(true);
         let verdict = match self.post(pass, None).await {
-            Verdict::Unknown(error) if error.kind != Kind::SubmitUnknown => self.settle_and_repeat(error).await,
+            Verdict::Unknown(error) => self.settle_and_repeat(error).await,
             verdict => verdict,
         };
         self.note(&verdict, slot);
@@ -192,8 +192,8 @@ impl Plan {
             }
             return Ok(None);
         };
-        if !self.same_commands(&action) {
-            return Err(self.other_commands());
+        if !self.is_ours(&action) {
+            return Err(self.other_commands().with_action(&action.id));
         }
         self.claim.set_action(&action.id);
         if action.is_done() {
@@ -234,11 +234,17 @@ impl Plan {
             || (action.commands.len() == ours.len() && action.commands.iter().zip(ours).all(told))
     }
 
+    /// Of an action that bears our tag. An id that was made here for this submit is nobody else's, so the service that
+    /// tells its commands in other words still tells of ours.
+    fn is_ours(&self, action: &MachineAction) -> bool {
+        !self.given || self.same_commands(action)
+    }
+
     fn ours(&self, action: MachineAction, was_there: bool) -> Verdict {
-        if self.same_commands(&action) {
+        if self.is_ours(&action) {
             return Verdict::Ours(Box::new(action), was_there);
         }
-        Verdict::Refused(self.other_commands())
+        Verdict::Refused(self.other_commands().with_action(&action.id))
     }
 
     fn unknown(&self, error: &Error, unreadable: &Error) -> Error {

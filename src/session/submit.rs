@@ -139,7 +139,7 @@ impl Plan {
         let turn = Arc::new(turn);
         // What we have open is looked at meanwhile, since nobody else may be waiting for it to end.
         let _attending = self.sessions.poller.attend();
-        let (mut unsent, mut busy, mut full, mut token_was_refused) = (0, 0, 0, false);
+        let (mut unsent, mut busy, mut full, mut throttled, mut token_was_refused) = (0, 0, 0, 0, false);
         loop {
             let admission = self.admission(submit, patience).await?;
             match self.post_in_background(admission, turn.clone()).await? {
@@ -153,7 +153,10 @@ impl Plan {
                         return Ok(session);
                     }
                 }
-                Verdict::Throttled(Throttle::Rate { wait }, error) => self.hold_back(wait, &error),
+                Verdict::Throttled(Throttle::Rate { wait }, error) => {
+                    throttled += 1;
+                    self.hold_back(throttled, wait, &error);
+                }
                 Verdict::Throttled(Throttle::SessionCap, error) if clock.now() > cap_patience => {
                     return Err(self.about(error));
                 }
@@ -216,12 +219,15 @@ impl Plan {
         }
     }
 
-    fn hold_back(&self, wait: Option<f64>, error: &Error) {
+    /// A rate's 429 holds back every submit. `rounds`: how many there were.
+    fn hold_back(&self, rounds: u32, wait: Option<f64>, error: &Error) {
         let limits = &self.sessions.pipeline.options.limits;
-        let window = limits.submit.iter().map(|rate| rate.per).fold(1.0, f64::min);
-        let wait = wait.unwrap_or(window);
-        log::warn!(target: LOG, "{error}; trying again in {wait:.1} s");
-        self.memory.line(crate::operation::Operation::RunLiveResponse).hold(wait);
+        let window = limits.submit.iter().map(|rate| rate.per).reduce(f64::min).unwrap_or_default();
+        let policy = Policy { window, ..Policy::default() };
+        let decision = retry::decide(rounds, &Outcome::Status(429, wait), false, &policy, fastrand::f64());
+        let Decision::Retry { after } = decision else { return };
+        log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
+        self.memory.line(crate::operation::Operation::RunLiveResponse).hold(after);
     }
 
     fn session(&self, action: &MachineAction, adopted: bool) -> Session {

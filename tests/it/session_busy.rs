@@ -138,6 +138,40 @@ async fn a_rate_that_another_used_up_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_429_that_tells_no_seconds_or_none_at_all_makes_no_storm() {
+    let quota = r#"{"error":{"code":"429","message":"API calls quota exceeded!","target":"t"}}"#;
+    let told = |seconds: &str| [("Retry-After".to_owned(), seconds.to_owned())].into();
+    for (fault, waits) in [
+        (Fault { body: quota.into(), ..Fault::status(429) }, 120.0..400.0),
+        (Fault { headers: told("7"), ..Fault::status(429) }, 14.0..16.0),
+        (Fault { headers: told("0"), ..Fault::status(429) }, 0.5..4.0),
+    ] {
+        let world = World::new();
+        world.fault("runliveresponse", fault.clone(), 1, 2);
+        let started = world.clock.now();
+        world.submit(world.order()).await.unwrap();
+        let waited = world.clock.now() - started;
+        assert!(waits.contains(&waited), "{fault:?}: {waited}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_beyond_max_wait_holds_back_the_endpoint_all_the_same() {
+    let world = World::new();
+    let headers = [("Retry-After".to_owned(), "300".to_owned())].into();
+    world.fault("machines", Fault { headers, ..Fault::status(429) }, 1, 1);
+    let pipeline = &world.sessions.pipeline;
+    let error = within(HOUR, pipeline.machines(None, None)).await.unwrap_err();
+    assert_eq!((error.kind, error.retry_after), (Kind::Throttled, Some(300.0)));
+    let started = world.clock.now();
+    assert_eq!(within(HOUR, pipeline.machines(None, None)).await.unwrap_err().kind, Kind::Throttled);
+    assert!((world.clock.now() - started - 180.0).abs() < 1.0);
+    assert!(within(HOUR, pipeline.machines(None, None)).await.is_ok());
+    assert!((world.clock.now() - started - 300.0).abs() < 1.0);
+    assert_eq!(world.count(Route::ListMachines), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_time_out_in_line_sends_nothing() {
     let limits = Limits { submit: vec![Rate { count: 1, per: 600.0 }], ..Limits::default() };
     let world = World::new();

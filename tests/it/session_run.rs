@@ -50,7 +50,7 @@ async fn the_pages_own_example() {
     let file = got.file.as_ref().unwrap();
     assert_eq!((file.size, &file.sha256), (1_200_000, &sha256_hex(&dump)));
     let name = format!("ws-0001.example.test_{}/2_OfficeClickToRun.dmp.zip", result.action.id);
-    assert_eq!(folder.files(), [name.clone()]);
+    assert_eq!(folder.files(), std::slice::from_ref(&name));
     assert_eq!(std::fs::read(folder.0.join(&name)).unwrap(), dump);
     assert_eq!(file.path.as_deref(), folder.0.join(&name).to_str());
 
