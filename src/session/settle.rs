@@ -18,11 +18,13 @@ pub(super) struct Exchange<'a> {
     plan: &'a Plan,
     /// Whether the caller has left: what is on the wire is settled, but nothing more is sent.
     caller_left: &'a (dyn Fn() -> bool + Sync),
+    /// An earlier try was lost, and may land yet.
+    posted_before: bool,
 }
 
 impl<'a> Exchange<'a> {
     pub fn new(plan: &'a Plan, caller_left: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        Self { plan, caller_left }
+        Self { plan, caller_left, posted_before: plan.claim.progress().posted }
     }
 
     /// Posts, settles, and notes the outcome in the store.
@@ -32,15 +34,18 @@ impl<'a> Exchange<'a> {
             return Verdict::Refused(Error::invalid("the caller left before anything was sent"));
         }
         self.plan.claim.set_posted(true);
-        let verdict = match self.post(pass, None).await {
+        let first = self.post(pass, None).await;
+        let was_lost = matches!(first, Verdict::Unknown(_));
+        let verdict = match first {
             Verdict::Unknown(error) => self.settle_and_repeat(error).await,
             verdict => verdict,
         };
-        self.note(&verdict, slot);
+        self.note(&verdict, was_lost, slot);
         verdict
     }
 
-    fn note(&self, verdict: &Verdict, slot: SlotGuard) {
+    /// A try that `was_lost` may land yet: before the next one the list is asked again.
+    fn note(&self, verdict: &Verdict, was_lost: bool, slot: SlotGuard) {
         match verdict {
             Verdict::Ours(action, _) => {
                 self.plan.claim.set_action(&action.id);
@@ -48,7 +53,8 @@ impl<'a> Exchange<'a> {
             }
             Verdict::Unknown(_) => slot.leave_taken(),
             Verdict::NotThere(_) => drop(slot),
-            _ => self.plan.claim.set_posted(false),
+            _ if was_lost => drop(slot),
+            _ => self.plan.claim.set_posted(self.posted_before),
         }
     }
 

@@ -139,8 +139,18 @@ impl Plan {
         let turn = Arc::new(turn);
         // What we have open is looked at meanwhile, since nobody else may be waiting for it to end.
         let _attending = self.sessions.poller.attend();
-        let (mut unsent, mut busy, mut full, mut throttled, mut token_was_refused) = (0, 0, 0, 0, false);
+        let (mut unsent, mut busy, mut full, mut throttled) = (0, 0, 0, 0);
+        let (mut posted, mut token_was_refused) = (false, false);
+        let mut look_first = false;
         loop {
+            // A try of this call that was lost may have landed meanwhile.
+            let was_lost = posted && self.claim.progress().posted;
+            if (look_first || was_lost)
+                && let Some(session) = self.found_again(patience).await?
+            {
+                return Ok(Session { adopted: !was_lost, ..session });
+            }
+            (look_first, posted) = (false, true);
             let admission = self.admission(submit, patience).await?;
             match self.post_in_background(admission, turn.clone()).await? {
                 Verdict::Ours(action, was_there) => return Ok(self.session(&action, was_there)),
@@ -149,9 +159,7 @@ impl Plan {
                     busy += 1;
                     patience.bound(self, self.until_free(busy, error.active_action_id.is_some())).await?;
                     // It may have been a sibling's submit with our own id.
-                    if let Some(session) = self.found_again(patience).await? {
-                        return Ok(session);
-                    }
+                    look_first = true;
                 }
                 Verdict::Throttled(Throttle::Rate { wait }, error) => {
                     throttled += 1;

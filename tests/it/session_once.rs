@@ -158,6 +158,25 @@ async fn a_post_that_lands_long_after_it_was_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_post_that_lands_when_even_the_settle_time_is_over() {
+    let cap =
+        Fault { body: r#"{"error":{"code":"TooManyRequests","message":"Too many"}}"#.into(), ..Fault::status(429) };
+    let rate = Fault { headers: [("Retry-After".to_owned(), "200".to_owned())].into(), ..Fault::status(429) };
+    for (refusal, wait_if_busy) in [(rate.clone(), false), (cap, true), (rate, true)] {
+        let world = World::new();
+        world.script("echo.ps1", 5.0);
+        world.wire.late_submits.lock().unwrap().push_back(122.0);
+        // The repeat is refused, for long enough that the first one is over by the next turn.
+        world.fault("runliveresponse", refusal.clone(), 1, 1);
+        let session = world.submit(Submit { wait_if_busy, ..world.order() }).await.unwrap();
+        assert!(!session.adopted, "it was started by this call");
+        sleep(1000.0).await;
+        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{refusal:?}");
+        world.broke_nothing();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_body_full_of_nulls_a_fresh_404_and_a_list_that_lags() {
     for (null, no_comment, fresh, lag) in [
         (30.0, false, 0.0, 0.0),
