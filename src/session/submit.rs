@@ -59,6 +59,19 @@ pub(super) struct Plan {
     pub lease: f64,
 }
 
+/// What a submit went through so far.
+#[derive(Default)]
+struct Rounds {
+    started: f64,
+    posts: u32,
+    unsent: u32,
+    busy: u32,
+    full: u32,
+    throttled: u32,
+    token_was_refused: bool,
+    look_first: bool,
+}
+
 impl Submit {
     /// Refuses what the service would refuse, before any request.
     pub fn check(&self) -> Result<()> {
@@ -133,59 +146,72 @@ impl Plan {
         turn: OwnedMutexGuard<()>,
         patience: &Patience,
     ) -> Result<Session> {
-        let limits = &self.sessions.pipeline.options.limits;
-        let clock = self.sessions.pipeline.clock;
-        let cap_patience = patience.deadline.unwrap_or(clock.now() + limits.queue_time + limits.script_time);
         let turn = Arc::new(turn);
         // What we have open is looked at meanwhile, since nobody else may be waiting for it to end.
         let _attending = self.sessions.poller.attend();
-        let (mut unsent, mut busy, mut full, mut throttled) = (0, 0, 0, 0);
-        let (mut posted, mut token_was_refused) = (false, false);
-        let mut look_first = false;
+        let mut rounds = Rounds { started: self.sessions.pipeline.clock.now(), ..Rounds::default() };
         loop {
-            // A try of this call that was lost may have landed meanwhile.
-            let was_lost = posted && self.claim.progress().posted;
-            if (look_first || was_lost)
+            // A try of this call that was lost may have landed meanwhile; or it was a sibling's submit with our own id.
+            let was_lost = rounds.posts > 0 && self.claim.progress().posted;
+            if (rounds.look_first || was_lost)
                 && let Some(session) = self.found_again(patience).await?
             {
                 return Ok(Session { adopted: !was_lost, ..session });
             }
-            (look_first, posted) = (false, true);
             let admission = self.admission(submit, patience).await?;
+            rounds.posts += 1;
             match self.post_in_background(admission, turn.clone()).await? {
                 Verdict::Ours(action, was_there) => return Ok(self.session(&action, was_there)),
-                Verdict::Busy(error) if !submit.wait_if_busy => return Err(self.about(error)),
-                Verdict::Busy(error) => {
-                    busy += 1;
-                    patience.bound(self, self.until_free(busy, error.active_action_id.is_some())).await?;
-                    // It may have been a sibling's submit with our own id.
-                    look_first = true;
-                }
-                Verdict::Throttled(Throttle::Rate { wait }, error) => {
-                    throttled += 1;
-                    self.hold_back(throttled, wait, &error);
-                }
-                Verdict::Throttled(Throttle::SessionCap, error) if clock.now() > cap_patience => {
-                    return Err(self.about(error));
-                }
-                Verdict::Throttled(Throttle::SessionCap, error) => {
-                    full += 1;
-                    log::warn!(target: LOG, "{error}; waiting for a session to end");
-                    patience.bound(self, self.until_a_session_ends(full)).await?;
-                }
-                Verdict::TokenRefused(_) if !token_was_refused => token_was_refused = true,
-                Verdict::NotSent(error) => {
-                    unsent += 1;
-                    match retry::decide(unsent, &Outcome::NotSent, false, &Policy::default(), fastrand::f64()) {
-                        Decision::Retry { after } => patience.bound(self, clock.sleep(after)).await?,
-                        Decision::GiveUp => return Err(self.about(error)),
-                    }
-                }
-                Verdict::TokenRefused(error)
-                | Verdict::Refused(error)
-                | Verdict::Unknown(error)
-                | Verdict::NotThere(error) => return Err(self.about(error)),
+                verdict => self.until_the_next(verdict, submit, patience, &mut rounds).await?,
             }
+        }
+    }
+
+    /// Waits until it is worth to try again; an error where it never will be.
+    async fn until_the_next(
+        &self,
+        verdict: Verdict,
+        submit: &Submit,
+        patience: &Patience,
+        rounds: &mut Rounds,
+    ) -> Result<()> {
+        let limits = &self.sessions.pipeline.options.limits;
+        let clock = self.sessions.pipeline.clock;
+        let cap_deadline = patience.deadline.unwrap_or(rounds.started + limits.queue_time + limits.script_time);
+        rounds.look_first = matches!(verdict, Verdict::Busy(_));
+        match verdict {
+            Verdict::Busy(error) if submit.wait_if_busy => {
+                rounds.busy += 1;
+                patience.bound(self, self.until_free(rounds.busy, error.active_action_id.is_some())).await
+            }
+            Verdict::Throttled(Throttle::Rate { wait }, error) => {
+                rounds.throttled += 1;
+                self.hold_back(rounds.throttled, wait, &error);
+                Ok(())
+            }
+            Verdict::Throttled(Throttle::SessionCap, error) if clock.now() <= cap_deadline => {
+                rounds.full += 1;
+                log::warn!(target: LOG, "{error}; waiting for a session to end");
+                patience.bound(self, self.until_a_session_ends(rounds.full)).await
+            }
+            Verdict::TokenRefused(_) if !rounds.token_was_refused => {
+                rounds.token_was_refused = true;
+                Ok(())
+            }
+            Verdict::NotSent(error) => {
+                rounds.unsent += 1;
+                match retry::decide(rounds.unsent, &Outcome::NotSent, false, &Policy::default(), fastrand::f64()) {
+                    Decision::Retry { after } => patience.bound(self, clock.sleep(after)).await,
+                    Decision::GiveUp => Err(self.about(error)),
+                }
+            }
+            Verdict::Ours(..) => Ok(()),
+            Verdict::Busy(error)
+            | Verdict::Throttled(_, error)
+            | Verdict::TokenRefused(error)
+            | Verdict::Refused(error)
+            | Verdict::Unknown(error)
+            | Verdict::NotThere(error) => Err(self.about(error)),
         }
     }
 
@@ -249,8 +275,12 @@ impl Plan {
 
     fn gave_up(&self, timeout: f64) -> Error {
         let message = format!("no turn to submit to machine {} within {timeout} s", self.claim.key().machine_id);
-        let error = Error::new(Kind::WaitTimeout, message)
-            .with_hint("nothing was sent: submit again, with a longer timeout where the limits are shared by many");
+        let hint = if self.claim.progress().posted {
+            "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits"
+        } else {
+            "nothing was sent: submit again, with a longer timeout where the limits are shared by many"
+        };
+        let error = Error::new(Kind::WaitTimeout, message).with_hint(hint);
         let mut error = self.about(error);
         error.retryable = true;
         error
