@@ -49,8 +49,8 @@ pub use routes::Route;
 pub use script::{Behaviour, ScriptCall, ScriptOutcome};
 pub use server::{Server, serve};
 pub use switches::{
-    Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MissingFile, NonzeroExit, ReadPermission, Switches,
-    TranscriptForm, Windows,
+    Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MachineByName, MissingFile, NonzeroExit, ReadPermission,
+    Switches, TranscriptForm, UnnamedUpload, Windows,
 };
 
 use crate::config::Limits;

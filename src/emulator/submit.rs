@@ -56,8 +56,8 @@ impl State {
     pub fn submit(&mut self, call: &Call, machine_id: &str, application: u32, now: Tick) -> Result<Reply, Refusal> {
         let body: SubmitBody = self.read_body(call)?;
         let comment = body.comment.filter(|comment| !comment.is_empty());
-        let comment = comment.ok_or_else(|| missing("Comment"))?;
-        let steps = self.steps(body.commands.ok_or_else(|| missing("Commands"))?)?;
+        let comment = comment.ok_or_else(|| self.missing("Comment"))?;
+        let steps = self.steps(body.commands.ok_or_else(|| self.missing("Commands"))?)?;
         if self.switches.live_response_disabled {
             let message = "Live response is not enabled in the tenant's settings.";
             return Err(Refusal::forbidden("DisabledFeature", message));
@@ -167,6 +167,11 @@ impl State {
         if all >= self.limits.sessions { Err(self.over_cap()) } else { Ok(()) }
     }
 
+    fn missing(&self, name: &str) -> Refusal {
+        let message = format!("The required parameter '{name}' is missing.");
+        Refusal::bad_request(&self.switches.missing_field_code, message)
+    }
+
     fn steps(&self, commands: Vec<WireCommand>) -> Result<Vec<Step>, Refusal> {
         let wrong = |why: String| Refusal::bad_request(&self.switches.bad_commands_code, why);
         if commands.is_empty() {
@@ -174,8 +179,8 @@ impl State {
         }
         let (mut steps, mut furthest) = (Vec::with_capacity(commands.len()), 0);
         for command in commands {
-            let kind = command.r#type.ok_or_else(|| missing("type"))?;
-            let (place, order) = order(&kind, command.params.unwrap_or_default(), &wrong)?;
+            let kind = command.r#type.ok_or_else(|| self.missing("type"))?;
+            let (place, order) = order(&kind, command.params.unwrap_or_default(), &wrong, &|name| self.missing(name))?;
             if place < furthest {
                 return Err(wrong("Commands must be in the order PutFile, RunScript, GetFile.".to_owned()));
             }
@@ -187,7 +192,7 @@ impl State {
 
     pub fn cancel(&mut self, call: &Call, id: &str, application: u32, now: Tick) -> Result<Reply, Refusal> {
         let body: CancelBody = self.read_body(call)?;
-        let comment = body.comment.filter(|comment| !comment.is_empty()).ok_or_else(|| missing("Comment"))?;
+        let comment = body.comment.filter(|comment| !comment.is_empty()).ok_or_else(|| self.missing("Comment"))?;
         let at = self.find_action(id, now)?;
         let requestor = self.requestor(application);
         let wait = match self.actions.get(at).map(|action| &action.status) {
@@ -229,12 +234,13 @@ fn busy() -> Refusal {
     Refusal::bad_request("ActiveRequestAlreadyExists", "Action is already in progress")
 }
 
-fn missing(name: &str) -> Refusal {
-    Refusal::bad_request("MissingRequiredParameter", format!("The required parameter '{name}' is missing."))
-}
-
 /// A command, and its place in the order that commands must be in.
-fn order(kind: &str, params: Vec<WireParam>, wrong: &impl Fn(String) -> Refusal) -> Result<(u8, Order), Refusal> {
+fn order(
+    kind: &str,
+    params: Vec<WireParam>,
+    wrong: &impl Fn(String) -> Refusal,
+    missing: &impl Fn(&str) -> Refusal,
+) -> Result<(u8, Order), Refusal> {
     let (place, needed, optional) = match kind {
         "PutFile" => (0, "FileName", None),
         "RunScript" => (1, "ScriptName", Some("Args")),
