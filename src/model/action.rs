@@ -8,45 +8,54 @@ use super::timestamp::Timestamp;
 
 /// A machine action as the service described it (page "machineaction").
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all(deserialize = "camelCase"))]
 pub struct MachineAction {
     pub id: String,
     #[serde(rename = "type", default = "unknown", deserialize_with = "null_as_unknown")]
     pub kind: String,
     pub status: String,
+    #[serde(alias = "machineId")]
     pub machine_id: Option<String>,
+    #[serde(alias = "computerDnsName")]
     pub computer_dns_name: Option<String>,
     pub requestor: Option<String>,
+    #[serde(alias = "requestorComment")]
     pub requestor_comment: Option<String>,
+    #[serde(alias = "creationDateTimeUtc")]
     pub creation_date_time_utc: Option<Timestamp>,
+    #[serde(alias = "lastUpdateDateTimeUtc")]
     pub last_update_date_time_utc: Option<Timestamp>,
+    #[serde(alias = "cancellationRequestor")]
     pub cancellation_requestor: Option<String>,
+    #[serde(alias = "cancellationComment")]
     pub cancellation_comment: Option<String>,
+    #[serde(alias = "cancellationDateTimeUtc")]
     pub cancellation_date_time_utc: Option<Timestamp>,
-    #[serde(rename(deserialize = "errorHResult", serialize = "error_hresult"))]
+    #[serde(alias = "errorHResult")]
     pub error_hresult: Option<i64>,
-    #[serde(alias = "externalID")]
+    #[serde(alias = "externalId", alias = "externalID")]
     pub external_id: Option<String>,
+    #[serde(alias = "requestSource")]
     pub request_source: Option<String>,
     #[serde(default, deserialize_with = "super::decode::null_as_empty")]
     pub commands: Vec<ActionCommand>,
     /// An older page's name of the last update.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing, rename = "lastUpdateTimeUtc")]
     last_update_time_utc: Option<Timestamp>,
-    #[serde(skip, default = "super::decode::no_raw")]
+    #[serde(rename = "_raw", default = "super::decode::no_raw")]
     pub raw: Raw,
 }
 
 /// One command of an action, and how far it came.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all(deserialize = "camelCase"))]
 pub struct ActionCommand {
     pub index: u32,
     #[serde(default)]
+    #[serde(alias = "startTime")]
     pub start_time: Option<Timestamp>,
     #[serde(default)]
+    #[serde(alias = "endTime")]
     pub end_time: Option<Timestamp>,
-    #[serde(rename(deserialize = "commandStatus", serialize = "status"))]
+    #[serde(alias = "commandStatus")]
     pub status: String,
     #[serde(default, deserialize_with = "super::decode::null_as_empty")]
     pub errors: Vec<String>,

@@ -7,20 +7,25 @@ use super::timestamp::Timestamp;
 
 /// A library file as the service described it (page "list-library-files").
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all(deserialize = "camelCase"))]
 pub struct LibraryFile {
+    #[serde(alias = "fileName")]
     pub file_name: String,
     pub sha256: Option<String>,
     pub description: Option<String>,
+    #[serde(alias = "creationTime")]
     pub creation_time: Option<Timestamp>,
+    #[serde(alias = "lastUpdatedTime")]
     pub last_updated_time: Option<Timestamp>,
+    #[serde(alias = "createdBy")]
     pub created_by: Option<String>,
+    #[serde(alias = "hasParameters")]
     pub has_parameters: Option<bool>,
+    #[serde(alias = "parametersDescription")]
     pub parameters_description: Option<String>,
     /// By `ensure`; else none.
     #[serde(skip_deserializing)]
     pub changed: Option<bool>,
-    #[serde(skip, default = "super::decode::no_raw")]
+    #[serde(rename = "_raw", default = "super::decode::no_raw")]
     pub raw: Raw,
 }
 

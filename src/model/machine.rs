@@ -7,20 +7,25 @@ use super::timestamp::Timestamp;
 
 /// A machine as the service described it (page "machine").
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all(deserialize = "camelCase"))]
 pub struct Machine {
     pub id: String,
+    #[serde(alias = "computerDnsName")]
     pub computer_dns_name: Option<String>,
+    #[serde(alias = "osPlatform")]
     pub os_platform: Option<String>,
     pub version: Option<String>,
+    #[serde(alias = "healthStatus")]
     pub health_status: Option<String>,
-    #[serde(alias = "onboardingstatus")]
+    #[serde(alias = "onboardingStatus", alias = "onboardingstatus")]
     pub onboarding_status: Option<String>,
+    #[serde(alias = "lastSeen")]
     pub last_seen: Option<Timestamp>,
+    #[serde(alias = "rbacGroupName")]
     pub rbac_group_name: Option<String>,
     #[serde(default, deserialize_with = "super::decode::null_as_empty")]
+    #[serde(alias = "machineTags")]
     pub machine_tags: Vec<String>,
-    #[serde(skip, default = "super::decode::no_raw")]
+    #[serde(rename = "_raw", default = "super::decode::no_raw")]
     pub raw: Raw,
 }
 

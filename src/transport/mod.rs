@@ -23,7 +23,7 @@ pub enum Audience {
     Blob,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Request {
     pub audience: Audience,
     pub method: Method,
@@ -35,10 +35,13 @@ pub struct Request {
     pub timeout: Duration,
 }
 
+/// The bytes of an answer, as they come.
+pub type Body = BoxStream<'static, Result<Bytes, Failure>>;
+
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    pub body: BoxStream<'static, Result<Bytes, Failure>>,
+    pub body: Body,
 }
 
 /// The exchange did not come to an end.
@@ -78,6 +81,15 @@ impl Response {
     /// A header's value, where it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl fmt::Debug for Request {
+    /// Without the body: a login's holds a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Request");
+        shown.field("audience", &self.audience).field("method", &self.method).field("url", &self.url);
+        shown.field("headers", &self.headers).field("body", &self.body.len()).finish_non_exhaustive()
     }
 }
 

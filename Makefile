@@ -1,0 +1,98 @@
+# Every target does its own set-up: Rust, Python 3.10 or later and make are all that must be there.
+# Set PYTHON to choose another interpreter than the first fit one on the path.
+
+PYTHON ?= $(shell for python in python3.11 python3 python3.14 python3.13 python3.12 python3.10; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo "$$python" && break; done)
+CARGO ?= cargo
+
+VENV := $(CURDIR)/.venv
+BIN := $(VENV)/bin
+RUST := $(shell find src -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
+
+# pyo3 looks for an interpreter, maturin for an environment: the same one for both, or each step builds anew.
+export PYO3_PYTHON := $(BIN)/python
+export VIRTUAL_ENV := $(VENV)
+# What would send packages elsewhere than into .venv, or bring others into it.
+unexport CONDA_PREFIX PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH
+
+heading = @printf '\n=== %s\n' "$(1)"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test wheel bench format clean
+
+help:
+	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
+	@echo 'make test     format, lints, types and tests, Rust and Python'
+	@echo 'make wheel    build a release wheel into dist/'
+	@echo 'make bench    run benches/*.py against a release wheel'
+	@echo 'make format   put the sources into shape'
+	@echo 'make clean    remove what was built'
+
+demo: $(VENV)/.native
+	$(BIN)/python -m mde_live_response demo
+
+test: $(VENV)/.native $(VENV)/.components
+	$(call heading,Rust: format)
+	$(CARGO) fmt --check
+	$(call heading,Rust: lints)
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(call heading,Rust: lints of the core without Python)
+	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
+	$(call heading,Rust: tests)
+	$(CARGO) test --locked --no-default-features
+	$(call heading,Python: lints)
+	$(BIN)/ruff check
+	$(call heading,Python: format)
+	$(BIN)/ruff format --check
+	$(call heading,Python: types)
+	$(BIN)/mypy --strict python tests
+	$(call heading,Python: stubs against the run time)
+	$(BIN)/python -m mypy.stubtest mde_live_response
+	$(call heading,Python: tests)
+	$(BIN)/python -m pytest
+	$(call heading,All is well)
+
+wheel: $(VENV)/.tools
+	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
+
+bench: wheel
+	$(PYTHON) -m venv --clear target/bench
+	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
+	@for script in benches/*.py; do \
+		[ -e "$$script" ] || { echo 'There are no benchmarks.'; break; }; \
+		printf '\n=== %s\n' "$$script"; target/bench/bin/python "$$script" || exit; \
+	done
+
+format: $(VENV)/.tools $(VENV)/.components
+	$(CARGO) fmt
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf .venv dist target .mypy_cache .pytest_cache .ruff_cache mde-live-response-demo
+	find python tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/mde_live_response/_native*.so python/mde_live_response/_native*.pyd
+
+# The marks in .venv say what is done, so that it is not done twice.
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo 'Python 3.10 or later is needed: none was found. Set PYTHON=/path/to/python3'; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+		echo 'Debian keeps venv in a package of its own: apt install python3-venv'; exit 1; }
+	@touch $@
+
+$(VENV)/.tools: requirements-dev.txt $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.native: $(RUST) $(VENV)/.tools
+	@command -v $(CARGO) >/dev/null || { echo 'Rust is needed: https://rustup.rs'; exit 1; }
+	$(call heading,Build the native module)
+	$(BIN)/maturin develop --locked
+	@touch $@
+
+$(VENV)/.components: $(VENV)/.made
+	@$(CARGO) fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@$(CARGO) clippy --version >/dev/null 2>&1 || rustup component add clippy
+	@touch $@

@@ -1,0 +1,96 @@
+"""Run Microsoft Defender for Endpoint live response commands exactly once, inside the service's limits."""
+
+from ._native import (
+    Check,
+    ClientSecretCredential,
+    CollectedFile,
+    Command,
+    CommandResult,
+    Finding,
+    Library,
+    LibraryFile,
+    Limits,
+    LiveResponseClient,
+    Machine,
+    MachineAction,
+    Rate,
+    ScriptOutput,
+    Session,
+    SessionResult,
+    __version__,
+)
+from .errors import (
+    AlreadyExistsError,
+    AmbiguousMachineError,
+    AuthenticationError,
+    ConnectionFailedError,
+    DownloadError,
+    InvalidRequestError,
+    LiveResponseError,
+    MachineBusyError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServiceError,
+    SessionFailedError,
+    StateError,
+    SubmitUnknownError,
+    ThrottledError,
+    WaitTimeoutError,
+)
+
+__all__ = [
+    "ActionStatus",
+    "AlreadyExistsError",
+    "AmbiguousMachineError",
+    "AuthenticationError",
+    "Check",
+    "ClientSecretCredential",
+    "Cloud",
+    "CollectedFile",
+    "Command",
+    "CommandResult",
+    "CommandStatus",
+    "CommandType",
+    "Commands",
+    "ConnectionFailedError",
+    "Credential",
+    "DownloadError",
+    "Finding",
+    "InvalidRequestError",
+    "Library",
+    "LibraryFile",
+    "Limits",
+    "LiveResponseClient",
+    "LiveResponseError",
+    "Machine",
+    "MachineAction",
+    "MachineBusyError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Rate",
+    "Reason",
+    "ScriptOutput",
+    "ServiceError",
+    "Session",
+    "SessionFailedError",
+    "SessionResult",
+    "StateError",
+    "SubmitUnknownError",
+    "SupportsGetToken",
+    "ThrottledError",
+    "WaitTimeoutError",
+    "__version__",
+]
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import _types
+
+    value = globals()[name] = getattr(_types, name)
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

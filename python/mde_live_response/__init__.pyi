@@ -1,0 +1,1441 @@
+"""Run Microsoft Defender for Endpoint live response commands exactly once, inside the service's limits.
+
+Every call that does I/O exists twice: `name()` blocks, with the GIL released and Ctrl-C answered, and `name_async()`
+returns a coroutine. Leaving a call drops its request, but never a submit that is on its way: that one is settled in the
+background. Attributes are read-only. Times are seconds (`float`) or timezone-aware UTC `datetime`; sizes are bytes.
+"""
+
+from builtins import list as _list
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
+from os import PathLike
+from typing import Any, BinaryIO, Literal, final
+
+from typing_extensions import Self
+
+from ._types import ActionStatus as ActionStatus
+from ._types import Cloud as Cloud
+from ._types import Commands as Commands
+from ._types import CommandStatus as CommandStatus
+from ._types import CommandType as CommandType
+from ._types import Credential as Credential
+from ._types import Reason as Reason
+from ._types import SupportsGetToken as SupportsGetToken
+from .errors import AlreadyExistsError as AlreadyExistsError
+from .errors import AmbiguousMachineError as AmbiguousMachineError
+from .errors import AuthenticationError as AuthenticationError
+from .errors import ConnectionFailedError as ConnectionFailedError
+from .errors import DownloadError as DownloadError
+from .errors import InvalidRequestError as InvalidRequestError
+from .errors import LiveResponseError as LiveResponseError
+from .errors import MachineBusyError as MachineBusyError
+from .errors import NotFoundError as NotFoundError
+from .errors import PermissionDeniedError as PermissionDeniedError
+from .errors import ServiceError as ServiceError
+from .errors import SessionFailedError as SessionFailedError
+from .errors import StateError as StateError
+from .errors import SubmitUnknownError as SubmitUnknownError
+from .errors import ThrottledError as ThrottledError
+from .errors import WaitTimeoutError as WaitTimeoutError
+
+__all__ = [
+    "ActionStatus",
+    "AlreadyExistsError",
+    "AmbiguousMachineError",
+    "AuthenticationError",
+    "Check",
+    "ClientSecretCredential",
+    "Cloud",
+    "CollectedFile",
+    "Command",
+    "CommandResult",
+    "CommandStatus",
+    "CommandType",
+    "Commands",
+    "ConnectionFailedError",
+    "Credential",
+    "DownloadError",
+    "Finding",
+    "InvalidRequestError",
+    "Library",
+    "LibraryFile",
+    "Limits",
+    "LiveResponseClient",
+    "LiveResponseError",
+    "Machine",
+    "MachineAction",
+    "MachineBusyError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Rate",
+    "Reason",
+    "ScriptOutput",
+    "ServiceError",
+    "Session",
+    "SessionFailedError",
+    "SessionResult",
+    "StateError",
+    "SubmitUnknownError",
+    "SupportsGetToken",
+    "ThrottledError",
+    "WaitTimeoutError",
+    "__version__",
+]
+
+__version__: str
+
+@final
+class Command:
+    """One live response command. Immutable, comparable, hashable, picklable.
+
+    The service wants every PutFile before every RunScript before every GetFile; any number of each.
+    Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+    """
+
+    @classmethod
+    def put_file(cls, file_name: str) -> Self:
+        """Put a file from the library into the working folder on the device.
+
+        It leaves no result, and the service deletes it when the device restarts.
+
+        Args:
+            file_name: the library file's name, not a path.
+
+        Raises:
+            InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
+        """
+
+    @classmethod
+    def run_script(cls, script_name: str, args: str | Sequence[str] | None = None) -> Self:
+        """Run a script from the library on the device.
+
+        The service stops it after 10 minutes.
+
+        Args:
+            script_name: the library file's name.
+            args: a str goes as it is; a sequence is quoted, for PowerShell where the name ends in `.ps1`, else for sh;
+                None sends no arguments at all.
+
+        Raises:
+            InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
+        """
+
+    @classmethod
+    def get_file(cls, path: str) -> Self:
+        r"""Collect a file from the device.
+
+        Args:
+            path: the full path on the device, as a person writes it: `C:\Temp\triage.zip`.
+
+        Raises:
+            InvalidRequestError: the path is empty.
+        """
+
+    @classmethod
+    def from_dict(cls, wire: Mapping[str, Any]) -> Self:
+        """Read a command in the service's own shape, as `to_dict` gives it.
+
+        Args:
+            wire: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
+
+        Raises:
+            InvalidRequestError: the type is unknown, or a parameter is missing, unknown or empty.
+        """
+
+    @property
+    def type(self) -> CommandType:
+        """`PutFile`, `RunScript` or `GetFile`."""
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The parameters by their wire names, as `{"ScriptName": "triage.ps1", "Args": "-Depth 2"}`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the wire shape: `{"type": ..., "params": [{"key": ..., "value": ...}]}`."""
+
+@final
+class ClientSecretCredential:
+    """Get tokens by OAuth2 client credentials, without azure-identity.
+
+    Its repr, its errors and its pickles never hold the secret.
+
+    Args:
+        tenant_id: the tenant's id or one of its domain names.
+        client_id: the application's id.
+        client_secret: the application's secret.
+        authority: the login host; None: that of the client's cloud.
+    """
+
+    def __new__(cls, tenant_id: str, client_id: str, client_secret: str, *, authority: str | None = None) -> Self: ...
+
+@final
+class Rate:
+    """At most `count` calls in any window of `per` seconds, wherever the window is laid.
+
+    Args:
+        count: calls, at least 1.
+        per: seconds, more than 0.
+
+    Raises:
+        InvalidRequestError: a value is out of its bounds.
+    """
+
+    def __new__(cls, count: int, per: float) -> Self: ...
+    @property
+    def count(self) -> int:
+        """How many calls."""
+
+    @property
+    def per(self) -> float:
+        """In how many seconds."""
+
+@final
+class Limits:
+    """What the service allows one application in one tenant, and how long it may take to show what it took.
+
+    The defaults are the service's own. Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+
+    Args:
+        submit: rates of starting sessions; 10 a minute.
+        read: rates of each other endpoint by itself; 100 a minute and 1,500 an hour.
+        sessions: sessions open at once, waiting ones included; 50.
+        queue_time: seconds that the service keeps a session for a machine it cannot reach; 7,200.
+        script_time: seconds that a script may run; 600.
+        settle_time: seconds that an accepted submit may be missing from what the service lists; 120.
+        upload_size: bytes of a library file; 20 MiB.
+
+    Raises:
+        InvalidRequestError: a value is out of its bounds: a count below 1, a time below 0.
+    """
+
+    def __new__(
+        cls,
+        *,
+        submit: Sequence[Rate] = ...,
+        read: Sequence[Rate] = ...,
+        sessions: int = 50,
+        queue_time: float = 7200.0,
+        script_time: float = 600.0,
+        settle_time: float = 120.0,
+        upload_size: int = 20971520,
+    ) -> Self: ...
+    @property
+    def submit(self) -> tuple[Rate, ...]:
+        """Rates of starting sessions."""
+
+    @property
+    def read(self) -> tuple[Rate, ...]:
+        """Rates of each other endpoint by itself."""
+
+    @property
+    def sessions(self) -> int:
+        """Sessions open at once, waiting ones included."""
+
+    @property
+    def queue_time(self) -> float:
+        """Seconds that the service keeps a session for a machine it cannot reach."""
+
+    @property
+    def script_time(self) -> float:
+        """Seconds that a script may run."""
+
+    @property
+    def settle_time(self) -> float:
+        """Seconds that an accepted submit may be missing from what the service lists."""
+
+    @property
+    def upload_size(self) -> int:
+        """Bytes of a library file."""
+
+@final
+class ScriptOutput:
+    """What a script left behind.
+
+    Args:
+        script_name: the library script's name.
+        exit_code: 0 unless given; None where the payload did not say.
+        stdout: what it wrote to its output.
+        stderr: what it wrote to its errors.
+    """
+
+    def __new__(cls, script_name: str, *, exit_code: int | None = 0, stdout: str = "", stderr: str = "") -> Self: ...
+    @property
+    def script_name(self) -> str:
+        """The library script's name."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code; None where the payload did not say."""
+
+    @property
+    def stdout(self) -> str:
+        """Its output as sent, less trailing NULs."""
+
+    @property
+    def stderr(self) -> str:
+        """Its errors as sent, less trailing NULs."""
+
+    @property
+    def text(self) -> str:
+        """`stdout`, safe to show: control characters are removed."""
+
+    @property
+    def raw(self) -> bytes:
+        """The payload as it came; all there is where it was not the documented JSON."""
+
+    def json(self) -> Any:
+        """Parse `stdout` as JSON.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class CollectedFile:
+    """A file that was collected from a device."""
+
+    @property
+    def remote_path(self) -> str:
+        """Where it was on the device."""
+
+    @property
+    def path(self) -> str | None:
+        """Where it was saved here; None where a file object was written to."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file itself, unpacked."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file itself, unpacked, in lower-case hex."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class CommandResult:
+    """What became of one command of a session."""
+
+    @property
+    def index(self) -> int:
+        """The command's place in the sequence, from 0."""
+
+    @property
+    def command(self) -> Command:
+        """The command."""
+
+    @property
+    def status(self) -> CommandStatus:
+        """The service's word for it; a word not known here is kept as it came."""
+
+    @property
+    def errors(self) -> _list[str]:
+        """What the service says went wrong."""
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When it began, in UTC; None where it did not."""
+
+    @property
+    def end_time(self) -> datetime | None:
+        """When it ended, in UTC; None where it did not."""
+
+    @property
+    def skipped(self) -> bool:
+        """It never started, because a command before it failed."""
+
+    @property
+    def script(self) -> ScriptOutput | None:
+        """A RunScript's output, once it was fetched; a failed script usually has one too."""
+
+    @property
+    def file(self) -> CollectedFile | None:
+        """A GetFile's file, once it was fetched."""
+
+    @property
+    def error(self) -> LiveResponseError | OSError | None:
+        """Why its result could not be fetched or saved, although it ran."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class MachineAction:
+    """A machine action as the service described it.
+
+    Unknown status words are kept as they came; unknown fields are in `raw`.
+    The service's page: learn.microsoft.com/defender-endpoint/api/machineaction
+    """
+
+    @property
+    def id(self) -> str:
+        """The action's id, a GUID."""
+
+    @property
+    def type(self) -> str:
+        """The kind of action; `LiveResponse` for ours."""
+
+    @property
+    def status(self) -> ActionStatus:
+        """The service's word for it; a word not known here is kept as it came."""
+
+    @property
+    def done(self) -> bool:
+        """The status is final."""
+
+    @property
+    def machine_id(self) -> str | None:
+        """The machine's id; a fresh action may not have it yet."""
+
+    @property
+    def computer_dns_name(self) -> str | None:
+        """The machine's name; a fresh action may not have it yet."""
+
+    @property
+    def requestor(self) -> str | None:
+        """Who asked for it: a user or an application."""
+
+    @property
+    def requestor_comment(self) -> str | None:
+        """The comment it was started with, our tag included."""
+
+    @property
+    def creation_date_time_utc(self) -> datetime | None:
+        """When the service took it."""
+
+    @property
+    def last_update_date_time_utc(self) -> datetime | None:
+        """When it last changed."""
+
+    @property
+    def cancellation_requestor(self) -> str | None:
+        """Who cancelled it."""
+
+    @property
+    def cancellation_comment(self) -> str | None:
+        """The comment it was cancelled with."""
+
+    @property
+    def cancellation_date_time_utc(self) -> datetime | None:
+        """When it was cancelled."""
+
+    @property
+    def error_hresult(self) -> int | None:
+        """The service's HRESULT; 0 where nothing failed."""
+
+    @property
+    def external_id(self) -> str | None:
+        """The id that the requestor gave it, if any."""
+
+    @property
+    def request_source(self) -> str | None:
+        """Where it was asked for, as `PublicApi` or `Portal`."""
+
+    @property
+    def commands(self) -> _list[CommandResult]:
+        """Each command and its status, in order."""
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The service's JSON, whole."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class SessionResult:
+    """What a finished session left: also a failed one, with all that it did before it failed.
+
+    A session that ended is always returned, whatever became of it and of its results; `raise_for_status()` raises.
+    """
+
+    @property
+    def action(self) -> MachineAction:
+        """The action in its final state."""
+
+    @property
+    def commands(self) -> _list[CommandResult]:
+        """`action.commands`, with what was fetched."""
+
+    @property
+    def ok(self) -> bool:
+        """The action succeeded, each command completed, each result asked for is here, no exit code is other than 0."""
+
+    @property
+    def reason(self) -> Reason:
+        """The first thing that was not ok, to branch on and to count by; `ok` where all was.
+
+        `script`: an exit code other than 0. `command`: a command failed. `fetch`: a result could not be fetched or
+        saved. `timed_out`, `cancelled`, `failed`: the action ended so.
+        """
+
+    @property
+    def message(self) -> str:
+        """The reason, for a person."""
+
+    @property
+    def scripts(self) -> _list[ScriptOutput]:
+        """The scripts' outputs, in order, of the commands that have one."""
+
+    @property
+    def files(self) -> _list[CollectedFile]:
+        """The collected files, in order, of the commands that have one."""
+
+    def raise_for_status(self) -> Self:
+        """Return this result if it is ok.
+
+        Raises:
+            SessionFailedError: it is not; the error holds this result.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+    def _repr_html_(self) -> str: ...
+
+@final
+class Machine:
+    """A device as the service knows it. Unknown fields are in `raw`.
+
+    The service's page: learn.microsoft.com/defender-endpoint/api/machine
+    """
+
+    @property
+    def id(self) -> str:
+        """The machine id, 40 hex digits."""
+
+    @property
+    def computer_dns_name(self) -> str | None:
+        """Its full name."""
+
+    @property
+    def os_platform(self) -> str | None:
+        """Its operating system, as `Windows11`."""
+
+    @property
+    def version(self) -> str | None:
+        """The operating system's version, as `21H2`."""
+
+    @property
+    def health_status(self) -> str | None:
+        """Its sensor's health, as `Active`."""
+
+    @property
+    def onboarding_status(self) -> str | None:
+        """Whether it is onboarded, as `Onboarded`."""
+
+    @property
+    def last_seen(self) -> datetime | None:
+        """Its last full report, about daily; not a sign of being online."""
+
+    @property
+    def rbac_group_name(self) -> str | None:
+        """Its device group."""
+
+    @property
+    def machine_tags(self) -> _list[str]:
+        """Its tags."""
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The service's JSON, whole."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class LibraryFile:
+    """A file in the live response library. Unknown fields are in `raw`.
+
+    The service's page: learn.microsoft.com/defender-endpoint/api/list-library-files
+    """
+
+    @property
+    def file_name(self) -> str:
+        """Its name, which is its key."""
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of its content, in lower-case hex."""
+
+    @property
+    def description(self) -> str | None:
+        """What it is for."""
+
+    @property
+    def creation_time(self) -> datetime | None:
+        """When it was first uploaded."""
+
+    @property
+    def last_updated_time(self) -> datetime | None:
+        """When it was last uploaded."""
+
+    @property
+    def created_by(self) -> str | None:
+        """Who uploaded it."""
+
+    @property
+    def has_parameters(self) -> bool | None:
+        """Whether it takes arguments."""
+
+    @property
+    def parameters_description(self) -> str | None:
+        """What arguments it takes."""
+
+    @property
+    def changed(self) -> bool | None:
+        """Whether `ensure` uploaded it; None where `ensure` did not return it."""
+
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The service's JSON, whole."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class LiveResponseClient:
+    """The live response API of one tenant, as one application. Safe to share between threads and loops.
+
+    Close it when done, or use it in a `with` or an `async with` block. Open sessions go on without it.
+
+    Args:
+        credential: a bearer token, a function that gives one, a coroutine function that does, anything with
+            azure-identity's `get_token`, or a ClientSecretCredential. None: AZURE_TENANT_ID, AZURE_CLIENT_ID and
+            AZURE_CLIENT_SECRET, at AZURE_AUTHORITY_HOST if that is set.
+        cloud: which cloud the tenant lives in, `public` unless given, or the region whose host is to be asked.
+        endpoint: the API's base URL; None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
+        scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
+            public one.
+        tenant_id: the only tenant whose tokens are used; one of another tenant is an AuthenticationError.
+        state: where limits and open sessions are kept. Only `memory:`, the default, for now.
+        limits: what the service allows; its documented figures unless given.
+        max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
+        request_timeout: seconds for one HTTP request; for a download, between two reads of it.
+        connect_timeout: seconds for a connection.
+        proxy: the proxy's URL; None: HTTPS_PROXY and NO_PROXY; "": none at all.
+        ca_bundle: a PEM file of trusted roots; None: the system's, SSL_CERT_FILE, REQUESTS_CA_BUNDLE.
+        verify: False trusts any certificate. Only ever for a test.
+        user_agent: put before ours in the User-Agent header.
+
+    Raises:
+        InvalidRequestError: a value is out of its bounds, or a variable of the environment is missing; it is named.
+    """
+
+    def __new__(
+        cls,
+        credential: Credential | None = None,
+        *,
+        cloud: Cloud = "public",
+        endpoint: str | None = None,
+        scope: str | None = None,
+        tenant_id: str | None = None,
+        state: str | None = None,
+        limits: Limits = ...,
+        max_wait: float = 180.0,
+        request_timeout: float = 30.0,
+        connect_timeout: float = 10.0,
+        proxy: str | None = None,
+        ca_bundle: str | PathLike[str] | None = None,
+        verify: bool = True,
+        user_agent: str | None = None,
+    ) -> Self: ...
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant: the one given, the credential's, or that of the last token; None until one is known."""
+
+    def close(self) -> None:
+        """Close the connections. Sessions that were started go on at the service."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(self, *exc: object) -> Coroutine[Any, Any, None]: ...
+    def run(
+        self,
+        machine: str | Machine,
+        commands: Commands,
+        comment: str,
+        *,
+        save_to: str | PathLike[str] | None = None,
+        timeout: float | None = None,
+        cancel_pending_after: float | None = None,
+        on_busy: Literal["raise", "wait"] = "raise",
+        correlation_id: str | None = None,
+        on_update: Callable[[MachineAction], None] | None = None,
+    ) -> SessionResult:
+        """Run commands on a machine, wait for the end, and bring the results back.
+
+        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            comment: why; it is kept with the action, and ends in our tag.
+            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+                they stay at the service, for `Session.download`.
+            timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
+            cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
+            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+                process, a failed one too. None: a new one.
+            on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
+
+        Returns:
+            What the session left, ok or not.
+
+        Raises:
+            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: no machine has this name or id.
+            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+            AuthenticationError: there is no token that the service accepts.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+            WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
+            SubmitUnknownError: it may have been started; call again with the same correlation id.
+            ServiceError: the service failed, or answered what it does not document.
+            ConnectionFailedError: the service could not be reached.
+        """
+
+    def run_async(
+        self,
+        machine: str | Machine,
+        commands: Commands,
+        comment: str,
+        *,
+        save_to: str | PathLike[str] | None = None,
+        timeout: float | None = None,
+        cancel_pending_after: float | None = None,
+        on_busy: Literal["raise", "wait"] = "raise",
+        correlation_id: str | None = None,
+        on_update: Callable[[MachineAction], None] | None = None,
+    ) -> Coroutine[Any, Any, SessionResult]:
+        """Run commands on a machine, wait for the end, and bring the results back.
+
+        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            comment: why; it is kept with the action, and ends in our tag.
+            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+                they stay at the service, for `Session.download`.
+            timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
+            cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
+            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+                process, a failed one too. None: a new one.
+            on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
+
+        Returns:
+            What the session left, ok or not.
+
+        Raises:
+            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: no machine has this name or id.
+            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+            AuthenticationError: there is no token that the service accepts.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+            WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
+            SubmitUnknownError: it may have been started; call again with the same correlation id.
+            ServiceError: the service failed, or answered what it does not document.
+            ConnectionFailedError: the service could not be reached.
+        """
+
+    def submit(
+        self,
+        machine: str | Machine,
+        commands: Commands,
+        comment: str,
+        *,
+        timeout: float | None = None,
+        on_busy: Literal["raise", "wait"] = "raise",
+        correlation_id: str | None = None,
+    ) -> Session:
+        """Start a session, exactly once, and return as soon as the service has accepted it.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+        Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            comment: why; it is kept with the action, and ends in our tag.
+            timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
+            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+                process, a failed one too. None: a new one.
+
+        Returns:
+            The session.
+
+        Raises:
+            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: no machine has this name or id.
+            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+            AuthenticationError: there is no token that the service accepts.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+            WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
+            SubmitUnknownError: it may have been started; call again with the same correlation id.
+            ServiceError: the service failed, or answered what it does not document.
+            ConnectionFailedError: the service could not be reached.
+        """
+
+    def submit_async(
+        self,
+        machine: str | Machine,
+        commands: Commands,
+        comment: str,
+        *,
+        timeout: float | None = None,
+        on_busy: Literal["raise", "wait"] = "raise",
+        correlation_id: str | None = None,
+    ) -> Coroutine[Any, Any, Session]:
+        """Start a session, exactly once, and return as soon as the service has accepted it.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+        Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            comment: why; it is kept with the action, and ends in our tag.
+            timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
+            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+                process, a failed one too. None: a new one.
+
+        Returns:
+            The session.
+
+        Raises:
+            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: no machine has this name or id.
+            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+            AuthenticationError: there is no token that the service accepts.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+            WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
+            SubmitUnknownError: it may have been started; call again with the same correlation id.
+            ServiceError: the service failed, or answered what it does not document.
+            ConnectionFailedError: the service could not be reached.
+        """
+
+    def find(self, machine: str | Machine, correlation_id: str) -> Session | None:
+        """Find the session that was started with a correlation id. Starts nothing.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: the machine it was started on: its id, its name or a Machine.
+            correlation_id: the id it was started with.
+
+        Returns:
+            The session, or None if the service lists none.
+
+        Raises:
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: no machine has this name or id.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def find_async(self, machine: str | Machine, correlation_id: str) -> Coroutine[Any, Any, Session | None]:
+        """Find the session that was started with a correlation id. Starts nothing.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: the machine it was started on: its id, its name or a Machine.
+            correlation_id: the id it was started with.
+
+        Returns:
+            The session, or None if the service lists none.
+
+        Raises:
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: no machine has this name or id.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def session(self, action_id: str) -> Session:
+        """Take up a session by its id, which may come from another process. Asks nothing of the service.
+
+        Args:
+            action_id: the machine action's id, a GUID.
+
+        Raises:
+            InvalidRequestError: it is not a GUID.
+        """
+
+    def machine_action(self, action_id: str) -> MachineAction:
+        """Get one machine action.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            action_id: its id, a GUID.
+
+        Raises:
+            NotFoundError: the service does not list it.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machine_action_async(self, action_id: str) -> Coroutine[Any, Any, MachineAction]:
+        """Get one machine action.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            action_id: its id, a GUID.
+
+        Raises:
+            NotFoundError: the service does not list it.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machine_actions(self, filter: str | None = None, *, top: int | None = None) -> _list[MachineAction]:
+        """List machine actions, newest first.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            filter: an OData filter, as `status eq 'Pending'`; None: all.
+            top: how many at most, 1 or more; None reads every page.
+
+        Raises:
+            InvalidRequestError: the service refuses the filter.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machine_actions_async(
+        self, filter: str | None = None, *, top: int | None = None
+    ) -> Coroutine[Any, Any, _list[MachineAction]]:
+        """List machine actions, newest first.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            filter: an OData filter, as `status eq 'Pending'`; None: all.
+            top: how many at most, 1 or more; None reads every page.
+
+        Raises:
+            InvalidRequestError: the service refuses the filter.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machine(self, machine: str) -> Machine:
+        """Get one machine.
+
+        Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
+        learn.microsoft.com/defender-endpoint/api/get-machines
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: a machine id or a computer name.
+
+        Raises:
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: none has this name or id.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machine_async(self, machine: str) -> Coroutine[Any, Any, Machine]:
+        """Get one machine.
+
+        Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
+        learn.microsoft.com/defender-endpoint/api/get-machines
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machine: a machine id or a computer name.
+
+        Raises:
+            AmbiguousMachineError: several machines have this name.
+            NotFoundError: none has this name or id.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machines(self, filter: str | None = None, *, top: int | None = None) -> _list[Machine]:
+        """List machines.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machines
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
+            top: how many at most, 1 or more; None reads every page.
+
+        Raises:
+            InvalidRequestError: the service refuses the filter.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def machines_async(
+        self, filter: str | None = None, *, top: int | None = None
+    ) -> Coroutine[Any, Any, _list[Machine]]:
+        """List machines.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machines
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
+            top: how many at most, 1 or more; None reads every page.
+
+        Raises:
+            InvalidRequestError: the service refuses the filter.
+            ThrottledError: the line is longer than `max_wait`.
+        """
+
+    def check(self, machine: str | Machine | None = None, commands: Commands | None = None) -> Check:
+        """Look for what would stop a session before it starts, or weaken it. Starts nothing.
+
+        It looks at the token's permissions, and at machine, library and state store as far as they are given.
+        Permissions: those of `run`, and Library.Manage where the commands name library files.
+
+        Args:
+            machine: the machine that is meant: its id, its name or a Machine.
+            commands: the commands that are meant.
+
+        Returns:
+            What was found; what keeps a session from starting is a finding, not an error.
+        """
+
+    def check_async(
+        self, machine: str | Machine | None = None, commands: Commands | None = None
+    ) -> Coroutine[Any, Any, Check]:
+        """Look for what would stop a session before it starts, or weaken it. Starts nothing.
+
+        It looks at the token's permissions, and at machine, library and state store as far as they are given.
+        Permissions: those of `run`, and Library.Manage where the commands name library files.
+
+        Args:
+            machine: the machine that is meant: its id, its name or a Machine.
+            commands: the commands that are meant.
+
+        Returns:
+            What was found; what keeps a session from starting is a finding, not an error.
+        """
+
+    @property
+    def library(self) -> Library:
+        """The tenant's live response library."""
+
+@final
+class Session:
+    """A live response session that the service has accepted. Leaving it, by timeout or Ctrl-C, never cancels it."""
+
+    @property
+    def id(self) -> str:
+        """The machine action's id: all that is needed to take the session up again, from any process."""
+
+    @property
+    def machine_id(self) -> str | None:
+        """The machine's id, once it is known."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id it was submitted with; None where it was taken up by its action id."""
+
+    @property
+    def adopted(self) -> bool:
+        """It was found again, not started by this call."""
+
+    @property
+    def action(self) -> MachineAction | None:
+        """The action as last seen; `refresh()` looks."""
+
+    def refresh(self, *, max_age: float = 0.0) -> MachineAction:
+        """Look once how the session stands, without waiting for its end.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+
+        Raises:
+            NotFoundError: the service does not list it.
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def refresh_async(self, *, max_age: float = 0.0) -> Coroutine[Any, Any, MachineAction]:
+        """Look once how the session stands, without waiting for its end.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+
+        Raises:
+            NotFoundError: the service does not list it.
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def wait(self, timeout: float | None = None) -> MachineAction:
+        """Wait until the session has ended.
+
+        All open sessions of a process share one call to the service.
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            timeout: seconds; None: no bound.
+
+        Returns:
+            The action in its final state.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the session lives on.
+            NotFoundError: the service does not list it.
+        """
+
+    def wait_async(self, timeout: float | None = None) -> Coroutine[Any, Any, MachineAction]:
+        """Wait until the session has ended.
+
+        All open sessions of a process share one call to the service.
+        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            timeout: seconds; None: no bound.
+
+        Returns:
+            The action in its final state.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the session lives on.
+            NotFoundError: the service does not list it.
+        """
+
+    def result(self, timeout: float | None = None, *, save_to: str | PathLike[str] | None = None) -> SessionResult:
+        """Wait until the session has ended, and fetch its results.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            timeout: seconds for the wait; None: no bound.
+            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+                they stay at the service, for `Session.download`.
+
+        Returns:
+            What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the session lives on.
+            NotFoundError: the service does not list it.
+        """
+
+    def result_async(
+        self, timeout: float | None = None, *, save_to: str | PathLike[str] | None = None
+    ) -> Coroutine[Any, Any, SessionResult]:
+        """Wait until the session has ended, and fetch its results.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            timeout: seconds for the wait; None: no bound.
+            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+                they stay at the service, for `Session.download`.
+
+        Returns:
+            What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the session lives on.
+            NotFoundError: the service does not list it.
+        """
+
+    def cancel(self, comment: str) -> MachineAction:
+        """Cancel the session. One that is over already is returned as it is.
+
+        Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
+        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        Permission: Machine.LiveResponse.
+
+        Args:
+            comment: why; it is kept with the action.
+
+        Raises:
+            NotFoundError: the service does not list it.
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def cancel_async(self, comment: str) -> Coroutine[Any, Any, MachineAction]:
+        """Cancel the session. One that is over already is returned as it is.
+
+        Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
+        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        Permission: Machine.LiveResponse.
+
+        Args:
+            comment: why; it is kept with the action.
+
+        Raises:
+            NotFoundError: the service does not list it.
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def download(self, index: int, to: str | PathLike[str] | BinaryIO) -> CollectedFile:
+        """Fetch the file that one GetFile command collected.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            index: the command's place in the sequence, from 0.
+            to: the path to write, or a file object open for writing bytes.
+
+        Raises:
+            InvalidRequestError: there is no GetFile at this place.
+            DownloadError: it could not be fetched.
+            OSError: it could not be written.
+        """
+
+    def download_async(self, index: int, to: str | PathLike[str] | BinaryIO) -> Coroutine[Any, Any, CollectedFile]:
+        """Fetch the file that one GetFile command collected.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            index: the command's place in the sequence, from 0.
+            to: the path to write, or a file object open for writing bytes.
+
+        Raises:
+            InvalidRequestError: there is no GetFile at this place.
+            DownloadError: it could not be fetched.
+            OSError: it could not be written.
+        """
+
+@final
+class Library:
+    """The tenant's live response library: scripts and files that commands name.
+
+    Names hold letters, digits, `-`, `_` and `.`.
+    """
+
+    def list(self) -> _list[LibraryFile]:
+        """List the files of the library.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        Permission: Library.Manage.
+
+        Raises:
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def list_async(self) -> Coroutine[Any, Any, _list[LibraryFile]]:
+        """List the files of the library.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        Permission: Library.Manage.
+
+        Raises:
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def upload(
+        self,
+        file: str | PathLike[str] | bytes | BinaryIO,
+        *,
+        name: str | None = None,
+        description: str = "",
+        parameters_description: str | None = None,
+        overwrite: bool = False,
+    ) -> LibraryFile:
+        """Upload a file to the library.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        Permission: Library.Manage.
+
+        Args:
+            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+            name: its name in the library; None: the file's own. Content in bytes needs one.
+            description: what it is for.
+            parameters_description: what arguments it takes; None: none.
+            overwrite: replace a file of this name.
+
+        Raises:
+            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+            AlreadyExistsError: there is a file of this name, and `overwrite` is False.
+            ThrottledError: the line is longer than the client's `max_wait`.
+            OSError: the file could not be read.
+        """
+
+    def upload_async(
+        self,
+        file: str | PathLike[str] | bytes | BinaryIO,
+        *,
+        name: str | None = None,
+        description: str = "",
+        parameters_description: str | None = None,
+        overwrite: bool = False,
+    ) -> Coroutine[Any, Any, LibraryFile]:
+        """Upload a file to the library.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        Permission: Library.Manage.
+
+        Args:
+            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+            name: its name in the library; None: the file's own. Content in bytes needs one.
+            description: what it is for.
+            parameters_description: what arguments it takes; None: none.
+            overwrite: replace a file of this name.
+
+        Raises:
+            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+            AlreadyExistsError: there is a file of this name, and `overwrite` is False.
+            ThrottledError: the line is longer than the client's `max_wait`.
+            OSError: the file could not be read.
+        """
+
+    def ensure(
+        self,
+        file: str | PathLike[str] | bytes,
+        *,
+        name: str | None = None,
+        description: str = "",
+        parameters_description: str | None = None,
+        overwrite: bool = False,
+    ) -> LibraryFile:
+        """Upload a file unless the library holds it already, content and all.
+
+        Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
+        learn.microsoft.com/defender-endpoint/api/upload-library
+        Permission: Library.Manage.
+
+        Args:
+            file: a path, or the content itself. At most `Limits.upload_size`.
+            name: its name in the library; None: the file's own. Content in bytes needs one.
+            description: what it is for.
+            parameters_description: what arguments it takes; None: none.
+            overwrite: replace other content under this name.
+
+        Returns:
+            The library's entry; `changed` tells whether it was uploaded now.
+
+        Raises:
+            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+            AlreadyExistsError: the name holds other content, and `overwrite` is False.
+            ThrottledError: the line is longer than the client's `max_wait`.
+            OSError: the file could not be read.
+        """
+
+    def ensure_async(
+        self,
+        file: str | PathLike[str] | bytes,
+        *,
+        name: str | None = None,
+        description: str = "",
+        parameters_description: str | None = None,
+        overwrite: bool = False,
+    ) -> Coroutine[Any, Any, LibraryFile]:
+        """Upload a file unless the library holds it already, content and all.
+
+        Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
+        learn.microsoft.com/defender-endpoint/api/upload-library
+        Permission: Library.Manage.
+
+        Args:
+            file: a path, or the content itself. At most `Limits.upload_size`.
+            name: its name in the library; None: the file's own. Content in bytes needs one.
+            description: what it is for.
+            parameters_description: what arguments it takes; None: none.
+            overwrite: replace other content under this name.
+
+        Returns:
+            The library's entry; `changed` tells whether it was uploaded now.
+
+        Raises:
+            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+            AlreadyExistsError: the name holds other content, and `overwrite` is False.
+            ThrottledError: the line is longer than the client's `max_wait`.
+            OSError: the file could not be read.
+        """
+
+    def delete(self, name: str) -> None:
+        """Delete a file from the library.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        Permission: Library.Manage.
+
+        Args:
+            name: its name in the library.
+
+        Raises:
+            NotFoundError: there is none of this name.
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+    def delete_async(self, name: str) -> Coroutine[Any, Any, None]:
+        """Delete a file from the library.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        Permission: Library.Manage.
+
+        Args:
+            name: its name in the library.
+
+        Raises:
+            NotFoundError: there is none of this name.
+            ThrottledError: the line is longer than the client's `max_wait`.
+        """
+
+@final
+class Finding:
+    """One thing that would stop a session, or weaken it."""
+
+    @property
+    def code(self) -> str:
+        """What it is, in one word, to branch on."""
+
+    @property
+    def level(self) -> Literal["error", "warning"]:
+        """`error`: no session would start, or none would bring its results. `warning`: it would be weaker."""
+
+    @property
+    def message(self) -> str:
+        """What was found."""
+
+    @property
+    def hint(self) -> str:
+        """What cures it."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""
+
+@final
+class Check:
+    """What would stop a session before it starts, or weaken it: permissions, machine, library, state store."""
+
+    @property
+    def ok(self) -> bool:
+        """There is no error among the findings."""
+
+    @property
+    def findings(self) -> _list[Finding]:
+        """All that was found, errors first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON."""

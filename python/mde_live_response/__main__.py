@@ -1,0 +1,231 @@
+"""`python -m mde_live_response`: a demo, an emulator, and one session for real.
+
+Exit codes: 0 all went well; 1 the session ended and was not ok; 2 wrong usage; 3 the service, a permission or a limit
+stood in the way; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+
+import mde_live_response as mde
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+__all__ = ["main"]
+
+OK, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+
+_DUMP = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip"
+
+
+class _ScriptArgs(argparse.Action):
+    """`--args` belongs to the `--run-script` before it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        scripts = namespace.run_script
+        if not scripts or scripts[-1][1] is not None:
+            parser.error("--args must follow a --run-script, once")
+        scripts[-1] = (scripts[-1][0], values)
+
+
+class _Script(argparse.Action):
+    def __call__(self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *__: Any) -> None:
+        namespace.run_script = [*namespace.run_script, (values, None)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mde_live_response", description=mde.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"mde-live-response {mde.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run")
+
+    emulator = commands.add_parser(
+        "emulator", allow_abbrev=False, help="serve the live response API on this machine until stopped"
+    )
+    emulator.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    emulator.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    emulator.add_argument("--machines", type=int, default=3, help="how many machines it knows (default: %(default)s)")
+    emulator.add_argument("--speed", type=float, default=1.0, help="of its clock: 60 makes a minute a second")
+    emulator.add_argument("--seed", type=int, default=0, help="of its ids, durations and random faults")
+    emulator.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
+    emulator.set_defaults(call=_emulator)
+
+    demo = commands.add_parser(
+        "demo", allow_abbrev=False, help="run the documentation's example against the emulator; needs no tenant"
+    )
+    demo.add_argument("--save-to", type=Path, default=Path("mde-live-response-demo"), metavar="DIR")
+    demo.set_defaults(call=_demo)
+
+    run = commands.add_parser(
+        "run",
+        allow_abbrev=False,
+        help="run commands on a machine, for real",
+        description="Run commands on a machine and bring the results back. Every --put-file goes first, then every "
+        "--run-script, then every --get-file. Credentials: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
+    )
+    run.add_argument("machine", metavar="MACHINE", help="a machine id or a computer name")
+    run.add_argument("--put-file", action="append", default=[], metavar="NAME", help="a library file")
+    run.add_argument("--run-script", action=_Script, default=[], metavar="NAME", help="a library script")
+    run.add_argument("--args", action=_ScriptArgs, help="of the script before it; write --args=-x for a dash")
+    run.add_argument("--get-file", action="append", default=[], metavar="PATH", help="a path on the device")
+    run.add_argument("--comment", required=True, metavar="TEXT", help="why; it is kept with the action")
+    run.add_argument("--save-to", type=Path, default=Path(), metavar="DIR", help="for collected files (default: here)")
+    run.add_argument("--timeout", type=float, metavar="S", help="seconds to wait in all (default: no bound)")
+    run.add_argument("--on-busy", choices=["raise", "wait"], default="raise", help="another's session is on it")
+    run.add_argument("--correlation-id", metavar="ID", help="the id of an earlier call, to take its session up")
+    run.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")
+    run.set_defaults(call=_run)
+    return parser
+
+
+def _emulator(options: argparse.Namespace) -> int:
+    import json
+    import signal
+    import threading
+
+    from mde_live_response.emulator import Emulator
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with Emulator(
+        host=options.host,
+        port=options.port,
+        machines=options.machines,
+        speed=options.speed,
+        seed=options.seed,
+        tls=options.tls,
+    ) as emulator:
+        names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
+        names += ["ca_bundle"] if options.tls else []
+        print(json.dumps({name: getattr(emulator, name) for name in names}), flush=True)
+        while not stop.wait(1.0):  # Windows answers no signal in a wait without an end
+            pass
+    return OK
+
+
+def _made_dump() -> bytes:
+    import io
+    import zipfile
+
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        body = "".join(f"{address:016x}  OfficeClickToRun\r\n" for address in range(0, 2**17, 16))
+        archive.writestr(zipfile.ZipInfo("OfficeClickToRun.dmp"), body, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from mde_live_response.display import ProgressLine, session_result_text
+    from mde_live_response.emulator import Emulator
+
+    machine = "ws-0001.example.test"
+    with Emulator() as emulator:
+        emulator.add_library_file("minidump.ps1", b"# writes a process's dump to C:\\windows\\TEMP\r\n")
+        emulator.on_script("minidump.ps1", stdout=lambda _, args: f"Dumping {args}\r\nSaved {_DUMP}\r\n")
+        emulator.put_remote_file(machine, _DUMP, _made_dump())
+        credential = mde.ClientSecretCredential(
+            emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
+        )
+        print(f"The emulator serves the live response API at {emulator.url}")
+        progress = ProgressLine(sys.stdout)
+        with mde.LiveResponseClient(credential, endpoint=emulator.url, state="memory:", proxy="") as client:
+            result = client.run(
+                machine,
+                [mde.Command.run_script("minidump.ps1", "OfficeClickToRun"), mde.Command.get_file(_DUMP)],
+                "Testing Live Response API",
+                save_to=options.save_to,
+                on_update=progress,
+            )
+        progress.close()
+        print(session_result_text(result))
+    if result.ok:
+        print(f"The file is in {options.save_to.resolve()}")
+    return OK if result.ok else FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    import uuid
+
+    from mde_live_response.display import ProgressLine, session_result_text
+
+    commands = [
+        *map(mde.Command.put_file, options.put_file),
+        *(mde.Command.run_script(name, args) for name, args in options.run_script),
+        *map(mde.Command.get_file, options.get_file),
+    ]
+    if not commands:
+        raise mde.InvalidRequestError("there is nothing to run", hint="give --put-file, --run-script or --get-file")
+    correlation_id = options.correlation_id or str(uuid.uuid4())
+    out = sys.stderr if options.json else sys.stdout
+    progress = ProgressLine(sys.stderr)
+    seen: list[str] = []
+
+    def on_update(action: mde.MachineAction) -> None:
+        if not seen:
+            seen.append(action.id)
+            print(f"Session {action.id}, correlation id {correlation_id}", file=out, flush=True)
+        progress(action)
+
+    try:
+        with mde.LiveResponseClient() as client:
+            result = client.run(
+                options.machine,
+                commands,
+                options.comment,
+                save_to=options.save_to,
+                timeout=options.timeout,
+                on_busy=options.on_busy,
+                correlation_id=correlation_id,
+                on_update=on_update,
+            )
+    except (KeyboardInterrupt, mde.WaitTimeoutError, mde.SubmitUnknownError) as error:
+        progress.close()
+        started = bool(seen) or getattr(error, "session", None) is not None
+        if started or not isinstance(error, mde.WaitTimeoutError):  # without a session, nothing was sent
+            print(_take_up(started, correlation_id), file=sys.stderr)
+        raise
+    finally:
+        progress.close()
+    if options.json:
+        import json
+
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        print(session_result_text(result))
+    return OK if result.ok else FAILED
+
+
+def _take_up(started: bool, correlation_id: str) -> str:
+    state = "The session goes on at the service." if started else "A session may have been started."
+    return f"{state} To take it up, give the same command again with --correlation-id {correlation_id}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a transcript may hold what the terminal's encoding has no sign for
+            stream.reconfigure(errors="replace")
+    try:
+        code: int = options.call(options)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except mde.InvalidRequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE
+    except (mde.LiveResponseError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

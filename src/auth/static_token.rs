@@ -1,0 +1,79 @@
+//! A token that was given as it is.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::{AccessToken, TokenSource, check};
+use crate::clock::Clock;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// One bearer token, good until the time that it names itself.
+///
+/// After a 401 it gives the same token once more: a service that refuses one token by mistake must not end a client
+/// for good. The second 401 is the error, and its hint asks for a fresh token.
+#[derive(Debug)]
+pub struct StaticToken {
+    token: AccessToken,
+    clock: Clock,
+}
+
+impl StaticToken {
+    pub fn new(secret: Secret, clock: Clock) -> Result<Self> {
+        check(&secret)?;
+        Ok(Self { token: AccessToken::new(secret, None), clock })
+    }
+
+    fn get(&self) -> Result<AccessToken> {
+        let age = self.clock.now() - self.token.expires_at;
+        if age < 0.0 {
+            return Ok(self.token.clone());
+        }
+        let message = format!("the token that was given expired {age:.0} s ago");
+        let hint = "give a fresh token, or a credential that can get one";
+        Err(Error::new(Kind::Authentication, message).with_hint(hint))
+    }
+}
+
+impl TokenSource for StaticToken {
+    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+        std::future::ready(self.get()).boxed()
+    }
+
+    fn describe(&self) -> String {
+        "a token that was given".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::auth::tests::jwt;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_good_until_it_says_it_is_not() {
+        let clock = Clock::new();
+        let token = jwt(&json!({"exp": clock.now() + 60.0, "tid": "t"}));
+        let source = StaticToken::new(Secret::new(&token), clock).unwrap();
+        assert_eq!(source.fetch().await.unwrap().claims.tid.as_deref(), Some("t"));
+        clock.sleep(61.0).await;
+        let error = source.fetch().await.unwrap_err();
+        assert_eq!(error.kind, Kind::Authentication);
+        assert!(
+            error.message.contains("expired 1 s ago") && error.hint.as_deref().unwrap().contains("fresh"),
+            "{error}"
+        );
+        assert!(!format!("{error:?} {source:?}").contains(&token));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_opaque_token_is_good_until_it_is_refused() {
+        let clock = Clock::new();
+        let source = StaticToken::new(Secret::new("opaque"), clock).unwrap();
+        clock.sleep(1e6).await;
+        assert_eq!(source.fetch().await.unwrap().expires_at, f64::INFINITY);
+        assert_eq!(StaticToken::new(Secret::new("a\n"), clock).unwrap_err().kind, Kind::Authentication);
+    }
+}

@@ -1,0 +1,138 @@
+//! What would stop a session before it starts, or weaken it. Nothing is started.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::model::{Command, Machine, check_commands};
+use crate::operation::Operation;
+use crate::pipeline::Pipeline;
+
+/// One thing that was found, and what cures it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    pub code: String,
+    /// `error` or `warning`.
+    pub level: String,
+    pub message: String,
+    pub hint: String,
+}
+
+/// All that was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    pub findings: Vec<Finding>,
+}
+
+impl Check {
+    pub fn is_ok(&self) -> bool {
+        self.findings.iter().all(|finding| finding.level != "error")
+    }
+
+    fn add(&mut self, level: &str, code: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.findings.push(Finding {
+            code: code.to_owned(),
+            level: level.to_owned(),
+            message: message.into(),
+            hint: hint.into(),
+        });
+    }
+
+    fn add_error(&mut self, code: &str, error: &Error) {
+        self.add("error", code, &error.message, error.hint.as_deref().unwrap_or_default());
+    }
+}
+
+/// Looks at token, API, machine, commands, library and state store, as far as each is known.
+pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<&[Command]>) -> Check {
+    let mut check = Check::default();
+    check.add(
+        "warning",
+        "state",
+        "the state store is memory: limits, sessions and intents are shared with no other process",
+        "run sessions of one application from one process; other processes' calls show up as 429s, which are waited out",
+    );
+    if let Err(error) = pipeline.tokens().token().await {
+        check.add_error("token", &error);
+        return check;
+    }
+    look_at_roles(pipeline, commands, &mut check).await;
+    if let Err(error) = pipeline.machine_actions(Some("type eq 'LiveResponse'"), Some(1)).await {
+        check.add_error("api", &error);
+    }
+    if let Some(machine) = machine {
+        look_at_machine(pipeline, machine, &mut check).await;
+    }
+    if let Some(commands) = commands {
+        look_at_commands(pipeline, commands, &mut check).await;
+    }
+    check
+}
+
+/// A token without any role says nothing: it may be a user's, or of a form that can't be read.
+async fn look_at_roles(pipeline: &Pipeline, commands: Option<&[Command]>, check: &mut Check) {
+    let Ok(token) = pipeline.tokens().token().await else { return };
+    let granted = |operation: Operation| {
+        let wanted = operation.permissions();
+        let has = |name: &&str| token.claims.roles.iter().chain(&token.claims.scp).any(|role| role == name);
+        wanted.iter().any(has)
+    };
+    if token.claims.roles.is_empty() && token.claims.scp.is_empty() {
+        return;
+    }
+    let needs_library =
+        commands.is_some_and(|commands| commands.iter().any(|command| command.library_name().is_some()));
+    for operation in [Operation::RunLiveResponse, Operation::GetResultLink, Operation::ListLibraryFiles] {
+        if granted(operation) {
+            continue;
+        }
+        let library = operation == Operation::ListLibraryFiles;
+        let level = if library { "warning" } else { "error" };
+        if library && !needs_library {
+            continue;
+        }
+        let wanted = operation.permissions().join(" or ");
+        let message = format!("the token lacks {wanted}, without which it could not {}", operation.doing());
+        let hint = format!("grant the application {wanted} of WindowsDefenderATP in Entra ID, and consent to it");
+        check.add(level, "permission", message, hint);
+    }
+}
+
+async fn look_at_machine(pipeline: &Pipeline, machine: &str, check: &mut Check) {
+    let machine: Machine = match pipeline.machine(machine).await {
+        Ok(machine) => machine,
+        Err(error) => return check.add_error("machine", &error),
+    };
+    let name = machine.computer_dns_name.as_deref().unwrap_or(&machine.id);
+    if let Some(status) =
+        machine.onboarding_status.as_deref().filter(|status| !status.eq_ignore_ascii_case("Onboarded"))
+    {
+        let hint = "onboard the machine to Defender for Endpoint";
+        check.add("error", "onboarding", format!("{name} is not onboarded: {status}"), hint);
+    }
+    if let Some(status) = machine.health_status.as_deref().filter(|status| *status != "Active") {
+        let hint =
+            "the session waits for the machine for up to two hours, and holds one of the session slots meanwhile";
+        check.add("warning", "health", format!("{name} is {status}"), hint);
+    }
+}
+
+async fn look_at_commands(pipeline: &Pipeline, commands: &[Command], check: &mut Check) {
+    if let Err(error) = check_commands(commands) {
+        check.add_error("commands", &error);
+    }
+    let needed: Vec<_> = commands.iter().filter_map(Command::library_name).collect();
+    if needed.is_empty() {
+        return;
+    }
+    match pipeline.library_files().await {
+        Ok(files) => {
+            let missing =
+                needed.iter().filter(|name| !files.iter().any(|file| file.file_name.eq_ignore_ascii_case(name)));
+            for name in missing {
+                let hint = "upload it with library.ensure(path)";
+                check.add("error", "library", format!("{name:?} is not in the live response library"), hint);
+            }
+        }
+        Err(error) => check.add("warning", "library", error.message.clone(), error.hint.clone().unwrap_or_default()),
+    }
+}

@@ -1,0 +1,148 @@
+//! What would cure a refusal.
+
+use http::StatusCode;
+
+use super::answer::Answer;
+use super::throttle::Throttle;
+use crate::error::Kind;
+use crate::operation::Operation;
+
+const GATEWAY: &str = "a gateway or proxy may be answering in the service's place: check endpoint and proxy";
+
+pub(super) fn hint(
+    kind: Kind,
+    operation: Operation,
+    status: StatusCode,
+    answer: &Answer,
+    throttle: Option<Throttle>,
+) -> Option<String> {
+    match kind {
+        Kind::Authentication => Some(AUTHENTICATION.to_owned()),
+        Kind::PermissionDenied => Some(permission(operation, answer)),
+        Kind::InvalidRequest => invalid(operation, answer).map(str::to_owned),
+        Kind::NotFound => Some(not_found(operation).to_owned()),
+        Kind::MachineBusy => Some(BUSY.to_owned()),
+        Kind::AlreadyExists => Some("give overwrite=True to replace it, or another name".to_owned()),
+        Kind::Throttled => Some(throttled(operation, throttle).to_owned()),
+        _ => Some(service(operation, status, answer).to_owned()),
+    }
+}
+
+const AUTHENTICATION: &str = "the token was not accepted: give a fresh one, for this cloud's audience (in \
+    the public cloud https://api.securitycenter.microsoft.com)";
+const BUSY: &str = "a machine holds one live response session at a time, a queued one counted, and one that was begun \
+    in the portal: wait for it to end (on_busy=\"wait\"), or cancel it";
+const DISABLED: &str = "turn on live response in the Defender portal: Settings > Endpoints > Advanced features > \
+    Live Response; for a server, Live Response for Servers too";
+const REMEDIATION: &str = "give the machine's device group at least the lowest remediation level: Settings > Endpoints > \
+    Permissions > Device groups; a machine needs to be in such a group";
+
+fn permission(operation: Operation, answer: &Answer) -> String {
+    match answer.code.as_deref().unwrap_or_default() {
+        "DisabledFeature" => return DISABLED.to_owned(),
+        "DisallowedOperation" => return REMEDIATION.to_owned(),
+        _ => {}
+    }
+    let named = named_permissions(answer.message.as_deref().unwrap_or_default());
+    let needed = if named.is_empty() { operation.permissions().to_vec() } else { named };
+    let needed = match needed.as_slice() {
+        [one] => format!("the permission {one}"),
+        several => format!("one of the permissions {}", several.join(", ")),
+    };
+    format!(
+        "grant the application {needed} (Entra ID > App registrations > API permissions > WindowsDefenderATP), give \
+         admin consent and take a new token; a user needs access to the machine's device group too; a token for another \
+         audience than the cloud's own (in the public one https://api.securitycenter.microsoft.com) is Forbidden as well"
+    )
+}
+
+/// The permissions that the service's message names, as `Machine.Read.All`.
+fn named_permissions(message: &str) -> Vec<&str> {
+    let words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').map(|word| word.trim_matches('.'));
+    let mut named = Vec::new();
+    for word in words.filter(|word| word.starts_with("Machine.") || word.starts_with("Library.")) {
+        if !named.contains(&word) {
+            named.push(word);
+        }
+    }
+    named
+}
+
+fn invalid(operation: Operation, answer: &Answer) -> Option<&'static str> {
+    match (answer.code.as_deref().unwrap_or_default(), operation) {
+        ("OsPlatformNotSupported", _) => Some("live response is not supported on this machine's operating system"),
+        ("ClientVersionNotSupported", _) => Some("update the Defender sensor on the machine"),
+        ("MaximumBatchSizeExceeded", _) => Some("ask for less at once"),
+        ("ODataError", _) => Some("check the filter: names and values are those of the service's OData"),
+        (_, Operation::UploadLibraryFile) => Some(LIBRARY),
+        (_, Operation::RunLiveResponse) => {
+            Some("commands go in the order PutFile, RunScript, GetFile, and need a comment")
+        }
+        (_, Operation::CancelMachineAction) => Some("an action that is over cannot be cancelled"),
+        (_, Operation::GetResultLink) => {
+            Some("a result is there some seconds after its command ended; PutFile has none")
+        }
+        _ => None,
+    }
+}
+
+const LIBRARY: &str = "a library file has at most 20 MB and a name of letters, digits, '-', '_' and '.'";
+
+fn not_found(operation: Operation) -> &'static str {
+    match operation {
+        Operation::RunLiveResponse | Operation::GetMachine | Operation::ListMachines => {
+            "check the machine's id or name, that the machine is onboarded, and that the token is of its tenant"
+        }
+        Operation::GetMachineAction | Operation::ListMachineActions | Operation::CancelMachineAction => {
+            "check the action's id and the token's tenant; a new action may be missing for up to two minutes"
+        }
+        Operation::GetResultLink => "a result is there some seconds after its command ended; PutFile has none",
+        Operation::ListLibraryFiles | Operation::UploadLibraryFile | Operation::DeleteLibraryFile => {
+            "library.list() shows the names that there are"
+        }
+    }
+}
+
+fn throttled(operation: Operation, throttle: Option<Throttle>) -> &'static str {
+    match (operation, throttle) {
+        (_, Some(Throttle::SessionCap)) => {
+            "the service holds 50 sessions at once for a tenant, queued ones counted: wait for some to end or cancel them"
+        }
+        (Operation::RunLiveResponse, _) => {
+            "the service takes 10 submits a minute of one application in one tenant, other processes' counted: \
+             share a state store among them"
+        }
+        _ => {
+            "the service takes 100 of these calls a minute and 1,500 an hour of one application in one tenant, other \
+             processes' counted: share a state store among them"
+        }
+    }
+}
+
+fn service(operation: Operation, status: StatusCode, answer: &Answer) -> &'static str {
+    match status.as_u16() {
+        300..=399 => "the service does not redirect: check endpoint; a sign-in page or proxy may stand before it",
+        407 => "the proxy wants a user and a password: give them in proxy or HTTPS_PROXY",
+        403 => "the answer names no permission, so a gateway or firewall may be answering: check endpoint and proxy",
+        500..=599 if answer.foreign => GATEWAY,
+        500 if operation == Operation::RunLiveResponse => {
+            "try again; if it stays so, an action that is stuck on this machine may be the cause: look at its actions"
+        }
+        500..=599 => "try again; if it stays so, quote the request id to Microsoft",
+        _ if answer.foreign || answer.fault.is_some() => GATEWAY,
+        _ => "the service does not document this answer; quote the request id to Microsoft",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_read_from_the_services_words() {
+        let message = "The application does not have any of the required application permissions (Machine.Read.All, \
+                       Machine.ReadWrite.All) to access the resource. Machine. Machine.Read.All.";
+        assert_eq!(named_permissions(message), ["Machine.Read.All", "Machine.ReadWrite.All"]);
+        assert!(named_permissions("The machine. Library").is_empty());
+    }
+}

@@ -1,0 +1,234 @@
+//! One short function per operation of the service.
+
+use std::collections::HashSet;
+
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::clock::seconds_to_duration;
+use crate::error::{Error, Kind, Result};
+use crate::model::{self, Command, Entity, LibraryFile, Machine, MachineAction, is_machine_id};
+use crate::operation::Operation;
+use crate::pipeline::{Answer, Attempt, Call, Pipeline};
+use crate::secret::SecretUrl;
+use crate::state::Pass;
+use crate::transfer::{LibraryForm, multipart};
+use crate::transport::{Audience, Body, Request};
+
+/// The unreserved characters of RFC 3986 stay as they are.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The largest page that the service gives (page "api-odata" of the service's own).
+const PAGE: u32 = 10_000;
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, COMPONENT).to_string()
+}
+
+/// A string literal of OData.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+impl Pipeline {
+    /// Reads a machine by its id (page "get-machine-by-id").
+    pub async fn machine_by_id(&self, id: &str) -> Result<Machine> {
+        let call = Call::get(Operation::GetMachine, format!("/api/machines/{id}")).of_machine(id);
+        model::entity(&self.call(&call).await?.body)
+    }
+
+    /// Reads the one machine that `name` means: an id, a full or a short computer name.
+    pub async fn machine(&self, name: &str) -> Result<Machine> {
+        let name = name.trim();
+        if is_machine_id(name) {
+            return self.machine_by_id(&name.to_ascii_lowercase()).await;
+        }
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(Error::invalid(format!("{name:?} is not a machine"))
+                .with_hint("give a machine id of 40 hexadecimal digits, or a computer name"));
+        }
+        let filter = format!("startswith(computerDnsName,{})", literal(&name.to_lowercase()));
+        let mut found = self.machines(Some(&filter), None).await?;
+        found.retain(|machine| machine.is_named(name));
+        the_one(name, found)
+    }
+
+    /// Lists machines (page "get-machines"). Nothing recent is a 404 there, and an empty list here.
+    pub async fn machines(&self, filter: Option<&str>, top: Option<u32>) -> Result<Vec<Machine>> {
+        match self.list(Operation::ListMachines, "/api/machines", filter, top, None).await {
+            Err(error) if error.status == Some(404) => Ok(Vec::new()),
+            other => other,
+        }
+    }
+
+    /// Reads a machine action (page "get-machineaction-object").
+    pub async fn machine_action(&self, id: &str) -> Result<MachineAction> {
+        let path = format!("/api/machineactions/{}", encode(id));
+        let call = Call::get(Operation::GetMachineAction, path).of_action(id);
+        model::entity(&self.call(&call).await?.body)
+    }
+
+    /// Lists machine actions, newest first (page "get-machineactions-collection").
+    pub async fn machine_actions(&self, filter: Option<&str>, top: Option<u32>) -> Result<Vec<MachineAction>> {
+        let order = Some("creationDateTimeUtc desc");
+        let mut actions: Vec<MachineAction> =
+            self.list(Operation::ListMachineActions, "/api/machineactions", filter, top, order).await?;
+        actions.sort_by_key(|action| std::cmp::Reverse(action.creation_date_time_utc));
+        Ok(actions)
+    }
+
+    /// Cancels a machine action (page "cancel-machine-action").
+    pub async fn cancel(&self, id: &str, comment: &str) -> Result<MachineAction> {
+        let path = format!("/api/machineactions/{}/cancel", encode(id));
+        let call = Call::post_json(Operation::CancelMachineAction, path, &json!({ "Comment": comment })).of_action(id);
+        model::entity(&self.call(&call).await?.body)
+    }
+
+    /// Gets the link of a command's result, good for 30 minutes (page "get-live-response-result").
+    pub async fn result_link(&self, id: &str, index: u32) -> Result<SecretUrl> {
+        #[derive(Deserialize)]
+        struct Link {
+            value: String,
+        }
+        let path = format!("/api/machineactions/{}/GetLiveResponseResultDownloadLink(index={index})", encode(id));
+        let call = Call::get(Operation::GetResultLink, path).of_action(id);
+        let answer = self.call(&call).await?;
+        // What is wrong with a link is never told in its own words: it is a secret.
+        let wrong =
+            || Error::new(Kind::Service, format!("the service gave no link for command {index}")).with_action(id);
+        let link: Link = serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
+        SecretUrl::parse(link.value.trim_matches('"'), "the link of the result").map_err(|_| wrong())
+    }
+
+    /// Opens a result link. No token goes to its host.
+    pub async fn open_link(&self, link: SecretUrl) -> Result<Body> {
+        let secure = link.expose().scheme() == "https" || self.options.endpoint.scheme() == "http";
+        if !secure {
+            return Err(Error::new(Kind::Download, format!("the result's link leads to {} unencrypted", link.host())));
+        }
+        let host = link.host().to_owned();
+        let request = Request {
+            audience: Audience::Blob,
+            method: Method::GET,
+            url: link,
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            timeout: seconds_to_duration(self.options.request_timeout),
+        };
+        let response = self.transport.send(request).await.map_err(|failure| {
+            let mut error = failure.error;
+            error.kind = Kind::Download;
+            error
+        })?;
+        if response.status.is_success() {
+            return Ok(response.body);
+        }
+        let status = response.status.as_u16();
+        let mut error = Error::new(Kind::Download, format!("{host} answered {status} to the result's link"));
+        error.status = Some(status);
+        error.retryable = matches!(status, 403 | 404 | 408 | 429 | 500..=599);
+        Err(error.with_hint("a link is good for 30 minutes; asking again makes a fresh one"))
+    }
+
+    /// Lists the live response library (page "list-library-files").
+    pub async fn library_files(&self) -> Result<Vec<LibraryFile>> {
+        self.list(Operation::ListLibraryFiles, "/api/libraryfiles", None, None, None).await
+    }
+
+    /// Uploads to the live response library (page "upload-library").
+    pub async fn upload_library_file(&self, form: &LibraryForm) -> Result<LibraryFile> {
+        let (content_type, body) = multipart(form);
+        let mut call = Call::get(Operation::UploadLibraryFile, "/api/libraryfiles");
+        call.method = Method::POST;
+        call.content_type = Some(content_type);
+        call.body = body;
+        call.what = Some(form.file_name.clone());
+        model::entity(&self.call(&call).await?.body)
+    }
+
+    /// Deletes from the live response library (page "delete-library").
+    pub async fn delete_library_file(&self, name: &str) -> Result<()> {
+        let mut call = Call::get(Operation::DeleteLibraryFile, format!("/api/libraryfiles/{}", encode(name)));
+        call.method = Method::DELETE;
+        call.what = Some(name.to_owned());
+        self.call(&call).await.map(drop)
+    }
+
+    /// Submits, once (page "run-live-response"). What an unclear attempt came to is the caller's to find out.
+    pub async fn run_live_response(
+        &self,
+        machine_id: &str,
+        commands: &[Command],
+        comment: &str,
+        pass: Pass,
+    ) -> Attempt {
+        let path = format!("/api/machines/{machine_id}/runliveresponse");
+        let body = json!({ "Commands": commands, "Comment": comment });
+        let call = Call::post_json(Operation::RunLiveResponse, path, &body).of_machine(machine_id);
+        self.attempt(&call, pass).await
+    }
+
+    async fn list<T: Entity>(
+        &self,
+        operation: Operation,
+        path: &str,
+        filter: Option<&str>,
+        top: Option<u32>,
+        order: Option<&str>,
+    ) -> Result<Vec<T>> {
+        let wanted = top.map_or(usize::MAX, |top| top as usize);
+        let mut call = Call::get(operation, format!("{path}{}", query(filter, top, order)));
+        let mut all = Vec::new();
+        let mut seen = HashSet::new();
+        loop {
+            let page = model::page(&self.call(&call).await?.body)?;
+            all.extend(page.value);
+            let Some(next) = page.next_link.filter(|_| all.len() < wanted) else { break };
+            if !seen.insert(next.clone()) {
+                return Err(Error::new(Kind::Service, "the service's list leads back to a page that was read already"));
+            }
+            call.path = path_of_next(&next)?;
+        }
+        all.truncate(wanted);
+        Ok(all)
+    }
+}
+
+fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String {
+    let top = top.map(|top| top.min(PAGE).to_string());
+    let options = [("$filter", filter), ("$top", top.as_deref()), ("$orderby", order)];
+    let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))));
+    let text = given.collect::<Vec<_>>().join("&");
+    if text.is_empty() { text } else { format!("?{text}") }
+}
+
+/// The path and query of a next page: the link may name another of the service's hosts, and our token stays with ours.
+fn path_of_next(link: &str) -> Result<String> {
+    let url =
+        SecretUrl::parse(link, "@odata.nextLink").map_err(|error| Error::new(Kind::Service, error.message.clone()))?;
+    let url = url.expose();
+    Ok(url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())))
+}
+
+fn the_one(name: &str, mut found: Vec<Machine>) -> Result<Machine> {
+    let candidates: Vec<_> = found.iter().map(|machine| machine.id.clone()).collect();
+    match (found.pop(), found.len()) {
+        (Some(machine), 0) => Ok(machine),
+        (None, _) => Err(Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
+            "check the name in the Defender portal's device inventory, or give the machine id; a device group may hide it",
+        )),
+        (Some(last), _) => {
+            found.push(last);
+            let message = format!("{} machines are named {name:?}: {}", found.len(), candidates.join(", "));
+            let mut error = Error::new(Kind::AmbiguousMachine, message).with_hint("give the machine id of the one meant");
+            error.candidates = found.iter().filter_map(|machine| serde_json::from_str(&machine.raw).ok()).collect();
+            Err(error)
+        }
+    }
+}
+
+/// Reads the machine action out of the answer to a submit.
+pub fn submitted(answer: &Answer) -> Result<MachineAction> {
+    model::entity(&answer.body)
+}

@@ -1,0 +1,337 @@
+//! The way of every call, and the one place that sees all of it:
+//!
+//! 1. limits: stand in line for the endpoint's window;
+//! 2. auth: a token, fetched early enough; dropped and fetched once more when it is refused;
+//! 3. transport: one exchange, never repeated below this place;
+//! 4. classify: an answer, a refusal, or nothing that could be told;
+//! 5. decode: content coding here, the typed model at the caller;
+//! 6. retry: a pure decision, in [`Pipeline::call`]; a submit makes its own in `session::submit`.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::auth::{AccessToken, TokenCache};
+use crate::classify::{self, Context, Throttle};
+use crate::clock::{Clock, seconds_to_duration};
+use crate::config::Options;
+use crate::error::{Error, Kind, Result};
+use crate::operation::Operation;
+use crate::retry::{self, Budget, Decision, Outcome, Policy};
+use crate::secret::SecretUrl;
+use crate::state::{Line, Memory, Pass, QuotaKey, Registry};
+use crate::transport::{Audience, Failure, Request, Response, Transport};
+
+/// A page of 10,000 actions is some 20 MB; ten times that is no answer.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// One call of the service.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub operation: Operation,
+    pub method: Method,
+    /// Below the endpoint, query included.
+    pub path: String,
+    pub content_type: Option<HeaderValue>,
+    pub body: Bytes,
+    pub machine_id: Option<String>,
+    pub action_id: Option<String>,
+    /// A library file's name.
+    pub what: Option<String>,
+}
+
+/// A success.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Bytes,
+}
+
+/// What one exchange came to.
+#[derive(Debug)]
+pub enum Attempt {
+    Answered(Answer),
+    /// The service said no.
+    Refused(Error),
+    /// The token was refused, and is dropped: with a fresh one the call may go again, once.
+    TokenRefused(Error),
+    Throttled(Throttle, Error),
+    /// No byte of the request left.
+    NotSent(Error),
+    /// The request may have been acted upon: a lost answer, or a 5xx.
+    Unclear(Error),
+}
+
+pub struct Pipeline {
+    pub options: Options,
+    pub clock: Clock,
+    pub transport: Arc<dyn Transport>,
+    tokens: TokenCache,
+    registry: Arc<Registry>,
+    memory: Mutex<Option<(QuotaKey, Arc<Memory>)>>,
+    budget: Budget,
+}
+
+impl Call {
+    pub fn get(operation: Operation, path: impl Into<String>) -> Self {
+        Self {
+            operation,
+            method: Method::GET,
+            path: path.into(),
+            content_type: None,
+            body: Bytes::new(),
+            machine_id: None,
+            action_id: None,
+            what: None,
+        }
+    }
+
+    pub fn post_json(operation: Operation, path: impl Into<String>, body: &serde_json::Value) -> Self {
+        let mut call = Self::get(operation, path);
+        call.method = Method::POST;
+        call.content_type = Some(HeaderValue::from_static("application/json"));
+        call.body = body.to_string().into();
+        call
+    }
+
+    #[must_use]
+    pub fn of_machine(mut self, machine_id: &str) -> Self {
+        self.machine_id = Some(machine_id.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn of_action(mut self, action_id: &str) -> Self {
+        self.action_id = Some(action_id.to_owned());
+        self
+    }
+
+    /// Puts what the call is about into an error that came from below.
+    fn tell(&self, mut error: Error) -> Error {
+        error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
+        error.action_id = error.action_id.take().or_else(|| self.action_id.clone());
+        error
+    }
+}
+
+impl Pipeline {
+    pub fn new(
+        options: Options,
+        transport: Arc<dyn Transport>,
+        tokens: TokenCache,
+        registry: Arc<Registry>,
+        clock: Clock,
+    ) -> Self {
+        let budget = Budget::default();
+        Self { options, clock, transport, tokens, registry, memory: Mutex::new(None), budget }
+    }
+
+    pub fn tokens(&self) -> &TokenCache {
+        &self.tokens
+    }
+
+    /// What the service counts our limits by, and the store that is shared under it. Known once there is a token.
+    pub async fn state(&self) -> Result<(QuotaKey, Arc<Memory>)> {
+        let known = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let claims = self.tokens.token().await?.claims.clone();
+        let key = QuotaKey {
+            host: self.options.endpoint.authority().to_owned(),
+            tenant: claims.tid.unwrap_or_default(),
+            application: claims.appid.unwrap_or_default(),
+        };
+        let memory = self.registry.memory(&key, &self.options.limits, self.clock);
+        let mut known = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.get_or_insert((key, memory)).clone())
+    }
+
+    /// The store, where a token has told it already.
+    pub fn known_memory(&self) -> Option<Arc<Memory>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, memory)| memory.clone())
+    }
+
+    /// Makes the call, again where that may help and does no harm.
+    pub async fn call(&self, call: &Call) -> Result<Answer> {
+        let (_, memory) = self.state().await?;
+        let line = memory.line(call.operation);
+        let deadline = self.clock.now() + self.options.max_wait;
+        let mut attempt = 0;
+        let mut token_was_refused = false;
+        loop {
+            attempt += 1;
+            let pass = self.stand_in_line(call, line.enter(), line.wait_seconds(), deadline).await?;
+            let (outcome, error) = match self.attempt(call, pass).await {
+                Attempt::Answered(answer) => {
+                    self.budget.refill();
+                    return Ok(answer);
+                }
+                Attempt::TokenRefused(_) if !token_was_refused => {
+                    token_was_refused = true;
+                    continue;
+                }
+                Attempt::Refused(error) | Attempt::TokenRefused(error) => return Err(error),
+                Attempt::Throttled(throttle, error) => {
+                    let wait = match throttle {
+                        Throttle::Rate { wait } => wait,
+                        Throttle::SessionCap => None,
+                    };
+                    (Outcome::Status(429, wait), error)
+                }
+                Attempt::NotSent(error) => (Outcome::NotSent, error),
+                Attempt::Unclear(error) => {
+                    (error.status.map_or(Outcome::Lost, |status| Outcome::Status(status, error.retry_after)), error)
+                }
+            };
+            let idempotent = call.operation.is_idempotent();
+            let decision = retry::decide(attempt, &outcome, idempotent, &Policy::default(), fastrand::f64());
+            match self.budget.afford(&outcome, decision) {
+                Decision::Retry { after } if self.clock.now() + after <= deadline => {
+                    self.wait_to_retry(call, &outcome, after, line, &error).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    /// A 429 holds back every call of the endpoint; anything else holds back this one alone.
+    async fn wait_to_retry(&self, call: &Call, outcome: &Outcome, after: f64, line: &Line, error: &Error) {
+        if after > 0.0 {
+            log::warn!(target: LOG, "could not {}: {error}; trying again in {after:.1} s", call.operation.doing());
+        }
+        if matches!(outcome, Outcome::Status(429, _)) {
+            line.hold(after);
+        } else {
+            self.clock.sleep(after).await;
+        }
+    }
+
+    async fn stand_in_line(
+        &self,
+        call: &Call,
+        entering: impl Future<Output = Pass>,
+        expected: Option<f64>,
+        deadline: f64,
+    ) -> Result<Pass> {
+        let patience = deadline - self.clock.now();
+        if let Ok(pass) = tokio::time::timeout(seconds_to_duration(patience), entering).await {
+            return Ok(pass);
+        }
+        let max_wait = self.options.max_wait;
+        let message = format!("could not {}: no turn within max_wait, {max_wait} s", call.operation.doing());
+        let mut error = Error::new(Kind::Throttled, message).with_hint(
+            "the service's limit for this call is used up, by this process or by others with the same application: \
+             call less often, or raise max_wait",
+        );
+        error.retry_after = expected;
+        Err(call.tell(error))
+    }
+
+    /// One exchange, counted by `pass` from its start to its end.
+    pub async fn attempt(&self, call: &Call, pass: Pass) -> Attempt {
+        let token = match self.tokens.token().await {
+            Ok(token) => token,
+            Err(error) => return Attempt::Refused(call.tell(error)),
+        };
+        let attempt = self.exchange(call, &token).await;
+        drop(pass);
+        match attempt {
+            Attempt::Refused(error) if error.status == Some(401) => {
+                self.tokens.invalidate(&token);
+                Attempt::TokenRefused(error)
+            }
+            other => other,
+        }
+    }
+
+    async fn exchange(&self, call: &Call, token: &AccessToken) -> Attempt {
+        let started = self.clock.now();
+        let request = match self.request(call, token) {
+            Ok(request) => request,
+            Err(error) => return Attempt::Refused(call.tell(error)),
+        };
+        let answer = match self.transport.send(request).await {
+            Ok(response) => read(response).await,
+            Err(failure) => Err(failure),
+        };
+        let took = self.clock.now() - started;
+        let (method, path) = (&call.method, call.path.split('?').next().unwrap_or_default());
+        match answer {
+            Ok((status, headers, body)) => {
+                log::debug!(target: LOG, "{method} {path} {} in {took:.3} s", status.as_u16());
+                self.judge(call, status, &headers, body)
+            }
+            Err(failure) => {
+                log::debug!(target: LOG, "{method} {path} no answer in {took:.3} s: {}", failure.error);
+                let mut error = call.tell(failure.error);
+                error.message = format!("could not {}: {}", call.operation.doing(), error.message);
+                if failure.sent { Attempt::Unclear(error) } else { Attempt::NotSent(error) }
+            }
+        }
+    }
+
+    fn judge(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Attempt {
+        if status.is_success() {
+            return Attempt::Answered(Answer { status, body });
+        }
+        let context = Context {
+            machine_id: call.machine_id.clone(),
+            action_id: call.action_id.clone(),
+            tenant_id: self.tokens.tenant_id(),
+            what: call.what.clone(),
+            ..Context::new(call.operation)
+        };
+        let now = self.clock.now();
+        let error = classify::refusal(&context, status, headers, &body, now);
+        match status.as_u16() {
+            429 => Attempt::Throttled(classify::throttle(call.operation, headers, &body, now), error),
+            408 | 500..=599 => Attempt::Unclear(error),
+            _ => Attempt::Refused(error),
+        }
+    }
+
+    fn request(&self, call: &Call, token: &AccessToken) -> Result<Request> {
+        let url = self.options.endpoint.join(&call.path).map_err(|_| Error::invalid("the call's path is not a URL"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, token.header()?);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(content_type) = &call.content_type {
+            headers.insert(CONTENT_TYPE, content_type.clone());
+        }
+        Ok(Request {
+            audience: Audience::Service,
+            method: call.method.clone(),
+            url: SecretUrl::from(url),
+            headers,
+            body: call.body.clone(),
+            timeout: seconds_to_duration(self.options.request_timeout),
+        })
+    }
+}
+
+/// The name under which everything here is logged.
+pub const LOG: &str = "mde_live_response";
+
+async fn read(response: Response) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+    let (status, headers) = (response.status, response.headers.clone());
+    let deflated =
+        response.header(CONTENT_ENCODING.as_str()).is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
+    let body = response.bytes(LARGEST_ANSWER).await?;
+    Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
+}
+
+/// Reads `deflate` in the form that the standard means, zlib's, and in the raw form that some servers send.
+fn inflate(body: &[u8]) -> Option<Bytes> {
+    let mut plain = Vec::new();
+    let limit = LARGEST_ANSWER as u64;
+    if flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut plain).is_ok() {
+        return Some(plain.into());
+    }
+    plain.clear();
+    flate2::read::DeflateDecoder::new(body).take(limit).read_to_end(&mut plain).ok()?;
+    Some(plain.into())
+}

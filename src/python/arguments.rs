@@ -1,0 +1,155 @@
+//! What callers pass, as the core takes it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::errors::raised;
+use super::models::{Command, Machine};
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::transfer::{Sink, Target};
+
+/// `str | Machine`.
+pub enum MachineArgument {
+    Id(String),
+    Name(String),
+}
+
+impl<'py> FromPyObject<'_, 'py> for MachineArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(machine) = object.cast::<Machine>() {
+            return Ok(Self::Id(machine.get().id()));
+        }
+        let name: String =
+            object.extract().map_err(|_| wrong_type("machine", "a machine id, a name or a Machine", &object))?;
+        let name = name.trim().to_owned();
+        Ok(if crate::model::is_machine_id(&name) { Self::Id(name.to_ascii_lowercase()) } else { Self::Name(name) })
+    }
+}
+
+impl MachineArgument {
+    /// The machine's id; a name is looked up.
+    pub async fn id(self, pipeline: &Pipeline) -> Result<String> {
+        match self {
+            Self::Id(id) => Ok(id),
+            Self::Name(name) => Ok(pipeline.machine(&name).await?.id),
+        }
+    }
+}
+
+/// `Command | Sequence[Command]`.
+pub struct CommandsArgument(pub Vec<crate::model::Command>);
+
+impl<'py> FromPyObject<'_, 'py> for CommandsArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(command) = object.cast::<Command>() {
+            return Ok(Self(vec![command.get().core().clone()]));
+        }
+        let what = "a Command or a sequence of them";
+        let items = object.try_iter().map_err(|_| wrong_type("commands", what, &object))?;
+        let commands = items.map(|item| {
+            let item = item?;
+            let command = item.cast::<Command>().map_err(|_| wrong_type("commands", what, &item))?;
+            Ok(command.get().core().clone())
+        });
+        commands.collect::<PyResult<_>>().map(Self)
+    }
+}
+
+/// Seconds: a number that is not negative.
+pub struct Seconds(pub f64);
+
+impl<'py> FromPyObject<'_, 'py> for Seconds {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let seconds: f64 = object.extract()?;
+        if seconds.is_nan() || seconds < 0.0 {
+            return Err(PyValueError::new_err(format!("{seconds} is not a number of seconds")));
+        }
+        Ok(Self(seconds))
+    }
+}
+
+/// `"raise" | "wait"`: whether to wait.
+pub fn wait_if_busy(on_busy: &str) -> Result<bool> {
+    match on_busy {
+        "raise" => Ok(false),
+        "wait" => Ok(true),
+        _ => Err(Error::invalid(format!("on_busy is {on_busy:?}")).with_hint("give \"raise\" or \"wait\"")),
+    }
+}
+
+/// Where a download goes: a path, a folder that is there, or a file object.
+pub fn target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
+    if let Ok(path) = to.extract::<PathBuf>() {
+        return Ok(match path.is_dir() {
+            true => Target::Folder { folder: path, index: index as usize },
+            false => Target::Path(path),
+        });
+    }
+    if !to.hasattr("write")? {
+        return Err(wrong_type("to", "a path or a binary file object", to));
+    }
+    Ok(Target::Sink(Box::new(FileObject(to.clone().unbind()))))
+}
+
+struct FileObject(Py<PyAny>);
+
+impl Sink for FileObject {
+    fn write(&mut self, data: &[u8]) -> Result<()> {
+        Python::attach(|py| {
+            let mut data = data;
+            while !data.is_empty() {
+                let written = self.0.call_method1(py, "write", (PyBytes::new(py, data),))?;
+                // A raw file may take less than all; a file that does not say how much has taken it all.
+                let count = written.extract::<Option<usize>>(py)?.unwrap_or(data.len());
+                data = data.get(count..).unwrap_or_default();
+                if count == 0 {
+                    return Err(PyValueError::new_err("the file object takes no more bytes"));
+                }
+            }
+            Ok(())
+        })
+        .map_err(raised)
+    }
+}
+
+/// What is uploaded: read here where it is in memory, later where it is on disk.
+pub enum Content {
+    Bytes(Bytes),
+    Path(PathBuf),
+}
+
+/// `str | PathLike | bytes | BinaryIO`, and the name that it has by itself.
+pub fn content(file: &Bound<'_, PyAny>) -> PyResult<(Content, Option<String>)> {
+    if let Ok(bytes) = file.cast::<PyBytes>() {
+        return Ok((Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
+    }
+    if let Ok(path) = file.extract::<PathBuf>() {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        return Ok((Content::Path(path), name));
+    }
+    if !file.hasattr("read")? {
+        return Err(wrong_type("file", "a path, bytes or a binary file object", file));
+    }
+    let read = file.call_method0("read")?;
+    let bytes = read.cast::<PyBytes>().map_err(|_| wrong_type("file", "a file opened in binary mode", file))?;
+    let name = file.getattr("name").ok().and_then(|name| name.cast_into::<PyString>().ok());
+    let name =
+        name.and_then(|name| PathBuf::from(name.to_string()).file_name().map(|name| name.to_string_lossy().into()));
+    Ok((Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), name))
+}
+
+fn wrong_type(argument: &str, wanted: &str, got: &Bound<'_, PyAny>) -> PyErr {
+    let got = got.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    PyTypeError::new_err(format!("{argument} takes {wanted}, not {got}"))
+}

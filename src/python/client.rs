@@ -1,0 +1,500 @@
+//! `LiveResponseClient`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use super::arguments::{CommandsArgument, MachineArgument, Seconds, wait_if_busy};
+use super::credentials::Given;
+use super::errors::to_python;
+use super::library::Library;
+use super::models::Limits;
+use super::operations::operations;
+use super::runtime::{Call, Coroutine, IntoPython, generation};
+use super::session::Session;
+use crate::auth::TokenCache;
+use crate::check::check;
+use crate::clock::Clock;
+use crate::config::{Cloud, Options};
+use crate::error::{Error, Result};
+use crate::pipeline::Pipeline;
+use crate::secret::Secret;
+use crate::session::{RunOptions, Sessions, Submit};
+use crate::state::{Registry, check_address};
+use crate::transport::Transport;
+use crate::transport::http::HttpTransport;
+
+/// The live response API of one tenant, as one application. Safe to share between threads and loops.
+///
+/// Close it when done, or use it in a `with` or an `async with` block. Open sessions go on without it.
+///
+/// Args:
+///     credential: a bearer token, a function that gives one, a coroutine function that does, anything with
+///         azure-identity's `get_token`, or a ClientSecretCredential. None: AZURE_TENANT_ID, AZURE_CLIENT_ID and
+///         AZURE_CLIENT_SECRET, at AZURE_AUTHORITY_HOST if that is set.
+///     cloud: which cloud the tenant lives in, `public` unless given, or the region whose host is to be asked.
+///     endpoint: the API's base URL; None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
+///     scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
+///         public one.
+///     tenant_id: the only tenant whose tokens are used; one of another tenant is an AuthenticationError.
+///     state: where limits and open sessions are kept. Only `memory:`, the default, for now.
+///     limits: what the service allows; its documented figures unless given.
+///     max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
+///     request_timeout: seconds for one HTTP request; for a download, between two reads of it.
+///     connect_timeout: seconds for a connection.
+///     proxy: the proxy's URL; None: HTTPS_PROXY and NO_PROXY; "": none at all.
+///     ca_bundle: a PEM file of trusted roots; None: the system's, SSL_CERT_FILE, REQUESTS_CA_BUNDLE.
+///     verify: False trusts any certificate. Only ever for a test.
+///     user_agent: put before ours in the User-Agent header.
+///
+/// Raises:
+///     InvalidRequestError: a value is out of its bounds, or a variable of the environment is missing; it is named.
+#[pyclass(frozen, module = "mde_live_response", weakref)]
+pub struct LiveResponseClient {
+    options: Options,
+    given: Given,
+    /// What does the work, and the count of forks that it was made in; none once the client is closed.
+    core: Mutex<Option<(u64, Arc<Sessions>)>>,
+}
+
+/// The stores of this process, and the count of forks that they were made in.
+static REGISTRY: Mutex<Option<(u64, Arc<Registry>)>> = Mutex::new(None);
+
+fn registry(_gil: Python<'_>) -> Arc<Registry> {
+    let mut known = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*known {
+        Some((made_in, registry)) if *made_in == generation() => registry.clone(),
+        _ => {
+            let registry = Arc::new(Registry::default());
+            // A lock of the parent's store may be held for ever here: it is left alone.
+            std::mem::forget(known.replace((generation(), registry.clone())));
+            registry
+        }
+    }
+}
+
+impl LiveResponseClient {
+    /// What does the work; made anew in a forked child, where the parent's threads and connections are not.
+    fn core(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*core {
+            Some((made_in, sessions)) if *made_in == generation() => Ok(sessions.clone()),
+            Some(_) => {
+                let sessions = self.build(py).map_err(|error| to_python(py, error))?;
+                std::mem::forget(core.replace((generation(), sessions.clone())));
+                Ok(sessions)
+            }
+            None => Err(to_python(py, Error::invalid("the client is closed").with_hint("make another one"))),
+        }
+    }
+
+    fn build(&self, py: Python<'_>) -> Result<Arc<Sessions>> {
+        let clock = Clock::new();
+        let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&self.options)?);
+        let source = self.given.source(py, &self.options, &transport, clock)?;
+        let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;
+        let pipeline = Pipeline::new(self.options.clone(), transport, tokens, registry(py), clock);
+        Ok(Arc::new(Sessions::new(Arc::new(pipeline))))
+    }
+
+    fn call<T: IntoPython, F>(&self, py: Python<'_>, start: impl FnOnce(Arc<Sessions>) -> F) -> PyResult<Call>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let sessions = self.core(py)?;
+        Ok(Call::new(&sessions, start(sessions.clone())))
+    }
+}
+
+/// What `run` and `submit` take alike.
+struct Order {
+    machine: MachineArgument,
+    commands: CommandsArgument,
+    comment: String,
+    correlation_id: Option<String>,
+    wait_if_busy: bool,
+}
+
+impl Order {
+    fn new(
+        py: Python<'_>,
+        machine: MachineArgument,
+        commands: CommandsArgument,
+        comment: String,
+        on_busy: &str,
+        correlation_id: Option<String>,
+    ) -> PyResult<Self> {
+        let wait_if_busy = wait_if_busy(on_busy).map_err(|error| to_python(py, error))?;
+        Ok(Self { machine, commands, comment, correlation_id, wait_if_busy })
+    }
+
+    /// The submit, its machine looked up. What is wrong with it is said before any request.
+    async fn submit(self, sessions: &Sessions) -> Result<Submit> {
+        let mut submit = Submit {
+            machine_id: String::new(),
+            commands: self.commands.0,
+            comment: self.comment,
+            correlation_id: self.correlation_id,
+            wait_if_busy: self.wait_if_busy,
+        };
+        submit.check()?;
+        submit.machine_id = self.machine.id(&sessions.pipeline).await?;
+        Ok(submit)
+    }
+}
+
+/// A Python object that a call gives back as it is.
+struct Same(Py<PyAny>);
+
+impl IntoPython for Same {
+    fn into_python(self, _py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(self.0)
+    }
+}
+
+operations! {
+    LiveResponseClient;
+
+    operations {
+        /// Run commands on a machine, wait for the end, and bring the results back.
+        ///
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+        ///     commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+        ///     comment: why; it is kept with the action, and ends in our tag.
+        ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+        ///         they stay at the service, for `Session.download`.
+        ///     timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
+        ///     cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
+        ///     on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+        ///     correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+        ///         process, a failed one too. None: a new one.
+        ///     on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
+        ///
+        /// Returns:
+        ///     What the session left, ok or not.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: no machine has this name or id.
+        ///     MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+        ///     AuthenticationError: there is no token that the service accepts.
+        ///     PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+        ///     WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
+        ///     SubmitUnknownError: it may have been started; call again with the same correlation id.
+        ///     ServiceError: the service failed, or answered what it does not document.
+        ///     ConnectionFailedError: the service could not be reached.
+        run / run_async (
+            machine, commands, comment, *, save_to=None, timeout=None, cancel_pending_after=None, on_busy="raise",
+            correlation_id=None, on_update=None
+        )
+            [
+                machine: MachineArgument,
+                commands: CommandsArgument,
+                comment: String,
+                save_to: Option<PathBuf>,
+                timeout: Option<Seconds>,
+                cancel_pending_after: Option<Seconds>,
+                on_busy: &str,
+                correlation_id: Option<String>,
+                on_update: Option<Py<PyAny>>
+            ]
+            |this, py| {
+                let sessions = this.core(py)?;
+                let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
+                PyResult::Ok(Call::with_updates(&sessions.clone(), on_update, move |on_update| async move {
+                    let (timeout, cancel_pending_after) = (timeout.map(|it| it.0), cancel_pending_after.map(|it| it.0));
+                    let submit = order.submit(&sessions).await?;
+                    sessions.run(submit, RunOptions { save_to, timeout, cancel_pending_after, on_update }).await
+                }))
+            };
+
+        /// Start a session, exactly once, and return as soon as the service has accepted it.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+        /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
+        ///     commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+        ///     comment: why; it is kept with the action, and ends in our tag.
+        ///     timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
+        ///     on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
+        ///     correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
+        ///         process, a failed one too. None: a new one.
+        ///
+        /// Returns:
+        ///     The session.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: no machine has this name or id.
+        ///     MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
+        ///     AuthenticationError: there is no token that the service accepts.
+        ///     PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+        ///     WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
+        ///     SubmitUnknownError: it may have been started; call again with the same correlation id.
+        ///     ServiceError: the service failed, or answered what it does not document.
+        ///     ConnectionFailedError: the service could not be reached.
+        submit / submit_async (machine, commands, comment, *, timeout=None, on_busy="raise", correlation_id=None)
+            [
+                machine: MachineArgument,
+                commands: CommandsArgument,
+                comment: String,
+                timeout: Option<Seconds>,
+                on_busy: &str,
+                correlation_id: Option<String>
+            ]
+            |this, py| {
+                let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
+                this.call(py, |sessions| async move {
+                    sessions.submit(order.submit(&sessions).await?, timeout.map(|it| it.0)).await
+                })
+            };
+
+        /// Find the session that was started with a correlation id. Starts nothing.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: the machine it was started on: its id, its name or a Machine.
+        ///     correlation_id: the id it was started with.
+        ///
+        /// Returns:
+        ///     The session, or None if the service lists none.
+        ///
+        /// Raises:
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: no machine has this name or id.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        find / find_async (machine, correlation_id) [machine: MachineArgument, correlation_id: String]
+            |this, py| this.call(py, |sessions| async move {
+                let machine_id = machine.id(&sessions.pipeline).await?;
+                sessions.find(&machine_id, &correlation_id).await
+            });
+
+        /// Get one machine action.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     action_id: its id, a GUID.
+        ///
+        /// Raises:
+        ///     NotFoundError: the service does not list it.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machine_action / machine_action_async (action_id) [action_id: String]
+            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine_action(&action_id).await });
+
+        /// List machine actions, newest first.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     filter: an OData filter, as `status eq 'Pending'`; None: all.
+        ///     top: how many at most, 1 or more; None reads every page.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the service refuses the filter.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machine_actions / machine_actions_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
+            |this, py| this.call(py, |sessions| async move {
+                sessions.pipeline.machine_actions(filter.as_deref(), top).await
+            });
+
+        /// Get one machine.
+        ///
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
+        /// learn.microsoft.com/defender-endpoint/api/get-machines
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machine: a machine id or a computer name.
+        ///
+        /// Raises:
+        ///     AmbiguousMachineError: several machines have this name.
+        ///     NotFoundError: none has this name or id.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machine / machine_async (machine) [machine: String]
+            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine(&machine).await });
+
+        /// List machines.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machines
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
+        ///     top: how many at most, 1 or more; None reads every page.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the service refuses the filter.
+        ///     ThrottledError: the line is longer than `max_wait`.
+        machines / machines_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
+            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machines(filter.as_deref(), top).await });
+
+        /// Look for what would stop a session before it starts, or weaken it. Starts nothing.
+        ///
+        /// It looks at the token's permissions, and at machine, library and state store as far as they are given.
+        /// Permissions: those of `run`, and Library.Manage where the commands name library files.
+        ///
+        /// Args:
+        ///     machine: the machine that is meant: its id, its name or a Machine.
+        ///     commands: the commands that are meant.
+        ///
+        /// Returns:
+        ///     What was found; what keeps a session from starting is a finding, not an error.
+        check / check_async (machine=None, commands=None)
+            [machine: Option<MachineArgument>, commands: Option<CommandsArgument>]
+            |this, py| this.call(py, |sessions| async move {
+                let machine = machine.map(|machine| match machine {
+                    MachineArgument::Id(machine) | MachineArgument::Name(machine) => machine,
+                });
+                let commands = commands.map(|commands| commands.0);
+                Ok(check(&sessions.pipeline, machine.as_deref(), commands.as_deref()).await)
+            });
+    }
+
+    methods {
+        #[new]
+        #[pyo3(signature = (
+            credential=None, *, cloud="public", endpoint=None, scope=None, tenant_id=None, state=None,
+            limits=Limits::service(), max_wait=180.0, request_timeout=30.0, connect_timeout=10.0, proxy=None,
+            ca_bundle=None, verify=true, user_agent=None
+        ))]
+        #[expect(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
+        fn new(
+            py: Python<'_>,
+            credential: Option<Bound<'_, PyAny>>,
+            cloud: &str,
+            endpoint: Option<String>,
+            scope: Option<String>,
+            tenant_id: Option<String>,
+            state: Option<String>,
+            limits: Limits,
+            max_wait: f64,
+            request_timeout: f64,
+            connect_timeout: f64,
+            proxy: Option<&str>,
+            ca_bundle: Option<PathBuf>,
+            verify: bool,
+            user_agent: Option<String>,
+        ) -> PyResult<Self> {
+            let given = Given::new(py, credential.as_ref())?;
+            let options = || {
+                let cloud = Cloud::by_name(cloud)?;
+                let endpoint = endpoint.or_else(|| environment("MDE_LIVE_RESPONSE_ENDPOINT"));
+                check_address(state.or_else(|| environment("MDE_LIVE_RESPONSE_STATE")).as_deref().unwrap_or("memory:"))?;
+                let mut options = Options::new(cloud, endpoint.as_deref())?;
+                options.scope = scope.unwrap_or(options.scope);
+                options.tenant_id = tenant_id;
+                options.limits = limits.core().clone();
+                options.max_wait = seconds("max_wait", max_wait, 0.0)?;
+                options.request_timeout = seconds("request_timeout", request_timeout, f64::MIN_POSITIVE)?;
+                options.connect_timeout = seconds("connect_timeout", connect_timeout, f64::MIN_POSITIVE)?;
+                options.network.proxy = proxy.map(Secret::new);
+                options.network.ca_bundle = ca_bundle;
+                options.network.insecure = !verify;
+                options.network.user_agent = user_agent;
+                Ok(options)
+            };
+            super::logging::start(py)?;
+            let options = options().map_err(|error| to_python(py, error))?;
+            let client = Self { options, given, core: Mutex::new(None) };
+            let sessions = client.build(py).map_err(|error| to_python(py, error))?;
+            *client.core.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation(), sessions));
+            Ok(client)
+        }
+
+        /// The tenant: the one given, the credential's, or that of the last token; None until one is known.
+        #[getter]
+        fn tenant_id(&self, py: Python<'_>) -> Option<String> {
+            let seen = || self.core(py).ok().and_then(|sessions| sessions.pipeline.tokens().tenant_id());
+            self.options.tenant_id.clone().or_else(seen).or_else(|| match &self.given {
+                Given::ClientSecret { tenant_id, .. } => Some(tenant_id.clone()),
+                _ => None,
+            })
+        }
+
+        /// The tenant's live response library.
+        #[getter]
+        fn library(&self, py: Python<'_>) -> PyResult<Library> {
+            self.core(py).map(Library::new)
+        }
+
+        /// Take up a session by its id, which may come from another process. Asks nothing of the service.
+        ///
+        /// Args:
+        ///     action_id: the machine action's id, a GUID.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: it is not a GUID.
+        fn session(&self, py: Python<'_>, action_id: &str) -> PyResult<Session> {
+            let sessions = self.core(py)?;
+            if uuid::Uuid::try_parse(action_id).is_err() {
+                let error = Error::invalid(format!("{action_id:?} is not the id of a machine action"));
+                return Err(to_python(py, error.with_hint("give the GUID that session.id told")));
+            }
+            Ok(Session::new(sessions.session(action_id)))
+        }
+
+        /// Close the connections. Sessions that were started go on at the service.
+        fn close(&self) {
+            let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((made_in, sessions)) = closed
+                && made_in != generation()
+            {
+                std::mem::forget(sessions);
+            }
+        }
+
+        fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+            slf
+        }
+
+        #[pyo3(signature = (*_exc))]
+        fn __exit__(&self, _exc: &Bound<'_, PyTuple>) {
+            self.close();
+        }
+
+        fn __aenter__(slf: Bound<'_, Self>, py: Python<'_>) -> PyResult<Coroutine> {
+            let same = Same(slf.clone().into_any().unbind());
+            let call = slf.get().call(py, |_| async move { Ok(same) })?;
+            Ok(Coroutine::new("LiveResponseClient.__aenter__", call))
+        }
+
+        #[pyo3(signature = (*_exc))]
+        fn __aexit__(slf: Bound<'_, Self>, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<Coroutine> {
+            let none = Same(py.None());
+            let call = slf.get().call(py, |_| async move { Ok(none) })?;
+            slf.get().close();
+            Ok(Coroutine::new("LiveResponseClient.__aexit__", call))
+        }
+
+        fn __repr__(&self) -> String {
+            format!("<LiveResponseClient of {}>", self.options.endpoint)
+        }
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn seconds(name: &str, value: f64, least: f64) -> Result<f64> {
+    if value.is_nan() || value < least {
+        return Err(Error::invalid(format!("{name} is {value}; it takes seconds, more than 0")));
+    }
+    Ok(value)
+}

@@ -1,0 +1,176 @@
+//! `Library`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pyo3::prelude::*;
+
+use super::arguments::{Content, content};
+use super::errors::to_python;
+use super::operations::operations;
+use super::runtime::Call;
+use crate::error::{Error, Result};
+use crate::library::{self, ensure, upload};
+use crate::pipeline::Pipeline;
+use crate::session::Sessions;
+use crate::transfer::LibraryForm;
+
+/// The tenant's live response library: scripts and files that commands name.
+///
+/// Names hold letters, digits, `-`, `_` and `.`.
+#[pyclass(frozen, module = "mde_live_response")]
+pub struct Library {
+    sessions: Arc<Sessions>,
+}
+
+/// What `upload` and `ensure` take, read as far as it can be at once.
+struct Upload {
+    content: Content,
+    form: LibraryForm,
+}
+
+impl Library {
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        Self { sessions }
+    }
+}
+
+impl Upload {
+    fn new(
+        py: Python<'_>,
+        file: &Bound<'_, PyAny>,
+        name: Option<String>,
+        description: &str,
+        parameters_description: Option<String>,
+        overwrite: bool,
+    ) -> PyResult<Self> {
+        let (content, own_name) = content(file)?;
+        let file_name = name.or(own_name).ok_or_else(|| {
+            let error = Error::invalid("what is uploaded has no name of its own").with_hint("give one by name=");
+            to_python(py, error)
+        })?;
+        let description = description.to_owned();
+        let form = LibraryForm { file_name, content: Bytes::new(), description, parameters_description, overwrite };
+        Ok(Self { content, form })
+    }
+
+    async fn read(self, pipeline: &Pipeline) -> Result<LibraryForm> {
+        let content = match self.content {
+            Content::Bytes(bytes) => bytes,
+            Content::Path(path) => library::read(pipeline, &path).await?,
+        };
+        Ok(LibraryForm { content, ..self.form })
+    }
+}
+
+operations! {
+    Library;
+
+    operations {
+        /// List the files of the library.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        /// Permission: Library.Manage.
+        ///
+        /// Raises:
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        list / list_async () []
+            |this, py| {
+                let sessions = this.sessions.clone();
+                PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.library_files().await }))
+            };
+
+        /// Upload a file to the library.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        /// Permission: Library.Manage.
+        ///
+        /// Args:
+        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+        ///     name: its name in the library; None: the file's own. Content in bytes needs one.
+        ///     description: what it is for.
+        ///     parameters_description: what arguments it takes; None: none.
+        ///     overwrite: replace a file of this name.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+        ///     AlreadyExistsError: there is a file of this name, and `overwrite` is False.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     OSError: the file could not be read.
+        upload / upload_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
+            [
+                file: Bound<'_, PyAny>,
+                name: Option<String>,
+                description: &str,
+                parameters_description: Option<String>,
+                overwrite: bool
+            ]
+            |this, py| {
+                let sessions = this.sessions.clone();
+                let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
+                given.map(|given| Call::new(&this.sessions, async move {
+                    upload(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
+                }))
+            };
+
+        /// Upload a file unless the library holds it already, content and all.
+        ///
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
+        /// learn.microsoft.com/defender-endpoint/api/upload-library
+        /// Permission: Library.Manage.
+        ///
+        /// Args:
+        ///     file: a path, or the content itself. At most `Limits.upload_size`.
+        ///     name: its name in the library; None: the file's own. Content in bytes needs one.
+        ///     description: what it is for.
+        ///     parameters_description: what arguments it takes; None: none.
+        ///     overwrite: replace other content under this name.
+        ///
+        /// Returns:
+        ///     The library's entry; `changed` tells whether it was uploaded now.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
+        ///     AlreadyExistsError: the name holds other content, and `overwrite` is False.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     OSError: the file could not be read.
+        ensure / ensure_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
+            [
+                file: Bound<'_, PyAny>,
+                name: Option<String>,
+                description: &str,
+                parameters_description: Option<String>,
+                overwrite: bool
+            ]
+            |this, py| {
+                let sessions = this.sessions.clone();
+                let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
+                given.map(|given| Call::new(&this.sessions, async move {
+                    ensure(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
+                }))
+            };
+
+        /// Delete a file from the library.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        /// Permission: Library.Manage.
+        ///
+        /// Args:
+        ///     name: its name in the library.
+        ///
+        /// Raises:
+        ///     NotFoundError: there is none of this name.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        delete / delete_async (name) [name: String]
+            |this, py| {
+                let sessions = this.sessions.clone();
+                PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.delete_library_file(&name).await }))
+            };
+    }
+
+    methods {
+        fn __repr__(&self) -> String {
+            format!("<Library of {}>", self.sessions.pipeline.options.endpoint)
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The binding: the core's futures and models as Python classes. The module is private; `mde_live_response` re-exports it.
+
+mod arguments;
+mod check;
+mod client;
+mod credentials;
+mod emulator;
+mod errors;
+mod library;
+mod logging;
+mod models;
+mod operations;
+mod runtime;
+mod session;
+
+use pyo3::prelude::*;
+
+/// The Rust core. Private: import from `mde_live_response` instead.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    models::register(module)?;
+    module.add_class::<credentials::ClientSecretCredential>()?;
+    module.add_class::<client::LiveResponseClient>()?;
+    module.add_class::<session::Session>()?;
+    module.add_class::<library::Library>()?;
+    module.add_class::<check::Finding>()?;
+    module.add_class::<check::Check>()?;
+    let public: Vec<String> = module.index()?.extract()?;
+    emulator::register(module)?;
+    module.add_function(wrap_pyfunction!(models::restore, module)?)?;
+    module.setattr("__all__", public)?;
+    runtime::register(module)
+}

@@ -1,0 +1,50 @@
+//! The table's form: each operation declared once, with one docstring, gives `x()` and `x_async()`.
+
+/// Makes a class's `#[pymethods]` of a table of operations, and of the methods that do no I/O.
+///
+/// An operation says how its two methods are named, what they take, and the [`Call`](super::runtime::Call) they start.
+macro_rules! operations {
+    (
+        $class:ident;
+        operations {
+            $(
+                $(#[$($doc:tt)*])*
+                $name:ident / $name_async:ident ($($signature:tt)*) [$($argument:ident: $type:ty),*]
+                    |$this:ident, $py:ident| $call:expr;
+            )*
+        }
+        methods { $($methods:tt)* }
+    ) => {
+        #[pymethods]
+        impl $class {
+            $(
+                $(#[$($doc)*])*
+                #[pyo3(signature = ($($signature)*))]
+                #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
+                fn $name($this: PyRef<'_, Self>, $py: Python<'_> $(, $argument: $type)*) -> PyResult<Py<PyAny>> {
+                    let call: $crate::python::runtime::Call = $call?;
+                    drop($this);
+                    $crate::python::runtime::run_blocking($py, call)
+                }
+
+                $(#[$($doc)*])*
+                #[pyo3(signature = ($($signature)*))]
+                #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
+                fn $name_async(
+                    $this: PyRef<'_, Self>,
+                    $py: Python<'_>
+                    $(, $argument: $type)*
+                ) -> PyResult<$crate::python::runtime::Coroutine> {
+                    let _ = $py;
+                    let call: $crate::python::runtime::Call = $call?;
+                    let name = concat!(stringify!($class), ".", stringify!($name_async));
+                    Ok($crate::python::runtime::Coroutine::new(name, call))
+                }
+            )*
+
+            $($methods)*
+        }
+    };
+}
+
+pub(super) use operations;

@@ -1,0 +1,87 @@
+//! The blocking door: wait with the GIL released, and answer Ctrl-C.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use super::call::{Call, Ended};
+use super::{gate, process};
+use crate::model::MachineAction;
+use crate::python::models::action_to_python;
+
+/// How often the main thread looks for signals: four looks within the 100 ms in which Ctrl-C is answered.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(25);
+
+enum Event {
+    Update(Box<MachineAction>),
+    Done(Ended),
+}
+
+/// Runs `call` to its end. Ctrl-C and an exception of `on_update` drop it.
+pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
+    let (events, mut incoming) = channel();
+    let updates = events.clone();
+    let Call { start, on_update } = call;
+    let sink = on_update.as_ref().map(|_| {
+        Arc::new(move |action: &MachineAction| {
+            // Err when the waiter has left, who does not want to know.
+            let _ = updates.send(Event::Update(Box::new(action.clone())));
+        }) as _
+    });
+    let future = start(sink);
+    let task = process::runtime(py)?.handle().spawn(async move {
+        let _ = events.send(Event::Done(future.await));
+    });
+    let _drops_the_call = AbortOnDrop(task.abort_handle());
+    let on_main_thread = is_main_thread(py)?;
+    loop {
+        let event;
+        (incoming, event) = gate::detached(py, move || next(incoming, on_main_thread));
+        match event {
+            Ok(Event::Done(ended)) => return ended(py),
+            Ok(Event::Update(action)) => {
+                if let Some(callback) = &on_update {
+                    callback.call1(py, (action_to_python(py, *action)?,))?;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err(
+                    "the call ended without an outcome: the process is shutting down, or this is a bug in mde_live_response",
+                ));
+            }
+        }
+    }
+}
+
+/// The next event; on the main thread, after a moment, the word to look for signals.
+fn next(incoming: Receiver<Event>, on_main_thread: bool) -> (Receiver<Event>, Result<Event, RecvTimeoutError>) {
+    let event = if on_main_thread {
+        incoming.recv_timeout(SIGNAL_INTERVAL)
+    } else {
+        incoming.recv().map_err(|_| RecvTimeoutError::Disconnected)
+    };
+    (incoming, event)
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Signals are handled by the main thread alone. Where `threading` was never imported there is no other.
+fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let threading = modules.call_method1("get", ("threading",))?;
+    if threading.is_none() {
+        return Ok(true);
+    }
+    let main = threading.call_method0("main_thread")?.getattr("ident")?;
+    main.eq(threading.call_method0("get_ident")?)
+}

@@ -1,0 +1,81 @@
+//! One call of the core, before anybody has decided how to wait for it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use pyo3::prelude::*;
+
+use crate::error::Result;
+use crate::python::errors::to_python_in;
+use crate::session::{Sessions, UpdateSink};
+
+/// What a call came to, to be made a Python object or an exception once the GIL is held.
+pub type Ended = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
+
+type Start = Box<dyn FnOnce(Option<UpdateSink>) -> BoxFuture<'static, Ended> + Send>;
+
+/// A value of the core that has a Python form.
+pub trait IntoPython: Send + 'static {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
+}
+
+/// A call, not yet started.
+pub struct Call {
+    pub start: Start,
+    /// Called where the wait is, with each machine action seen on the way.
+    pub on_update: Option<Py<PyAny>>,
+}
+
+impl Call {
+    pub fn new<T: IntoPython>(
+        sessions: &Arc<Sessions>,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Self {
+        Self::with_updates(sessions, None, move |_| future)
+    }
+
+    pub fn with_updates<T, F>(
+        sessions: &Arc<Sessions>,
+        on_update: Option<Py<PyAny>>,
+        start: impl FnOnce(Option<UpdateSink>) -> F + Send + 'static,
+    ) -> Self
+    where
+        T: IntoPython,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let sessions = sessions.clone();
+        let start = move |sink: Option<UpdateSink>| {
+            let future = start(sink);
+            async move {
+                let result = future.await;
+                Box::new(move |py: Python<'_>| match result {
+                    Ok(value) => value.into_python(py),
+                    Err(error) => Err(to_python_in(py, error, Some(&sessions))),
+                }) as Ended
+            }
+            .boxed()
+        };
+        Self { start: Box::new(start), on_update }
+    }
+}
+
+impl IntoPython for () {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(py.None())
+    }
+}
+
+impl<T: IntoPython> IntoPython for Option<T> {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.map_or_else(|| Ok(py.None()), |value| value.into_python(py))
+    }
+}
+
+impl<T: IntoPython> IntoPython for Vec<T> {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let items = self.into_iter().map(|item| item.into_python(py)).collect::<PyResult<Vec<_>>>()?;
+        Ok(items.into_pyobject(py)?.unbind())
+    }
+}

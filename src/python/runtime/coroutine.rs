@@ -1,0 +1,181 @@
+//! The asynchronous door: a coroutine that starts its call when it is first awaited, and drops it when it is cancelled.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+use tokio::task::AbortHandle;
+
+use super::call::Call;
+use super::delivery::{Address, Parcel};
+use super::process;
+use crate::model::MachineAction;
+
+enum State {
+    /// In a mutex that is never locked: a call may be sent to another thread, but not shared.
+    Created(Mutex<Call>),
+    Running {
+        inner: Py<PyAny>,
+        task: AbortHandle,
+    },
+    Finished,
+}
+
+/// What a `..._async` method returns. `asyncio.iscoroutine` holds for it, as for one made by `async def`.
+#[pyclass(module = "mde_live_response._native", name = "coroutine", weakref)]
+pub struct Coroutine {
+    name: &'static str,
+    state: State,
+}
+
+impl Coroutine {
+    pub fn new(name: &'static str, call: Call) -> Self {
+        Self { name, state: State::Created(Mutex::new(call)) }
+    }
+
+    fn begin(&mut self, py: Python<'_>, call: Call) -> PyResult<()> {
+        let event_loop = running_loop(py)?;
+        let future = event_loop.call_method0("create_future")?;
+        let inner = future.call_method0("__await__")?.unbind();
+        let process = process::runtime(py)?;
+        let address = Arc::new(Address { event_loop: event_loop.unbind(), future: future.unbind() });
+        let outbox = process.delivery.outbox();
+        let Call { start, on_update } = call;
+        let sink = on_update.map(|callback| {
+            let (outbox, address, callback) = (outbox.clone(), address.clone(), Arc::new(callback));
+            Arc::new(move |action: &MachineAction| {
+                outbox.send(address.clone(), Parcel::Update(callback.clone(), Box::new(action.clone())));
+            }) as _
+        });
+        let call = start(sink);
+        let task = process.handle().spawn(async move { outbox.send(address, Parcel::Done(call.await)) });
+        self.state = State::Running { inner, task: task.abort_handle() };
+        Ok(())
+    }
+
+    /// Ends the call; an end of the coroutine by whatever way comes through here.
+    fn finish(&mut self) {
+        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Finished) {
+            task.abort();
+        }
+    }
+
+    fn step<'py>(
+        &mut self,
+        py: Python<'py>,
+        inner: &Py<PyAny>,
+        step: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        step(inner.bind(py)).inspect_err(|_| self.finish())
+    }
+}
+
+fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    GET.import(py, "asyncio", "get_running_loop")?.call0()
+}
+
+fn already_awaited() -> PyErr {
+    PyRuntimeError::new_err("cannot reuse already awaited coroutine")
+}
+
+#[pymethods]
+impl Coroutine {
+    fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let none = py.None().into_bound(py);
+        self.send(py, none)
+    }
+
+    fn send<'py>(&mut self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let State::Created(_) = &self.state {
+            let State::Created(call) = std::mem::replace(&mut self.state, State::Finished) else {
+                return Err(already_awaited());
+            };
+            self.begin(py, call.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        let State::Running { inner, .. } = &self.state else { return Err(already_awaited()) };
+        let inner = inner.clone_ref(py);
+        self.step(py, &inner, |inner| inner.call_method1("send", (value,)))
+    }
+
+    #[pyo3(signature = (typ, val=None, tb=None))]
+    fn throw<'py>(
+        &mut self,
+        py: Python<'py>,
+        typ: Bound<'py, PyAny>,
+        val: Option<Bound<'py, PyAny>>,
+        tb: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match &self.state {
+            State::Running { inner, .. } => {
+                let inner = inner.clone_ref(py);
+                self.step(py, &inner, |inner| match (val, tb) {
+                    (None, None) => inner.call_method1("throw", (typ,)),
+                    (val, tb) => inner.call_method1("throw", (typ, val, tb)),
+                })
+            }
+            State::Created(_) => {
+                self.state = State::Finished;
+                let raised = if typ.is_callable() { typ.call0()? } else { typ };
+                Err(PyErr::from_value(raised))
+            }
+            State::Finished => Err(already_awaited()),
+        }
+    }
+
+    fn close(&mut self) {
+        self.finish();
+    }
+
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        self.name
+    }
+
+    #[getter]
+    fn cr_running(&self) -> bool {
+        false
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<coroutine object {}>", self.name)
+    }
+}
+
+impl Drop for Coroutine {
+    fn drop(&mut self) {
+        if !matches!(self.state, State::Created(_)) {
+            return self.finish();
+        }
+        let message = format!("coroutine '{}' was never awaited", self.name);
+        Python::attach(|py| {
+            // An exception may be on its way up while this object goes down.
+            let on_its_way = PyErr::take(py);
+            let text = PyString::new(py, &message);
+            let warned = py
+                .import("warnings")
+                .and_then(|warnings| warnings.call_method1("warn", (text, py.get_type::<PyRuntimeWarning>())));
+            if let Err(error) = warned {
+                error.write_unraisable(py, None);
+            }
+            if let Some(error) = on_its_way {
+                error.restore(py);
+            }
+        });
+    }
+}

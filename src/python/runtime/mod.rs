@@ -1,0 +1,21 @@
+//! The bridge between Python's threads and loops and the core's futures.
+//!
+//! 1. A method makes a [`Call`]: a future of the core, and how its value becomes a Python object.
+//! 2. `blocking` waits for it with the GIL released; `coroutine` hands its value to the caller's event loop.
+//! 3. `process` owns the tokio runtime and the delivery thread, one of each in a process that needs them.
+//! 4. `lifecycle` ends them before the interpreter does, and leaves them behind in a forked child.
+//!
+//! Every lock here is taken with the GIL held and let go before the GIL is, so a fork, which holds the GIL, finds it free.
+
+mod blocking;
+mod call;
+mod coroutine;
+mod delivery;
+mod gate;
+mod lifecycle;
+mod process;
+
+pub use blocking::run as run_blocking;
+pub use call::{Call, IntoPython};
+pub use coroutine::Coroutine;
+pub use lifecycle::{generation, register};

@@ -1,0 +1,167 @@
+//! `Session`.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+
+use super::arguments::{Seconds, target};
+use super::models::MachineAction;
+use super::operations::operations;
+use super::runtime::{Call, IntoPython};
+use crate::session;
+
+/// A live response session that the service has accepted. Leaving it, by timeout or Ctrl-C, never cancels it.
+#[pyclass(frozen, module = "mde_live_response", weakref)]
+pub struct Session {
+    session: session::Session,
+}
+
+impl Session {
+    pub fn new(session: session::Session) -> Self {
+        Self { session }
+    }
+
+    fn call<T: IntoPython, F>(&self, start: impl FnOnce(session::Session) -> F) -> Call
+    where
+        F: Future<Output = crate::error::Result<T>> + Send + 'static,
+    {
+        Call::new(self.session.sessions(), start(self.session.clone()))
+    }
+}
+
+impl IntoPython for session::Session {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Session::new(self))?.into_any())
+    }
+}
+
+operations! {
+    Session;
+
+    operations {
+        /// Look once how the session stands, without waiting for its end.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+        ///
+        /// Raises:
+        ///     NotFoundError: the service does not list it.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        refresh / refresh_async (*, max_age=0.0) [max_age: f64]
+            |this, py| PyResult::Ok(this.call(move |session| async move { session.refresh(max_age).await }));
+
+        /// Wait until the session has ended.
+        ///
+        /// All open sessions of a process share one call to the service.
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     timeout: seconds; None: no bound.
+        ///
+        /// Returns:
+        ///     The action in its final state.
+        ///
+        /// Raises:
+        ///     WaitTimeoutError: `timeout` is over; the session lives on.
+        ///     NotFoundError: the service does not list it.
+        wait / wait_async (timeout=None) [timeout: Option<Seconds>]
+            |this, py| PyResult::Ok(this.call(move |session| async move {
+                session.wait(timeout.map(|timeout| timeout.0), None, None).await
+            }));
+
+        /// Wait until the session has ended, and fetch its results.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     timeout: seconds for the wait; None: no bound.
+        ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+        ///         they stay at the service, for `Session.download`.
+        ///
+        /// Returns:
+        ///     What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+        ///
+        /// Raises:
+        ///     WaitTimeoutError: `timeout` is over; the session lives on.
+        ///     NotFoundError: the service does not list it.
+        result / result_async (timeout=None, *, save_to=None) [timeout: Option<Seconds>, save_to: Option<PathBuf>]
+            |this, py| PyResult::Ok(this.call(move |session| async move {
+                session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
+            }));
+
+        /// Cancel the session. One that is over already is returned as it is.
+        ///
+        /// Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
+        /// Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        /// Permission: Machine.LiveResponse.
+        ///
+        /// Args:
+        ///     comment: why; it is kept with the action.
+        ///
+        /// Raises:
+        ///     NotFoundError: the service does not list it.
+        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        cancel / cancel_async (comment) [comment: String]
+            |this, py| PyResult::Ok(this.call(move |session| async move { session.cancel(&comment).await }));
+
+        /// Fetch the file that one GetFile command collected.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     index: the command's place in the sequence, from 0.
+        ///     to: the path to write, or a file object open for writing bytes.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: there is no GetFile at this place.
+        ///     DownloadError: it could not be fetched.
+        ///     OSError: it could not be written.
+        download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
+            |this, py| target(&to, index).map(|target| {
+                this.call(move |session| async move { session.download(index, target).await })
+            });
+    }
+
+    methods {
+        /// The machine action's id: all that is needed to take the session up again, from any process.
+        #[getter]
+        fn id(&self) -> &str {
+            &self.session.id
+        }
+
+        /// The machine's id, once it is known.
+        #[getter]
+        fn machine_id(&self) -> Option<&str> {
+            self.session.machine_id.as_deref()
+        }
+
+        /// The id it was submitted with; None where it was taken up by its action id.
+        #[getter]
+        fn correlation_id(&self) -> Option<&str> {
+            self.session.correlation_id.as_deref()
+        }
+
+        /// It was found again, not started by this call.
+        #[getter]
+        fn adopted(&self) -> bool {
+            self.session.adopted
+        }
+
+        /// The action as last seen; `refresh()` looks.
+        #[getter]
+        fn action(&self) -> Option<MachineAction> {
+            self.session.action().map(MachineAction::from)
+        }
+
+        fn __repr__(&self) -> String {
+            let status = self.session.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+            format!("<Session {}: {status}>", self.session.id)
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A live response session: submitted once and proved ours, waited for, and its results brought back.
+
+mod busy;
+mod results;
+mod settle;
+mod submit;
+mod tag;
+mod wait;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use results::{CommandResult, SessionResult};
+pub use submit::Submit;
+pub use tag::Tag;
+
+use crate::error::{Error, Kind, Result};
+use crate::model::MachineAction;
+use crate::pipeline::Pipeline;
+use crate::poller::Poller;
+
+/// Told of each machine action seen on the way.
+pub type UpdateSink = Arc<dyn Fn(&MachineAction) + Send + Sync>;
+
+/// POSTs of submits on their way in this process: the one thing that an exit waits for.
+static POSTS: AtomicUsize = AtomicUsize::new(0);
+
+pub fn posts_under_way() -> usize {
+    POSTS.load(Ordering::SeqCst)
+}
+
+/// In a forked child: the parent's POSTS are the parent's.
+pub fn forget_posts() {
+    POSTS.store(0, Ordering::SeqCst);
+}
+
+struct PostGuard;
+
+impl PostGuard {
+    fn new() -> Self {
+        POSTS.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for PostGuard {
+    fn drop(&mut self) {
+        POSTS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Starts the sessions of one client and follows them.
+pub struct Sessions {
+    pub pipeline: Arc<Pipeline>,
+    poller: Arc<Poller>,
+}
+
+/// Our handle on one machine action.
+#[derive(Clone)]
+pub struct Session {
+    sessions: Arc<Sessions>,
+    pub id: String,
+    pub machine_id: Option<String>,
+    pub correlation_id: Option<String>,
+    /// Found again, not started by this call.
+    pub adopted: bool,
+    /// The action as last seen, and when.
+    seen: Arc<Mutex<Option<(f64, MachineAction)>>>,
+}
+
+/// What a run takes beside its submit.
+#[derive(Clone, Default)]
+pub struct RunOptions {
+    pub save_to: Option<PathBuf>,
+    /// Seconds, of the whole wait.
+    pub timeout: Option<f64>,
+    pub cancel_pending_after: Option<f64>,
+    pub on_update: Option<UpdateSink>,
+}
+
+impl Sessions {
+    pub fn new(pipeline: Arc<Pipeline>) -> Self {
+        Self { poller: Arc::new(Poller::new(pipeline.clone())), pipeline }
+    }
+
+    /// A handle on an action that is known by its id alone.
+    pub fn session(self: &Arc<Self>, action_id: &str) -> Session {
+        Session {
+            sessions: self.clone(),
+            id: action_id.to_owned(),
+            machine_id: None,
+            correlation_id: None,
+            adopted: true,
+            seen: Arc::default(),
+        }
+    }
+
+    /// Submits, waits and fetches.
+    pub async fn run(self: &Arc<Self>, submit: Submit, options: RunOptions) -> Result<SessionResult> {
+        let clock = self.pipeline.clock;
+        let deadline = options.timeout.map(|seconds| clock.now() + seconds);
+        let session = self.submit(submit, options.timeout).await?;
+        if let (Some(sink), Some(action)) = (&options.on_update, session.action()) {
+            sink(&action);
+        }
+        let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
+        session.wait(left, options.on_update, options.cancel_pending_after).await?;
+        session.fetch(options.save_to.as_deref()).await
+    }
+}
+
+impl Session {
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// The action as last seen.
+    pub fn action(&self) -> Option<MachineAction> {
+        self.last_seen().map(|(_, action)| action)
+    }
+
+    fn last_seen(&self) -> Option<(f64, MachineAction)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn saw(&self, action: &MachineAction) {
+        let now = self.sessions.pipeline.clock.now();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, action.clone()));
+    }
+
+    /// Looks once, unless what was seen is at most `max_age` seconds old.
+    pub async fn refresh(&self, max_age: f64) -> Result<MachineAction> {
+        let pipeline = &self.sessions.pipeline;
+        if let Some((_, action)) = self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age) {
+            return Ok(action);
+        }
+        let action = pipeline.machine_action(&self.id).await?;
+        self.saw(&action);
+        if action.is_done() {
+            pipeline.state().await?.1.close(&self.id);
+        }
+        Ok(action)
+    }
+
+    /// Cancels. A session that is over already is returned as it is.
+    pub async fn cancel(&self, comment: &str) -> Result<MachineAction> {
+        if comment.trim().is_empty() {
+            return Err(Error::invalid("a cancel needs a comment").with_hint("say why: it is kept with the action"));
+        }
+        match self.sessions.pipeline.cancel(&self.id, comment).await {
+            Ok(action) => {
+                self.saw(&action);
+                Ok(action)
+            }
+            Err(error) if error.kind == Kind::InvalidRequest => {
+                let action = self.refresh(0.0).await?;
+                if action.is_done() { Ok(action) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

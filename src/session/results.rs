@@ -1,0 +1,226 @@
+//! What a session left: each command's result fetched, and what was not ok told in one word and one sentence.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Session;
+use crate::error::{Error, Kind, Result};
+use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
+use crate::transfer::{Download, Target, UnpackLimits, file_name};
+
+/// Bytes of a transcript, unpacked: a script's output is text for people and programs, not evidence.
+const LARGEST_TRANSCRIPT: usize = 64 << 20;
+/// Seconds between two requests for a result that lags behind the action's end: half a minute in all.
+const LAG: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 15.0];
+/// A failed script may have left no transcript at all: worth a shorter wait.
+const LAG_OF_FAILED: usize = 3;
+/// Links that are tried for one file: one may expire while it is being used.
+const LINKS: usize = 3;
+
+/// One command, how it ended and what it brought back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommandResult {
+    #[serde(flatten)]
+    pub command: ActionCommand,
+    /// Never started, because a command before it failed.
+    pub skipped: bool,
+    pub script: Option<ScriptOutput>,
+    pub file: Option<CollectedFile>,
+    /// The command ran, its result could not be fetched or saved.
+    pub error: Option<Error>,
+}
+
+/// What a finished session left, a failed one too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionResult {
+    pub action: MachineAction,
+    pub commands: Vec<CommandResult>,
+    /// The first thing that was not ok, in one word; `ok` where all was.
+    pub reason: String,
+    /// The same for a person.
+    pub message: String,
+}
+
+impl CommandResult {
+    /// The command as the action tells it, with nothing fetched.
+    pub fn untouched(action: &MachineAction) -> Vec<Self> {
+        let mut failed_before = false;
+        let result = |command: &ActionCommand| {
+            let skipped = failed_before && command.start_time.is_none() && command.status == "Created";
+            failed_before |= command.status == "Failed";
+            Self { command: command.clone(), skipped, script: None, file: None, error: None }
+        };
+        action.commands.iter().map(result).collect()
+    }
+
+    fn has_transcript(&self) -> bool {
+        let ended = match self.command.status.as_str() {
+            "Completed" => true,
+            "Failed" => self.command.start_time.is_some(),
+            _ => false,
+        };
+        ended && self.command.command.command_type() == Some(CommandType::RunScript)
+    }
+
+    fn has_file(&self) -> bool {
+        self.command.status == "Completed" && self.command.command.command_type() == Some(CommandType::GetFile)
+    }
+}
+
+impl Session {
+    /// Waits for the end, then fetches every result.
+    pub async fn result(&self, timeout: Option<f64>, save_to: Option<&Path>) -> Result<SessionResult> {
+        self.wait(timeout, None, None).await?;
+        self.fetch(save_to).await
+    }
+
+    /// Fetches what the commands left. What can't be fetched or saved is its command's error, never the loss of the rest.
+    pub(super) async fn fetch(&self, save_to: Option<&Path>) -> Result<SessionResult> {
+        let action = match self.action().filter(MachineAction::is_done) {
+            Some(action) => action,
+            None => self.refresh(0.0).await?,
+        };
+        let folder = save_to.map(|folder| {
+            let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("machine");
+            folder.join(file_name::folder_name(machine, &action.id))
+        });
+        let mut commands = CommandResult::untouched(&action);
+        for result in &mut commands {
+            let fetched = self.fetch_one(result, folder.as_deref()).await;
+            result.error = fetched.err().map(|error| self.about(error));
+        }
+        Ok(SessionResult::new(action, commands))
+    }
+
+    async fn fetch_one(&self, result: &mut CommandResult, folder: Option<&Path>) -> Result<()> {
+        let index = result.command.index;
+        if result.has_transcript() {
+            result.script = self.transcript(&result.command).await?;
+        } else if let Some(folder) = folder.filter(|_| result.has_file()) {
+            let target = Target::Folder { folder: folder.to_owned(), index: index as usize };
+            let remote_path = result.command.command.param("Path").unwrap_or_default();
+            result.file = Some(self.collect(index, remote_path, target).await?);
+        }
+        Ok(())
+    }
+
+    /// The transcript; none where a failed script left none.
+    async fn transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
+        let failed = command.status == "Failed";
+        let patience = if failed { LAG_OF_FAILED } else { LAG.len() };
+        let body = match self.open(command.index, patience).await {
+            Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
+            other => other?,
+        };
+        let response =
+            crate::transport::Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
+        let payload = response.bytes(LARGEST_TRANSCRIPT).await.map_err(|failure| {
+            let mut error = failure.error;
+            error.kind = Kind::Download;
+            error
+        })?;
+        let name = command.command.param("ScriptName").unwrap_or_default();
+        ScriptOutput::decode(payload, name, LARGEST_TRANSCRIPT).map(Some)
+    }
+
+    /// Brings one collected file to `target`.
+    pub async fn download(&self, index: u32, target: Target) -> Result<CollectedFile> {
+        let action = match self.action().filter(MachineAction::is_done) {
+            Some(action) => action,
+            None => self.refresh(0.0).await?,
+        };
+        let command = action.commands.iter().find(|command| command.index == index);
+        let remote_path = command.and_then(|command| command.command.param("Path")).ok_or_else(|| {
+            let message = format!("command {index} of session {} is no GetFile", self.id);
+            self.about(Error::invalid(message).with_hint("give the index of a GetFile within the commands, from 0"))
+        })?;
+        self.collect(index, remote_path, target).await.map_err(|error| self.about(error))
+    }
+
+    async fn collect(&self, index: u32, remote_path: &str, target: Target) -> Result<CollectedFile> {
+        let mut download = Download::open(target, remote_path, UnpackLimits::default()).await?;
+        let body = self.open(index, LAG.len()).await?;
+        download.receive(body).await?;
+        download.finish().await
+    }
+
+    /// Opens the result of a command, with patience for one that lags behind and a fresh link for one that has expired.
+    async fn open(&self, index: u32, patience: usize) -> Result<crate::transport::Body> {
+        let pipeline = &self.sessions.pipeline;
+        let mut lag = LAG.iter().take(patience);
+        let mut links = 0;
+        loop {
+            let opened = match pipeline.result_link(&self.id, index).await {
+                Ok(link) => {
+                    links += 1;
+                    pipeline.open_link(link).await
+                }
+                Err(error) => Err(error),
+            };
+            let error = match opened {
+                Ok(body) => return Ok(body),
+                Err(error) => error,
+            };
+            let may_come = matches!(error.status, Some(400 | 403 | 404)) && error.kind != Kind::PermissionDenied;
+            match lag.next() {
+                Some(pause) if (may_come || error.retryable) && links < LINKS => pipeline.clock.sleep(*pause).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn about(&self, error: Error) -> Error {
+        let mut error = error.with_action(&self.id);
+        error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
+        error
+    }
+}
+
+impl SessionResult {
+    pub fn new(action: MachineAction, commands: Vec<CommandResult>) -> Self {
+        let (reason, message) = judge(&action, &commands);
+        Self { action, commands, reason: reason.to_owned(), message }
+    }
+
+    pub fn is_ok(&self) -> bool {
+        self.reason == "ok"
+    }
+}
+
+/// The first thing that was not ok.
+fn judge(action: &MachineAction, commands: &[CommandResult]) -> (&'static str, String) {
+    let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("the machine");
+    if let Some(failed) = commands.iter().find(|result| result.command.status == "Failed") {
+        let errors = failed.command.errors.join("; ");
+        let why = if errors.is_empty() { "the service does not say why".to_owned() } else { errors };
+        return (
+            "command",
+            format!("command {}, {}, failed on {machine}: {why}", failed.command.index, failed.command.command),
+        );
+    }
+    match action.status.as_str() {
+        "Succeeded" => {}
+        "TimeOut" => return ("timed_out", format!("{machine} did not run the commands in time")),
+        "Cancelled" => {
+            let comment = action.cancellation_comment.as_deref().unwrap_or("no comment");
+            return ("cancelled", format!("the session on {machine} was cancelled: {comment}"));
+        }
+        status => return ("failed", format!("the session on {machine} ended {status}")),
+    }
+    if let Some(other) = commands.iter().find(|result| result.command.status != "Completed") {
+        let (index, status) = (other.command.index, &other.command.status);
+        return ("command", format!("command {index}, {}, ended {status} on {machine}", other.command.command));
+    }
+    for result in commands {
+        if let Some(error) = &result.error {
+            return ("fetch", format!("the result of command {} could not be had: {error}", result.command.index));
+        }
+        if let Some((script, code)) = result.script.as_ref().and_then(|script| Some((script, script.exit_code?)))
+            && code != 0
+        {
+            return ("script", format!("{} exited with {code} on {machine}", script.script_name));
+        }
+    }
+    ("ok", format!("all {} commands completed on {machine}", commands.len()))
+}

@@ -1,0 +1,85 @@
+//! Our mark in an action's comment, by which a submit is found again and an answer is proved to be ours.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::MachineAction;
+use crate::state::QuotaKey;
+
+const OPENING: &str = "[mlr:";
+const DIGITS: usize = 16;
+
+/// A short hash of quota key, machine and correlation id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag(String);
+
+impl Tag {
+    pub fn new(key: &QuotaKey, machine_id: &str, correlation_id: &str) -> Self {
+        let mut hash = Sha256::new();
+        for part in [&key.host, &key.tenant, &key.application, machine_id, correlation_id] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let hex = hash.finalize().iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
+        Self(hex)
+    }
+
+    /// The comment that travels: the caller's words, less any tag they end in, and this tag.
+    pub fn comment(&self, words: &str) -> String {
+        let mut words = words.trim_end();
+        while let Some((before, _)) = split_last(words) {
+            words = before.trim_end();
+        }
+        format!("{words} {OPENING}{}]", self.0).trim_start().to_owned()
+    }
+
+    /// Whether the action bears this tag. Only the last one of its comment counts.
+    pub fn is_on(&self, action: &MachineAction) -> bool {
+        let comment = action.requestor_comment.as_deref().unwrap_or_default();
+        split_last(comment.trim_end()).is_some_and(|(_, tag)| tag == self.0)
+    }
+}
+
+/// The words before a tag that `comment` ends in, and the tag.
+fn split_last(comment: &str) -> Option<(&str, &str)> {
+    let (before, tag) = comment.strip_suffix(']')?.rsplit_once(OPENING)?;
+    let well_formed = tag.len() == DIGITS && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    well_formed.then_some((before, tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(correlation_id: &str) -> Tag {
+        let key = QuotaKey { host: "h".into(), tenant: "t".into(), application: "a".into() };
+        Tag::new(&key, "m", correlation_id)
+    }
+
+    fn action(comment: &str) -> MachineAction {
+        let body = serde_json::json!({"id": "1", "status": "Pending", "requestorComment": comment});
+        crate::model::entity(body.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn only_the_last_tag_counts() {
+        let (ours, theirs) = (tag("ours"), tag("theirs"));
+        let comment = ours.comment(&theirs.comment("case 42"));
+        assert_eq!(comment, format!("case 42 [mlr:{}]", ours.0));
+        assert!(ours.is_on(&action(&comment)) && !theirs.is_on(&action(&comment)));
+        let both = format!("{} [mlr:{}]", ours.comment("x"), theirs.0);
+        assert!(!ours.is_on(&action(&both)));
+        assert!(!ours.is_on(&action(&format!("{comment} and more"))));
+        assert!(!ours.is_on(&action("")));
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let key = |tenant: &str, application: &str| QuotaKey {
+            host: "h".into(),
+            tenant: tenant.into(),
+            application: application.into(),
+        };
+        assert_ne!(Tag::new(&key("ab", "c"), "m", "1"), Tag::new(&key("a", "bc"), "m", "1"));
+        assert_ne!(Tag::new(&key("a", "b"), "m1", ""), Tag::new(&key("a", "b"), "m", "1"));
+    }
+}

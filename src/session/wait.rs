@@ -1,0 +1,101 @@
+//! Waiting for a session's end. Leaving the wait leaves the session alone.
+
+use crate::clock::seconds_to_duration;
+use crate::error::{Error, Kind, Result};
+use crate::model::MachineAction;
+use crate::session::{Session, UpdateSink};
+
+const CANCEL_COMMENT: &str = "cancelled by mde-live-response: Pending longer than cancel_pending_after";
+
+impl Session {
+    /// Waits until the action is final, `timeout` seconds at most; cancels it once it was Pending for
+    /// `cancel_pending_after` seconds.
+    pub async fn wait(
+        &self,
+        timeout: Option<f64>,
+        on_update: Option<UpdateSink>,
+        cancel_pending_after: Option<f64>,
+    ) -> Result<MachineAction> {
+        let clock = self.sessions.pipeline.clock;
+        let started = clock.now();
+        let following = self.follow(on_update, cancel_pending_after.map(|seconds| started + seconds));
+        let Some(timeout) = timeout else { return following.await };
+        match tokio::time::timeout(seconds_to_duration(timeout), following).await {
+            Ok(ended) => ended,
+            Err(_) => Err(self.out_of_patience(timeout)),
+        }
+    }
+
+    async fn follow(&self, on_update: Option<UpdateSink>, cancel_pending_at: Option<f64>) -> Result<MachineAction> {
+        if let Some(action) = self.action().filter(MachineAction::is_done) {
+            return Ok(action);
+        }
+        let clock = self.sessions.pipeline.clock;
+        let mut looks = self.sessions.poller.watch(&self.id);
+        let mut cancel_at = cancel_pending_at;
+        loop {
+            let overdue = async {
+                match cancel_at {
+                    Some(at) => clock.sleep(at - clock.now()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = looks.changed() => {
+                    let look = looks.borrow_and_update().clone();
+                    if let Some(action) = &look.action {
+                        self.tell(action, on_update.as_ref());
+                        if action.is_done() {
+                            return Ok(action.clone());
+                        }
+                    }
+                    if let Some(error) = look.failed {
+                        return Err(error);
+                    }
+                    if changed.is_err() {
+                        looks = self.sessions.poller.watch(&self.id);
+                    }
+                }
+                () = overdue => {
+                    cancel_at = None;
+                    self.cancel_if_pending().await?;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, action: &MachineAction, on_update: Option<&UpdateSink>) {
+        let before = self.action();
+        self.saw(action);
+        let progressed = before.is_none_or(|before| progress(&before) != progress(action));
+        if let Some(sink) = on_update.filter(|_| progressed) {
+            sink(action);
+        }
+    }
+
+    async fn cancel_if_pending(&self) -> Result<()> {
+        let action = self.refresh(0.0).await?;
+        if action.status == "Pending" && !action.has_started() {
+            self.cancel(CANCEL_COMMENT).await?;
+        }
+        Ok(())
+    }
+
+    fn out_of_patience(&self, timeout: f64) -> Error {
+        let status = self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+        let message = format!("session {} is not over after {timeout} s: {status}", self.id);
+        let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
+            "it goes on at the service: wait again with session.result(), or take it up by its id from any process; \
+             session.cancel() ends it",
+        );
+        error.machine_id.clone_from(&self.machine_id);
+        error.correlation_id.clone_from(&self.correlation_id);
+        error.retryable = true;
+        error
+    }
+}
+
+/// What a person would call a change.
+fn progress(action: &MachineAction) -> (&str, Vec<&str>) {
+    (&action.status, action.commands.iter().map(|command| command.status.as_str()).collect())
+}

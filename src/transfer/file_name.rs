@@ -1,0 +1,173 @@
+//! Names for files here, made from what a machine says; the machine may be hostile.
+
+use crate::model::is_bidi_control;
+
+/// What a file is called whose own name leaves nothing to go by.
+const NAMELESS: &str = "file.bin";
+/// Below every file system's 255, so that there is room for what is put before it.
+const MAX_BYTES: usize = 200;
+const MAX_EXTENSION: usize = 20;
+
+/// The last component of `name`, fit for any file system: nothing of it leads elsewhere, names a device or turns text around.
+pub fn safe(name: &str) -> String {
+    or_else(cleaned(name, MAX_BYTES), NAMELESS)
+}
+
+/// The name of a file on a machine, Windows or not.
+pub fn of_remote_path(path: &str) -> String {
+    safe(path)
+}
+
+/// The name of a collected file: the original one if the payload says it and it is of use, else the path's.
+pub fn of_collected(original: Option<&str>, remote_path: &str) -> String {
+    let original = original.map(|name| cleaned(name, MAX_BYTES)).filter(|name| !name.is_empty());
+    original.unwrap_or_else(|| of_remote_path(remote_path))
+}
+
+/// The folder for what one action collected: `<machine name>_<action id>`.
+pub fn folder_name(machine: &str, action_id: &str) -> String {
+    let machine = or_else(cleaned(machine, 120), "machine");
+    let action_id = or_else(cleaned(action_id, 60), "action");
+    format!("{machine}_{action_id}")
+}
+
+/// The file that the command at `index` collected: `<index>_<name>`.
+pub fn indexed(index: usize, name: &str) -> String {
+    format!("{index}_{}", safe(name))
+}
+
+fn or_else(name: String, other: &str) -> String {
+    if name.is_empty() { other.to_owned() } else { name }
+}
+
+fn cleaned(name: &str, max: usize) -> String {
+    let last = name.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default();
+    let kept: String = last.chars().filter(|c| !is_hidden(*c)).map(replaced).collect();
+    // Twice, since cutting may leave a device's name where there was none.
+    undeviced(cut(&undeviced(trimmed(&kept).to_owned()), max))
+}
+
+fn undeviced(name: String) -> String {
+    if is_device(&name) { format!("_{name}") } else { name }
+}
+
+/// Control characters, and characters that are not seen or that reorder those that are.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || is_bidi_control(c)
+        || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}')
+        || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Windows takes none of these in a name; a colon would start an alternate data stream.
+fn replaced(c: char) -> char {
+    if matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') { '_' } else { c }
+}
+
+/// Windows drops dots and spaces at the end, and so would make two names one.
+fn trimmed(name: &str) -> &str {
+    name.trim_start().trim_end_matches(|c: char| c == '.' || c.is_whitespace())
+}
+
+/// Whether Windows takes the name, whatever its extension, for a device.
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$") {
+        return true;
+    }
+    let port = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    let mut number = port.unwrap_or_default().chars();
+    matches!((number.next(), number.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
+}
+
+/// At most `max` bytes of the name, its extension kept.
+fn cut(name: &str, max: usize) -> String {
+    if name.len() <= max {
+        return name.to_owned();
+    }
+    let (stem, extension) = match name.rfind('.').and_then(|dot| name.split_at_checked(dot)) {
+        Some((stem, extension)) if extension.len() <= MAX_EXTENSION => (stem, extension),
+        _ => (name, ""),
+    };
+    let mut end = max.saturating_sub(extension.len());
+    while !stem.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{extension}", trimmed(stem.get(..end).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hostile_names() {
+        for (name, expected) in [
+            (r"C:\Temp\triage.zip", "triage.zip"),
+            ("/var/log/auth.log", "auth.log"),
+            (r"..\..\Windows\System32\evil.dll", "evil.dll"),
+            ("../../../etc/passwd", "passwd"),
+            ("/etc/cron.d/", "cron.d"),
+            (r"\\server\share\a.txt", "a.txt"),
+            (r"\\?\C:\a.txt", "a.txt"),
+            ("..", "file.bin"),
+            ("a/..", "file.bin"),
+            ("", "file.bin"),
+            (" . . ", "file.bin"),
+            ("\0\u{202e}", "file.bin"),
+            ("a\0b\r\n\u{1b}[31m.txt", "ab[31m.txt"),
+            ("invoice\u{202e}fdp.exe", "invoicefdp.exe"),
+            ("a.txt:hidden", "a.txt_hidden"),
+            ("C:evil.txt", "C_evil.txt"),
+            ("CON", "_CON"),
+            ("com1.txt", "_com1.txt"),
+            ("Aux .tar.gz", "_Aux .tar.gz"),
+            ("LPT².log", "_LPT².log"),
+            ("COM10", "COM10"),
+            ("console.log", "console.log"),
+            ("NUL\0.txt", "_NUL.txt"),
+            ("trailing. . .", "trailing"),
+            (".bashrc", ".bashrc"),
+            ("what?*<>|\".txt", "what______.txt"),
+            ("отчёт 漢字.docx", "отчёт 漢字.docx"),
+        ] {
+            assert_eq!(safe(name), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn long_names_keep_their_extension() {
+        let long = safe(&format!("{}.tar.gz", "a".repeat(4096)));
+        assert_eq!((long.len(), long.ends_with("a.gz")), (200, true));
+        let wide = safe(&format!("{}.docx", "漢".repeat(4096)));
+        assert!(wide.len() <= 200 && wide.len() > 195 && wide.ends_with("漢.docx"));
+        assert_eq!(safe(&format!("a.{}", "b".repeat(4096))).len(), 200);
+        assert_eq!(safe(&format!("CON{}.txt", " ".repeat(300))), "_CON.txt");
+        assert_eq!(safe(&format!("CON{}x", " ".repeat(300))), "_CON");
+        assert_eq!(safe(&format!("CON.{}.txt", "x".repeat(192))).len(), 200);
+    }
+
+    #[test]
+    fn folders_and_indices() {
+        assert_eq!(folder_name("ws-042.example.test", "6b1d2c1e"), "ws-042.example.test_6b1d2c1e");
+        assert_eq!(folder_name("..", "/"), "machine_action");
+        assert!(folder_name(&"m".repeat(4096), &"0".repeat(4096)).len() < 200);
+        assert_eq!(indexed(2, r"C:\x\a.zip"), "2_a.zip");
+        assert_eq!(of_collected(Some("../b.txt"), r"C:\x\a.txt"), "b.txt");
+        assert_eq!(of_collected(Some(".."), r"C:\x\a.txt"), "a.txt");
+        assert_eq!(of_collected(None, "/"), "file.bin");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_one_harmless_component(name in "[\\x00-\\x1f/\\\\.: a-zA-Z\\u{202e}é漢]{0,300}|\\PC*") {
+            let safe_name = safe(&name);
+            prop_assert!(!safe_name.is_empty() && safe_name.len() <= 200);
+            prop_assert!(!safe_name.contains(['/', '\\', ':', '\0']) && !safe_name.ends_with(['.', ' ']));
+            prop_assert!(!safe_name.chars().any(is_hidden) && !is_device(&safe_name));
+            prop_assert_eq!(safe(&safe_name), safe_name);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Bytes to and from the service: collected files to disk, library files up.
+
+mod download;
+pub mod file_name;
+mod payload;
+mod target;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+pub use download::{Download, save};
+pub use payload::{Payload, UnpackLimits, sniff};
+pub use target::{Sink, Target};
+pub use upload::{LibraryForm, check_size, multipart, sha256_hex};
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().map_or('0', char::from);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

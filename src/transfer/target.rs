@@ -1,0 +1,165 @@
+//! Where a collected file goes. A half file never bears the final name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::file_name;
+use crate::error::{Error, Result};
+
+/// What takes a file's bytes in order, as a file object of Python's. It is called off the async workers.
+pub trait Sink: Send {
+    fn write(&mut self, data: &[u8]) -> Result<()>;
+}
+
+pub enum Target {
+    /// This very file; one that is there is replaced.
+    Path(PathBuf),
+    /// `<index>_<name>` in a folder, which is made if it is not there.
+    Folder { folder: PathBuf, index: usize },
+    /// Nothing is put back if the download fails half-way.
+    Sink(Box<dyn Sink>),
+}
+
+/// A target that is being written.
+pub(super) enum Output {
+    File(Staged),
+    Sink(Box<dyn Sink>),
+}
+
+impl Output {
+    pub(super) fn open(target: Target) -> Result<Self> {
+        match target {
+            Target::Path(path) => {
+                refuse_special(&path)?;
+                let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                Staged::create(folder.to_owned(), Place::Path(path)).map(Self::File)
+            }
+            Target::Folder { folder, index } => {
+                fs::create_dir_all(&folder).map_err(|error| failed("create the folder", &folder, error))?;
+                Staged::create(folder.clone(), Place::Folder { folder, index }).map(Self::File)
+            }
+            Target::Sink(sink) => Ok(Self::Sink(sink)),
+        }
+    }
+
+    pub(super) fn write(&mut self, data: &[u8]) -> Result<()> {
+        match self {
+            Self::File(staged) => staged.write(data),
+            Self::Sink(sink) => sink.write(data),
+        }
+    }
+
+    /// Makes the file durable under its name, which is `name` in a folder; says where it is.
+    pub(super) fn finish(self, name: &str) -> Result<Option<PathBuf>> {
+        match self {
+            Self::File(staged) => staged.publish(name).map(Some),
+            Self::Sink(_) => Ok(None),
+        }
+    }
+}
+
+enum Place {
+    Path(PathBuf),
+    Folder { folder: PathBuf, index: usize },
+}
+
+/// A file under a temporary name beside its target. Dropped before it is published, it is gone.
+pub(super) struct Staged {
+    /// None once it is closed.
+    file: Option<File>,
+    temporary: PathBuf,
+    folder: PathBuf,
+    place: Place,
+    published: bool,
+}
+
+impl Staged {
+    fn create(folder: PathBuf, place: Place) -> Result<Self> {
+        let temporary = folder.join(format!(".mde-live-response-{}.part", Uuid::new_v4().simple()));
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&temporary).map_err(|error| failed("write", place.shown(), error))?;
+        Ok(Self { file: Some(file), temporary, folder, place, published: false })
+    }
+
+    fn write(&mut self, data: &[u8]) -> Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.write_all(data).map_err(|error| failed("write", self.place.shown(), error))
+    }
+
+    fn publish(mut self, name: &str) -> Result<PathBuf> {
+        let path = match &self.place {
+            Place::Path(path) => path.clone(),
+            Place::Folder { folder, index } => folder.join(file_name::indexed(*index, name)),
+        };
+        if let Some(file) = self.file.take() {
+            file.sync_all().map_err(|error| failed("write", &path, error))?;
+        }
+        fs::rename(&self.temporary, &path).map_err(|error| failed("write", &path, error))?;
+        self.published = true;
+        sync_folder(&self.folder);
+        Ok(path)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            // Windows removes no open file.
+            self.file = None;
+            // Nobody is left to be told; the name says what the file is.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+impl Place {
+    fn shown(&self) -> &Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Folder { folder, .. } => folder,
+        }
+    }
+}
+
+/// A rename would put a plain file in the place of a folder or a device.
+fn refuse_special(path: &Path) -> Result<()> {
+    let Ok(found) = fs::metadata(path) else { return refuse_nameless(path) };
+    if found.is_dir() {
+        // Asked to write it, the system has its own error for a folder, errno and all.
+        let error = OpenOptions::new().write(true).open(path).err();
+        let error = error.unwrap_or_else(|| io::ErrorKind::IsADirectory.into());
+        return Err(Error::io("write", path, error).with_hint("it is a folder: give the path of a file"));
+    }
+    if !found.is_file() {
+        return Err(Error::invalid(format!("{} is not a plain file", path.display()))
+            .with_hint("open it and give the file object"));
+    }
+    Ok(())
+}
+
+fn refuse_nameless(path: &Path) -> Result<()> {
+    let separated = path.to_string_lossy().ends_with(std::path::is_separator);
+    if path.file_name().is_some() && !separated {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{:?} does not name a file", path.display().to_string()))
+        .with_hint("give the path of a file, not of a folder"))
+}
+
+fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
+    let hint = "the result stays with the service: free the disk, or choose another place, and download it again";
+    Error::io(doing, path, error).with_hint(hint)
+}
+
+/// Makes the new name outlast a power cut, where the file system can.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix) {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+}

@@ -1,0 +1,106 @@
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::GzBuilder;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::error::{Error, Kind, Result};
+use crate::model::CollectedFile;
+use crate::transport::Failure;
+
+mod payloads;
+mod places;
+
+type Body = BoxStream<'static, Result<Bytes, Failure>>;
+
+/// A folder that is gone with its test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("mlr-test-{}", Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn folder(&self, index: usize) -> Target {
+        Target::Folder { folder: self.0.clone(), index }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What is written to it, for the test to see.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Sink for Memory {
+    fn write(&mut self, data: &[u8]) -> Result<()> {
+        self.0.lock().unwrap().extend_from_slice(data);
+        Ok(())
+    }
+}
+
+impl Memory {
+    fn target(&self) -> Target {
+        Target::Sink(Box::new(self.clone()))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+fn gzip(bytes: &[u8], name: Option<&[u8]>) -> Vec<u8> {
+    let mut builder = GzBuilder::new();
+    if let Some(name) = name {
+        builder = builder.filename(name);
+    }
+    let mut encoder = builder.write(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn body(bytes: &[u8], chunk: usize) -> Body {
+    let chunks: Vec<_> = bytes.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    stream::iter(chunks).boxed()
+}
+
+fn reset() -> Failure {
+    Failure { sent: true, error: Error::new(Kind::ConnectionFailed, "store1.blob broke the connection off: reset") }
+}
+
+const REMOTE: &str = r"C:\Temp\a.txt";
+
+async fn saved(bytes: &[u8], chunk: usize, target: Target) -> Result<CollectedFile> {
+    save(body(bytes, chunk), target, REMOTE, UnpackLimits::default()).await
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..length).map(|_| random.u8(0..32)).collect()
+}

@@ -1,0 +1,145 @@
+//! Uploads to the library (page "upload-library").
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::hex;
+use crate::error::{Error, Result};
+
+/// A library file to be uploaded.
+#[derive(Clone, Debug)]
+pub struct LibraryForm {
+    pub file_name: String,
+    pub content: Bytes,
+    pub description: String,
+    /// None: the script takes no parameters.
+    pub parameters_description: Option<String>,
+    pub overwrite: bool,
+}
+
+impl LibraryForm {
+    /// The parts beside the file. The flag is sent too: the service does not derive it from the description.
+    fn fields(&self) -> Vec<(&'static str, &str)> {
+        let word = |flag| if flag { "true" } else { "false" };
+        let mut fields = vec![("Description", self.description.as_str())];
+        fields.extend(self.parameters_description.as_deref().map(|text| ("ParametersDescription", text)));
+        fields.push(("HasParameters", word(self.parameters_description.is_some())));
+        fields.push(("OverrideIfExists", word(self.overwrite)));
+        fields
+    }
+}
+
+/// The form as multipart/form-data: the value of Content-Type, and the body.
+pub fn multipart(form: &LibraryForm) -> (HeaderValue, Bytes) {
+    let fields = form.fields();
+    let (boundary, content_type) = boundary(form, &fields);
+    let mut body = BytesMut::with_capacity(form.content.len() + 1024 + form.description.len());
+    let name = quoted(&form.file_name);
+    let head = format!(
+        "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         Content-Type: application/octet-stream\r\n\r\n"
+    );
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(&form.content);
+    for (name, value) in fields {
+        let part = format!("\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
+        body.extend_from_slice(part.as_bytes());
+    }
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    (content_type, body.freeze())
+}
+
+/// A boundary that occurs nowhere in what it parts, with the Content-Type that names it.
+fn boundary(form: &LibraryForm, fields: &[(&str, &str)]) -> (String, HeaderValue) {
+    loop {
+        let boundary = format!("mde-live-response-{}", Uuid::new_v4().simple());
+        let finder = memchr::memmem::Finder::new(&boundary);
+        let mut contents = fields.iter().map(|(_, value)| value.as_bytes()).chain([&form.content[..]]);
+        if contents.any(|content| finder.find(content).is_some()) {
+            continue;
+        }
+        if let Ok(content_type) = HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}")) {
+            return (boundary, content_type);
+        }
+    }
+}
+
+/// A name within quotes, as browsers send it.
+fn quoted(name: &str) -> String {
+    name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// Refuses a file that the service would refuse, before it is sent.
+pub fn check_size(length: u64, limit: u64, name: &str) -> Result<()> {
+    if length <= limit {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} has {length} bytes, and the library takes {limit} at most"))
+        .with_hint("make the file smaller; if the service takes more from this tenant, raise Limits.upload_size"))
+}
+
+/// SHA-256 in lower-case hex, as the library lists it.
+pub fn sha256_hex(content: &[u8]) -> String {
+    hex(&Sha256::digest(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn form() -> LibraryForm {
+        LibraryForm {
+            file_name: "triage.ps1".into(),
+            content: Bytes::from_static(b"\0\r\n--x--\r\nbytes"),
+            description: "Sammelt Spuren für Müller".into(),
+            parameters_description: Some("-Depth N".into()),
+            overwrite: true,
+        }
+    }
+
+    #[test]
+    fn the_form_as_the_service_reads_it() {
+        let (content_type, body) = multipart(&form());
+        let boundary = content_type.to_str().unwrap().strip_prefix("multipart/form-data; boundary=").unwrap();
+        let text = std::str::from_utf8(&body).unwrap();
+        let parts: Vec<_> = text.split(&format!("--{boundary}")).collect();
+        assert_eq!(parts.len(), 7);
+        assert_eq!((parts[0], parts[6]), ("", "--\r\n"));
+        assert_eq!(
+            parts[1],
+            "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"triage.ps1\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n\0\r\n--x--\r\nbytes\r\n"
+        );
+        let field =
+            |name: &str, value: &str| format!("\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        assert_eq!(parts[2], field("Description", "Sammelt Spuren für Müller"));
+        assert_eq!(parts[3], field("ParametersDescription", "-Depth N"));
+        assert_eq!(parts[4], field("HasParameters", "true"));
+        assert_eq!(parts[5], field("OverrideIfExists", "true"));
+    }
+
+    #[test]
+    fn no_parameters_and_a_name_that_would_break_out() {
+        let form =
+            LibraryForm { file_name: "a\"\r\nX: y".into(), parameters_description: None, overwrite: false, ..form() };
+        let (_, body) = multipart(&form);
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.contains("filename=\"a%22%0D%0AX: y\"\r\n"));
+        assert!(!text.contains("ParametersDescription"));
+        assert!(text.contains("name=\"HasParameters\"\r\n\r\nfalse\r\n"));
+        assert!(text.contains("name=\"OverrideIfExists\"\r\n\r\nfalse\r\n"));
+    }
+
+    #[test]
+    fn sizes_and_digests() {
+        assert!(check_size(20, 20, "a.ps1").is_ok());
+        let error = check_size(21, 20, "a.ps1").unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidRequest);
+        assert!(error.message.contains("21") && error.message.contains("20") && error.message.contains("a.ps1"));
+        assert!(error.hint.as_deref().unwrap().contains("Limits.upload_size"));
+        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+}

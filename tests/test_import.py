@@ -1,0 +1,40 @@
+"""What `import mde_live_response` brings in, since that is what it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"asyncio", "dataclasses", "datetime", "inspect", "json", "logging", "typing", "uuid"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; before = set(sys.modules); {statement}; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+def test_it_is_light() -> None:
+    assert not loaded_by("import mde_live_response") & HEAVY
+
+
+def test_a_command_is_light() -> None:
+    assert not loaded_by("import mde_live_response as m; m.Command.put_file('a').to_dict()") & HEAVY
+
+
+@pytest.mark.parametrize("module", ["emulator", "pytest_plugin", "display", "_types", "__main__"])
+def test_what_few_need_is_loaded_by_need(module: str) -> None:
+    assert f"mde_live_response.{module}" not in loaded_by("import mde_live_response")
+
+
+def test_names_for_annotations_are_there_when_asked_for() -> None:
+    code = "from mde_live_response import Commands, Credential, SupportsGetToken, Reason, Cloud"
+    assert "mde_live_response._types" in loaded_by(code)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import mde_live_response
+
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        mde_live_response.nothing  # type: ignore[attr-defined]  # noqa: B018
+    assert set(mde_live_response.__all__) <= set(dir(mde_live_response))

@@ -1,0 +1,40 @@
+"""The README's Python, run as a newcomer would run it: from a file, with the credentials in the environment."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mde_live_response.emulator import Emulator
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_blocks() -> None:
+    assert len(BLOCKS) >= 3
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"block{number}" for number in range(len(BLOCKS))])
+def test_block(block: str, emulator: Emulator, tmp_path: Path) -> None:
+    machine = "ws-0001.example.test"
+    emulator.add_library_file("triage.ps1", b"# collects what matters")
+    emulator.on_script("triage.ps1", stdout="done\r\n")
+    emulator.put_remote_file(machine, r"C:\Temp\triage.zip", b"what matters" * 100)
+    (tmp_path / "triage.ps1").write_bytes(b"# collects what matters")
+    script = tmp_path / "block.py"
+    script.write_text(block, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        env={**os.environ, **emulator.env},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not emulator.violations or not any(emulator.violations.values())
