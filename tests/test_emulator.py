@@ -112,7 +112,11 @@ def test_outcomes_of_a_script(box: Emulator) -> None:
 def test_a_machine_is_described(box: Emulator) -> None:
     machine = box.add_machine("srv.example.test", online=False, osPlatform="Linux", machineTags=["red"])
     assert isinstance(machine, Machine)
-    assert (machine.computer_dns_name, machine.os_platform, machine.machine_tags) == ("srv.example.test", "Linux", ["red"])
+    assert (machine.computer_dns_name, machine.os_platform, machine.machine_tags) == (
+        "srv.example.test",
+        "Linux",
+        ["red"],
+    )
     action = run(box, script("a.ps1"), machine="srv")
     box.advance(3600)
     assert call(box, "GET", f"/api/machineactions/{action['id']}")[1]["status"] == "Pending"
@@ -281,14 +285,11 @@ def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
             call(box, "GET", "/api/libraryfiles")
 
     def child() -> None:
-        nonlocal box
         for refused in (lambda: box.violations, lambda: box.token_with("x"), lambda: box.advance(1)):
             with pytest.raises(RuntimeError, match="belongs to the process"):
                 refused()
         assert call(box, "GET", "/api/machines")[0] in (200, 429)
         box.close()
-        del box
-        gc.collect()
 
     worker = threading.Thread(target=load)
     worker.start()

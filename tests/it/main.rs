@@ -1,5 +1,13 @@
 //! The one integration-test binary: linked once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
 mod emulator_calls;
 mod emulator_data;
 mod emulator_errors;
