@@ -119,6 +119,8 @@ impl EmulatorServer {
         py.detach(|| {
             server.close();
             runtime.shutdown_timeout(Duration::from_secs(2));
+            // A script may hold the public object that holds this one.
+            self.emulator.forget_scripts();
         });
     }
 
