@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from mde_live_response import Limits, Machine, Rate, ScriptOutput
 from mde_live_response.emulator import Emulator
 
+PLUGIN = "mde_live_response.pytest_plugin"
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -194,7 +196,9 @@ def test_it_warns_when_it_leaves_loopback() -> None:
         assert call(box, "GET", "/api/machines")[0] == 200
 
 
-def test_its_environment() -> None:
+def test_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
     with Emulator(tls=True) as box:
         assert box.ca_bundle is not None
         assert box.env == {
@@ -207,6 +211,9 @@ def test_its_environment() -> None:
         }
         assert "BEGIN CERTIFICATE" in Path(box.ca_bundle).read_text()
     assert not Path(box.ca_bundle).exists()
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.test:3128")
+    with Emulator() as box:
+        assert box.env["NO_PROXY"].split(",")[0] == "127.0.0.1"
 
 
 def test_azure_identity_gets_a_token_over_tls() -> None:
@@ -258,6 +265,41 @@ def test_one_that_is_forgotten_stops() -> None:
             return
         time.sleep(0.02)
     raise AssertionError(threads())
+
+
+def test_a_script_that_holds_its_emulator_is_let_go() -> None:
+    import weakref
+
+    class Holder:
+        pass
+
+    def use(holder: Holder) -> weakref.ref[Holder]:
+        with Emulator() as box:
+            box.on_script("a.ps1", stdout=lambda *_: f"{box} {holder}")
+        return weakref.ref(holder)
+
+    gone = use(Holder())
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_client_that_leaves_is_seen_to_close(box: Emulator) -> None:
+    import socket
+
+    box.fault("GET", "machines", "delay", seconds=30)
+    host, port = box.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            f"GET /api/machines HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n".encode()
+        )
+        while not box.requests:
+            time.sleep(0.01)
+        assert box.requests[0]["status"] is None
+    for _ in range(200):
+        if box.requests[0]["status"] == "closed":
+            return
+        time.sleep(0.01)
+    raise AssertionError(box.requests)
 
 
 posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -343,3 +385,30 @@ print("closed", flush=True)
 @pytest.mark.mde_emulator(machines=5, speed=60)
 def test_the_fixture(mde_emulator: Emulator) -> None:
     assert len(call(mde_emulator, "GET", "/api/machines")[1]["value"]) == 5
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+PAGE = (Path(__file__).parents[1] / "docs" / "emulator.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_pages_script(tmp_path: Path) -> None:
+    (tmp_path / "block.py").write_text(BLOCKS[0], encoding="utf-8")
+    command = [sys.executable, "-W", "error", "block.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()] == [b"evidence"]
+
+
+def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "test_block.py").write_text(BLOCKS[1], encoding="utf-8")
+    plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", *plugin, "test_block.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Emulator) if not name.startswith("_")])
+def test_everything_public_says_what_it_is(name: str) -> None:
+    assert getattr(Emulator, name).__doc__

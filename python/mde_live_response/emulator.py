@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ipaddress
 import json
@@ -79,7 +78,6 @@ class Emulator:
             warnings.warn(f"the emulator listens on {host}: whoever reaches it can use it", stacklevel=2)
         self._limits = limits if limits is not None else Limits()
         self._speed = speed
-        self._pid = os.getpid()
         text = json.dumps(dict(switches or {}))
         self._server = EmulatorServer(machines, self._limits, speed, seed, host, port, tls, text)
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
@@ -87,8 +85,8 @@ class Emulator:
         )
         self.ca_bundle = _write_bundle(self._server.ca)
         self.env = self._environment()
-        self._at_exit = weakref.WeakMethod(self.close)
-        atexit.register(_close, self._at_exit)
+        # Called by close, else when this is forgotten, else at exit.
+        self._stop = weakref.finalize(self, _stop, self._server, self.ca_bundle, os.getpid())
 
     def __enter__(self) -> Self:
         return self
@@ -104,13 +102,7 @@ class Emulator:
 
     def close(self) -> None:
         """Stop serving and close every connection. A forked child's copy is left alone."""
-        if self._pid != os.getpid():
-            return
-        self._server.close()
-        atexit.unregister(self._at_exit)
-        if self.ca_bundle is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self.ca_bundle)  # noqa: PTH107, pathlib is slow to import
+        self._stop()
 
     def _environment(self) -> dict[str, str]:
         env = {
@@ -122,6 +114,9 @@ class Emulator:
         }
         if self.ca_bundle is not None:
             env["REQUESTS_CA_BUNDLE"] = self.ca_bundle
+        if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+            direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+            env["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1", "localhost", "::1"]))
         return env
 
     def token_with(self, *roles: str) -> str:
@@ -290,7 +285,10 @@ def _write_bundle(pem: str | None) -> str | None:
     return path
 
 
-def _close(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    close = method()
-    if close is not None:
-        close()
+def _stop(server: EmulatorServer, bundle: str | None, pid: int) -> None:
+    if os.getpid() != pid:
+        return  # a forked child's copy: its parent goes on serving
+    server.close()
+    if bundle is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(bundle)  # noqa: PTH107, a string is all there is

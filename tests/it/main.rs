@@ -13,6 +13,8 @@ mod emulator_data;
 mod emulator_errors;
 mod emulator_faults;
 mod emulator_life;
+mod emulator_properties;
+mod emulator_results;
 mod emulator_support;
 mod emulator_switches;
 mod emulator_tcp;
