@@ -239,6 +239,50 @@ def test_azure_identity_gets_a_token_over_tls() -> None:
             assert len(json.load(answer)["value"]) == 3
 
 
+def certificate() -> tuple[bytes, bytes]:
+    """A key and its certificate, as an administrator would register it."""
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")]), datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now)
+    made = builder.not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private, made.public_bytes(pem)
+
+
+def test_azure_identity_signs_in_by_certificate() -> None:
+    identity = pytest.importorskip("azure.identity")
+    core = pytest.importorskip("azure.core.exceptions")
+    (key, known), (other_key, other) = certificate(), certificate()
+    with Emulator(tls=True) as box:
+        box.add_certificate(known)
+        for pem, accepted in [(key + known, True), (other_key + other, False)]:
+            credential = identity.CertificateCredential(
+                box.tenant_id,
+                box.client_id,
+                certificate_data=pem,
+                authority=box.login_url,
+                disable_instance_discovery=True,
+                connection_verify=box.ca_bundle,
+            )
+            with credential:
+                scope = "https://api.securitycenter.microsoft.com/.default"
+                if accepted:
+                    assert credential.get_token(scope).token
+                    continue
+                with pytest.raises(core.ClientAuthenticationError, match="AADSTS700027"):
+                    credential.get_token(scope)
+        with pytest.raises(ValueError, match="not PEM"):
+            box.add_certificate(b"-----BEGIN NOTHING")
+
+
 # ------------------------------------------------------------------------------------------------ its life
 
 

@@ -123,6 +123,13 @@ class Emulator:
         """A bearer token with these application permissions alone, as `Machine.LiveResponse`."""
         return self._server.token_with(list(roles))
 
+    def add_certificate(self, certificate: bytes) -> None:
+        """Register a certificate, PEM or DER, by which the client may sign assertions in place of its secret.
+
+        As long as none is registered, an assertion is judged by what it says and its signature taken on trust.
+        """
+        self._server.add_certificate(certificate)
+
     def client(self, **options: Any) -> LiveResponseClient:
         """A client wired to this emulator, limits and speed included. `options` are LiveResponseClient's and win."""
         credential = ClientSecretCredential(

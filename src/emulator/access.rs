@@ -39,6 +39,8 @@ pub(super) struct Application {
     pub client_id: String,
     pub secret: String,
     pub roles: Vec<String>,
+    /// DER, of those that sign its assertions.
+    pub certificates: Vec<Vec<u8>>,
 }
 
 /// What a token is good for.

@@ -88,7 +88,7 @@ impl State {
         let (ip, text) = (argument("ip")?.trim_matches('\''), argument("timestamp")?);
         let time = Timestamp::parse(text).map(|time| ticks(time.unix()));
         let month = 30 * 86_400 * SECOND;
-        let Some(time) = time.filter(|time| (now - month..=now + SECOND).contains(time)) else {
+        let Some(time) = time.filter(|time| (now - month..=now + 60 * SECOND).contains(time)) else {
             let message = "The timestamp must be in the past 30 days.";
             return Err(Refusal::bad_request("InvalidInput", message));
         };

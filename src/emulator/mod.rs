@@ -7,6 +7,7 @@
 mod access;
 mod action;
 mod actions;
+mod assertion;
 mod cancel;
 mod clock;
 mod compress;
@@ -40,6 +41,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -145,6 +148,21 @@ impl Emulator {
         let (client_id, secret) = (application.client_id.clone(), application.secret.clone());
         state.applications.push(application);
         (client_id, secret)
+    }
+
+    /// Registers a certificate, PEM or DER, by which the application may sign assertions in place of its secret. As long
+    /// as none is registered, an assertion's signature is taken on trust.
+    pub fn add_certificate(&self, certificate: &[u8]) -> Result<()> {
+        let der = if certificate.windows(11).any(|text| text == b"-----BEGIN ") {
+            CertificateDer::from_pem_slice(certificate)
+                .map_err(|error| Error::invalid(format!("the certificate is not PEM: {error}")))?
+        } else {
+            CertificateDer::from(certificate).into_owned()
+        };
+        if let Some(application) = self.state().applications.first_mut() {
+            application.certificates.push(der.to_vec());
+        }
+        Ok(())
     }
 
     /// Adds a machine and describes it as the API would.

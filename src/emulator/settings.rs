@@ -87,7 +87,8 @@ impl State {
     pub fn new_application(&mut self) -> Application {
         let client_id = self.new_uuid().to_string();
         let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
-        Application { client_id, secret, roles: ROLES.iter().map(|role| (*role).to_owned()).collect() }
+        let roles = ROLES.iter().map(|role| (*role).to_owned()).collect();
+        Application { client_id, secret, roles, certificates: Vec::new() }
     }
 
     pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {

@@ -142,6 +142,10 @@ impl EmulatorServer {
         self.with(py, |emulator| Ok(emulator.token_with(roles)))
     }
 
+    fn add_certificate(&self, py: Python<'_>, certificate: &[u8]) -> PyResult<()> {
+        self.with(py, |emulator| emulator.add_certificate(certificate))
+    }
+
     #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
     fn add_machine(
         &self,
