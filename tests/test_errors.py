@@ -158,4 +158,4 @@ def test_a_failed_session_travels_with_its_error(emulator: Emulator) -> None:
     assert caught.value.action_id == result.action.id
     back = pickle.loads(pickle.dumps(caught.value))
     assert back.result == result
-    assert back.result.scripts[0].stdout == "half done"
+    assert back.result.scripts[0].stdout.endswith("half done")

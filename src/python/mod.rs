@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod client;
 mod credentials;
+mod emulator;
 mod errors;
 mod library;
 mod logging;
@@ -26,6 +27,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<check::Finding>()?;
     module.add_class::<check::Check>()?;
     let public: Vec<String> = module.index()?.extract()?;
+    emulator::register(module)?;
     module.add_function(wrap_pyfunction!(models::restore, module)?)?;
     module.setattr("__all__", public)?;
     runtime::register(module)

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use super::patience::Patience;
 use super::settle::on_machine;
-use super::submit::{Patience, Plan, Submit};
+use super::submit::{Plan, Submit};
 use super::{Session, Sessions, Tag};
 use crate::error::{Error, Kind, Result};
 use crate::model::is_machine_id;

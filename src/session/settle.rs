@@ -177,7 +177,7 @@ fn not_there(cause: Error) -> Error {
 
 impl Plan {
     /// What this intent came to before, as the store and the service's list have it.
-    pub async fn found_again(&self, patience: &super::submit::Patience) -> Result<Option<Session>> {
+    pub async fn found_again(&self, patience: &super::patience::Patience) -> Result<Option<Session>> {
         let (progress, key) = (self.claim.progress(), self.claim.key());
         if let Some(action_id) = progress.action_id {
             return Ok(Some(self.sessions.known(key, &action_id).await));

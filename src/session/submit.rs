@@ -6,10 +6,10 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::sync::oneshot;
 
 use super::busy::{check_correlation_id, key};
+use super::patience::Patience;
 use super::settle::Exchange;
 use super::{PostGuard, Session, Sessions, Tag};
 use crate::classify::Throttle;
-use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Command, CommandType, MachineAction, check_commands};
 use crate::pipeline::LOG;
@@ -116,25 +116,6 @@ impl Sessions {
         match plan.found_again(&patience).await? {
             Some(session) => Ok(session),
             None => plan.until_submitted(&submit, turn, &patience).await,
-        }
-    }
-}
-
-/// How long the caller stands in line.
-pub(super) struct Patience {
-    deadline: Option<f64>,
-    timeout: Option<f64>,
-    clock: crate::clock::Clock,
-}
-
-impl Patience {
-    /// Waits for `waiting`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
-    pub async fn bound<T>(&self, plan: &Plan, waiting: impl Future<Output = T>) -> Result<T> {
-        let Some(deadline) = self.deadline else { return Ok(waiting.await) };
-        let left = seconds_to_duration(deadline - self.clock.now());
-        match tokio::time::timeout(left, waiting).await {
-            Ok(value) => Ok(value),
-            Err(_) => Err(plan.gave_up(self.timeout.unwrap_or_default())),
         }
     }
 }
@@ -271,19 +252,6 @@ impl Plan {
     pub fn other_commands(&self) -> Error {
         let message = format!("correlation id {:?} was submitted with other commands", self.claim.key().correlation_id);
         self.about(Error::invalid(message).with_hint("use a new correlation id for new commands"))
-    }
-
-    fn gave_up(&self, timeout: f64) -> Error {
-        let message = format!("no turn to submit to machine {} within {timeout} s", self.claim.key().machine_id);
-        let hint = if self.claim.progress().posted {
-            "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits"
-        } else {
-            "nothing was sent: submit again, with a longer timeout where the limits are shared by many"
-        };
-        let error = Error::new(Kind::WaitTimeout, message).with_hint(hint);
-        let mut error = self.about(error);
-        error.retryable = true;
-        error
     }
 
     pub fn about(&self, mut error: Error) -> Error {

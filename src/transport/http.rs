@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use reqwest::redirect::Policy;
 
 use super::certificates;
@@ -109,7 +109,8 @@ impl HttpTransport {
                 };
             chunk.map(|chunk| (chunk, (chunks, host)))
         });
-        Ok(Response { status, headers, body: Box::pin(body) })
+        // Whoever reads may ask again after the end.
+        Ok(Response { status, headers, body: Box::pin(body.fuse()) })
     }
 }
 

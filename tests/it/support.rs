@@ -213,6 +213,15 @@ impl TokenSource for Login {
     }
 }
 
+/// Submits that the service took.
+pub fn accepted(world: &World) -> usize {
+    let posts = world.emulator.requests();
+    posts
+        .iter()
+        .filter(|r| r.route == Route::RunLiveResponse && r.status == mde_live_response::emulator::Ended::Status(201))
+        .count()
+}
+
 /// The most calls in any window of so many seconds.
 pub fn most_within(times: &[f64], seconds: f64) -> usize {
     let from = |start: usize| times[start..].iter().take_while(|time| **time < times[start] + seconds).count();

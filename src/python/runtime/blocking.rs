@@ -49,7 +49,9 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
             }
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(PyRuntimeError::new_err("the call was cut off by the end of the process"));
+                return Err(PyRuntimeError::new_err(
+                    "the call ended without an outcome: the process is shutting down, or this is a bug in mde_live_response",
+                ));
             }
         }
     }
