@@ -142,7 +142,7 @@ impl Pipeline {
             }
             match decision {
                 Decision::Retry { after } if self.clock.now() + after <= deadline => {
-                    self.wait_to_retry(call, &outcome, after, &error).await;
+                    self.wait_to_retry(&outcome, after, &error).await;
                 }
                 _ => return Err(error),
             }
@@ -150,9 +150,9 @@ impl Pipeline {
     }
 
     /// After a 429 the line itself is held; anything else holds back this call alone.
-    async fn wait_to_retry(&self, call: &Call, outcome: &Outcome, after: f64, error: &Error) {
+    async fn wait_to_retry(&self, outcome: &Outcome, after: f64, error: &Error) {
         if after > 0.0 {
-            log::warn!(target: LOG, "could not {}: {error}; trying again in {after:.1} s", call.operation.doing());
+            log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
         }
         if !matches!(outcome, Outcome::Status(429, _)) {
             self.clock.sleep(after).await;

@@ -26,12 +26,14 @@ impl Patience {
 impl Plan {
     fn gave_up(&self, timeout: f64) -> Error {
         let message = format!("no turn to submit to machine {} within {timeout} s", self.claim.key().machine_id);
-        let hint = if self.claim.progress().posted {
-            "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits"
+        let error = if self.claim.progress().posted {
+            Error::new(Kind::SubmitUnknown, message).with_hint(
+                "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits",
+            )
         } else {
-            "nothing was sent: submit again, with a longer timeout where the limits are shared by many"
+            Error::new(Kind::WaitTimeout, message)
+                .with_hint("nothing was sent: submit again, with a longer timeout where the limits are shared by many")
         };
-        let error = Error::new(Kind::WaitTimeout, message).with_hint(hint);
         let mut error = self.about(error);
         error.retryable = true;
         error

@@ -23,7 +23,7 @@ impl Session {
         let Some(timeout) = timeout else { return following.await };
         match tokio::time::timeout(seconds_to_duration(timeout), following).await {
             Ok(ended) => ended,
-            Err(_) => Err(self.out_of_patience(timeout)),
+            Err(_) => Err(self.out_of_patience()),
         }
     }
 
@@ -86,9 +86,9 @@ impl Session {
         (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound).then_some(again)
     }
 
-    fn out_of_patience(&self, timeout: f64) -> Error {
+    fn out_of_patience(&self) -> Error {
         let status = self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
-        let message = format!("session {} is not over after {timeout} s: {status}", self.id);
+        let message = format!("session {} was not over when the timeout was: {status}", self.id);
         let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
             "it goes on at the service: wait again with session.result(), or take it up by its id from any process; \
              session.cancel() ends it",
