@@ -5,7 +5,7 @@ use mde_live_response::emulator::{Fault, FaultKind, ForeignAnswer, NewMachine, R
 use mde_live_response::error::Kind;
 use mde_live_response::session::{RunOptions, Submit};
 
-use crate::support::{HOUR, World, fault, most_within, sleep, within};
+use crate::support::{HOUR, World, accepted, fault, most_within, sleep, within};
 
 fn waiting(submit: Submit) -> Submit {
     Submit { wait_if_busy: true, ..submit }
@@ -84,6 +84,19 @@ async fn a_time_out_in_line_sends_nothing() {
     assert_eq!(world.count(Route::RunLiveResponse), 1);
     let (_, memory) = sessions.pipeline.state().await.unwrap();
     assert_eq!((memory.intents(), memory.slots_left()), (1, 50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_in_line_after_a_lost_try_does_not_say_that_nothing_was_sent() {
+    let world = World::new();
+    world.fault("runliveresponse", Fault::status(500), 1, 1);
+    world.fault("runliveresponse", Fault::status(429), 2, 1);
+    let error = within(HOUR, world.sessions.submit(world.named("one"), Some(125.0))).await.unwrap_err();
+    assert_eq!((error.kind, error.retryable), (Kind::SubmitUnknown, true), "{error:?}");
+    let session = world.submit(world.named("one")).await.unwrap();
+    assert!(!session.adopted);
+    assert_eq!(accepted(&world), 1);
+    world.broke_nothing();
 }
 
 #[tokio::test(start_paused = true)]
