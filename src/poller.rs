@@ -31,6 +31,30 @@ pub struct Poller {
     pipeline: Arc<Pipeline>,
     watched: Mutex<Table>,
     woken: Notify,
+    left: Notify,
+}
+
+/// Follows an action until it is dropped.
+pub struct Watching {
+    /// None while it is dropped.
+    looks: Option<watch::Receiver<Look>>,
+    poller: Arc<Poller>,
+}
+
+impl Watching {
+    /// The next look that was not seen yet; whether there will be others.
+    pub async fn next(&mut self) -> (Look, bool) {
+        let Some(looks) = &mut self.looks else { return (Look::default(), false) };
+        let more = looks.changed().await.is_ok();
+        (looks.borrow_and_update().clone(), more)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.looks = None;
+        self.poller.left.notify_one();
+    }
 }
 
 #[derive(Default)]
@@ -47,11 +71,11 @@ struct Entry {
 
 impl Poller {
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, watched: Mutex::default(), woken: Notify::new() }
+        Self { pipeline, watched: Mutex::default(), woken: Notify::new(), left: Notify::new() }
     }
 
-    /// Follows an action until the receiver is dropped. What is seen final is not looked at again.
-    pub fn watch(self: &Arc<Self>, action_id: &str) -> watch::Receiver<Look> {
+    /// Follows an action. What is seen final is not looked at again.
+    pub fn watch(self: &Arc<Self>, action_id: &str) -> Watching {
         let now = self.pipeline.clock.now();
         let mut table = self.table();
         let entry = table.entries.entry(action_id.to_owned()).or_insert_with(|| Entry {
@@ -67,7 +91,7 @@ impl Poller {
         } else {
             self.woken.notify_one();
         }
-        receiver
+        Watching { looks: Some(receiver), poller: self.clone() }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -81,7 +105,11 @@ impl Poller {
                 () = self.pipeline.clock.sleep(pause) => {}
                 () = self.woken.notified() => continue,
             }
-            match self.look().await {
+            let looked = tokio::select! {
+                looked = self.look() => looked,
+                () = self.nobody_watches() => continue,
+            };
+            match looked {
                 Ok(()) => failing_since = None,
                 Err(error) => {
                     let now = self.pipeline.clock.now();
@@ -91,6 +119,13 @@ impl Poller {
                     }
                 }
             }
+        }
+    }
+
+    /// Until the last of those who watch has left: a look that is under way then is dropped with its request.
+    async fn nobody_watches(&self) {
+        while self.table().entries.values().any(|entry| entry.looks.receiver_count() > 0) {
+            self.left.notified().await;
         }
     }
 

@@ -62,10 +62,10 @@ impl Coroutine {
 
     /// Ends the call; an end of the coroutine by whatever way comes through here.
     fn finish(&mut self) {
-        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Finished) {
-            if let Some(task) = task.get() {
-                task.abort();
-            }
+        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Finished)
+            && let Some(task) = task.get()
+        {
+            task.abort();
         }
     }
 
