@@ -152,11 +152,11 @@ fn unpack<'py>(py: Python<'py>, address: &Address, parcel: Parcel) -> PyResult<B
     match parcel {
         Parcel::Update(callback, action) => match action_to_python(py, *action) {
             Ok(action) => (future, "update", &callback.run_in_context, &callback.call, action).into_pyobject(py),
-            Err(error) => ended("set_exception", error.into_value(py).into_any()),
+            Err(error) => ended("error", error.into_value(py).into_any()),
         },
         Parcel::Done(outcome) => match outcome(py) {
-            Ok(value) => ended("set_result", value),
-            Err(error) => ended("set_exception", error.into_value(py).into_any()),
+            Ok(value) => ended("value", value),
+            Err(error) => ended("error", error.into_value(py).into_any()),
         },
     }
 }
@@ -168,22 +168,21 @@ fn arrival(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
 
 /// Settles the futures of one batch, on their loop's own thread.
 #[pyfunction]
-fn arrive(py: Python<'_>, items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
+fn arrive(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
     for item in items {
         let future = item.get_item(0)?;
         if future.call_method0("done")?.is_truthy()? {
             continue;
         }
-        let what: String = item.get_item(1)?.extract()?;
-        let settled = if what == "update" {
-            let call = item.get_slice(3, item.len());
-            item.get_item(2)?.call1(call).map(drop).or_else(|error| fail(&future, error))
-        } else {
-            future.call_method1(what.as_str(), (item.get_item(2)?,)).map(drop).or_else(|error| fail(&future, error))
+        let (what, with): (String, _) = (item.get_item(1)?.extract()?, item.get_item(2)?);
+        let settled = match what.as_str() {
+            "value" => future.call_method1("set_result", (with,)).map(drop),
+            "error" => fail(&future, PyErr::from_value(with)),
+            _ => with.call1(item.get_slice(3, item.len())).map(drop).or_else(|error| fail(&future, error)),
         };
         // The others of the batch are not to wait for ever.
         if let Err(error) = settled {
-            error.write_unraisable(py, Some(&future));
+            error.write_unraisable(future.py(), Some(&future));
         }
     }
     Ok(())
