@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -238,13 +240,11 @@ if __name__ == "__main__":
 """,
         encoding="utf-8",
     )
-    import subprocess
-
     with emulator:
         done = subprocess.run(
             [sys.executable, "-W", "ignore::DeprecationWarning", "main.py"],
             cwd=folder,
-            env={**__import__("os").environ, **emulator.env},
+            env={**os.environ, **emulator.env},
             capture_output=True,
             text=True,
             timeout=100,

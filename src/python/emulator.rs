@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::errors::to_python;
 use super::models::{Limits, Machine};
-use super::runtime::detached;
+use super::runtime::{call_python, detached};
 use crate::emulator::{
     Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignAnswer, NewMachine, ScriptOutcome, Server, Settings,
     Switches, serve,
@@ -256,7 +256,7 @@ impl EmulatorServer {
 
 /// Runs a script written in Python; what it raises is the command's failure.
 fn run(call: &Py<PyAny>, machine: &str, args: Option<&str>, rest: &ScriptOutcome) -> ScriptOutcome {
-    Python::attach(|py| match call.call1(py, (machine, args)).and_then(|answer| answer.extract(py)) {
+    Python::attach(|py| match call_python(call.bind(py), (machine, args)).and_then(|answer| answer.extract()) {
         Ok((stdout, stderr, exit_code)) => ScriptOutcome { stdout, stderr, exit_code, ..rest.clone() },
         Err(error) => {
             let fails = Some(format!("The emulator's script raised {error}"));

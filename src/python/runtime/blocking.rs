@@ -57,7 +57,7 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
             Ok(Event::Done(ended)) => return ended(py),
             Ok(Event::Update(action)) => {
                 if let Some(callback) = &on_update {
-                    callback.call1(py, (action_to_python(py, *action)?,))?;
+                    gate::call(callback.bind(py), (action_to_python(py, *action)?,))?;
                 }
                 still_here(&running)?;
             }

@@ -11,6 +11,7 @@ use pyo3::types::{PyCFunction, PyList, PyTuple};
 
 use super::blocking::LOG_PATIENCE;
 use super::call::Ended;
+use super::gate;
 use super::mailbox::Mailbox;
 use crate::model::MachineAction;
 use crate::python::models::action_to_python;
@@ -178,7 +179,7 @@ fn arrive(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
         let settled = match what.as_str() {
             "value" => future.call_method1("set_result", (with,)).map(drop),
             "error" => fail(&future, PyErr::from_value(with)),
-            _ => with.call1(item.get_slice(3, item.len())).map(drop).or_else(|error| fail(&future, error)),
+            _ => gate::call(&with, item.get_slice(3, item.len())).map(drop).or_else(|error| fail(&future, error)),
         };
         // The others of the batch are not to wait for ever.
         if let Err(error) = settled {

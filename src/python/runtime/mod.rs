@@ -20,6 +20,6 @@ mod process;
 pub use blocking::run as run_blocking;
 pub use call::{Call, IntoPython};
 pub use coroutine::Coroutine;
-pub use gate::detached;
+pub use gate::{call as call_python, detached};
 pub use lifecycle::{Own, register};
 pub use mailbox::post as post_record;
