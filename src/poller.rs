@@ -1,6 +1,7 @@
 //! One list call for all open sessions of a client, as often as the read budget allows and as seldom as is polite.
 
 mod pace;
+mod watching;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use crate::model::MachineAction;
 use crate::pipeline::Pipeline;
 use crate::state::Memory;
 use pace::{Bucket, Pace};
+pub use watching::{Attending, Watching};
 
 /// Ids in one `$filter`: the longest that the service takes is not documented.
 const CHUNK: usize = 50;
@@ -30,6 +32,8 @@ pub struct Poller {
     pace: Pace,
     table: Mutex<Table>,
     woken: Notify,
+    /// Somebody who waited has left.
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -53,18 +57,15 @@ struct Entry {
     failing_since: Option<f64>,
 }
 
-/// While it lives, every session that holds a slot is looked at, though nobody waits for that one.
-pub struct Attending(Arc<Poller>);
-
 impl Poller {
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
         let pace = Pace::new(&pipeline.options.limits.read);
-        Self { pipeline, pace, table: Mutex::default(), woken: Notify::new() }
+        Self { pipeline, pace, table: Mutex::default(), woken: Notify::new(), left: Notify::new() }
     }
 
-    /// Follows an action until the receiver is dropped. What is seen final is not looked at again. `heard_at`: when the
+    /// Follows an action. What is seen final is not looked at again. `heard_at`: when the
     /// caller last saw it, for the first look to come in good time after that.
-    pub fn watch(self: &Arc<Self>, action_id: &str, heard_at: Option<f64>) -> watch::Receiver<Look> {
+    pub fn watch(self: &Arc<Self>, action_id: &str, heard_at: Option<f64>) -> Watching {
         let now = self.pipeline.clock.now();
         let mut table = self.table();
         let new = || Entry {
@@ -77,14 +78,13 @@ impl Poller {
         };
         let receiver = table.watched.entry(action_id.to_owned()).or_insert_with(new).looks.subscribe();
         self.start(table);
-        receiver
+        Watching::new(self, receiver)
     }
 
     pub fn attend(self: &Arc<Self>) -> Attending {
-        let mut table = self.table();
-        table.attending += 1;
-        self.start(table);
-        Attending(self.clone())
+        let attending = Attending::new(self);
+        self.start(self.table());
+        attending
     }
 
     fn start(self: &Arc<Self>, mut table: MutexGuard<'_, Table>) {
@@ -93,7 +93,7 @@ impl Poller {
         if runs {
             self.woken.notify_one();
         } else {
-            tokio::spawn(Running(self.clone()).run());
+            tokio::spawn(Running { poller: self.clone(), ended: false }.run());
         }
     }
 
@@ -116,6 +116,15 @@ impl Poller {
         let due = table.watched.values().map(due).fold(attended, f64::min);
         let rested = table.looked_at + self.pace.rest(share);
         Some(due.max(rested).max(table.lists.ready_at(now, self.pace.list)))
+    }
+
+    /// Until the last of those who wait has left: a look that is under way then is dropped with its request.
+    async fn nobody_waits(&self) {
+        let waits =
+            |table: &Table| table.attending > 0 || table.watched.values().any(|entry| entry.looks.receiver_count() > 0);
+        while waits(&self.table()) {
+            self.left.notified().await;
+        }
     }
 
     async fn look(&self) -> Result<()> {
@@ -220,18 +229,16 @@ impl Poller {
     }
 }
 
-impl Drop for Attending {
-    fn drop(&mut self) {
-        self.0.table().attending -= 1;
-    }
+/// The poller's one task.
+struct Running {
+    poller: Arc<Poller>,
+    /// It found that nobody waits, and another may run already.
+    ended: bool,
 }
 
-/// The poller's one task.
-struct Running(Arc<Poller>);
-
 impl Running {
-    async fn run(self) {
-        let poller = &self.0;
+    async fn run(mut self) {
+        let poller = self.poller.clone();
         let clock = poller.pipeline.clock;
         let mut failing_since = None;
         while let Some(at) = poller.next_look() {
@@ -242,7 +249,11 @@ impl Running {
                     () = poller.woken.notified() => continue,
                 }
             }
-            match poller.look().await {
+            let looked = tokio::select! {
+                looked = poller.look() => looked,
+                () = poller.nobody_waits() => continue,
+            };
+            match looked {
                 Ok(()) => failing_since = None,
                 Err(error) => {
                     let now = clock.now();
@@ -253,14 +264,16 @@ impl Running {
                 }
             }
         }
+        self.ended = true;
     }
 }
 
 impl Drop for Running {
     /// Cut off in the middle, it leaves those who wait to start another.
     fn drop(&mut self) {
-        let mut table = self.0.table();
-        if std::mem::replace(&mut table.running, false) {
+        if !self.ended {
+            let mut table = self.poller.table();
+            table.running = false;
             table.watched.clear();
         }
     }

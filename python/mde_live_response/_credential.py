@@ -1,4 +1,4 @@
-"""Calls the caller's own credential, on threads that hold no Rust frame when the interpreter ends. Private."""
+"""Calls the caller's own code, on threads that hold no Rust frame when the interpreter ends. Private."""
 
 import threading
 
@@ -27,6 +27,14 @@ def ask(credential, scope):
     return credential()
 
 
+async def guard(awaitable):
+    """Await, and give value and exception: a loop's task lets a SystemExit out of the loop, which would end it."""
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error
+
+
 def describe(answer):
     """Give the token and its expiry, where it tells one, of a str or of azure-identity's answers."""
     if isinstance(answer, str):
@@ -42,5 +50,16 @@ def start_loop():
     import asyncio
 
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True).start()
+
+    def work():
+        try:
+            loop.run_forever()
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+    threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
     return loop

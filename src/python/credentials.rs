@@ -171,7 +171,10 @@ impl PythonCredential {
         let cut_off = |_| raised(PyRuntimeError::new_err("the credential's thread ended without an answer"));
         let answer = resolved.await.map_err(cut_off)?.map_err(raised)?;
         let answer = match Python::attach(|py| self.awaited(py, &answer)).map_err(raised)? {
-            Some(waiting) => waiting.await.map_err(raised)?,
+            Some(waiting) => {
+                let ended = waiting.await.map_err(raised)?;
+                Python::attach(|py| unguarded(py, &ended)).map_err(raised)?
+            }
             None => answer,
         };
         Python::attach(|py| token(py, answer)).map_err(raised)
@@ -208,7 +211,8 @@ impl PythonCredential {
             return Ok(None);
         }
         let locals = TaskLocals::new(self.event_loop(py)?);
-        pyo3_async_runtimes::into_future_with_locals(&locals, answer.bind(py).clone()).map(Some)
+        let guarded = py.import("mde_live_response._credential")?.call_method1("guard", (answer,))?;
+        pyo3_async_runtimes::into_future_with_locals(&locals, guarded).map(Some)
     }
 
     fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -219,6 +223,12 @@ impl PythonCredential {
         *self.event_loop.lock().unwrap_or_else(PoisonError::into_inner) = Some(started.clone().unbind());
         Ok(started)
     }
+}
+
+/// The value of an awaited answer, or what it raised.
+fn unguarded(py: Python<'_>, ended: &Py<PyAny>) -> PyResult<Py<PyAny>> {
+    let (value, error): (Py<PyAny>, Option<Bound<'_, PyAny>>) = ended.extract(py)?;
+    error.map_or(Ok(value), |error| Err(PyErr::from_value(error)))
 }
 
 fn token(py: Python<'_>, answer: Py<PyAny>) -> PyResult<AccessToken> {

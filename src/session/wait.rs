@@ -43,8 +43,7 @@ impl Session {
                 }
             };
             tokio::select! {
-                changed = looks.changed() => {
-                    let look = looks.borrow_and_update().clone();
+                (look, more) = looks.next() => {
                     if let Some(action) = &look.action {
                         self.tell(action, on_update.as_ref());
                         if action.is_done() {
@@ -54,7 +53,7 @@ impl Session {
                     if let Some(error) = look.failed {
                         return Err(error);
                     }
-                    if changed.is_err() {
+                    if !more {
                         looks = watch();
                     }
                 }
