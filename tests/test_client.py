@@ -120,7 +120,7 @@ def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> No
         use(number)
     gc.collect()
     before = threads_and_files()
-    for number in range(times(1000, 20_000)):
+    for number in range(times(150, 5000)):
         use(number)
     gc.collect()
     until(lambda: threads_and_files() <= (before[0] + 2, before[1] + 2), f"no more than {before}, by now")
