@@ -103,13 +103,11 @@ def raised(call: Callable[[], Any]) -> mde.LiveResponseError:
     return caught.value
 
 
-def refused(emulator: Emulator, client: mde.LiveResponseClient, status: int, code: str = "") -> mde.LiveResponseError:
+def refused(status: int, code: str = "") -> mde.LiveResponseError:
     body = {"error": {"code": code, "message": "no", "target": "request-1"}}
-    emulator.fault("GET", "machines", "status", status=status, body=body, times=20)
-    try:
+    with Emulator(speed=20.0) as emulator, emulator.client(max_wait=0.3) as client:
+        emulator.fault("GET", "machines", "status", status=status, body=body, times=100)
         return raised(client.machines)
-    finally:
-        emulator.fault("GET", "machines", "delay", seconds=0.0, times=1)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +120,7 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
         emulator.on_script("a.ps1", exit_code=3, duration=0.5)
         emulator.add_foreign_session("ws-0002.example.test", 1e6)
         script = Command.run_script("a.ps1")
-        session = client.submit("ws-0003.example.test", Command.run_script("slow.ps1") if False else script, "why")
+        session = client.submit("ws-0003.example.test", script, "why")
         failed = session.result()
         emulator.on_script("slow.ps1", duration=1e6)
         client.library.upload(b"x", name="b.ps1")
@@ -137,11 +135,11 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
                 lambda: client.run(WS, Command.run_script("slow.ps1"), "why", timeout=1.0, correlation_id="case-1")
             ),
             "ConnectionFailedError": raised(lambda: emulator.client(endpoint="http://127.0.0.1:9").machines()),
-            "AuthenticationError": refused(emulator, client, 401),
-            "PermissionDeniedError": refused(emulator, emulator.client(), 403, "Forbidden"),
+            "AuthenticationError": refused(401),
+            "PermissionDeniedError": refused(403, "Forbidden"),
+            "ServiceError": refused(500),
+            "ThrottledError": refused(429),
         }
-        found["ServiceError"] = refused(emulator, emulator.client(max_wait=0.3), 500)
-        found["ThrottledError"] = refused(emulator, emulator.client(max_wait=0.3), 429)
         yield found
 
 

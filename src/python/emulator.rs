@@ -120,6 +120,8 @@ impl EmulatorServer {
         py.detach(|| {
             server.close();
             runtime.shutdown_timeout(Duration::from_secs(2));
+            // A script may hold the public object that holds this one.
+            self.emulator.forget_scripts();
         });
     }
 
@@ -139,6 +141,10 @@ impl EmulatorServer {
 
     fn token_with(&self, py: Python<'_>, roles: Vec<String>) -> PyResult<String> {
         self.with(py, |emulator| Ok(emulator.token_with(roles)))
+    }
+
+    fn add_certificate(&self, py: Python<'_>, certificate: &[u8]) -> PyResult<()> {
+        self.with(py, |emulator| emulator.add_certificate(certificate))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]

@@ -2,12 +2,14 @@
 //!
 //! `memory:` keeps it for the clients of one process that share a quota key.
 
+mod intents;
 mod line;
 mod memory;
 mod window;
 
+pub use intents::{Claim, IntentKey, Progress};
 pub use line::{Line, Pass};
-pub use memory::{Admission, Intent, IntentKey, Memory, SlotGuard};
+pub use memory::{Admission, Memory, Occupied, SlotGuard};
 pub use window::{Room, Window};
 
 use std::collections::HashMap;

@@ -1,4 +1,30 @@
 //! The one integration-test binary: linked once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
+mod client_calls;
+mod emulator_calls;
+mod emulator_data;
+mod emulator_errors;
+mod emulator_faults;
 mod emulator_life;
+mod emulator_properties;
+mod emulator_results;
 mod emulator_support;
+mod emulator_switches;
+mod emulator_tcp;
+mod emulator_wire;
+mod samples;
+mod session_busy;
+mod session_cap;
+mod session_ids;
+mod session_once;
+mod session_poller;
+mod session_run;
+mod support;
