@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runtime_help import WS, calls, closed, python, times, under_way, until
 
 from mde_live_response import Command, InvalidRequestError, LiveResponseClient
 from mde_live_response.emulator import Emulator
-from runtime_help import WS, calls, closed, python, times, under_way, until
 
 
 @pytest.fixture
@@ -247,8 +247,7 @@ def test_a_wait_is_left_by_its_last_watcher_only(emulator: Emulator, client: Liv
         session = await client.submit_async(WS, Command.run_script("a.ps1"), "why")
         waits = [asyncio.create_task(session.wait_async()) for _ in range(3)]
         emulator.fault("GET", "machineactions", "delay", seconds=0.5)
-        while not under_way(emulator, "machineactions"):
-            await asyncio.sleep(0.002)
+        await asyncio.to_thread(until, lambda: under_way(emulator, "machineactions"))
         waits[0].cancel()
         waits[1].cancel()
         emulator.advance(100.0)

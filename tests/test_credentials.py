@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from runtime_help import WS, calls, until
 
 from mde_live_response import (
     AuthenticationError,
@@ -26,7 +27,6 @@ from mde_live_response import (
 )
 from mde_live_response._credential import _own_loop
 from mde_live_response.emulator import Emulator
-from runtime_help import WS, calls, until
 
 SCOPE = "https://api.securitycenter.microsoft.com/.default"
 
@@ -288,9 +288,7 @@ NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
 @pytest.mark.parametrize("missing", NEEDED)
-def test_a_variable_that_is_missing_is_named(
-    missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_variable_that_is_missing_is_named(missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in emulator.env.items():
         monkeypatch.setenv(name, value)
     assert len(LiveResponseClient().machines()) == 3

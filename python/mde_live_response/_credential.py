@@ -1,9 +1,20 @@
 """Calls the caller's own credential, on threads that hold no Rust frame when the interpreter ends. Private."""
 
+from __future__ import annotations
+
 import os
 import sys
 import threading
 import weakref
+
+TYPE_CHECKING = False  # `typing` is most of what an import would cost
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Awaitable, Callable, Iterable
+    from concurrent.futures import Future
+    from typing import Any
+
+    Described = tuple[str, float | None]
 
 THREAD_NAME = "mde-live-response-credential"
 PATIENCE = 0.25
@@ -19,16 +30,16 @@ class Source:
     by all its clients.
     """
 
-    def __init__(self, credential, scope):
+    def __init__(self, credential: Any, scope: str) -> None:
         self._credential, self._scope = credential, scope
-        asyncio = sys.modules.get("asyncio")
-        self._callers = asyncio and asyncio._get_running_loop()
+        asyncio: Any = sys.modules.get("asyncio")
+        self._callers: AbstractEventLoop | None = asyncio and asyncio._get_running_loop()
         self._served = _served_of(credential)
 
-    def fetch(self, resolve):
+    def fetch(self, resolve: Callable[[Described | None, BaseException | None], None]) -> None:
         """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`."""
 
-        def work():
+        def work() -> None:
             try:
                 value = self._ask()
                 if hasattr(value, "__await__"):
@@ -41,15 +52,15 @@ class Source:
 
         threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
 
-    def _ask(self):
+    def _ask(self) -> Any:
         """Call it in the way that it has: azure-identity's two, else as a function."""
         for method in ("get_token", "get_token_info"):
             if hasattr(self._credential, method):
                 return getattr(self._credential, method)(self._scope)
         return self._credential()
 
-    def _wait(self, awaitable):
-        refused = None
+    def _wait(self, awaitable: Awaitable[Any]) -> Any:
+        refused: RuntimeError | None = None
         for loop in self._loops():
             begun = threading.Event()
             future = _submit(awaitable, loop, begun)
@@ -67,7 +78,7 @@ class Source:
         _close(awaitable)
         raise refused or RuntimeError("the event loop of the credential is blocked")
 
-    def _loops(self):
+    def _loops(self) -> Iterable[AbstractEventLoop]:
         callers = self._callers
         if callers is not None and (callers.is_closed() or not callers.is_running()):
             callers = self._callers = None
@@ -79,27 +90,29 @@ class Source:
 class _Served:
     """Which loop a credential's coroutines ran on when they came to something."""
 
-    loop = None
+    loop: AbstractEventLoop | None = None
 
 
-_all_served = weakref.WeakKeyDictionary()
+_all_served: weakref.WeakKeyDictionary[Any, _Served] = weakref.WeakKeyDictionary()
 
 
-def _served_of(credential):
+def _served_of(credential: Any) -> _Served:
     try:
         return _all_served.setdefault(credential, _Served())
     except TypeError:  # neither hashable nor weakly referred to, perhaps
         return _Served()
 
 
-def _submit(awaitable, loop, begun):
+def _submit(
+    awaitable: Awaitable[Any], loop: AbstractEventLoop, begun: threading.Event
+) -> Future[tuple[Any, BaseException | None]]:
     """Await in a loop of another thread, for a future of value and exception.
 
     Not the task's own exception: a SystemExit would leave the loop by it, and end it.
     """
     import asyncio
 
-    async def work():
+    async def work() -> tuple[Any, BaseException | None]:
         begun.set()
         try:
             return await awaitable, None
@@ -109,29 +122,30 @@ def _submit(awaitable, loop, begun):
     return asyncio.run_coroutine_threadsafe(work(), loop)
 
 
-def _close(awaitable):
+def _close(awaitable: Any) -> None:
     if hasattr(awaitable, "close"):
         awaitable.close()
 
 
-_own = (0, None)
+_own: tuple[int, AbstractEventLoop | None] = (0, None)
 _own_lock = threading.Lock()
 
 
-def _own_loop():
+def _own_loop() -> AbstractEventLoop:
     """One loop of this process's on a daemon thread, for all credentials: several clients may share one."""
     import asyncio
 
     global _own
     with _own_lock:
-        if _own[0] != os.getpid():
+        made_in, loop = _own
+        if loop is None or made_in != os.getpid():
             loop = asyncio.new_event_loop()
             threading.Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True).start()
             _own = os.getpid(), loop
-        return _own[1]
+        return loop
 
 
-def _after_fork():
+def _after_fork() -> None:
     global _own, _own_lock
     _own, _own_lock = (0, None), threading.Lock()
 
@@ -140,7 +154,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def describe(answer):
+def describe(answer: Any) -> Described:
     """Give the token and its expiry, where it tells one, of a str or of azure-identity's answers."""
     if isinstance(answer, str):
         return answer, None
