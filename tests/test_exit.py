@@ -1,4 +1,4 @@
-"""The end of a process with calls in flight: exit code 0 every time, in time, and nothing on stderr but Python's own words."""
+"""The end of a process with calls in flight: exit code 0 every time, and nothing on stderr but Python's own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from runtime_help import Done, calls, python, times, under_way, until
 
 from mde_live_response import Command, Limits, Rate
 from mde_live_response.emulator import Emulator
-from runtime_help import Done, calls, python, times, under_way, until
 
 BOUND = 15.0
 START = """

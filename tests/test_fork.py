@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from runtime_help import Done, python, times
 
 from mde_live_response.emulator import Emulator
-from runtime_help import Done, python, times
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
 
@@ -124,7 +124,8 @@ def test_what_is_dropped_in_the_child_stays_the_parents(emulator: Emulator) -> N
     code = """
 import gc
 used()
-session = client.submit(WS, mde.Command.run_script("a.ps1"), "why") if client.library.upload(b"x", name="a.ps1") else None
+client.library.upload(b"x", name="a.ps1")
+session = client.submit(WS, mde.Command.run_script("a.ps1"), "why")
 others = [mde.LiveResponseClient() for _ in range(5)]
 for other in others: other.machines()
 def child():

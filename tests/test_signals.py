@@ -13,10 +13,10 @@ from statistics import median
 from typing import Any
 
 import pytest
+from runtime_help import WS, calls, closed, times, under_way, until
 
 from mde_live_response import Command, LiveResponseClient, Session
 from mde_live_response.emulator import Emulator
-from runtime_help import WS, calls, closed, times, under_way, until
 
 BOUND = 0.1
 ANSWERED: list[float] = []
@@ -106,7 +106,7 @@ def test_a_call_is_left_and_its_connection_closed(
         call(client, tmp_path)
     until(lambda: closed(emulator, route), "the connection's close")
     assert not list(tmp_path.iterdir())
-    assert [machine.computer_dns_name for machine in client.machines()][0] == WS
+    assert len(client.machines()) == 3
     for action in client.machine_actions():
         assert action.cancellation_requestor is None
 

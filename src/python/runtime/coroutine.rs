@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::call::Call;
 use super::delivery::{Address, Callback, Parcel};
-use super::lifecycle::Own;
+use super::lifecycle::{Own, while_dropping};
 use super::process;
 use crate::model::MachineAction;
 use crate::python::logging;
@@ -190,15 +190,6 @@ impl Drop for Coroutine {
             return self.finish();
         }
         let message = CString::new(format!("coroutine '{}' was never awaited", self.name)).unwrap_or_default();
-        Python::try_attach(|py| {
-            // An exception may be on its way up while this object goes down.
-            let on_its_way = PyErr::take(py);
-            if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1) {
-                error.write_unraisable(py, None);
-            }
-            if let Some(error) = on_its_way {
-                error.restore(py);
-            }
-        });
+        while_dropping(|py| PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1));
     }
 }

@@ -55,6 +55,20 @@ impl<T> Drop for Own<T> {
     }
 }
 
+/// Does what a Drop has to do in Python, unless the interpreter is gone. An exception may be on its way up meanwhile, and is
+/// put aside: Python cannot be called with one set.
+pub fn while_dropping(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    Python::try_attach(|py| {
+        let on_its_way = PyErr::take(py);
+        if let Err(error) = act(py) {
+            error.write_unraisable(py, None);
+        }
+        if let Some(error) = on_its_way {
+            error.restore(py);
+        }
+    });
+}
+
 /// Hooks into the interpreter's end and into its forks.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
