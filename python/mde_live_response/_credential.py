@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-    Described = tuple[str, float | None]
+Described = tuple[str, float | None]
+
 
 THREAD_NAME = "mde-live-response-credential"
 PATIENCE = 0.25

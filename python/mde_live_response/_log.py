@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # `typing` is most of what an import would cost
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    Record = tuple[str, int, str, str, int]
+Record = tuple[str, int, str, str, int]
 
 
 def start(take: Callable[[], Sequence[Record]]) -> None:
