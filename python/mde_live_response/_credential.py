@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any
 
-Described = tuple[str, float | None]
-
-
 THREAD_NAME = "mde-live-response-credential"
 PATIENCE = 0.25
 """Seconds in which a loop has to take a coroutine up; one that does not is taken for blocked."""
@@ -37,7 +34,7 @@ class Source:
         self._callers: AbstractEventLoop | None = asyncio and asyncio._get_running_loop()
         self._served = _served_of(credential)
 
-    def fetch(self, resolve: Callable[[Described | None, BaseException | None], None]) -> None:
+    def fetch(self, resolve: Callable[[tuple[str, float | None] | None, BaseException | None], None]) -> None:
         """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`."""
 
         def work() -> None:
@@ -155,7 +152,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def describe(answer: Any) -> Described:
+def describe(answer: Any) -> tuple[str, float | None]:
     """Give the token and its expiry, where it tells one, of a str or of azure-identity's answers."""
     if isinstance(answer, str):
         return answer, None

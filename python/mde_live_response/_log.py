@@ -8,10 +8,8 @@ TYPE_CHECKING = False  # `typing` is most of what an import would cost
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Record = tuple[str, int, str, str, int]
 
-
-def start(take: Callable[[], Sequence[Record]]) -> None:
+def start(take: Callable[[], Sequence[tuple[str, int, str, str, int]]]) -> None:
     """Emit what `take()` gives, batch by batch, until it gives nothing."""
 
     def work() -> None:
@@ -21,7 +19,7 @@ def start(take: Callable[[], Sequence[Record]]) -> None:
     threading.Thread(target=work, name="mde-live-response-log", daemon=True).start()
 
 
-def emit(batch: Sequence[Record]) -> None:
+def emit(batch: Sequence[tuple[str, int, str, str, int]]) -> None:
     """Log each `(logger, level, message, path, line)`, as far as its logger wants it."""
     import logging
 
