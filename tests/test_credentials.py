@@ -25,7 +25,7 @@ from mde_live_response import (
     LiveResponseClient,
     LiveResponseError,
 )
-from mde_live_response._credential import _own_loop
+from mde_live_response._credential import own_loop
 from mde_live_response.emulator import Emulator
 
 SCOPE = "https://api.securitycenter.microsoft.com/.default"
@@ -160,7 +160,7 @@ def test_azure_identity_asynchronous(tls: Emulator) -> None:
         another = client_with(tls, ours)
         assert len(another.machines()) == 3
         # aiohttp closes a session only in the loop that it was first used in, which was not this one.
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), _own_loop()))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), own_loop()))
 
     asyncio.run(main())
     with_secret = ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, authority=tls.login_url)

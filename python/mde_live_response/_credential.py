@@ -11,7 +11,6 @@ TYPE_CHECKING = False  # `typing` is most of what an import would cost
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Awaitable, Callable, Iterable
-    from concurrent.futures import Future
     from typing import Any
 
 THREAD_NAME = "mde-live-response-credential"
@@ -34,19 +33,21 @@ class Source:
         self._callers: AbstractEventLoop | None = asyncio and asyncio._get_running_loop()
         self._served = _served_of(credential)
 
-    def fetch(self, resolve: Callable[[tuple[str, float | None] | None, BaseException | None], None]) -> None:
-        """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`."""
+    def fetch(self, resolve: Callable[[Any, BaseException | None], None]) -> None:
+        """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`.
+
+        The value is a token and its expiry, or a coroutine for `own_loop()` to run, which gives such a value and such
+        an exception: a SystemExit would leave the loop by its task, and end it.
+        """
 
         def work() -> None:
             try:
                 value = self._ask()
-                if hasattr(value, "__await__"):
-                    value = self._wait(value)
-                described = describe(value)
+                value = self._caught(value) if hasattr(value, "__await__") else describe(value)
             except BaseException as error:
                 resolve(None, error)
             else:
-                resolve(described, None)
+                resolve(value, None)
 
         threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
 
@@ -57,17 +58,22 @@ class Source:
                 return getattr(self._credential, method)(self._scope)
         return self._credential()
 
-    def _wait(self, awaitable: Awaitable[Any]) -> Any:
+    async def _caught(self, awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+        try:
+            return await self._awaited(awaitable), None
+        except BaseException as error:
+            return None, error
+
+    async def _awaited(self, awaitable: Awaitable[Any]) -> tuple[str, float | None]:
         refused: RuntimeError | None = None
         for loop in self._loops():
-            begun = threading.Event()
-            future = _submit(awaitable, loop, begun)
-            if loop is self._callers and not begun.wait(PATIENCE) and future.cancel():
+            outcome = await _within(loop, awaitable)
+            if outcome is None:
                 continue
-            value, error = future.result()
+            value, error = outcome
             if error is None:
                 self._served.loop = loop
-                return value
+                return describe(value)
             if not isinstance(error, RuntimeError) or self._served.loop is loop:
                 raise error
             # As aiohttp says it of a session that belongs to another loop.
@@ -80,7 +86,7 @@ class Source:
         callers = self._callers
         if callers is not None and (callers.is_closed() or not callers.is_running()):
             callers = self._callers = None
-        own = _own_loop()
+        own = own_loop()
         loops = [loop for loop in (callers, own) if loop is not None]
         return reversed(loops) if self._served.loop is own else loops
 
@@ -101,23 +107,30 @@ def _served_of(credential: Any) -> _Served:
         return _Served()
 
 
-def _submit(
-    awaitable: Awaitable[Any], loop: AbstractEventLoop, begun: threading.Event
-) -> Future[tuple[Any, BaseException | None]]:
-    """Await in a loop of another thread, for a future of value and exception.
+async def _within(loop: AbstractEventLoop, awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None] | None:
+    """Await in `loop`, for value and exception; None from a loop that does not take it up: it is blocked.
 
     Not the task's own exception: a SystemExit would leave the loop by it, and end it.
     """
     import asyncio
 
+    here = asyncio.get_running_loop()
+    begun = here.create_future()
+
     async def work() -> tuple[Any, BaseException | None]:
-        begun.set()
+        here.call_soon_threadsafe(begun.set_result, None)
         try:
             return await awaitable, None
         except BaseException as error:
             return None, error
 
-    return asyncio.run_coroutine_threadsafe(work(), loop)
+    if loop is here:
+        return await work()
+    elsewhere = asyncio.run_coroutine_threadsafe(work(), loop)
+    await asyncio.wait({begun}, timeout=PATIENCE)
+    if not begun.done() and elsewhere.cancel():
+        return None
+    return await asyncio.wrap_future(elsewhere)
 
 
 def _close(awaitable: Any) -> None:
@@ -129,7 +142,7 @@ _own: tuple[int, AbstractEventLoop | None] = (0, None)
 _own_lock = threading.Lock()
 
 
-def _own_loop() -> AbstractEventLoop:
+def own_loop() -> AbstractEventLoop:
     """One loop of this process's on a daemon thread, for all credentials: several clients may share one."""
     import asyncio
 

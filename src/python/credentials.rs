@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
+use pyo3_async_runtimes::{TaskLocals, into_future_with_locals};
 use tokio::sync::oneshot;
 
 use super::errors::{raised, to_python};
@@ -155,10 +156,18 @@ impl PythonCredential {
         let (resolve, resolved) = oneshot::channel();
         Python::attach(|py| self.ask(py, resolve)).map_err(raised)?;
         let cut_off = |_| raised(PyRuntimeError::new_err("the credential's thread ended without an answer"));
-        resolved.await.map_err(cut_off)?.map_err(raised)
+        let value = resolved.await.map_err(cut_off)?.map_err(raised)?;
+        let described = match Python::attach(|py| awaited(py, &value)).map_err(raised)? {
+            Some(coroutine) => {
+                let caught = coroutine.await.map_err(raised)?;
+                Python::attach(|py| answer(caught.bind(py))).map_err(raised)?
+            }
+            None => value,
+        };
+        Python::attach(|py| token(py, &described)).map_err(raised)
     }
 
-    fn ask(&self, py: Python<'_>, resolve: oneshot::Sender<PyResult<AccessToken>>) -> PyResult<()> {
+    fn ask(&self, py: Python<'_>, resolve: oneshot::Sender<PyResult<Py<PyAny>>>) -> PyResult<()> {
         let resolve = Mutex::new(Some(resolve));
         let resolve = PyCFunction::new_closure(
             py,
@@ -168,7 +177,7 @@ impl PythonCredential {
                 let resolve = resolve.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(resolve) = resolve {
                     // Err when nobody waits for the token any more.
-                    let _ = resolve.send(answer(arguments));
+                    let _ = resolve.send(answer(arguments.as_any()));
                 }
                 PyResult::Ok(())
             },
@@ -177,13 +186,27 @@ impl PythonCredential {
     }
 }
 
-/// What the credential's thread came to: a token and its expiry, or an exception.
-fn answer(arguments: &Bound<'_, PyTuple>) -> PyResult<AccessToken> {
-    type Described<'py> = Option<(Bound<'py, PyString>, Option<f64>)>;
-    let (described, error): (Described<'_>, Option<Bound<'_, PyAny>>) = arguments.extract()?;
-    match (described, error) {
-        (Some((token, expires_on)), None) => Ok(AccessToken::new(Secret::new(&*token.to_cow()?), expires_on)),
-        (_, Some(error)) => Err(PyErr::from_value(error)),
-        (None, None) => Err(PyRuntimeError::new_err("the credential's thread gave neither a token nor an error")),
+/// What the credential came to, of `(value, exception)`.
+fn answer(outcome: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let (value, error): (Py<PyAny>, Option<Bound<'_, PyAny>>) = outcome.extract()?;
+    error.map_or(Ok(value), |error| Err(PyErr::from_value(error)))
+}
+
+/// The future of a value that is yet to be awaited, on the loop that `_credential` keeps for it.
+fn awaited(
+    py: Python<'_>,
+    value: &Py<PyAny>,
+) -> PyResult<Option<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>>> {
+    let value = value.bind(py);
+    if !value.hasattr("__await__")? {
+        return Ok(None);
     }
+    let own_loop = py.import("mde_live_response._credential")?.call_method0("own_loop")?;
+    into_future_with_locals(&TaskLocals::new(own_loop), value.clone()).map(Some)
+}
+
+/// The token of `(token, expiry)`.
+fn token(py: Python<'_>, described: &Py<PyAny>) -> PyResult<AccessToken> {
+    let (token, expires_on): (Bound<'_, PyString>, Option<f64>) = described.bind(py).extract()?;
+    Ok(AccessToken::new(Secret::new(&*token.to_cow()?), expires_on))
 }
