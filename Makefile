@@ -33,7 +33,7 @@ help:
 demo: $(VENV)/.native
 	$(BIN)/python -m mde_live_response demo
 
-test: $(VENV)/.native $(VENV)/.components
+test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
@@ -96,6 +96,12 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 	@command -v $(CARGO) >/dev/null || { echo 'Rust is needed: https://rustup.rs'; exit 1; }
 	$(call heading,Build the native module)
 	$(BIN)/maturin develop --locked
+	@touch $@
+
+# What a test calls by name: the documentation's walk-through with curl.
+$(VENV)/.packages: $(VENV)/.made
+	@command -v curl >/dev/null || { apt-get update -qq && apt-get install -y -qq curl; } || { \
+		echo 'The tests need curl: install it, or run make as root on Debian.'; exit 1; }
 	@touch $@
 
 $(VENV)/.components: $(VENV)/.made
