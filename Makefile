@@ -26,7 +26,7 @@ help:
 	@echo 'make test     format, lints, types and tests, Rust and Python'
 	@echo 'make soak     the stress tests of forks, exits, signals and threads in their long form: half an hour'
 	@echo 'make wheel    build a release wheel into dist/'
-	@echo 'make bench    run benches/*.py against a release wheel'
+	@echo 'make bench    measure: the emulator, and benches/*.py against a release wheel'
 	@echo 'make format   put the sources into shape'
 	@echo 'make clean    remove what was built'
 
@@ -63,6 +63,8 @@ wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
 
 bench: wheel
+	$(call heading,Rust: the emulator)
+	$(CARGO) bench --locked --no-default-features
 	$(PYTHON) -m venv --clear target/bench
 	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
 	@for script in benches/*.py; do \
