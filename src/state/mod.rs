@@ -3,7 +3,14 @@
 //! `memory:` keeps it for the clients of one process that share a quota key.
 
 mod line;
+mod lost;
 mod memory;
+pub mod memory_store;
+mod memory_table;
+mod memory_window;
+mod steady;
+pub mod store;
+mod walk;
 mod window;
 
 pub use line::{Line, Pass};
