@@ -8,6 +8,7 @@ mod memory;
 pub mod memory_store;
 mod memory_table;
 mod memory_window;
+pub mod sqlite;
 mod steady;
 pub mod store;
 mod walk;
