@@ -2,12 +2,14 @@
 //!
 //! `memory:` keeps it for the clients of one process that share a quota key.
 
+pub mod address;
 mod line;
 mod lost;
 mod memory;
 pub mod memory_store;
 mod memory_table;
 mod memory_window;
+pub mod redis;
 pub mod sqlite;
 mod steady;
 pub mod store;
