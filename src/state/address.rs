@@ -105,9 +105,21 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
         let wrong = [
-            "", "memory", "memory:x", "sqlite:", "sqlite://x", "sqlite:///", "sqlite:///:memory:", "postgres://u:hunter2@h/1",
-            "redis:", "redis://", "redis://:hunter2@/0", "redis://:hunter2@h/one", "redis://:hunter2@h:x/0",
-            "redis://:hunter2@h/0?x=1", "/tmp/hunter2",
+            "",
+            "memory",
+            "memory:x",
+            "sqlite:",
+            "sqlite://x",
+            "sqlite:///",
+            "sqlite:///:memory:",
+            "postgres://u:hunter2@h/1",
+            "redis:",
+            "redis://",
+            "redis://:hunter2@/0",
+            "redis://:hunter2@h/one",
+            "redis://:hunter2@h:x/0",
+            "redis://:hunter2@h/0?x=1",
+            "/tmp/hunter2",
         ];
         for address in wrong {
             let error = Address::parse(address).expect_err(address);

@@ -65,8 +65,7 @@ impl MemoryStore {
         let free = (self.settings.limits.sessions as usize).saturating_sub(slots.len());
         let walk = walk(line, slots, Walk::new(ask.owner, room, free));
         let gone = |ticket: &Ticket| walk.granted.contains(ticket) || walk.occupied.iter().any(|(at, _)| at == ticket);
-        let left: Vec<u64> =
-            line.waiting.iter().filter(|(_, (ticket, _))| gone(ticket)).map(|(at, _)| *at).collect();
+        let left: Vec<u64> = line.waiting.iter().filter(|(_, (ticket, _))| gone(ticket)).map(|(at, _)| *at).collect();
         for (ticket, errand) in left.iter().filter_map(|at| line.waiting.remove(at)) {
             if walk.granted.contains(&ticket) {
                 line.calls.begin(ticket, now + ask.call_lease);

@@ -2,3 +2,5 @@
 
 mod emulator_life;
 mod emulator_support;
+mod store_conformance;
+mod store_support;

@@ -130,7 +130,10 @@ impl Link {
         let version = founded.version.unwrap_or_default();
         if version != VERSION.to_string() {
             return Err(unfit(
-                format!("the state store {} is of version {version}, and this library reads version {VERSION}", self.address),
+                format!(
+                    "the state store {} is of version {version}, and this library reads version {VERSION}",
+                    self.address
+                ),
                 "use one version of the library for all who share it, or another database of the server",
             ));
         }
@@ -211,7 +214,10 @@ pub fn tell(address: &str, error: &RedisError) -> Error {
     );
     if passing || error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
         let message = format!("the state store {address} can't be reached: {error}");
-        return unreachable(message, "see that Redis runs and can be reached from here; nothing was sent to the service");
+        return unreachable(
+            message,
+            "see that Redis runs and can be reached from here; nothing was sent to the service",
+        );
     }
     let message = format!("the state store {address} refused: {error}");
     match (error.kind(), error.code()) {

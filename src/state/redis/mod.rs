@@ -164,7 +164,8 @@ impl Store for RedisStore {
     }
 
     fn learn(&self, sessions: Vec<Learned>) -> Reply<'_, ()> {
-        let session = |told: &Learned| json!({"machine": told.machine_id, "action": told.action_id, "lease": told.lease});
+        let session =
+            |told: &Learned| json!({"machine": told.machine_id, "action": told.action_id, "lease": told.lease});
         Box::pin(self.void("learn", json!({"sessions": sessions.iter().map(session).collect::<Vec<_>>()})))
     }
 
@@ -227,7 +228,8 @@ impl Store for RedisStore {
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {
         Box::pin(async move {
-            let windows: Vec<_> = Operation::ALL.iter().map(|window| (window.name(), self.settings.longest(*window))).collect();
+            let windows: Vec<_> =
+                Operation::ALL.iter().map(|window| (window.name(), self.settings.longest(*window))).collect();
             Ok(self.link.call::<wire::Shown>("snapshot", &json!({"windows": windows})).await?.into())
         })
     }

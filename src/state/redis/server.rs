@@ -47,7 +47,9 @@ pub fn examine(address: &str, info: &str) -> Result<Report> {
     if field("aof_enabled") == Some("0") {
         notices.push(Notice {
             code: "redis-aof".to_owned(),
-            message: format!("the state store {address} keeps no append-only file: a restart forgets limits and intents"),
+            message: format!(
+                "the state store {address} keeps no append-only file: a restart forgets limits and intents"
+            ),
             hint: "set appendonly to yes; after a loss the windows count as full for their length".to_owned(),
         });
     }

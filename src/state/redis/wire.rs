@@ -39,7 +39,8 @@ pub struct Asked {
 
 impl From<Asked> for Answer {
     fn from(asked: Asked) -> Self {
-        let occupied = asked.occupied.into_iter().filter_map(|(ticket, action)| Some((Ticket::parse(&ticket)?, action)));
+        let occupied =
+            asked.occupied.into_iter().filter_map(|(ticket, action)| Some((Ticket::parse(&ticket)?, action)));
         Self {
             granted: asked.granted.iter().filter_map(|ticket| Ticket::parse(ticket)).collect(),
             occupied: occupied.collect(),
@@ -178,7 +179,8 @@ pub struct Shown {
 
 impl From<Shown> for Snapshot {
     fn from(shown: Shown) -> Self {
-        let window = |WireWindow { name, running, ended, waiting, held }| WindowState { name, running, ended, waiting, held };
+        let window =
+            |WireWindow { name, running, ended, waiting, held }| WindowState { name, running, ended, waiting, held };
         let intent = |listed: Listed| {
             let key = IntentKey { machine_id: listed.machine_id, correlation_id: listed.correlation_id };
             let taken = listed.intent.as_ref().is_some_and(|intent| intent.taken);

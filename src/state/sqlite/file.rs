@@ -113,13 +113,20 @@ pub fn tell(path: &Path, error: &rusqlite::Error) -> Error {
             format!("the state store {path} was locked by other processes for too long"),
             "look for a process that stands still in the middle of a write",
         ),
-        Some(ErrorCode::DiskFull) => {
-            unreachable(format!("the state store {path}: its disk is full"), "make room on the disk, or prune the store")
-        }
-        Some(ErrorCode::NotADatabase) => {
-            unfit(format!("{path} is not a state store, nor a database at all"), "name a file of its own for the state store")
-        }
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => unfit(
+        Some(ErrorCode::DiskFull) => unreachable(
+            format!("the state store {path}: its disk is full"),
+            "make room on the disk, or prune the store",
+        ),
+        Some(ErrorCode::NotADatabase) => unfit(
+            format!("{path} is not a state store, nor a database at all"),
+            "name a file of its own for the state store",
+        ),
+        Some(
+            ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::AuthorizationForStatementDenied,
+        ) => unfit(
             format!("the state store {path} can't be written"),
             "this user must be able to write to the file and to its directory",
         ),

@@ -46,10 +46,17 @@ impl Books {
         let (quota, window, owner) = (self.quota, ask.window.name(), name(ask.owner));
         let dead = "SELECT owner FROM owners WHERE quota = ? AND window = ? AND until <= ?";
         let mut statement = self.connection.prepare_cached(dead)?;
-        let dead: Vec<String> = statement.query_map(params![quota, window, now], |row| row.get(0))?.collect::<Sql<_>>()?;
+        let dead: Vec<String> =
+            statement.query_map(params![quota, window, now], |row| row.get(0))?.collect::<Sql<_>>()?;
         for owner in dead {
-            self.execute("DELETE FROM line WHERE quota = ? AND window = ? AND owner = ?", params![quota, window, owner])?;
-            self.execute("DELETE FROM owners WHERE quota = ? AND window = ? AND owner = ?", params![quota, window, owner])?;
+            self.execute(
+                "DELETE FROM line WHERE quota = ? AND window = ? AND owner = ?",
+                params![quota, window, owner],
+            )?;
+            self.execute(
+                "DELETE FROM owners WHERE quota = ? AND window = ? AND owner = ?",
+                params![quota, window, owner],
+            )?;
         }
         let until = now + OWNER_LEASE;
         let renew = "UPDATE owners SET until = ? WHERE quota = ? AND window = ? AND owner = ?";
@@ -170,7 +177,10 @@ impl Books {
     fn leave(&self, window: Operation, ticket: Ticket) -> Sql<()> {
         self.out_of_line(window, ticket)?;
         let (quota, window, ticket) = (self.quota, window.name(), ticket.to_string());
-        self.execute("DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ?", params![quota, window, ticket])?;
+        self.execute(
+            "DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ?",
+            params![quota, window, ticket],
+        )?;
         let free = "DELETE FROM slots WHERE quota = ? AND ticket = ? AND action IS NULL";
         self.execute(free, params![quota, ticket]).map(drop)
     }

@@ -62,7 +62,8 @@ impl Store for SqliteStore {
 
     fn hold(&self, window: Operation, seconds: f64) -> Reply<'_, ()> {
         self.worker.run(Durable::Yes, move |books, now| {
-            let hold = "INSERT INTO holds VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
+            let hold =
+                "INSERT INTO holds VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
             books.execute(hold, params![books.quota, window.name(), now + seconds]).map(drop)
         })
     }

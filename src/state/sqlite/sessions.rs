@@ -31,10 +31,16 @@ impl Books {
     }
 
     pub fn slots(&self, now: f64) -> Sql<Vec<Slot>> {
-        let open = "SELECT machine, correlation, action, until FROM slots WHERE quota = ? AND until > ? ORDER BY machine";
+        let open =
+            "SELECT machine, correlation, action, until FROM slots WHERE quota = ? AND until > ? ORDER BY machine";
         let mut statement = self.connection.prepare_cached(open)?;
         let slot = |row: &Row<'_>| {
-            Ok(Slot { machine_id: row.get(0)?, correlation_id: row.get(1)?, action_id: row.get(2)?, until: row.get(3)? })
+            Ok(Slot {
+                machine_id: row.get(0)?,
+                correlation_id: row.get(1)?,
+                action_id: row.get(2)?,
+                until: row.get(3)?,
+            })
         };
         statement.query_map(params![self.quota, now], slot)?.collect()
     }
@@ -54,7 +60,8 @@ impl Books {
         }
         let (machine, correlation) = (&key.machine_id, &key.correlation_id);
         let json = serde_json::to_string(commands).unwrap_or_default();
-        let insert = "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
+        let insert =
+            "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
         self.execute(insert, params![self.quota, machine, correlation, json, comment, now])?;
         let (commands, comment) = (commands.to_vec(), comment.to_owned());
         let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
@@ -82,12 +89,14 @@ impl Books {
 
     pub fn posted(&self, key: &IntentKey, token: u64, posted: bool, now: f64) -> Sql<Right> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
-        let held = "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ? AND turn_until > ?";
+        let held =
+            "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ? AND turn_until > ?";
         let mut statement = self.connection.prepare_cached(held)?;
         if !statement.exists(params![quota, machine, correlation, name(token), now])? {
             return Ok(Right::NoTurn);
         }
-        let extend = "UPDATE slots SET until = ?4 + lease WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
+        let extend =
+            "UPDATE slots SET until = ?4 + lease WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
         if posted && self.execute(extend, params![quota, machine, correlation, now])? == 0 {
             return Ok(Right::NoSlot);
         }
@@ -121,7 +130,8 @@ impl Books {
     }
 
     pub fn put_look(&self, action_id: &str, body: &str, now: f64) -> Sql<()> {
-        self.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", params![self.quota, action_id, now, body]).map(drop)
+        self.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", params![self.quota, action_id, now, body])
+            .map(drop)
     }
 
     pub fn look(&self, action_id: &str, max_age: f64, now: f64) -> Sql<Option<Look>> {

@@ -180,10 +180,8 @@ impl Books {
     fn quota_id(&self) -> rusqlite::Result<i64> {
         let key = &self.settings.key;
         let parts = [&key.host, &key.tenant, &key.application];
-        self.connection.execute(
-            "INSERT INTO quotas (host, tenant, application) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            parts,
-        )?;
+        self.connection
+            .execute("INSERT INTO quotas (host, tenant, application) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", parts)?;
         let find = "SELECT id FROM quotas WHERE host = ? AND tenant = ? AND application = ?";
         self.connection.query_row(find, parts, |row| row.get(0))
     }
@@ -212,9 +210,10 @@ impl Books {
 
     /// Read with the write lock held, so that the next to hold it reads a later one.
     fn now(&self) -> rusqlite::Result<f64> {
-        let mut steady = self.connection.prepare_cached("SELECT era, ahead, last FROM time")?.query_row([], |row| {
-            Ok(Steady { era: row.get(0)?, offset: row.get(1)?, last: row.get(2)? })
-        })?;
+        let mut steady = self
+            .connection
+            .prepare_cached("SELECT era, ahead, last FROM time")?
+            .query_row([], |row| Ok(Steady { era: row.get(0)?, offset: row.get(1)?, last: row.get(2)? }))?;
         let now = match &self.settings.now {
             Some(now) => steady.advance_to(now()),
             None => steady.advance(&machine_clock::read(&self.era)),
