@@ -88,7 +88,10 @@ end
 
 local function leave(window, ticket)
   out_of_line(window, ticket)
-  redis.call('ZREM', calls_of(window), ticket)
+  local ends = redis.call('ZSCORE', calls_of(window), ticket)
+  if ends and tonumber(ends) > now then
+    redis.call('ZREM', calls_of(window), ticket)
+  end
   if args.cap then
     for machine, slot in pairs((slots_open())) do
       if slot.ticket == ticket and not slot.action then
@@ -101,12 +104,14 @@ end
 -- Clears the line of dead processes, and tells whether this one was known.
 local function renew(window)
   for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners_of(window), '-inf', text(now))) do
-    for _, ticket in ipairs(redis.call('ZRANGE', line_of(window), 0, -1)) do
-      if string.sub(ticket, 1, 16) == owner then
-        out_of_line(window, ticket)
+    if owner ~= args.owner then
+      for _, ticket in ipairs(redis.call('ZRANGE', line_of(window), 0, -1)) do
+        if string.sub(ticket, 1, 16) == owner then
+          out_of_line(window, ticket)
+        end
       end
+      redis.call('ZREM', owners_of(window), owner)
     end
-    redis.call('ZREM', owners_of(window), owner)
   end
   local known = redis.call('ZSCORE', owners_of(window), args.owner)
   redis.call('ZADD', owners_of(window), text(now + OWNER_LEASE), args.owner)

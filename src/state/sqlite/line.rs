@@ -13,7 +13,7 @@ impl Books {
     pub fn ask(&self, ask: &Ask, now: f64) -> Sql<Answer> {
         let stranger = !self.renew(ask, now)?;
         for ticket in &ask.leave {
-            self.leave(ask.window, *ticket)?;
+            self.leave(ask.window, *ticket, now)?;
         }
         let mut joined = Vec::with_capacity(ask.join.len());
         let mut granted = Vec::new();
@@ -44,10 +44,10 @@ impl Books {
     /// Tells whether the process was known, and clears the line of the dead.
     fn renew(&self, ask: &Ask, now: f64) -> Sql<bool> {
         let (quota, window, owner) = (self.quota, ask.window.name(), name(ask.owner));
-        let dead = "SELECT owner FROM owners WHERE quota = ? AND window = ? AND until <= ?";
+        let dead = "SELECT owner FROM owners WHERE quota = ? AND window = ? AND until <= ? AND owner <> ?";
         let mut statement = self.connection.prepare_cached(dead)?;
         let dead: Vec<String> =
-            statement.query_map(params![quota, window, now], |row| row.get(0))?.collect::<Sql<_>>()?;
+            statement.query_map(params![quota, window, now, owner], |row| row.get(0))?.collect::<Sql<_>>()?;
         for owner in dead {
             self.execute(
                 "DELETE FROM line WHERE quota = ? AND window = ? AND owner = ?",
@@ -174,12 +174,12 @@ impl Books {
     }
 
     /// Out of the line; and if it was let through already, its call never was.
-    fn leave(&self, window: Operation, ticket: Ticket) -> Sql<()> {
+    fn leave(&self, window: Operation, ticket: Ticket, now: f64) -> Sql<()> {
         self.out_of_line(window, ticket)?;
         let (quota, window, ticket) = (self.quota, window.name(), ticket.to_string());
         self.execute(
-            "DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ?",
-            params![quota, window, ticket],
+            "DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ? AND ends > ?",
+            params![quota, window, ticket, now],
         )?;
         let free = "DELETE FROM slots WHERE quota = ? AND ticket = ? AND action IS NULL";
         self.execute(free, params![quota, ticket]).map(drop)
