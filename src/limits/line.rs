@@ -142,13 +142,15 @@ impl Line {
 
     async fn run(self: Arc<Self>) {
         let (mut again, mut failing_since, mut failures) = (false, None, 0_u32);
-        while let Some(ask) = self.next_ask(again) {
+        while let Some((ask, earlier)) = self.next_ask(again) {
             let leave = ask.leave.clone();
             let pause = match self.store.ask(ask).await {
                 Ok(answer) => {
                     failing_since = None;
-                    again = answer.stranger && self.join_again();
-                    if again { 0.0 } else { self.deliver(answer) }
+                    let lost_places = answer.stranger && earlier;
+                    let pause = self.deliver(answer);
+                    again = lost_places && self.join_again();
+                    if again { 0.0 } else { pause }
                 }
                 Err(error) => {
                     again = true;
@@ -178,20 +180,21 @@ impl Line {
         }
     }
 
-    /// What there is to ask; nothing, and the task ends, when nobody waits or leaves.
-    fn next_ask(&self, again: bool) -> Option<Ask> {
+    /// What there is to ask, and whether some joined before; nothing, and the task ends, when nobody waits or leaves.
+    fn next_ask(&self, again: bool) -> Option<(Ask, bool)> {
         let mut queue = self.queue();
         if queue.waiting.is_empty() && queue.leaving.is_empty() {
             queue.asking = false;
             return None;
         }
         let leave = std::mem::take(&mut queue.leaving);
+        let earlier = queue.waiting.values().any(|waiter| waiter.joined);
         let mut join = Vec::new();
         for (number, waiter) in queue.waiting.iter_mut().filter(|(_, waiter)| !waiter.joined) {
             waiter.joined = true;
             join.push(Joining { ticket: self.ticket(*number), errand: waiter.errand.clone() });
         }
-        Some(self.ask(join, leave, again))
+        Some((self.ask(join, leave, again), earlier))
     }
 
     /// The store may not have the tickets that it was given. Tells whether there are any.

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use super::store::{Errand, Ticket};
 
-/// A process that asks for nothing for this long is dead: its places in line fall free.
+/// A process that does not ask within this after the time it was told holds nobody up any longer.
+pub const GRACE: f64 = 1.0;
+/// And after this it is dead: its places in line fall free.
 pub const OWNER_LEASE: f64 = 10.0;
 /// A process whose waiters wait longer asks again after this, to keep their places.
 pub const RENEWAL: f64 = 3.0;

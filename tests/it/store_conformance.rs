@@ -48,28 +48,55 @@ async fn who_came_first_goes_first(world: &World) {
     read(&one, 1, [0, 1, 2]).await;
     assert!(read(&two, 2, [0]).await.granted.is_empty());
     assert!(read(&one, 1, [3]).await.granted.is_empty());
-    world.pass(5.0);
+    world.pass(1.0);
     one.later(Later::Finish(READ, ticket(1, 0)));
     one.flush().await.unwrap();
-    // The first process looks at its place often; the other sleeps, and keeps its own.
     for _ in 0..4 {
-        world.pass(2.5);
-        assert!(one.ask(ask(READ, 1)).await.unwrap().granted.is_empty(), "{}", world.kind);
-        two.ask(Ask { leave: vec![ticket(2, 9)], ..ask(READ, 2) }).await.unwrap();
+        world.pass(2.4);
+        assert!(two.ask(ask(READ, 2)).await.unwrap().granted.is_empty());
+        assert!(one.ask(ask(READ, 1)).await.unwrap().granted.is_empty());
     }
-    assert_eq!(read(&two, 2, []).await.granted, Vec::new(), "it went at the look that found room");
+    world.pass(0.6);
+    assert!(one.ask(ask(READ, 1)).await.unwrap().granted.is_empty(), "{}", world.kind);
+    let last = two.ask(ask(READ, 2)).await.unwrap();
+    assert_eq!(last.granted, [ticket(2, 0)], "{}: the place is kept for who came first", world.kind);
 }
 
 async fn a_dead_process_holds_nothing_for_ever(world: &World) {
     let (one, dead) = (world.open().await, world.open().await);
-    read(&dead, 9, [0, 1, 2, 3, 4]).await;
+    read(&dead, 9, [0, 1, 2, 3, 4, 5]).await;
     assert!(read(&one, 1, [0]).await.granted.is_empty());
-    world.pass(10.1);
-    assert!(one.ask(ask(READ, 1)).await.unwrap().granted.is_empty(), "its calls count until their lease and a length");
-    world.pass(5.0);
+    for _ in 0..6 {
+        world.pass(2.4);
+        assert!(one.ask(ask(READ, 1)).await.unwrap().granted.is_empty(), "calls count until their lease and a length");
+    }
+    if !one.is_shared() {
+        return;
+    }
+    world.pass(0.7);
     let answer = one.ask(ask(READ, 1)).await.unwrap();
-    assert_eq!(answer.granted, [ticket(1, 0)], "{}: its places fell free: {answer:?}", world.kind);
-    assert!(dead.ask(ask(READ, 9)).await.unwrap().stranger || world.kind == "memory");
+    assert_eq!(answer.granted, [ticket(1, 0)], "{}: its places hold nobody up: {answer:?}", world.kind);
+    assert!(dead.ask(ask(READ, 9)).await.unwrap().stranger, "and are gone");
+}
+
+async fn a_process_that_is_late_holds_nobody_up_and_keeps_its_place(world: &World) {
+    let (one, late) = (world.open().await, world.open().await);
+    if !one.is_shared() {
+        return;
+    }
+    let first = read(&one, 1, [0, 1, 2]).await.granted;
+    read(&late, 2, [0]).await;
+    read(&one, 1, [3, 4]).await;
+    first.into_iter().for_each(|ticket| one.later(Later::Finish(READ, ticket)));
+    one.flush().await.unwrap();
+    for _ in 0..4 {
+        world.pass(2.4);
+        one.ask(ask(READ, 1)).await.unwrap();
+    }
+    world.pass(0.5);
+    assert_eq!(one.ask(ask(READ, 1)).await.unwrap().granted.len(), 2, "{}", world.kind);
+    let answer = late.ask(ask(READ, 2)).await.unwrap();
+    assert!(!answer.stranger && answer.granted == [ticket(2, 0)], "{}: {answer:?}", world.kind);
 }
 
 async fn a_429_holds_everybody_back(world: &World) {
@@ -274,6 +301,7 @@ suite!(
     the_longer_rate_holds_too,
     who_came_first_goes_first,
     a_dead_process_holds_nothing_for_ever,
+    a_process_that_is_late_holds_nobody_up_and_keeps_its_place,
     a_429_holds_everybody_back,
     leaving_gives_everything_back,
     asking_again_grants_once,

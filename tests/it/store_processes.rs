@@ -149,7 +149,7 @@ async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
     let mut workers: Vec<Child> = (0..8).map(|_| start_worker(&folder.0)).collect();
     let (end, mut killed) = (Instant::now() + Duration::from_secs(8), 0);
     while Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(20..300))).await;
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
         let at = fastrand::usize(0..workers.len());
         assert!(workers[at].try_wait().unwrap().is_none(), "a worker gave up");
         workers[at].kill().unwrap();

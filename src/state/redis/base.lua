@@ -2,7 +2,7 @@
 -- caller knows, a time set by a test, and the operation's arguments as JSON.
 local base = KEYS[1]
 local args = cjson.decode(ARGV[4])
-local GUARD, OWNER_LEASE, RENEWAL, LOOK, UNPOSTED = 0.001, 10, 3, 1, 30
+local GUARD, GRACE, OWNER_LEASE, RENEWAL, LOOK, UNPOSTED = 0.001, 1, 10, 3, 1, 30
 
 local function text(time)
   return string.format('%.6f', time)

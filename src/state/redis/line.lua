@@ -101,9 +101,13 @@ local function leave(window, ticket)
   end
 end
 
--- Clears the line of dead processes, and tells whether this one was known.
+-- Clears the line of dead processes. Tells whether this one was known, and which others are overdue and hold nobody up.
 local function renew(window)
+  local overdue = {}
   for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners_of(window), '-inf', text(now))) do
+    overdue[owner] = owner ~= args.owner
+  end
+  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners_of(window), '-inf', text(now - OWNER_LEASE))) do
     if owner ~= args.owner then
       for _, ticket in ipairs(redis.call('ZRANGE', line_of(window), 0, -1)) do
         if string.sub(ticket, 1, 16) == owner then
@@ -113,9 +117,16 @@ local function renew(window)
       redis.call('ZREM', owners_of(window), owner)
     end
   end
-  local known = redis.call('ZSCORE', owners_of(window), args.owner)
-  redis.call('ZADD', owners_of(window), text(now + OWNER_LEASE), args.owner)
-  return known
+  return redis.call('ZSCORE', owners_of(window), args.owner), overdue
+end
+
+-- Until when the process is to ask again; one without waiters is forgotten.
+local function expect(window, wait)
+  if wait < 0 then
+    redis.call('ZREM', owners_of(window), args.owner)
+  else
+    redis.call('ZADD', owners_of(window), text(now + wait + GRACE), args.owner)
+  end
 end
 
 local function begin(window, ticket, errand)
@@ -181,14 +192,16 @@ local function errand_of(ticket)
 end
 
 -- The line as it stands, in pieces, since mostly its head is enough.
-local function walk_line(window, walk)
+local function walk_line(window, walk, overdue)
   local from, on = 0, true
   while on do
     local piece = redis.call('ZRANGE', line_of(window), from, from + 63)
     for _, ticket in ipairs(piece) do
       local errand = errand_of(ticket)
       local goes
-      goes, on = step(walk, ticket, errand)
+      if not overdue[string.sub(ticket, 1, 16)] then
+        goes, on = step(walk, ticket, errand)
+      end
       if goes then
         out_of_line(window, ticket)
         from = from - 1
@@ -231,13 +244,13 @@ end
 
 function op.ask()
   local window = args.window
-  local known = renew(window)
+  local known, overdue = renew(window)
   for _, ticket in ipairs(args.leave) do
     leave(window, ticket)
   end
   redis.call('ZREMRANGEBYSCORE', calls_of(window), '-inf', text(now - args.longest - GUARD))
   local walk = new_walk(window)
-  join(window, walk, walk_line(window, walk))
+  join(window, walk, walk_line(window, walk, overdue))
   local wait = -1
   if walk.ahead then
     wait = math.min(RENEWAL, earliest(window, walk.ahead) - now)
@@ -245,9 +258,7 @@ function op.ask()
   if walk.blocked and (wait < 0 or wait > LOOK) then
     wait = LOOK
   end
-  if wait < 0 then
-    redis.call('ZREM', owners_of(window), args.owner)
-  end
+  expect(window, wait)
   return {granted = walk.granted, occupied = walk.occupied, stranger = not known,
     learn_first = learn_first and args.cap ~= nil, wait = text(wait)}
 end

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::worker::Books;
 use crate::operation::Operation;
 use crate::state::store::{Answer, Ask, Errand, Joining, Ticket, View};
-use crate::state::walk::{GUARD, LOOK, Machine, OWNER_LEASE, RENEWAL, UNPOSTED, Walk};
+use crate::state::walk::{GRACE, GUARD, LOOK, Machine, OWNER_LEASE, RENEWAL, UNPOSTED, Walk};
 
 type Sql<T> = rusqlite::Result<T>;
 
@@ -34,10 +34,7 @@ impl Books {
         }
         granted.append(&mut walk.granted);
         let wait = self.wait(ask, &walk, now)?;
-        if wait.is_infinite() {
-            let gone = "DELETE FROM owners WHERE quota = ? AND window = ? AND owner = ?";
-            self.execute(gone, params![self.quota, ask.window.name(), name(ask.owner)])?;
-        }
+        self.expect(ask, now + wait + GRACE)?;
         Ok(Answer { granted, occupied: walk.occupied, stranger, learn_first: false, wait })
     }
 
@@ -46,25 +43,26 @@ impl Books {
         let (quota, window, owner) = (self.quota, ask.window.name(), name(ask.owner));
         let dead = "SELECT owner FROM owners WHERE quota = ? AND window = ? AND until <= ? AND owner <> ?";
         let mut statement = self.connection.prepare_cached(dead)?;
-        let dead: Vec<String> =
-            statement.query_map(params![quota, window, now, owner], |row| row.get(0))?.collect::<Sql<_>>()?;
-        for owner in dead {
-            self.execute(
-                "DELETE FROM line WHERE quota = ? AND window = ? AND owner = ?",
-                params![quota, window, owner],
-            )?;
-            self.execute(
-                "DELETE FROM owners WHERE quota = ? AND window = ? AND owner = ?",
-                params![quota, window, owner],
-            )?;
+        let dead = statement.query_map(params![quota, window, now - OWNER_LEASE, owner], |row| row.get(0))?;
+        for dead in dead.collect::<Sql<Vec<String>>>()? {
+            let places = "DELETE FROM line WHERE quota = ? AND window = ? AND owner = ?";
+            self.execute(places, params![quota, window, dead])?;
+            let bury = "DELETE FROM owners WHERE quota = ? AND window = ? AND owner = ?";
+            self.execute(bury, params![quota, window, dead])?;
         }
-        let until = now + OWNER_LEASE;
-        let renew = "UPDATE owners SET until = ? WHERE quota = ? AND window = ? AND owner = ?";
-        if self.execute(renew, params![until, quota, window, owner])? > 0 {
-            return Ok(true);
+        let known = "SELECT 1 FROM owners WHERE quota = ? AND window = ? AND owner = ?";
+        self.connection.prepare_cached(known)?.exists(params![quota, window, owner])
+    }
+
+    /// Until when the process is to ask again; one without waiters is forgotten.
+    fn expect(&self, ask: &Ask, until: f64) -> Sql<()> {
+        let (quota, window, owner) = (self.quota, ask.window.name(), name(ask.owner));
+        if until.is_finite() {
+            let expect = "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)";
+            return self.execute(expect, params![quota, window, owner, until]).map(drop);
         }
-        self.execute("INSERT INTO owners VALUES (?, ?, ?, ?)", params![quota, window, owner, until])?;
-        Ok(false)
+        let forget = "DELETE FROM owners WHERE quota = ? AND window = ? AND owner = ?";
+        self.execute(forget, params![quota, window, owner]).map(drop)
     }
 
     fn walk(&self, ask: &Ask, joined: &[&Joining], now: f64) -> Sql<Walk> {
@@ -72,9 +70,10 @@ impl Books {
         let free = if is_submit { self.free_slots(now)? } else { 0 };
         let mut walk = Walk::new(ask.owner, self.room(ask.window, now)?, free);
         let mut left = Vec::new();
-        let line = "SELECT ticket, errand FROM line WHERE quota = ? AND window = ? ORDER BY place";
+        let line = "SELECT ticket, errand FROM line WHERE quota = ?1 AND window = ?2 AND (owner = ?3 OR owner IN \
+                    (SELECT owner FROM owners WHERE quota = ?1 AND window = ?2 AND until > ?4)) ORDER BY place";
         let mut statement = self.connection.prepare_cached(line)?;
-        let mut rows = statement.query(params![self.quota, ask.window.name()])?;
+        let mut rows = statement.query(params![self.quota, ask.window.name(), name(ask.owner), now])?;
         let mut on = true;
         while let (true, Some(row)) = (on, rows.next()?) {
             let (ticket, errand) = waiting(row)?;
