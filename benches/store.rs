@@ -18,7 +18,8 @@ use mde_live_response::state::address::open;
 const WORKER: &str = "MDE_STORE_BENCH";
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| mde_live_response::error::Error::invalid(error.to_string()))?;
+    let runtime =
+        tokio::runtime::Runtime::new().map_err(|error| mde_live_response::error::Error::invalid(error.to_string()))?;
     if let Ok(address) = std::env::var(WORKER) {
         return runtime.block_on(async {
             println!("{}", admissions(&address, 400).await?.as_secs_f64() / 400.0);

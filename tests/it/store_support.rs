@@ -182,10 +182,6 @@ impl World {
     pub fn pass(&self, seconds: f64) {
         *self.time.lock().unwrap() += seconds;
     }
-
-    pub fn now(&self) -> f64 {
-        *self.time.lock().unwrap()
-    }
 }
 
 pub fn ticket(owner: u64, number: u64) -> Ticket {
