@@ -19,11 +19,12 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test wheel bench format clean
+.PHONY: help demo test soak wheel bench format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     format, lints, types and tests, Rust and Python'
+	@echo 'make soak     the stress tests of forks, exits, signals and threads in their long form: half an hour'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    run benches/*.py against a release wheel'
 	@echo 'make format   put the sources into shape'
@@ -52,6 +53,11 @@ test: $(VENV)/.native $(VENV)/.components
 	$(call heading,Python: tests)
 	$(BIN)/python -m pytest
 	$(call heading,All is well)
+
+# MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
+soak: $(VENV)/.native
+	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest tests/test_fork.py tests/test_exit.py tests/test_signals.py \
+		tests/test_asyncio.py tests/test_client.py
 
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist

@@ -35,7 +35,7 @@ impl Pipeline {
     /// Reads a machine by its id (page "get-machine-by-id").
     pub async fn machine_by_id(&self, id: &str) -> Result<Machine> {
         let call = Call::get(Operation::GetMachine, format!("/api/machines/{id}")).of_machine(id);
-        model::entity(&self.call(&call).await?.body)
+        self.call(&call, model::entity).await
     }
 
     /// Reads the one machine that `name` means: an id, a full or a short computer name.
@@ -66,7 +66,7 @@ impl Pipeline {
     pub async fn machine_action(&self, id: &str) -> Result<MachineAction> {
         let path = format!("/api/machineactions/{}", encode(id));
         let call = Call::get(Operation::GetMachineAction, path).of_action(id);
-        model::entity(&self.call(&call).await?.body)
+        self.call(&call, model::entity).await
     }
 
     /// Lists machine actions, newest first (page "get-machineactions-collection").
@@ -82,7 +82,7 @@ impl Pipeline {
     pub async fn cancel(&self, id: &str, comment: &str) -> Result<MachineAction> {
         let path = format!("/api/machineactions/{}/cancel", encode(id));
         let call = Call::post_json(Operation::CancelMachineAction, path, &json!({ "Comment": comment })).of_action(id);
-        model::entity(&self.call(&call).await?.body)
+        self.call(&call, model::entity).await
     }
 
     /// Gets the link of a command's result, good for 30 minutes (page "get-live-response-result").
@@ -93,12 +93,13 @@ impl Pipeline {
         }
         let path = format!("/api/machineactions/{}/GetLiveResponseResultDownloadLink(index={index})", encode(id));
         let call = Call::get(Operation::GetResultLink, path).of_action(id);
-        let answer = self.call(&call).await?;
         // What is wrong with a link is never told in its own words: it is a secret.
-        let wrong =
-            || Error::new(Kind::Service, format!("the service gave no link for command {index}")).with_action(id);
-        let link: Link = serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
-        SecretUrl::parse(link.value.trim_matches('"'), "the link of the result").map_err(|_| wrong())
+        let wrong = || Error::new(Kind::Service, format!("the service gave no link for command {index}"));
+        let decode = |body: &[u8]| {
+            let link: Link = serde_json::from_slice(body).map_err(|_| wrong())?;
+            SecretUrl::parse(link.value.trim_matches('"'), "the link of the result").map_err(|_| wrong())
+        };
+        self.call(&call, decode).await
     }
 
     /// Opens a result link. No token goes to its host.
@@ -144,7 +145,7 @@ impl Pipeline {
         call.content_type = Some(content_type);
         call.body = body;
         call.what = Some(form.file_name.clone());
-        model::entity(&self.call(&call).await?.body)
+        self.call(&call, model::entity).await
     }
 
     /// Deletes from the live response library (page "delete-library").
@@ -152,7 +153,7 @@ impl Pipeline {
         let mut call = Call::get(Operation::DeleteLibraryFile, format!("/api/libraryfiles/{}", encode(name)));
         call.method = Method::DELETE;
         call.what = Some(name.to_owned());
-        self.call(&call).await.map(drop)
+        self.call(&call, |_| Ok(())).await
     }
 
     /// Submits, once (page "run-live-response"). What an unclear attempt came to is the caller's to find out.
@@ -182,7 +183,7 @@ impl Pipeline {
         let mut all = Vec::new();
         let mut seen = HashSet::new();
         loop {
-            let page = model::page(&self.call(&call).await?.body)?;
+            let page = self.call(&call, model::page).await?;
             all.extend(page.value);
             let Some(next) = page.next_link.filter(|_| all.len() < wanted) else { break };
             if !seen.insert(next.clone()) {
@@ -196,7 +197,8 @@ impl Pipeline {
 }
 
 fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String {
-    let top = top.map(|top| top.min(PAGE).to_string());
+    // More than a page is not asked for by number: the pages' links lead there.
+    let top = top.filter(|top| *top <= PAGE).map(|top| top.to_string());
     let options = [("$filter", filter), ("$top", top.as_deref()), ("$orderby", order)];
     let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))));
     let text = given.collect::<Vec<_>>().join("&");

@@ -7,41 +7,26 @@
 //! 5. decode: content coding here, the typed model at the caller;
 //! 6. retry: a pure decision, in [`Pipeline::call`]; a submit makes its own in `session::submit`.
 
-use std::io::Read;
+mod body;
+mod call;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+
+pub use call::Call;
 
 use crate::auth::{AccessToken, TokenCache};
 use crate::classify::{self, Context, Throttle};
 use crate::clock::{Clock, seconds_to_duration};
 use crate::config::Options;
 use crate::error::{Error, Kind, Result};
-use crate::operation::Operation;
 use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
-use crate::state::{Line, Memory, Pass, QuotaKey, Registry};
-use crate::transport::{Audience, Failure, Request, Response, Transport};
-
-/// A page of 10,000 actions is some 20 MB; ten times that is no answer.
-const LARGEST_ANSWER: usize = 256 << 20;
-
-/// One call of the service.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub operation: Operation,
-    pub method: Method,
-    /// Below the endpoint, query included.
-    pub path: String,
-    pub content_type: Option<HeaderValue>,
-    pub body: Bytes,
-    pub machine_id: Option<String>,
-    pub action_id: Option<String>,
-    /// A library file's name.
-    pub what: Option<String>,
-}
+use crate::state::{Memory, Pass, QuotaKey, Registry};
+use crate::transport::{Audience, Request, Transport};
 
 /// A success.
 #[derive(Debug)]
@@ -73,48 +58,6 @@ pub struct Pipeline {
     registry: Arc<Registry>,
     memory: Mutex<Option<(QuotaKey, Arc<Memory>)>>,
     budget: Budget,
-}
-
-impl Call {
-    pub fn get(operation: Operation, path: impl Into<String>) -> Self {
-        Self {
-            operation,
-            method: Method::GET,
-            path: path.into(),
-            content_type: None,
-            body: Bytes::new(),
-            machine_id: None,
-            action_id: None,
-            what: None,
-        }
-    }
-
-    pub fn post_json(operation: Operation, path: impl Into<String>, body: &serde_json::Value) -> Self {
-        let mut call = Self::get(operation, path);
-        call.method = Method::POST;
-        call.content_type = Some(HeaderValue::from_static("application/json"));
-        call.body = body.to_string().into();
-        call
-    }
-
-    #[must_use]
-    pub fn of_machine(mut self, machine_id: &str) -> Self {
-        self.machine_id = Some(machine_id.to_owned());
-        self
-    }
-
-    #[must_use]
-    pub fn of_action(mut self, action_id: &str) -> Self {
-        self.action_id = Some(action_id.to_owned());
-        self
-    }
-
-    /// Puts what the call is about into an error that came from below.
-    fn tell(&self, mut error: Error) -> Error {
-        error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
-        error.action_id = error.action_id.take().or_else(|| self.action_id.clone());
-        error
-    }
 }
 
 impl Pipeline {
@@ -155,8 +98,8 @@ impl Pipeline {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, memory)| memory.clone())
     }
 
-    /// Makes the call, again where that may help and does no harm.
-    pub async fn call(&self, call: &Call) -> Result<Answer> {
+    /// Makes the call and decodes its answer, again where that may help and does no harm.
+    pub async fn call<T>(&self, call: &Call, decode: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
         let (_, memory) = self.state().await?;
         let line = memory.line(call.operation);
         let deadline = self.clock.now() + self.options.max_wait;
@@ -166,10 +109,13 @@ impl Pipeline {
             attempt += 1;
             let pass = self.stand_in_line(call, line.enter(), line.wait_seconds(), deadline).await?;
             let (outcome, error) = match self.attempt(call, pass).await {
-                Attempt::Answered(answer) => {
-                    self.budget.refill();
-                    return Ok(answer);
-                }
+                Attempt::Answered(answer) => match decode(&answer.body) {
+                    Ok(value) => {
+                        self.budget.refill();
+                        return Ok(value);
+                    }
+                    Err(error) => (Outcome::Lost, call.tell(error)),
+                },
                 Attempt::TokenRefused(_) if !token_was_refused => {
                     token_was_refused = true;
                     continue;
@@ -189,23 +135,26 @@ impl Pipeline {
             };
             let idempotent = call.operation.is_idempotent();
             let decision = retry::decide(attempt, &outcome, idempotent, &Policy::default(), fastrand::f64());
-            match self.budget.afford(&outcome, decision) {
+            let decision = self.budget.afford(&outcome, decision);
+            // A 429 holds back every call of the endpoint, be this one given up or not.
+            if let (Outcome::Status(429, _), Decision::Retry { after }) = (outcome, decision) {
+                line.hold(after);
+            }
+            match decision {
                 Decision::Retry { after } if self.clock.now() + after <= deadline => {
-                    self.wait_to_retry(call, &outcome, after, line, &error).await;
+                    self.wait_to_retry(&outcome, after, &error).await;
                 }
                 _ => return Err(error),
             }
         }
     }
 
-    /// A 429 holds back every call of the endpoint; anything else holds back this one alone.
-    async fn wait_to_retry(&self, call: &Call, outcome: &Outcome, after: f64, line: &Line, error: &Error) {
+    /// After a 429 the line itself is held; anything else holds back this call alone.
+    async fn wait_to_retry(&self, outcome: &Outcome, after: f64, error: &Error) {
         if after > 0.0 {
-            log::warn!(target: LOG, "could not {}: {error}; trying again in {after:.1} s", call.operation.doing());
+            log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
         }
-        if matches!(outcome, Outcome::Status(429, _)) {
-            line.hold(after);
-        } else {
+        if !matches!(outcome, Outcome::Status(429, _)) {
             self.clock.sleep(after).await;
         }
     }
@@ -255,7 +204,7 @@ impl Pipeline {
             Err(error) => return Attempt::Refused(call.tell(error)),
         };
         let answer = match self.transport.send(request).await {
-            Ok(response) => read(response).await,
+            Ok(response) => body::read(response).await,
             Err(failure) => Err(failure),
         };
         let took = self.clock.now() - started;
@@ -315,23 +264,3 @@ impl Pipeline {
 
 /// The name under which everything here is logged.
 pub const LOG: &str = "mde_live_response";
-
-async fn read(response: Response) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
-    let (status, headers) = (response.status, response.headers.clone());
-    let deflated =
-        response.header(CONTENT_ENCODING.as_str()).is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
-    let body = response.bytes(LARGEST_ANSWER).await?;
-    Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
-}
-
-/// Reads `deflate` in the form that the standard means, zlib's, and in the raw form that some servers send.
-fn inflate(body: &[u8]) -> Option<Bytes> {
-    let mut plain = Vec::new();
-    let limit = LARGEST_ANSWER as u64;
-    if flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut plain).is_ok() {
-        return Some(plain.into());
-    }
-    plain.clear();
-    flate2::read::DeflateDecoder::new(body).take(limit).read_to_end(&mut plain).ok()?;
-    Some(plain.into())
-}

@@ -1,6 +1,9 @@
 //! One list call for all open sessions of a client, as often as the read budget allows and as seldom as is polite.
 
-use std::collections::HashMap;
+mod pace;
+mod watching;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -8,16 +11,13 @@ use tokio::sync::{Notify, watch};
 use crate::client::literal;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::operation::Operation;
 use crate::pipeline::Pipeline;
 use crate::state::Memory;
+use pace::{Bucket, Pace};
+pub use watching::{Attending, Watching};
 
 /// Ids in one `$filter`: the longest that the service takes is not documented.
 const CHUNK: usize = 50;
-/// Of the read windows: the rest is left to settling, which must not stand in line behind a poll.
-const SHARE: f64 = 0.8;
-/// A Pending session is looked at this many times less often than a running one, at the most.
-const SLOWEST: f64 = 10.0;
 
 /// What was last seen of an action.
 #[derive(Clone, Debug, Default)]
@@ -29,142 +29,179 @@ pub struct Look {
 
 pub struct Poller {
     pipeline: Arc<Pipeline>,
-    watched: Mutex<Table>,
+    pace: Pace,
+    table: Mutex<Table>,
     woken: Notify,
+    /// Somebody who waited has left.
+    left: Notify,
 }
 
 #[derive(Default)]
 struct Table {
-    entries: HashMap<String, Entry>,
+    watched: HashMap<String, Entry>,
+    /// Callers who wait for any of our sessions to end.
+    attending: usize,
     running: bool,
+    looked_at: f64,
+    lists: Bucket,
+    singles: Bucket,
 }
 
 struct Entry {
     looks: watch::Sender<Look>,
     since: f64,
+    /// When anything was last heard of it, were it that a list does not have it.
+    heard_at: f64,
     pending_since: Option<f64>,
+    asked_singly_at: f64,
+    failing_since: Option<f64>,
 }
 
 impl Poller {
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { pipeline, watched: Mutex::default(), woken: Notify::new() }
+        let pace = Pace::new(&pipeline.options.limits.read);
+        Self { pipeline, pace, table: Mutex::default(), woken: Notify::new(), left: Notify::new() }
     }
 
-    /// Follows an action until the receiver is dropped. What is seen final is not looked at again.
-    pub fn watch(self: &Arc<Self>, action_id: &str) -> watch::Receiver<Look> {
+    /// Follows an action. What is seen final is not looked at again. `heard_at`: when the
+    /// caller last saw it, for the first look to come in good time after that.
+    pub fn watch(self: &Arc<Self>, action_id: &str, heard_at: Option<f64>) -> Watching {
         let now = self.pipeline.clock.now();
         let mut table = self.table();
-        let entry = table.entries.entry(action_id.to_owned()).or_insert_with(|| Entry {
+        let new = || Entry {
             looks: watch::Sender::default(),
             since: now,
+            heard_at: heard_at.unwrap_or(f64::NEG_INFINITY),
             pending_since: None,
-        });
-        let receiver = entry.looks.subscribe();
-        let start = !std::mem::replace(&mut table.running, true);
+            asked_singly_at: f64::NEG_INFINITY,
+            failing_since: None,
+        };
+        let receiver = table.watched.entry(action_id.to_owned()).or_insert_with(new).looks.subscribe();
+        self.start(table);
+        Watching::new(self, receiver)
+    }
+
+    pub fn attend(self: &Arc<Self>) -> Attending {
+        let attending = Attending::new(self);
+        self.start(self.table());
+        attending
+    }
+
+    fn start(self: &Arc<Self>, mut table: MutexGuard<'_, Table>) {
+        let runs = std::mem::replace(&mut table.running, true);
         drop(table);
-        if start {
-            tokio::spawn(self.clone().run());
-        } else {
+        if runs {
             self.woken.notify_one();
+        } else {
+            tokio::spawn(Running { poller: self.clone(), ended: false }.run());
         }
-        receiver
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(self: Arc<Self>) {
-        let mut failing_since = None;
-        while let Some(pause) = self.pause() {
-            tokio::select! {
-                () = self.pipeline.clock.sleep(pause) => {}
-                () = self.woken.notified() => continue,
-            }
-            match self.look().await {
-                Ok(()) => failing_since = None,
-                Err(error) => {
-                    let now = self.pipeline.clock.now();
-                    let since = *failing_since.get_or_insert(now);
-                    if !error.retryable || now - since > self.pipeline.options.limits.settle_time {
-                        self.fail_all(&error);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Seconds until the next look; none, and the task ends, when nobody watches.
-    fn pause(&self) -> Option<f64> {
+    /// When to look next; none, and the task ends, when nobody waits for anything.
+    fn next_look(&self) -> Option<f64> {
         let now = self.pipeline.clock.now();
+        let share = self.pace.share_left(&self.pipeline);
         let mut table = self.table();
-        table.entries.retain(|_, entry| entry.looks.receiver_count() > 0);
-        if table.entries.is_empty() {
+        table.watched.retain(|_, entry| entry.looks.receiver_count() > 0);
+        if table.watched.is_empty() && table.attending == 0 {
             table.running = false;
             return None;
         }
-        let chunks = table.entries.len().div_ceil(CHUNK) as f64;
-        let base = self.base() * chunks;
-        let fast = base / 3.0;
-        let eager = |entry: &Entry| match entry.pending_since {
-            _ if now - entry.since < base => fast,
-            Some(since) => ((now - since) / 20.0).clamp(base, base * SLOWEST),
-            None => base,
-        };
-        let pause = table.entries.values().map(eager).fold(base * SLOWEST, f64::min);
-        Some(match self.budget_left() {
-            share if share <= 1.0 - SHARE => base * SLOWEST,
-            share if share <= 0.5 => pause.max(base),
-            _ => pause,
-        })
+        let due = |entry: &Entry| entry.heard_at + self.pace.interval(now, entry.since, entry.pending_since);
+        let attended = if table.attending > 0 { table.looked_at + self.pace.attended } else { f64::INFINITY };
+        let due = table.watched.values().map(due).fold(attended, f64::min);
+        let rested = table.looked_at + self.pace.rest(share);
+        Some(due.max(rested).max(table.lists.ready_at(now, self.pace.list)))
     }
 
-    /// The pause at which a steady stream of looks keeps to its share of every read window.
-    fn base(&self) -> f64 {
-        let rates = &self.pipeline.options.limits.read;
-        rates.iter().map(|rate| rate.per / (f64::from(rate.count) * SHARE)).fold(0.05, f64::max)
-    }
-
-    fn budget_left(&self) -> f64 {
-        self.pipeline.known_memory().map_or(1.0, |memory| memory.line(Operation::ListMachineActions).share_left())
+    /// Until the last of those who wait has left: a look that is under way then is dropped with its request.
+    async fn nobody_waits(&self) {
+        let waits =
+            |table: &Table| table.attending > 0 || table.watched.values().any(|entry| entry.looks.receiver_count() > 0);
+        while waits(&self.table()) {
+            self.left.notified().await;
+        }
     }
 
     async fn look(&self) -> Result<()> {
-        let ids: Vec<String> = self.table().entries.keys().cloned().collect();
+        // Taken first: a look that fails early must not be followed by the next at once.
+        self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
         let (_, memory) = self.pipeline.state().await?;
-        for chunk in ids.chunks(CHUNK) {
+        let ids = self.ids(&memory);
+        let (listed, odd): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
+        let mut missing = odd;
+        for (at, chunk) in listed.chunks(CHUNK).enumerate() {
+            if at > 0 {
+                self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
+            }
             let found = self.pipeline.machine_actions(Some(&ids_filter(chunk)), None).await?;
             for id in chunk {
                 match found.iter().find(|action| action.id.eq_ignore_ascii_case(id)) {
                     Some(action) => self.saw(&memory, id, action.clone()),
-                    None => self.look_singly(&memory, id).await?,
+                    None => missing.push(id.clone()),
                 }
             }
+        }
+        for id in self.whom_to_ask_singly(&missing) {
+            self.look_singly(&memory, &id).await;
         }
         Ok(())
     }
 
-    /// A list may come from a replica that has not heard of the action yet.
-    async fn look_singly(&self, memory: &Memory, id: &str) -> Result<()> {
-        match self.pipeline.machine_action(id).await {
-            Ok(action) => self.saw(memory, id, action),
-            Err(error) if error.kind == Kind::NotFound => {
-                let mut table = self.table();
-                let patience = self.pipeline.options.limits.settle_time;
-                let now = self.pipeline.clock.now();
-                if let Some(entry) = table.entries.get_mut(id).filter(|entry| now - entry.since > patience) {
-                    entry.looks.send_modify(|look| look.failed = Some(error));
-                    table.entries.remove(id);
-                }
-            }
-            Err(error) if error.retryable => return Err(error),
-            Err(error) => {
-                if let Some(entry) = self.table().entries.remove(id) {
-                    entry.looks.send_modify(|look| look.failed = Some(error));
-                }
+    /// Whoever is watched, and where somebody attends, whoever holds a slot.
+    fn ids(&self, memory: &Memory) -> BTreeSet<String> {
+        let mut table = self.table();
+        table.looked_at = self.pipeline.clock.now();
+        let mut ids: BTreeSet<_> = table.watched.keys().cloned().collect();
+        if table.attending > 0 {
+            ids.extend(memory.open_actions());
+        }
+        ids
+    }
+
+    /// A list may come from a replica that has not heard of an action yet. As many as the window of that call allows are
+    /// asked for singly, those first that were not asked for the longest.
+    fn whom_to_ask_singly(&self, missing: &[String]) -> Vec<String> {
+        let now = self.pipeline.clock.now();
+        let table = &mut *self.table();
+        let mut waiting: Vec<_> = Vec::new();
+        for id in missing {
+            if let Some(entry) = table.watched.get_mut(id) {
+                entry.heard_at = now;
+                waiting.push((entry.asked_singly_at, id.clone()));
             }
         }
-        Ok(())
+        waiting.sort_by(|a, b| a.0.total_cmp(&b.0));
+        waiting.retain(|_| table.singles.try_take(now, self.pace.single));
+        for (_, id) in &waiting {
+            if let Some(entry) = table.watched.get_mut(id) {
+                entry.asked_singly_at = now;
+            }
+        }
+        waiting.into_iter().map(|(_, id)| id).collect()
+    }
+
+    async fn look_singly(&self, memory: &Memory, id: &str) {
+        let error = match self.pipeline.machine_action(id).await {
+            Ok(action) => return self.saw(memory, id, action),
+            Err(error) => error,
+        };
+        let (now, patience) = (self.pipeline.clock.now(), self.pipeline.options.limits.settle_time);
+        let mut table = self.table();
+        let Some(entry) = table.watched.get_mut(id) else { return };
+        let since = match error.kind {
+            Kind::NotFound => entry.since,
+            _ if error.retryable => *entry.failing_since.get_or_insert(now),
+            _ => f64::NEG_INFINITY,
+        };
+        if now - since > patience {
+            entry.looks.send_modify(|look| look.failed = Some(error));
+            table.watched.remove(id);
+        }
     }
 
     fn saw(&self, memory: &Memory, id: &str, action: MachineAction) {
@@ -174,23 +211,79 @@ impl Poller {
             memory.close(id);
         }
         let mut table = self.table();
-        if let Some(entry) = table.entries.get_mut(id) {
-            entry.pending_since = (action.status == "Pending").then(|| entry.pending_since.unwrap_or(now));
-            entry.looks.send_modify(|look| look.action = Some(action));
-            if done {
-                table.entries.remove(id);
-            }
+        let Some(entry) = table.watched.get_mut(id) else { return };
+        entry.heard_at = now;
+        entry.failing_since = None;
+        entry.pending_since = (action.status == "Pending").then(|| entry.pending_since.unwrap_or(now));
+        entry.looks.send_modify(|look| look.action = Some(action));
+        if done {
+            table.watched.remove(id);
         }
     }
 
     fn fail_all(&self, error: &Error) {
-        for (id, entry) in self.table().entries.drain() {
+        for (id, entry) in self.table().watched.drain() {
             let error = error.clone().with_action(id);
             entry.looks.send_modify(|look| look.failed = Some(error));
         }
     }
 }
 
-pub fn ids_filter(ids: &[String]) -> String {
+/// The poller's one task.
+struct Running {
+    poller: Arc<Poller>,
+    /// It found that nobody waits, and another may run already.
+    ended: bool,
+}
+
+impl Running {
+    async fn run(mut self) {
+        let poller = self.poller.clone();
+        let clock = poller.pipeline.clock;
+        let mut failing_since = None;
+        while let Some(at) = poller.next_look() {
+            let pause = at - clock.now();
+            if pause > 0.0 {
+                tokio::select! {
+                    () = clock.sleep(pause) => {}
+                    () = poller.woken.notified() => continue,
+                }
+            }
+            let looked = tokio::select! {
+                looked = poller.look() => looked,
+                () = poller.nobody_waits() => continue,
+            };
+            match looked {
+                Ok(()) => failing_since = None,
+                Err(error) => {
+                    let now = clock.now();
+                    let since = *failing_since.get_or_insert(now);
+                    if !error.retryable || now - since > poller.pipeline.options.limits.settle_time {
+                        poller.fail_all(&error);
+                    }
+                }
+            }
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Running {
+    /// Cut off in the middle, it leaves those who wait to start another.
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut table = self.poller.table();
+            table.running = false;
+            table.watched.clear();
+        }
+    }
+}
+
+/// What is no GUID would spoil the whole list for the others.
+fn is_guid(id: &str) -> bool {
+    id.len() == 36 && uuid::Uuid::parse_str(id).is_ok()
+}
+
+fn ids_filter(ids: &[String]) -> String {
     format!("id in ({})", ids.iter().map(|id| literal(id)).collect::<Vec<_>>().join(","))
 }

@@ -1,33 +1,158 @@
 """Calls the caller's own credential, on threads that hold no Rust frame when the interpreter ends. Private."""
 
+from __future__ import annotations
+
+import os
+import sys
 import threading
+import weakref
+
+TYPE_CHECKING = False  # `typing` is most of what an import would cost
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Awaitable, Callable, Iterable
+    from concurrent.futures import Future
+    from typing import Any
 
 THREAD_NAME = "mde-live-response-credential"
+PATIENCE = 0.25
+"""Seconds in which a loop has to take a coroutine up; one that does not is taken for blocked."""
 
 
-def fetch(credential, scope, resolve):
-    """Ask `credential` for a token on a thread of its own, and give what comes to `resolve(value, exception)`."""
+class Source:
+    """A credential, and where its coroutines run if it is an asynchronous one.
 
-    def work():
+    That is the loop that ran where the client was made, to which an azure-identity credential is tied that was entered
+    there by `async with`; else one loop of ours, for the caller's may be blocked by a blocking call, or closed. An
+    HTTP session of aiohttp's belongs to the loop that used it first, so the one that served a credential is kept to,
+    by all its clients.
+    """
+
+    def __init__(self, credential: Any, scope: str) -> None:
+        self._credential, self._scope = credential, scope
+        asyncio: Any = sys.modules.get("asyncio")
+        self._callers: AbstractEventLoop | None = asyncio and asyncio._get_running_loop()
+        self._served = _served_of(credential)
+
+    def fetch(self, resolve: Callable[[tuple[str, float | None] | None, BaseException | None], None]) -> None:
+        """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`."""
+
+        def work() -> None:
+            try:
+                value = self._ask()
+                if hasattr(value, "__await__"):
+                    value = self._wait(value)
+                described = describe(value)
+            except BaseException as error:
+                resolve(None, error)
+            else:
+                resolve(described, None)
+
+        threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
+
+    def _ask(self) -> Any:
+        """Call it in the way that it has: azure-identity's two, else as a function."""
+        for method in ("get_token", "get_token_info"):
+            if hasattr(self._credential, method):
+                return getattr(self._credential, method)(self._scope)
+        return self._credential()
+
+    def _wait(self, awaitable: Awaitable[Any]) -> Any:
+        refused: RuntimeError | None = None
+        for loop in self._loops():
+            begun = threading.Event()
+            future = _submit(awaitable, loop, begun)
+            if loop is self._callers and not begun.wait(PATIENCE) and future.cancel():
+                continue
+            value, error = future.result()
+            if error is None:
+                self._served.loop = loop
+                return value
+            if not isinstance(error, RuntimeError) or self._served.loop is loop:
+                raise error
+            # As aiohttp says it of a session that belongs to another loop.
+            refused = refused or error
+            awaitable = self._ask()
+        _close(awaitable)
+        raise refused or RuntimeError("the event loop of the credential is blocked")
+
+    def _loops(self) -> Iterable[AbstractEventLoop]:
+        callers = self._callers
+        if callers is not None and (callers.is_closed() or not callers.is_running()):
+            callers = self._callers = None
+        own = _own_loop()
+        loops = [loop for loop in (callers, own) if loop is not None]
+        return reversed(loops) if self._served.loop is own else loops
+
+
+class _Served:
+    """Which loop a credential's coroutines ran on when they came to something."""
+
+    loop: AbstractEventLoop | None = None
+
+
+_all_served: weakref.WeakKeyDictionary[Any, _Served] = weakref.WeakKeyDictionary()
+
+
+def _served_of(credential: Any) -> _Served:
+    try:
+        return _all_served.setdefault(credential, _Served())
+    except TypeError:  # neither hashable nor weakly referred to, perhaps
+        return _Served()
+
+
+def _submit(
+    awaitable: Awaitable[Any], loop: AbstractEventLoop, begun: threading.Event
+) -> Future[tuple[Any, BaseException | None]]:
+    """Await in a loop of another thread, for a future of value and exception.
+
+    Not the task's own exception: a SystemExit would leave the loop by it, and end it.
+    """
+    import asyncio
+
+    async def work() -> tuple[Any, BaseException | None]:
+        begun.set()
         try:
-            value = ask(credential, scope)
+            return await awaitable, None
         except BaseException as error:
-            resolve(None, error)
-        else:
-            resolve(value, None)
+            return None, error
 
-    threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
+    return asyncio.run_coroutine_threadsafe(work(), loop)
 
 
-def ask(credential, scope):
-    """Call it in the way that it has: azure-identity's two, else as a function."""
-    for method in ("get_token", "get_token_info"):
-        if hasattr(credential, method):
-            return getattr(credential, method)(scope)
-    return credential()
+def _close(awaitable: Any) -> None:
+    if hasattr(awaitable, "close"):
+        awaitable.close()
 
 
-def describe(answer):
+_own: tuple[int, AbstractEventLoop | None] = (0, None)
+_own_lock = threading.Lock()
+
+
+def _own_loop() -> AbstractEventLoop:
+    """One loop of this process's on a daemon thread, for all credentials: several clients may share one."""
+    import asyncio
+
+    global _own
+    with _own_lock:
+        made_in, loop = _own
+        if loop is None or made_in != os.getpid():
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True).start()
+            _own = os.getpid(), loop
+        return loop
+
+
+def _after_fork() -> None:
+    global _own, _own_lock
+    _own, _own_lock = (0, None), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def describe(answer: Any) -> tuple[str, float | None]:
     """Give the token and its expiry, where it tells one, of a str or of azure-identity's answers."""
     if isinstance(answer, str):
         return answer, None
@@ -35,12 +160,3 @@ def describe(answer):
     if not isinstance(token, str):
         raise TypeError(f"the credential gave a {type(answer).__name__}, not a token")
     return token, None if expires_on is None else float(expires_on)
-
-
-def start_loop():
-    """Run an event loop on a thread of its own, for a credential's coroutines: the caller's loop may be blocked."""
-    import asyncio
-
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True).start()
-    return loop

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ipaddress
 import json
@@ -10,7 +9,7 @@ import os
 import tempfile
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ._native import ClientSecretCredential, EmulatorServer, Limits, LiveResponseClient, Rate, ScriptOutput
 
@@ -24,7 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Emulator", "FaultKind"]
 
-FaultKind = Literal["status", "drop_before", "drop_unread", "drop_after", "delay", "truncate", "garble", "expire_token"]
+# A union of two, since stubtest does not take a lone Literal for one.
+FaultKind: TypeAlias = (
+    Literal["drop_before", "drop_unread", "drop_after"]
+    | Literal["status", "delay", "truncate", "garble", "expire_token"]
+)
 
 
 class Emulator:
@@ -75,7 +78,6 @@ class Emulator:
             warnings.warn(f"the emulator listens on {host}: whoever reaches it can use it", stacklevel=2)
         self._limits = limits if limits is not None else Limits()
         self._speed = speed
-        self._pid = os.getpid()
         text = json.dumps(dict(switches or {}))
         self._server = EmulatorServer(machines, self._limits, speed, seed, host, port, tls, text)
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
@@ -83,8 +85,8 @@ class Emulator:
         )
         self.ca_bundle = _write_bundle(self._server.ca)
         self.env = self._environment()
-        self._at_exit = weakref.WeakMethod(self.close)
-        atexit.register(_close, self._at_exit)
+        # Called by close, else when this is forgotten, else at exit.
+        self._stop = weakref.finalize(self, _stop, self._server, self.ca_bundle, os.getpid())
 
     def __enter__(self) -> Self:
         return self
@@ -100,13 +102,7 @@ class Emulator:
 
     def close(self) -> None:
         """Stop serving and close every connection. A forked child's copy is left alone."""
-        if self._pid != os.getpid():
-            return
-        self._server.close()
-        atexit.unregister(self._at_exit)
-        if self.ca_bundle is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(self.ca_bundle)  # noqa: PTH107, pathlib is slow to import
+        self._stop()
 
     def _environment(self) -> dict[str, str]:
         env = {
@@ -118,11 +114,21 @@ class Emulator:
         }
         if self.ca_bundle is not None:
             env["REQUESTS_CA_BUNDLE"] = self.ca_bundle
+        if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+            direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+            env["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1", "localhost", "::1"]))
         return env
 
     def token_with(self, *roles: str) -> str:
         """A bearer token with these application permissions alone, as `Machine.LiveResponse`."""
         return self._server.token_with(list(roles))
+
+    def add_certificate(self, certificate: bytes) -> None:
+        """Register a certificate, PEM or DER, by which the client may sign assertions in place of its secret.
+
+        As long as none is registered, an assertion is judged by what it says and its signature taken on trust.
+        """
+        self._server.add_certificate(certificate)
 
     def client(self, **options: Any) -> LiveResponseClient:
         """A client wired to this emulator, limits and speed included. `options` are LiveResponseClient's and win."""
@@ -286,7 +292,10 @@ def _write_bundle(pem: str | None) -> str | None:
     return path
 
 
-def _close(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    close = method()
-    if close is not None:
-        close()
+def _stop(server: EmulatorServer, bundle: str | None, pid: int) -> None:
+    if os.getpid() != pid:
+        return  # a forked child's copy: its parent goes on serving
+    server.close()
+    if bundle is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(bundle)  # noqa: PTH107, a string is all there is

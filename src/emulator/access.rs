@@ -39,6 +39,8 @@ pub(super) struct Application {
     pub client_id: String,
     pub secret: String,
     pub roles: Vec<String>,
+    /// DER, of those that sign its assertions.
+    pub certificates: Vec<Vec<u8>>,
 }
 
 /// What a token is good for.
@@ -96,7 +98,9 @@ impl Tokens {
             return Err(unauthorized("The token has expired."));
         }
         if !is_our_audience(&grant.audience) {
-            return Err(Refusal::forbidden("Forbidden", "The token's audience is not valid for this resource."));
+            let status = super::reply::status(switches.wrong_audience_status);
+            let code = if status == StatusCode::FORBIDDEN { "Forbidden" } else { "Unauthorized" };
+            return Err(Refusal::new(status, code, "The token's audience is not valid for this resource."));
         }
         let needed = permissions(route, switches);
         if needed.is_empty() || grant.roles.iter().any(|role| needed.contains(&role.as_str())) {

@@ -18,6 +18,7 @@ use super::results::Packing;
 use super::routes::{Route, Target};
 use super::script::ScriptOutcome;
 use super::state::{Call, State};
+use super::switches::Compression;
 use crate::clock::seconds_to_duration;
 
 /// Which host is called.
@@ -129,7 +130,12 @@ impl Emulator {
                 match due.or_else(|| (route == Route::Blob).then(|| state.packing(&call.path)).flatten().map(Job::Pack))
                 {
                     Some(job) => job,
-                    None => return answer(&mut state, route, target, call, now),
+                    None => {
+                        let reply = answer(&mut state, route, target, call, now);
+                        let preferred = state.switches.compression;
+                        drop(state);
+                        return encode(reply, call, preferred);
+                    }
                 }
             };
             self.work(job).await;
@@ -140,14 +146,14 @@ impl Emulator {
     async fn work(&self, job: Job) {
         match job {
             Job::Script(due) => {
-                let (at, step) = (due.action, due.step);
-                let run = move || (due.run)(&due.machine, due.args.as_deref());
-                let failed = |why: String| ScriptOutcome { fails: Some(why), ..ScriptOutcome::default() };
-                let outcome = match tokio::runtime::Handle::try_current() {
-                    Ok(handle) => handle.spawn_blocking(run).await.unwrap_or_else(|error| failed(error.to_string())),
+                let emulator = self.clone();
+                // Taken in on that thread, since the caller may leave meanwhile.
+                let run = move || emulator.call_script(&due);
+                match tokio::runtime::Handle::try_current() {
+                    // It does not panic, and is not cancelled once it has begun.
+                    Ok(handle) => _ = handle.spawn_blocking(run).await,
                     Err(_) => run(),
-                };
-                self.state().script_ran(at, step, outcome);
+                }
             }
             Job::Pack(packing) => {
                 let blob = packing.blob.clone();
@@ -160,6 +166,16 @@ impl Emulator {
                 self.state().results.keep(blob, packed);
             }
         }
+    }
+
+    /// Calls a script, and takes in what it did; one that panics has failed.
+    pub(super) fn call_script(&self, due: &life::Call) {
+        let run = || (due.run)(&due.machine, due.args.as_deref());
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| ScriptOutcome {
+            fails: Some("The emulator's script panicked.".to_owned()),
+            ..ScriptOutcome::default()
+        });
+        self.state().script_ran(due.action, due.step, outcome);
     }
 
     /// What a fault makes of an answer.
@@ -225,28 +241,24 @@ fn made_up(fault: &Fault) -> Reply {
 }
 
 fn answer(state: &mut State, route: Route, target: Option<&Target>, call: &Call, now: Tick) -> Reply {
-    match (route, target) {
-        (Route::Blob, _) => state.blob(call, now),
-        (_, None) => {
-            state.addresses.called_at(&call.headers);
+    if route == Route::Blob {
+        return state.blob(call, now);
+    }
+    state.addresses.called_at(&call.headers);
+    match target {
+        Some(target) => state.serve(call, target, now),
+        None => {
             let wall = state.wall;
             state.login(&call.method, &call.path, &call.body, now, wall)
-        }
-        (_, Some(target)) => {
-            state.addresses.called_at(&call.headers);
-            let reply = state.serve(call, target, now);
-            encode(reply, call, state)
         }
     }
 }
 
 /// Compresses what the client accepts to have compressed (facts 3.2).
-fn encode(mut reply: Reply, call: &Call, state: &State) -> Reply {
+fn encode(mut reply: Reply, call: &Call, preferred: Compression) -> Reply {
     let accepted = call.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let Some(coding) = Coding::choose(accepted, state.switches.compression) else { return reply };
-    if let Body::Full(body) = &reply.body
-        && !body.is_empty()
-        && reply.chunked
+    if let (true, Some(coding)) = (reply.chunked, Coding::choose(accepted, preferred))
+        && let Body::Full(body) = &reply.body
     {
         reply.body = Body::Full(compress(body, coding));
         reply.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));

@@ -10,6 +10,7 @@ use super::clock::{Tick, time_text};
 use super::multipart;
 use super::reply::{Refusal, Reply, status};
 use super::state::State;
+use super::switches::UnnamedUpload;
 use super::write_json;
 
 #[derive(Clone, Debug)]
@@ -96,6 +97,9 @@ impl State {
         let part = form
             .part("file")
             .ok_or_else(|| Refusal::bad_request("MissingRequiredParameter", "The form has no part named 'file'."))?;
+        if part.file_name.is_none() && self.switches.unnamed_upload == UnnamedUpload::Refused {
+            return Err(wrong("The part 'file' has no file name."));
+        }
         // A client that gave no name got one called "file" (facts 15, row 24).
         let name = part.file_name.clone().unwrap_or_else(|| "file".to_owned());
         if part.content.len() as u64 > self.limits.upload_size {

@@ -10,7 +10,7 @@ use super::machine::Machine;
 use super::odata::{Fields, Hints, Query};
 use super::reply::{Refusal, Reply};
 use super::state::State;
-use super::switches::ListOrder;
+use super::switches::{ListOrder, MachineByName};
 use super::write_json;
 use crate::model::Timestamp;
 
@@ -69,7 +69,9 @@ impl State {
     }
 
     pub fn get_machine(&self, key: &str) -> Result<Reply, Refusal> {
-        let found = self.machines.find(key).and_then(|at| self.machines.get(at));
+        let by_name = self.switches.machine_by_name == MachineByName::Newest;
+        let at = if by_name { self.machines.find(key) } else { self.machines.by_id(key) };
+        let found = at.and_then(|at| self.machines.get(at));
         let machine = found.ok_or_else(|| Refusal::not_found(format!("Machine {key} was not found")))?;
         Ok(self.machine_entity(machine))
     }
@@ -86,7 +88,7 @@ impl State {
         let (ip, text) = (argument("ip")?.trim_matches('\''), argument("timestamp")?);
         let time = Timestamp::parse(text).map(|time| ticks(time.unix()));
         let month = 30 * 86_400 * SECOND;
-        let Some(time) = time.filter(|time| (now - month..=now + SECOND).contains(time)) else {
+        let Some(time) = time.filter(|time| (now - month..=now + 60 * SECOND).contains(time)) else {
             let message = "The timestamp must be in the past 30 days.";
             return Err(Refusal::bad_request("InvalidInput", message));
         };

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::access::{AUDIENCE, Claims, Grant};
+use super::assertion::{self, Expected, Flaw};
 use super::clock::{Tick, seconds, ticks, time_text};
 use super::reply::Reply;
 use super::state::State;
@@ -75,7 +74,7 @@ impl State {
             (Some(secret), _) => self.check_secret(application, secret)?,
             (None, Some(assertion)) => {
                 let kind = required("client_assertion_type")?;
-                self.check_assertion(client_id, kind, assertion, wall)?;
+                self.check_assertion(application, kind, assertion, wall)?;
             }
             (None, None) => {
                 let message =
@@ -100,33 +99,14 @@ impl State {
         Err(denied(401, "invalid_client", 7_000_215, "Invalid client secret provided."))
     }
 
-    /// Checks what the assertion says; its signature is taken on trust.
-    fn check_assertion(&self, client_id: &str, kind: &str, assertion: &str, wall: f64) -> Result<(), Denied> {
-        let wrong = |code: u32, message: &str| denied(401, "invalid_client", code, message);
+    fn check_assertion(&self, application: usize, kind: &str, assertion: &str, wall: f64) -> Result<(), Denied> {
+        let wrong = |(code, message): Flaw| denied(401, "invalid_client", code, message);
         if kind != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
-            return Err(wrong(50_027, "The client assertion's type is not supported."));
+            return Err(wrong((50_027, "The client assertion's type is not supported.")));
         }
-        let mut parts = assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).ok());
-        let mut json = || parts.next().flatten().and_then(|part| serde_json::from_slice::<Value>(&part).ok());
-        let (header, claims) = (json().unwrap_or_default(), json().unwrap_or_default());
-        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
-        if !matches!(text(&header, "alg").as_str(), "PS256" | "RS256") {
-            return Err(wrong(50_027, "JWT token is invalid or malformed."));
-        }
-        if header.get("x5t#S256").is_none() && header.get("x5t").is_none() {
-            return Err(wrong(700_027, "The client assertion names no certificate."));
-        }
-        if text(&claims, "iss") != client_id || text(&claims, "sub") != client_id {
-            return Err(wrong(700_021, "The client assertion's issuer and subject must be the client id."));
-        }
-        if !text(&claims, "aud").to_ascii_lowercase().ends_with(&format!("/{}/oauth2/v2.0/token", self.tenant_id)) {
-            return Err(wrong(700_023, "The client assertion's audience is not this endpoint."));
-        }
-        let expires = claims.get("exp").and_then(Value::as_f64).unwrap_or(0.0);
-        if expires <= wall {
-            return Err(wrong(700_024, "The client assertion is not within its valid time range."));
-        }
-        Ok(())
+        let Some(known) = self.applications.get(application) else { return Ok(()) };
+        let (tenant, client_id, certificates) = (&self.tenant_id, &known.client_id, &known.certificates);
+        assertion::check(assertion, &Expected { tenant, client_id, certificates, wall }).map_err(wrong)
     }
 
     /// A token for one of the applications, with its own roles unless others are given.

@@ -6,6 +6,9 @@
 
 mod access;
 mod action;
+mod actions;
+mod assertion;
+mod cancel;
 mod clock;
 mod compress;
 mod exchange;
@@ -20,22 +23,26 @@ mod login;
 mod machine;
 mod multipart;
 mod odata;
+mod open;
 mod quota;
 mod reply;
 mod results;
 mod routes;
 mod script;
 mod server;
+mod settings;
 mod spool;
 mod state;
 mod submit;
 mod switches;
 mod tls;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -48,38 +55,14 @@ pub use machine::NewMachine;
 pub use routes::Route;
 pub use script::{Behaviour, ScriptCall, ScriptOutcome};
 pub use server::{Server, serve};
+pub use settings::Settings;
 pub use switches::{
-    Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MissingFile, NonzeroExit, ReadPermission, Switches,
-    TranscriptForm, Windows,
+    Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MachineByName, MissingFile, NonzeroExit, ReadPermission,
+    Switches, TranscriptForm, UnnamedUpload, Windows,
 };
 
-use crate::config::Limits;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::model::Machine;
-
-/// What an emulator starts with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// ws-0001.example.test and so on, all online. The default is 3.
-    pub machines: usize,
-    pub limits: Limits,
-    /// Of ids, durations and random faults. The default is 0.
-    pub seed: u64,
-    pub switches: Switches,
-    pub clock: EmulatorClock,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            machines: 3,
-            limits: Limits::default(),
-            seed: 0,
-            switches: Switches::default(),
-            clock: EmulatorClock::default(),
-        }
-    }
-}
 
 /// Who a foreign session's machine answers a submit with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +150,21 @@ impl Emulator {
         (client_id, secret)
     }
 
+    /// Registers a certificate, PEM or DER, by which the application may sign assertions in place of its secret. As long
+    /// as none is registered, an assertion's signature is taken on trust.
+    pub fn add_certificate(&self, certificate: &[u8]) -> Result<()> {
+        let der = if certificate.windows(11).any(|text| text == b"-----BEGIN ") {
+            CertificateDer::from_pem_slice(certificate)
+                .map_err(|error| Error::invalid(format!("the certificate is not PEM: {error}")))?
+        } else {
+            CertificateDer::from(certificate).into_owned()
+        };
+        if let Some(application) = self.state().applications.first_mut() {
+            application.certificates.push(der.to_vec());
+        }
+        Ok(())
+    }
+
     /// Adds a machine and describes it as the API would.
     pub fn add_machine(&self, machine: NewMachine) -> Result<Machine> {
         let (mut state, now) = self.at_now();
@@ -233,6 +231,13 @@ impl Emulator {
         state.scripts.insert(name.to_ascii_lowercase(), behaviour.into());
     }
 
+    /// Forgets what scripts do, and lets go of what their calls hold.
+    pub fn forget_scripts(&self) {
+        let forgotten = std::mem::take(&mut self.state().scripts);
+        // Dropped here, without the lock.
+        drop(forgotten);
+    }
+
     /// Puts a file on a machine's disk, or with `*` on that of every machine, for GetFile to collect.
     pub fn put_remote_file(&self, machine: &str, path: &str, content: Content) -> Result<()> {
         let mut state = self.state();
@@ -288,70 +293,8 @@ impl Emulator {
             let (mut state, now) = self.at_now();
             let Some(due) = state.advance(now) else { return (state, now) };
             drop(state);
-            let outcome = (due.run)(&due.machine, due.args.as_deref());
-            self.state().script_ran(due.action, due.step, outcome);
+            self.call_script(&due);
         }
-    }
-}
-
-impl state::State {
-    fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
-        let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
-        let addresses = state::Addresses {
-            api: "https://api.emulator.test".to_owned(),
-            login: "https://login.emulator.test".to_owned(),
-            blob: "https://store1.blob.emulator.test".to_owned(),
-            anywhere: None,
-        };
-        let mut state = Self {
-            limits,
-            switches,
-            addresses,
-            speed,
-            tenant_id: String::new(),
-            applications: Vec::new(),
-            tokens: access::Tokens::new(key(rng)),
-            machines: machine::Machines::default(),
-            actions: action::Actions::default(),
-            agenda: life::Agenda::default(),
-            open: life::OpenSessions::default(),
-            library: library::Library::default(),
-            scripts: HashMap::new(),
-            files: files::RemoteFiles::default(),
-            results: results::Results::new(key(rng)),
-            quotas: quota::Quotas::default(),
-            faults: faults::Faults::new(rng.fork()),
-            log: log::Log::default(),
-            rng: rng.fork(),
-            jumped: 0,
-            wall: 0.0,
-        };
-        state.tenant_id = state.new_uuid().to_string();
-        let application = state.new_application();
-        state.applications.push(application);
-        state
-    }
-
-    fn new_application(&mut self) -> access::Application {
-        let client_id = self.new_uuid().to_string();
-        let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
-        access::Application { client_id, secret, roles: ROLES.iter().map(|role| (*role).to_owned()).collect() }
-    }
-
-    fn add_machine(&mut self, machine: NewMachine, now: clock::Tick) -> u32 {
-        let id: String = std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
-        self.machines.add(machine, id, now)
-    }
-
-    fn known_machine(&self, key: &str) -> Result<u32> {
-        self.machines
-            .find(key)
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("the emulator has no machine {key:?}")))
-    }
-
-    fn lasting_token(&mut self, roles: Option<Vec<String>>, now: clock::Tick, wall: f64) -> String {
-        const YEAR: f64 = 365.0 * 86_400.0;
-        self.issue_token(0, roles, login::default_audience(), YEAR, now, wall)
     }
 }
 

@@ -102,7 +102,8 @@ impl State {
         let index = index.ok_or_else(|| Refusal::bad_request("InvalidInput", "The index is not a number."))?;
         let Some(action) = self.actions.get(at) else { return Err(Refusal::not_found(id)) };
         let Some(step) = action.steps.get(index) else {
-            return Err(Refusal::bad_request("InvalidInput", format!("Command index {index} is out of range.")));
+            let message = format!("Command index {index} is out of range.");
+            return Err(Refusal::new(status(self.switches.out_of_range_status), "InvalidInput", message));
         };
         let there = action.ended.is_some_and(|ended| now >= ended + ticks(self.switches.result_lag))
             || (self.switches.result_lag <= 0.0 && action.status == Status::InProgress && step.end.is_some());

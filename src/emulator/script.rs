@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde_json::json;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::switches::{Switches, TranscriptForm};
@@ -63,6 +63,15 @@ pub(super) fn echo(name: &str, args: Option<&str>) -> ScriptOutcome {
     ScriptOutcome { stdout: format!("{line}\n"), ..ScriptOutcome::default() }
 }
 
+/// The documented shape, in its order (page "get-live-response-result").
+#[derive(Serialize)]
+struct Transcript<'a> {
+    script_name: &'a str,
+    exit_code: i64,
+    script_output: &'a str,
+    script_errors: &'a str,
+}
+
 /// The result of a RunScript as the blob host has it.
 pub(super) fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Switches) -> Bytes {
     if let Some(raw) = &outcome.raw {
@@ -77,10 +86,13 @@ pub(super) fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches
     }
     output.push_str(&outcome.stdout);
     output.extend(std::iter::repeat_n('\0', switches.transcript_nuls));
-    let text = json!({
-        "script_name": name, "exit_code": outcome.exit_code, "script_output": output, "script_errors": outcome.stderr,
-    })
-    .to_string();
+    let transcript = Transcript {
+        script_name: name,
+        exit_code: outcome.exit_code,
+        script_output: &output,
+        script_errors: &outcome.stderr,
+    };
+    let text = serde_json::to_string(&transcript).unwrap_or_default();
     match switches.transcript_form {
         TranscriptForm::Json => text.into(),
         TranscriptForm::RawNewline => text.replace("\\n", "\n").into(),

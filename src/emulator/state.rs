@@ -8,14 +8,16 @@ use http::{HeaderMap, Method, StatusCode};
 use uuid::Uuid;
 
 use super::access::{Application, Tokens};
-use super::action::{Actions, View};
+use super::action::View;
+use super::actions::Actions;
 use super::clock::Tick;
 use super::faults::Faults;
 use super::files::RemoteFiles;
 use super::library::Library;
-use super::life::{Agenda, OpenSessions};
+use super::life::Agenda;
 use super::log::Log;
 use super::machine::{Machine, Machines};
+use super::open::OpenSessions;
 use super::quota::{Full, Quotas, span};
 use super::reply::{Refusal, Reply};
 use super::results::Results;

@@ -1,4 +1,4 @@
-//! The calls that change a session: run live response (facts.md, section 5) and cancel (section 6.5).
+//! Run live response (facts.md, section 5).
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::action::{Action, Cancellation, Order, Status, Step};
-use super::clock::{Tick, ticks};
-use super::life;
+use super::action::{Action, Order, Status, Step};
+use super::clock::Tick;
+use super::open::OTHERS;
 use super::reply::{Refusal, Reply, status};
 use super::state::{Call, State};
 use super::switches::{BusyAnswer, CapCounts};
@@ -40,24 +40,12 @@ struct WireParam {
     value: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct CancelBody {
-    comment: Option<String>,
-    #[serde(rename = "ExternalId")]
-    _external_id: Option<String>,
-    #[serde(rename = "RequestSource")]
-    _request_source: Option<String>,
-    #[serde(rename = "Title")]
-    _title: Option<String>,
-}
-
 impl State {
     pub fn submit(&mut self, call: &Call, machine_id: &str, application: u32, now: Tick) -> Result<Reply, Refusal> {
         let body: SubmitBody = self.read_body(call)?;
         let comment = body.comment.filter(|comment| !comment.is_empty());
-        let comment = comment.ok_or_else(|| missing("Comment"))?;
-        let steps = self.steps(body.commands.ok_or_else(|| missing("Commands"))?)?;
+        let comment = comment.ok_or_else(|| self.missing("Comment"))?;
+        let steps = self.steps(body.commands.ok_or_else(|| self.missing("Commands"))?)?;
         if self.switches.live_response_disabled {
             let message = "Live response is not enabled in the tenant's settings.";
             return Err(Refusal::forbidden("DisabledFeature", message));
@@ -167,6 +155,11 @@ impl State {
         if all >= self.limits.sessions { Err(self.over_cap()) } else { Ok(()) }
     }
 
+    pub fn missing(&self, name: &str) -> Refusal {
+        let message = format!("The required parameter '{name}' is missing.");
+        Refusal::bad_request(&self.switches.missing_field_code, message)
+    }
+
     fn steps(&self, commands: Vec<WireCommand>) -> Result<Vec<Step>, Refusal> {
         let wrong = |why: String| Refusal::bad_request(&self.switches.bad_commands_code, why);
         if commands.is_empty() {
@@ -174,8 +167,8 @@ impl State {
         }
         let (mut steps, mut furthest) = (Vec::with_capacity(commands.len()), 0);
         for command in commands {
-            let kind = command.r#type.ok_or_else(|| missing("type"))?;
-            let (place, order) = order(&kind, command.params.unwrap_or_default(), &wrong)?;
+            let kind = command.r#type.ok_or_else(|| self.missing("type"))?;
+            let (place, order) = order(&kind, command.params.unwrap_or_default(), &wrong, &|name| self.missing(name))?;
             if place < furthest {
                 return Err(wrong("Commands must be in the order PutFile, RunScript, GetFile.".to_owned()));
             }
@@ -185,34 +178,7 @@ impl State {
         Ok(steps)
     }
 
-    pub fn cancel(&mut self, call: &Call, id: &str, application: u32, now: Tick) -> Result<Reply, Refusal> {
-        let body: CancelBody = self.read_body(call)?;
-        let comment = body.comment.filter(|comment| !comment.is_empty()).ok_or_else(|| missing("Comment"))?;
-        let at = self.find_action(id, now)?;
-        let requestor = self.requestor(application);
-        let wait = match self.actions.get(at).map(|action| &action.status) {
-            Some(Status::Pending) => self.switches.cancel_pending_time,
-            Some(Status::InProgress) => self.switches.cancel_time,
-            _ => {
-                let message = "The action has ended and cannot be cancelled.";
-                return Err(Refusal::new(status(self.switches.cancel_ended_status), "InvalidInput", message));
-            }
-        };
-        let Some(action) = self.actions.get_mut(at) else { return Err(Refusal::not_found(id)) };
-        let running = action.status == Status::InProgress;
-        if action.cancellation.is_none() {
-            action.cancellation = Some(Cancellation { comment, requestor, asked: now });
-            if !(running && self.switches.cancel_loses) {
-                self.plan_cancel(at, now + ticks(wait));
-            }
-        }
-        // A cancel that takes no time shows in this very answer. No script of another action is due by now.
-        let pending = self.advance(now);
-        debug_assert!(pending.is_none());
-        Ok(self.action_entity(at, StatusCode::OK, now))
-    }
-
-    fn read_body<T: for<'de> Deserialize<'de>>(&self, call: &Call) -> Result<T, Refusal> {
+    pub fn read_body<T: for<'de> Deserialize<'de>>(&self, call: &Call) -> Result<T, Refusal> {
         check_content_type(&call.headers)?;
         let wrong = |error: serde_json::Error| {
             Refusal::bad_request("InvalidRequestBody", format!("Request body is incorrect: {error}"))
@@ -229,12 +195,13 @@ fn busy() -> Refusal {
     Refusal::bad_request("ActiveRequestAlreadyExists", "Action is already in progress")
 }
 
-fn missing(name: &str) -> Refusal {
-    Refusal::bad_request("MissingRequiredParameter", format!("The required parameter '{name}' is missing."))
-}
-
 /// A command, and its place in the order that commands must be in.
-fn order(kind: &str, params: Vec<WireParam>, wrong: &impl Fn(String) -> Refusal) -> Result<(u8, Order), Refusal> {
+fn order(
+    kind: &str,
+    params: Vec<WireParam>,
+    wrong: &impl Fn(String) -> Refusal,
+    missing: &impl Fn(&str) -> Refusal,
+) -> Result<(u8, Order), Refusal> {
     let (place, needed, optional) = match kind {
         "PutFile" => (0, "FileName", None),
         "RunScript" => (1, "ScriptName", Some("Args")),
@@ -296,7 +263,7 @@ impl State {
         let id = self.new_uuid();
         let comment = "Session of an analyst".to_owned();
         let mut action = self.new_action(id, machine, "analyst@example.test", comment, now);
-        action.application = listed.then_some(life::OTHERS);
+        action.application = listed.then_some(OTHERS);
         action.status = Status::InProgress;
         action.listed = listed;
         action.answers_for_others = foreign;
@@ -309,7 +276,7 @@ impl State {
         action.steps.push(step);
         let at = self.occupy(machine, action);
         if listed {
-            self.open.accepted_running(life::OTHERS);
+            self.open.accepted_running(OTHERS);
         }
         self.occupied(at, now + length);
         id

@@ -26,6 +26,8 @@ pub struct Switches {
     pub refused_calls_count: bool,
     /// Code of a wrong order, an unknown type, no commands. The default is `InvalidRequestBody`.
     pub bad_commands_code: String,
+    /// Code of a body that lacks a field. The default is `MissingRequiredParameter`.
+    pub missing_field_code: String,
     /// Whether wrong capitals in a body's keys are refused. The default is true.
     pub case_sensitive_bodies: bool,
     /// A file that is not in the library. The default is `fails`: accepted, then the command fails.
@@ -42,6 +44,8 @@ pub struct Switches {
     pub queue_expiry_status: String,
     /// Status of the link of a result that is not there yet, or of a PutFile. The default is 404.
     pub no_result_status: u16,
+    /// Status of the link of a command index that the action does not have. The default is 400.
+    pub out_of_range_status: u16,
     /// Whether a failed script that had started has a transcript. The default is true.
     pub failed_script_has_transcript: bool,
     /// Status at the blob host of a link that has expired. The default is 403.
@@ -70,6 +74,12 @@ pub struct Switches {
     pub upload_exists_status: u16,
     /// Status of an upload over the size. The default is 400.
     pub upload_too_big_status: u16,
+    /// An upload whose part has no file name. The default is `file`: that becomes its name.
+    pub unnamed_upload: UnnamedUpload,
+    /// A machine asked for by its name. The default is `newest`: of several the one seen last.
+    pub machine_by_name: MachineByName,
+    /// Status of a token for another audience. The default is 403.
+    pub wrong_audience_status: u16,
     /// The order of a list without `$orderby`. The default is `newest`.
     pub list_order: ListOrder,
     /// Whether a list of machines that finds none is a 404. The default is false.
@@ -144,7 +154,15 @@ words! { /// `refused`: 400 at once.
 MissingFile { Fails, Refused } }
 words! { /// `failed`: the command fails.
 NonzeroExit { Completed, Failed } }
-words! { /// `any` order at all is `oldest` first.
+words! {
+    /// `refused`: 400.
+    UnnamedUpload { File, Refused }
+}
+words! {
+    /// `refused`: 404, names are not looked up.
+    MachineByName { Newest, Refused }
+}
+words! { /// `oldest`: as they were made.
 ListOrder { Newest, Oldest } }
 words! { /// `raw_deflate`: without the zlib wrapper.
 Compression { Deflate, RawDeflate, Gzip, None } }
@@ -168,6 +186,7 @@ impl Default for Switches {
             windows: Windows::Sliding,
             refused_calls_count: false,
             bad_commands_code: word("InvalidRequestBody"),
+            missing_field_code: word("MissingRequiredParameter"),
             case_sensitive_bodies: true,
             missing_file: MissingFile::Fails,
             skipped_status: word("Created"),
@@ -176,6 +195,7 @@ impl Default for Switches {
             script_timeout_status: word("Failed"),
             queue_expiry_status: word("TimeOut"),
             no_result_status: 404,
+            out_of_range_status: 400,
             failed_script_has_transcript: true,
             expired_link_status: 403,
             link_life: 1800.0,
@@ -190,6 +210,9 @@ impl Default for Switches {
             cancel_loses: false,
             upload_exists_status: 400,
             upload_too_big_status: 400,
+            unnamed_upload: UnnamedUpload::File,
+            machine_by_name: MachineByName::Newest,
+            wrong_audience_status: 403,
             list_order: ListOrder::Newest,
             no_machines_is_404: false,
             command_states: true,

@@ -127,6 +127,20 @@ impl Command {
         self.params().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
+    /// Whether the service may tell `ours` in this way: it need not keep the order of parameters, nor empty ones, and
+    /// what it does not describe at all it does not gainsay.
+    pub fn is_like(&self, ours: &Self) -> bool {
+        if *self == Self::default() {
+            return true;
+        }
+        let told = |command: &Self| {
+            let mut params: Vec<_> = command.params.iter().filter(|param| !param.value.is_empty()).cloned().collect();
+            params.sort_by(|a, b| a.key.cmp(&b.key));
+            params
+        };
+        self.name.eq_ignore_ascii_case(&ours.name) && told(self) == told(ours)
+    }
+
     /// The library file that the command needs.
     pub fn library_name(&self) -> Option<&str> {
         self.param("FileName").or_else(|| self.param("ScriptName"))

@@ -23,7 +23,7 @@ pub struct LibraryFile {
     #[serde(alias = "parametersDescription")]
     pub parameters_description: Option<String>,
     /// By `ensure`; else none.
-    #[serde(skip_deserializing)]
+    #[serde(default)]
     pub changed: Option<bool>,
     #[serde(rename = "_raw", default = "super::decode::no_raw")]
     pub raw: Raw,

@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::errors::raised;
 use super::models::{Command, Machine};
+use super::runtime::call_python;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::transfer::{Sink, Target};
@@ -109,9 +110,9 @@ impl Sink for FileObject {
         Python::attach(|py| {
             let mut data = data;
             while !data.is_empty() {
-                let written = self.0.call_method1(py, "write", (PyBytes::new(py, data),))?;
+                let written = call_python(&self.0.bind(py).getattr("write")?, (PyBytes::new(py, data),))?;
                 // A raw file may take less than all; a file that does not say how much has taken it all.
-                let count = written.extract::<Option<usize>>(py)?.unwrap_or(data.len());
+                let count = written.extract::<Option<usize>>()?.unwrap_or(data.len());
                 data = data.get(count..).unwrap_or_default();
                 if count == 0 {
                     return Err(PyValueError::new_err("the file object takes no more bytes"));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -12,19 +13,15 @@ use super::errors::to_python;
 use super::library::Library;
 use super::models::Limits;
 use super::operations::operations;
-use super::runtime::{Call, Coroutine, IntoPython, generation};
+use super::recipe::Recipe;
+use super::runtime::{Call, Coroutine, IntoPython, Own};
 use super::session::Session;
-use crate::auth::TokenCache;
 use crate::check::check;
-use crate::clock::Clock;
 use crate::config::{Cloud, Options};
 use crate::error::{Error, Result};
-use crate::pipeline::Pipeline;
 use crate::secret::Secret;
 use crate::session::{RunOptions, Sessions, Submit};
-use crate::state::{Registry, check_address};
-use crate::transport::Transport;
-use crate::transport::http::HttpTransport;
+use crate::state::check_address;
 
 /// The live response API of one tenant, as one application. Safe to share between threads and loops.
 ///
@@ -53,50 +50,24 @@ use crate::transport::http::HttpTransport;
 ///     InvalidRequestError: a value is out of its bounds, or a variable of the environment is missing; it is named.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct LiveResponseClient {
-    options: Options,
-    given: Given,
-    /// What does the work, and the count of forks that it was made in; none once the client is closed.
-    core: Mutex<Option<(u64, Arc<Sessions>)>>,
-}
-
-/// The stores of this process, and the count of forks that they were made in.
-static REGISTRY: Mutex<Option<(u64, Arc<Registry>)>> = Mutex::new(None);
-
-fn registry(_gil: Python<'_>) -> Arc<Registry> {
-    let mut known = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*known {
-        Some((made_in, registry)) if *made_in == generation() => registry.clone(),
-        _ => {
-            let registry = Arc::new(Registry::default());
-            // A lock of the parent's store may be held for ever here: it is left alone.
-            std::mem::forget(known.replace((generation(), registry.clone())));
-            registry
-        }
-    }
+    recipe: Arc<Recipe>,
+    /// What does the work; none once the client is closed.
+    core: Mutex<Option<Own<Arc<Sessions>>>>,
 }
 
 impl LiveResponseClient {
     /// What does the work; made anew in a forked child, where the parent's threads and connections are not.
     fn core(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*core {
-            Some((made_in, sessions)) if *made_in == generation() => Ok(sessions.clone()),
-            Some(_) => {
-                let sessions = self.build(py).map_err(|error| to_python(py, error))?;
-                std::mem::forget(core.replace((generation(), sessions.clone())));
-                Ok(sessions)
-            }
-            None => Err(to_python(py, Error::invalid("the client is closed").with_hint("make another one"))),
+        let Some(made) = &*core else {
+            return Err(to_python(py, Error::invalid("the client is closed").with_hint("make another one")));
+        };
+        if let Some(sessions) = made.get() {
+            return Ok(sessions.clone());
         }
-    }
-
-    fn build(&self, py: Python<'_>) -> Result<Arc<Sessions>> {
-        let clock = Clock::new();
-        let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&self.options)?);
-        let source = self.given.source(py, &self.options, &transport, clock)?;
-        let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;
-        let pipeline = Pipeline::new(self.options.clone(), transport, tokens, registry(py), clock);
-        Ok(Arc::new(Sessions::new(Arc::new(pipeline))))
+        let sessions = self.recipe.sessions(py).map_err(|error| to_python(py, error))?;
+        *core = Some(Own::new(sessions.clone()));
+        Ok(sessions)
     }
 
     fn call<T: IntoPython, F>(&self, py: Python<'_>, start: impl FnOnce(Arc<Sessions>) -> F) -> PyResult<Call>
@@ -142,15 +113,6 @@ impl Order {
         submit.check()?;
         submit.machine_id = self.machine.id(&sessions.pipeline).await?;
         Ok(submit)
-    }
-}
-
-/// A Python object that a call gives back as it is.
-struct Same(Py<PyAny>);
-
-impl IntoPython for Same {
-    fn into_python(self, _py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(self.0)
     }
 }
 
@@ -409,19 +371,17 @@ operations! {
                 options.network.user_agent = user_agent;
                 Ok(options)
             };
-            super::logging::start(py)?;
             let options = options().map_err(|error| to_python(py, error))?;
-            let client = Self { options, given, core: Mutex::new(None) };
-            let sessions = client.build(py).map_err(|error| to_python(py, error))?;
-            *client.core.lock().unwrap_or_else(PoisonError::into_inner) = Some((generation(), sessions));
-            Ok(client)
+            let recipe = Recipe::new(options, given);
+            let sessions = recipe.sessions(py).map_err(|error| to_python(py, error))?;
+            Ok(Self { recipe, core: Mutex::new(Some(Own::new(sessions))) })
         }
 
         /// The tenant: the one given, the credential's, or that of the last token; None until one is known.
         #[getter]
         fn tenant_id(&self, py: Python<'_>) -> Option<String> {
             let seen = || self.core(py).ok().and_then(|sessions| sessions.pipeline.tokens().tenant_id());
-            self.options.tenant_id.clone().or_else(seen).or_else(|| match &self.given {
+            self.recipe.options.tenant_id.clone().or_else(seen).or_else(|| match &self.recipe.given {
                 Given::ClientSecret { tenant_id, .. } => Some(tenant_id.clone()),
                 _ => None,
             })
@@ -452,11 +412,15 @@ operations! {
         /// Close the connections. Sessions that were started go on at the service.
         fn close(&self) {
             let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((made_in, sessions)) = closed
-                && made_in != generation()
-            {
-                std::mem::forget(sessions);
-            }
+            // Outside the lock: a credential that goes down with it may run code of the caller's.
+            drop(closed);
+        }
+
+        fn __reduce__(&self) -> PyResult<()> {
+            Err(PyTypeError::new_err(
+                "a LiveResponseClient is not pickled: its credential and its connections stay in their process; \
+                 make one in each process, or fork",
+            ))
         }
 
         fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -469,21 +433,19 @@ operations! {
         }
 
         fn __aenter__(slf: Bound<'_, Self>, py: Python<'_>) -> PyResult<Coroutine> {
-            let same = Same(slf.clone().into_any().unbind());
-            let call = slf.get().call(py, |_| async move { Ok(same) })?;
+            slf.get().core(py)?;
+            let call = Call::ready(slf.into_any().unbind());
             Ok(Coroutine::new("LiveResponseClient.__aenter__", call))
         }
 
         #[pyo3(signature = (*_exc))]
         fn __aexit__(slf: Bound<'_, Self>, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<Coroutine> {
-            let none = Same(py.None());
-            let call = slf.get().call(py, |_| async move { Ok(none) })?;
             slf.get().close();
-            Ok(Coroutine::new("LiveResponseClient.__aexit__", call))
+            Ok(Coroutine::new("LiveResponseClient.__aexit__", Call::ready(py.None())))
         }
 
         fn __repr__(&self) -> String {
-            format!("<LiveResponseClient of {}>", self.options.endpoint)
+            format!("<LiveResponseClient of {}>", self.recipe.options.endpoint)
         }
     }
 }

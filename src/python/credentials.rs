@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
-use pyo3_async_runtimes::TaskLocals;
 use tokio::sync::oneshot;
 
 use super::errors::{raised, to_python};
@@ -98,11 +97,9 @@ impl Given {
                 };
                 Arc::new(ClientSecretSource::new(transport.clone(), clock, secret, options.request_timeout)?)
             }
-            Self::Python(credential) => Arc::new(PythonCredential {
-                credential: Arc::new(credential.clone_ref(py)),
-                scope: options.scope.clone(),
-                event_loop: Mutex::new(None),
-            }),
+            Self::Python(credential) => {
+                Arc::new(PythonCredential::new(py, credential, &options.scope).map_err(raised)?)
+            }
         })
     }
 }
@@ -134,10 +131,8 @@ fn from_environment() -> Result<Given> {
 
 /// A credential of the caller's: azure-identity's, or a function; it may be asynchronous.
 struct PythonCredential {
-    credential: Arc<Py<PyAny>>,
-    scope: String,
-    /// Runs the coroutines of an asynchronous one. Started when first needed.
-    event_loop: Mutex<Option<Py<PyAny>>>,
+    /// `_credential.Source`, which asks it on threads of Python's own: it may take its time, and the core's threads are few.
+    source: Py<PyAny>,
 }
 
 impl TokenSource for PythonCredential {
@@ -150,79 +145,45 @@ impl TokenSource for PythonCredential {
     }
 }
 
-impl Drop for PythonCredential {
-    fn drop(&mut self) {
-        let event_loop = self.event_loop.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // None once the interpreter ends, and the loop's thread with it.
-        let Some(event_loop) = event_loop else { return };
-        Python::try_attach(|py| {
-            if let Ok(stop) = event_loop.getattr(py, "stop") {
-                // A loop that is closed already refuses.
-                let _ = event_loop.call_method1(py, "call_soon_threadsafe", (stop,));
-            }
-        });
-    }
-}
-
 impl PythonCredential {
+    fn new(py: Python<'_>, credential: &Py<PyAny>, scope: &str) -> PyResult<Self> {
+        let source = py.import("mde_live_response._credential")?.call_method1("Source", (credential, scope))?;
+        Ok(Self { source: source.unbind() })
+    }
+
     async fn fetch_token(&self) -> Result<AccessToken> {
         let (resolve, resolved) = oneshot::channel();
         Python::attach(|py| self.ask(py, resolve)).map_err(raised)?;
         let cut_off = |_| raised(PyRuntimeError::new_err("the credential's thread ended without an answer"));
-        let answer = resolved.await.map_err(cut_off)?.map_err(raised)?;
-        let answer = match Python::attach(|py| self.awaited(py, &answer)).map_err(raised)? {
-            Some(waiting) => waiting.await.map_err(raised)?,
-            None => answer,
-        };
-        Python::attach(|py| token(py, answer)).map_err(raised)
+        resolved.await.map_err(cut_off)?.map_err(raised)
     }
 
-    /// Asks on a thread of Python's own: the credential may take its time, and the core's threads are few.
-    fn ask(&self, py: Python<'_>, resolve: oneshot::Sender<PyResult<Py<PyAny>>>) -> PyResult<()> {
+    fn ask(&self, py: Python<'_>, resolve: oneshot::Sender<PyResult<AccessToken>>) -> PyResult<()> {
         let resolve = Mutex::new(Some(resolve));
         let resolve = PyCFunction::new_closure(
             py,
             None,
             None,
             move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-                let (value, error): (Py<PyAny>, Option<Bound<'_, PyAny>>) = arguments.extract()?;
                 let resolve = resolve.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(resolve) = resolve {
                     // Err when nobody waits for the token any more.
-                    let _ = resolve.send(error.map_or(Ok(value), |error| Err(PyErr::from_value(error))));
+                    let _ = resolve.send(answer(arguments));
                 }
                 PyResult::Ok(())
             },
         )?;
-        py.import("mde_live_response._credential")?.call_method1("fetch", (&*self.credential, &self.scope, resolve))?;
-        Ok(())
-    }
-
-    /// The future of an answer that is to be awaited, as a coroutine function's is.
-    fn awaited(
-        &self,
-        py: Python<'_>,
-        answer: &Py<PyAny>,
-    ) -> PyResult<Option<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>>> {
-        if !answer.bind(py).hasattr("__await__")? {
-            return Ok(None);
-        }
-        let locals = TaskLocals::new(self.event_loop(py)?);
-        pyo3_async_runtimes::into_future_with_locals(&locals, answer.bind(py).clone()).map(Some)
-    }
-
-    fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(running) = &*self.event_loop.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(running.bind(py).clone());
-        }
-        let started = py.import("mde_live_response._credential")?.call_method0("start_loop")?;
-        *self.event_loop.lock().unwrap_or_else(PoisonError::into_inner) = Some(started.clone().unbind());
-        Ok(started)
+        self.source.call_method1(py, "fetch", (resolve,)).map(drop)
     }
 }
 
-fn token(py: Python<'_>, answer: Py<PyAny>) -> PyResult<AccessToken> {
-    let described = py.import("mde_live_response._credential")?.call_method1("describe", (answer,))?;
-    let (token, expires_on): (Bound<'_, PyString>, Option<f64>) = described.extract()?;
-    Ok(AccessToken::new(Secret::new(&*token.to_cow()?), expires_on))
+/// What the credential's thread came to: a token and its expiry, or an exception.
+fn answer(arguments: &Bound<'_, PyTuple>) -> PyResult<AccessToken> {
+    type Described<'py> = Option<(Bound<'py, PyString>, Option<f64>)>;
+    let (described, error): (Described<'_>, Option<Bound<'_, PyAny>>) = arguments.extract()?;
+    match (described, error) {
+        (Some((token, expires_on)), None) => Ok(AccessToken::new(Secret::new(&*token.to_cow()?), expires_on)),
+        (_, Some(error)) => Err(PyErr::from_value(error)),
+        (None, None) => Err(PyRuntimeError::new_err("the credential's thread gave neither a token nor an error")),
+    }
 }

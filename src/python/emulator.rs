@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::errors::to_python;
 use super::models::{Limits, Machine};
+use super::runtime::{call_python, detached};
 use crate::emulator::{
     Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignAnswer, NewMachine, ScriptOutcome, Server, Settings,
     Switches, serve,
@@ -67,7 +68,7 @@ impl EmulatorServer {
         if self.pid != std::process::id() {
             return Err(PyRuntimeError::new_err("this emulator belongs to the process that started it"));
         }
-        py.detach(|| act(&self.emulator)).map_err(|error| to_python(py, error))
+        detached(py, || act(&self.emulator)).map_err(|error| to_python(py, error))
     }
 }
 
@@ -109,7 +110,7 @@ impl EmulatorServer {
             let ca = server.ca_bundle().map(str::to_owned);
             Ok((emulator, Running { server, runtime }, ca))
         };
-        let (emulator, running, ca) = py.detach(start).map_err(|error| to_python(py, error))?;
+        let (emulator, running, ca) = detached(py, start).map_err(|error| to_python(py, error))?;
         Ok(Self { emulator, running: Mutex::new(Some(running)), pid: std::process::id(), ca })
     }
 
@@ -119,6 +120,8 @@ impl EmulatorServer {
         py.detach(|| {
             server.close();
             runtime.shutdown_timeout(Duration::from_secs(2));
+            // A script may hold the public object that holds this one.
+            self.emulator.forget_scripts();
         });
     }
 
@@ -138,6 +141,10 @@ impl EmulatorServer {
 
     fn token_with(&self, py: Python<'_>, roles: Vec<String>) -> PyResult<String> {
         self.with(py, |emulator| Ok(emulator.token_with(roles)))
+    }
+
+    fn add_certificate(&self, py: Python<'_>, certificate: &[u8]) -> PyResult<()> {
+        self.with(py, |emulator| emulator.add_certificate(certificate))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
@@ -255,7 +262,7 @@ impl EmulatorServer {
 
 /// Runs a script written in Python; what it raises is the command's failure.
 fn run(call: &Py<PyAny>, machine: &str, args: Option<&str>, rest: &ScriptOutcome) -> ScriptOutcome {
-    Python::attach(|py| match call.call1(py, (machine, args)).and_then(|answer| answer.extract(py)) {
+    Python::attach(|py| match call_python(call.bind(py), (machine, args)).and_then(|answer| answer.extract()) {
         Ok((stdout, stderr, exit_code)) => ScriptOutcome { stdout, stderr, exit_code, ..rest.clone() },
         Err(error) => {
             let fails = Some(format!("The emulator's script raised {error}"));

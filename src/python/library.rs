@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::arguments::{Content, content};
 use super::errors::to_python;
 use super::operations::operations;
+use super::recipe::Home;
 use super::runtime::Call;
 use crate::error::{Error, Result};
 use crate::library::{self, ensure, upload};
@@ -20,7 +22,8 @@ use crate::transfer::LibraryForm;
 /// Names hold letters, digits, `-`, `_` and `.`.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Library {
-    sessions: Arc<Sessions>,
+    home: Home,
+    endpoint: String,
 }
 
 /// What `upload` and `ensure` take, read as far as it can be at once.
@@ -31,7 +34,7 @@ struct Upload {
 
 impl Library {
     pub fn new(sessions: Arc<Sessions>) -> Self {
-        Self { sessions }
+        Self { endpoint: sessions.pipeline.options.endpoint.to_string(), home: Home::new(sessions) }
     }
 }
 
@@ -76,8 +79,8 @@ operations! {
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         list / list_async () []
             |this, py| {
-                let sessions = this.sessions.clone();
-                PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.library_files().await }))
+                let sessions = this.home.sessions(py)?;
+                PyResult::Ok(Call::new(&sessions.clone(), async move { sessions.pipeline.library_files().await }))
             };
 
         /// Upload a file to the library.
@@ -106,9 +109,9 @@ operations! {
                 overwrite: bool
             ]
             |this, py| {
-                let sessions = this.sessions.clone();
+                let sessions = this.home.sessions(py)?;
                 let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
-                given.map(|given| Call::new(&this.sessions, async move {
+                given.map(|given| Call::new(&sessions.clone(), async move {
                     upload(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
                 }))
             };
@@ -143,9 +146,9 @@ operations! {
                 overwrite: bool
             ]
             |this, py| {
-                let sessions = this.sessions.clone();
+                let sessions = this.home.sessions(py)?;
                 let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
-                given.map(|given| Call::new(&this.sessions, async move {
+                given.map(|given| Call::new(&sessions.clone(), async move {
                     ensure(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
                 }))
             };
@@ -163,14 +166,18 @@ operations! {
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         delete / delete_async (name) [name: String]
             |this, py| {
-                let sessions = this.sessions.clone();
-                PyResult::Ok(Call::new(&this.sessions, async move { sessions.pipeline.delete_library_file(&name).await }))
+                let sessions = this.home.sessions(py)?;
+                PyResult::Ok(Call::new(&sessions.clone(), async move { sessions.pipeline.delete_library_file(&name).await }))
             };
     }
 
     methods {
+        fn __reduce__(&self) -> PyResult<()> {
+            Err(PyTypeError::new_err("a Library is not pickled: it holds a client; pickle what it lists"))
+        }
+
         fn __repr__(&self) -> String {
-            format!("<Library of {}>", self.sessions.pipeline.options.endpoint)
+            format!("<Library of {}>", self.endpoint)
         }
     }
 }

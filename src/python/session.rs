@@ -1,31 +1,66 @@
 //! `Session`.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::arguments::{Seconds, target};
 use super::models::MachineAction;
 use super::operations::operations;
-use super::runtime::{Call, IntoPython};
+use super::recipe::Home;
+use super::runtime::{Call, IntoPython, Own};
 use crate::session;
 
 /// A live response session that the service has accepted. Leaving it, by timeout or Ctrl-C, never cancels it.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Session {
-    session: session::Session,
+    home: Home,
+    session: Own<session::Session>,
+    /// A forked child's own handle.
+    reborn: Mutex<Option<Own<session::Session>>>,
+    id: String,
+    machine_id: Option<String>,
+    correlation_id: Option<String>,
+    adopted: bool,
 }
 
 impl Session {
     pub fn new(session: session::Session) -> Self {
-        Self { session }
+        Self {
+            home: Home::new(session.sessions().clone()),
+            id: session.id.clone(),
+            machine_id: session.machine_id.clone(),
+            correlation_id: session.correlation_id.clone(),
+            adopted: session.adopted,
+            session: Own::new(session),
+            reborn: Mutex::new(None),
+        }
     }
 
-    fn call<T: IntoPython, F>(&self, start: impl FnOnce(session::Session) -> F) -> Call
+    /// The core's handle; a forked child's own, which has not seen the action yet.
+    fn here(&self, py: Python<'_>) -> PyResult<session::Session> {
+        if let Some(session) = self.session.get() {
+            return Ok(session.clone());
+        }
+        let mut reborn = self.reborn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = reborn.as_ref().and_then(Own::get) {
+            return Ok(session.clone());
+        }
+        let mut session = self.home.sessions(py)?.session(&self.id);
+        session.machine_id.clone_from(&self.machine_id);
+        session.correlation_id.clone_from(&self.correlation_id);
+        *reborn = Some(Own::new(session.clone()));
+        Ok(session)
+    }
+
+    fn call<T: IntoPython, F>(&self, py: Python<'_>, start: impl FnOnce(session::Session) -> F) -> PyResult<Call>
     where
         F: Future<Output = crate::error::Result<T>> + Send + 'static,
     {
-        Call::new(self.session.sessions(), start(self.session.clone()))
+        let session = self.here(py)?;
+        Ok(Call::new(&session.sessions().clone(), start(session)))
     }
 }
 
@@ -51,7 +86,7 @@ operations! {
         ///     NotFoundError: the service does not list it.
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         refresh / refresh_async (*, max_age=0.0) [max_age: f64]
-            |this, py| PyResult::Ok(this.call(move |session| async move { session.refresh(max_age).await }));
+            |this, py| this.call(py, move |session| async move { session.refresh(max_age).await });
 
         /// Wait until the session has ended.
         ///
@@ -69,9 +104,9 @@ operations! {
         ///     WaitTimeoutError: `timeout` is over; the session lives on.
         ///     NotFoundError: the service does not list it.
         wait / wait_async (timeout=None) [timeout: Option<Seconds>]
-            |this, py| PyResult::Ok(this.call(move |session| async move {
+            |this, py| this.call(py, move |session| async move {
                 session.wait(timeout.map(|timeout| timeout.0), None, None).await
-            }));
+            });
 
         /// Wait until the session has ended, and fetch its results.
         ///
@@ -90,9 +125,9 @@ operations! {
         ///     WaitTimeoutError: `timeout` is over; the session lives on.
         ///     NotFoundError: the service does not list it.
         result / result_async (timeout=None, *, save_to=None) [timeout: Option<Seconds>, save_to: Option<PathBuf>]
-            |this, py| PyResult::Ok(this.call(move |session| async move {
+            |this, py| this.call(py, move |session| async move {
                 session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
-            }));
+            });
 
         /// Cancel the session. One that is over already is returned as it is.
         ///
@@ -107,7 +142,7 @@ operations! {
         ///     NotFoundError: the service does not list it.
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         cancel / cancel_async (comment) [comment: String]
-            |this, py| PyResult::Ok(this.call(move |session| async move { session.cancel(&comment).await }));
+            |this, py| this.call(py, move |session| async move { session.cancel(&comment).await });
 
         /// Fetch the file that one GetFile command collected.
         ///
@@ -123,8 +158,8 @@ operations! {
         ///     DownloadError: it could not be fetched.
         ///     OSError: it could not be written.
         download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
-            |this, py| target(&to, index).map(|target| {
-                this.call(move |session| async move { session.download(index, target).await })
+            |this, py| target(&to, index).and_then(|target| {
+                this.call(py, move |session| async move { session.download(index, target).await })
             });
     }
 
@@ -132,36 +167,42 @@ operations! {
         /// The machine action's id: all that is needed to take the session up again, from any process.
         #[getter]
         fn id(&self) -> &str {
-            &self.session.id
+            &self.id
         }
 
         /// The machine's id, once it is known.
         #[getter]
         fn machine_id(&self) -> Option<&str> {
-            self.session.machine_id.as_deref()
+            self.machine_id.as_deref()
         }
 
         /// The id it was submitted with; None where it was taken up by its action id.
         #[getter]
         fn correlation_id(&self) -> Option<&str> {
-            self.session.correlation_id.as_deref()
+            self.correlation_id.as_deref()
         }
 
         /// It was found again, not started by this call.
         #[getter]
         fn adopted(&self) -> bool {
-            self.session.adopted
+            self.adopted
         }
 
         /// The action as last seen; `refresh()` looks.
         #[getter]
-        fn action(&self) -> Option<MachineAction> {
-            self.session.action().map(MachineAction::from)
+        fn action(&self, py: Python<'_>) -> PyResult<Option<MachineAction>> {
+            Ok(self.here(py)?.action().map(MachineAction::from))
         }
 
-        fn __repr__(&self) -> String {
-            let status = self.session.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
-            format!("<Session {}: {status}>", self.session.id)
+        fn __reduce__(&self) -> PyResult<()> {
+            Err(PyTypeError::new_err(
+                "a Session is not pickled: it holds a client; pickle its `id`, and take it up again by client.session(id)",
+            ))
+        }
+
+        fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+            let status = self.here(py)?.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+            Ok(format!("<Session {}: {status}>", self.id))
         }
     }
 }

@@ -1,12 +1,14 @@
 //! A live response session: submitted once and proved ours, waited for, and its results brought back.
 
 mod busy;
+mod patience;
 mod results;
 mod settle;
 mod submit;
 mod tag;
 mod wait;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -135,7 +137,12 @@ impl Session {
         if let Some((_, action)) = self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age) {
             return Ok(action);
         }
-        let action = pipeline.machine_action(&self.id).await?;
+        let action = match (pipeline.machine_action(&self.id).await, self.seen_lately()) {
+            (Ok(action), _) => action,
+            // The replica that answered has not heard of it yet.
+            (Err(error), Some(action)) if error.kind == Kind::NotFound => return Ok(action),
+            (Err(error), _) => return Err(error),
+        };
         self.saw(&action);
         if action.is_done() {
             pipeline.state().await?.1.close(&self.id);
@@ -143,21 +150,48 @@ impl Session {
         Ok(action)
     }
 
+    /// The action, if the service showed it so lately that a 404 says nothing.
+    fn seen_lately(&self) -> Option<MachineAction> {
+        let pipeline = &self.sessions.pipeline;
+        let (at, action) = self.last_seen()?;
+        (pipeline.clock.now() - at <= pipeline.options.limits.settle_time).then_some(action)
+    }
+
     /// Cancels. A session that is over already is returned as it is.
     pub async fn cancel(&self, comment: &str) -> Result<MachineAction> {
         if comment.trim().is_empty() {
             return Err(Error::invalid("a cancel needs a comment").with_hint("say why: it is kept with the action"));
         }
-        match self.sessions.pipeline.cancel(&self.id, comment).await {
-            Ok(action) => {
-                self.saw(&action);
-                Ok(action)
+        let pipeline = &self.sessions.pipeline;
+        loop {
+            let error = match pipeline.cancel(&self.id, comment).await {
+                Ok(action) => {
+                    self.saw(&action);
+                    if action.is_done() {
+                        pipeline.state().await?.1.close(&self.id);
+                    }
+                    return Ok(action);
+                }
+                Err(error) => error,
+            };
+            match self.refresh(0.0).await {
+                Ok(action) if action.is_done() => return Ok(action),
+                Ok(_) if error.kind == Kind::NotFound && self.seen_lately().is_some() => {
+                    pipeline.clock.sleep(pipeline.options.limits.settle_time / 24.0).await;
+                }
+                _ => return Err(error),
             }
-            Err(error) if error.kind == Kind::InvalidRequest => {
-                let action = self.refresh(0.0).await?;
-                if action.is_done() { Ok(action) } else { Err(error) }
-            }
-            Err(error) => Err(error),
         }
     }
 }
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Session");
+        shown.field("id", &self.id).field("machine_id", &self.machine_id);
+        shown.field("correlation_id", &self.correlation_id).field("adopted", &self.adopted).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

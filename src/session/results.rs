@@ -8,6 +8,7 @@ use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
 use crate::transfer::{Download, Target, UnpackLimits, file_name};
+use crate::transport::{Body, Response};
 
 /// Bytes of a transcript, unpacked: a script's output is text for people and programs, not evidence.
 const LARGEST_TRANSCRIPT: usize = 64 << 20;
@@ -77,7 +78,8 @@ impl Session {
 
     /// Fetches what the commands left. What can't be fetched or saved is its command's error, never the loss of the rest.
     pub(super) async fn fetch(&self, save_to: Option<&Path>) -> Result<SessionResult> {
-        let action = match self.action().filter(MachineAction::is_done) {
+        // A list's entry may leave out what the action's own has.
+        let action = match self.action().filter(|action| action.is_done() && !action.commands.is_empty()) {
             Some(action) => action,
             None => self.refresh(0.0).await?,
         };
@@ -109,17 +111,19 @@ impl Session {
     async fn transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
         let failed = command.status == "Failed";
         let patience = if failed { LAG_OF_FAILED } else { LAG.len() };
-        let body = match self.open(command.index, patience).await {
-            Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
-            other => other?,
+        let mut tries = 1;
+        let payload = loop {
+            let body = match self.open(command.index, patience).await {
+                Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
+                other => other?,
+            };
+            let response = Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
+            match response.bytes(LARGEST_TRANSCRIPT).await {
+                Ok(payload) => break payload,
+                Err(failure) if failure.error.kind == Kind::ConnectionFailed && tries < LINKS => tries += 1,
+                Err(failure) => return Err(broken_off(failure.error)),
+            }
         };
-        let response =
-            crate::transport::Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
-        let payload = response.bytes(LARGEST_TRANSCRIPT).await.map_err(|failure| {
-            let mut error = failure.error;
-            error.kind = Kind::Download;
-            error
-        })?;
         let name = command.command.param("ScriptName").unwrap_or_default();
         ScriptOutput::decode(payload, name, LARGEST_TRANSCRIPT).map(Some)
     }
@@ -146,7 +150,7 @@ impl Session {
     }
 
     /// Opens the result of a command, with patience for one that lags behind and a fresh link for one that has expired.
-    async fn open(&self, index: u32, patience: usize) -> Result<crate::transport::Body> {
+    async fn open(&self, index: u32, patience: usize) -> Result<Body> {
         let pipeline = &self.sessions.pipeline;
         let mut lag = LAG.iter().take(patience);
         let mut links = 0;
@@ -177,6 +181,13 @@ impl Session {
     }
 }
 
+fn broken_off(cause: Error) -> Error {
+    let mut error = Error::new(Kind::Download, format!("the transcript could not be read to its end: {cause}"))
+        .with_hint("the result stays with the service: ask for it again");
+    error.retryable = cause.kind == Kind::ConnectionFailed;
+    error.with_source(cause)
+}
+
 impl SessionResult {
     pub fn new(action: MachineAction, commands: Vec<CommandResult>) -> Self {
         let (reason, message) = judge(&action, &commands);
@@ -191,22 +202,27 @@ impl SessionResult {
 /// The first thing that was not ok.
 fn judge(action: &MachineAction, commands: &[CommandResult]) -> (&'static str, String) {
     let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("the machine");
-    if let Some(failed) = commands.iter().find(|result| result.command.status == "Failed") {
-        let errors = failed.command.errors.join("; ");
-        let why = if errors.is_empty() { "the service does not say why".to_owned() } else { errors };
-        return (
-            "command",
-            format!("command {}, {}, failed on {machine}: {why}", failed.command.index, failed.command.command),
-        );
-    }
-    match action.status.as_str() {
-        "Succeeded" => {}
-        "TimeOut" => return ("timed_out", format!("{machine} did not run the commands in time")),
-        "Cancelled" => {
+    let failed = commands.iter().find(|result| result.command.status == "Failed");
+    match (action.status.as_str(), failed) {
+        ("Cancelled", _) => {
             let comment = action.cancellation_comment.as_deref().unwrap_or("no comment");
             return ("cancelled", format!("the session on {machine} was cancelled: {comment}"));
         }
-        status => return ("failed", format!("the session on {machine} ended {status}")),
+        ("TimeOut", _) if !action.has_started() => {
+            return ("timed_out", format!("{machine} was not reached before the service gave up waiting for it"));
+        }
+        ("TimeOut", _) => return ("timed_out", format!("{machine} did not run the commands in time")),
+        (_, Some(failed)) => {
+            let errors = failed.command.errors.join("; ");
+            let why = if errors.is_empty() { "the service does not say why" } else { &errors };
+            let (index, command) = (failed.command.index, &failed.command.command);
+            return ("command", format!("command {index}, {command}, failed on {machine}: {why}"));
+        }
+        ("Succeeded", None) if commands.is_empty() => {
+            return ("fetch", format!("the service does not tell the commands of the session on {machine}"));
+        }
+        ("Succeeded", None) => {}
+        (status, None) => return ("failed", format!("the session on {machine} ended {status}")),
     }
     if let Some(other) = commands.iter().find(|result| result.command.status != "Completed") {
         let (index, status) = (other.command.index, &other.command.status);

@@ -1,13 +1,13 @@
 //! What became of a POST: the answer read, and where it was lost or says nothing, the service's list asked.
 
 use super::submit::{Plan, Verdict};
-use super::{Sessions, Tag};
+use super::{Session, Sessions, Tag};
 use crate::client::{literal, submitted};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, LOG};
-use crate::state::{Admission, SlotGuard};
+use crate::state::{Admission, Pass, SlotGuard};
 
 /// When to look, as parts of `Limits.settle_time`: often at first, for most answers are lost after the act.
 const LOOKS: [f64; 9] =
@@ -18,11 +18,13 @@ pub(super) struct Exchange<'a> {
     plan: &'a Plan,
     /// Whether the caller has left: what is on the wire is settled, but nothing more is sent.
     caller_left: &'a (dyn Fn() -> bool + Sync),
+    /// An earlier try was lost, and may land yet.
+    posted_before: bool,
 }
 
 impl<'a> Exchange<'a> {
     pub fn new(plan: &'a Plan, caller_left: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        Self { plan, caller_left }
+        Self { plan, caller_left, posted_before: plan.claim.progress().posted }
     }
 
     /// Posts, settles, and notes the outcome in the store.
@@ -31,47 +33,54 @@ impl<'a> Exchange<'a> {
         if (self.caller_left)() {
             return Verdict::Refused(Error::invalid("the caller left before anything was sent"));
         }
-        self.plan.intent.set_posted(true);
-        let verdict = match self.post(pass).await {
-            Verdict::Unknown(error) if error.kind != Kind::SubmitUnknown => self.settle_and_repeat(error).await,
+        self.plan.claim.set_posted(true);
+        let first = self.post(pass, None).await;
+        let was_lost = matches!(first, Verdict::Unknown(_));
+        let verdict = match first {
+            Verdict::Unknown(error) => self.settle_and_repeat(error).await,
             verdict => verdict,
         };
-        self.note(&verdict, slot);
+        self.note(&verdict, was_lost, slot);
         verdict
     }
 
-    fn note(&self, verdict: &Verdict, slot: SlotGuard) {
+    /// A try that `was_lost` may land yet: before the next one the list is asked again.
+    fn note(&self, verdict: &Verdict, was_lost: bool, slot: SlotGuard) {
         match verdict {
             Verdict::Ours(action, _) => {
-                self.plan.intent.set_action(&action.id);
+                self.plan.claim.set_action(&action.id);
                 if action.is_done() { drop(slot) } else { slot.keep(&action.id) }
             }
             Verdict::Unknown(_) => slot.leave_taken(),
-            _ => self.plan.intent.set_posted(false),
+            Verdict::NotThere(_) => drop(slot),
+            _ if was_lost => drop(slot),
+            _ => self.plan.claim.set_posted(self.posted_before),
         }
     }
 
-    async fn post(&self, pass: crate::state::Pass) -> Verdict {
+    /// `lost`: how an earlier try of this submit ended, of which nothing could be found.
+    async fn post(&self, pass: Pass, lost: Option<&Error>) -> Verdict {
         let plan = self.plan;
         let pipeline = &plan.sessions.pipeline;
-        match pipeline.run_live_response(&plan.key.machine_id, &plan.commands, &plan.comment, pass).await {
-            Attempt::Answered(answer) => self.read(&answer).await,
+        let machine_id = &plan.claim.key().machine_id;
+        match pipeline.run_live_response(machine_id, plan.claim.commands(), &plan.comment, pass).await {
+            Attempt::Answered(answer) => self.read(&answer, lost).await,
             Attempt::Throttled(throttle, error) => Verdict::Throttled(throttle, error),
             Attempt::NotSent(error) => Verdict::NotSent(error),
             Attempt::TokenRefused(error) => Verdict::TokenRefused(error),
-            Attempt::Refused(error) if error.kind == Kind::MachineBusy => self.busy(error).await,
+            Attempt::Refused(error) if error.kind == Kind::MachineBusy => self.busy(error, lost).await,
             Attempt::Refused(error) => Verdict::Refused(error),
             Attempt::Unclear(error) => Verdict::Unknown(error),
         }
     }
 
     /// An action is ours by our tag. One without any comment is neither ours nor another's yet.
-    async fn read(&self, answer: &Answer) -> Verdict {
+    async fn read(&self, answer: &Answer, lost: Option<&Error>) -> Verdict {
         let mut action = match submitted(answer) {
             Ok(action) => action,
             Err(error) => return Verdict::Unknown(error),
         };
-        if action.requestor_comment.is_none() {
+        if is_silent(&action) {
             match self.read_again(&action.id).await {
                 Some(filled) => action = filled,
                 None => return Verdict::Unknown(self.silent(&action.id)),
@@ -80,19 +89,20 @@ impl<'a> Exchange<'a> {
         if self.plan.tag.is_on(&action) {
             return self.plan.ours(action, false);
         }
-        let message = format!("machine {} is busy with another's session, {}", self.plan.key.machine_id, action.id);
+        let machine = &self.plan.claim.key().machine_id;
+        let message = format!("machine {machine} is busy with another's session, {}", action.id);
         let mut error = Error::new(Kind::MachineBusy, message).with_hint(
             "the service handed back an action that is not ours; wait for it with on_busy=\"wait\", or try again later",
         );
         error.active_action_id = Some(action.id);
-        self.busy(error).await
+        self.busy(error, lost).await
     }
 
     async fn read_again(&self, action_id: &str) -> Option<MachineAction> {
         for pause in self.plan.pauses() {
             self.plan.sessions.pipeline.clock.sleep(pause).await;
             match self.plan.sessions.pipeline.machine_action(action_id).await {
-                Ok(action) if action.requestor_comment.is_some() => return Some(action),
+                Ok(action) if !is_silent(&action) => return Some(action),
                 Ok(_) => {}
                 Err(error) if error.kind == Kind::NotFound || error.retryable => {}
                 Err(_) => return None,
@@ -107,112 +117,146 @@ impl<'a> Exchange<'a> {
     }
 
     /// The machine is taken: by an earlier POST of ours that landed late, by a sibling, or by another.
-    async fn busy(&self, mut error: Error) -> Verdict {
-        match self.plan.look().await {
-            Ok(Some(action)) => self.plan.ours(action, true),
-            Ok(None) => {
-                if error.active_action_id.is_none() {
-                    error.active_action_id = self.plan.active_action().await;
-                }
-                Verdict::Busy(error)
-            }
-            Err(unreadable) => Verdict::Unknown(self.plan.unknown(&error, &unreadable)),
+    async fn busy(&self, mut error: Error, lost: Option<&Error>) -> Verdict {
+        match (self.plan.look().await, lost) {
+            (Ok(Some(action)), _) => return self.plan.ours(action, lost.is_none()),
+            (Err(unreadable), Some(lost)) => return Verdict::Unknown(self.plan.unknown(lost, &unreadable)),
+            // This POST was refused for certain, and there was no other.
+            (Err(_), None) | (Ok(None), _) => {}
         }
+        if error.active_action_id.is_none() {
+            let machine_id = &self.plan.claim.key().machine_id;
+            error.active_action_id = self.plan.sessions.active_action(machine_id).await.unwrap_or_default();
+        }
+        Verdict::Busy(error)
     }
 
     /// Looks for the action over the settle time; where it is in no look, posts once more.
     async fn settle_and_repeat(&self, error: Error) -> Verdict {
         log::warn!(target: LOG, "{error}; looking for the action at the service");
-        match self.settle().await {
+        match self.plan.settle().await {
             Ok(Some(action)) => return self.plan.ours(action, false),
             Err(unreadable) => return Verdict::Unknown(self.plan.unknown(&error, &unreadable)),
-            Ok(None) if (self.caller_left)() => return Verdict::Refused(error),
             Ok(None) => {}
         }
-        log::warn!(target: LOG, "no action was started on machine {}; submitting once more", self.plan.key.machine_id);
+        if (self.caller_left)() {
+            return Verdict::Refused(error);
+        }
         let pass = self.plan.memory.line(Operation::RunLiveResponse).enter().await;
-        match self.post(pass).await {
-            Verdict::Ours(action, _) => Verdict::Ours(action, false),
-            Verdict::Unknown(error) => match self.settle().await {
+        if (self.caller_left)() {
+            return Verdict::Refused(error);
+        }
+        let machine = &self.plan.claim.key().machine_id;
+        log::warn!(target: LOG, "no action was started on machine {machine}; submitting once more");
+        match self.post(pass, Some(&error)).await {
+            Verdict::Unknown(error) if error.kind != Kind::SubmitUnknown => match self.plan.settle().await {
                 Ok(Some(action)) => self.plan.ours(action, false),
                 Err(unreadable) => Verdict::Unknown(self.plan.unknown(&error, &unreadable)),
-                Ok(None) => Verdict::Unknown(error.with_hint(
-                    "the action is not in the service's list; the same call with the same correlation_id looks for it \
-                     again before it submits",
-                )),
+                Ok(None) => Verdict::NotThere(not_there(error)),
             },
             verdict => verdict,
         }
     }
+}
 
-    /// The action, if it is in any look over the settle time. Only the last look says that there is none.
-    pub async fn settle(&self) -> Result<Option<MachineAction>> {
-        let mut last = Ok(None);
-        for pause in self.plan.pauses() {
-            self.plan.sessions.pipeline.clock.sleep(pause).await;
-            last = self.plan.look().await;
-            if let Ok(Some(_)) = last {
-                break;
-            }
-        }
-        last
-    }
+/// A first body may have no comment yet. The service takes no empty one.
+fn is_silent(action: &MachineAction) -> bool {
+    action.requestor_comment.as_deref().unwrap_or_default().trim().is_empty()
+}
+
+fn not_there(cause: Error) -> Error {
+    let mut error = cause.clone();
+    error.kind = Kind::Service;
+    error.retryable = true;
+    error.message = format!("{cause}, twice, and the service's list shows no action");
+    error.with_source(cause).with_hint(
+        "the same call with the same correlation_id looks for the action again before it submits; a machine on which \
+         an earlier action is stuck may answer so for hours",
+    )
 }
 
 impl Plan {
     /// What this intent came to before, as the store and the service's list have it.
-    pub async fn found_again(&self, look: bool) -> Result<Option<MachineAction>> {
-        let progress = self.intent.progress();
+    pub async fn found_again(&self, patience: &super::patience::Patience) -> Result<Option<Session>> {
+        let (progress, key) = (self.claim.progress(), self.claim.key());
         if let Some(action_id) = progress.action_id {
-            let action = self.sessions.pipeline.machine_action(&action_id).await.map_err(|error| self.about(error))?;
-            return Ok(Some(action));
+            return Ok(Some(self.sessions.known(key, &action_id).await));
         }
-        if !look {
-            return Ok(None);
-        }
-        let found = if progress.posted { Exchange::new(self, &|| false).settle().await } else { self.look().await };
+        let found = match (progress.posted, self.given) {
+            (true, _) => self.settle().await,
+            (false, true) => patience.bound(self, self.look()).await?,
+            (false, false) => return Ok(None),
+        };
         let found = found.map_err(|error| {
             let mut error = self.about(error);
-            error.retryable = true;
+            error.retryable |= progress.posted;
             error
         })?;
-        let Some(action) = found else { return Ok(None) };
-        if !self.same_commands(&action) {
-            return Err(self.other_commands());
+        let Some(action) = found else {
+            if progress.posted {
+                self.memory.clear_doubt(&key.machine_id);
+            }
+            return Ok(None);
+        };
+        if !self.is_ours(&action) {
+            return Err(self.other_commands().with_action(&action.id));
         }
-        self.intent.set_action(&action.id);
-        Ok(Some(action))
+        self.claim.set_action(&action.id);
+        if action.is_done() {
+            self.memory.clear_doubt(&key.machine_id);
+        } else {
+            self.memory.hold(&key.machine_id, &action.id, self.lease);
+        }
+        Ok(Some(self.sessions.meant(key, &action)))
     }
 
-    /// Looks our tag up among this machine's live response actions.
-    pub async fn look(&self) -> Result<Option<MachineAction>> {
-        self.sessions.tagged(&self.key.machine_id, &self.tag).await
+    /// The action, if it is in any look over the settle time. Only the last look says that there is none.
+    async fn settle(&self) -> Result<Option<MachineAction>> {
+        let mut last = Ok(None);
+        for pause in self.pauses() {
+            self.sessions.pipeline.clock.sleep(pause).await;
+            last = self.look().await;
+            match &last {
+                Ok(Some(_)) => break,
+                Err(error) if !error.retryable => break,
+                Ok(None) | Err(_) => {}
+            }
+        }
+        last
     }
 
-    /// Whatever runs on the machine now, where a list shows it.
-    pub async fn active_action(&self) -> Option<String> {
-        let on_machine = on_machine(&self.key.machine_id);
-        let filter = format!("{on_machine} and (status eq 'Pending' or status eq 'InProgress')");
-        let actions = self.sessions.pipeline.machine_actions(Some(&filter), Some(1)).await.ok()?;
-        actions.into_iter().next().map(|action| action.id)
+    /// Looks our own tag up among this machine's live response actions. One who copied our comment has other commands.
+    async fn look(&self) -> Result<Option<MachineAction>> {
+        let mut tagged = self.sessions.tagged(&self.claim.key().machine_id, &self.tag).await?;
+        let ours = tagged.iter().position(|action| self.same_commands(action)).unwrap_or_default();
+        Ok((ours < tagged.len()).then(|| tagged.swap_remove(ours)))
     }
 
+    /// Whether the service tells our commands; what it does not tell yet, it does not gainsay.
     fn same_commands(&self, action: &MachineAction) -> bool {
-        let told = action.commands.iter().map(|entry| &entry.command);
-        action.commands.is_empty() || told.eq(self.commands.iter())
+        let ours = self.claim.commands();
+        let told = |(entry, ours): (&crate::model::ActionCommand, &crate::model::Command)| entry.command.is_like(ours);
+        action.commands.is_empty()
+            || (action.commands.len() == ours.len() && action.commands.iter().zip(ours).all(told))
+    }
+
+    /// Of an action that bears our tag. An id that was made here for this submit is nobody else's, so the service that
+    /// tells its commands in other words still tells of ours.
+    fn is_ours(&self, action: &MachineAction) -> bool {
+        !self.given || self.same_commands(action)
     }
 
     fn ours(&self, action: MachineAction, was_there: bool) -> Verdict {
-        if self.same_commands(&action) {
+        if self.is_ours(&action) {
             return Verdict::Ours(Box::new(action), was_there);
         }
-        Verdict::Refused(self.other_commands())
+        Verdict::Refused(self.other_commands().with_action(&action.id))
     }
 
     fn unknown(&self, error: &Error, unreadable: &Error) -> Error {
         let message = format!(
             "machine {} may or may not have been submitted to ({error}), and the service could not be asked: {unreadable}",
-            self.key.machine_id
+            self.claim.key().machine_id
         );
         Error::new(Kind::SubmitUnknown, message)
             .with_source(unreadable.clone())
@@ -232,13 +276,15 @@ impl Plan {
 }
 
 impl Sessions {
-    /// The action that bears `tag` among the machine's live response actions.
-    pub(super) async fn tagged(&self, machine_id: &str, tag: &Tag) -> Result<Option<MachineAction>> {
-        let actions = self.pipeline.machine_actions(Some(&on_machine(machine_id)), None).await?;
-        Ok(actions.into_iter().find(|action| tag.is_on(action)))
+    /// The actions that bear `tag` among the machine's live response actions, oldest first.
+    pub(super) async fn tagged(&self, machine_id: &str, tag: &Tag) -> Result<Vec<MachineAction>> {
+        let mut actions = self.pipeline.machine_actions(Some(&on_machine(machine_id)), None).await?;
+        actions.retain(|action| tag.is_on(action));
+        actions.reverse();
+        Ok(actions)
     }
 }
 
-fn on_machine(machine_id: &str) -> String {
+pub(super) fn on_machine(machine_id: &str) -> String {
     format!("type eq 'LiveResponse' and machineId eq {}", literal(machine_id))
 }

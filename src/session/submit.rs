@@ -5,15 +5,16 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 use tokio::sync::oneshot;
 
+use super::busy::{check_correlation_id, key};
+use super::patience::Patience;
 use super::settle::Exchange;
 use super::{PostGuard, Session, Sessions, Tag};
 use crate::classify::Throttle;
-use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Command, CommandType, MachineAction, check_commands};
 use crate::pipeline::LOG;
 use crate::retry::{self, Decision, Outcome, Policy};
-use crate::state::{Admission, Intent, IntentKey, Memory};
+use crate::state::{Admission, Claim, Memory};
 
 /// One intended submit.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub enum Verdict {
     Refused(Error),
     /// It may or may not have been taken: the intent and the slot stay.
     Unknown(Error),
+    /// It was tried twice, and the list shows nothing: the intent stays, the slot is free.
+    NotThere(Error),
 }
 
 /// A submit under way: what every step of it needs.
@@ -47,11 +50,26 @@ pub enum Verdict {
 pub(super) struct Plan {
     pub sessions: Arc<Sessions>,
     pub memory: Arc<Memory>,
-    pub intent: Arc<Intent>,
-    pub key: IntentKey,
+    pub claim: Arc<Claim>,
     pub tag: Tag,
-    pub commands: Arc<[Command]>,
     pub comment: String,
+    /// The correlation id is the caller's: others may use it too.
+    pub given: bool,
+    /// Seconds for which the service may hold the machine for this at the most.
+    pub lease: f64,
+}
+
+/// What a submit went through so far.
+#[derive(Default)]
+struct Rounds {
+    started: f64,
+    posts: u32,
+    unsent: u32,
+    busy: u32,
+    full: u32,
+    throttled: u32,
+    token_was_refused: bool,
+    look_first: bool,
 }
 
 impl Submit {
@@ -61,14 +79,10 @@ impl Submit {
         if self.comment.trim().is_empty() {
             return Err(Error::invalid("a submit needs a comment").with_hint("say why: it is kept with the action"));
         }
-        let length = self.correlation_id.as_ref().map_or(1, |id| id.chars().count());
-        if !(1..=128).contains(&length) {
-            return Err(Error::invalid(format!("a correlation id of {length} characters; it takes 1 to 128")));
-        }
-        Ok(())
+        check_correlation_id(self.correlation_id.as_deref().unwrap_or("-"))
     }
 
-    /// How long the service may hold the machine for this at the most.
+    /// Seconds for which the service may hold the machine for this at the most.
     fn lease(&self, limits: &crate::config::Limits) -> f64 {
         let scripts = self.commands.iter().filter(|command| command.command_type() == Some(CommandType::RunScript));
         limits.queue_time + limits.settle_time + limits.script_time * (scripts.count() + 1) as f64
@@ -79,49 +93,29 @@ impl Sessions {
     /// Submits exactly once. `timeout` seconds are of standing in line; a POST on its way is settled first.
     pub async fn submit(self: &Arc<Self>, submit: Submit, timeout: Option<f64>) -> Result<Session> {
         submit.check()?;
-        let (quota, memory) = self.pipeline.state().await?;
         let given = submit.correlation_id.is_some();
         let correlation_id = submit.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-        let key = IntentKey { machine_id: submit.machine_id.clone(), correlation_id };
+        let key = key(&submit.machine_id, &correlation_id)?;
+        let (quota, memory) = self.pipeline.state().await?;
         let tag = Tag::new(&quota, &key.machine_id, &key.correlation_id);
-        let (intent, known) = memory.intent(&key, &submit.commands);
         let plan = Plan {
             sessions: self.clone(),
+            claim: Arc::new(memory.claim(&key, &submit.commands)),
             memory,
-            intent,
             comment: tag.comment(&submit.comment),
             tag,
-            key,
-            commands: submit.commands.clone().into(),
+            given,
+            lease: submit.lease(&self.pipeline.options.limits),
         };
-        if plan.intent.commands != submit.commands {
+        if plan.claim.commands() != submit.commands {
             return Err(plan.other_commands());
         }
         let clock = self.pipeline.clock;
         let patience = Patience { deadline: timeout.map(|seconds| clock.now() + seconds), timeout, clock };
-        let turn = patience.bound(&plan, plan.intent.turn.clone().lock_owned()).await?;
-        if let Some(action) = plan.found_again(known || given).await? {
-            return Ok(plan.session(&action, true));
-        }
-        plan.until_submitted(&submit, turn, &patience).await
-    }
-}
-
-/// How long the caller stands in line.
-pub(super) struct Patience {
-    deadline: Option<f64>,
-    timeout: Option<f64>,
-    clock: crate::clock::Clock,
-}
-
-impl Patience {
-    /// Waits for `waiting`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
-    pub async fn bound<T>(&self, plan: &Plan, waiting: impl Future<Output = T>) -> Result<T> {
-        let Some(deadline) = self.deadline else { return Ok(waiting.await) };
-        let left = seconds_to_duration(deadline - self.clock.now());
-        match tokio::time::timeout(left, waiting).await {
-            Ok(value) => Ok(value),
-            Err(_) => Err(plan.gave_up(self.timeout.unwrap_or_default())),
+        let turn = patience.bound(&plan, plan.claim.turn().lock_owned()).await?;
+        match plan.found_again(&patience).await? {
+            Some(session) => Ok(session),
+            None => plan.until_submitted(&submit, turn, &patience).await,
         }
     }
 }
@@ -133,59 +127,73 @@ impl Plan {
         turn: OwnedMutexGuard<()>,
         patience: &Patience,
     ) -> Result<Session> {
-        let limits = &self.sessions.pipeline.options.limits;
-        let clock = self.sessions.pipeline.clock;
-        let cap_patience = clock.now() + limits.queue_time + limits.script_time;
         let turn = Arc::new(turn);
-        let (mut unsent, mut busy, mut token_was_refused) = (0, 0, false);
+        // What we have open is looked at meanwhile, since nobody else may be waiting for it to end.
+        let _attending = self.sessions.poller.attend();
+        let mut rounds = Rounds { started: self.sessions.pipeline.clock.now(), ..Rounds::default() };
         loop {
+            // A try of this call that was lost may have landed meanwhile; or it was a sibling's submit with our own id.
+            let was_lost = rounds.posts > 0 && self.claim.progress().posted;
+            if (rounds.look_first || was_lost)
+                && let Some(session) = self.found_again(patience).await?
+            {
+                return Ok(Session { adopted: !was_lost, ..session });
+            }
             let admission = self.admission(submit, patience).await?;
+            rounds.posts += 1;
             match self.post_in_background(admission, turn.clone()).await? {
                 Verdict::Ours(action, was_there) => return Ok(self.session(&action, was_there)),
-                Verdict::Busy(error) if !submit.wait_if_busy => return Err(self.withdrawn(error)),
-                Verdict::Busy(_) => {
-                    busy += 1;
-                    patience.bound(self, self.until_free(busy)).await?;
-                }
-                Verdict::Throttled(Throttle::Rate { wait }, error) => self.hold_back(wait, &error),
-                Verdict::Throttled(Throttle::SessionCap, error) if clock.now() > cap_patience => {
-                    return Err(self.withdrawn(error));
-                }
-                Verdict::Throttled(Throttle::SessionCap, error) => {
-                    log::warn!(target: LOG, "{error}; waiting for a session to end");
-                    patience.bound(self, self.until_a_session_ends()).await?;
-                }
-                Verdict::TokenRefused(_) if !token_was_refused => token_was_refused = true,
-                Verdict::NotSent(error) => {
-                    unsent += 1;
-                    match retry::decide(unsent, &Outcome::NotSent, false, &Policy::default(), fastrand::f64()) {
-                        Decision::Retry { after } => patience.bound(self, clock.sleep(after)).await?,
-                        Decision::GiveUp => return Err(self.withdrawn(error)),
-                    }
-                }
-                Verdict::TokenRefused(error) | Verdict::Refused(error) => return Err(self.withdrawn(error)),
-                Verdict::Unknown(error) => return Err(self.about(error)),
+                verdict => self.until_the_next(verdict, submit, patience, &mut rounds).await?,
             }
         }
     }
 
-    /// Stands in line. Meanwhile what we have open is looked at, since nobody else may be waiting for it to end.
-    async fn admission(&self, submit: &Submit, patience: &Patience) -> Result<Admission> {
-        let lease = submit.lease(&self.sessions.pipeline.options.limits);
-        let admitted = self.memory.admit(&self.key.machine_id, lease, submit.wait_if_busy);
-        let standing = async {
-            tokio::select! {
-                admitted = admitted => admitted,
-                never = self.keep_looking() => match never {},
+    /// Waits until it is worth to try again; an error where it never will be.
+    async fn until_the_next(
+        &self,
+        verdict: Verdict,
+        submit: &Submit,
+        patience: &Patience,
+        rounds: &mut Rounds,
+    ) -> Result<()> {
+        let limits = &self.sessions.pipeline.options.limits;
+        let clock = self.sessions.pipeline.clock;
+        let cap_deadline = patience.deadline.unwrap_or(rounds.started + limits.queue_time + limits.script_time);
+        rounds.look_first = matches!(verdict, Verdict::Busy(_));
+        match verdict {
+            Verdict::Busy(error) if submit.wait_if_busy => {
+                rounds.busy += 1;
+                patience.bound(self, self.until_free(rounds.busy, error.active_action_id.is_some())).await
             }
-        };
-        patience.bound(self, standing).await?.map_err(|occupied| {
-            let message = format!("machine {} is busy with a session of ours", self.key.machine_id);
-            let mut error = Error::new(Kind::MachineBusy, message)
-                .with_hint("wait for it with on_busy=\"wait\", or follow it with session(active_action_id)");
-            error.active_action_id = occupied.action_id;
-            self.withdrawn(error)
-        })
+            Verdict::Throttled(Throttle::Rate { wait }, error) => {
+                rounds.throttled += 1;
+                self.hold_back(rounds.throttled, wait, &error);
+                Ok(())
+            }
+            Verdict::Throttled(Throttle::SessionCap, error) if clock.now() <= cap_deadline => {
+                rounds.full += 1;
+                log::warn!(target: LOG, "{error}; waiting for a session to end");
+                patience.bound(self, self.until_a_session_ends(rounds.full)).await
+            }
+            Verdict::TokenRefused(_) if !rounds.token_was_refused => {
+                rounds.token_was_refused = true;
+                Ok(())
+            }
+            Verdict::NotSent(error) => {
+                rounds.unsent += 1;
+                match retry::decide(rounds.unsent, &Outcome::NotSent, false, &Policy::default(), fastrand::f64()) {
+                    Decision::Retry { after } => patience.bound(self, clock.sleep(after)).await,
+                    Decision::GiveUp => Err(self.about(error)),
+                }
+            }
+            Verdict::Ours(..) => Ok(()),
+            Verdict::Busy(error)
+            | Verdict::Throttled(_, error)
+            | Verdict::TokenRefused(error)
+            | Verdict::Refused(error)
+            | Verdict::Unknown(error)
+            | Verdict::NotThere(error) => Err(self.about(error)),
+        }
     }
 
     /// The POST and the settling of it: they finish in the background if the caller leaves.
@@ -202,75 +210,53 @@ impl Plan {
         });
         told.await.map_err(|_| {
             let message =
-                format!("the submit to machine {} was cut off by the end of the process", self.key.machine_id);
+                format!("the submit to machine {} was cut off by the end of the process", self.claim.key().machine_id);
             self.about(Error::new(Kind::SubmitUnknown, message))
         })
     }
 
     fn warn_of(&self, verdict: &Verdict) {
-        let machine = &self.key.machine_id;
+        let machine = &self.claim.key().machine_id;
         match verdict {
             Verdict::Ours(action, _) => log::warn!(
                 target: LOG,
                 "a submit to machine {machine} was left by its caller, and started: session {} goes on (correlation id {})",
-                action.id, self.key.correlation_id
+                action.id, self.claim.key().correlation_id
             ),
-            Verdict::Unknown(error) => log::warn!(
+            Verdict::Unknown(error) | Verdict::NotThere(error) => log::warn!(
                 target: LOG,
                 "a submit to machine {machine} was left by its caller, and may have started: {error} (correlation id {})",
-                self.key.correlation_id
+                self.claim.key().correlation_id
             ),
             other => {
-                self.memory.withdraw(&self.key);
                 log::warn!(target: LOG, "a submit to machine {machine} was left by its caller, and started nothing: {other}");
             }
         }
     }
 
-    fn hold_back(&self, wait: Option<f64>, error: &Error) {
+    /// A rate's 429 holds back every submit. `rounds`: how many there were.
+    fn hold_back(&self, rounds: u32, wait: Option<f64>, error: &Error) {
         let limits = &self.sessions.pipeline.options.limits;
-        let window = limits.submit.iter().map(|rate| rate.per).fold(1.0, f64::min);
-        let wait = wait.unwrap_or(window);
-        log::warn!(target: LOG, "{error}; trying again in {wait:.1} s");
-        self.memory.line(crate::operation::Operation::RunLiveResponse).hold(wait);
+        let window = limits.submit.iter().map(|rate| rate.per).reduce(f64::min).unwrap_or_default();
+        let policy = Policy { window, ..Policy::default() };
+        let decision = retry::decide(rounds, &Outcome::Status(429, wait), false, &policy, fastrand::f64());
+        let Decision::Retry { after } = decision else { return };
+        log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
+        self.memory.line(crate::operation::Operation::RunLiveResponse).hold(after);
     }
 
-    pub fn session(&self, action: &MachineAction, adopted: bool) -> Session {
-        let session = Session {
-            machine_id: Some(self.key.machine_id.clone()),
-            correlation_id: Some(self.key.correlation_id.clone()),
-            adopted,
-            ..self.sessions.session(&action.id)
-        };
-        session.saw(action);
-        session
+    fn session(&self, action: &MachineAction, adopted: bool) -> Session {
+        Session { adopted, ..self.sessions.meant(self.claim.key(), action) }
     }
 
     pub fn other_commands(&self) -> Error {
-        let message = format!("correlation id {:?} was submitted with other commands", self.key.correlation_id);
+        let message = format!("correlation id {:?} was submitted with other commands", self.claim.key().correlation_id);
         self.about(Error::invalid(message).with_hint("use a new correlation id for new commands"))
     }
 
-    fn gave_up(&self, timeout: f64) -> Error {
-        let message = format!("no turn to submit to machine {} within {timeout} s", self.key.machine_id);
-        let error = Error::new(Kind::WaitTimeout, message)
-            .with_hint("nothing was sent: submit again, with a longer timeout where the limits are shared by many");
-        let mut error = self.withdrawn(error);
-        error.retryable = true;
-        error
-    }
-
-    /// An error after which nothing of the intent is at the service.
-    fn withdrawn(&self, error: Error) -> Error {
-        if !self.intent.progress().posted {
-            self.memory.withdraw(&self.key);
-        }
-        self.about(error)
-    }
-
     pub fn about(&self, mut error: Error) -> Error {
-        error.machine_id = Some(self.key.machine_id.clone());
-        error.correlation_id = Some(self.key.correlation_id.clone());
+        error.machine_id = Some(self.claim.key().machine_id.clone());
+        error.correlation_id = Some(self.claim.key().correlation_id.clone());
         error
     }
 }
@@ -284,7 +270,8 @@ impl std::fmt::Display for Verdict {
             | Self::NotSent(error)
             | Self::TokenRefused(error)
             | Self::Refused(error)
-            | Self::Unknown(error) => error.fmt(f),
+            | Self::Unknown(error)
+            | Self::NotThere(error) => error.fmt(f),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
+use crate::pipeline::LOG;
 use crate::session::{Session, UpdateSink};
 
 const CANCEL_COMMENT: &str = "cancelled by mde-live-response: Pending longer than cancel_pending_after";
@@ -22,7 +23,7 @@ impl Session {
         let Some(timeout) = timeout else { return following.await };
         match tokio::time::timeout(seconds_to_duration(timeout), following).await {
             Ok(ended) => ended,
-            Err(_) => Err(self.out_of_patience(timeout)),
+            Err(_) => Err(self.out_of_patience()),
         }
     }
 
@@ -31,7 +32,8 @@ impl Session {
             return Ok(action);
         }
         let clock = self.sessions.pipeline.clock;
-        let mut looks = self.sessions.poller.watch(&self.id);
+        let watch = || self.sessions.poller.watch(&self.id, self.last_seen().map(|(at, _)| at));
+        let mut looks = watch();
         let mut cancel_at = cancel_pending_at;
         loop {
             let overdue = async {
@@ -41,8 +43,7 @@ impl Session {
                 }
             };
             tokio::select! {
-                changed = looks.changed() => {
-                    let look = looks.borrow_and_update().clone();
+                (look, more) = looks.next() => {
                     if let Some(action) = &look.action {
                         self.tell(action, on_update.as_ref());
                         if action.is_done() {
@@ -52,14 +53,11 @@ impl Session {
                     if let Some(error) = look.failed {
                         return Err(error);
                     }
-                    if changed.is_err() {
-                        looks = self.sessions.poller.watch(&self.id);
+                    if !more {
+                        looks = watch();
                     }
                 }
-                () = overdue => {
-                    cancel_at = None;
-                    self.cancel_if_pending().await?;
-                }
+                () = overdue => cancel_at = self.cancel_if_pending().await,
             }
         }
     }
@@ -73,17 +71,23 @@ impl Session {
         }
     }
 
-    async fn cancel_if_pending(&self) -> Result<()> {
-        let action = self.refresh(0.0).await?;
-        if action.status == "Pending" && !action.has_started() {
-            self.cancel(CANCEL_COMMENT).await?;
-        }
-        Ok(())
+    /// Cancels what is still Pending; where that fails for now, says when to try again. The wait goes on either way.
+    async fn cancel_if_pending(&self) -> Option<f64> {
+        let tried = match self.refresh(0.0).await {
+            Ok(action) if action.status != "Pending" || action.has_started() => return None,
+            Ok(_) => self.cancel(CANCEL_COMMENT).await,
+            Err(error) => Err(error),
+        };
+        let error = tried.err()?;
+        log::warn!(target: LOG, "could not cancel session {}, which is Pending for too long: {error}", self.id);
+        let pipeline = &self.sessions.pipeline;
+        let again = pipeline.clock.now() + pipeline.options.limits.settle_time / 8.0;
+        (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound).then_some(again)
     }
 
-    fn out_of_patience(&self, timeout: f64) -> Error {
+    fn out_of_patience(&self) -> Error {
         let status = self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
-        let message = format!("session {} is not over after {timeout} s: {status}", self.id);
+        let message = format!("session {} was not over when the timeout was: {status}", self.id);
         let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
             "it goes on at the service: wait again with session.result(), or take it up by its id from any process; \
              session.cancel() ends it",

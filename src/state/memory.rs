@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::intents::{Claim, IntentKey, Intents, Progress};
 use super::line::{Line, Pass};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -19,6 +20,7 @@ pub struct Memory {
     cap: usize,
     table: Mutex<Table>,
     changed: Notify,
+    intents: Arc<Intents>,
 }
 
 #[derive(Default)]
@@ -28,36 +30,14 @@ struct Table {
     /// By arrival.
     waiting: BTreeMap<u64, String>,
     next_ticket: u64,
-    intents: HashMap<IntentKey, Arc<Intent>>,
 }
 
 struct Open {
     action_id: Option<String>,
     /// When the service must have ended it, whether we saw it or not.
     until: f64,
-}
-
-/// What one correlation id means: within tenant, application and machine.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IntentKey {
-    pub machine_id: String,
-    pub correlation_id: String,
-}
-
-/// One intended submit, from before its POST on.
-pub struct Intent {
-    pub commands: Vec<Command>,
-    /// Held by the one who submits; whoever comes later with the same id waits, then adopts.
-    pub turn: Arc<tokio::sync::Mutex<()>>,
-    progress: Mutex<Progress>,
-}
-
-/// How far an intent came.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
-    /// A POST may have reached the service.
-    pub posted: bool,
-    pub action_id: Option<String>,
+    /// Since when nobody knows whether there is an action.
+    in_doubt_since: Option<f64>,
 }
 
 /// The right to submit to one machine: a call in the window, and a slot that is freed when this is dropped.
@@ -72,10 +52,11 @@ pub struct SlotGuard {
     machine_id: Option<String>,
 }
 
-/// One of our own sessions is on the machine.
+/// One of our own sessions is on the machine, or may be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Occupied {
     pub action_id: Option<String>,
+    pub in_doubt_since: Option<f64>,
 }
 
 impl Memory {
@@ -88,6 +69,7 @@ impl Memory {
             cap: limits.sessions as usize,
             table: Mutex::default(),
             changed: Notify::new(),
+            intents: Arc::default(),
         }
     }
 
@@ -113,26 +95,28 @@ impl Memory {
             if may_go && let Some(pass) = self.submits.try_enter() {
                 return Ok(Admission { pass, slot: self.occupy(machine_id, lease) });
             }
-            if may_go {
-                tokio::select! { () = changed => {}, () = self.submits.wait_for_room() => {} }
-            } else {
-                changed.await;
-            }
+            let room = async { if may_go { self.submits.wait_for_room().await } else { std::future::pending().await } };
+            tokio::select! { () = changed => {}, () = room => {}, () = self.until_a_lease_ends() => {} }
         }
+    }
+
+    async fn until_a_lease_ends(&self) {
+        let first = self.table().open.values().map(|open| open.until).fold(f64::INFINITY, f64::min);
+        self.clock.sleep(first - self.clock.now()).await;
     }
 
     fn standing(&self, ticket: &Ticket) -> Standing {
         let mut table = self.table();
         table.expire(self.clock.now());
         if let Some(open) = table.open.get(&ticket.machine_id) {
-            return Standing::Occupied(Occupied { action_id: open.action_id.clone() });
+            return Standing::Occupied(open.occupied());
         }
         let earlier = table.waiting.range(..ticket.number).any(|(_, machine)| !table.open.contains_key(machine));
         if earlier || table.open.len() >= self.cap { Standing::Behind } else { Standing::First }
     }
 
     fn occupy(self: &Arc<Self>, machine_id: &str, lease: f64) -> SlotGuard {
-        let open = Open { action_id: None, until: self.clock.now() + lease };
+        let open = Open { action_id: None, until: self.clock.now() + lease, in_doubt_since: None };
         self.table().open.insert(machine_id.to_owned(), open);
         SlotGuard { memory: self.clone(), machine_id: Some(machine_id.to_owned()) }
     }
@@ -142,7 +126,8 @@ impl Memory {
         let freed = {
             let mut table = self.table();
             let before = table.open.len();
-            table.open.retain(|_, open| open.action_id.as_deref() != Some(action_id));
+            let is_it = |open: &Open| open.action_id.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(action_id));
+            table.open.retain(|_, open| !is_it(open));
             table.open.len() != before
         };
         if freed {
@@ -160,24 +145,49 @@ impl Memory {
         self.cap.saturating_sub(self.table().open.len())
     }
 
-    /// The intent of `key`, made with `commands` where there is none. The second value tells whether it was there.
-    pub fn intent(&self, key: &IntentKey, commands: &[Command]) -> (Arc<Intent>, bool) {
+    /// What holds the machine, as far as this store knows.
+    pub fn occupied(&self, machine_id: &str) -> Option<Occupied> {
         let mut table = self.table();
-        if let Some(known) = table.intents.get(key) {
-            return (known.clone(), true);
+        table.expire(self.clock.now());
+        table.open.get(machine_id).map(Open::occupied)
+    }
+
+    /// An action of ours is on the machine, whichever process submitted it.
+    pub fn hold(&self, machine_id: &str, action_id: &str, lease: f64) {
+        let open =
+            Open { action_id: Some(action_id.to_owned()), until: self.clock.now() + lease, in_doubt_since: None };
+        self.table().open.insert(machine_id.to_owned(), open);
+    }
+
+    /// There is no action after all where one was in doubt.
+    pub fn clear_doubt(&self, machine_id: &str) {
+        self.table().open.retain(|machine, open| machine != machine_id || open.in_doubt_since.is_none());
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until fewer slots are taken than now.
+    pub async fn until_a_slot_is_free(&self) {
+        let before = self.slots_left();
+        loop {
+            let changed = self.changed.notified();
+            if self.slots_left() > before {
+                return;
+            }
+            changed.await;
         }
-        let intent = Arc::new(Intent { commands: commands.to_vec(), turn: Arc::default(), progress: Mutex::default() });
-        table.intents.insert(key.clone(), intent.clone());
-        (intent, false)
     }
 
-    pub fn known_intent(&self, key: &IntentKey) -> Option<Arc<Intent>> {
-        self.table().intents.get(key).cloned()
+    /// A share in the intent of `key`, which is made with `commands` where there is none.
+    pub fn claim(&self, key: &IntentKey, commands: &[Command]) -> Claim {
+        self.intents.claim(key, commands)
     }
 
-    /// Nothing of the intent reached the service.
-    pub fn withdraw(&self, key: &IntentKey) {
-        self.table().intents.remove(key);
+    pub fn known_intent(&self, key: &IntentKey) -> Option<Progress> {
+        self.intents.known(key)
+    }
+
+    pub fn intents(&self) -> usize {
+        self.intents.count()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -188,6 +198,12 @@ impl Memory {
 impl Table {
     fn expire(&mut self, now: f64) {
         self.open.retain(|_, open| open.until > now);
+    }
+}
+
+impl Open {
+    fn occupied(&self) -> Occupied {
+        Occupied { action_id: self.action_id.clone(), in_doubt_since: self.in_doubt_since }
     }
 }
 
@@ -233,7 +249,12 @@ impl SlotGuard {
 
     /// Nobody knows whether an action holds the slot: it stays taken until the service must have ended it.
     pub fn leave_taken(mut self) {
-        self.machine_id = None;
+        let now = self.memory.clock.now();
+        if let Some(machine_id) = self.machine_id.take()
+            && let Some(open) = self.memory.table().open.get_mut(&machine_id)
+        {
+            open.in_doubt_since = Some(now);
+        }
     }
 }
 
@@ -246,57 +267,5 @@ impl Drop for SlotGuard {
     }
 }
 
-impl Intent {
-    pub fn progress(&self) -> Progress {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn set_posted(&self, posted: bool) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).posted = posted;
-    }
-
-    pub fn set_action(&self, action_id: &str) {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).action_id = Some(action_id.to_owned());
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Rate;
-
-    fn memory(sessions: u32) -> Arc<Memory> {
-        let submit = vec![Rate::new(1000, 1.0).unwrap()];
-        Arc::new(Memory::new(&Limits { sessions, submit, ..Limits::default() }, Clock::new()))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_busy_machine_at_the_head_holds_nobody_up() {
-        let memory = memory(50);
-        memory.admit("a", 100.0, true).await.unwrap_or_else(|_| unreachable!()).slot.keep("action-a");
-        let second = tokio::spawn({
-            let memory = memory.clone();
-            async move { memory.admit("a", 100.0, true).await.map(|admission| admission.slot.keep("action-a2")) }
-        });
-        tokio::task::yield_now().await;
-        assert!(memory.admit("b", 100.0, true).await.is_ok());
-        let occupied = memory.admit("a", 100.0, false).await.err();
-        assert_eq!(occupied, Some(Occupied { action_id: Some("action-a".to_owned()) }));
-        memory.close("action-a");
-        assert!(second.await.unwrap().is_ok());
-        assert_eq!(memory.open_actions(), ["action-a2"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_slot_is_freed_by_its_guard_its_action_or_its_time() {
-        let memory = memory(1);
-        drop(memory.admit("a", 100.0, true).await.unwrap_or_else(|_| unreachable!()));
-        memory.admit("b", 100.0, true).await.unwrap_or_else(|_| unreachable!()).slot.keep("action-b");
-        assert_eq!(memory.slots_left(), 0);
-        memory.close("action-b");
-        memory.admit("c", 100.0, true).await.unwrap_or_else(|_| unreachable!()).slot.leave_taken();
-        assert_eq!(memory.slots_left(), 0);
-        tokio::time::advance(std::time::Duration::from_secs(101)).await;
-        assert!(memory.admit("d", 100.0, true).await.is_ok());
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 //! `memory:` keeps it for the clients of one process that share a quota key.
 
 pub mod address;
+mod intents;
 mod line;
 mod lost;
 mod memory;
@@ -16,8 +17,9 @@ pub mod store;
 mod walk;
 mod window;
 
+pub use intents::{Claim, IntentKey, Progress};
 pub use line::{Line, Pass};
-pub use memory::{Admission, Intent, IntentKey, Memory, SlotGuard};
+pub use memory::{Admission, Memory, Occupied, SlotGuard};
 pub use window::{Room, Window};
 
 use std::collections::HashMap;

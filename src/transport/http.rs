@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use reqwest::Certificate;
 use reqwest::redirect::Policy;
 
 use super::certificates;
@@ -24,12 +25,14 @@ impl HttpTransport {
     pub fn new(options: &Options) -> Result<Self> {
         // Err when another part of the process chose a provider before us, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || client_builder(options);
+        let https = options.endpoint.scheme() == "https";
+        let roots = certificates::roots(options.network.ca_bundle.as_deref(), https)?;
+        let builder = || client_builder(options, roots.clone());
         Ok(Self { service: build(builder()?.gzip(true))?, blob: build(builder()?.gzip(false))? })
     }
 }
 
-fn client_builder(options: &Options) -> Result<reqwest::ClientBuilder> {
+fn client_builder(options: &Options, roots: Vec<Certificate>) -> Result<reqwest::ClientBuilder> {
     let network = &options.network;
     let mut builder = reqwest::Client::builder()
         .redirect(Policy::none())
@@ -40,7 +43,6 @@ fn client_builder(options: &Options) -> Result<reqwest::ClientBuilder> {
     if network.insecure {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    let roots = certificates::roots(network.ca_bundle.as_deref(), options.endpoint.scheme() == "https")?;
     builder = builder.tls_certs_only(roots);
     match network.proxy.as_ref().map(|proxy| proxy.expose()) {
         None => Ok(builder),

@@ -1,14 +1,34 @@
-//! The life of a session: facts.md, sections 5, 6 and 7.
+//! facts.md, sections 5 and 6: a session from submit to its end.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mde_live_response::emulator::{Content, ScriptOutcome};
-use serde_json::json;
+use mde_live_response::config::Limits;
+use mde_live_response::emulator::{
+    Behaviour, Content, ForeignAnswer, NewMachine, NonzeroExit, ScriptOutcome, Settings,
+};
+use serde_json::{Value, json};
 
-use crate::emulator_support::{get_file, new, put_file, run_script};
+use crate::emulator_support::{Service, get_file, new, put_file, run_script, switched, with};
 
-/// Sections 5.2, 6.2, 6.6, 7: the page's own example from token to collected file.
+async fn seconds(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+fn lasting(duration: f64) -> ScriptOutcome {
+    ScriptOutcome { duration, ..ScriptOutcome::default() }
+}
+
+fn failing(why: &str) -> ScriptOutcome {
+    ScriptOutcome { fails: Some(why.into()), stdout: "so far".into(), ..ScriptOutcome::default() }
+}
+
+async fn result_link(service: &Service, id: &str, index: usize) -> String {
+    service.link(id, index).await.json()["value"].as_str().unwrap().to_owned()
+}
+
+/// Sections 5.2, 6.1, 6.2, 6.6, 7: the page's own example, from submit to collected file.
 #[tokio::test(start_paused = true)]
 async fn a_session_from_submit_to_result() {
     let service = new();
@@ -20,31 +40,387 @@ async fn a_session_from_submit_to_result() {
     let first = service.run(&service.machine(0), &commands, "case 42").await;
     assert_eq!(first.status, 201);
     let entity = first.json();
-    assert_eq!(
-        (entity["status"].as_str(), entity["commands"][0]["commandStatus"].as_str()),
-        (Some("Pending"), Some("Created"))
-    );
+    assert_eq!((&entity["status"], &entity["commands"][0]["commandStatus"]), (&json!("Pending"), &json!("Created")));
+    assert_eq!((&entity["commands"][0]["startTime"], &entity["requestSource"]), (&Value::Null, &json!("PublicApi")));
     assert_eq!(entity["commands"][1]["command"], commands[1]);
     let id = entity["id"].as_str().unwrap();
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    seconds(10.0).await;
     let done = service.action(id).await;
     assert_eq!(done["status"], "Succeeded", "{done}");
-    let link = service.link(id, 1).await.json()["value"].as_str().unwrap().to_owned();
-    let transcript = service.blob(&link, &[]).await.json();
+    let transcript = service.blob(&result_link(&service, id, 1).await, &[]).await.json();
     assert_eq!((&transcript["script_name"], &transcript["exit_code"]), (&json!("minidump.ps1"), &json!(0)));
     let output = transcript["script_output"].as_str().unwrap();
     assert!(
         output.starts_with("Transcript started, output file is C:\\") && output.ends_with("done\n\0"),
         "{output:?}"
     );
-    let link = service.link(id, 2).await.json()["value"].as_str().unwrap().to_owned();
-    let packed = service.blob(&link, &[]).await;
+    let packed = service.blob(&result_link(&service, id, 2).await, &[]).await;
     let mut unpacked = Vec::new();
     let mut decoder = flate2::read::GzDecoder::new(&packed.body[..]);
     decoder.read_to_end(&mut unpacked).unwrap();
     assert_eq!(decoder.header().unwrap().filename(), Some(&b"A.dmp.zip"[..]));
     assert_eq!(unpacked, vec![7_u8; 100_000]);
-    assert_eq!(service.link(id, 0).await.status, 404, "PutFile has no result");
-    let violations = service.emulator.violations();
-    assert_eq!(violations, Default::default());
+    assert_eq!(service.link(id, 0).await.status, 404, "section 7.4: PutFile has no result");
+    assert_eq!(service.emulator.violations(), Default::default());
+}
+
+/// Section 5.1: the order of commands, their types and their parameters.
+#[tokio::test(start_paused = true)]
+async fn commands_that_are_refused() {
+    let (put, run, get) = (put_file("a"), run_script("a.ps1"), get_file("/a"));
+    for (commands, code) in [
+        (json!([]), "InvalidRequestBody"),
+        (json!([get, run]), "InvalidRequestBody"),
+        (json!([run, put]), "InvalidRequestBody"),
+        (json!([{"type": "RunPowerShell", "params": []}]), "InvalidRequestBody"),
+        (json!([{"type": "RunScript", "params": [{"key": "Path", "value": "x"}]}]), "InvalidRequestBody"),
+        (
+            json!([{"type": "GetFile", "params": [{"key": "Path", "value": "a"}, {"key": "Path", "value": "b"}]}]),
+            "InvalidRequestBody",
+        ),
+        (json!([{"type": "RunScript", "params": [{"key": "Args", "value": "x"}]}]), "MissingRequiredParameter"),
+        (json!([{"type": "PutFile", "params": []}]), "MissingRequiredParameter"),
+        (json!([{"params": []}]), "MissingRequiredParameter"),
+        (json!("none"), "InvalidRequestBody"),
+        (json!(null), "MissingRequiredParameter"),
+    ] {
+        let service = new();
+        let answer = service.run(&service.machine(0), &commands, "c").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{commands}");
+    }
+    let service = new();
+    let repeated = json!([put, put, run, run, get, get]);
+    assert_eq!(service.run(&service.machine(0), &repeated, "c").await.status, 201);
+    let path = format!("/api/machines/{}/runliveresponse", service.machine(1));
+    let no_comment = service.post(&path, &json!({"Commands": [run]})).await;
+    assert_eq!(no_comment.code(), "MissingRequiredParameter");
+}
+
+/// Section 5.3: 201, or 200 by a switch.
+#[tokio::test(start_paused = true)]
+async fn the_status_of_an_accepted_submit() {
+    let service = switched(|s| s.accepted_status = 200);
+    assert_eq!(service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await.status, 200);
+}
+
+/// Section 5.4, row 3 and section 6.6: an unreachable machine's session is queued, then ends TimeOut.
+#[tokio::test(start_paused = true)]
+async fn an_offline_machine_queues_the_session() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(1.0));
+    for at in [0, 1] {
+        service.emulator.set_online(&service.machine(at), false).unwrap();
+    }
+    let comes = service.submit(&service.machine(0), "a.ps1").await;
+    let never = service.submit(&service.machine(1), "a.ps1").await;
+    seconds(3600.0).await;
+    assert_eq!(service.action(&comes).await["status"], "Pending");
+    service.emulator.set_online("ws-0001", true).unwrap();
+    seconds(3599.0).await;
+    assert_eq!(service.action(&comes).await["status"], "Succeeded");
+    assert_eq!(service.action(&never).await["status"], "Pending");
+    seconds(2.0).await;
+    let expired = service.action(&never).await;
+    assert_eq!((&expired["status"], &expired["commands"][0]["commandStatus"]), (&json!("TimeOut"), &json!("Created")));
+    service.emulator.set_online("ws-0002", true).unwrap();
+    service.submit(&service.machine(1), "a.ps1").await;
+}
+
+/// Section 5.4, row 4: a script times out after 10 minutes.
+#[tokio::test(start_paused = true)]
+async fn a_script_times_out() {
+    for (word, service) in [("Failed", new()), ("TimeOut", switched(|s| s.script_timeout_status = "TimeOut".into()))] {
+        service.emulator.on_script("slow.ps1", lasting(601.0));
+        service.emulator.on_script("quick.ps1", lasting(600.0));
+        let slow = service.submit(&service.machine(0), "slow.ps1").await;
+        let quick = service.submit(&service.machine(1), "quick.ps1").await;
+        seconds(610.0).await;
+        let action = service.action(&slow).await;
+        assert_eq!((&action["status"], &action["commands"][0]["commandStatus"]), (&json!(word), &json!("Failed")));
+        assert!(action["commands"][0]["errors"][0].as_str().unwrap().contains("timed out"));
+        assert_eq!(service.action(&quick).await["status"], "Succeeded");
+    }
+}
+
+/// Section 5.4, row 7: a failed command stops the rest.
+#[tokio::test(start_paused = true)]
+async fn a_failed_command_stops_the_rest() {
+    let service = new();
+    service.emulator.on_script("bad.ps1", failing("Access is denied."));
+    let commands = json!([run_script("bad.ps1"), run_script("bad.ps1"), get_file("/etc/passwd")]);
+    let answer = service.run(&service.machine(0), &commands, "c").await.json();
+    let id = answer["id"].as_str().unwrap();
+    seconds(10.0).await;
+    let action = service.action(id).await;
+    let status = |index: usize| action["commands"][index]["commandStatus"].as_str().unwrap().to_owned();
+    assert_eq!((action["status"].as_str().unwrap(), status(0).as_str()), ("Failed", "Failed"));
+    assert_eq!(action["commands"][0]["errors"], json!(["Access is denied."]));
+    assert_eq!((status(1).as_str(), status(2).as_str()), ("Created", "Created"));
+    assert_eq!(action["commands"][1]["startTime"], Value::Null);
+    let transcript = service.blob(&result_link(&service, id, 0).await, &[]).await.json();
+    assert!(transcript["script_output"].as_str().unwrap().contains("so far"), "a failed script has a transcript");
+    assert_eq!(service.link(id, 1).await.status, 404);
+}
+
+/// Section 5.4, row 8: one session per machine, queued ones too.
+#[tokio::test(start_paused = true)]
+async fn a_machine_has_one_session() {
+    let service = new();
+    service.emulator.set_online("ws-0001", false).unwrap();
+    service.submit(&service.machine(0), "a.ps1").await;
+    let second = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await;
+    assert_eq!((second.status, second.code().as_str()), (400, "ActiveRequestAlreadyExists"));
+    assert_eq!(service.emulator.violations().machine_busy, 1);
+}
+
+/// Section 5.4, row 9: a portal session occupies its machine and is in no list.
+#[tokio::test(start_paused = true)]
+async fn a_portal_session_is_not_listed() {
+    let service = new();
+    let portal = service.emulator.add_foreign_session("ws-0001", 600.0, false, ForeignAnswer::Error).unwrap();
+    let listed = service.emulator.add_foreign_session("ws-0002", 600.0, true, ForeignAnswer::Error).unwrap();
+    assert_eq!(service.get("/api/machineactions").await.ids(), [listed.to_string()]);
+    assert_eq!(service.get(&format!("/api/machineactions/{portal}")).await.status, 404);
+    for at in [0, 1] {
+        let answer = service.run(&service.machine(at), &json!([run_script("a.ps1")]), "c").await;
+        assert_eq!(answer.code(), "ActiveRequestAlreadyExists");
+    }
+    assert_eq!(service.emulator.violations().machine_busy, 0, "nobody could know");
+    seconds(600.0).await;
+    assert_eq!(service.action(&listed.to_string()).await["status"], "Succeeded");
+    service.submit(&service.machine(0), "a.ps1").await;
+}
+
+/// Section 5.4, row 2 and section 10.4: the session cap counts Pending and InProgress, or by a switch InProgress alone.
+#[tokio::test(start_paused = true)]
+async fn the_session_cap() {
+    use mde_live_response::emulator::CapCounts;
+    for (counts, refused) in [(CapCounts::Open, true), (CapCounts::Running, false)] {
+        let limits = Limits { sessions: 2, ..Limits::default() };
+        let service = with(Settings { limits, machines: 4, ..Settings::default() });
+        service.emulator.set_switches(|s| s.cap_counts = counts);
+        service.emulator.on_script("a.ps1", lasting(300.0));
+        service.emulator.set_online("ws-0001", false).unwrap();
+        let pending = service.submit(&service.machine(0), "a.ps1").await;
+        service.submit(&service.machine(1), "a.ps1").await;
+        seconds(60.0).await;
+        let third = service.run(&service.machine(2), &json!([run_script("a.ps1")]), "c").await;
+        assert_eq!(third.status == 429, refused, "{counts:?}");
+        assert_eq!(service.emulator.violations().sessions, u64::from(refused));
+        if refused {
+            assert_eq!((third.code().as_str(), third.header("retry-after")), ("TooManyRequests", ""));
+            assert!(!third.json()["error"]["message"].as_str().unwrap().contains("quota exceeded"));
+            let comment = json!({"Comment": "make room"});
+            service.post(&format!("/api/machineactions/{pending}/cancel"), &comment).await;
+            service.submit(&service.machine(2), "a.ps1").await;
+        }
+    }
+}
+
+/// Section 5.5: the refusals of a machine.
+#[tokio::test(start_paused = true)]
+async fn machines_that_refuse() {
+    let service = new();
+    let group = NewMachine { remediation_level: false, ..NewMachine::named("group") };
+    let old = NewMachine { supported: false, ..NewMachine::named("old") };
+    let (group, old) = (service.emulator.add_machine(group).unwrap().id, service.emulator.add_machine(old).unwrap().id);
+    let commands = json!([run_script("a.ps1")]);
+    let answer = service.run(&group, &commands, "c").await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "DisallowedOperation"));
+    let message = "This device has no automation level assigned to it. You'll need to at least enable the minimum Remediation Level for a given Device Group.";
+    assert_eq!(answer.json()["error"]["message"], message);
+    let answer = service.run(&old, &commands, "c").await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "OsPlatformNotSupported"));
+    let nobody = "1".repeat(40);
+    let answer = service.run(&nobody, &commands, "c").await;
+    assert_eq!((answer.status, answer.code().as_str()), (404, "ResourceNotFound"));
+    assert_eq!(answer.json()["error"]["message"], format!("Machine {nobody} was not found"));
+    service.emulator.set_switches(|s| s.live_response_disabled = true);
+    let answer = service.run(&service.machine(0), &commands, "c").await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "DisabledFeature"));
+    service.emulator.set_switches(|s| s.live_response_disabled = false);
+    service.emulator.set_stuck("ws-0001", true).unwrap();
+    let answer = service.run(&service.machine(0), &commands, "c").await;
+    assert_eq!((answer.status, answer.body.len()), (500, 0), "section 18: a stuck action");
+}
+
+/// Section 6.1: the entity's properties, in the order in which they were captured.
+#[tokio::test(start_paused = true)]
+async fn properties_of_an_action() {
+    let service = new();
+    let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let order = [
+        "@odata.context",
+        "id",
+        "type",
+        "title",
+        "requestor",
+        "requestorComment",
+        "status",
+        "machineId",
+        "computerDnsName",
+        "creationDateTimeUtc",
+        "lastUpdateDateTimeUtc",
+        "cancellationRequestor",
+        "cancellationComment",
+        "cancellationDateTimeUtc",
+        "errorHResult",
+        "scope",
+        "externalId",
+        "requestSource",
+        "relatedFileInfo",
+        "commands",
+        "troubleshootInfo",
+    ];
+    let places: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{text}");
+    assert_eq!(answer.json().as_object().unwrap().len(), order.len());
+    let action: mde_live_response::model::MachineAction = mde_live_response::model::entity(&answer.body).unwrap();
+    assert_eq!(action.requestor_comment.as_deref(), Some("case 42"));
+}
+
+/// Section 6.2: a command goes through its states in their order.
+#[tokio::test(start_paused = true)]
+async fn states_of_a_command() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(1.0));
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for _ in 0..90 {
+        let action = service.action(&id).await;
+        let command = &action["commands"][0];
+        let now =
+            (action["status"].as_str().unwrap().to_owned(), command["commandStatus"].as_str().unwrap().to_owned());
+        assert_eq!(command["startTime"].is_null(), !matches!(now.1.as_str(), "Executing" | "Completed"));
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+        seconds(0.02).await;
+    }
+    let words: Vec<_> = seen.iter().map(|(action, command)| format!("{action}/{command}")).collect();
+    assert_eq!(
+        words,
+        [
+            "Pending/Created",
+            "InProgress/Submitted",
+            "InProgress/PendingResource",
+            "InProgress/Executing",
+            "Succeeded/Completed",
+        ]
+    );
+}
+
+/// Section 6.4: a list shows the commands of live response actions, newest first, or oldest by a switch.
+#[tokio::test(start_paused = true)]
+async fn lists_show_commands() {
+    let service = new();
+    let first = service.submit(&service.machine(0), "a.ps1").await;
+    let second = service.submit(&service.machine(1), "a.ps1").await;
+    let list = service.get("/api/machineactions").await;
+    assert_eq!(list.ids(), [second.clone(), first.clone()]);
+    assert_eq!(list.json()["value"][0]["commands"][0]["command"]["type"], "RunScript");
+    assert!(list.json()["value"][0].get("@odata.context").is_none());
+    service.emulator.set_switches(|s| s.list_order = mde_live_response::emulator::ListOrder::Oldest);
+    assert_eq!(service.get("/api/machineactions").await.ids(), [first, second]);
+}
+
+/// Section 6.5: cancel needs a comment; Pending ends at once, InProgress a little later, what has ended is a 400.
+#[tokio::test(start_paused = true)]
+async fn cancelling() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(60.0));
+    service.emulator.set_online("ws-0001", false).unwrap();
+    let comment = json!({"Comment": "no longer needed"});
+    let pending = service.submit(&service.machine(0), "a.ps1").await;
+    let running = service.submit(&service.machine(1), "a.ps1").await;
+    seconds(5.0).await;
+    let path = |id: &str| format!("/api/machineactions/{id}/cancel");
+    assert_eq!(service.post(&path(&pending), &json!({})).await.code(), "MissingRequiredParameter");
+    assert_eq!(service.post(&path(&pending), &json!({"comment": "x"})).await.code(), "InvalidRequestBody");
+    let answer = service.post(&path(&pending), &comment).await.json();
+    assert_eq!((&answer["id"], &answer["status"]), (&json!(pending), &json!("Cancelled")));
+    assert_eq!(answer["cancellationComment"], "no longer needed");
+    let answer = service.post(&path(&running), &comment).await.json();
+    assert_eq!(answer["status"], "InProgress");
+    assert!(answer["cancellationDateTimeUtc"].is_string());
+    seconds(2.0).await;
+    assert_eq!(service.action(&running).await["status"], "Cancelled");
+    let late = service.post(&path(&running), &comment).await;
+    assert_eq!((late.status, late.code().as_str()), (400, "InvalidInput"));
+    service.submit(&service.machine(1), "a.ps1").await;
+}
+
+/// Section 6.5: cancel and completion race.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_may_come_too_late() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(2.0));
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    seconds(2.0).await;
+    let answer = service.post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"})).await;
+    assert_eq!(answer.status, 200);
+    seconds(5.0).await;
+    assert_eq!(service.action(&id).await["status"], "Succeeded");
+}
+
+/// Section 6.6: a script that exits with another code than 0 is Completed, or by a switch Failed.
+#[tokio::test(start_paused = true)]
+async fn another_exit_code_than_0() {
+    for (setting, status) in [(NonzeroExit::Completed, "Succeeded"), (NonzeroExit::Failed, "Failed")] {
+        let service = switched(|s| s.nonzero_exit = setting);
+        service.emulator.on_script("a.ps1", ScriptOutcome { exit_code: 3, ..lasting(1.0) });
+        let id = service.submit(&service.machine(0), "a.ps1").await;
+        seconds(5.0).await;
+        assert_eq!(service.action(&id).await["status"], status);
+        assert_eq!(service.blob(&result_link(&service, &id, 0).await, &[]).await.json()["exit_code"], 3);
+    }
+}
+
+/// A script given as a call gets machine and arguments, is called when it runs, and not under the lock.
+#[tokio::test(start_paused = true)]
+async fn a_script_may_be_a_call() {
+    let service = new();
+    let emulator = service.emulator.clone();
+    let behaviour = Behaviour::Call(Arc::new(move |machine, args| {
+        let content = Content::Bytes(format!("{machine} {args:?}").into());
+        emulator.put_remote_file(machine, "/tmp/made", content).unwrap();
+        ScriptOutcome { stdout: machine.to_owned(), duration: 2.0, ..ScriptOutcome::default() }
+    }));
+    service.emulator.on_script("a.sh", behaviour);
+    let machine = service.machine(0);
+    let answer = service.run(&machine, &json!([run_script("a.sh"), get_file("/tmp/made")]), "c").await.json();
+    let id = answer["id"].as_str().unwrap();
+    seconds(10.0).await;
+    assert_eq!(service.action(id).await["status"], "Succeeded");
+    let transcript = service.blob(&result_link(&service, id, 0).await, &[]).await.json();
+    assert_eq!(transcript["script_output"], format!("{machine}\0"), "a .sh has no Windows transcript line");
+    assert_eq!(service.link(id, 1).await.status, 200);
+}
+
+/// A caller that leaves while its call makes a script run leaves no session behind that never ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_outlives_its_caller() {
+    let service = new();
+    let behaviour = Behaviour::Call(Arc::new(|_, _| {
+        std::thread::sleep(Duration::from_millis(300));
+        ScriptOutcome::default()
+    }));
+    service.emulator.on_script("a.sh", behaviour);
+    let id = service.submit(&service.machine(0), "a.sh").await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let left = tokio::time::timeout(Duration::from_millis(50), service.action(&id)).await;
+    assert!(left.is_err(), "the look that calls the script was to be left");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(service.action(&id).await["status"], "Succeeded");
+}
+
+/// A script that panics has failed.
+#[tokio::test(start_paused = true)]
+async fn a_script_that_panics() {
+    let service = new();
+    service.emulator.on_script("a.sh", Behaviour::Call(Arc::new(|_, _| panic!("on purpose"))));
+    let id = service.submit(&service.machine(0), "a.sh").await;
+    seconds(10.0).await;
+    assert_eq!(service.action(&id).await["commands"][0]["errors"], json!(["The emulator's script panicked."]));
 }

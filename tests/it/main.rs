@@ -8,8 +8,25 @@
     reason = "a test may fail by panicking"
 )]
 
+mod client_calls;
+mod emulator_calls;
+mod emulator_data;
+mod emulator_errors;
+mod emulator_faults;
 mod emulator_life;
+mod emulator_properties;
+mod emulator_results;
 mod emulator_support;
+mod emulator_switches;
+mod emulator_tcp;
+mod emulator_wire;
+mod samples;
+mod session_busy;
+mod session_cap;
+mod session_ids;
+mod session_once;
+mod session_poller;
+mod session_run;
 mod store_conformance;
 mod store_limits;
 mod store_oracle;
@@ -17,3 +34,4 @@ mod store_processes;
 mod store_redis;
 mod store_sqlite;
 mod store_support;
+mod support;

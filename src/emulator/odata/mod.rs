@@ -1,10 +1,12 @@
 //! OData as the service has it (facts.md, section 3.4): `$filter`, `$top`, `$skip`, `$orderby`, `$count`, `$select`.
 
 mod filter;
+mod hints;
 mod lexer;
 mod query;
 
-pub(super) use filter::{Filter, Hints};
+pub(super) use filter::Filter;
+pub(super) use hints::Hints;
 pub(super) use query::Query;
 
 use std::borrow::Cow;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyType};
 use serde_json::Value;
 
 use super::pickle::common_methods;
@@ -41,8 +41,8 @@ common_methods! { Command {
     ///
     /// Raises:
     ///     InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
-    #[staticmethod]
-    fn put_file(py: Python<'_>, file_name: &str) -> PyResult<Self> {
+    #[classmethod]
+    fn put_file(_class: &Bound<'_, PyType>, py: Python<'_>, file_name: &str) -> PyResult<Self> {
         made(py, model::Command::put_file(file_name))
     }
 
@@ -57,9 +57,9 @@ common_methods! { Command {
     ///
     /// Raises:
     ///     InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
-    #[staticmethod]
+    #[classmethod]
     #[pyo3(signature = (script_name, args=None))]
-    fn run_script(py: Python<'_>, script_name: &str, args: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
+    fn run_script(_class: &Bound<'_, PyType>, py: Python<'_>, script_name: &str, args: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
         let Some(args) = args else { return made(py, model::Command::run_script(script_name, None)) };
         if let Ok(text) = args.cast::<PyString>() {
             return made(py, model::Command::run_script(script_name, Some(&text.to_cow()?)));
@@ -76,8 +76,8 @@ common_methods! { Command {
     ///
     /// Raises:
     ///     InvalidRequestError: the path is empty.
-    #[staticmethod]
-    fn get_file(py: Python<'_>, path: &str) -> PyResult<Self> {
+    #[classmethod]
+    fn get_file(_class: &Bound<'_, PyType>, py: Python<'_>, path: &str) -> PyResult<Self> {
         made(py, model::Command::get_file(path))
     }
 
@@ -88,8 +88,8 @@ common_methods! { Command {
     ///
     /// Raises:
     ///     InvalidRequestError: the type is unknown, or a parameter is missing, unknown or empty.
-    #[staticmethod]
-    fn from_dict(py: Python<'_>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
+    #[classmethod]
+    fn from_dict(_class: &Bound<'_, PyType>, py: Python<'_>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
         let wire: Value = pythonize::depythonize(wire).map_err(|error| {
             to_python(py, Error::invalid(format!("not a live response command: {error}")))
         })?;

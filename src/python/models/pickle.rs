@@ -30,6 +30,7 @@ pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>>
         "CommandResult" => revive::<session::CommandResult>(py, state),
         "MachineAction" => revive::<model::MachineAction>(py, state),
         "SessionResult" => revive::<session::SessionResult>(py, state),
+        "Limits" => revive::<crate::config::Limits>(py, state),
         "Machine" => revive::<model::Machine>(py, state),
         "LibraryFile" => revive::<model::LibraryFile>(py, state),
         "Finding" => revive::<crate::check::Finding>(py, state),

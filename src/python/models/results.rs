@@ -35,7 +35,10 @@ fn script_attributes(script: &model::ScriptOutput) -> Value {
 
 common_methods! { ScriptOutput {
     #[new]
-    #[pyo3(signature = (script_name, *, exit_code=Some(0), stdout="", stderr=""))]
+    #[pyo3(
+        signature = (script_name, *, exit_code=Some(0), stdout="", stderr=""),
+        text_signature = "(script_name, *, exit_code=0, stdout='', stderr='')"
+    )]
     fn new(script_name: &str, exit_code: Option<i64>, stdout: &str, stderr: &str) -> Self {
         model::ScriptOutput::new(script_name, exit_code, stdout, stderr).into()
     }

@@ -1,10 +1,13 @@
 //! `Rate` and `Limits`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
+
+use super::pickle::{Reduced, reduce};
 
 use crate::config;
 use crate::python::errors::to_python;
+use crate::python::runtime::IntoPython;
 
 /// At most `count` calls in any window of `per` seconds, wherever the window is laid.
 ///
@@ -75,6 +78,12 @@ impl Limits {
     /// The service's own.
     pub fn service() -> Self {
         Self(config::Limits::default())
+    }
+}
+
+impl IntoPython for config::Limits {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(Py::new(py, Limits(self))?.into_any())
     }
 }
 
@@ -162,16 +171,8 @@ impl Limits {
         self.0.upload_size
     }
 
-    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
-        let named = PyDict::new(py);
-        named.set_item("submit", self.submit(py)?)?;
-        named.set_item("read", self.read(py)?)?;
-        named.set_item("sessions", self.0.sessions)?;
-        named.set_item("queue_time", self.0.queue_time)?;
-        named.set_item("script_time", self.0.script_time)?;
-        named.set_item("settle_time", self.0.settle_time)?;
-        named.set_item("upload_size", self.0.upload_size)?;
-        Ok((PyTuple::empty(py), named))
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
+        reduce(py, "Limits", &self.0)
     }
 
     fn __repr__(&self) -> String {

@@ -8,12 +8,17 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::call::{Call, Ended};
+use super::lifecycle::Own;
 use super::{gate, process};
 use crate::model::MachineAction;
+use crate::python::logging;
 use crate::python::models::action_to_python;
 
 /// How often the main thread looks for signals: four looks within the 100 ms in which Ctrl-C is answered.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(25);
+
+/// How long a call waits for its log records to be handled.
+pub(super) const LOG_PATIENCE: Duration = Duration::from_millis(50);
 
 enum Event {
     Update(Box<MachineAction>),
@@ -32,28 +37,48 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
         }) as _
     });
     let future = start(sink);
-    let task = process::runtime(py)?.handle().spawn(async move {
+    logging::listen(py)?;
+    let process = process::runtime(py)?;
+    let task = process.handle().spawn(async move {
         let _ = events.send(Event::Done(future.await));
     });
-    let _drops_the_call = AbortOnDrop(task.abort_handle());
+    let running = Own::new(AbortOnDrop(task.abort_handle()));
     let on_main_thread = is_main_thread(py)?;
     loop {
         let event;
-        (incoming, event) = gate::detached(py, move || next(incoming, on_main_thread));
+        (incoming, event) = gate::detached(py, || {
+            let (incoming, event) = next(incoming, on_main_thread);
+            if matches!(event, Ok(Event::Done(_))) {
+                process.mailbox().flush(LOG_PATIENCE);
+            }
+            (incoming, event)
+        });
         match event {
             Ok(Event::Done(ended)) => return ended(py),
             Ok(Event::Update(action)) => {
                 if let Some(callback) = &on_update {
-                    callback.call1(py, (action_to_python(py, *action)?,))?;
+                    gate::call(callback.bind(py), (action_to_python(py, *action)?,))?;
                 }
+                still_here(&running)?;
             }
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Timeout) => {
+                py.check_signals()?;
+                still_here(&running)?;
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err(
                     "the call ended without an outcome: the process is shutting down, or this is a bug in mde_live_response",
                 ));
             }
         }
+    }
+}
+
+/// A callback or a signal's handler may have forked: what runs this call is not in the child.
+fn still_here(running: &Own<AbortOnDrop>) -> PyResult<()> {
+    match running.get() {
+        Some(_) => Ok(()),
+        None => Err(PyRuntimeError::new_err("this call is the parent's: the process was forked in the middle of it")),
     }
 }
 

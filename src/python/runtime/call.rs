@@ -36,6 +36,12 @@ impl Call {
         Self::with_updates(sessions, None, move |_| future)
     }
 
+    /// A call that gives `value`, and does nothing for it.
+    pub fn ready(value: Py<PyAny>) -> Self {
+        let ended = Box::new(move |_: Python<'_>| Ok(value)) as Ended;
+        Self { start: Box::new(move |_| std::future::ready(ended).boxed()), on_update: None }
+    }
+
     pub fn with_updates<T, F>(
         sessions: &Arc<Sessions>,
         on_update: Option<Py<PyAny>>,

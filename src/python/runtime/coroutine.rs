@@ -1,24 +1,27 @@
 //! The asynchronous door: a coroutine that starts its call when it is first awaited, and drops it when it is cancelled.
 
+use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::{PyTraverseError, PyVisit};
 use tokio::task::AbortHandle;
 
 use super::call::Call;
-use super::delivery::{Address, Parcel};
+use super::delivery::{Address, Callback, Parcel};
+use super::lifecycle::{Own, while_dropping};
 use super::process;
 use crate::model::MachineAction;
+use crate::python::logging;
 
 enum State {
-    /// In a mutex that is never locked: a call may be sent to another thread, but not shared.
-    Created(Mutex<Call>),
+    /// In a mutex: a call may be sent to another thread, but not shared.
+    Created(Mutex<Own<Call>>),
     Running {
         inner: Py<PyAny>,
-        task: AbortHandle,
+        task: Own<AbortHandle>,
     },
     Finished,
 }
@@ -32,18 +35,20 @@ pub struct Coroutine {
 
 impl Coroutine {
     pub fn new(name: &'static str, call: Call) -> Self {
-        Self { name, state: State::Created(Mutex::new(call)) }
+        Self { name, state: State::Created(Mutex::new(Own::new(call))) }
     }
 
     fn begin(&mut self, py: Python<'_>, call: Call) -> PyResult<()> {
         let event_loop = running_loop(py)?;
         let future = event_loop.call_method0("create_future")?;
         let inner = future.call_method0("__await__")?.unbind();
+        logging::listen(py)?;
         let process = process::runtime(py)?;
         let address = Arc::new(Address { event_loop: event_loop.unbind(), future: future.unbind() });
         let outbox = process.delivery.outbox();
         let Call { start, on_update } = call;
-        let sink = on_update.map(|callback| {
+        let callback = on_update.map(|call| Callback::new(py, call)).transpose()?;
+        let sink = callback.map(|callback| {
             let (outbox, address, callback) = (outbox.clone(), address.clone(), Arc::new(callback));
             Arc::new(move |action: &MachineAction| {
                 outbox.send(address.clone(), Parcel::Update(callback.clone(), Box::new(action.clone())));
@@ -51,13 +56,15 @@ impl Coroutine {
         });
         let call = start(sink);
         let task = process.handle().spawn(async move { outbox.send(address, Parcel::Done(call.await)) });
-        self.state = State::Running { inner, task: task.abort_handle() };
+        self.state = State::Running { inner, task: Own::new(task.abort_handle()) };
         Ok(())
     }
 
     /// Ends the call; an end of the coroutine by whatever way comes through here.
     fn finish(&mut self) {
-        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Finished) {
+        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Finished)
+            && let Some(task) = task.get()
+        {
             task.abort();
         }
     }
@@ -75,6 +82,10 @@ impl Coroutine {
 fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     GET.import(py, "asyncio", "get_running_loop")?.call0()
+}
+
+fn made_by_the_parent() -> PyErr {
+    PyRuntimeError::new_err("this coroutine was made before the fork: make it in the process that awaits it")
 }
 
 fn already_awaited() -> PyErr {
@@ -101,7 +112,8 @@ impl Coroutine {
             let State::Created(call) = std::mem::replace(&mut self.state, State::Finished) else {
                 return Err(already_awaited());
             };
-            self.begin(py, call.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+            let call = call.into_inner().unwrap_or_else(PoisonError::into_inner).into_inner();
+            self.begin(py, call.ok_or_else(made_by_the_parent)?)?;
         }
         let State::Running { inner, .. } = &self.state else { return Err(already_awaited()) };
         let inner = inner.clone_ref(py);
@@ -137,6 +149,21 @@ impl Coroutine {
         self.finish();
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.state {
+            State::Running { inner, .. } => visit.call(inner),
+            State::Created(call) => match call.try_lock() {
+                Ok(call) => visit.call(call.get().and_then(|call| call.on_update.as_ref())),
+                Err(_) => Ok(()),
+            },
+            State::Finished => Ok(()),
+        }
+    }
+
+    fn __clear__(&mut self) {
+        self.finish();
+    }
+
     #[getter]
     fn __name__(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or(self.name)
@@ -162,20 +189,7 @@ impl Drop for Coroutine {
         if !matches!(self.state, State::Created(_)) {
             return self.finish();
         }
-        let message = format!("coroutine '{}' was never awaited", self.name);
-        Python::attach(|py| {
-            // An exception may be on its way up while this object goes down.
-            let on_its_way = PyErr::take(py);
-            let text = PyString::new(py, &message);
-            let warned = py
-                .import("warnings")
-                .and_then(|warnings| warnings.call_method1("warn", (text, py.get_type::<PyRuntimeWarning>())));
-            if let Err(error) = warned {
-                error.write_unraisable(py, None);
-            }
-            if let Some(error) = on_its_way {
-                error.restore(py);
-            }
-        });
+        let message = CString::new(format!("coroutine '{}' was never awaited", self.name)).unwrap_or_default();
+        while_dropping(|py| PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1));
     }
 }

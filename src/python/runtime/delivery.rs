@@ -7,9 +7,12 @@ use std::thread::JoinHandle;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyList};
+use pyo3::types::{PyCFunction, PyList, PyTuple};
 
+use super::blocking::LOG_PATIENCE;
 use super::call::Ended;
+use super::gate;
+use super::mailbox::Mailbox;
 use crate::model::MachineAction;
 use crate::python::models::action_to_python;
 
@@ -23,12 +26,27 @@ pub struct Address {
 
 /// What is handed over: an action seen on the way, for the caller's callback, or the end.
 pub enum Parcel {
-    Update(Arc<Py<PyAny>>, Box<MachineAction>),
+    Update(Arc<Callback>, Box<MachineAction>),
     Done(Ended),
+}
+
+/// What is told of each action, in the context of who awaits.
+pub struct Callback {
+    run_in_context: Py<PyAny>,
+    call: Py<PyAny>,
+}
+
+impl Callback {
+    pub fn new(py: Python<'_>, call: Py<PyAny>) -> PyResult<Self> {
+        let context = py.import("contextvars")?.call_method0("copy_context")?;
+        Ok(Self { run_in_context: context.getattr("run")?.unbind(), call })
+    }
 }
 
 enum Message {
     Deliver(Arc<Address>, Parcel),
+    /// Records wait for a thread that takes them to `logging`.
+    Log,
     Stop,
 }
 
@@ -50,13 +68,22 @@ impl Outbox {
 }
 
 impl Delivery {
-    pub fn start() -> PyResult<Self> {
+    /// Starts the thread, which also starts the one of the mailbox that comes with it.
+    pub fn start() -> PyResult<(Self, Arc<Mailbox>)> {
         let (messages, incoming) = channel();
+        let outbox = Outbox(messages);
+        let mailbox = {
+            let outbox = outbox.clone();
+            Arc::new(Mailbox::new(move || {
+                let _ = outbox.0.send(Message::Log);
+            }))
+        };
+        let logged = mailbox.clone();
         let thread = std::thread::Builder::new()
             .name("mde-live-response-delivery".to_owned())
-            .spawn(move || deliver_all(&incoming))
+            .spawn(move || deliver_all(&incoming, &logged))
             .map_err(|error| PyRuntimeError::new_err(format!("could not start a thread: {error}")))?;
-        Ok(Self { outbox: Outbox(messages), thread: Mutex::new(Some(thread)) })
+        Ok((Self { outbox, thread: Mutex::new(Some(thread)) }, mailbox))
     }
 
     pub fn outbox(&self) -> Outbox {
@@ -73,29 +100,32 @@ impl Delivery {
     }
 }
 
-fn deliver_all(incoming: &Receiver<Message>) {
-    while let Ok(Message::Deliver(address, parcel)) = incoming.recv() {
-        let mut batch = vec![(address, parcel)];
-        let mut stopping = false;
-        while batch.len() < LARGEST_BATCH {
-            match incoming.try_recv() {
-                Ok(Message::Deliver(address, parcel)) => batch.push((address, parcel)),
-                Ok(Message::Stop) => {
-                    stopping = true;
-                    break;
-                }
-                Err(_) => break,
-            }
+fn deliver_all(incoming: &Receiver<Message>, mailbox: &Arc<Mailbox>) {
+    while let Ok(first) = incoming.recv() {
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(Message::Deliver(address, parcel)) = next {
+            batch.push((address, parcel));
+            next = if batch.len() < LARGEST_BATCH { incoming.try_recv().ok() } else { None };
         }
-        Python::attach(|py| {
-            if let Err(error) = hand_over(py, batch) {
-                error.write_unraisable(py, None);
-            }
-        });
-        if stopping {
-            return;
+        if !batch.is_empty() {
+            mailbox.flush(LOG_PATIENCE);
+            attached(|py| hand_over(py, batch));
+        }
+        match next {
+            Some(Message::Log) => attached(|py| mailbox.start_thread(py)),
+            Some(Message::Stop) => return,
+            Some(Message::Deliver(..)) | None => {}
         }
     }
+}
+
+fn attached(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    Python::attach(|py| {
+        if let Err(error) = act(py) {
+            error.write_unraisable(py, None);
+        }
+    });
 }
 
 fn hand_over(py: Python<'_>, batch: Vec<(Arc<Address>, Parcel)>) -> PyResult<()> {
@@ -115,17 +145,21 @@ fn hand_over(py: Python<'_>, batch: Vec<(Arc<Address>, Parcel)>) -> PyResult<()>
     Ok(())
 }
 
-/// What `arrive` takes of each future: the future, then a callback and its argument, or a value and none, or none and an exception.
-fn unpack<'py>(py: Python<'py>, address: &Address, parcel: Parcel) -> PyResult<Bound<'py, PyAny>> {
-    let future = address.future.clone_ref(py);
-    let item = match parcel {
-        Parcel::Update(callback, action) => (future, "update", callback.clone_ref(py), action_to_python(py, *action)?),
-        Parcel::Done(ended) => match ended(py) {
-            Ok(value) => (future, "value", value, py.None()),
-            Err(error) => (future, "error", error.into_value(py).into_any(), py.None()),
+/// What `arrive` takes of each future: the future, then what it is to do, then what with: for an update how to call the
+/// callback, the callback and the action, for an end the value or the exception.
+fn unpack<'py>(py: Python<'py>, address: &Address, parcel: Parcel) -> PyResult<Bound<'py, PyTuple>> {
+    let future = address.future.bind(py);
+    let ended = |what, value: Py<PyAny>| (future, what, value).into_pyobject(py);
+    match parcel {
+        Parcel::Update(callback, action) => match action_to_python(py, *action) {
+            Ok(action) => (future, "update", &callback.run_in_context, &callback.call, action).into_pyobject(py),
+            Err(error) => ended("error", error.into_value(py).into_any()),
         },
-    };
-    Ok(item.into_pyobject(py)?.into_any())
+        Parcel::Done(outcome) => match outcome(py) {
+            Ok(value) => ended("value", value),
+            Err(error) => ended("error", error.into_value(py).into_any()),
+        },
+    }
 }
 
 fn arrival(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
@@ -133,23 +167,35 @@ fn arrival(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
     ARRIVE.get_or_try_init(py, || Ok(pyo3::wrap_pyfunction!(arrive, py)?.unbind()))
 }
 
-type Item<'py> = (Bound<'py, PyAny>, String, Bound<'py, PyAny>, Bound<'py, PyAny>);
-
 /// Settles the futures of one batch, on their loop's own thread.
 #[pyfunction]
-fn arrive(items: Vec<Item<'_>>) -> PyResult<()> {
-    for (future, what, first, second) in items {
+fn arrive(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
+    for item in items {
+        let future = item.get_item(0)?;
         if future.call_method0("done")?.is_truthy()? {
             continue;
         }
-        match what.as_str() {
-            "value" => future.call_method1("set_result", (first,))?,
-            "error" => future.call_method1("set_exception", (first,))?,
-            _ => match first.call1((second,)) {
-                Ok(ignored) => ignored,
-                Err(error) => future.call_method1("set_exception", (error,))?,
-            },
+        let (what, with): (String, _) = (item.get_item(1)?.extract()?, item.get_item(2)?);
+        let settled = match what.as_str() {
+            "value" => future.call_method1("set_result", (with,)).map(drop),
+            "error" => fail(&future, PyErr::from_value(with)),
+            _ => gate::call(&with, item.get_slice(3, item.len())).map(drop).or_else(|error| fail(&future, error)),
         };
+        // The others of the batch are not to wait for ever.
+        if let Err(error) = settled {
+            error.write_unraisable(future.py(), Some(&future));
+        }
+    }
+    Ok(())
+}
+
+/// Ends the wait with `error`; StopIteration, which a future refuses, within a RuntimeError, as a generator does it.
+fn fail(future: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+    let py = future.py();
+    if future.call_method1("set_exception", (&error,)).is_err() {
+        let told = PyRuntimeError::new_err("the call raised what no future can hold");
+        told.set_cause(py, Some(error));
+        future.call_method1("set_exception", (told,))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! How the runtime ends with the interpreter, and what a fork does to it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -11,18 +11,68 @@ use crate::session::posts_under_way;
 
 /// How long an exit waits for a POST that is on the wire: its outcome is worth more than a moment.
 const POST_GRACE: Duration = Duration::from_secs(5);
+const LOG_GRACE: Duration = Duration::from_secs(1);
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Counts the forks that led to this process: what belongs to an earlier count is the parent's.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+static FORKS: AtomicU32 = AtomicU32::new(0);
+/// The process as Python's own forks know it.
+static PID: AtomicU32 = AtomicU32::new(0);
 
-pub fn generation() -> u64 {
-    GENERATION.load(Ordering::Relaxed)
+/// Names this process among those that forks made of it: what bears another name is the parent's.
+fn generation() -> u64 {
+    // A fork that Python did not make is not counted, but has an id of its own.
+    u64::from(FORKS.load(Ordering::Relaxed)) << 32 | u64::from(std::process::id())
+}
+
+/// A value of the process that made it. In a forked child, whose copy's locks may be held and whose threads are gone, it is
+/// neither used nor dropped.
+pub struct Own<T> {
+    made_in: u64,
+    value: Option<T>,
+}
+
+impl<T> Own<T> {
+    pub fn new(value: T) -> Self {
+        Self { made_in: generation(), value: Some(value) }
+    }
+
+    /// None in a forked child.
+    pub fn get(&self) -> Option<&T> {
+        self.value.as_ref().filter(|_| self.made_in == generation())
+    }
+
+    /// None in a forked child.
+    pub fn into_inner(mut self) -> Option<T> {
+        if self.made_in == generation() { self.value.take() } else { None }
+    }
+}
+
+impl<T> Drop for Own<T> {
+    fn drop(&mut self) {
+        if self.made_in != generation() {
+            std::mem::forget(self.value.take());
+        }
+    }
+}
+
+/// Does what a Drop has to do in Python, unless the interpreter is gone. An exception may be on its way up meanwhile, and is
+/// put aside: Python cannot be called with one set.
+pub fn while_dropping(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    Python::try_attach(|py| {
+        let on_its_way = PyErr::take(py);
+        if let Err(error) = act(py) {
+            error.write_unraisable(py, None);
+        }
+        if let Some(error) = on_its_way {
+            error.restore(py);
+        }
+    });
 }
 
 /// Hooks into the interpreter's end and into its forks.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    PID.store(std::process::id(), Ordering::Relaxed);
     py.import("atexit")?.call_method1("register", (pyo3::wrap_pyfunction!(at_exit, module)?,))?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {
@@ -34,25 +84,46 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 #[pyfunction]
-fn at_exit(py: Python<'_>) {
-    let ended = process::end();
+fn at_exit(py: Python<'_>) -> PyResult<()> {
+    if PID.load(Ordering::Relaxed) != std::process::id() {
+        gate::reopen();
+    }
+    let Some(process) = process::end() else {
+        py.detach(gate::close);
+        return Ok(());
+    };
+    let interrupted = wait_for_posts(py);
+    py.detach(|| process.mailbox().flush(LOG_GRACE));
+    let left = process.mailbox().leftover();
+    if !left.is_empty() {
+        // No thread could be started for them any more.
+        py.import("mde_live_response._log")?.call_method1("emit", (left,))?;
+    }
     py.detach(|| {
-        let Some(process) = ended else { return gate::close() };
-        let waited = std::time::Instant::now();
-        while posts_under_way() > 0 && waited.elapsed() < POST_GRACE {
-            std::thread::sleep(Duration::from_millis(5));
-        }
         gate::close();
         if let Some(runtime) = process.take_runtime() {
             runtime.shutdown_timeout(SHUTDOWN);
         }
+        process.mailbox().close();
         process.delivery.stop();
     });
+    interrupted
+}
+
+/// Until no POST is under way, or time is up, or somebody presses Ctrl-C.
+fn wait_for_posts(py: Python<'_>) -> PyResult<()> {
+    let waited = Instant::now();
+    while posts_under_way() > 0 && waited.elapsed() < POST_GRACE {
+        py.detach(|| std::thread::sleep(Duration::from_millis(5)));
+        py.check_signals()?;
+    }
+    Ok(())
 }
 
 #[pyfunction]
 fn after_in_child() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    PID.store(std::process::id(), Ordering::Relaxed);
     gate::reopen();
     process::abandon();
     crate::session::forget_posts();

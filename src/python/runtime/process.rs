@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::delivery::Delivery;
+use super::mailbox::{self, Mailbox};
 
 const WORKERS: usize = 2;
 const BLOCKING_THREADS: usize = 4;
@@ -16,6 +17,7 @@ pub struct Process {
     pid: u32,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
+    mailbox: Arc<Mailbox>,
     pub delivery: Delivery,
 }
 
@@ -53,26 +55,29 @@ pub fn runtime(_gil: Python<'_>) -> PyResult<Arc<Process>> {
 
 impl Process {
     fn start() -> PyResult<Self> {
+        let (delivery, mailbox) = Delivery::start()?;
+        let of_threads = mailbox.clone();
         let runtime = Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("mde-live-response")
+            .on_thread_start(move || mailbox::adopt(of_threads.clone()))
             .enable_io()
             .enable_time()
             .build()
             .map_err(|error| {
                 PyRuntimeError::new_err(format!("could not start the threads of mde_live_response: {error}"))
             })?;
-        Ok(Self {
-            pid: std::process::id(),
-            handle: runtime.handle().clone(),
-            runtime: Mutex::new(Some(runtime)),
-            delivery: Delivery::start()?,
-        })
+        let handle = runtime.handle().clone();
+        Ok(Self { pid: std::process::id(), handle, runtime: Mutex::new(Some(runtime)), mailbox, delivery })
     }
 
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
     }
 
     pub fn take_runtime(&self) -> Option<Runtime> {
@@ -84,7 +89,12 @@ impl Process {
 pub fn end() -> Option<Arc<Process>> {
     match std::mem::replace(&mut *slot(), Slot::Ended) {
         Slot::Running(process) if process.pid == std::process::id() => Some(process),
-        _ => None,
+        Slot::Running(parents) => {
+            // Dropped here, it would wait for threads that are the parent's.
+            std::mem::forget(parents);
+            None
+        }
+        Slot::Unused | Slot::Ended => None,
     }
 }
 

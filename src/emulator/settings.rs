@@ -1,0 +1,109 @@
+//! What an emulator starts with, and the state that comes of it.
+
+use std::collections::HashMap;
+
+use fastrand::Rng;
+
+use super::access::{Application, ROLES, Tokens};
+use super::actions::Actions;
+use super::clock::{EmulatorClock, Tick};
+use super::faults::Faults;
+use super::files::RemoteFiles;
+use super::library::Library;
+use super::life::Agenda;
+use super::log::Log;
+use super::login::default_audience;
+use super::machine::{Machines, NewMachine};
+use super::open::OpenSessions;
+use super::quota::Quotas;
+use super::results::Results;
+use super::state::{Addresses, State};
+use super::switches::Switches;
+use crate::config::Limits;
+use crate::error::{Error, Kind, Result};
+
+/// What an emulator starts with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// ws-0001.example.test and so on, all online. The default is 3.
+    pub machines: usize,
+    pub limits: Limits,
+    /// Of ids, durations and random faults. The default is 0.
+    pub seed: u64,
+    pub switches: Switches,
+    pub clock: EmulatorClock,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            machines: 3,
+            limits: Limits::default(),
+            seed: 0,
+            switches: Switches::default(),
+            clock: EmulatorClock::default(),
+        }
+    }
+}
+
+impl State {
+    pub fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
+        let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
+        let addresses = Addresses {
+            api: "https://api.emulator.test".to_owned(),
+            login: "https://login.emulator.test".to_owned(),
+            blob: "https://store1.blob.emulator.test".to_owned(),
+            anywhere: None,
+        };
+        let mut state = Self {
+            limits,
+            switches,
+            addresses,
+            speed,
+            tenant_id: String::new(),
+            applications: Vec::new(),
+            tokens: Tokens::new(key(rng)),
+            machines: Machines::default(),
+            actions: Actions::default(),
+            agenda: Agenda::default(),
+            open: OpenSessions::default(),
+            library: Library::default(),
+            scripts: HashMap::new(),
+            files: RemoteFiles::default(),
+            results: Results::new(key(rng)),
+            quotas: Quotas::default(),
+            faults: Faults::new(rng.fork()),
+            log: Log::default(),
+            rng: rng.fork(),
+            jumped: 0,
+            wall: 0.0,
+        };
+        state.tenant_id = state.new_uuid().to_string();
+        let application = state.new_application();
+        state.applications.push(application);
+        state
+    }
+
+    pub fn new_application(&mut self) -> Application {
+        let client_id = self.new_uuid().to_string();
+        let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
+        let roles = ROLES.iter().map(|role| (*role).to_owned()).collect();
+        Application { client_id, secret, roles, certificates: Vec::new() }
+    }
+
+    pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {
+        let id: String = std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
+        self.machines.add(machine, id, now)
+    }
+
+    pub fn known_machine(&self, key: &str) -> Result<u32> {
+        self.machines
+            .find(key)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("the emulator has no machine {key:?}")))
+    }
+
+    pub fn lasting_token(&mut self, roles: Option<Vec<String>>, now: Tick, wall: f64) -> String {
+        const YEAR: f64 = 365.0 * 86_400.0;
+        self.issue_token(0, roles, default_audience(), YEAR, now, wall)
+    }
+}

@@ -1,0 +1,126 @@
+//! How a client's core is made, and made again in a forked child, where the parent's threads and connections are not.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures_util::future::BoxFuture;
+use pyo3::prelude::*;
+
+use super::credentials::Given;
+use super::errors::to_python;
+use super::runtime::Own;
+use crate::auth::{AccessToken, TokenCache, TokenSource};
+use crate::clock::Clock;
+use crate::config::Options;
+use crate::error::Result;
+use crate::pipeline::Pipeline;
+use crate::session::Sessions;
+use crate::state::Registry;
+use crate::transport::Transport;
+use crate::transport::http::HttpTransport;
+
+/// What a client was made with.
+pub struct Recipe {
+    pub options: Options,
+    pub given: Given,
+    made: Mutex<Option<Own<Weak<Sessions>>>>,
+}
+
+/// Keeps the recipe for as long as the core lives, whose client may be gone before its sessions.
+struct Keeping {
+    source: Arc<dyn TokenSource>,
+    _recipe: Arc<Recipe>,
+}
+
+impl TokenSource for Keeping {
+    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+        self.source.fetch()
+    }
+
+    fn describe(&self) -> String {
+        self.source.describe()
+    }
+}
+
+/// The cores that live, and what each was made with: a Session or a Library knows its core alone.
+static MADE: Mutex<Vec<(Weak<Sessions>, Weak<Recipe>)>> = Mutex::new(Vec::new());
+
+/// The stores of this process.
+static REGISTRY: Mutex<Option<Own<Arc<Registry>>>> = Mutex::new(None);
+
+fn registry(_gil: Python<'_>) -> Arc<Registry> {
+    let mut known = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(registry) = known.as_ref().and_then(Own::get) {
+        return registry.clone();
+    }
+    let registry = Arc::new(Registry::default());
+    *known = Some(Own::new(registry.clone()));
+    registry
+}
+
+impl Recipe {
+    pub fn new(options: Options, given: Given) -> Arc<Self> {
+        Arc::new(Self { options, given, made: Mutex::new(None) })
+    }
+
+    /// The core of this process.
+    pub fn sessions(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sessions) = made.as_ref().and_then(Own::get).and_then(Weak::upgrade) {
+            return Ok(sessions);
+        }
+        let sessions = self.build(py)?;
+        *made = Some(Own::new(Arc::downgrade(&sessions)));
+        let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(sessions, _)| sessions.strong_count() > 0);
+        all.push((Arc::downgrade(&sessions), Arc::downgrade(self)));
+        Ok(sessions)
+    }
+
+    fn build(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {
+        let clock = Clock::new();
+        let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&self.options)?);
+        let source = self.given.source(py, &self.options, &transport, clock)?;
+        let source = Arc::new(Keeping { source, _recipe: self.clone() });
+        let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;
+        let pipeline = Pipeline::new(self.options.clone(), transport, tokens, registry(py), clock);
+        Ok(Arc::new(Sessions::new(Arc::new(pipeline))))
+    }
+
+    fn of(sessions: &Arc<Sessions>) -> Option<Arc<Self>> {
+        let all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .find(|(made, _)| std::ptr::eq(made.as_ptr(), Arc::as_ptr(sessions)))
+            .and_then(|(_, recipe)| recipe.upgrade())
+    }
+}
+
+/// A core that finds itself again in a forked child.
+pub struct Home {
+    core: Own<Arc<Sessions>>,
+    recipe: Option<Arc<Recipe>>,
+    /// The child's own.
+    reborn: Mutex<Option<Own<Arc<Sessions>>>>,
+}
+
+impl Home {
+    pub fn new(sessions: Arc<Sessions>) -> Self {
+        let recipe = Recipe::of(&sessions);
+        Self { core: Own::new(sessions), recipe, reborn: Mutex::new(None) }
+    }
+
+    pub fn sessions(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
+        if let Some(sessions) = self.core.get() {
+            return Ok(sessions.clone());
+        }
+        let mut reborn = self.reborn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sessions) = reborn.as_ref().and_then(Own::get) {
+            return Ok(sessions.clone());
+        }
+        let recipe = self.recipe.as_ref().ok_or_else(|| {
+            pyo3::exceptions::PyRuntimeError::new_err("this belongs to the parent: make it anew in the forked child")
+        })?;
+        let sessions = recipe.sessions(py).map_err(|error| to_python(py, error))?;
+        *reborn = Some(Own::new(sessions.clone()));
+        Ok(sessions)
+    }
+}

@@ -1,0 +1,175 @@
+//! The library, machines, paging, and the check before a session.
+
+use bytes::Bytes;
+use mde_live_response::check::check;
+use mde_live_response::config::Limits;
+use mde_live_response::emulator::{Fault, FaultKind, NewMachine, Route, Settings};
+use mde_live_response::error::Kind;
+use mde_live_response::library;
+use mde_live_response::model::Command;
+use mde_live_response::transfer::{LibraryForm, sha256_hex};
+use serde_json::{Map, json};
+
+use crate::support::{HOUR, Scratch, World, fault, run, within};
+
+fn form(name: &str, content: &'static [u8]) -> LibraryForm {
+    LibraryForm {
+        file_name: name.to_owned(),
+        content: Bytes::from_static(content),
+        description: "d".to_owned(),
+        parameters_description: None,
+        overwrite: false,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_library() {
+    let world = World::new();
+    let pipeline = &world.sessions.pipeline;
+    let first = within(HOUR, library::upload(pipeline, form("a.ps1", b"one"))).await.unwrap();
+    assert_eq!((first.file_name.as_str(), first.sha256.as_deref()), ("a.ps1", Some(sha256_hex(b"one").as_str())));
+    let error = within(HOUR, library::upload(pipeline, form("a.ps1", b"two"))).await.unwrap_err();
+    assert_eq!(error.kind, Kind::AlreadyExists, "{error:?}");
+    let same = within(HOUR, library::ensure(pipeline, form("A.ps1", b"one"))).await.unwrap();
+    assert_eq!(same.changed, Some(false));
+    let error = within(HOUR, library::ensure(pipeline, form("a.ps1", b"two"))).await.unwrap_err();
+    assert!(error.kind == Kind::AlreadyExists && error.hint.is_some());
+    let over = LibraryForm { overwrite: true, ..form("a.ps1", b"two") };
+    assert_eq!(within(HOUR, library::ensure(pipeline, over)).await.unwrap().changed, Some(true));
+    assert_eq!(within(HOUR, library::ensure(pipeline, form("b.ps1", b"b"))).await.unwrap().changed, Some(true));
+    let names: Vec<_> =
+        within(HOUR, pipeline.library_files()).await.unwrap().into_iter().map(|file| file.file_name).collect();
+    assert_eq!(names, ["a.ps1", "b.ps1", "echo.ps1", "helper.exe"]);
+    within(HOUR, pipeline.delete_library_file("a.ps1")).await.unwrap();
+    assert_eq!(within(HOUR, pipeline.delete_library_file("a.ps1")).await.unwrap_err().kind, Kind::NotFound);
+    // What the service would refuse costs no request.
+    let before = world.emulator.requests().len();
+    assert_eq!(library::upload(pipeline, form("a b.ps1", b"x")).await.unwrap_err().kind, Kind::InvalidRequest);
+    let big = LibraryForm { content: Bytes::from(vec![0; (20 << 20) + 1]), ..form("big.bin", b"") };
+    assert_eq!(library::ensure(pipeline, big).await.unwrap_err().kind, Kind::InvalidRequest);
+    let folder = Scratch::new();
+    let error = library::read(pipeline, &folder.0.join("none")).await.unwrap_err();
+    assert!(error.kind == Kind::Io && error.os_error.is_some());
+    assert_eq!(world.emulator.requests().len(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_whose_answer_was_lost_is_not_sent_again_blindly() {
+    let world = World::new();
+    world.fault("upload", fault(FaultKind::DropAfter), 1, 1);
+    let pipeline = &world.sessions.pipeline;
+    let error = within(HOUR, library::upload(pipeline, form("a.ps1", b"one"))).await.unwrap_err();
+    assert_eq!((error.kind, world.count(Route::UploadLibraryFile)), (Kind::ConnectionFailed, 1));
+    assert_eq!(within(HOUR, library::ensure(pipeline, form("a.ps1", b"one"))).await.unwrap().changed, Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn machines_by_id_and_by_name() {
+    let world = World::with(Settings { machines: 12, ..Settings::default() });
+    for name in ["twin.one.test", "twin.two.test", "o'brien"] {
+        world.emulator.add_machine(NewMachine::named(name)).unwrap();
+    }
+    let pipeline = &world.sessions.pipeline;
+    let id = world.machine(0);
+    for name in [&id, &id.to_uppercase(), "ws-0001", "WS-0001", " ws-0001.example.test ", "ws-0001.EXAMPLE.test"] {
+        assert_eq!(within(HOUR, pipeline.machine(name)).await.unwrap().id, id, "{name}");
+    }
+    assert!(within(HOUR, pipeline.machine("o'brien")).await.is_ok());
+    let error = within(HOUR, pipeline.machine("twin")).await.unwrap_err();
+    assert_eq!((error.kind, error.candidates.len()), (Kind::AmbiguousMachine, 2));
+    assert!(error.message.starts_with("2 machines are named \"twin\""), "{error}");
+    assert!(within(HOUR, pipeline.machine("twin.two.test")).await.is_ok());
+    for unknown in ["ws-00", "nobody", &"0".repeat(40)] {
+        assert_eq!(within(HOUR, pipeline.machine(unknown)).await.unwrap_err().kind, Kind::NotFound, "{unknown}");
+    }
+    world.emulator.set_switches(|switches| switches.no_machines_is_404 = true);
+    assert_eq!(within(HOUR, pipeline.machine("nobody")).await.unwrap_err().kind, Kind::NotFound);
+    assert!(within(HOUR, pipeline.machines(Some("computerDnsName eq 'nobody'"), None)).await.unwrap().is_empty());
+    for wrong in ["", " ", "a\nb"] {
+        assert_eq!(pipeline.machine(wrong).await.unwrap_err().kind, Kind::InvalidRequest);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_followed_and_the_token_stays_at_home() {
+    let world = World::with(Settings { machines: 25, ..Settings::default() });
+    world.emulator.set_switches(|switches| switches.page_size = 10);
+    let pipeline = &world.sessions.pipeline;
+    for (top, count, calls) in
+        [(None, 25, 3), (Some(25), 25, 3), (Some(12), 12, 2), (Some(3), 3, 1), (Some(20_000), 25, 3)]
+    {
+        let before = world.count(Route::ListMachines);
+        assert_eq!(within(HOUR, pipeline.machines(None, top)).await.unwrap().len(), count, "{top:?}");
+        assert_eq!(world.count(Route::ListMachines) - before, calls, "{top:?}");
+    }
+    // A page that leads to another host, as the service's own regional ones may: the token goes to ours alone.
+    let page = |next: &str| json!({"value": [{"id": "x"}], "@odata.nextLink": next}).to_string();
+    let elsewhere = "https://evil.example.test/api/machines?$skip=10&$filter=id%20ne%20%27x%27";
+    world.fault("machines", Fault { body: page(elsewhere), ..Fault::status(200) }, 1, 1);
+    let machines = within(HOUR, pipeline.machines(None, None)).await.unwrap();
+    assert_eq!(machines.len(), 16);
+    let called = world.wire.called.lock().unwrap().clone();
+    assert!(called.iter().all(|(host, _)| host == "api.emulator.test"), "{called:?}");
+    let last = world.emulator.requests().into_iter().rev().nth(1).unwrap();
+    assert!(last.query.contains("$skip=10") && last.query.contains("id%20ne%20%27x%27"), "{}", last.query);
+    // One that leads in a circle ends.
+    let circle = Fault { body: page("https://api.emulator.test/api/machines?$skip=1"), ..Fault::status(200) };
+    world.fault("machines", circle, 1, 100);
+    assert_eq!(within(HOUR, pipeline.machines(None, None)).await.unwrap_err().kind, Kind::Service);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_a_page_is_had_when_it_is_asked_for() {
+    let world = World::with(Settings { machines: 10_050, ..Settings::default() });
+    let machines = within(HOUR, world.sessions.pipeline.machines(None, Some(10_020))).await.unwrap();
+    assert_eq!(machines.len(), 10_020);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_bearer_reaches_the_blob_host() {
+    let world = World::new();
+    world.run(world.order(), Default::default()).await.unwrap();
+    let called = world.wire.called.lock().unwrap().clone();
+    assert!(called.iter().any(|(host, _)| host.contains("blob")));
+    assert!(called.iter().all(|(host, bearer)| *bearer == (host == "api.emulator.test")), "{called:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_stands_in_line_no_longer_than_max_wait() {
+    let limits = Limits { read: vec![mde_live_response::config::Rate { count: 1, per: 600.0 }], ..Limits::default() };
+    let world = World::new();
+    let sessions = world.changed(|options| options.limits = limits);
+    within(HOUR, sessions.pipeline.machines(None, None)).await.unwrap();
+    let started = world.clock.now();
+    let error = within(HOUR, sessions.pipeline.machines(None, None)).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Throttled);
+    assert!((world.clock.now() - started - 180.0).abs() < 1.0 && error.retry_after.is_some_and(|after| after > 300.0));
+    assert!(error.retryable && error.hint.is_some());
+}
+
+async fn codes(world: &World, machine: Option<&str>, commands: Option<&[Command]>) -> Vec<String> {
+    let check = within(HOUR, check(&world.sessions.pipeline, machine, commands)).await;
+    assert!(check.findings.iter().all(|finding| !finding.message.is_empty()), "{check:?}");
+    let listed = check.findings.iter().map(|finding| format!("{} {}", finding.level, finding.code));
+    assert_eq!(check.is_ok(), !check.findings.iter().any(|finding| finding.level == "error"));
+    listed.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_finding_of_the_check_has_its_trigger() {
+    let world = World::new();
+    let mut properties = Map::new();
+    properties.insert("onboardingStatus".into(), json!("CanBeOnboarded"));
+    properties.insert("healthStatus".into(), json!("Inactive"));
+    world.emulator.add_machine(NewMachine { properties, ..NewMachine::named("odd.example.test") }).unwrap();
+    let good = [run("echo.ps1")];
+    assert_eq!(codes(&world, Some("ws-0001"), Some(&good)).await, ["warning state"]);
+    assert_eq!(codes(&world, Some("nobody"), None).await, ["warning state", "error machine"]);
+    let odd = codes(&world, Some("odd"), None).await;
+    assert_eq!(odd, ["warning state", "error onboarding", "warning health"]);
+    let wrong = [Command::get_file("/a").unwrap(), run("missing.ps1")];
+    assert_eq!(codes(&world, None, Some(&wrong)).await, ["warning state", "error commands", "error library"]);
+    world.fault("machineactions", Fault::status(403), 1, 1);
+    assert_eq!(codes(&world, None, None).await, ["warning state", "error api"]);
+    assert_eq!(world.count(Route::RunLiveResponse), 0);
+}

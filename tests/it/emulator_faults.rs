@@ -1,0 +1,234 @@
+//! Faults, the request log, counters and violations; and that the same seed gives the same run.
+
+use std::time::Duration;
+
+use http::Method;
+use mde_live_response::config::Limits;
+use mde_live_response::emulator::{
+    EmulatorClock, Ended, Fault, FaultKind, ScriptOutcome, Settings, Switches, Violations,
+};
+use mde_live_response::transport::Audience;
+use serde_json::json;
+
+use crate::emulator_support::{Service, new, run_script, with};
+
+async fn machines(service: &Service) -> Result<crate::emulator_support::Answer, mde_live_response::transport::Failure> {
+    let bearer = format!("Bearer {}", service.token);
+    let url = format!("{}/api/machines", service.emulator.url());
+    service.send(Audience::Service, Method::GET, &url, &[("authorization", &bearer)], "").await
+}
+
+/// Any status, body and header; the n-th call and so many after it.
+#[tokio::test(start_paused = true)]
+async fn a_made_up_answer() {
+    let service = new();
+    let mut fault = Fault::status(502);
+    fault.body = "<html>bad gateway</html>".into();
+    fault.headers.insert("x-cache".into(), "miss".into());
+    service.emulator.fault("GET", "/api/machines", fault, 2, 2).unwrap();
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        let answer = service.get("/api/machines").await;
+        statuses.push(answer.status);
+        if answer.status == 502 {
+            assert_eq!((&answer.body[..], answer.header("x-cache")), (&b"<html>bad gateway</html>"[..], "miss"));
+        }
+    }
+    assert_eq!(statuses, [200, 502, 502, 200]);
+}
+
+/// A connection that dies before, unread or after: what was acted on, and whether a byte was sent.
+#[tokio::test(start_paused = true)]
+async fn dropped_connections() {
+    for (kind, sent, acted) in
+        [(FaultKind::DropBefore, true, 0), (FaultKind::DropUnread, false, 0), (FaultKind::DropAfter, true, 1)]
+    {
+        let service = new();
+        service.emulator.fault("POST", "runliveresponse", Fault::new(kind), 1, 1).unwrap();
+        let bearer = format!("Bearer {}", service.token);
+        let url = format!("{}/api/machines/{}/runliveresponse", service.emulator.url(), service.machine(0));
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        let body = json!({"Commands": [run_script("a.ps1")], "Comment": "c"}).to_string();
+        let failure = service.send(Audience::Service, Method::POST, &url, &headers, body).await.unwrap_err();
+        assert_eq!(failure.sent, sent, "{kind:?}");
+        assert_eq!(service.get("/api/machineactions").await.ids().len(), acted, "{kind:?}");
+        assert_eq!(service.emulator.requests()[0].status, Ended::Dropped);
+    }
+}
+
+/// A body cut short or garbled.
+#[tokio::test(start_paused = true)]
+async fn spoiled_bodies() {
+    let service = new();
+    let whole = service.get("/api/machines").await.body;
+    service.emulator.fault("*", "machines", Fault::new(FaultKind::Truncate), 1, 1).unwrap();
+    assert!(machines(&service).await.is_err());
+    service.emulator.fault("*", "machines", Fault::new(FaultKind::Garble), 1, 1).unwrap();
+    let garbled = service.get("/api/machines").await.body;
+    assert!(garbled.len() == whole.len() && garbled != whole);
+    assert_eq!(service.get("/api/machines").await.body, whole);
+}
+
+/// A token that expires is a 401 from that call on.
+#[tokio::test(start_paused = true)]
+async fn an_expired_token() {
+    let service = new();
+    service.emulator.fault("GET", "/api/machines", Fault::new(FaultKind::ExpireToken), 2, 1).unwrap();
+    let mut statuses = Vec::new();
+    for path in ["/api/machines", "/api/machines", "/api/libraryfiles"] {
+        statuses.push(service.get(path).await.status);
+    }
+    assert_eq!(statuses, [200, 401, 401]);
+}
+
+/// A late answer; a client that leaves meanwhile is seen as a closed connection.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer() {
+    let service = new();
+    service.emulator.fault("GET", "machines", Fault::delay(5.0), 1, 2).unwrap();
+    let start = tokio::time::Instant::now();
+    assert_eq!(service.get("/api/machines").await.status, 200);
+    assert_eq!(start.elapsed().as_secs(), 5);
+    let left = tokio::time::timeout(Duration::from_secs(1), service.get("/api/machines")).await;
+    assert!(left.is_err());
+    let log = service.emulator.requests();
+    assert_eq!((log[0].status, log[1].status), (Ended::Status(200), Ended::Closed));
+    assert_eq!(log[1].to_json()["status"], "closed");
+}
+
+/// Faults that cannot be are refused.
+#[test]
+fn wrong_faults() {
+    let service = new();
+    assert!(service.emulator.fault("GE T", "/x", Fault::status(500), 1, 1).is_err());
+    assert!(service.emulator.fault("GET", "/x", Fault::status(500), 0, 1).is_err());
+    assert!(
+        Fault::from_json(r#"{"kind": "explode"}"#).is_err()
+            && Fault::from_json(r#"{"kind": "status", "x": 1}"#).is_err()
+    );
+    let fault = Fault::from_json(r#"{"kind": "status", "status": 500, "body": "x"}"#).unwrap();
+    assert_eq!((fault.kind, fault.status, fault.body.as_str()), (FaultKind::Status, 500, "x"));
+}
+
+/// The log has all but the token and the secret.
+#[tokio::test(start_paused = true)]
+async fn the_request_log() {
+    let service = new();
+    service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await;
+    let secret = service.emulator.client_secret();
+    service.token_request("/t/oauth2/v2.0/token", &[("client_secret", &secret)]).await;
+    let log = service.emulator.requests();
+    let entry = log[0].to_json();
+    assert_eq!(
+        (&entry["method"], &entry["route"], &entry["status"]),
+        (&json!("POST"), &json!("runliveresponse"), &json!(201))
+    );
+    assert!(entry["path"].as_str().unwrap().ends_with("/runliveresponse"));
+    let body: serde_json::Value = serde_json::from_str(entry["body"].as_str().unwrap()).unwrap();
+    assert_eq!((&body["Comment"], &entry["headers"]["content-type"]), (&json!("case 42"), &json!("application/json")));
+    let text = format!("{log:?}");
+    assert!(!text.contains(&secret) && !text.contains(&service.token));
+    let small = with(Settings { switches: Switches { log_size: 2, ..Switches::default() }, ..Settings::default() });
+    for _ in 0..5 {
+        small.get("/api/machines").await;
+    }
+    let kept = small.emulator.requests();
+    assert_eq!((kept.len(), kept[1].status), (2, Ended::Status(200)));
+}
+
+/// Calls by route, looks at a session by its id.
+#[tokio::test(start_paused = true)]
+async fn counters() {
+    let service = new();
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    service.action(&id).await;
+    service.get(&format!("/api/machineactions?$filter=id+in+('{id}')")).await;
+    service.get("/api/machineactions").await;
+    let counters = service.emulator.counters();
+    assert_eq!((counters["runliveresponse"], counters["machineaction"], counters["machineactions"]), (1, 1, 2));
+    assert_eq!(counters[&format!("polls:{id}")], 2);
+    service.emulator.clear_log();
+    assert!(service.emulator.counters().is_empty() && service.emulator.requests().is_empty());
+}
+
+/// Each violation counts what it says, and nothing else.
+#[tokio::test(start_paused = true)]
+async fn each_violation_counts() {
+    let limits = Limits { sessions: 2, ..Limits::default() };
+    let service = with(Settings { limits, machines: 30, ..Settings::default() });
+    service.emulator.on_script("a.ps1", ScriptOutcome { duration: 30.0, ..ScriptOutcome::default() });
+    let commands = json!([run_script("a.ps1")]);
+    let run = async |at: usize, comment: &str| service.run(&service.machine(at), &commands, comment).await.status;
+    let mut expected = Violations::default();
+    assert_eq!(run(0, "one [mlr:aaaa]").await, 201);
+    assert_eq!(service.emulator.violations(), expected);
+    assert_eq!(run(0, "two [mlr:bbbb]").await, 400);
+    expected.machine_busy = 1;
+    assert_eq!(service.emulator.violations(), expected);
+    assert_eq!(run(1, "quoted [mlr:aaaa] [mlr:cccc]").await, 201);
+    assert_eq!(run(2, "three [mlr:dddd]").await, 429);
+    expected.sessions = 1;
+    assert_eq!(service.emulator.violations(), expected);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(run(2, "three [mlr:dddd]").await, 201, "a refused submit's tag may come again");
+    assert_eq!(service.emulator.violations(), expected);
+    assert_eq!(run(3, "other words [mlr:aaaa]").await, 201);
+    expected.duplicate_submit = 1;
+    assert_eq!(service.emulator.violations(), expected);
+    let token = format!("Bearer {}", service.token);
+    let blob = format!("{}/x", service.emulator.blob_url());
+    service.blob(&blob, &[]).await;
+    service.blob(&blob, &[("authorization", &token)]).await;
+    expected.bearer_at_blob = 1;
+    assert_eq!(service.emulator.violations(), expected);
+    for at in 4..12 {
+        run(at, "c").await;
+    }
+    assert!(service.emulator.violations().sessions > 1);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let before = service.emulator.violations().rate;
+    for _ in 0..101 {
+        service.get("/api/libraryfiles").await;
+    }
+    assert_eq!(service.emulator.violations().rate, before + 1);
+}
+
+async fn a_run(seed: u64) -> Vec<String> {
+    let clock = EmulatorClock { epoch: Some(1.7e9), ..EmulatorClock::default() };
+    let switches = Switches { fault_rate: 0.3, ..Switches::default() };
+    let service = with(Settings { seed, clock, switches, machines: 5, ..Settings::default() });
+    service.emulator.add_library_file("helper.exe", b"x");
+    let put = json!([crate::emulator_support::put_file("helper.exe")]);
+    let mut seen = vec![service.emulator.tenant_id()];
+    for round in 0..40 {
+        let answer = if round % 4 == 0 {
+            let bearer = format!("Bearer {}", service.token);
+            let url =
+                format!("{}/api/machines/{}/runliveresponse", service.emulator.url(), service.machine(round / 4 % 5));
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let body = json!({"Commands": put, "Comment": "c"}).to_string();
+            service.send(Audience::Service, Method::POST, &url, &headers, body).await
+        } else {
+            machines(&service).await
+        };
+        seen.push(match answer {
+            Ok(answer) => format!("{} {:?}", answer.status, answer.body),
+            Err(failure) => format!("{failure:?}"),
+        });
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    seen
+}
+
+/// The same seed gives the same run, faults included; another gives another.
+#[tokio::test(start_paused = true)]
+async fn a_seed_is_a_run() {
+    let mut all = Vec::new();
+    for seed in 0..5 {
+        let (one, two) = (a_run(seed).await, a_run(seed).await);
+        assert_eq!(one, two);
+        assert_ne!(one, a_run(seed + 100).await);
+        all.extend(one);
+    }
+    assert!(all.iter().any(|answer| answer.contains("broke")) && all.iter().any(|answer| answer.starts_with("503")));
+}

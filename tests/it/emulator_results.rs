@@ -1,0 +1,146 @@
+//! facts.md, section 7: links, transcripts, collected files.
+
+use std::io::Read;
+use std::time::Duration;
+
+use mde_live_response::emulator::{Content, ScriptOutcome, TranscriptForm};
+use serde_json::{Value, json};
+
+use crate::emulator_support::{Service, get_file, new, switched};
+
+async fn seconds(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+fn lasting(duration: f64) -> ScriptOutcome {
+    ScriptOutcome { duration, ..ScriptOutcome::default() }
+}
+
+async fn result_link(service: &Service, id: &str, index: usize) -> String {
+    service.link(id, index).await.json()["value"].as_str().unwrap().to_owned()
+}
+
+/// Section 7.1: a link lives 30 minutes and is renewed by another call; its expiry is in it; the blob host wants no token.
+#[tokio::test(start_paused = true)]
+async fn links_expire() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(1.0));
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    assert_eq!(service.link(&id, 0).await.status, 404, "not finished");
+    seconds(5.0).await;
+    assert_eq!(service.link(&id, 1).await.status, 400, "out of range");
+    assert_eq!(service.link("X", 0).await.code(), "BadRequest");
+    let answer = service.link(&id, 0).await;
+    assert!(answer.json()["@odata.context"].as_str().unwrap().ends_with("$metadata#Edm.String"));
+    let link = result_link(&service, &id, 0).await;
+    assert!(
+        link.contains("/CustomPlaybookCommandOutput/") && link.contains("&sp=rt&sv=2020-06-12&sr=b&rscd="),
+        "{link}"
+    );
+    let blob = service.blob(&link, &[]).await;
+    assert_eq!(blob.header("content-disposition"), format!("attachment; filename=output_{id}_0.json"));
+    let forged = service.blob(&link.replace("sig=", "sig=A"), &[]).await;
+    assert_eq!((forged.status, forged.header("x-ms-error-code")), (403, "AuthenticationFailed"));
+    seconds(1799.0).await;
+    assert_eq!(service.blob(&link, &[]).await.status, 200);
+    seconds(2.0).await;
+    let expired = service.blob(&link, &[]).await;
+    assert_eq!((expired.status, expired.header("x-ms-error-code")), (403, "AuthenticationFailed"));
+    assert!(String::from_utf8_lossy(&expired.body).contains("<Code>AuthenticationFailed</Code>"));
+    assert_eq!(service.blob(&result_link(&service, &id, 0).await, &[]).await.status, 200);
+    let token = format!("Bearer {}", service.token);
+    service.blob(&result_link(&service, &id, 0).await, &[("authorization", &token)]).await;
+    assert_eq!(service.emulator.violations().bearer_at_blob, 1);
+}
+
+/// Section 7.1, by jumps of the clock: the expiry that counts is the emulator's own.
+#[tokio::test(start_paused = true)]
+async fn a_jump_expires_a_link_and_ends_a_session() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(500.0));
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    service.emulator.advance(600.0);
+    assert_eq!(service.action(&id).await["status"], "Succeeded");
+    let link = result_link(&service, &id, 0).await;
+    service.emulator.advance(1799.0);
+    assert_eq!(service.blob(&link, &[]).await.status, 200);
+    service.emulator.advance(2.0);
+    assert_eq!(service.blob(&link, &[]).await.status, 403);
+}
+
+/// Section 7.2: the forms in which a transcript was seen.
+#[tokio::test(start_paused = true)]
+async fn forms_of_a_transcript() {
+    for form in [
+        TranscriptForm::Json,
+        TranscriptForm::RawNewline,
+        TranscriptForm::Bom,
+        TranscriptForm::Gzip,
+        TranscriptForm::Zip,
+        TranscriptForm::Text,
+    ] {
+        let service = switched(|s| s.transcript_form = form);
+        service.emulator.on_script("a.ps1", ScriptOutcome { stdout: "one\ntwo".into(), ..lasting(1.0) });
+        let id = service.submit(&service.machine(0), "a.ps1").await;
+        seconds(5.0).await;
+        let body = service.blob(&result_link(&service, &id, 0).await, &[]).await.body;
+        let text = String::from_utf8_lossy(&body);
+        let strict = serde_json::from_slice::<Value>(&body).is_ok();
+        match form {
+            TranscriptForm::Json => assert!(strict && text.contains(r#""script_errors":"""#)),
+            TranscriptForm::RawNewline => assert!(!strict && text.contains("one\ntwo")),
+            TranscriptForm::Bom => assert!(!strict && text.starts_with('\u{feff}')),
+            TranscriptForm::Gzip => assert!(body.starts_with(&[0x1f, 0x8b])),
+            TranscriptForm::Zip => assert!(body.starts_with(b"PK\x03\x04")),
+            TranscriptForm::Text => assert_eq!(text, "one\ntwo"),
+        }
+    }
+}
+
+/// Section 7.3: a file that is not there, or is empty, fails the command; ranges; a file from this disk.
+#[tokio::test(start_paused = true)]
+async fn collected_files() {
+    let service = new();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8 ^ (i / 7919) as u8).collect();
+    let file = std::env::temp_dir().join(format!("mde-emulator-test-{}", std::process::id()));
+    std::fs::write(&file, &content).unwrap();
+    let put = |path: &str, content| service.emulator.put_remote_file("*", path, content).unwrap();
+    put("/var/big", Content::Path(file.clone()));
+    put("/var/empty", Content::Bytes(bytes::Bytes::new()));
+    for (at, path, why) in [(0, "/var/none", "not found"), (1, "/var/empty", "empty"), (2, "/VAR/big", "not found")] {
+        let answer = service.run(&service.machine(at), &json!([get_file(path)]), "c").await.json();
+        seconds(5.0).await;
+        let action = service.action(answer["id"].as_str().unwrap()).await;
+        assert!(action["commands"][0]["errors"][0].as_str().unwrap().contains(why), "{action}");
+        assert_eq!(action["status"], "Failed");
+    }
+    let answer = service.run(&service.machine(0), &json!([get_file("/var/big")]), "c").await.json();
+    seconds(5.0).await;
+    let link = result_link(&service, answer["id"].as_str().unwrap(), 0).await;
+    let whole = service.blob(&link, &[]).await;
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(&whole.body[..]).read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked == content, "the file came back");
+    assert_eq!((whole.header("content-encoding"), whole.header("accept-ranges")), ("", "bytes"));
+    let length = whole.body.len();
+    for (range, expected) in [
+        ("bytes=0-99", Some(0..100)),
+        ("bytes=1000-", Some(1000..length)),
+        ("bytes=-10", Some(length - 10..length)),
+        ("bytes=500-99999999", Some(500..length)),
+        ("bytes=99999999-", None),
+    ] {
+        let part = service.blob(&link, &[("range", range)]).await;
+        let Some(expected) = expected else {
+            assert_eq!((part.status, part.header("content-range")), (416, format!("bytes */{length}").as_str()));
+            continue;
+        };
+        assert_eq!(part.status, 206);
+        let told = format!("bytes {}-{}/{length}", expected.start, expected.end - 1);
+        assert_eq!(part.header("content-range"), told);
+        assert!(part.body[..] == whole.body[expected]);
+    }
+    service.emulator.set_switches(|s| s.blob_ranges = false);
+    assert_eq!(service.blob(&link, &[("range", "bytes=0-9")]).await.status, 200);
+    std::fs::remove_file(file).unwrap();
+}

@@ -1,0 +1,225 @@
+//! facts.md, sections 15 and 18: what is not known, and what surprised production clients, as switches.
+
+use std::time::Duration;
+
+use mde_live_response::emulator::{BusyAnswer, ForeignAnswer, MissingFile, ScriptOutcome, Switches};
+use serde_json::{Value, json};
+
+use crate::emulator_support::{Service, get_file, new, put_file, run_script, switched};
+
+async fn seconds(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+async fn finished(service: &Service, script: &str) -> String {
+    let id = service.submit(&service.machine(0), script).await;
+    seconds(30.0).await;
+    id
+}
+
+/// Every switch can be given by its name; one that is not known is told, and docs/emulator.md lists each.
+#[test]
+fn switches_by_name() {
+    let all = serde_json::to_value(Switches::default()).unwrap();
+    assert_eq!(Switches::from_json(&all.to_string()).unwrap(), Switches::default());
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/emulator.md")).unwrap();
+    for (name, value) in all.as_object().unwrap() {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/emulator.md does not list {name}"));
+        let default = if name == "fault_kinds" { String::new() } else { value.to_string().replace('"', "") };
+        let default = if default == "null" { "none".to_owned() } else { default.trim_end_matches(".0").to_owned() };
+        assert!(row.replace(',', "").contains(&default), "docs/emulator.md: {name} is {value} by default: {row}");
+    }
+    let error = Switches::from_json(r#"{"acepted_status": 200}"#).unwrap_err();
+    assert!(error.message.contains("acepted_status") && error.message.contains("accepted_status"), "{error}");
+}
+
+/// Row 7: the code of refused commands and of a missing field.
+#[tokio::test(start_paused = true)]
+async fn codes_of_a_refused_body() {
+    let service = switched(|s| {
+        s.bad_commands_code = "BadRequest".into();
+        s.missing_field_code = "InvalidRequestBody".into();
+    });
+    assert_eq!(service.run(&service.machine(0), &json!([]), "c").await.code(), "BadRequest");
+    assert_eq!(service.run(&service.machine(0), &json!(null), "c").await.code(), "InvalidRequestBody");
+}
+
+/// Row 9: a file that is not in the library fails the command, or is refused.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_not_in_the_library() {
+    for command in [put_file("none.exe"), run_script("none.ps1")] {
+        let service = new();
+        let id = service.run(&service.machine(0), &json!([command]), "c").await.json()["id"].clone();
+        seconds(5.0).await;
+        let action = service.action(id.as_str().unwrap()).await;
+        assert_eq!((&action["status"], &action["commands"][0]["commandStatus"]), (&json!("Failed"), &json!("Failed")));
+        assert!(action["commands"][0]["errors"][0].as_str().unwrap().contains("none."));
+        let strict = switched(|s| s.missing_file = MissingFile::Refused);
+        assert_eq!(strict.run(&strict.machine(0), &json!([command]), "c").await.status, 400);
+    }
+}
+
+/// Rows 10, 11, 16: the words after a failure, and whether a failed script has a transcript.
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_command() {
+    let service = switched(|s| {
+        s.skipped_status = "Failed".into();
+        s.failed_status = "Succeeded".into();
+        s.failed_script_has_transcript = false;
+    });
+    service.emulator.on_script("a.ps1", ScriptOutcome { fails: Some("no".into()), ..ScriptOutcome::default() });
+    let commands = json!([run_script("a.ps1"), get_file("/x")]);
+    let id = service.run(&service.machine(0), &commands, "c").await.json()["id"].clone();
+    let id = id.as_str().unwrap();
+    seconds(5.0).await;
+    let action = service.action(id).await;
+    assert_eq!((&action["status"], &action["commands"][1]["commandStatus"]), (&json!("Succeeded"), &json!("Failed")));
+    assert_eq!(service.link(id, 0).await.status, 404);
+}
+
+/// Row 14: the word after two hours in the queue.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_queue() {
+    let service = switched(|s| {
+        s.queue_expiry_status = "Failed".into();
+        s.stuck_after_timeout = true;
+    });
+    service.emulator.set_online("ws-0001", false).unwrap();
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    seconds(7201.0).await;
+    assert_eq!(service.action(&id).await["status"], "Failed");
+    let stuck = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await;
+    assert_eq!((stuck.status, stuck.body.len()), (500, 0), "section 18: stuck");
+}
+
+/// Rows 15, 17, 18, 19 and section 18: the results.
+#[tokio::test(start_paused = true)]
+async fn switches_of_results() {
+    let service = switched(|s| {
+        s.no_result_status = 400;
+        s.out_of_range_status = 404;
+        s.expired_link_status = 404;
+        s.link_life = 10.0;
+        s.result_lag = 5.0;
+        s.quoted_link = true;
+        s.gzip_files = false;
+        s.transcript_line = false;
+        s.transcript_nuls = 3;
+    });
+    service.emulator.put_remote_file("*", "/x", mde_live_response::emulator::Content::Bytes("xyz".into())).unwrap();
+    service.emulator.on_script("a.ps1", ScriptOutcome { stdout: "out".into(), ..ScriptOutcome::default() });
+    let commands = json!([run_script("a.ps1"), get_file("/x")]);
+    let id = service.run(&service.machine(0), &commands, "c").await.json()["id"].clone();
+    let id = id.as_str().unwrap();
+    while service.action(id).await["status"] != "Succeeded" {
+        seconds(0.5).await;
+    }
+    let early = service.link(id, 0).await;
+    assert_eq!((early.status, early.code().as_str()), (400, "InvalidInput"), "results lag");
+    seconds(5.0).await;
+    assert_eq!(service.link(id, 2).await.status, 404);
+    let mut links = Vec::new();
+    for index in [0, 1] {
+        let value = service.link(id, index).await.json()["value"].as_str().unwrap().to_owned();
+        links.push(value.strip_prefix('"').unwrap().strip_suffix('"').unwrap().to_owned());
+    }
+    assert_eq!(service.blob(&links[0], &[]).await.json()["script_output"], "out\0\0\0");
+    assert_eq!(&service.blob(&links[1], &[]).await.body[..], b"xyz");
+    seconds(10.0).await;
+    assert_eq!(service.blob(&links[0], &[]).await.status, 404);
+}
+
+/// Rows 20 and 21: cancel's answers, and a cancel that is overtaken.
+#[tokio::test(start_paused = true)]
+async fn switches_of_cancel() {
+    let service = switched(|s| {
+        s.cancel_pending_time = 5.0;
+        s.cancel_fields_at_once = false;
+        s.busy_after_cancel = 60.0;
+        s.cancel_ended_status = 409;
+    });
+    service.emulator.set_online("ws-0001", false).unwrap();
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    let (path, comment) = (format!("/api/machineactions/{id}/cancel"), json!({"Comment": "c"}));
+    let answer = service.post(&path, &comment).await.json();
+    assert_eq!((&answer["status"], &answer["cancellationComment"]), (&json!("Pending"), &Value::Null));
+    seconds(5.0).await;
+    let action = service.action(&id).await;
+    assert_eq!((&action["status"], &action["cancellationComment"]), (&json!("Cancelled"), &json!("c")));
+    assert_eq!(service.post(&path, &comment).await.status, 409);
+    let again = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await;
+    assert_eq!(again.code(), "ActiveRequestAlreadyExists", "section 18: busy for a while");
+    assert_eq!(service.emulator.violations().machine_busy, 0);
+    seconds(60.0).await;
+    service.submit(&service.machine(0), "a.ps1").await;
+
+    let service = switched(|s| s.cancel_loses = true);
+    service.emulator.on_script("a.ps1", ScriptOutcome { duration: 60.0, ..ScriptOutcome::default() });
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    seconds(5.0).await;
+    service.post(&format!("/api/machineactions/{id}/cancel"), &comment).await;
+    seconds(100.0).await;
+    assert_eq!(service.action(&id).await["status"], "Succeeded");
+}
+
+/// Row 30: commands without their states in between.
+#[tokio::test(start_paused = true)]
+async fn documented_states_alone() {
+    let service = switched(|s| s.command_states = false);
+    service.emulator.add_library_file("a.ps1", b"x");
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    seconds(0.55).await;
+    assert_eq!(service.action(&id).await["commands"][0]["commandStatus"], "Created");
+}
+
+/// Section 18: 201 with another caller's pending action, by a switch for all or for one foreign session.
+#[tokio::test(start_paused = true)]
+async fn another_callers_action() {
+    let service = switched(|s| s.busy_answer = BusyAnswer::Foreign);
+    let first = service.submit(&service.machine(0), "a.ps1").await;
+    let second = service.run(&service.machine(0), &json!([run_script("b.ps1")]), "mine").await;
+    assert_eq!(
+        (second.status, &second.json()["id"], &second.json()["requestorComment"]),
+        (201, &json!(first), &json!("case 42"))
+    );
+    let service = new();
+    let other = service.emulator.add_foreign_session("ws-0001", 60.0, true, ForeignAnswer::Foreign).unwrap();
+    let answer = service.run(&service.machine(0), &json!([run_script("b.ps1")]), "mine").await;
+    assert_eq!((answer.status, &answer.json()["id"]), (201, &json!(other.to_string())));
+}
+
+/// Section 18: the first body has no machine, no commands and, by another switch, no comment; they fill in later.
+#[tokio::test(start_paused = true)]
+async fn a_null_heavy_first_body() {
+    for no_comment in [false, true] {
+        let service = switched(|s| {
+            s.null_first_body = 5.0;
+            s.null_first_comment = no_comment;
+        });
+        let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await.json();
+        assert_eq!(
+            (&answer["machineId"], &answer["computerDnsName"], &answer["commands"]),
+            (&Value::Null, &Value::Null, &json!([]))
+        );
+        assert_eq!(answer["requestorComment"].is_null(), no_comment);
+        seconds(5.0).await;
+        let action = service.action(answer["id"].as_str().unwrap()).await;
+        assert_eq!(
+            (&action["machineId"], &action["requestorComment"]),
+            (&json!(service.machine(0)), &json!("case 42"))
+        );
+        assert_eq!(action["commands"].as_array().unwrap().len(), 1);
+    }
+}
+
+/// Section 18 and `Limits.settle_time`: an accepted action may be missing from lists for a while.
+#[tokio::test(start_paused = true)]
+async fn a_list_lags() {
+    let service = switched(|s| s.list_lag = 60.0);
+    let id = finished(&service, "a.ps1").await;
+    assert!(service.get("/api/machineactions").await.ids().is_empty());
+    assert_eq!(service.action(&id).await["id"], id);
+    seconds(30.0).await;
+    assert_eq!(service.get(&format!("/api/machineactions?$filter=id+in+('{id}')")).await.ids(), [id]);
+}

@@ -1,0 +1,182 @@
+//! The door over TCP: bad input, broken connections, TLS, and the documented walk-through with curl alone.
+
+use std::io::ErrorKind;
+use std::process::Command;
+use std::time::Duration;
+
+use mde_live_response::emulator::{Emulator, Ended, Fault, FaultKind, Server, Settings, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn start(tls: bool) -> (Emulator, Server) {
+    let emulator = Emulator::new(Settings::default()).unwrap();
+    let server = serve(emulator.clone(), "127.0.0.1", 0, tls).await.unwrap();
+    (emulator, server)
+}
+
+fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn speak(server: &Server, text: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.api_address()).await.unwrap();
+    stream.write_all(text).await.unwrap();
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer).await {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn machines(emulator: &Emulator) -> reqwest::Result<reqwest::Response> {
+    http().get(format!("{}/api/machines", emulator.url())).bearer_auth(emulator.token()).send().await
+}
+
+/// What is no HTTP is told so, and the next client is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests() {
+    let (emulator, server) = start(false).await;
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2 << 20));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5000));
+    for (text, status) in [
+        (&b"nonsense\r\n\r\n"[..], "400"),
+        (b"GET / HTTP/9.9\r\n\r\n", "400"),
+        (b"\x16\x03\x01\x02\x00\x01\x00", ""),
+        (b"POST /api/libraryfiles HTTP/1.1\r\ncontent-length: x\r\n\r\n", "400"),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\nconnection: close\r\n\r\nzz\r\n", ""),
+        (long.as_bytes(), "4"),
+        (many.as_bytes(), "431"),
+    ] {
+        let exchange = tokio::time::timeout(Duration::from_secs(5), speak(&server, text));
+        let answer = exchange.await.unwrap_or_default();
+        assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert_eq!(machines(&emulator).await.unwrap().status(), 200);
+    }
+}
+
+/// A body of 100 MB is refused as documented, and takes nothing down.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_100_mb() {
+    let (emulator, _server) = start(false).await;
+    let piece = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+    for (path, content_type) in [
+        ("/api/libraryfiles", "multipart/form-data; boundary=b"),
+        ("/api/machines/x/runliveresponse", "application/json"),
+    ] {
+        let pieces = futures_util::stream::iter(vec![piece.clone(); 100].into_iter().map(Ok::<_, std::io::Error>));
+        let answer = http()
+            .post(format!("{}{path}", emulator.url()))
+            .bearer_auth(emulator.token())
+            .header("content-type", content_type)
+            .body(reqwest::Body::wrap_stream(pieces))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 400);
+        assert!(answer.text().await.unwrap().contains("InvalidRequestBody"));
+    }
+    assert_eq!(machines(&emulator).await.unwrap().status(), 200);
+}
+
+/// Dropped connections really close, a cut body really breaks off.
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_on_the_wire() {
+    let (emulator, _server) = start(false).await;
+    for kind in [FaultKind::DropBefore, FaultKind::DropUnread, FaultKind::DropAfter] {
+        emulator.fault("GET", "machines", Fault::new(kind), 1, 1).unwrap();
+        assert!(machines(&emulator).await.is_err(), "{kind:?}");
+    }
+    emulator.fault("GET", "machines", Fault::new(FaultKind::Truncate), 1, 1).unwrap();
+    let cut = machines(&emulator).await.unwrap();
+    assert_eq!(cut.status(), 200);
+    assert!(cut.bytes().await.is_err());
+    assert_eq!(machines(&emulator).await.unwrap().status(), 200);
+}
+
+/// A client that closes its connection while it waits is seen to have closed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves() {
+    let (emulator, _server) = start(false).await;
+    emulator.fault("GET", "machines", Fault::delay(30.0), 1, 1).unwrap();
+    let left = tokio::time::timeout(Duration::from_millis(300), machines(&emulator)).await;
+    assert!(left.is_err());
+    for _ in 0..100 {
+        if emulator.requests()[0].status == Ended::Closed {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{:?}", emulator.requests());
+}
+
+/// A closed server answers nobody; its connections are closed too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_server() {
+    let (emulator, mut server) = start(false).await;
+    let mut kept = TcpStream::connect(server.api_address()).await.unwrap();
+    kept.write_all(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0_u8; 8];
+    kept.read_exact(&mut first).await.unwrap();
+    server.close();
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), kept.read_to_end(&mut rest)).await.unwrap();
+    assert!(machines(&emulator).await.is_err());
+}
+
+/// Served on every interface, it names itself by the host that was called.
+#[tokio::test(flavor = "multi_thread")]
+async fn served_anywhere() {
+    let emulator = Emulator::new(Settings::default()).unwrap();
+    let server = serve(emulator.clone(), "0.0.0.0", 0, false).await.unwrap();
+    let port = server.api_address().port();
+    let answer =
+        http().get(format!("http://localhost:{port}/api/machines")).bearer_auth(emulator.token()).send().await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(body["@odata.context"], format!("http://localhost:{port}/api/$metadata#Machines"));
+}
+
+/// TLS by the run's own authority, and by no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls() {
+    let (emulator, server) = start(true).await;
+    assert!(emulator.url().starts_with("https://127.0.0.1:") && emulator.blob_url().starts_with("https://"));
+    assert!(machines(&emulator).await.is_err());
+    let authority = reqwest::Certificate::from_pem(server.ca_bundle().unwrap().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap();
+    let answer = client.get(format!("{}/api/machines", emulator.url())).bearer_auth(emulator.token()).send().await;
+    assert_eq!(answer.unwrap().status(), 200);
+}
+
+/// The walk-through of docs/emulator.md, with curl alone: token, upload, run, poll, link, download.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_through_with_curl() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/emulator.md")).unwrap();
+    let script = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
+    let (emulator, _server) = start(false).await;
+    let folder = std::env::temp_dir().join(format!("mde-emulator-curl-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let run = {
+        let (emulator, folder) = (emulator.clone(), folder.clone());
+        move || {
+            Command::new("bash")
+                .args(["-euo", "pipefail", "-c", &script])
+                .current_dir(folder)
+                .env("URL", emulator.url())
+                .env("LOGIN_URL", emulator.login_url())
+                .env("TENANT_ID", emulator.tenant_id())
+                .env("CLIENT_ID", emulator.client_id())
+                .env("CLIENT_SECRET", emulator.client_secret())
+                .env("NO_PROXY", "*")
+                .output()
+        }
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let transcript: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("transcript.json")).unwrap()).unwrap();
+    assert!(transcript["script_output"].as_str().unwrap().contains("hello.ps1"));
+    assert_eq!(emulator.violations(), Default::default());
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -1,0 +1,248 @@
+//! Exactly once, whatever becomes of the answer, and whoever asks again.
+
+use std::sync::atomic::Ordering;
+
+use mde_live_response::emulator::{BusyAnswer, Fault, FaultKind, ForeignAnswer, Route, Settings, Switches};
+use mde_live_response::error::Kind;
+use mde_live_response::session::Submit;
+
+use crate::support::{HOUR, World, accepted, fault, sleep, within};
+
+/// All that can become of one exchange.
+fn faults() -> Vec<Fault> {
+    let status = |status| Fault::status(status);
+    let cut = |keep| Fault { keep, ..fault(FaultKind::Truncate) };
+    let body = r#"{"error":{"code":"InternalServerError","message":"","target":"t"}}"#.to_owned();
+    vec![
+        status(500),
+        status(502),
+        Fault { body, ..status(503) },
+        status(504),
+        status(408),
+        fault(FaultKind::DropBefore),
+        fault(FaultKind::DropUnread),
+        fault(FaultKind::DropAfter),
+        Fault::delay(31.0),
+        cut(Some(0)),
+        cut(Some(1)),
+        cut(None),
+        fault(FaultKind::Garble),
+        fault(FaultKind::ExpireToken),
+    ]
+}
+
+/// Whether the POST was acted upon for all that.
+fn acted(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_fault_of_the_post_leaves_one_action_and_its_result() {
+    for on_list in [None, Some(Fault::status(503)), Some(fault(FaultKind::DropAfter)), Some(fault(FaultKind::Garble))] {
+        for lag in [0.0, 45.0] {
+            for on_post in faults() {
+                let what = format!("{on_post:?}, list {on_list:?} lagging {lag}");
+                let world = World::switched(|switches| switches.list_lag = lag);
+                world.script("echo.ps1", 100.0);
+                world.fault("runliveresponse", on_post.clone(), 1, 1);
+                if let Some(fault) = &on_list {
+                    world.fault("machineactions", fault.clone(), 1, 2);
+                }
+                let session = world.submit(world.named("once")).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+                assert!(!session.adopted, "{what}");
+                let result = within(HOUR, session.result(None, None)).await.unwrap();
+                assert!(result.is_ok(), "{what}: {}", result.message);
+                let actions = world.actions().await;
+                assert_eq!(actions.len(), 1, "{what}");
+                assert_eq!(actions[0].id, session.id, "{what}");
+                world.broke_nothing();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_list_cannot_be_read_either_the_outcome_is_unknown_and_found_later() {
+    for on_post in faults() {
+        let what = format!("{on_post:?}");
+        let world = World::new();
+        world.script("echo.ps1", 30.0);
+        world.fault("runliveresponse", on_post.clone(), 1, 1);
+        let submit = world.named("once");
+        let first = {
+            // The id is given, so the list is asked once before anything is sent.
+            let sessions = world.sessions.clone();
+            let (wire, submit) = (world.wire.clone(), submit.clone());
+            let cut = tokio::spawn(async move {
+                sleep(0.001).await;
+                wire.lists_are_cut.store(true, Ordering::SeqCst);
+            });
+            world.fault("machineactions", Fault::delay(0.002), 1, 1);
+            let first = within(2 * HOUR, sessions.submit(submit, None)).await;
+            cut.await.unwrap();
+            first
+        };
+        let certain = matches!(on_post.kind, FaultKind::DropUnread | FaultKind::ExpireToken);
+        if certain {
+            assert!(!first.unwrap().adopted, "{what}");
+            continue;
+        }
+        let error = first.unwrap_err();
+        assert_eq!(error.kind, Kind::SubmitUnknown, "{what}: {error:?}");
+        assert!(error.retryable && error.hint.is_some() && error.correlation_id.as_deref() == Some("once"), "{what}");
+        world.wire.lists_are_cut.store(false, Ordering::SeqCst);
+        let session = world.submit(submit).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(session.adopted, acted(&on_post), "{what}");
+        assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what}");
+        assert_eq!(world.actions().await.len(), 1, "{what}");
+        world.broke_nothing();
+        // What was left over is free again.
+        assert!(world.submit(world.order()).await.is_ok(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_that_fails_too_is_a_service_error_and_the_same_id_goes_on() {
+    for on_post in faults() {
+        if acted(&on_post) || matches!(on_post.kind, FaultKind::DropUnread | FaultKind::ExpireToken) {
+            continue;
+        }
+        let world = World::new();
+        world.fault("runliveresponse", on_post.clone(), 1, 2);
+        let error = world.submit(world.named("once")).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Service, "{on_post:?}: {error:?}");
+        assert!(error.retryable && error.hint.is_some(), "{error:?}");
+        assert_eq!(world.count(Route::RunLiveResponse), 2, "{on_post:?}");
+        let again = world.submit(world.named("once")).await.unwrap();
+        assert!(!again.adopted);
+        assert_eq!(world.actions().await.len(), 1);
+        world.broke_nothing();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_machine_answers_a_bare_500_and_holds_no_slot() {
+    let world = World::new();
+    world.emulator.set_stuck("ws-0001", true).unwrap();
+    let error = world.submit(world.order()).await.unwrap_err();
+    assert_eq!((error.kind, error.status), (Kind::Service, Some(500)));
+    assert_eq!(world.count(Route::RunLiveResponse), 2);
+    let (_, memory) = world.sessions.pipeline.state().await.unwrap();
+    assert_eq!(memory.slots_left(), 50);
+    world.emulator.set_stuck("ws-0001", false).unwrap();
+    assert!(!world.submit(world.order()).await.unwrap().adopted);
+    world.broke_nothing();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_lands_long_after_it_was_given_up() {
+    for seconds in [1.0, 20.0, 59.0, 100.0] {
+        let world = World::new();
+        world.script("echo.ps1", 5.0);
+        world.wire.late_submits.lock().unwrap().push_back(seconds);
+        let session = world.submit(world.order()).await.unwrap();
+        assert!(!session.adopted);
+        assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok());
+        sleep(1000.0).await;
+        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{seconds}");
+        world.broke_nothing();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_lands_when_even_the_settle_time_is_over() {
+    let cap =
+        Fault { body: r#"{"error":{"code":"TooManyRequests","message":"Too many"}}"#.into(), ..Fault::status(429) };
+    let rate = Fault { headers: [("Retry-After".to_owned(), "200".to_owned())].into(), ..Fault::status(429) };
+    for (refusal, wait_if_busy) in [(rate.clone(), false), (cap, true), (rate, true)] {
+        let world = World::new();
+        world.script("echo.ps1", 5.0);
+        world.wire.late_submits.lock().unwrap().push_back(122.0);
+        // The repeat is refused, for long enough that the first one is over by the next turn.
+        world.fault("runliveresponse", refusal.clone(), 1, 1);
+        let session = world.submit(Submit { wait_if_busy, ..world.order() }).await.unwrap();
+        assert!(!session.adopted, "it was started by this call");
+        sleep(1000.0).await;
+        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{refusal:?}");
+        world.broke_nothing();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_body_full_of_nulls_a_fresh_404_and_a_list_that_lags() {
+    for (null, no_comment, fresh, lag) in [
+        (30.0, false, 0.0, 0.0),
+        (30.0, true, 0.0, 0.0),
+        (30.0, true, 60.0, 0.0),
+        (0.0, false, 100.0, 0.0),
+        (0.0, false, 100.0, 100.0),
+        (5.0, true, 100.0, 100.0),
+    ] {
+        let world = World::switched(|switches| {
+            switches.null_first_body = null;
+            switches.null_first_comment = no_comment;
+            switches.fresh_404 = fresh;
+            switches.list_lag = lag;
+        });
+        world.script("echo.ps1", 150.0);
+        let what = (null, no_comment, fresh, lag);
+        let session = world.submit(world.order()).await.unwrap_or_else(|error| panic!("{what:?}: {error:?}"));
+        assert!(!session.adopted);
+        // A look at what was just started tells what is known of it.
+        assert!(within(HOUR, session.refresh(0.0)).await.is_ok(), "{what:?}");
+        assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what:?}");
+        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{what:?}");
+        world.broke_nothing();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_answers_success_with_anothers_action() {
+    let world = World::switched(|switches| switches.busy_answer = BusyAnswer::Foreign);
+    let foreign = world.emulator.add_foreign_session("ws-0001", 300.0, true, ForeignAnswer::Foreign).unwrap();
+    let error = world.submit(world.order()).await.unwrap_err();
+    assert_eq!(error.kind, Kind::MachineBusy);
+    assert_eq!(error.active_action_id, Some(foreign.to_string()));
+    // Waiting its turn, it never takes the other's result for its own.
+    let result = world.run(Submit { wait_if_busy: true, ..world.order() }, Default::default()).await.unwrap();
+    assert!(result.is_ok() && result.action.id != foreign.to_string());
+    assert_eq!(world.actions().await.len(), 2);
+    world.broke_nothing();
+}
+
+/// Any fault anywhere, as the seed has it: whoever goes on asking with the same id has one action and its result.
+#[tokio::test(start_paused = true)]
+async fn whatever_breaks_wherever_it_is_run_once() {
+    for seed in 0..60 {
+        let mut switches = Switches { list_lag: if seed % 2 == 0 { 0.0 } else { 20.0 }, ..Switches::default() };
+        switches.fault_kinds.extend([FaultKind::Delay, FaultKind::ExpireToken]);
+        switches.fault_rate = [0.1, 0.3, 0.5][seed as usize % 3];
+        switches.null_first_body = if seed % 5 == 0 { 10.0 } else { 0.0 };
+        switches.null_first_comment = true;
+        switches.fresh_404 = if seed % 7 == 0 { 30.0 } else { 0.0 };
+        let world = World::with(Settings { seed, switches, ..Settings::default() });
+        world.script("echo.ps1", 20.0);
+        let mut ended = None;
+        for attempt in 0..100 {
+            // Every other try is another process that knows nothing of the one before.
+            let sessions = if attempt % 2 == 1 { world.elsewhere() } else { world.sessions.clone() };
+            match within(4 * HOUR, sessions.run(world.named("one"), Default::default())).await {
+                Ok(result) => {
+                    ended = Some(result.action);
+                    break;
+                }
+                Err(error) => {
+                    assert!(error.retryable || error.kind == Kind::Authentication, "seed {seed}: {error:?}");
+                    sleep(130.0).await;
+                }
+            }
+        }
+        let ended = ended.unwrap_or_else(|| panic!("seed {seed}: no result in a hundred tries"));
+        assert_eq!(ended.status, "Succeeded");
+        world.emulator.set_switches(|switches| switches.fault_rate = 0.0);
+        assert_eq!(world.actions().await.len(), 1, "seed {seed}");
+        assert_eq!(world.emulator.violations().duplicate_submit, 0, "seed {seed}");
+        let again = world.submit(world.named("one")).await.unwrap();
+        assert!(again.adopted && again.id == ended.id);
+    }
+}

@@ -1,0 +1,238 @@
+//! Whole sessions: the page's own example, results of every kind, and sixty at once under the real limits.
+
+use std::sync::{Arc, Mutex};
+
+use mde_live_response::emulator::{Content, Fault, FaultKind, NonzeroExit, Route, ScriptOutcome, Settings};
+use mde_live_response::error::Kind;
+use mde_live_response::model::Command;
+use mde_live_response::session::{RunOptions, Submit};
+use mde_live_response::transfer::{Target, sha256_hex};
+
+use crate::support::{HOUR, Scratch, World, fault, run, within};
+
+const DUMP: &str = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip";
+
+fn save_to(folder: &Scratch) -> RunOptions {
+    RunOptions { save_to: Some(folder.0.clone()), ..RunOptions::default() }
+}
+
+fn put_remote(world: &World, path: &str, content: &[u8]) {
+    world.emulator.put_remote_file("*", path, Content::Bytes(content.to_vec().into())).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pages_own_example() {
+    let (world, folder) = (World::new(), Scratch::new());
+    let outcome = ScriptOutcome { stdout: "Dumped OfficeClickToRun\n".to_owned(), ..ScriptOutcome::default() };
+    world.emulator.on_script("minidump.ps1", outcome);
+    let dump: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
+    put_remote(&world, DUMP, &dump);
+    let commands = vec![
+        Command::put_file("helper.exe").unwrap(),
+        Command::run_script("minidump.ps1", Some("OfficeClickToRun")).unwrap(),
+        Command::get_file(DUMP).unwrap(),
+    ];
+    let comment = "Testing Live Response API".to_owned();
+    let submit = Submit { commands, comment, ..world.order() };
+    let updates = Arc::new(Mutex::new(Vec::new()));
+    let seen = updates.clone();
+    let on_update = Some(Arc::new(move |action: &mde_live_response::model::MachineAction| {
+        seen.lock().unwrap().push(action.status.clone());
+    }) as mde_live_response::session::UpdateSink);
+    let result = world.run(submit, RunOptions { on_update, ..save_to(&folder) }).await.unwrap();
+
+    assert_eq!((result.is_ok(), result.reason.as_str()), (true, "ok"), "{}", result.message);
+    let [put, script, got] = &result.commands[..] else { panic!("{:?}", result.commands) };
+    assert!(put.script.is_none() && put.file.is_none() && put.error.is_none());
+    let script = script.script.as_ref().unwrap();
+    assert_eq!((script.script_name.as_str(), script.exit_code), ("minidump.ps1", Some(0)));
+    assert!(script.stdout.ends_with("Dumped OfficeClickToRun\n"), "{:?}", script.stdout);
+    let file = got.file.as_ref().unwrap();
+    assert_eq!((file.size, &file.sha256), (1_200_000, &sha256_hex(&dump)));
+    let name = format!("ws-0001.example.test_{}/2_OfficeClickToRun.dmp.zip", result.action.id);
+    assert_eq!(folder.files(), std::slice::from_ref(&name));
+    assert_eq!(std::fs::read(folder.0.join(&name)).unwrap(), dump);
+    assert_eq!(file.path.as_deref(), folder.0.join(&name).to_str());
+
+    let asked: Vec<_> = world.emulator.requests().into_iter().map(|request| (request.route, request.path)).collect();
+    let links: Vec<_> = asked.iter().filter(|(route, _)| *route == Route::GetResultLink).collect();
+    assert!(links.len() == 2 && !links.iter().any(|(_, path)| path.contains("index=0")), "{links:?}");
+    let calls = asked.iter().filter(|(route, _)| !matches!(route, Route::GetResultLink | Route::Blob)).count();
+    assert!(calls <= 4, "{calls} calls: {asked:?}");
+    let updates = updates.lock().unwrap();
+    assert!(updates.first().unwrap() == "Pending" && updates.last().unwrap() == "Succeeded", "{updates:?}");
+    world.broke_nothing();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_exits_with_another_code_than_0() {
+    let world = World::new();
+    let outcome = ScriptOutcome { exit_code: 3, stderr: "no".into(), ..ScriptOutcome::default() };
+    world.emulator.on_script("echo.ps1", outcome);
+    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    assert_eq!((result.is_ok(), result.reason.as_str()), (false, "script"));
+    assert!(result.message.contains("echo.ps1 exited with 3 on ws-0001"), "{}", result.message);
+    assert_eq!(result.commands[0].script.as_ref().unwrap().stderr, "no");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_command_has_its_transcript_and_what_came_after_it_was_skipped() {
+    for keeps in [true, false] {
+        let (world, folder) = (World::switched(|s| s.failed_script_has_transcript = keeps), Scratch::new());
+        let outcome =
+            ScriptOutcome { stdout: "half\n".into(), fails: Some("it broke".into()), ..ScriptOutcome::default() };
+        world.emulator.on_script("echo.ps1", outcome);
+        put_remote(&world, "/tmp/a", b"a");
+        let commands = vec![run("echo.ps1"), run("later.ps1"), Command::get_file("/tmp/a").unwrap()];
+        let result = world.run(Submit { commands, ..world.order() }, save_to(&folder)).await.unwrap();
+        assert_eq!((result.is_ok(), result.reason.as_str()), (false, "command"));
+        assert!(result.message.contains("it broke") && result.message.contains("echo.ps1"), "{}", result.message);
+        let skipped: Vec<_> = result.commands.iter().map(|command| command.skipped).collect();
+        assert_eq!(skipped, [false, true, true]);
+        assert_eq!(result.commands[0].script.is_some(), keeps);
+        assert!(result.commands.iter().all(|command| command.error.is_none()));
+        assert!(folder.files().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_may_call_a_nonzero_exit_a_failure() {
+    let world = World::switched(|switches| switches.nonzero_exit = NonzeroExit::Failed);
+    world.emulator.on_script("echo.ps1", ScriptOutcome { exit_code: 3, ..ScriptOutcome::default() });
+    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    assert_eq!(result.reason, "command");
+    assert_eq!(result.commands[0].script.as_ref().unwrap().exit_code, Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_script_that_runs_too_long() {
+    for status in ["Failed", "TimeOut"] {
+        let world = World::switched(|switches| switches.script_timeout_status = status.into());
+        world.script("echo.ps1", 1e6);
+        let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+        assert_eq!(result.reason, if status == "Failed" { "command" } else { "timed_out" }, "{}", result.message);
+        assert_eq!(result.action.status, status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_that_lag_and_links_that_fail_at_first() {
+    for (change, route, broken) in [
+        (true, "resultlink", None),
+        (false, "resultlink", Some(Fault::status(404))),
+        (false, "resultlink", Some(Fault::status(400))),
+        (false, "resultlink", Some(Fault::status(503))),
+        (false, "resultlink", Some(fault(FaultKind::DropAfter))),
+        (false, "resultlink", Some(fault(FaultKind::DropUnread))),
+        (false, "blob", Some(Fault::status(403))),
+        (false, "blob", Some(Fault::status(404))),
+        (false, "blob", Some(Fault::status(503))),
+        (false, "blob", Some(fault(FaultKind::DropBefore))),
+        (false, "blob", Some(fault(FaultKind::DropUnread))),
+    ] {
+        let world = World::switched(|switches| switches.result_lag = if change { 12.0 } else { 0.0 });
+        if let Some(fault) = broken.clone() {
+            world.fault(route, fault, 1, 2);
+        }
+        let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+        assert!(result.is_ok(), "{route} {broken:?}: {}", result.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_cannot_be_had_is_its_commands_error() {
+    let garbled_gzip = |world: &World| world.fault("blob", fault(FaultKind::Garble), 2, 20);
+    let cut_gzip = |world: &World| world.fault("blob", Fault { keep: Some(40), ..fault(FaultKind::Truncate) }, 2, 20);
+    let expired = |world: &World| world.emulator.set_switches(|switches| switches.link_life = 0.0);
+    let gone = |world: &World| world.fault("resultlink", Fault::status(404), 1, 1000);
+    let refused = |world: &World| {
+        let body = r#"{"error":{"code":"Forbidden","message":"no","target":"t"}}"#.to_owned();
+        world.fault("resultlink", Fault { body, ..Fault::status(403) }, 1, 1000);
+    };
+    type Break = fn(&World);
+    let table: [(&str, Break, [bool; 2]); 5] = [
+        ("a garbled gzip", garbled_gzip, [false, true]),
+        ("a gzip cut short", cut_gzip, [false, true]),
+        ("a link that has expired", expired, [true, true]),
+        ("a result that is gone", gone, [true, true]),
+        ("a permission that is missing", refused, [true, true]),
+    ];
+    for (what, spoil, errors) in table {
+        let (world, folder) = (World::new(), Scratch::new());
+        let noise: Vec<u8> = (0..50_000).map(|_| fastrand::u8(..)).collect();
+        put_remote(&world, "/tmp/a", &noise);
+        spoil(&world);
+        let commands = vec![run("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
+        let result = world.run(Submit { commands, ..world.order() }, save_to(&folder)).await.unwrap();
+        assert_eq!(result.reason, "fetch", "{what}: {}", result.message);
+        assert_eq!(result.action.status, "Succeeded");
+        for (command, fails) in result.commands.iter().zip(errors) {
+            assert_eq!(command.error.is_some(), fails, "{what}: {:?}", command.error);
+            assert_eq!(command.script.is_some() || command.file.is_some(), !fails, "{what}");
+            if let Some(error) = &command.error {
+                assert_eq!(error.action_id.as_deref(), Some(result.action.id.as_str()), "{what}");
+                assert!(!format!("{error:?}").contains("sig="), "{what}: {error:?}");
+            }
+        }
+        assert!(folder.files().is_empty(), "{what}: nothing half-written stays: {:?}", folder.files());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transcript_that_is_cut_once_is_asked_for_again() {
+    let world = World::new();
+    world.fault("blob", Fault { keep: Some(5), ..fault(FaultKind::Truncate) }, 1, 1);
+    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    assert!(result.is_ok(), "{}", result.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_is_that_commands_error() {
+    let (world, folder) = (World::new(), Scratch::new());
+    put_remote(&world, "/tmp/a", b"a");
+    let in_the_way = folder.0.join("file");
+    std::fs::write(&in_the_way, b"").unwrap();
+    let commands = vec![run("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
+    let options = RunOptions { save_to: Some(in_the_way), ..RunOptions::default() };
+    let result = world.run(Submit { commands, ..world.order() }, options).await.unwrap();
+    assert_eq!(result.reason, "fetch");
+    let error = result.commands[1].error.as_ref().unwrap();
+    assert!(error.kind == Kind::Io && error.os_error.is_some() && error.path.is_some(), "{error:?}");
+    assert!(result.commands[0].script.is_some());
+
+    // The result is still at the service.
+    let session = world.sessions.session(&result.action.id);
+    let target = Target::Path(folder.0.join("b"));
+    let file = within(HOUR, session.download(1, target)).await.unwrap();
+    assert_eq!((file.size, std::fs::read(folder.0.join("b")).unwrap()), (1, b"a".to_vec()));
+    let error = within(HOUR, session.download(0, Target::Path(folder.0.join("c")))).await.unwrap_err();
+    assert_eq!(error.kind, Kind::InvalidRequest);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_that_tells_no_commands_is_not_called_ok() {
+    // Commands are null for so long that the action is over by then.
+    let world = World::switched(|switches| switches.null_first_body = 1e6);
+    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    assert!(!result.is_ok(), "{}", result.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sixty_sessions_break_no_limit() {
+    let world = Arc::new(World::with(Settings { machines: 60, ..Settings::default() }));
+    world.script("echo.ps1", 550.0);
+    let runs: Vec<_> = (0..60)
+        .map(|at| {
+            let world = world.clone();
+            tokio::spawn(async move { world.run(world.order_on(at), RunOptions::default()).await })
+        })
+        .collect();
+    for run in runs {
+        let result = run.await.unwrap().unwrap();
+        assert!(result.is_ok(), "{}", result.message);
+    }
+    world.broke_nothing();
+    assert_eq!(world.actions().await.len(), 60);
+    let refused = world.emulator.requests().into_iter().filter(|r| format!("{:?}", r.status).contains("429")).count();
+    assert_eq!(refused, 0);
+}

@@ -1,0 +1,423 @@
+"""The asynchronous door: real coroutines. However one ends, its request is dropped, save a submit's POST."""
+
+from __future__ import annotations
+
+import asyncio
+import collections.abc
+import contextvars
+import gc
+import inspect
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from runtime_help import WS, calls, closed, times, under_way, until
+
+from mde_live_response import Command, LiveResponseClient, MachineAction, NotFoundError
+from mde_live_response.emulator import Emulator
+
+RUN_SCRIPT = Command.run_script("a.ps1")
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> LiveResponseClient:
+    emulator.on_script("a.ps1", stdout="hello", duration=0.5)
+    return emulator.client()
+
+
+def run_on_asyncio(main: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(main)
+
+
+def run_in_debug_mode(main: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(main, debug=True)
+
+
+def run_on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not made for this platform")
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+each_loop = pytest.mark.parametrize("run", [run_on_asyncio, run_in_debug_mode, run_on_uvloop])
+Runner = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+async def held_back(emulator: Emulator, route: str) -> None:
+    await asyncio.to_thread(until, lambda: under_way(emulator, route), f"the {route} call")
+
+
+@each_loop
+def test_a_run_from_end_to_end(run: Runner, emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        async with client as same:
+            assert same is client
+            result = await client.run_async(WS, RUN_SCRIPT, "why")
+            assert result.ok
+            assert result.scripts[0].stdout.endswith("hello")
+
+    run(main())
+
+
+@each_loop
+def test_every_way_to_await(run: Runner, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        assert len(await client.machines_async()) == 3
+        assert len(await asyncio.create_task(client.machines_async(), name="mine")) == 3
+        assert len(await asyncio.wait_for(client.machines_async(), 20)) == 3
+        assert len(await asyncio.shield(client.machines_async())) == 3
+        assert len(await asyncio.ensure_future(client.machines_async())) == 3
+        both = await asyncio.gather(client.machines_async(), client.machine_async(WS))
+        assert both[1] in both[0]
+        (done,), _ = await asyncio.wait([asyncio.create_task(client.machines_async())])
+        assert len(done.result()) == 3
+        with pytest.raises(NotFoundError):
+            await client.machine_async("nobody.example.test")
+        results = await asyncio.gather(client.machine_async("nobody"), client.machines_async(), return_exceptions=True)
+        assert [type(result) for result in results] == [NotFoundError, list]
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup and timeout came with Python 3.11")
+@each_loop
+def test_task_group_and_timeout(run: Runner, emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        if sys.version_info >= (3, 11):
+            async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(client.machine_async(WS)) for _ in range(5)]
+            assert {task.result().computer_dns_name for task in tasks} == {WS}
+            emulator.fault("GET", "machines", "delay", seconds=60.0)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await client.machines_async()
+
+    run(main())
+    until(lambda: closed(emulator, "machines"), "the connection's close")
+
+
+def test_a_loop_runs_the_coroutine_itself(client: LiveResponseClient) -> None:
+    assert len(asyncio.run(client.machines_async())) == 3
+    assert len(asyncio.run(client.machines_async(), debug=True)) == 3
+
+
+def test_one_client_in_one_loop_after_the_other(client: LiveResponseClient) -> None:
+    for _ in range(times(5, 100)):
+        assert len(asyncio.run(client.machines_async())) == 3
+
+
+def test_one_client_in_loops_of_two_threads(client: LiveResponseClient) -> None:
+    async def main() -> list[int]:
+        return [len(machines) for machines in await asyncio.gather(*(client.machines_async() for _ in range(20)))]
+
+    found: list[list[int]] = []
+    threads = [threading.Thread(target=lambda: found.append(asyncio.run(main()))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[3] * 20] * 2
+
+
+def test_it_is_what_it_seems(client: LiveResponseClient) -> None:
+    coroutine = client.machines_async()
+    assert inspect.isawaitable(coroutine)
+    assert asyncio.iscoroutine(coroutine)
+    assert isinstance(coroutine, collections.abc.Coroutine)
+    assert "LiveResponseClient.machines_async" in repr(coroutine)
+    coroutine.close()
+
+
+def test_what_is_not_awaited_warns_and_does_nothing(emulator: Emulator, client: LiveResponseClient) -> None:
+    with pytest.warns(RuntimeWarning, match=r"coroutine 'LiveResponseClient\.machines_async' was never awaited"):
+        client.machines_async()  # type: ignore[unused-coroutine]
+    assert client.machine(WS).computer_dns_name == WS
+    assert len(calls(emulator, "machines")) == 1
+
+
+def test_a_warning_that_is_an_error_is_told_and_no_more(
+    client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda info: told.append(info.exc_value))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        client.machines_async()  # type: ignore[unused-coroutine]
+        gc.collect()
+    assert ["never awaited" in str(error) for error in told] == [True]
+
+
+def test_awaiting_twice_is_an_error(client: LiveResponseClient) -> None:
+    async def main() -> None:
+        coroutine = client.machines_async()
+        await coroutine
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await coroutine
+
+    asyncio.run(main())
+
+
+def test_without_a_loop_it_is_an_error(client: LiveResponseClient) -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        client.machines_async().send(None)
+
+
+def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResponseClient) -> None:
+    coroutine = client.machines_async()
+    coroutine.close()
+    coroutine.close()
+    with pytest.raises(RuntimeError, match="already awaited"):
+        coroutine.send(None)
+    del coroutine
+    gc.collect()
+    assert not emulator.requests
+
+
+@pytest.mark.parametrize("thrown", [KeyError, KeyError("why")])
+def test_thrown_into_before_it_began(thrown: Any, emulator: Emulator, client: LiveResponseClient) -> None:
+    coroutine = client.machines_async()
+    with pytest.raises(KeyError):
+        coroutine.throw(thrown)
+    with pytest.raises(RuntimeError, match="already awaited"):
+        coroutine.send(None)
+    assert not emulator.requests
+
+
+def test_closed_or_thrown_into_while_it_waits(emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        for end in ("close", "throw"):
+            emulator.fault("GET", "machines", "delay", seconds=60.0)
+            coroutine = client.machines_async()
+            waiting_for = coroutine.send(None)
+            assert asyncio.isfuture(waiting_for)
+            await held_back(emulator, "machines")
+            if end == "close":
+                coroutine.close()
+            else:
+                with pytest.raises(KeyError):
+                    coroutine.throw(KeyError("why"))
+            await asyncio.to_thread(until, lambda: not under_way(emulator, "machines"))
+
+    asyncio.run(main())
+    assert [call["status"] for call in calls(emulator, "machines")] == ["closed", "closed"]
+
+
+@each_loop
+@pytest.mark.parametrize("way", ["cancel", "wait_for", "gather"])
+def test_cancelling_drops_the_request(run: Runner, way: str, emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        emulator.fault("GET", "machines", "delay", seconds=60.0)
+        if way == "wait_for":
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.machines_async(), 0.2)
+            return
+        waiting: asyncio.Future[Any]
+        if way == "cancel":
+            waiting = asyncio.create_task(client.machines_async())
+        else:
+            waiting = asyncio.gather(client.machines_async(), asyncio.sleep(60))
+        await held_back(emulator, "machines")
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(main())
+    until(lambda: closed(emulator, "machines"), "the connection's close")
+    assert len(client.machines()) == 3
+
+
+def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        emulator.fault("GET", "machines", "delay", seconds=0.5)
+        inner = asyncio.ensure_future(client.machines_async())
+        outer = asyncio.ensure_future(asyncio.shield(inner))
+        await held_back(emulator, "machines")
+        outer.cancel()
+        assert len(await inner) == 3
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("route", ["machineactions", "resultlink"])
+def test_a_cancelled_wait_leaves_the_session_alone(route: str, emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> str:
+        session = await client.submit_async(WS, RUN_SCRIPT, "why")
+        emulator.fault("GET", route, "delay", seconds=60.0)
+        task = asyncio.create_task(session.result_async())
+        await held_back(emulator, route)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return session.id
+
+    action_id = asyncio.run(main())
+    until(lambda: closed(emulator, route), "the connection's close")
+    assert client.session(action_id).result().ok
+    assert not calls(emulator, "cancel")
+
+
+def test_a_cancelled_submit_lands_and_is_found_again(
+    emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        emulator.fault("POST", "runliveresponse", "delay", seconds=0.5)
+        task = asyncio.create_task(client.submit_async(WS, RUN_SCRIPT, "why", correlation_id="case-1"))
+        await held_back(emulator, "runliveresponse")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    until(lambda: caplog.records, "the warning")
+    assert [post["status"] for post in calls(emulator, "runliveresponse")] == [201]
+    found = client.find(WS, "case-1")
+    assert found is not None
+    assert found.id in caplog.text
+    again = client.submit(WS, RUN_SCRIPT, "why", correlation_id="case-1")
+    assert (again.id, again.adopted) == (found.id, True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert len(calls(emulator, "runliveresponse")) == 1
+
+
+def test_updates_come_on_the_loops_thread_in_the_callers_context(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
+    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="nobody's")
+    seen: list[tuple[str, str, str]] = []
+
+    def on_update(action: MachineAction) -> None:
+        asyncio.get_running_loop()
+        seen.append((action.status, threading.current_thread().name, mine.get()))
+
+    async def main() -> None:
+        mine.set("the caller's")
+        assert (await client.run_async(WS, RUN_SCRIPT, "why", on_update=on_update)).ok
+
+    asyncio.run(main())
+    assert {(thread, context) for _, thread, context in seen} == {("MainThread", "the caller's")}
+    assert seen[-1][0] == "Succeeded"
+
+
+def test_updates_come_on_the_callers_thread(emulator: Emulator, client: LiveResponseClient) -> None:
+    seen: set[int] = set()
+    callers: list[int] = []
+
+    def call() -> None:
+        callers.append(threading.get_ident())
+        assert client.run(WS, RUN_SCRIPT, "why", on_update=lambda _: seen.add(threading.get_ident())).ok
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert seen == set(callers)
+
+
+class Enough(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.mark.parametrize("raised", [KeyError("why"), Enough(), StopIteration("why")], ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("door", ["blocking", "asyncio"])
+def test_what_an_update_raises_ends_the_wait(
+    door: str, raised: BaseException, emulator: Emulator, client: LiveResponseClient
+) -> None:
+    def on_update(action: MachineAction) -> None:
+        raise raised
+
+    told = RuntimeError if door == "asyncio" and isinstance(raised, StopIteration) else type(raised)
+    call = client.run if door == "blocking" else lambda *args, **named: asyncio.run(client.run_async(*args, **named))
+    with pytest.raises(told) as caught:
+        call(WS, RUN_SCRIPT, "why", correlation_id="case-1", on_update=on_update)
+    assert raised in (caught.value, caught.value.__cause__)
+    session = client.find(WS, "case-1")
+    assert session is not None
+    assert session.result().ok
+    assert not calls(emulator, "cancel")
+
+
+def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveResponseClient) -> None:
+    def stop() -> str:
+        raise StopIteration
+
+    async def main(broken: LiveResponseClient) -> list[Any]:
+        calls = [one.machines_async() for one in (broken, client) for _ in range(20)]
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    broken = LiveResponseClient(stop, endpoint="http://127.0.0.1:9")
+    results = asyncio.run(asyncio.wait_for(main(broken), 30))
+    assert [type(result) for result in results] == [RuntimeError] * 20 + [list] * 20
+
+
+def test_a_loop_that_is_closed_meanwhile_harms_nobody(emulator: Emulator, client: LiveResponseClient) -> None:
+    emulator.fault("GET", "machines", "delay", seconds=0.5, times=3)
+    loop = asyncio.new_event_loop()
+    coroutines = [client.machines_async() for _ in range(3)]
+
+    async def begin() -> None:
+        for coroutine in coroutines:
+            coroutine.send(None)
+        await held_back(emulator, "machines")
+
+    loop.run_until_complete(begin())
+    loop.close()
+    until(lambda: [call["status"] for call in calls(emulator, "machines")] == [200] * 3, "the answers")
+    assert len(asyncio.run(client.machines_async())) == 3
+    for coroutine in coroutines:
+        coroutine.close()
+
+
+def test_an_abandoned_call_is_collected(emulator: Emulator, client: LiveResponseClient) -> None:
+    class Mine:
+        pass
+
+    import weakref
+
+    marks: list[weakref.ref[Mine]] = []
+
+    def abandon() -> None:
+        mine = Mine()
+        marks.append(weakref.ref(mine))
+        coroutine = client.run_async(WS, RUN_SCRIPT, "why", on_update=lambda _: print(mine, holder))
+        holder = [coroutine]
+        coroutine.close()
+
+    abandon()
+    gc.collect()
+    assert marks[0]() is None
+
+
+def test_many_at_once(client: LiveResponseClient, emulator: Emulator) -> None:
+    async def main() -> None:
+        session = await client.submit_async(WS, RUN_SCRIPT, "why")
+        await session.refresh_async()
+        for _ in range(times(3, 100)):
+            actions = await asyncio.gather(*(session.refresh_async(max_age=1e9) for _ in range(1000)))
+            assert {action.id for action in actions} == {session.id}
+
+    asyncio.run(main())
+
+
+def test_a_blocking_call_in_a_loop_does_not_wait_for_it(emulator: Emulator, client: LiveResponseClient) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(client.machines_async())
+        await asyncio.sleep(0)
+        assert len(client.machines()) == 3
+        assert len(await task) == 3
+
+    asyncio.run(main())
+
+
+def test_leaving_a_client_that_is_closed_already(emulator: Emulator) -> None:
+    async def main() -> None:
+        async with emulator.client() as client:
+            client.close()
+        with emulator.client() as client:
+            client.close()
+
+    asyncio.run(main())

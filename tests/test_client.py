@@ -1,0 +1,257 @@
+"""One client and many threads; its close and its end with calls in flight; what it costs to make many."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runtime_help import WS, calls, closed, python, times, under_way, until
+
+from mde_live_response import Command, InvalidRequestError, LiveResponseClient
+from mde_live_response.emulator import Emulator
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
+    with emulator.client() as client:
+        yield client
+
+
+def test_fifty_threads_share_it(emulator: Emulator) -> None:
+    from mde_live_response import Limits, Rate
+
+    with Emulator(limits=Limits(read=[Rate(100_000, 60.0)])) as emulator:
+        client = emulator.client()
+        with ThreadPoolExecutor(50) as pool:
+            found = list(pool.map(lambda _: len(client.machines()), range(times(500, 20_000))))
+        assert set(found) == {3}
+        assert len(calls(emulator, "token")) == 1
+        assert emulator.violations["rate"] == 0
+
+
+def test_a_call_lets_other_threads_run(emulator: Emulator, client: LiveResponseClient) -> None:
+    emulator.fault("GET", "machines", "delay", seconds=0.5)
+    counted, over = [0], threading.Event()
+
+    def count() -> None:
+        while not over.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    until(lambda: counted[0], "the first count")
+    before = counted[0]
+    client.machines()
+    during = counted[0] - before
+    over.set()
+    thread.join()
+    assert during > 10_000
+
+
+def test_calls_in_flight_outlive_a_close(emulator: Emulator) -> None:
+    client = emulator.client()
+    emulator.fault("GET", "machines", "delay", seconds=0.5)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(len(client.machines())))
+    thread.start()
+    until(lambda: under_way(emulator, "machines"), "the call")
+    client.close()
+    client.close()
+    with pytest.raises(InvalidRequestError, match="closed"):
+        client.machines()
+    thread.join()
+    assert found == [3]
+
+
+def test_calls_in_flight_outlive_the_client(emulator: Emulator) -> None:
+    emulator.fault("GET", "machines", "delay", seconds=0.5)
+    clients = [emulator.client()]
+    mark = weakref.ref(clients[0])
+    found: list[int] = []
+
+    def call(method: Any) -> None:
+        found.append(len(method()))
+
+    thread = threading.Thread(target=call, args=(clients[0].machines,))
+    thread.start()
+    until(lambda: under_way(emulator, "machines"), "the call")
+    clients.clear()
+    thread.join()
+    assert found == [3]
+    del thread
+    until(lambda: gc.collect() is not None and mark() is None, "the client's end")
+
+
+def test_sessions_outlive_the_client(emulator: Emulator) -> None:
+    emulator.on_script("a.ps1", duration=0.5)
+    with emulator.client() as client:
+        session = client.submit(WS, Command.run_script("a.ps1"), "why")
+        library = client.library
+    del client
+    gc.collect()
+    assert session.result().ok
+    assert [file.file_name for file in library.list()] == ["a.ps1"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")
+def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> None:
+    def threads_and_files() -> tuple[int, int]:
+        return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
+
+    async def later() -> str:
+        return emulator.token
+
+    def use(number: int) -> None:
+        credential: Any = (emulator.token, lambda: emulator.token, later)[number % 3]
+        client = emulator.client(credential=credential)
+        if number % 10 == 0:
+            client.machines(top=1)
+
+    for number in range(30):
+        use(number)
+    gc.collect()
+    before = threads_and_files()
+    for number in range(times(150, 5000)):
+        use(number)
+    gc.collect()
+    until(lambda: threads_and_files() <= (before[0] + 2, before[1] + 2), f"no more than {before}, by now")
+
+
+def test_a_handler_that_calls_the_client(
+    emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also while it holds the lock that the handler of the very call's records wants."""
+    caplog.set_level(logging.DEBUG, "mde_live_response")
+    inside: list[int] = []
+
+    class Calls(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not inside:
+                inside.append(len(client.machines()))
+
+    handler = Calls()
+    logging.getLogger("test_client").addHandler(handler)
+    logging.getLogger("mde_live_response").addHandler(handler)
+    try:
+        logging.getLogger("test_client").warning("begin")
+    finally:
+        logging.getLogger("test_client").removeHandler(handler)
+        logging.getLogger("mde_live_response").removeHandler(handler)
+    assert inside == [3]
+
+
+def test_a_lock_that_caller_and_handler_share(emulator: Emulator, client: LiveResponseClient) -> None:
+    lock, heard = threading.Lock(), threading.Event()
+
+    class Locks(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with lock:
+                heard.set()
+
+    logger = logging.getLogger("mde_live_response")
+    handler = Locks()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with lock:
+            for _ in range(5):
+                assert len(client.machines()) == 3
+            assert not heard.is_set()
+        until(heard.is_set, "the record")
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+
+
+def test_what_a_handler_raises_is_told_and_no_more(
+    emulator: Emulator, client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda info: raised.append(info.exc_type))
+
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit(3)
+
+    logger = logging.getLogger("mde_live_response")
+    handler = Raises()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        assert len(client.machines()) == 3
+        until(lambda: raised, "the report")
+        assert len(client.machines()) == 3
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+    assert set(raised) == {SystemExit}
+
+
+def test_records_are_there_when_the_call_returns(
+    emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.machines()
+    assert not caplog.records
+    caplog.set_level(logging.DEBUG, "mde_live_response")
+    for count in range(1, 10):
+        client.machine_actions()
+        lines = [record for record in caplog.records if "/machineactions 200" in record.getMessage()]
+        assert len(lines) == count
+    assert {(record.name, record.levelname) for record in caplog.records} == {("mde_live_response", "DEBUG")}
+    assert all(record.pathname.endswith(".rs") and record.lineno for record in caplog.records)
+
+
+def test_the_log_of_another_crate_is_not_told(
+    emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(1)
+    client.machines()
+    assert {record.name for record in caplog.records if record.pathname.endswith(".rs")} == {"mde_live_response"}
+
+
+def test_logging_is_not_imported_for_it(emulator: Emulator) -> None:
+    code = "import sys, mde_live_response as mde; mde.LiveResponseClient().machines(); print('logging' in sys.modules)"
+    done = python(code, emulator.env)
+    assert (done.out, done.err) == ("False\n", ""), done
+
+
+def test_a_connection_is_closed_with_its_client(emulator: Emulator) -> None:
+    if not sys.platform.startswith("linux"):
+        pytest.skip("it counts in /proc")
+
+    def files() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208, a count
+
+    with emulator.client() as client:
+        before = files()
+        client.machines()
+        assert files() > before
+    until(lambda: files() <= before, "the close")
+
+
+def test_a_wait_is_left_by_its_last_watcher_only(emulator: Emulator, client: LiveResponseClient) -> None:
+    import asyncio
+
+    emulator.on_script("a.ps1", duration=20.0)
+
+    async def main() -> None:
+        session = await client.submit_async(WS, Command.run_script("a.ps1"), "why")
+        waits = [asyncio.create_task(session.wait_async()) for _ in range(3)]
+        emulator.fault("GET", "machineactions", "delay", seconds=0.5)
+        await asyncio.to_thread(until, lambda: under_way(emulator, "machineactions"))
+        waits[0].cancel()
+        waits[1].cancel()
+        emulator.advance(100.0)
+        assert (await waits[2]).status == "Succeeded"
+
+    asyncio.run(main())
+    assert not closed(emulator, "machineactions")

@@ -1,0 +1,369 @@
+"""Where tokens come from: every form of credential, the real azure-identity's among them, against the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import logging
+import pickle
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from runtime_help import WS, calls, until
+
+from mde_live_response import (
+    AuthenticationError,
+    ClientSecretCredential,
+    Command,
+    InvalidRequestError,
+    LiveResponseClient,
+    LiveResponseError,
+)
+from mde_live_response._credential import _own_loop
+from mde_live_response.emulator import Emulator
+
+SCOPE = "https://api.securitycenter.microsoft.com/.default"
+
+
+class AccessToken(NamedTuple):
+    token: str
+    expires_on: int
+
+
+class Source:
+    """A credential in azure-identity's manner that counts its calls."""
+
+    def __init__(self, token: str, lasts: float = 3600.0) -> None:
+        self.token, self.lasts, self.scopes = token, lasts, list[str]()
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        self.scopes.extend(scopes)
+        return AccessToken(self.token, int(time.time() + self.lasts))
+
+
+class AsyncSource(Source):
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().get_token(*scopes)
+
+
+class InfoSource:
+    """The newer of azure-identity's protocols, alone."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def get_token_info(self, *scopes: str, options: object = None) -> AccessToken:
+        return AccessToken(self.token, int(time.time() + 3600))
+
+
+def client_with(emulator: Emulator, credential: Any, **options: Any) -> LiveResponseClient:
+    return emulator.client(credential=credential, **options)
+
+
+async def later(value: Any) -> Any:
+    await asyncio.sleep(0.01)
+    return value
+
+
+FORMS: dict[str, Callable[[str], Any]] = {
+    "token": lambda token: token,
+    "callable": lambda token: lambda: token,
+    "coroutine function": lambda token: lambda: later(token),
+    "callable that gives an AccessToken": lambda token: lambda: AccessToken(token, int(time.time() + 3600)),
+    "get_token": Source,
+    "asynchronous get_token": AsyncSource,
+    "get_token_info": InfoSource,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_serves_both_doors(form: str, emulator: Emulator) -> None:
+    client = client_with(emulator, FORMS[form](emulator.token))
+    assert len(client.machines()) == 3
+    assert len(asyncio.run(client.machines_async())) == 3
+    assert not calls(emulator, "token")
+    assert client.tenant_id == emulator.tenant_id
+
+
+def test_the_scope_is_asked_for(emulator: Emulator) -> None:
+    source = Source(emulator.token)
+    client_with(emulator, source).machines()
+    client_with(emulator, source, scope="api://mine/.default").machines()
+    assert source.scopes == [SCOPE, "api://mine/.default"]
+
+
+def test_a_loop_that_is_blocked_by_a_call_holds_no_credential_up(emulator: Emulator) -> None:
+    client = client_with(emulator, AsyncSource(emulator.token))
+
+    async def main() -> None:
+        assert len(client.machines()) == 3
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def tls() -> Iterator[Emulator]:
+    with Emulator(tls=True, speed=20.0) as emulator:
+        yield emulator
+
+
+def fetches(emulator: Emulator) -> list[Any]:
+    return [call for call in emulator.requests if call["path"].endswith("/oauth2/v2.0/token")]
+
+
+def test_azure_identity(tls: Emulator) -> None:
+    azure = pytest.importorskip("azure.identity", reason="azure-identity is in requirements-dev.txt")
+    options = {"authority": tls.login_url, "disable_instance_discovery": True, "connection_verify": tls.ca_bundle}
+    with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, **options) as credential:
+        client = client_with(tls, credential)
+        assert len(client.machines()) == 3
+        assert len(asyncio.run(client.machines_async())) == 3
+
+        async def main() -> None:
+            assert len(client.machines()) == 3
+
+        asyncio.run(main())
+        assert len(fetches(tls)) == 1
+    with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, "wrong", **options) as credential:
+        from azure.core.exceptions import ClientAuthenticationError
+
+        with pytest.raises(ClientAuthenticationError, match="AADSTS"):
+            client_with(tls, credential).machines()
+
+
+def test_azure_identity_asynchronous(tls: Emulator) -> None:
+    azure = pytest.importorskip("azure.identity.aio", reason="azure-identity is in requirements-dev.txt")
+    options = {"authority": tls.login_url, "disable_instance_discovery": True, "connection_verify": tls.ca_bundle}
+
+    async def main() -> None:
+        async with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, **options) as ours:
+            client = client_with(tls, ours)
+            assert len(await client.machines_async()) == 3
+            assert len(client.machines()) == 3
+            assert len(fetches(tls)) == 1
+        async with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, "wrong", **options) as wrong:
+            from azure.core.exceptions import ClientAuthenticationError
+
+            with pytest.raises(ClientAuthenticationError, match="AADSTS"):
+                await client_with(tls, wrong).machines_async()
+        ours = azure.ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, **options)
+        client = client_with(tls, ours)
+        assert len(client.machines()) == 3  # the loop is blocked meanwhile
+        assert len(await client.machines_async()) == 3
+        another = client_with(tls, ours)
+        assert len(another.machines()) == 3
+        # aiohttp closes a session only in the loop that it was first used in, which was not this one.
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), _own_loop()))
+
+    asyncio.run(main())
+    with_secret = ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, authority=tls.login_url)
+    assert len(client_with(tls, with_secret).machines()) == 3
+
+
+class Enough(BaseException):
+    """What no `except Exception` catches."""
+
+
+@pytest.mark.parametrize("raised", [KeyError("why"), Enough("why"), SystemExit(3), KeyboardInterrupt("why")], ids=repr)
+@pytest.mark.parametrize("kind", ["plain", "asynchronous"])
+@pytest.mark.parametrize("door", ["blocking", "asyncio"])
+def test_what_a_credential_raises_comes_out_as_it_was(
+    door: str, kind: str, raised: BaseException, emulator: Emulator
+) -> None:
+    failing = True
+
+    def fail() -> str:
+        if failing:
+            raise raised
+        return emulator.token
+
+    async def fail_later() -> str:
+        await asyncio.sleep(0)
+        return fail()
+
+    client = client_with(emulator, fail if kind == "plain" else fail_later)
+    with pytest.raises(type(raised)) as caught:
+        client.machines() if door == "blocking" else asyncio.run(client.machines_async())
+    assert caught.value is raised or caught.value.args == raised.args
+    assert not calls(emulator, "machines")
+    if door == "blocking":
+        assert "fail" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    failing = False
+    assert len(client.machines()) == 3
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"token", object(), AccessToken, ["token"]], ids=repr)
+def test_what_is_no_token_is_a_type_error(wrong: object, emulator: Emulator) -> None:
+    client = client_with(emulator, lambda: wrong)
+    with pytest.raises(TypeError, match="not a token"):
+        client.machines()
+    assert not emulator.requests
+
+
+@pytest.mark.parametrize("wrong", ["", "hush hush", "hush\n", "hüsh"], ids=repr)
+def test_a_token_that_no_header_holds_is_an_authentication_error(wrong: str, emulator: Emulator) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        client_with(emulator, lambda: wrong).machines()
+    assert "hush" not in str(caught.value)
+    with pytest.raises(AuthenticationError):
+        client_with(emulator, wrong).machines()
+    assert not emulator.requests
+
+
+@pytest.mark.parametrize("wrong", [5, object(), b"token", ["token"]], ids=repr)
+def test_what_is_no_credential_is_refused_at_once(wrong: Any, emulator: Emulator) -> None:
+    with pytest.raises(InvalidRequestError, match="no credential"):
+        client_with(emulator, wrong)
+
+
+def test_a_token_is_kept_as_long_as_it_is_good(emulator: Emulator) -> None:
+    source = Source(emulator.token)
+    client = client_with(emulator, source)
+    for _ in range(5):
+        client.machines()
+    assert len(source.scopes) == 1
+
+
+def test_a_token_is_renewed_before_it_ends(emulator: Emulator) -> None:
+    source = Source(emulator.token, lasts=2.0)
+    client = client_with(emulator, source)
+    client.machines()
+    until(lambda: client.machines() and len(source.scopes) >= 2, "the renewal")
+    source.lasts = 3600.0
+
+
+def test_one_fetch_serves_fifty_threads(emulator: Emulator) -> None:
+    together, go = [0], threading.Event()
+
+    def slow() -> str:
+        together[0] += 1
+        go.wait(20)
+        return emulator.token
+
+    client = client_with(emulator, slow)
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(client.machines()))) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert found == [3] * 50
+    assert together == [1]
+
+
+def test_a_token_that_is_refused_is_fetched_once_more(emulator: Emulator) -> None:
+    source = Source(emulator.token)
+    client = client_with(emulator, source)
+    emulator.fault("GET", "machines", "status", status=401, body={"error": {"code": "Unauthorized", "message": "no"}})
+    assert len(client.machines()) == 3
+    assert len(source.scopes) == 2
+    emulator.fault("GET", "machines", "status", status=401, times=2)
+    with pytest.raises(AuthenticationError):
+        client.machines()
+    assert len(source.scopes) == 3
+    assert [call["status"] for call in calls(emulator, "machines")] == [401, 200, 401, 401]
+
+
+def test_another_tenants_token_is_not_sent(emulator: Emulator) -> None:
+    other = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+    for credential in (emulator.token, lambda: emulator.token, AsyncSource(emulator.token)):
+        client = client_with(emulator, credential, tenant_id=other)
+        with pytest.raises(AuthenticationError, match="nothing was sent"):
+            client.machines()
+        with pytest.raises(AuthenticationError):
+            client.submit(WS, Command.run_script("a.ps1"), "why")
+    assert not emulator.requests
+    assert len(client_with(emulator, emulator.token, tenant_id=emulator.tenant_id.upper()).machines()) == 3
+
+
+NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+def test_a_variable_that_is_missing_is_named(missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in emulator.env.items():
+        monkeypatch.setenv(name, value)
+    assert len(LiveResponseClient().machines()) == 3
+    monkeypatch.setenv(missing, "")
+    with pytest.raises(InvalidRequestError, match=missing) as caught:
+        LiveResponseClient()
+    assert not [name for name in NEEDED if name != missing and name in str(caught.value)]
+
+
+def test_secrets_are_told_nowhere(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    credential = ClientSecretCredential(
+        emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
+    )
+    told: list[object] = [credential]
+    for given in (emulator.token, lambda: emulator.token, credential):
+        client = client_with(emulator, given)
+        told += [client, client.library, *client.machines(), client.check()]
+        emulator.fault("GET", "machines", "status", status=401, times=2)
+        with pytest.raises(AuthenticationError) as caught:
+            client.machines()
+        told += [caught.value, pickle.dumps(caught.value), caught.value.__dict__]
+    wrong = ClientSecretCredential(emulator.tenant_id, emulator.client_id, "hush", authority=emulator.login_url)
+    with pytest.raises(LiveResponseError) as refused:
+        client_with(emulator, wrong).machines()
+    told += [refused.value, refused.value.__dict__, wrong]
+    text = " ".join(f"{one!r} {one!s}" for one in told) + caplog.text
+    assert "mde_live_response" in caplog.text
+    for secret in (emulator.client_secret, emulator.token, emulator.token.split(".")[2], "hush"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__)
+def test_a_secret_is_not_pickled(way: Callable[[object], object], emulator: Emulator) -> None:
+    credential = ClientSecretCredential(emulator.tenant_id, emulator.client_id, "hush")
+    with pytest.raises(TypeError, match="not pickled") as caught:
+        way(credential)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_credential_that_never_answers_is_left(emulator: Emulator) -> None:
+    over = threading.Event()
+
+    def blocks() -> str:
+        over.wait(30)
+        return emulator.token
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client_with(emulator, blocks).machines_async(), 0.1)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client_with(emulator, lambda: asyncio.sleep(60)).machines_async(), 0.1)
+
+    try:
+        asyncio.run(main())
+    finally:
+        over.set()
+    assert not emulator.requests
+
+
+def test_asynchronous_credentials_share_one_loop(emulator: Emulator) -> None:
+    clients = [client_with(emulator, AsyncSource(emulator.token)) for _ in range(20)]
+    for client in clients:
+        client.machines()
+    until(
+        lambda: sum(thread.name == "mde-live-response-credential" for thread in threading.enumerate()) == 1,
+        "one thread for all",
+    )
+
+
+def test_a_credential_that_is_no_longer_used_is_let_go(emulator: Emulator) -> None:
+    source = AsyncSource(emulator.token)
+    client = client_with(emulator, source)
+    client.machines()
+    mark = weakref.ref(source)
+    client.close()
+    del source, client
+    until(lambda: gc.collect() is not None and mark() is None, "the credential's end")

@@ -1,0 +1,458 @@
+"""The emulator from Python, without this package's client: over HTTP, in a forked child, and by azure-identity."""
+
+import gc
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mde_live_response import Limits, Machine, Rate, ScriptOutput
+from mde_live_response.emulator import Emulator
+
+PLUGIN = "mde_live_response.pytest_plugin"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@pytest.fixture
+def box() -> Iterator[Emulator]:
+    with Emulator(speed=50) as emulator:
+        yield emulator
+
+
+def call(emulator: Emulator, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(emulator.url + path, data, method=method)
+    request.add_header("Authorization", f"Bearer {token or emulator.token}")
+    request.add_header("Content-Type", "application/json")
+    try:
+        with DIRECT.open(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def run(emulator: Emulator, *commands: tuple[str, dict[str, str]], machine: str = "ws-0001", comment: str = "c") -> Any:
+    wire = [
+        {"type": kind, "params": [{"key": key, "value": value} for key, value in params.items()]}
+        for kind, params in commands
+    ]
+    machine_id = call(emulator, "GET", f"/api/machines/{machine}")[1]["id"]
+    path = f"/api/machines/{machine_id}/runliveresponse"
+    return call(emulator, "POST", path, {"Commands": wire, "Comment": comment})[1]
+
+
+def script(name: str, **params: str) -> tuple[str, dict[str, str]]:
+    return "RunScript", {"ScriptName": name, **params}
+
+
+def finished(emulator: Emulator, action_id: str) -> Any:
+    for _ in range(500):
+        action = call(emulator, "GET", f"/api/machineactions/{action_id}")[1]
+        if action["status"] not in ("Pending", "InProgress"):
+            return action
+        time.sleep(0.02)
+    raise AssertionError(action)
+
+
+def result(emulator: Emulator, action_id: str, index: int = 0) -> bytes:
+    path = f"/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index={index})"
+    with DIRECT.open(call(emulator, "GET", path)[1]["value"], timeout=30) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def test_a_script_written_in_python(box: Emulator) -> None:
+    seen: list[tuple[str, str | None, str]] = []
+
+    def triage(machine_id: str, args: str | None) -> ScriptOutput:
+        seen.append((machine_id, args, threading.current_thread().name))
+        box.put_remote_file(machine_id, "/tmp/made", b"made by the script")
+        return ScriptOutput("triage.sh", exit_code=7, stdout="out", stderr="err")
+
+    box.on_script("triage.sh", stdout=triage)
+    action = run(box, script("triage.sh", Args="-Depth 2"), ("GetFile", {"Path": "/tmp/made"}))
+    assert finished(box, action["id"])["status"] == "Succeeded"
+    assert json.loads(result(box, action["id"])) == {
+        "script_name": "triage.sh", "exit_code": 7, "script_output": "out\0", "script_errors": "err",
+    }  # fmt: skip
+    assert [(machine, args) for machine, args, _ in seen] == [(action["machineId"], "-Depth 2")]
+    assert seen[0][2] != threading.current_thread().name
+
+
+def test_a_script_that_raises_fails_its_command(box: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
+    def wrong(machine_id: str, args: str | None) -> str:
+        raise KeyError(machine_id, args)
+
+    box.on_script("a.ps1", stdout=wrong)
+    done = finished(box, run(box, script("a.ps1"))["id"])
+    assert "KeyError" in done["commands"][0]["errors"][0]
+    assert "KeyError" in capfd.readouterr().err
+
+
+def test_outcomes_of_a_script(box: Emulator) -> None:
+    box.on_script("a.ps1", stdout=lambda *_: "out", stderr="err", exit_code=3)
+    action = run(box, script("a.ps1"))
+    finished(box, action["id"])
+    payload = json.loads(result(box, action["id"]))
+    assert (payload["exit_code"], payload["script_errors"]) == (3, "err")
+    box.on_script("b.ps1", fails="no such host")
+    assert finished(box, run(box, script("b.ps1"))["id"])["commands"][0]["errors"] == ["no such host"]
+
+
+def test_a_machine_is_described(box: Emulator) -> None:
+    machine = box.add_machine("srv.example.test", online=False, osPlatform="Linux", machineTags=["red"])
+    assert isinstance(machine, Machine)
+    assert (machine.computer_dns_name, machine.os_platform, machine.machine_tags) == (
+        "srv.example.test",
+        "Linux",
+        ["red"],
+    )
+    action = run(box, script("a.ps1"), machine="srv")
+    box.advance(3600)
+    assert call(box, "GET", f"/api/machineactions/{action['id']}")[1]["status"] == "Pending"
+    box.set_online("srv.example.test", True)
+    assert finished(box, action["id"])["status"] == "Failed"
+
+
+def test_a_foreign_session(box: Emulator) -> None:
+    box.add_foreign_session("ws-0001", 3600, listed=False)
+    assert run(box, script("a.ps1"))["error"]["code"] == "ActiveRequestAlreadyExists"
+    other = box.add_foreign_session("ws-0002", 3600, answer="foreign")
+    assert run(box, script("a.ps1"), machine="ws-0002")["id"] == other
+    with pytest.raises(ValueError, match="answer"):
+        box.add_foreign_session("ws-0003", 1, answer="else")  # type: ignore[arg-type]
+
+
+def test_files_from_this_disk(box: Emulator, tmp_path: Path) -> None:
+    import gzip
+
+    big = tmp_path / "big"
+    big.write_bytes(os.urandom(1 << 20))
+    box.put_remote_file("*", r"C:\big", big)
+    action = run(box, ("GetFile", {"Path": r"c:\BIG"}))
+    finished(box, action["id"])
+    assert gzip.decompress(result(box, action["id"])) == big.read_bytes()
+    with pytest.raises(TypeError, match="bytes or a path"):
+        box.put_remote_file("*", "/x", 5)  # type: ignore[arg-type]
+
+
+def test_limits_faults_log_and_violations() -> None:
+    limits = Limits(read=[Rate(3, 60)], sessions=1)
+    with Emulator(limits=limits, seed=7, switches={"rate_answer": "plain"}) as box:
+        box.fault("GET", "/api/machines", "status", status=502, body={"a": 1}, headers={"x-y": "z"})
+        assert [call(box, "GET", "/api/machines")[0] for _ in range(5)] == [502, 200, 200, 200, 429]
+        assert box.violations == {
+            "rate": 1, "sessions": 0, "machine_busy": 0, "bearer_at_blob": 0, "duplicate_submit": 0,
+        }  # fmt: skip
+        assert box.counters == {"machines": 5}
+        assert [entry["status"] for entry in box.requests] == [502, 200, 200, 200, 429]
+        assert not any(box.token in json.dumps(entry) for entry in box.requests)
+        assert call(box, "GET", "/api/libraryfiles", token=box.token_with("Machine.LiveResponse"))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"speed": 0},
+        {"speed": -1.0},
+        {"switches": {"acepted_status": 200}},
+        {"switches": {"windows": "round"}},
+    ],
+)
+def test_wrong_settings(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"speed|switches"):
+        Emulator(**wrong)
+
+
+def test_unknown_names(box: Emulator) -> None:
+    with pytest.raises(LookupError, match="nobody"):
+        box.set_online("nobody", True)
+    with pytest.raises(ValueError, match="fault"):
+        box.fault("GET", "/x", "status", colour="red")
+
+
+def test_the_same_seed_is_the_same_emulator() -> None:
+    with Emulator(seed=3) as one, Emulator(seed=3) as two, Emulator(seed=4) as other:
+        ids = [call(box, "GET", "/api/machines")[1]["value"][0]["id"] for box in (one, two, other)]
+        assert ids[0] == ids[1] != ids[2]
+        assert (one.tenant_id, one.client_secret) == (two.tenant_id, two.client_secret)
+        assert one.url != two.url
+
+
+def test_it_warns_when_it_leaves_loopback() -> None:
+    with pytest.warns(UserWarning, match=r"0\.0\.0\.0"), Emulator(host="0.0.0.0") as box:
+        assert call(box, "GET", "/api/machines")[0] == 200
+
+
+def test_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    with Emulator(tls=True) as box:
+        assert box.ca_bundle is not None
+        assert box.env == {
+            "MDE_LIVE_RESPONSE_ENDPOINT": box.url,
+            "AZURE_TENANT_ID": box.tenant_id,
+            "AZURE_CLIENT_ID": box.client_id,
+            "AZURE_CLIENT_SECRET": box.client_secret,
+            "AZURE_AUTHORITY_HOST": box.login_url,
+            "REQUESTS_CA_BUNDLE": box.ca_bundle,
+        }
+        assert "BEGIN CERTIFICATE" in Path(box.ca_bundle).read_text()
+    assert not Path(box.ca_bundle).exists()
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.test:3128")
+    with Emulator() as box:
+        assert box.env["NO_PROXY"].split(",")[0] == "127.0.0.1"
+
+
+def test_azure_identity_gets_a_token_over_tls() -> None:
+    identity = pytest.importorskip("azure.identity")
+    with Emulator(tls=True) as box:
+        credential = identity.ClientSecretCredential(
+            box.tenant_id,
+            box.client_id,
+            box.client_secret,
+            authority=box.login_url,
+            disable_instance_discovery=True,
+            connection_verify=box.ca_bundle,
+        )
+        token = credential.get_token("https://api.securitycenter.microsoft.com/.default")
+        credential.close()
+        assert 3500 < token.expires_on - time.time() < 3600
+        request = urllib.request.Request(f"{box.url}/api/machines", headers={"Authorization": f"Bearer {token.token}"})
+        import ssl
+
+        https = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=box.ca_bundle))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+        with opener.open(request, timeout=30) as answer:
+            assert len(json.load(answer)["value"]) == 3
+
+
+def certificate() -> tuple[bytes, bytes]:
+    """A key and its certificate, as an administrator would register it."""
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")]), datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now)
+    made = builder.not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private, made.public_bytes(pem)
+
+
+def test_azure_identity_signs_in_by_certificate() -> None:
+    identity = pytest.importorskip("azure.identity")
+    core = pytest.importorskip("azure.core.exceptions")
+    (key, known), (other_key, other) = certificate(), certificate()
+    with Emulator(tls=True) as box:
+        box.add_certificate(known)
+        for pem, accepted in [(key + known, True), (other_key + other, False)]:
+            credential = identity.CertificateCredential(
+                box.tenant_id,
+                box.client_id,
+                certificate_data=pem,
+                authority=box.login_url,
+                disable_instance_discovery=True,
+                connection_verify=box.ca_bundle,
+            )
+            with credential:
+                scope = "https://api.securitycenter.microsoft.com/.default"
+                if accepted:
+                    assert credential.get_token(scope).token
+                    continue
+                with pytest.raises(core.ClientAuthenticationError, match="AADSTS700027"):
+                    credential.get_token(scope)
+        with pytest.raises(ValueError, match="not PEM"):
+            box.add_certificate(b"-----BEGIN NOTHING")
+
+
+# ------------------------------------------------------------------------------------------------ its life
+
+
+def test_a_closed_emulator_is_out_of_reach(box: Emulator) -> None:
+    box.close()
+    box.close()
+    with pytest.raises(urllib.error.URLError):
+        call(box, "GET", "/api/machines")
+
+
+def test_one_that_is_forgotten_stops() -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir())) if sys.platform == "linux" else 0
+
+    before = threads()
+    box = Emulator()
+    url = box.url
+    del box
+    gc.collect()
+    with pytest.raises(urllib.error.URLError):
+        DIRECT.open(f"{url}/api/machines", timeout=30)
+    for _ in range(100):
+        if threads() <= before:
+            return
+        time.sleep(0.02)
+    raise AssertionError(threads())
+
+
+def test_a_script_that_holds_its_emulator_is_let_go() -> None:
+    import weakref
+
+    class Holder:
+        pass
+
+    def use(holder: Holder) -> weakref.ref[Holder]:
+        with Emulator() as box:
+            box.on_script("a.ps1", stdout=lambda *_: f"{box} {holder}")
+        return weakref.ref(holder)
+
+    gone = use(Holder())
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_client_that_leaves_is_seen_to_close(box: Emulator) -> None:
+    import socket
+
+    box.fault("GET", "machines", "delay", seconds=30)
+    host, port = box.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            f"GET /api/machines HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n".encode()
+        )
+        while not box.requests:
+            time.sleep(0.01)
+        assert box.requests[0]["status"] is None
+    for _ in range(200):
+        if box.requests[0]["status"] == "closed":
+            return
+        time.sleep(0.01)
+    raise AssertionError(box.requests)
+
+
+posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def in_child(act: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(20)
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@posix_only
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            call(box, "GET", "/api/libraryfiles")
+
+    def child() -> None:
+        for refused in (lambda: box.violations, lambda: box.token_with("x"), lambda: box.advance(1)):
+            with pytest.raises(RuntimeError, match="belongs to the process"):
+                refused()
+        assert call(box, "GET", "/api/machines")[0] in (200, 429)
+        box.close()
+
+    worker = threading.Thread(target=load)
+    worker.start()
+    try:
+        assert [in_child(child) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        worker.join()
+    assert call(box, "GET", "/api/machineactions")[0] == 200
+
+
+def test_a_process_that_ends_with_it_open_ends_well() -> None:
+    code = """
+import threading, urllib.request
+from mde_live_response.emulator import Emulator
+box = Emulator()
+box.fault("GET", "machines", "delay", seconds=60)
+request = urllib.request.Request(box.url + "/api/machines", headers={"Authorization": "Bearer " + box.token})
+threading.Thread(target=urllib.request.urlopen, args=[request], daemon=True).start()
+while not box.requests: pass
+"""
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_ctrl_c_and_close_while_a_script_runs() -> None:
+    """A script that never ends keeps neither the emulator from closing nor the process from ending."""
+    code = """
+import threading, time, sys
+sys.path.insert(0, sys.argv[1])
+from test_emulator import *
+box = Emulator(speed=50)
+box.on_script("a.ps1", stdout=lambda *_: time.sleep(1000))
+action = run(box, script("a.ps1"))
+threading.Thread(target=finished, args=[box, action["id"]], daemon=True).start()
+time.sleep(0.5)
+start = time.monotonic()
+box.close()
+assert time.monotonic() - start < 5
+print("closed", flush=True)
+"""
+    command = [sys.executable, "-c", code, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ the fixture
+
+
+@pytest.mark.mde_emulator(machines=5, speed=60)
+def test_the_fixture(mde_emulator: Emulator) -> None:
+    assert len(call(mde_emulator, "GET", "/api/machines")[1]["value"]) == 5
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+PAGE = (Path(__file__).parents[1] / "docs" / "emulator.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_pages_script(tmp_path: Path) -> None:
+    (tmp_path / "block.py").write_text(BLOCKS[0], encoding="utf-8")
+    command = [sys.executable, "-W", "error", "block.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()] == [b"evidence"]
+
+
+def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    (tmp_path / "test_block.py").write_text(BLOCKS[1], encoding="utf-8")
+    plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
+    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", *plugin, "test_block.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Emulator) if not name.startswith("_")])
+def test_everything_public_says_what_it_is(name: str) -> None:
+    assert getattr(Emulator, name).__doc__

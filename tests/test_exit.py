@@ -1,0 +1,243 @@
+"""The end of a process with calls in flight: exit code 0 every time, and nothing on stderr but Python's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from runtime_help import Done, calls, python, times, under_way, until
+
+from mde_live_response import Command, Limits, Rate
+from mde_live_response.emulator import Emulator
+
+BOUND = 15.0
+START = """
+import asyncio, atexit, logging, os, sys, threading, time
+import mde_live_response as mde
+client = mde.LiveResponseClient(limits=mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)]))
+WS, COMMAND = "ws-0001.example.test", mde.Command.run_script("slow.ps1")
+def daemon(work):
+    def quietly():
+        try:
+            work()
+        except (RuntimeError, mde.LiveResponseError):
+            pass
+    threading.Thread(target=quietly, daemon=True).start()
+def again(work):
+    def loop():
+        while True: work()
+    return loop
+"""
+ENDS = {
+    "blocking calls in daemon threads": """
+client.machines()
+for _ in range(8): daemon(again(client.machines))
+for _ in range(4): daemon(lambda: client.machine_actions())
+time.sleep(0.05)
+""",
+    "calls that have only just begun": """
+for _ in range(8): daemon(client.machines)
+""",
+    "calls that wait for the service": """
+for _ in range(3): daemon(lambda: client.machine("slow.example.test"))
+time.sleep(0.05)
+""",
+    "asyncio tasks in a daemon thread's loop": """
+async def main():
+    await asyncio.gather(*(client.machines_async() for _ in range(50)))
+daemon(again(lambda: asyncio.run(main())))
+time.sleep(0.1)
+""",
+    "tasks of a loop that nobody runs": """
+loop = asyncio.new_event_loop()
+tasks = [loop.create_task(client.machines_async()) for _ in range(10)]
+loop.run_until_complete(asyncio.sleep(0.001))
+""",
+    "a coroutine that nobody awaited": """
+coroutine = client.machines_async()
+async def begun():
+    global other
+    other = client.machines_async()
+    other.send(None)
+asyncio.run(begun())
+""",
+    "a submit's POST on the wire": """
+daemon(lambda: client.submit("ws-0002.example.test", COMMAND, "why", correlation_id=str(os.getpid()), on_busy="wait"))
+time.sleep(0.05)
+""",
+    "a credential that blocks, and one that awaits": """
+def credential():
+    while True: time.sleep(0.001)
+async def later():
+    await asyncio.sleep(60)
+for given in (credential, later):
+    other = mde.LiveResponseClient(given)
+    daemon(other.machines)
+time.sleep(0.05)
+""",
+    "callbacks": """
+def on_update(action):
+    while True: time.sleep(0.001)
+daemon(lambda: client.run("ws-0003.example.test", COMMAND, "why", on_busy="wait", on_update=on_update))
+time.sleep(0.2)
+""",
+    "logging at DEBUG": """
+logging.basicConfig(level=logging.DEBUG, filename=os.devnull)
+for _ in range(8): daemon(again(client.machines))
+time.sleep(0.05)
+""",
+    "a handler that is stuck": """
+class Stuck(logging.Handler):
+    def emit(self, record):
+        while True: time.sleep(0.001)
+    def createLock(self): self.lock = None
+logging.getLogger("mde_live_response").addHandler(Stuck())
+logging.getLogger().setLevel(logging.DEBUG)
+client.machines()
+daemon(again(client.machines))
+time.sleep(0.05)
+""",
+    "a download into a file object that is stuck": """
+class Stuck:
+    def write(self, data):
+        while True: time.sleep(0.001)
+session = client.session(os.environ["SESSION"])
+daemon(lambda: session.download(0, Stuck()))
+time.sleep(0.2)
+""",
+    "an emulator in the same process": """
+from mde_live_response.emulator import Emulator
+logging.getLogger("mde_live_response").addHandler(logging.NullHandler())
+box = Emulator()
+mine = box.client()
+for _ in range(4): daemon(again(mine.machines))
+daemon(again(lambda: box.requests))
+time.sleep(0.05)
+""",
+    "an emulator's script that is stuck": """
+from mde_live_response.emulator import Emulator
+logging.getLogger("mde_live_response").addHandler(logging.NullHandler())
+def stuck(machine, args):
+    while True: time.sleep(0.001)
+box = Emulator(speed=100)
+box.on_script("stuck.ps1", stdout=stuck)
+daemon(lambda: box.client().run(WS, mde.Command.run_script("stuck.ps1"), "why"))
+time.sleep(1)
+""",
+    "sys.exit in a thread": """
+def leave():
+    client.machines()
+    sys.exit(3)
+thread = threading.Thread(target=leave)
+thread.start()
+daemon(again(client.machines))
+""",
+    "calls from atexit": """
+atexit.register(client.close)
+atexit.register(lambda: client.machines())
+atexit.register(lambda: asyncio.run(client.machines_async()))
+daemon(again(client.machines))
+""",
+    "a client in a cycle": """
+class App:
+    def __init__(self): self.client = mde.LiveResponseClient(self.token)
+    def token(self): return os.environ["TOKEN"]
+app = App()
+app.client.machines()
+daemon(again(app.client.machines))
+time.sleep(0.02)
+""",
+}
+PYTHONS_OWN = re.compile(
+    r"Task was destroyed but it is pending!|task: <Task|never awaited|^Coroutine created|^  |^Task exception|^$|"
+    r"^sys:1: |^<sys>:0: |^Exception ignored in: <coroutine|^RuntimeWarning: Enable tracemalloc"
+)
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    limits = Limits(read=[Rate(1_000_000, 60.0)], submit=[Rate(100_000, 60.0)])
+    with Emulator(speed=20.0, limits=limits) as emulator:
+        emulator.on_script("slow.ps1", duration=5.0)
+        emulator.put_remote_file("*", "/evidence", b"x" * 1_000_000)
+        emulator.add_machine("slow.example.test")
+        emulator.fault("GET", "/api/machines/slow", "delay", seconds=60.0, times=1000)
+        emulator.fault("POST", "runliveresponse", "delay", seconds=0.5, times=1000)
+        with emulator.client() as client:
+            session = client.submit("ws-0001.example.test", Command.get_file("/evidence"), "why")
+            session.wait()
+        emulator.env = {**emulator.env, "TOKEN": emulator.token, "SESSION": session.id}
+        yield emulator
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_it_ends_as_if_nothing_were_in_flight(end: str, emulator: Emulator) -> None:
+    def one(_: int) -> Done:
+        return python(START + ENDS[end], emulator.env, seconds=60.0)
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in pool.map(one, range(times(6, 100))):
+            assert done.code == 0, done
+            assert done.seconds < BOUND, done
+            foreign = [line for line in done.err.splitlines() if not PYTHONS_OWN.search(line)]
+            assert not foreign, done
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["waited for", "left by Ctrl-C"])
+def test_a_post_on_the_wire_lands(left: bool) -> None:
+    code = START + 'client.submit(WS, mde.Command.run_script("a.ps1"), "why", correlation_id="exit-1")'
+    if not left:
+        code = code.replace("client.submit", "daemon(lambda: client.submit") + "); time.sleep(0.2)"
+    with Emulator() as emulator, emulator.client() as client:
+        emulator.add_library_file("a.ps1")
+        emulator.fault("POST", "runliveresponse", "delay", seconds=1.0)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env={**os.environ, **emulator.env}, stderr=subprocess.PIPE, text=True
+        )
+        if left:
+            until(lambda: under_way(emulator, "runliveresponse"), "the POST")
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == (-signal.SIGINT if left else 0), err
+        assert ("was left by its caller, and started" in err) == left, err
+        assert [post["status"] for post in calls(emulator, "runliveresponse")] == [201]
+        assert client.find("ws-0001.example.test", "exit-1") is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("door", ["blocking", "asyncio"])
+def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: str) -> None:
+    call = "client.machine('slow.example.test')"
+    if door == "asyncio":
+        call = "asyncio.run(client.machine_async('slow.example.test'))"
+    with Emulator() as emulator:
+        emulator.fault("GET", "machines", "delay", seconds=60.0)
+        process = subprocess.Popen(
+            [sys.executable, "-c", START + call],
+            env={**os.environ, **emulator.env},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(lambda: [True for call in calls(emulator, "machines") if call["status"] is None], "the call")
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == -number
+    assert ("KeyboardInterrupt" in err) == (number == signal.SIGINT)
+    assert "Fatal" not in err
+
+
+def test_a_pool_of_threads_ends_its_calls_first(emulator: Emulator) -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+pool = ThreadPoolExecutor(4)
+futures = [pool.submit(client.machines) for _ in range(20)]
+"""
+    done = python(START + code, emulator.env)
+    assert (done.code, done.err) == (0, ""), done

@@ -1,0 +1,239 @@
+"""Ctrl-C, a real SIGINT, in each blocking call: answered within 100 ms, and the session left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+from runtime_help import WS, calls, closed, times, under_way, until
+
+from mde_live_response import Command, LiveResponseClient, Session
+from mde_live_response.emulator import Emulator
+
+BOUND = 0.1
+ANSWERED: list[float] = []
+GET_FILE = Command.get_file(r"C:\evidence.txt")
+RUN_SCRIPT = Command.run_script("a.ps1")
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
+    emulator.on_script("a.ps1", duration=0.5)
+    emulator.on_script("slow.ps1", duration=500.0)
+    emulator.put_remote_file("*", r"C:\evidence.txt", b"evidence")
+    with emulator.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tell() -> Iterator[None]:
+    yield
+    if ANSWERED:
+        print(f"\nCtrl-C answered in {median(ANSWERED) * 1e3:.1f} ms, at worst {max(ANSWERED) * 1e3:.1f} ms")
+
+
+@contextmanager
+def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[None]:
+    """Expects the block to end by the KeyboardInterrupt that is sent, as Ctrl-C is, once the condition holds."""
+    sent: list[float] = []
+    over = threading.Event()
+
+    def press() -> None:
+        until(lambda: over.is_set() or condition(), what)
+        if not over.is_set():
+            sent.append(time.perf_counter())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+        took = time.perf_counter() - sent[0]
+    finally:
+        over.set()
+        thread.join()
+    ANSWERED.append(took)
+    assert took < BOUND
+
+
+def finished(client: LiveResponseClient, command: Command = GET_FILE) -> Session:
+    session = client.submit(WS, command, "why")
+    session.wait()
+    return session
+
+
+Call = Callable[[LiveResponseClient, Path], Any]
+READS: dict[str, tuple[str, Call]] = {
+    "run, looking its machine up": ("machines", lambda c, _: c.run(WS, RUN_SCRIPT, "why")),
+    "run, waiting": ("machineactions", lambda c, _: c.run(WS, RUN_SCRIPT, "why")),
+    "submit, looking its machine up": ("machines", lambda c, _: c.submit(WS, RUN_SCRIPT, "why")),
+    "find": ("machineactions", lambda c, _: c.find(WS, "case-1")),
+    "machine_action": ("machineaction", lambda c, _: c.machine_action(finished(c).id)),
+    "machine_actions": ("machineactions", lambda c, _: c.machine_actions()),
+    "machine": ("machines", lambda c, _: c.machine(WS)),
+    "machines": ("machines", lambda c, _: c.machines()),
+    "check": ("machines", lambda c, _: c.check(WS, RUN_SCRIPT)),
+    "Session.refresh": ("machineaction", lambda c, _: finished(c).refresh()),
+    "Session.wait": ("machineactions", lambda c, _: c.submit(WS, RUN_SCRIPT, "why").wait()),
+    "Session.result": ("machineactions", lambda c, _: c.submit(WS, RUN_SCRIPT, "why").result()),
+    "Session.result, fetching": ("resultlink", lambda c, _: finished(c, RUN_SCRIPT).result()),
+    "Session.cancel": ("cancel", lambda c, _: c.submit(WS, RUN_SCRIPT, "why").cancel("enough")),
+    "Session.download": ("blob", lambda c, path: finished(c).download(0, path / "file")),
+    "Library.list": ("libraryfiles", lambda c, _: c.library.list()),
+    "Library.upload": ("upload", lambda c, _: c.library.upload(b"x", name="b.ps1")),
+    "Library.ensure": ("libraryfiles", lambda c, _: c.library.ensure(b"x", name="b.ps1")),
+    "Library.delete": ("delete", lambda c, _: c.library.delete("a.ps1")),
+    "anything, fetching its token": ("token", lambda c, _: c.machines()),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_call_is_left_and_its_connection_closed(
+    name: str, emulator: Emulator, client: LiveResponseClient, tmp_path: Path
+) -> None:
+    route, call = READS[name]
+    emulator.fault("*", route, "delay", seconds=60.0)
+    with interrupted_when(lambda: under_way(emulator, route), f"the {route} call"):
+        call(client, tmp_path)
+    until(lambda: closed(emulator, route), "the connection's close")
+    assert not list(tmp_path.iterdir())
+    assert len(client.machines()) == 3
+    for action in client.machine_actions():
+        assert action.cancellation_requestor is None
+
+
+@pytest.mark.parametrize("method", ["run", "submit"])
+def test_a_post_on_its_way_is_left_and_lands(
+    method: str, emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.fault("POST", "runliveresponse", "delay", seconds=1.0)
+    with interrupted_when(lambda: under_way(emulator, "runliveresponse"), "the POST"):
+        getattr(client, method)(WS, RUN_SCRIPT, "why", correlation_id="case-1")
+    until(lambda: [post["status"] for post in calls(emulator, "runliveresponse")] == [201], "the POST's end")
+    until(lambda: caplog.records, "the warning")
+    assert [(record.levelname, record.name) for record in caplog.records] == [("WARNING", "mde_live_response")]
+    session = client.submit(WS, RUN_SCRIPT, "why", correlation_id="case-1")
+    assert session.adopted
+    assert session.id in caplog.text
+    assert session.result().ok
+    assert len(calls(emulator, "runliveresponse")) == 1
+
+
+def test_standing_in_line_is_left(emulator: Emulator, client: LiveResponseClient) -> None:
+    emulator.add_foreign_session(WS, 4000.0)
+    with interrupted_when(lambda: calls(emulator, "machineactions"), "the look at the busy machine"):
+        client.submit(WS, RUN_SCRIPT, "why", on_busy="wait")
+    assert client.machines()
+
+
+def test_a_session_that_was_left_goes_on(emulator: Emulator, client: LiveResponseClient) -> None:
+    session = client.submit(WS, Command.run_script("slow.ps1"), "why")
+    with interrupted_when(lambda: len(calls(emulator, "machineactions")) >= 2, "two looks"):
+        session.wait()
+    assert session.refresh().status in ("Pending", "InProgress")
+    emulator.advance(1000.0)
+    assert session.result().ok
+
+
+def test_a_callback_is_interrupted_as_python_is(emulator: Emulator, client: LiveResponseClient) -> None:
+    entered = threading.Event()
+
+    def on_update(action: object) -> None:
+        entered.set()
+        while True:
+            pass
+
+    with interrupted_when(entered.is_set, "the callback"):
+        client.run(WS, RUN_SCRIPT, "why", on_update=on_update)
+
+
+@contextmanager
+def handler_of_sigusr1(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def kill_when(condition: Callable[[], object]) -> threading.Thread:
+    def press() -> None:
+        until(condition)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    return thread
+
+
+def test_a_handler_that_returns_lets_the_call_go_on(emulator: Emulator, client: LiveResponseClient) -> None:
+    emulator.fault("GET", "machines", "delay", seconds=0.5)
+    answered: list[int] = []
+    with handler_of_sigusr1(lambda number, _: answered.append(len(calls(emulator, "machines")))):
+        thread = kill_when(lambda: under_way(emulator, "machines"))
+        assert len(client.machines()) == 3
+        thread.join()
+    assert answered == [1]
+
+
+def test_what_a_handler_raises_ends_the_call(emulator: Emulator, client: LiveResponseClient) -> None:
+    class Enough(BaseException):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Enough
+
+    emulator.fault("GET", "machines", "delay", seconds=60.0)
+    with handler_of_sigusr1(handler):
+        thread = kill_when(lambda: under_way(emulator, "machines"))
+        with pytest.raises(Enough):
+            client.machines()
+        thread.join()
+    until(lambda: closed(emulator, "machines"))
+
+
+def test_a_handler_may_call_the_client(emulator: Emulator, client: LiveResponseClient) -> None:
+    seen: list[int] = []
+    emulator.fault("GET", "machineactions", "delay", seconds=0.5)
+    with handler_of_sigusr1(lambda *_: seen.append(len(client.machines()))):
+        thread = kill_when(lambda: under_way(emulator, "machineactions"))
+        assert client.machine_actions() == []
+        thread.join()
+    assert seen == [3]
+
+
+def test_another_threads_call_does_not_swallow_it(emulator: Emulator, client: LiveResponseClient) -> None:
+    emulator.fault("GET", "machines", "delay", seconds=1.0)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(len(client.machines())))
+    thread.start()
+    with interrupted_when(lambda: under_way(emulator, "machines"), "the other thread's call"):
+        threading.Event().wait(30)
+    thread.join()
+    assert found == [3]
+
+
+def test_it_is_as_quick_every_time(emulator: Emulator, client: LiveResponseClient) -> None:
+    for _ in range(times(10, 300)):
+        emulator.fault("GET", "machines", "delay", seconds=60.0)
+        with interrupted_when(lambda: under_way(emulator, "machines"), "the call"):
+            client.machines()
+        until(lambda: not under_way(emulator, "machines"))
+
+
+def test_in_asyncio_it_is_asyncios(emulator: Emulator, client: LiveResponseClient) -> None:
+    import asyncio
+
+    emulator.fault("GET", "machines", "delay", seconds=60.0)
+    with interrupted_when(lambda: under_way(emulator, "machines"), "the call"):
+        asyncio.run(client.machines_async())
+    until(lambda: closed(emulator, "machines"))
