@@ -16,7 +16,7 @@ use self::line::Line;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operation::Operation;
-use crate::state::store::{Errand, Later, Learned, Store, Ticket, View};
+use crate::state::store::{Errand, Later, Learned, Slot, Store, Ticket, View};
 
 pub struct Quota {
     store: Arc<dyn Store>,
@@ -24,6 +24,7 @@ pub struct Quota {
     lines: HashMap<Operation, Arc<Line>>,
     submits: Arc<Line>,
     turn_left: Arc<Notify>,
+    freed: Arc<Notify>,
 }
 
 /// The right to one call. The call ends when it is dropped.
@@ -36,6 +37,7 @@ pub struct Pass {
 /// A session slot and the machine's lease. Dropped, both are free; kept, they are the intent's.
 pub struct SlotGuard {
     line: Arc<Line>,
+    freed: Arc<Notify>,
     held: Option<(String, Ticket)>,
 }
 
@@ -63,7 +65,7 @@ impl Quota {
         let line = |window| Arc::new(Line::new(store.clone(), clock, window, owner, call_lease));
         let lines = Operation::ALL.into_iter().map(|window| (window, line(window))).collect();
         let submits = line(Operation::RunLiveResponse);
-        Self { clock, lines, submits, turn_left: Arc::default(), store }
+        Self { clock, lines, submits, turn_left: Arc::default(), freed: Arc::default(), store }
     }
 
     /// Intents, sessions and looks are asked of the store itself.
@@ -91,7 +93,10 @@ impl Quota {
         let granted = self.submits.enter(Some(errand)).await?;
         let ticket = granted.take_up().unwrap_or(Ticket { owner: 0, number: 0 });
         let pass = Pass { store: self.store.clone(), window: Operation::RunLiveResponse, ticket };
-        Ok(Admission { pass, slot: SlotGuard { line: self.submits.clone(), held: Some((machine_id, ticket)) } })
+        Ok(Admission {
+            pass,
+            slot: SlotGuard { line: self.submits.clone(), freed: self.freed.clone(), held: Some((machine_id, ticket)) },
+        })
     }
 
     /// Seconds until there may be room, as the line was last told.
@@ -111,21 +116,48 @@ impl Quota {
     /// The action is over: its slot and its machine are free.
     pub async fn close(&self, action_id: &str) -> Result<()> {
         if self.store.close(action_id).await? {
-            self.submits.wake();
+            self.wake();
         }
         Ok(())
+    }
+
+    /// What holds the machine, as far as the store knows.
+    pub async fn occupied(&self, machine_id: &str) -> Result<Option<Slot>> {
+        Ok(self.store.slots().await?.into_iter().find(|slot| slot.machine_id == machine_id))
+    }
+
+    /// There is no action after all where one has been in doubt for `seconds`.
+    pub async fn clear_doubt(&self, machine_id: &str, seconds: f64) -> Result<()> {
+        if self.store.clear_doubt(machine_id.to_owned(), seconds).await? {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Waits until fewer slots are taken than now.
+    pub async fn until_a_slot_is_free(&self) -> Result<()> {
+        let before = self.store.slots().await?.len();
+        let look = if self.store.is_shared() { 1.0 } else { f64::INFINITY };
+        loop {
+            let freed = self.freed.notified();
+            if self.store.slots().await?.len() < before {
+                return Ok(());
+            }
+            tokio::select! { () = freed => {}, () = self.clock.sleep(look) => {} }
+        }
     }
 
     /// Sessions that the service shows as open. What it does not know of, the store counts from now on.
     pub async fn learn(&self, sessions: Vec<Learned>) -> Result<()> {
         self.store.learn(sessions).await?;
-        self.submits.wake();
+        self.wake();
         Ok(())
     }
 
     /// Something freed a slot by way of the store.
     pub fn wake(&self) {
         self.submits.wake();
+        self.freed.notify_waiters();
     }
 }
 
@@ -148,6 +180,7 @@ impl Drop for SlotGuard {
         if let Some((machine_id, ticket)) = self.held.take() {
             self.line.store.later(Later::Free(machine_id, ticket));
             self.line.wake();
+            self.freed.notify_waiters();
         }
     }
 }

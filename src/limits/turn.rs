@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::Quota;
+use super::line::Line;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::model::Command;
@@ -23,6 +24,7 @@ pub struct Turn {
     pub key: IntentKey,
     token: u64,
     left: Arc<Notify>,
+    line: Arc<Line>,
     heartbeat: Option<AbortHandle>,
 }
 
@@ -40,6 +42,7 @@ impl Quota {
             key: key.clone(),
             token: fastrand::u64(..),
             left: self.turn_left.clone(),
+            line: self.submits.clone(),
             heartbeat: None,
         };
         // In memory an end is told; only a lease runs out in silence.
@@ -94,6 +97,8 @@ impl Drop for Turn {
             heartbeat.abort();
         }
         self.store.later(Later::LeaveTurn(self.key.clone(), self.token));
+        // What it forgot may have held a slot.
+        self.line.wake();
         self.left.notify_waiters();
     }
 }

@@ -109,11 +109,7 @@ impl Store for MemoryStore {
                     table.slots.remove(&machine_id);
                 }
             }
-            Later::LeaveTurn(key, token) => {
-                if let Some(entry) = table.intents.get_mut(&key) {
-                    entry.turn = entry.turn.filter(|(holder, _)| *holder != token);
-                }
-            }
+            Later::LeaveTurn(key, token) => table.leave_turn(&key, token),
         }
     }
 
@@ -139,8 +135,19 @@ impl Store for MemoryStore {
     fn close<'a>(&'a self, action_id: &'a str) -> Reply<'a, bool> {
         self.with(|table, _| {
             let before = table.slots.len();
-            table.slots.retain(|_, taken| taken.slot.action_id.as_deref() != Some(action_id));
+            table.slots.retain(|_, taken| !taken.is_action(action_id));
             Ok(table.slots.len() != before)
+        })
+    }
+
+    fn clear_doubt(&self, machine_id: String, seconds: f64) -> Reply<'_, bool> {
+        self.with(|table, now| {
+            let doubtful = |taken: &Taken| taken.posted.is_some_and(|at| now - at >= seconds);
+            let is_doubtful = table.slots.get(&machine_id).is_some_and(doubtful);
+            if is_doubtful {
+                table.slots.remove(&machine_id);
+            }
+            Ok(is_doubtful)
         })
     }
 
@@ -198,6 +205,7 @@ impl Store for MemoryStore {
                     return Err(lost_slot(&key));
                 };
                 taken.slot.until = now + taken.lease;
+                taken.posted = Some(now);
             }
             entry.intent.posted = posted;
             Ok(())
@@ -206,8 +214,9 @@ impl Store for MemoryStore {
 
     fn settled(&self, key: IntentKey, action_id: String, lease: Option<f64>) -> Reply<'_, ()> {
         self.with(|table, now| {
-            if let Some(entry) = table.intents.get_mut(&key) {
-                entry.intent.action_id = Some(action_id.clone());
+            let entry = table.intents.get_mut(&key);
+            if entry.is_some_and(|entry| entry.intent.action_id.replace(action_id.clone()).is_none()) {
+                table.note_settled(&key);
             }
             let slot = table.slots.get(&key.machine_id);
             if slot.is_some_and(|taken| !taken.is_for(&key) && taken.slot.until > now) {

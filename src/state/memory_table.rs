@@ -1,6 +1,6 @@
 //! What the store of one process holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::memory_window::Calls;
 use super::steady::Steady;
@@ -9,12 +9,17 @@ use super::walk::{Machine, Walk};
 use crate::config::Rate;
 use crate::operation::Operation;
 
+/// Intents with an action that are kept.
+const KEPT: usize = 10_000;
+
 #[derive(Default)]
 pub struct Table {
     pub steady: Steady,
     pub lines: HashMap<Operation, Line>,
     pub slots: BTreeMap<String, Taken>,
     pub intents: BTreeMap<IntentKey, Entry>,
+    /// Those with an action, oldest first.
+    pub settled: VecDeque<IntentKey>,
     pub looks: HashMap<String, (f64, String)>,
 }
 
@@ -31,6 +36,7 @@ pub struct Taken {
     pub ticket: Option<Ticket>,
     /// From its POST on.
     pub lease: f64,
+    pub posted: Option<f64>,
 }
 
 pub struct Entry {
@@ -64,8 +70,9 @@ pub fn occupy(slots: &mut BTreeMap<String, Taken>, errand: Errand, ticket: Ticke
         correlation_id: Some(errand.correlation_id),
         action_id: None,
         until,
+        in_doubt: None,
     };
-    slots.insert(errand.machine_id, Taken { slot, ticket: Some(ticket), lease: errand.lease });
+    slots.insert(errand.machine_id, Taken { slot, ticket: Some(ticket), lease: errand.lease, posted: None });
 }
 
 impl Line {
@@ -88,8 +95,12 @@ impl Line {
 impl Taken {
     pub fn by(machine_id: &str, correlation_id: Option<String>, action_id: String, now: f64, lease: f64) -> Self {
         let machine_id = machine_id.to_owned();
-        let slot = Slot { machine_id, correlation_id, action_id: Some(action_id), until: now + lease };
-        Self { slot, ticket: None, lease }
+        let slot = Slot { machine_id, correlation_id, action_id: Some(action_id), until: now + lease, in_doubt: None };
+        Self { slot, ticket: None, lease, posted: None }
+    }
+
+    pub fn is_action(&self, action_id: &str) -> bool {
+        self.slot.action_id.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(action_id))
     }
 
     pub fn is_for(&self, key: &IntentKey) -> bool {
@@ -98,9 +109,30 @@ impl Taken {
 }
 
 impl Table {
+    /// Forgets an intent of which nothing reached the service, if nobody else is at it.
+    pub fn leave_turn(&mut self, key: &IntentKey, token: u64) {
+        let Some(entry) = self.intents.get_mut(key) else { return };
+        entry.turn = entry.turn.filter(|(holder, _)| *holder != token);
+        if entry.turn.is_none() && !entry.intent.posted && entry.intent.action_id.is_none() {
+            self.intents.remove(key);
+            self.slots.retain(|_, taken| !taken.is_for(key) || taken.slot.action_id.is_some());
+        }
+    }
+
+    /// Keeps what a process remembers within bounds: an older one is found by its tag in the service's list.
+    pub fn note_settled(&mut self, key: &IntentKey) {
+        self.settled.push_back(key.clone());
+        if self.settled.len() > KEPT
+            && let Some(oldest) = self.settled.pop_front()
+        {
+            self.intents.remove(&oldest);
+        }
+    }
+
     pub fn open(&mut self, now: f64) -> Vec<Slot> {
         self.slots.retain(|_, taken| taken.slot.until > now);
-        self.slots.values().map(|taken| taken.slot.clone()).collect()
+        let shown = |taken: &Taken| Slot { in_doubt: taken.posted.map(|at| now - at), ..taken.slot.clone() };
+        self.slots.values().map(shown).collect()
     }
 
     pub fn snapshot(&mut self, now: f64) -> Snapshot {

@@ -87,7 +87,7 @@ pub enum Later {
     Finish(Operation, Ticket),
     /// Nothing came of the submit: its slot and its machine are free.
     Free(String, Ticket),
-    /// The turn of an intent is over.
+    /// The turn of an intent is over. If nothing of it reached the service, the intent is forgotten.
     LeaveTurn(IntentKey, u64),
 }
 
@@ -99,6 +99,8 @@ pub struct Slot {
     pub correlation_id: Option<String>,
     pub action_id: Option<String>,
     pub until: f64,
+    /// Seconds since a POST left of which it is not known whether it made an action.
+    pub in_doubt: Option<f64>,
 }
 
 /// A session that the service showed and that the store may not know.
@@ -224,6 +226,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The action is over, or never was: its slot and its machine are free. Tells whether it held one.
     fn close<'a>(&'a self, action_id: &'a str) -> Reply<'a, bool>;
+
+    /// There is no action after all where one has been in doubt for `seconds`. Tells whether that freed a slot.
+    fn clear_doubt(&self, machine_id: String, seconds: f64) -> Reply<'_, bool>;
 
     /// The sessions that hold a slot, of all processes.
     fn slots(&self) -> Reply<'_, Vec<Slot>>;

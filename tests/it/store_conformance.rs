@@ -159,7 +159,7 @@ async fn a_submit_has_window_slot_and_machine_at_once(world: &World) {
         one.settled(key(machine), format!("action-{machine}"), Some(1000.0)).await.unwrap();
     }
     one.flush().await.unwrap();
-    assert!(two.close("action-b").await.unwrap() && !two.close("action-b").await.unwrap());
+    assert!(two.close("ACTION-b").await.unwrap() && !two.close("action-b").await.unwrap());
     assert_eq!(two.ask(ask(SUBMIT, 2)).await.unwrap().granted, [ticket(2, 2)], "{}", world.kind);
     one.close("action-a").await.unwrap();
     let full = two.ask(ask(SUBMIT, 2)).await.unwrap();
@@ -188,11 +188,42 @@ async fn a_slot_is_freed_by_its_guard_its_intent_or_its_time(world: &World) {
     submit(&store, 1, 2, errand("c", true)).await;
     store.posted(key("c"), 7, true).await.unwrap();
     world.pass(990.0);
+    assert!((store.slots().await.unwrap()[0].in_doubt.unwrap() - 990.0).abs() < 0.01);
+    assert!(!store.clear_doubt("c".into(), 991.0).await.unwrap(), "{}", world.kind);
     assert_eq!(open().await, 1, "a process that died after it posted");
     let again = submit(&store, 3, 0, errand("c", false)).await;
     assert_eq!(again.granted, [ticket(3, 0)], "{}: the same intent has its slot again", world.kind);
     store.withdraw(key("c")).await.unwrap();
     assert_eq!(open().await, 0);
+    store.intent(key("d"), Vec::new(), String::new()).await.unwrap();
+    assert!(store.take_turn(key("d"), 7, 15.0).await.unwrap());
+    world.pass(10.0);
+    submit(&store, 1, 3, errand("d", true)).await;
+    store.posted(key("d"), 7, true).await.unwrap();
+    world.pass(10.0);
+    assert!(store.clear_doubt("d".into(), 9.0).await.unwrap(), "{}", world.kind);
+    assert_eq!(open().await, 0);
+}
+
+async fn an_intent_of_which_nothing_was_sent_is_forgotten(world: &World) {
+    let store = world.open().await;
+    for (machine, posted) in [("a", false), ("b", true)] {
+        store.intent(key(machine), Vec::new(), String::new()).await.unwrap();
+        assert!(store.take_turn(key(machine), 7, 15.0).await.unwrap());
+        submit(&store, 1, u64::from(posted), errand(machine, true)).await;
+        store.posted(key(machine), 7, posted).await.unwrap();
+        store.later(Later::LeaveTurn(key(machine), 8));
+        store.flush().await.unwrap();
+        assert!(
+            store.known_intent(key(machine)).await.unwrap().is_some(),
+            "another's is not forgotten: {}",
+            world.kind
+        );
+        store.later(Later::LeaveTurn(key(machine), 7));
+        store.flush().await.unwrap();
+        assert_eq!(store.known_intent(key(machine)).await.unwrap().is_some(), posted, "{}", world.kind);
+    }
+    assert_eq!(store.slots().await.unwrap()[0].machine_id, "b");
 }
 
 async fn an_intent_has_one_turn(world: &World) {
@@ -308,6 +339,7 @@ suite!(
     a_submit_has_window_slot_and_machine_at_once,
     a_slot_is_freed_by_its_guard_its_intent_or_its_time,
     an_intent_has_one_turn,
+    an_intent_of_which_nothing_was_sent_is_forgotten,
     what_is_learned_of_others_counts,
     looks_are_shared_and_old_things_pruned,
     a_clock_set_back_breaks_nothing_and_stops_nothing,

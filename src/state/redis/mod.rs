@@ -159,6 +159,13 @@ impl Store for RedisStore {
         Box::pin(async move { Ok(self.link.call::<wire::Closed>("close", &json!({"action": action_id})).await?.freed) })
     }
 
+    fn clear_doubt(&self, machine_id: String, seconds: f64) -> Reply<'_, bool> {
+        Box::pin(async move {
+            let arguments = json!({"machine": machine_id, "seconds": seconds});
+            Ok(self.link.call::<wire::Closed>("clear_doubt", &arguments).await?.freed)
+        })
+    }
+
     fn slots(&self) -> Reply<'_, Vec<Slot>> {
         Box::pin(async move { Ok(self.link.call::<wire::Slots>("slots", &json!({})).await?.into()) })
     }

@@ -30,7 +30,7 @@ end
 
 function op.close()
   for machine, slot in pairs((slots_open())) do
-    if slot.action == args.action then
+    if slot.action and string.lower(slot.action) == string.lower(args.action) then
       free_slot(machine)
       return {freed = true}
     end
@@ -41,9 +41,19 @@ end
 function op.slots()
   local list = {}
   for machine, slot in pairs((slots_open())) do
-    table.insert(list, {machine_id = machine, correlation_id = slot.correlation, action_id = slot.action, ends = slot.ends})
+    table.insert(list, {machine_id = machine, correlation_id = slot.correlation, action_id = slot.action, ends = slot.ends,
+      in_doubt = slot.posted and text(now - tonumber(slot.posted)) or nil})
   end
   return {slots = list}
+end
+
+function op.clear_doubt()
+  local slot = slot_on(args.machine)
+  local clear = slot and not slot.action and slot.posted and now - tonumber(slot.posted) >= args.seconds
+  if clear then
+    free_slot(args.machine)
+  end
+  return {freed = clear and true or false}
 end
 
 function op.learn()
@@ -83,9 +93,25 @@ function op.take_turn()
   return {mine = true}
 end
 
+local function forget(name)
+  redis.call('DEL', name)
+  redis.call('ZREM', key('intents'), cjson.encode({args.machine, args.correlation}))
+  local slot = slot_on(args.machine)
+  if slot and slot.correlation == args.correlation and not slot.action then
+    free_slot(args.machine)
+  end
+end
+
+-- Forgets an intent of which nothing reached the service, if nobody else is at it.
 function op.leave_turn()
   local name = intent_of(args.machine, args.correlation)
-  if redis.call('HGET', name, 'turn') == args.token then
+  local intent = redis.call('HMGET', name, 'turn', 'posted', 'action')
+  if intent[1] and intent[1] ~= args.token then
+    return
+  end
+  if intent[2] == '0' and not intent[3] then
+    forget(name)
+  elseif intent[2] then
     redis.call('HDEL', name, 'turn', 'turn_until')
   end
 end
@@ -101,7 +127,7 @@ function op.posted()
     if not slot or slot.correlation ~= args.correlation then
       return {right = 'no slot'}
     end
-    slot.ends = text(now + slot.lease)
+    slot.ends, slot.posted = text(now + slot.lease), text(now)
     put_slot(args.machine, slot)
   end
   redis.call('HSET', name, 'posted', args.posted and '1' or '0')
@@ -130,12 +156,7 @@ function op.withdraw()
   if redis.call('EXISTS', name) == 0 or redis.call('HGET', name, 'action') then
     return
   end
-  redis.call('DEL', name)
-  redis.call('ZREM', key('intents'), cjson.encode({args.machine, args.correlation}))
-  local slot = slot_on(args.machine)
-  if slot and slot.correlation == args.correlation and not slot.action then
-    free_slot(args.machine)
-  end
+  forget(name)
 end
 
 function op.put_look()

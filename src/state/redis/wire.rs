@@ -87,12 +87,14 @@ pub struct WireSlot {
     action_id: Option<String>,
     #[serde(deserialize_with = "seconds")]
     ends: f64,
+    in_doubt: Option<String>,
 }
 
 impl From<WireSlot> for Slot {
     fn from(slot: WireSlot) -> Self {
-        let WireSlot { machine_id, correlation_id, action_id, ends } = slot;
-        Self { machine_id, correlation_id, action_id, until: ends }
+        let WireSlot { machine_id, correlation_id, action_id, ends, in_doubt } = slot;
+        let in_doubt = in_doubt.and_then(|seconds| seconds.parse().ok());
+        Self { machine_id, correlation_id, action_id, until: ends, in_doubt }
     }
 }
 

@@ -77,6 +77,10 @@ impl Store for SqliteStore {
         self.worker.run(Durable::NeedNotBe, move |books, _| books.close(&action_id))
     }
 
+    fn clear_doubt(&self, machine_id: String, seconds: f64) -> Reply<'_, bool> {
+        self.worker.run(Durable::NeedNotBe, move |books, now| books.clear_doubt(&machine_id, seconds, now))
+    }
+
     fn slots(&self) -> Reply<'_, Vec<Slot>> {
         self.worker.run(Durable::NeedNotBe, |books, now| books.slots(now))
     }

@@ -28,7 +28,7 @@ CREATE INDEX line_by_place ON line (quota, window, place);
 
 CREATE TABLE slots (
   quota INTEGER NOT NULL, machine TEXT NOT NULL, correlation TEXT, action TEXT, ticket TEXT,
-  until REAL NOT NULL, lease REAL NOT NULL, PRIMARY KEY (quota, machine)
+  until REAL NOT NULL, lease REAL NOT NULL, posted REAL, PRIMARY KEY (quota, machine)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE intents (

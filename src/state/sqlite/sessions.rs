@@ -26,13 +26,18 @@ impl Books {
     }
 
     pub fn close(&self, action_id: &str) -> Sql<bool> {
-        let close = "DELETE FROM slots WHERE quota = ? AND action = ?";
+        let close = "DELETE FROM slots WHERE quota = ? AND action = ? COLLATE NOCASE";
         Ok(self.execute(close, params![self.quota, action_id])? > 0)
     }
 
+    pub fn clear_doubt(&self, machine_id: &str, seconds: f64, now: f64) -> Sql<bool> {
+        let clear = "DELETE FROM slots WHERE quota = ? AND machine = ? AND action IS NULL AND posted <= ?";
+        Ok(self.execute(clear, params![self.quota, machine_id, now - seconds])? > 0)
+    }
+
     pub fn slots(&self, now: f64) -> Sql<Vec<Slot>> {
-        let open =
-            "SELECT machine, correlation, action, until FROM slots WHERE quota = ? AND until > ? ORDER BY machine";
+        let open = "SELECT machine, correlation, action, until, ?2 - posted FROM slots \
+                    WHERE quota = ?1 AND until > ?2 ORDER BY machine";
         let mut statement = self.connection.prepare_cached(open)?;
         let slot = |row: &Row<'_>| {
             Ok(Slot {
@@ -40,6 +45,7 @@ impl Books {
                 correlation_id: row.get(1)?,
                 action_id: row.get(2)?,
                 until: row.get(3)?,
+                in_doubt: row.get(4)?,
             })
         };
         statement.query_map(params![self.quota, now], slot)?.collect()
@@ -81,10 +87,23 @@ impl Books {
         Ok(self.execute(take, params![self.quota, machine, correlation, name(token), now + lease, now])? > 0)
     }
 
+    /// Forgets an intent of which nothing reached the service, if nobody else is at it.
     pub fn leave_turn(&self, key: &IntentKey, token: u64) -> Sql<()> {
+        let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
+                      AND (turn = ? OR turn IS NULL) AND posted = 0 AND action IS NULL";
+        if self.execute(forget, params![quota, machine, correlation, name(token)])? > 0 {
+            return self.free_unknown(key);
+        }
         let leave = "UPDATE intents SET turn = NULL, turn_until = NULL \
                      WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ?";
-        self.execute(leave, params![self.quota, key.machine_id, key.correlation_id, name(token)]).map(drop)
+        self.execute(leave, params![quota, machine, correlation, name(token)]).map(drop)
+    }
+
+    /// The slot of an intent, where no action has it.
+    fn free_unknown(&self, key: &IntentKey) -> Sql<()> {
+        let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
+        self.execute(free, params![self.quota, key.machine_id, key.correlation_id]).map(drop)
     }
 
     pub fn posted(&self, key: &IntentKey, token: u64, posted: bool, now: f64) -> Sql<Right> {
@@ -95,8 +114,7 @@ impl Books {
         if !statement.exists(params![quota, machine, correlation, name(token), now])? {
             return Ok(Right::NoTurn);
         }
-        let extend =
-            "UPDATE slots SET until = ?4 + lease WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
+        let extend = "UPDATE slots SET until = ?4 + lease, posted = ?4 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
         if posted && self.execute(extend, params![quota, machine, correlation, now])? == 0 {
             return Ok(Right::NoSlot);
         }
@@ -123,8 +141,7 @@ impl Books {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
         let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
         if self.execute(forget, params![quota, machine, correlation])? > 0 {
-            let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
-            self.execute(free, params![quota, machine, correlation])?;
+            self.free_unknown(key)?;
         }
         Ok(())
     }
