@@ -8,7 +8,7 @@ use url::Url;
 use super::QuotaKey;
 use super::memory_store::MemoryStore;
 use super::redis::RedisStore;
-use super::sqlite::SqliteStore;
+use super::sqlite::{self, SqliteStore};
 use super::store::{Settings, Store};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -89,6 +89,15 @@ pub async fn open_with(address: &Address, settings: Settings) -> Result<Arc<dyn 
         Address::Sqlite(path) => Arc::new(SqliteStore::open(path.clone(), settings).await?),
         Address::Redis(url, shown) => Arc::new(RedisStore::open(url, shown.clone(), settings).await?),
     })
+}
+
+/// The quota keys of which a store knows, for an operator.
+pub async fn quota_keys(address: &str) -> Result<Vec<QuotaKey>> {
+    match Address::parse(address)? {
+        Address::Memory => Ok(Vec::new()),
+        Address::Sqlite(path) => sqlite::quota_keys(&path),
+        Address::Redis(url, shown) => RedisStore::quota_keys(&url, &shown).await,
+    }
 }
 
 #[cfg(test)]

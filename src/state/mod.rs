@@ -11,6 +11,7 @@ pub mod memory_store;
 mod memory_table;
 mod memory_window;
 pub mod redis;
+mod settings;
 pub mod sqlite;
 mod steady;
 pub mod store;

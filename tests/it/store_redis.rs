@@ -8,7 +8,7 @@ use mde_live_response::config::{Limits, Rate};
 use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::limits::{Quota, Refusal};
 use mde_live_response::state::QuotaKey;
-use mde_live_response::state::address::{Address, open_with};
+use mde_live_response::state::address::{Address, open_with, quota_keys};
 use mde_live_response::state::store::{Settings, Store};
 
 use super::store_support::*;
@@ -76,6 +76,7 @@ async fn a_password_is_never_printed() {
 async fn one_of_another_version_is_refused() {
     let Some(redis) = Redis::start(&[]) else { return };
     open(&redis.address(), 2.0).await.unwrap();
+    assert_eq!(quota_keys(&redis.address()).await.unwrap()[0].host, "api.test");
     let mut connection =
         redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*:epoch").query_async(&mut connection).await.unwrap();

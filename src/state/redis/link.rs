@@ -13,6 +13,7 @@ use super::server;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::state::QuotaKey;
 use crate::state::lost::{unfit, unreachable};
 use crate::state::store::{Notice, Settings};
 
@@ -46,9 +47,7 @@ struct Answered {
 
 impl Link {
     pub async fn open(url: &Secret, address: String, settings: Settings) -> Result<Self> {
-        // Elsewhere rustls is told its provider; redis asks the process for it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::open(url.expose()).map_err(|error| tell(&address, &error))?;
+        let client = client(url, &address)?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
@@ -67,6 +66,18 @@ impl Link {
                 found => return found.map(|()| link),
             }
         }
+    }
+
+    /// The quota keys that the server holds.
+    pub async fn quota_keys(url: &Secret, address: &str) -> Result<Vec<QuotaKey>> {
+        let refused = |error| tell(address, &error);
+        let client = client(url, address)?;
+        let config = ConnectionManagerConfig::new().set_number_of_retries(1).set_response_timeout(Some(ANSWER));
+        let mut manager = client.get_connection_manager_lazy(config).map_err(refused)?;
+        let names: Vec<String> =
+            redis::cmd("SMEMBERS").arg("mlr:quotas").query_async(&mut manager).await.map_err(refused)?;
+        let keys = names.iter().filter_map(|name| serde_json::from_str::<[String; 3]>(name).ok());
+        Ok(keys.map(|[host, tenant, application]| QuotaKey { host, tenant, application }).collect())
     }
 
     pub fn notices(&self) -> Vec<Notice> {
@@ -173,6 +184,12 @@ impl Link {
             "give the state store a database of its own",
         )
     }
+}
+
+fn client(url: &Secret, address: &str) -> Result<Client> {
+    // Elsewhere rustls is told its provider; redis asks the process for it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::open(url.expose()).map_err(|error| tell(address, &error))
 }
 
 /// A server that does not answer is waited for, until the patience is over.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 pub use link::VERSION;
 
 use self::link::Link;
+use super::QuotaKey;
 use super::lost::{lost_slot, lost_turn, unfit};
 use super::store::*;
 use crate::error::Result;
@@ -38,6 +39,11 @@ impl RedisStore {
     pub async fn open(url: &Secret, address: String, settings: Settings) -> Result<Self> {
         let link = Arc::new(Link::open(url, address, settings.clone()).await?);
         Ok(Self { settings, link, under_way: Arc::default() })
+    }
+
+    /// The quota keys that the server holds.
+    pub async fn quota_keys(url: &Secret, address: &str) -> Result<Vec<QuotaKey>> {
+        Link::quota_keys(url, address).await
     }
 
     async fn void(&self, operation: &str, arguments: Value) -> Result<()> {

@@ -21,7 +21,7 @@ pub fn base(key: &QuotaKey) -> String {
         hash.update(part.as_bytes());
     }
     let hex: String = hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("{{mlr:{hex}}}")
+    format!("mlr:{{{hex}}}")
 }
 
 /// Reads `INFO everything`. A server that may throw our keys away is refused.
