@@ -7,12 +7,13 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::arguments::{CommandsArgument, MachineArgument, Seconds, wait_if_busy};
+use super::arguments::{CommandsArgument, MachineArgument, Seconds};
 use super::credentials::Given;
 use super::errors::to_python;
 use super::library::Library;
 use super::models::Limits;
 use super::operations::operations;
+use super::order::Order;
 use super::recipe::Recipe;
 use super::runtime::{Call, Coroutine, IntoPython, Own};
 use super::session::Session;
@@ -20,7 +21,7 @@ use crate::check::check;
 use crate::config::{Cloud, Options};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-use crate::session::{RunOptions, Sessions, Submit};
+use crate::session::{RunOptions, Sessions};
 use crate::state::check_address;
 
 /// The live response API of one tenant, as one application. Safe to share between threads and loops.
@@ -76,43 +77,6 @@ impl LiveResponseClient {
     {
         let sessions = self.core(py)?;
         Ok(Call::new(&sessions, start(sessions.clone())))
-    }
-}
-
-/// What `run` and `submit` take alike.
-struct Order {
-    machine: MachineArgument,
-    commands: CommandsArgument,
-    comment: String,
-    correlation_id: Option<String>,
-    wait_if_busy: bool,
-}
-
-impl Order {
-    fn new(
-        py: Python<'_>,
-        machine: MachineArgument,
-        commands: CommandsArgument,
-        comment: String,
-        on_busy: &str,
-        correlation_id: Option<String>,
-    ) -> PyResult<Self> {
-        let wait_if_busy = wait_if_busy(on_busy).map_err(|error| to_python(py, error))?;
-        Ok(Self { machine, commands, comment, correlation_id, wait_if_busy })
-    }
-
-    /// The submit, its machine looked up. What is wrong with it is said before any request.
-    async fn submit(self, sessions: &Sessions) -> Result<Submit> {
-        let mut submit = Submit {
-            machine_id: String::new(),
-            commands: self.commands.0,
-            comment: self.comment,
-            correlation_id: self.correlation_id,
-            wait_if_busy: self.wait_if_busy,
-        };
-        submit.check()?;
-        submit.machine_id = self.machine.id(&sessions.pipeline).await?;
-        Ok(submit)
     }
 }
 

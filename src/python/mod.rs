@@ -10,6 +10,7 @@ mod library;
 mod logging;
 mod models;
 mod operations;
+mod order;
 mod recipe;
 mod runtime;
 mod session;
