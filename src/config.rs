@@ -196,7 +196,9 @@ impl Options {
 
 fn parse_endpoint(text: &str) -> Result<Url> {
     let hint = "give scheme and host alone, as https://api.security.microsoft.com";
-    let refused = || Error::invalid(format!("endpoint {text:?} is not the address of a service")).with_hint(hint);
+    // What stands before an @ may be a password.
+    let shown = text.rsplit('@').next().unwrap_or_default();
+    let refused = || Error::invalid(format!("endpoint {shown:?} is not the address of a service")).with_hint(hint);
     let url = Url::parse(text).map_err(|_| refused())?;
     let loopback = match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
@@ -210,7 +212,7 @@ fn parse_endpoint(text: &str) -> Result<Url> {
     match url.scheme() {
         "https" => Ok(url),
         "http" if loopback => Ok(url),
-        "http" => Err(Error::invalid(format!("endpoint {text:?} would send the token unencrypted"))
+        "http" => Err(Error::invalid(format!("endpoint {shown:?} would send the token unencrypted"))
             .with_hint("use https; http is for loopback only")),
         _ => Err(refused()),
     }

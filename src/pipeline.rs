@@ -89,6 +89,9 @@ impl Pipeline {
             application: claims.appid.unwrap_or_default(),
         };
         let memory = self.registry.memory(&key, &self.options.limits, self.clock);
+        if !memory.keeps(&self.options.limits) {
+            log::warn!(target: LOG, "the limits given are not used: another client of this application has set others");
+        }
         let mut known = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.get_or_insert((key, memory)).clone())
     }
@@ -114,7 +117,11 @@ impl Pipeline {
                         self.budget.refill();
                         return Ok(value);
                     }
-                    Err(error) => (Outcome::Lost, call.tell(error)),
+                    Err(mut error) => {
+                        error.status = Some(answer.status.as_u16());
+                        error.message = format!("could not {}: {}", call.operation.doing(), error.message);
+                        (Outcome::Lost, call.tell(error))
+                    }
                 },
                 Attempt::TokenRefused(_) if !token_was_refused => {
                     token_was_refused = true;

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from runtime_help import WS, calls, closed, python, times, under_way, until
 
-from mde_live_response import Command, InvalidRequestError, LiveResponseClient
+from mde_live_response import Command, InvalidRequestError, Limits, LiveResponseClient
 from mde_live_response.emulator import Emulator
 
 
@@ -255,3 +255,18 @@ def test_a_wait_is_left_by_its_last_watcher_only(emulator: Emulator, client: Liv
 
     asyncio.run(main())
     assert not closed(emulator, "machineactions")
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_before_anything_runs(emulator: Emulator, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_bytes(b"")
+    with emulator.client() as client, pytest.raises(NotADirectoryError):
+        client.run("ws-0001.example.test", Command.get_file(r"C:\a"), "case 42", save_to=taken)
+    assert emulator.counters.get("runliveresponse", 0) == 0
+
+
+def test_limits_that_another_client_has_set_are_warned_of(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    with emulator.client() as first, emulator.client(limits=Limits(sessions=1)) as second:
+        first.machines()
+        second.machines()
+    assert "the limits given are not used" in caplog.text

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from mde_live_response import Limits, Machine, Rate, ScriptOutput
+from mde_live_response import InvalidRequestError, Limits, Machine, Rate, ScriptOutput
 from mde_live_response.emulator import Emulator
 
 PLUGIN = "mde_live_response.pytest_plugin"
@@ -456,3 +456,15 @@ def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
 @pytest.mark.parametrize("name", [name for name in vars(Emulator) if not name.startswith("_")])
 def test_everything_public_says_what_it_is(name: str) -> None:
     assert getattr(Emulator, name).__doc__
+
+
+def test_a_fault_of_no_route_is_refused(emulator: Emulator) -> None:
+    with pytest.raises(InvalidRequestError, match="runliverespons"):
+        emulator.fault("POST", "runliverespons", "drop_after")
+    emulator.fault("POST", "runliveresponse", "delay", seconds=0)
+    emulator.fault("GET", "/api/machineactions/*", "delay", seconds=0)
+
+
+def test_a_local_file_that_is_not_there_is_told_at_once(emulator: Emulator, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        emulator.put_remote_file("*", r"C:\s", tmp_path / "missing")

@@ -612,7 +612,7 @@ class LiveResponseClient:
         scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
             public one.
         tenant_id: the only tenant whose tokens are used; one of another tenant is an AuthenticationError.
-        state: where limits and open sessions are kept. Only `memory:`, the default, for now.
+        state: where limits and open sessions are kept. `memory:` is the default, and the only one there is.
         limits: what the service allows; its documented figures unless given.
         max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
         request_timeout: seconds for one HTTP request; for a download, between two reads of it.
@@ -680,7 +680,8 @@ class LiveResponseClient:
             comment: why; it is kept with the action, and ends in our tag.
             save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
                 they stay at the service, for `Session.download`.
-            timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
+            timeout: seconds for the whole wait here, the line before the submit included; a submit on its way is
+                settled first. None: no bound.
             cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
             on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
             correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
@@ -728,7 +729,8 @@ class LiveResponseClient:
             comment: why; it is kept with the action, and ends in our tag.
             save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
                 they stay at the service, for `Session.download`.
-            timeout: seconds for the whole wait here, the line before the submit included; None: no bound.
+            timeout: seconds for the whole wait here, the line before the submit included; a submit on its way is
+                settled first. None: no bound.
             cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
             on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
             correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any

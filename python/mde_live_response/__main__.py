@@ -40,6 +40,13 @@ class _Script(argparse.Action):
         namespace.run_script = [*namespace.run_script, (values, None)]
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mde_live_response", description=mde.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"mde-live-response {mde.__version__}")
@@ -49,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         "emulator", allow_abbrev=False, help="serve the live response API on this machine until stopped"
     )
     emulator.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    emulator.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
+    emulator.add_argument(
+        "--port", type=int, choices=range(65536), default=0, metavar="PORT", help="0, the default, takes a free one"
+    )
     emulator.add_argument("--machines", type=int, default=3, help="how many machines it knows (default: %(default)s)")
     emulator.add_argument("--speed", type=float, default=1.0, help="of its clock: 60 makes a minute a second")
     emulator.add_argument("--seed", type=int, default=0, help="of its ids, durations and random faults")
@@ -76,7 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--get-file", action="append", default=[], metavar="PATH", help="a path on the device")
     run.add_argument("--comment", required=True, metavar="TEXT", help="why; it is kept with the action")
     run.add_argument("--save-to", type=Path, default=Path(), metavar="DIR", help="for collected files (default: here)")
-    run.add_argument("--timeout", type=float, metavar="S", help="seconds to wait in all (default: no bound)")
+    run.add_argument(
+        "--timeout",
+        type=_seconds,
+        metavar="S",
+        help="seconds to wait; a submit on its way is settled first (default: no bound)",
+    )
     run.add_argument("--on-busy", choices=["raise", "wait"], default="raise", help="another's session is on it")
     run.add_argument("--correlation-id", metavar="ID", help="the id of an earlier call, to take its session up")
     run.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")

@@ -97,7 +97,12 @@ class LiveResponseError(Exception):
         text = str(self.args[0]) if self.args else ""
         if self.hint and self.hint not in text:
             text = f"{text.rstrip('. ')}. Hint: {self.hint}" if text else self.hint
-        ids = (("machine", self.machine_id), ("action", self.action_id), ("request", self.request_id))
+        ids = (
+            ("machine", self.machine_id),
+            ("action", self.action_id),
+            ("correlation id", self.correlation_id),
+            ("request", self.request_id),
+        )
         told = ", ".join(f"{name} {value}" for name, value in ids if value and value not in text)
         return f"{text} ({told})".lstrip() if told else text
 

@@ -82,7 +82,7 @@ fn invalid(operation: Operation, answer: &Answer) -> Option<&'static str> {
         (_, Operation::GetResultLink) => {
             Some("a result is there some seconds after its command ended; PutFile has none")
         }
-        _ => None,
+        _ => Some("what was asked is not in a form that the service takes: correct what the message names"),
     }
 }
 

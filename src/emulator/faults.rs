@@ -115,6 +115,11 @@ impl Faults {
         if nth == 0 {
             return Err(Error::invalid("fault: nth counts from 1"));
         }
+        if !path.contains(['/', '*']) && !Route::ALL.iter().any(|route| route.name().eq_ignore_ascii_case(path)) {
+            return Err(Error::invalid(format!("fault: there is no route {path:?}")).with_hint(
+                "give a path, as /api/machineactions/*/cancel, or a route's name, as runliveresponse or machineactions",
+            ));
+        }
         self.traps.push(Trap { method, path: path.to_ascii_lowercase(), fault, skip: nth - 1, times });
         Ok(())
     }

@@ -27,6 +27,24 @@ pub enum Route {
 impl Route {
     pub const COUNT: usize = 15;
 
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::RunLiveResponse,
+        Self::GetMachineAction,
+        Self::ListMachineActions,
+        Self::GetResultLink,
+        Self::CancelMachineAction,
+        Self::ListLibraryFiles,
+        Self::UploadLibraryFile,
+        Self::DeleteLibraryFile,
+        Self::GetMachine,
+        Self::ListMachines,
+        Self::FindMachinesByIp,
+        Self::FindMachinesByTag,
+        Self::Token,
+        Self::Blob,
+        Self::Other,
+    ];
+
     /// The word that names it in `counters` and in a fault.
     pub fn name(self) -> &'static str {
         match self {

@@ -60,6 +60,10 @@ fn text(body: &[u8]) -> Result<&str> {
 
 /// Reads `text` as a `T`; an error says where by JSON path, `at` being the path of `text` itself.
 fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
+    // serde reads a struct from an array too.
+    if text.trim_start().starts_with('[') {
+        return Err(unexpected(&format!("{}: an array, not an object", if at.is_empty() { "the body" } else { at })));
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let inner = error.path().to_string();

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::errors::raised;
+use super::errors::{raised, to_python};
 use super::models::{Command, Machine};
 use super::runtime::call_python;
 use crate::error::{Error, Result};
@@ -74,7 +74,9 @@ impl<'py> FromPyObject<'_, 'py> for Seconds {
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let seconds: f64 = object.extract()?;
         if seconds.is_nan() || seconds < 0.0 {
-            return Err(PyValueError::new_err(format!("{seconds} is not a number of seconds")));
+            let error =
+                Error::invalid(format!("{seconds} is not a number of seconds")).with_hint("give 0 or more, or None");
+            return Err(to_python(object.py(), error));
         }
         Ok(Self(seconds))
     }

@@ -222,6 +222,8 @@ impl EmulatorServer {
         let content = if let Ok(bytes) = content.cast::<PyBytes>() {
             Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes()))
         } else if let Ok(path) = content.extract::<PathBuf>() {
+            // Read when it is collected; that it is there is told now.
+            path.metadata()?;
             Content::Path(path)
         } else {
             return Err(PyTypeError::new_err("content is bytes or a path"));

@@ -101,6 +101,9 @@ impl Sessions {
     /// Submits, waits and fetches.
     pub async fn run(self: &Arc<Self>, submit: Submit, options: RunOptions) -> Result<SessionResult> {
         let clock = self.pipeline.clock;
+        if let Some(folder) = &options.save_to {
+            check_folder(folder).await?;
+        }
         let deadline = options.timeout.map(|seconds| clock.now() + seconds);
         let session = self.submit(submit, options.timeout).await?;
         if let (Some(sink), Some(action)) = (&options.on_update, session.action()) {
@@ -108,7 +111,15 @@ impl Sessions {
         }
         let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
         session.wait(left, options.on_update, options.cancel_pending_after).await?;
-        session.fetch(options.save_to.as_deref()).await
+        session.fetch_by(deadline, options.save_to.as_deref()).await
+    }
+}
+
+/// What is in the place of a folder is said before anything runs for it.
+async fn check_folder(folder: &std::path::Path) -> Result<()> {
+    match tokio::fs::read_dir(folder).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(Error::io("save to", folder, error)),
+        _ => Ok(()),
     }
 }
 

@@ -31,8 +31,9 @@ impl Plan {
                 "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits",
             )
         } else {
-            Error::new(Kind::WaitTimeout, message)
-                .with_hint("nothing was sent: submit again, with a longer timeout where the limits are shared by many")
+            Error::new(Kind::WaitTimeout, message).with_hint(
+                "nothing was started: submit again, with a longer timeout where the limits are shared by many",
+            )
         };
         let mut error = self.about(error);
         error.retryable = true;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
+use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
 use crate::transfer::{Download, Target, UnpackLimits, file_name};
@@ -72,16 +73,29 @@ impl CommandResult {
 impl Session {
     /// Waits for the end, then fetches every result.
     pub async fn result(&self, timeout: Option<f64>, save_to: Option<&Path>) -> Result<SessionResult> {
+        let clock = self.sessions.pipeline.clock;
+        let deadline = timeout.map(|seconds| clock.now() + seconds);
         self.wait(timeout, None, None).await?;
-        self.fetch(save_to).await
+        self.fetch_by(deadline, save_to).await
+    }
+
+    /// Fetches what the commands left, no longer than until `deadline`.
+    pub(super) async fn fetch_by(&self, deadline: Option<f64>, save_to: Option<&Path>) -> Result<SessionResult> {
+        let fetching = self.fetch(save_to);
+        let Some(deadline) = deadline else { return fetching.await };
+        let left = seconds_to_duration(deadline - self.sessions.pipeline.clock.now());
+        match tokio::time::timeout(left, fetching).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(self.out_of_patience()),
+        }
     }
 
     /// Fetches what the commands left. What can't be fetched or saved is its command's error, never the loss of the rest.
-    pub(super) async fn fetch(&self, save_to: Option<&Path>) -> Result<SessionResult> {
+    async fn fetch(&self, save_to: Option<&Path>) -> Result<SessionResult> {
         // A list's entry may leave out what the action's own has.
         let action = match self.action().filter(|action| action.is_done() && !action.commands.is_empty()) {
             Some(action) => action,
-            None => self.refresh(0.0).await?,
+            None => self.read_filled().await?,
         };
         let folder = save_to.map(|folder| {
             let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("machine");
@@ -93,6 +107,19 @@ impl Session {
             result.error = fetched.err().map(|error| self.about(error));
         }
         Ok(SessionResult::new(action, commands))
+    }
+
+    /// The final action. Its commands may fill in later than its status does.
+    async fn read_filled(&self) -> Result<MachineAction> {
+        let mut action = self.refresh(0.0).await?;
+        for pause in LAG {
+            if !action.commands.is_empty() {
+                break;
+            }
+            self.sessions.pipeline.clock.sleep(pause).await;
+            action = self.refresh(0.0).await?;
+        }
+        Ok(action)
     }
 
     async fn fetch_one(&self, result: &mut CommandResult, folder: Option<&Path>) -> Result<()> {

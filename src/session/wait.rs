@@ -85,9 +85,9 @@ impl Session {
         (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound).then_some(again)
     }
 
-    fn out_of_patience(&self) -> Error {
+    pub(super) fn out_of_patience(&self) -> Error {
         let status = self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
-        let message = format!("session {} was not over when the timeout was: {status}", self.id);
+        let message = format!("the timeout was over before session {} and its results were: {status}", self.id);
         let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
             "it goes on at the service: wait again with session.result(), or take it up by its id from any process; \
              session.cancel() ends it",

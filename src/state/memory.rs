@@ -17,7 +17,7 @@ pub struct Memory {
     clock: Clock,
     lines: HashMap<Operation, Arc<Line>>,
     submits: Arc<Line>,
-    cap: usize,
+    limits: Limits,
     table: Mutex<Table>,
     changed: Notify,
     intents: Arc<Intents>,
@@ -66,11 +66,16 @@ impl Memory {
             clock,
             lines: Operation::ALL.into_iter().map(read).collect(),
             submits: Arc::new(Line::new(&limits.submit, clock)),
-            cap: limits.sessions as usize,
+            limits: limits.clone(),
             table: Mutex::default(),
             changed: Notify::new(),
             intents: Arc::default(),
         }
+    }
+
+    /// Whether these are the limits that are kept to here.
+    pub fn keeps(&self, limits: &Limits) -> bool {
+        self.limits == *limits
     }
 
     /// The line of an endpoint. Each is counted by itself.
@@ -112,7 +117,7 @@ impl Memory {
             return Standing::Occupied(open.occupied());
         }
         let earlier = table.waiting.range(..ticket.number).any(|(_, machine)| !table.open.contains_key(machine));
-        if earlier || table.open.len() >= self.cap { Standing::Behind } else { Standing::First }
+        if earlier || table.open.len() >= self.limits.sessions as usize { Standing::Behind } else { Standing::First }
     }
 
     fn occupy(self: &Arc<Self>, machine_id: &str, lease: f64) -> SlotGuard {
@@ -142,7 +147,7 @@ impl Memory {
 
     /// Slots that are not taken.
     pub fn slots_left(&self) -> usize {
-        self.cap.saturating_sub(self.table().open.len())
+        (self.limits.sessions as usize).saturating_sub(self.table().open.len())
     }
 
     /// What holds the machine, as far as this store knows.

@@ -126,7 +126,9 @@ fn failure(error: reqwest::Error, host: &str) -> Failure {
     let error = error.without_url();
     let sent = !error.is_connect();
     let cause = describe(&error);
-    let (what, hint) = if error.is_timeout() && sent {
+    let (what, hint) = if error.is_decode() {
+        ("sent a body that does not unpack", "try again; a proxy on the way may be damaging what it passes on")
+    } else if error.is_timeout() && sent {
         ("did not answer in time", "see request_timeout; the service may have acted on the request all the same")
     } else if error.is_timeout() {
         ("could not be connected to in time", "see connect_timeout; is a proxy needed (HTTPS_PROXY)?")
@@ -139,7 +141,8 @@ fn failure(error: reqwest::Error, host: &str) -> Failure {
     } else {
         ("broke the connection off", "the request may be tried again where that does no harm")
     };
-    let error = Error::new(Kind::ConnectionFailed, format!("{host} {what}: {cause}")).with_hint(hint);
+    let kind = if error.is_decode() { Kind::Service } else { Kind::ConnectionFailed };
+    let error = Error::new(kind, format!("{host} {what}: {cause}")).with_hint(hint);
     Failure { sent, error }
 }
 

@@ -193,8 +193,13 @@ async fn a_disk_that_fails_is_that_commands_error() {
     let in_the_way = folder.0.join("file");
     std::fs::write(&in_the_way, b"").unwrap();
     let commands = vec![run("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
-    let options = RunOptions { save_to: Some(in_the_way), ..RunOptions::default() };
-    let result = world.run(Submit { commands, ..world.order() }, options).await.unwrap();
+    let order = Submit { commands, ..world.order() };
+    let options = RunOptions { save_to: Some(in_the_way.clone()), ..RunOptions::default() };
+    assert_eq!(world.run(order.clone(), options).await.unwrap_err().kind, Kind::Io, "nothing runs for no folder");
+    assert_eq!(world.count(Route::RunLiveResponse), 0);
+
+    let session = world.submit(order).await.unwrap();
+    let result = within(HOUR, session.result(None, Some(&in_the_way))).await.unwrap();
     assert_eq!(result.reason, "fetch");
     let error = result.commands[1].error.as_ref().unwrap();
     assert!(error.kind == Kind::Io && error.os_error.is_some() && error.path.is_some(), "{error:?}");
@@ -215,6 +220,25 @@ async fn an_action_that_tells_no_commands_is_not_called_ok() {
     let world = World::switched(|switches| switches.null_first_body = 1e6);
     let result = world.run(world.order(), RunOptions::default()).await.unwrap();
     assert!(!result.is_ok(), "{}", result.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_that_fill_in_after_the_end_are_waited_for() {
+    let world = World::switched(|switches| switches.null_first_body = 12.0);
+    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    assert!(result.is_ok(), "{}", result.message);
+    assert!(result.commands[0].script.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_out_is_of_the_fetching_too() {
+    let world = World::new();
+    world.fault("resultlink", Fault::status(500), 1, 1000);
+    let options = RunOptions { timeout: Some(20.0), ..RunOptions::default() };
+    let started = world.clock.now();
+    let error = world.run(world.order(), options).await.unwrap_err();
+    assert_eq!((error.kind, error.action_id.is_some()), (Kind::WaitTimeout, true), "{error:?}");
+    assert!((world.clock.now() - started - 20.0).abs() < 1.0);
 }
 
 #[tokio::test(start_paused = true)]

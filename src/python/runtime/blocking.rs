@@ -14,8 +14,9 @@ use crate::model::MachineAction;
 use crate::python::logging;
 use crate::python::models::action_to_python;
 
-/// How often the main thread looks for signals: four looks within the 100 ms in which Ctrl-C is answered.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(25);
+/// How often the main thread looks for signals: twice within the 100 ms in which Ctrl-C is answered. Each look costs some
+/// 50 us of a core.
+const SIGNAL_INTERVAL: Duration = Duration::from_millis(40);
 
 /// How long a call waits for its log records to be handled.
 pub(super) const LOG_PATIENCE: Duration = Duration::from_millis(50);
