@@ -140,7 +140,8 @@ class OwnError(mde.ConnectionFailedError):
         ("It failed; wait for it.", {"hint": "wait for it"}, "It failed; wait for it."),
         ("It failed.", {"machine_id": "m", "request_id": "r"}, "It failed. (machine m, request r)"),
         ("Machine 9a0b is busy.", {"machine_id": "9a0b", "action_id": "x"}, "Machine 9a0b is busy. (action x)"),
-        ("It failed.", {"code": "Forbidden", "tenant_id": "t", "correlation_id": "c"}, "It failed."),
+        ("It failed.", {"code": "Forbidden", "tenant_id": "t"}, "It failed."),
+        ("It failed.", {"correlation_id": "c"}, "It failed. (correlation id c)"),
     ],
 )
 def test_str(message: str, attributes: dict[str, Any], text: str) -> None:
