@@ -205,3 +205,11 @@ async fn filters_of_machines() {
     let list = switched(|_| ()).get("/api/machines?$top=2&$count=true").await;
     assert_eq!((list.ids().len(), list.json()["@odata.count"].clone()), (2, json!(3)));
 }
+
+/// Section 15, row 22: with which status an upload over a file is refused.
+#[tokio::test(start_paused = true)]
+async fn the_status_of_an_upload_over_a_file() {
+    let service = switched(|switches| switches.upload_exists_status = 409);
+    upload(&service, Some(("a.ps1", "one")), &[]).await;
+    assert_eq!(upload(&service, Some(("a.ps1", "two")), &[]).await.status, 409);
+}

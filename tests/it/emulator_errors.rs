@@ -296,3 +296,10 @@ async fn a_wrong_audience_may_be_401() {
     service.token = answer.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(service.get("/api/machines").await.code(), "Unauthorized");
 }
+
+/// Section 4.2: how long a token lives is the tenant's to say.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_life() {
+    let service = switched(|switches| switches.token_life = 60.0);
+    assert_eq!(token(&service, &[]).await.json()["expires_in"], 60);
+}

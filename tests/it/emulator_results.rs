@@ -144,3 +144,21 @@ async fn collected_files() {
     assert_eq!(service.blob(&link, &[("range", "bytes=0-9")]).await.status, 200);
     std::fs::remove_file(file).unwrap();
 }
+
+/// Section 15, row 18: whether a collected file's gzip bears its name, and its blob a Content-Encoding.
+#[tokio::test(start_paused = true)]
+async fn the_wrapping_of_a_collected_file() {
+    const FNAME: u8 = 8;
+    for (named, encoding) in [(true, ""), (false, "gzip")] {
+        let service = switched(|switches| {
+            switches.gzip_name = named;
+            switches.blob_content_encoding = !named;
+        });
+        service.emulator.put_remote_file("*", "/var/a", Content::Bytes("a".into())).unwrap();
+        let answer = service.run(&service.machine(0), &json!([get_file("/var/a")]), "c").await.json();
+        seconds(5.0).await;
+        let link = result_link(&service, answer["id"].as_str().unwrap(), 0).await;
+        let blob = service.blob(&link, &[]).await;
+        assert_eq!((blob.body[3] & FNAME != 0, blob.header("content-encoding")), (named, encoding));
+    }
+}
