@@ -90,7 +90,7 @@ impl Pipeline {
         };
         let memory = self.registry.memory(&key, &self.options.limits, self.clock);
         if !memory.keeps(&self.options.limits) {
-            log::warn!(target: LOG, "the limits given are not used: another client of this application has set others");
+            log::info!(target: LOG, "the limits given are not used: another client of this application has set others");
         }
         let mut known = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.get_or_insert((key, memory)).clone())

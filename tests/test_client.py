@@ -265,7 +265,8 @@ def test_a_file_in_the_place_of_the_folder_is_told_before_anything_runs(emulator
     assert emulator.counters.get("runliveresponse", 0) == 0
 
 
-def test_limits_that_another_client_has_set_are_warned_of(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_limits_that_another_client_has_set_are_told_of(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="mde_live_response")
     with emulator.client() as first, emulator.client(limits=Limits(sessions=1)) as second:
         first.machines()
         second.machines()
