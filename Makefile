@@ -100,10 +100,11 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 	$(BIN)/maturin develop --locked
 	@touch $@
 
-# What a test calls by name: the documentation's walk-through with curl.
+# What a test calls by name: the documentation's walk-through with curl, and a Redis.
 $(VENV)/.packages: $(VENV)/.made
-	@command -v curl >/dev/null || { apt-get update -qq && apt-get install -y -qq curl; } || { \
-		echo 'The tests need curl: install it, or run make as root on Debian.'; exit 1; }
+	@{ command -v curl && command -v redis-server; } >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends curl redis-server; } || { \
+		echo 'The tests need curl and redis-server: install them, or run make as root on Debian.'; exit 1; }
 	@touch $@
 
 $(VENV)/.components: $(VENV)/.made

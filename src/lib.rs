@@ -24,6 +24,7 @@ pub mod config;
 pub mod emulator;
 pub mod error;
 pub mod library;
+pub mod limits;
 pub mod model;
 pub mod operation;
 pub mod pipeline;

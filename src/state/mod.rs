@@ -2,9 +2,20 @@
 //!
 //! `memory:` keeps it for the clients of one process that share a quota key.
 
+pub mod address;
 mod intents;
 mod line;
+mod lost;
 mod memory;
+pub mod memory_store;
+mod memory_table;
+mod memory_window;
+pub mod redis;
+mod settings;
+pub mod sqlite;
+mod steady;
+pub mod store;
+mod walk;
 mod window;
 
 pub use intents::{Claim, IntentKey, Progress};

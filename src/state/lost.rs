@@ -1,0 +1,32 @@
+//! What is said when the store fails, or a right that it gave was lost.
+
+use super::store::IntentKey;
+use crate::error::{Error, Kind};
+
+/// The store can't be used as it is.
+pub fn unfit(message: impl Into<String>, hint: impl Into<String>) -> Error {
+    Error::new(Kind::State, message).with_hint(hint)
+}
+
+/// The store does not answer; it may again.
+pub fn unreachable(message: impl Into<String>, hint: impl Into<String>) -> Error {
+    let mut error = unfit(message, hint);
+    error.retryable = true;
+    error
+}
+
+pub fn lost_turn(key: &IntentKey) -> Error {
+    let message = "another process took over this submit, while this one stood still";
+    about(key, unreachable(message, "submit again with the same correlation_id: it finds what the other started"))
+}
+
+pub fn lost_slot(key: &IntentKey) -> Error {
+    let message = "the admission to submit ran out before the submit was sent";
+    about(key, unreachable(message, "submit again: nothing was sent"))
+}
+
+fn about(key: &IntentKey, mut error: Error) -> Error {
+    error.machine_id = Some(key.machine_id.clone());
+    error.correlation_id = Some(key.correlation_id.clone());
+    error
+}

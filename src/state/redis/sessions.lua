@@ -1,0 +1,213 @@
+local function intent_of(machine, correlation)
+  return key('intent', machine, correlation)
+end
+
+local function slot_on(machine)
+  local slot = redis.call('HGET', key('slots'), machine)
+  slot = slot and cjson.decode(slot)
+  return slot and tonumber(slot.ends) > now and slot or nil
+end
+
+local function free_slot(machine)
+  redis.call('HDEL', key('slots'), machine)
+end
+
+local function read_intent(name)
+  local fields = redis.call('HMGET', name, 'commands', 'comment', 'created', 'posted', 'action', 'turn_until')
+  if not fields[1] then
+    return nil
+  end
+  return {commands = fields[1], comment = fields[2], created = fields[3], posted = fields[4] == '1',
+    action_id = fields[5] or nil, taken = tonumber(fields[6] or '0') > now}
+end
+
+function op.free()
+  local slot = slot_on(args.machine)
+  if slot and slot.ticket == args.ticket and not slot.action then
+    free_slot(args.machine)
+  end
+end
+
+function op.close()
+  for machine, slot in pairs((slots_open())) do
+    if slot.action and string.lower(slot.action) == string.lower(args.action) then
+      free_slot(machine)
+      return {freed = true}
+    end
+  end
+  return {freed = false}
+end
+
+function op.slots()
+  local list = {}
+  for machine, slot in pairs((slots_open())) do
+    table.insert(list, {machine_id = machine, correlation_id = slot.correlation, action_id = slot.action, ends = slot.ends,
+      in_doubt = slot.posted and text(now - tonumber(slot.posted)) or nil})
+  end
+  return {slots = list}
+end
+
+function op.clear_doubt()
+  local slot = slot_on(args.machine)
+  local clear = slot and not slot.action and slot.posted and now - tonumber(slot.posted) >= args.seconds
+  if clear then
+    free_slot(args.machine)
+  end
+  return {freed = clear and true or false}
+end
+
+function op.learn()
+  for _, session in ipairs(args.sessions) do
+    if not slot_on(session.machine) then
+      put_slot(session.machine, {action = session.action, ends = text(now + session.lease), lease = session.lease})
+    end
+  end
+  redis.call('HSET', key('epoch'), 'learn', '0')
+end
+
+function op.intent()
+  local name = intent_of(args.machine, args.correlation)
+  local known = read_intent(name)
+  if not known then
+    redis.call('HSET', name, 'commands', args.commands, 'comment', args.comment, 'created', text(now), 'posted', '0')
+    redis.call('ZADD', key('intents'), text(now), cjson.encode({args.machine, args.correlation}))
+  end
+  local lost = nil
+  if blind > 0 then
+    lost = text(now - blind)
+  end
+  return {intent = read_intent(name), known = known ~= nil, lost_since = lost}
+end
+
+function op.known_intent()
+  return {intent = read_intent(intent_of(args.machine, args.correlation))}
+end
+
+function op.take_turn()
+  local name = intent_of(args.machine, args.correlation)
+  local turn = redis.call('HMGET', name, 'commands', 'turn', 'turn_until')
+  if not turn[1] or (turn[2] and turn[2] ~= args.token and tonumber(turn[3]) > now) then
+    return {mine = false}
+  end
+  redis.call('HSET', name, 'turn', args.token, 'turn_until', text(now + args.lease))
+  return {mine = true}
+end
+
+local function forget(name)
+  redis.call('DEL', name)
+  redis.call('ZREM', key('intents'), cjson.encode({args.machine, args.correlation}))
+  local slot = slot_on(args.machine)
+  if slot and slot.correlation == args.correlation and not slot.action then
+    free_slot(args.machine)
+  end
+end
+
+-- Forgets an intent of which nothing reached the service, if nobody else is at it.
+function op.leave_turn()
+  local name = intent_of(args.machine, args.correlation)
+  local intent = redis.call('HMGET', name, 'turn', 'posted', 'action')
+  if intent[1] and intent[1] ~= args.token then
+    return
+  end
+  if intent[2] == '0' and not intent[3] then
+    forget(name)
+  elseif intent[2] then
+    redis.call('HDEL', name, 'turn', 'turn_until')
+  end
+end
+
+function op.posted()
+  local name = intent_of(args.machine, args.correlation)
+  local turn = redis.call('HMGET', name, 'turn', 'turn_until')
+  if turn[1] ~= args.token or tonumber(turn[2]) <= now then
+    return {right = 'no turn'}
+  end
+  if args.posted then
+    local slot = slot_on(args.machine)
+    if not slot or slot.correlation ~= args.correlation then
+      return {right = 'no slot'}
+    end
+    slot.ends, slot.posted = text(now + slot.lease), text(now)
+    put_slot(args.machine, slot)
+  end
+  redis.call('HSET', name, 'posted', args.posted and '1' or '0')
+  return {right = 'held'}
+end
+
+function op.settled()
+  local name = intent_of(args.machine, args.correlation)
+  if redis.call('EXISTS', name) == 1 then
+    redis.call('HSET', name, 'action', args.action)
+  end
+  local slot = slot_on(args.machine)
+  if slot and slot.correlation ~= args.correlation then
+    return
+  end
+  if args.lease then
+    put_slot(args.machine, {correlation = args.correlation, action = args.action, ends = text(now + args.lease),
+      lease = args.lease})
+  else
+    free_slot(args.machine)
+  end
+end
+
+function op.withdraw()
+  local name = intent_of(args.machine, args.correlation)
+  if redis.call('EXISTS', name) == 0 or redis.call('HGET', name, 'action') then
+    return
+  end
+  forget(name)
+end
+
+function op.put_look()
+  redis.call('HSET', key('looks'), args.action, args.body)
+  redis.call('ZADD', key('seen'), text(now), args.action)
+end
+
+function op.look()
+  local seen = redis.call('ZSCORE', key('seen'), args.action)
+  if not seen or now - tonumber(seen) > args.max_age then
+    return {}
+  end
+  return {body = redis.call('HGET', key('looks'), args.action), age = text(now - tonumber(seen))}
+end
+
+function op.snapshot()
+  local windows, intents = {}, {}
+  for _, window in ipairs(args.windows) do
+    table.insert(windows, {name = window[1],
+      running = redis.call('ZCOUNT', calls_of(window[1]), '(' .. text(now), '+inf'),
+      ended = redis.call('ZCOUNT', calls_of(window[1]), '(' .. text(now - window[2]), text(now)),
+      waiting = redis.call('ZCARD', line_of(window[1])), held = text(math.max(0, held_until(window[1]) - now))})
+  end
+  for _, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
+    local pair = cjson.decode(id)
+    table.insert(intents, {machine_id = pair[1], correlation_id = pair[2], intent = read_intent(intent_of(pair[1], pair[2]))})
+  end
+  return {now = text(now), windows = windows, intents = intents, slots = op.slots().slots}
+end
+
+function op.prune()
+  local open, intents, looks = {}, 0, 0
+  for machine, slot in pairs((slots_open())) do
+    open[machine .. '\n' .. (slot.correlation or '')] = true
+  end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', text(now - args.seconds))) do
+    local pair = cjson.decode(id)
+    local name = intent_of(pair[1], pair[2])
+    local intent = read_intent(name)
+    if not open[pair[1] .. '\n' .. pair[2]] and not (intent and intent.taken) then
+      redis.call('DEL', name)
+      redis.call('ZREM', key('intents'), id)
+      intents = intents + 1
+    end
+  end
+  for _, action in ipairs(redis.call('ZRANGEBYSCORE', key('seen'), '-inf', text(now - args.seconds))) do
+    redis.call('HDEL', key('looks'), action)
+    redis.call('ZREM', key('seen'), action)
+    looks = looks + 1
+  end
+  return {intents = intents, looks = looks}
+end
+
+return cjson.encode({epoch = epoch[1], done = op[ARGV[1]]() or {}})

@@ -1,0 +1,41 @@
+//! What a store is opened with.
+
+use std::sync::Arc;
+
+use super::QuotaKey;
+use crate::clock::Clock;
+use crate::config::{Limits, Rate};
+use crate::operation::Operation;
+
+/// Reads the time, in tests that set it.
+pub type Now = Arc<dyn Fn() -> f64 + Send + Sync>;
+
+/// What a store is opened with.
+#[derive(Clone)]
+pub struct Settings {
+    pub key: QuotaKey,
+    pub limits: Limits,
+    pub clock: Clock,
+    /// Seconds until an open or a call gives up on a store that does not answer. The default is 10.
+    pub patience: f64,
+    /// The time, set by a test. The default is the store's own.
+    pub now: Option<Now>,
+    /// SQLite: pages that the file may have. The default is no limit.
+    pub max_pages: Option<u32>,
+}
+
+impl Settings {
+    pub fn new(key: &QuotaKey, limits: &Limits, clock: Clock) -> Self {
+        Self { key: key.clone(), limits: limits.clone(), clock, patience: 10.0, now: None, max_pages: None }
+    }
+
+    /// The rates over one endpoint's calls.
+    pub fn rates(&self, window: Operation) -> &[Rate] {
+        if window == Operation::RunLiveResponse { &self.limits.submit } else { &self.limits.read }
+    }
+
+    /// Seconds for which an ended call may still count.
+    pub fn longest(&self, window: Operation) -> f64 {
+        self.rates(window).iter().map(|rate| rate.per).fold(0.0, f64::max)
+    }
+}

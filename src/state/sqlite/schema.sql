@@ -1,0 +1,42 @@
+CREATE TABLE time (id INTEGER PRIMARY KEY CHECK (id = 1), era TEXT NOT NULL, ahead REAL NOT NULL, last REAL NOT NULL) STRICT;
+INSERT INTO time VALUES (1, '', 0, 0);
+
+CREATE TABLE quotas (
+  id INTEGER PRIMARY KEY, host TEXT NOT NULL, tenant TEXT NOT NULL, application TEXT NOT NULL,
+  UNIQUE (host, tenant, application)
+) STRICT;
+
+-- A call counts until one length after `ends`: of one under way, when its process is dead at the latest.
+CREATE TABLE calls (
+  quota INTEGER NOT NULL, window TEXT NOT NULL, ticket TEXT NOT NULL, ends REAL NOT NULL,
+  PRIMARY KEY (quota, window, ticket)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX calls_by_end ON calls (quota, window, ends);
+
+CREATE TABLE holds (quota INTEGER NOT NULL, window TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (quota, window)) STRICT, WITHOUT ROWID;
+
+CREATE TABLE owners (
+  quota INTEGER NOT NULL, window TEXT NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL,
+  PRIMARY KEY (quota, window, owner)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE line (
+  place INTEGER PRIMARY KEY AUTOINCREMENT, quota INTEGER NOT NULL, window TEXT NOT NULL, ticket TEXT NOT NULL,
+  owner TEXT NOT NULL, errand TEXT, UNIQUE (quota, window, ticket)
+) STRICT;
+CREATE INDEX line_by_place ON line (quota, window, place);
+
+CREATE TABLE slots (
+  quota INTEGER NOT NULL, machine TEXT NOT NULL, correlation TEXT, action TEXT, ticket TEXT,
+  until REAL NOT NULL, lease REAL NOT NULL, posted REAL, PRIMARY KEY (quota, machine)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE intents (
+  quota INTEGER NOT NULL, machine TEXT NOT NULL, correlation TEXT NOT NULL, commands TEXT NOT NULL,
+  comment TEXT NOT NULL, created REAL NOT NULL, posted INTEGER NOT NULL DEFAULT 0, action TEXT,
+  turn TEXT, turn_until REAL, PRIMARY KEY (quota, machine, correlation)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE looks (
+  quota INTEGER NOT NULL, action TEXT NOT NULL, seen REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (quota, action)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,177 @@
+//! Open sessions and intents, in SQL.
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::worker::Books;
+use crate::model::Command;
+use crate::state::store::{Found, Intent, IntentKey, Learned, Look, Slot, Ticket};
+
+type Sql<T> = rusqlite::Result<T>;
+
+/// How a right that was noted turns out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    Held,
+    NoTurn,
+    NoSlot,
+}
+
+const INTENT: &str = "SELECT commands, comment, created, posted, action FROM intents \
+                      WHERE quota = ? AND machine = ? AND correlation = ?";
+
+impl Books {
+    pub fn free(&self, machine_id: &str, ticket: Ticket) -> Sql<()> {
+        let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND ticket = ? AND action IS NULL";
+        self.execute(free, params![self.quota, machine_id, ticket.to_string()]).map(drop)
+    }
+
+    pub fn close(&self, action_id: &str) -> Sql<bool> {
+        let close = "DELETE FROM slots WHERE quota = ? AND action = ? COLLATE NOCASE";
+        Ok(self.execute(close, params![self.quota, action_id])? > 0)
+    }
+
+    pub fn clear_doubt(&self, machine_id: &str, seconds: f64, now: f64) -> Sql<bool> {
+        let clear = "DELETE FROM slots WHERE quota = ? AND machine = ? AND action IS NULL AND posted <= ?";
+        Ok(self.execute(clear, params![self.quota, machine_id, now - seconds])? > 0)
+    }
+
+    pub fn slots(&self, now: f64) -> Sql<Vec<Slot>> {
+        let open = "SELECT machine, correlation, action, until, ?2 - posted FROM slots \
+                    WHERE quota = ?1 AND until > ?2 ORDER BY machine";
+        let mut statement = self.connection.prepare_cached(open)?;
+        let slot = |row: &Row<'_>| {
+            Ok(Slot {
+                machine_id: row.get(0)?,
+                correlation_id: row.get(1)?,
+                action_id: row.get(2)?,
+                until: row.get(3)?,
+                in_doubt: row.get(4)?,
+            })
+        };
+        statement.query_map(params![self.quota, now], slot)?.collect()
+    }
+
+    pub fn learn(&self, sessions: &[Learned], now: f64) -> Sql<()> {
+        self.execute("DELETE FROM slots WHERE quota = ? AND until <= ?", params![self.quota, now])?;
+        let learn = "INSERT OR IGNORE INTO slots (quota, machine, action, until, lease) VALUES (?, ?, ?, ?, ?)";
+        for Learned { machine_id, action_id, lease } in sessions {
+            self.execute(learn, params![self.quota, machine_id, action_id, now + lease, lease])?;
+        }
+        Ok(())
+    }
+
+    pub fn intent(&self, key: &IntentKey, commands: &[Command], comment: &str, now: f64) -> Sql<Found> {
+        if let Some(intent) = self.known_intent(key)? {
+            return Ok(Found { intent, known: true, lost_since: None });
+        }
+        let (machine, correlation) = (&key.machine_id, &key.correlation_id);
+        let json = serde_json::to_string(commands).unwrap_or_default();
+        let insert =
+            "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
+        self.execute(insert, params![self.quota, machine, correlation, json, comment, now])?;
+        let (commands, comment) = (commands.to_vec(), comment.to_owned());
+        let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
+        Ok(Found { intent, known: false, lost_since: None })
+    }
+
+    pub fn known_intent(&self, key: &IntentKey) -> Sql<Option<Intent>> {
+        let mut statement = self.connection.prepare_cached(INTENT)?;
+        let intent = |row: &Row<'_>| intent(row, 0);
+        statement.query_row(params![self.quota, key.machine_id, key.correlation_id], intent).optional()
+    }
+
+    pub fn take_turn(&self, key: &IntentKey, token: u64, lease: f64, now: f64) -> Sql<bool> {
+        let take = "UPDATE intents SET turn = ?4, turn_until = ?5 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 \
+                    AND (turn IS NULL OR turn = ?4 OR turn_until <= ?6)";
+        let (machine, correlation) = (&key.machine_id, &key.correlation_id);
+        Ok(self.execute(take, params![self.quota, machine, correlation, name(token), now + lease, now])? > 0)
+    }
+
+    /// Forgets an intent of which nothing reached the service, if nobody else is at it.
+    pub fn leave_turn(&self, key: &IntentKey, token: u64) -> Sql<()> {
+        let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
+                      AND (turn = ? OR turn IS NULL) AND posted = 0 AND action IS NULL";
+        if self.execute(forget, params![quota, machine, correlation, name(token)])? > 0 {
+            return self.free_unknown(key);
+        }
+        let leave = "UPDATE intents SET turn = NULL, turn_until = NULL \
+                     WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ?";
+        self.execute(leave, params![quota, machine, correlation, name(token)]).map(drop)
+    }
+
+    /// The slot of an intent, where no action has it.
+    fn free_unknown(&self, key: &IntentKey) -> Sql<()> {
+        let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
+        self.execute(free, params![self.quota, key.machine_id, key.correlation_id]).map(drop)
+    }
+
+    pub fn posted(&self, key: &IntentKey, token: u64, posted: bool, now: f64) -> Sql<Right> {
+        let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        let held =
+            "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ? AND turn_until > ?";
+        let mut statement = self.connection.prepare_cached(held)?;
+        if !statement.exists(params![quota, machine, correlation, name(token), now])? {
+            return Ok(Right::NoTurn);
+        }
+        let extend = "UPDATE slots SET until = ?4 + lease, posted = ?4 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
+        if posted && self.execute(extend, params![quota, machine, correlation, now])? == 0 {
+            return Ok(Right::NoSlot);
+        }
+        let note = "UPDATE intents SET posted = ? WHERE quota = ? AND machine = ? AND correlation = ?";
+        self.execute(note, params![posted, quota, machine, correlation])?;
+        Ok(Right::Held)
+    }
+
+    pub fn settled(&self, key: &IntentKey, action_id: &str, lease: Option<f64>, now: f64) -> Sql<()> {
+        let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        let note = "UPDATE intents SET action = ? WHERE quota = ? AND machine = ? AND correlation = ?";
+        self.execute(note, params![action_id, quota, machine, correlation])?;
+        let ours = "DELETE FROM slots WHERE quota = ? AND machine = ? AND (correlation = ? OR until <= ?)";
+        self.execute(ours, params![quota, machine, correlation, now])?;
+        if let Some(lease) = lease {
+            let occupy = "INSERT OR IGNORE INTO slots (quota, machine, correlation, action, until, lease) \
+                          VALUES (?, ?, ?, ?, ?, ?)";
+            self.execute(occupy, params![quota, machine, correlation, action_id, now + lease, lease])?;
+        }
+        Ok(())
+    }
+
+    pub fn withdraw(&self, key: &IntentKey) -> Sql<()> {
+        let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
+        if self.execute(forget, params![quota, machine, correlation])? > 0 {
+            self.free_unknown(key)?;
+        }
+        Ok(())
+    }
+
+    pub fn put_look(&self, action_id: &str, body: &str, now: f64) -> Sql<()> {
+        self.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", params![self.quota, action_id, now, body])
+            .map(drop)
+    }
+
+    pub fn look(&self, action_id: &str, max_age: f64, now: f64) -> Sql<Option<Look>> {
+        let find = "SELECT body, seen FROM looks WHERE quota = ? AND action = ? AND seen >= ?";
+        let mut statement = self.connection.prepare_cached(find)?;
+        let look = |row: &Row<'_>| Ok(Look { body: row.get(0)?, age: now - row.get::<_, f64>(1)? });
+        statement.query_row(params![self.quota, action_id, now - max_age], look).optional()
+    }
+}
+
+/// An intent, from the columns of `row` from `first` on.
+pub fn intent(row: &Row<'_>, first: usize) -> Sql<Intent> {
+    let commands: String = row.get(first)?;
+    let commands = serde_json::from_str(&commands).map_err(|_| rusqlite::Error::InvalidQuery)?;
+    Ok(Intent {
+        commands,
+        comment: row.get(first + 1)?,
+        created: row.get(first + 2)?,
+        posted: row.get(first + 3)?,
+        action_id: row.get(first + 4)?,
+    })
+}
+
+fn name(token: u64) -> String {
+    format!("{token:016x}")
+}

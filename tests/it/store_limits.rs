@@ -1,0 +1,136 @@
+//! Lines and turns as the clients of one process use them, with the clock paused.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::limits::{Quota, Quotas, Refusal};
+use mde_live_response::model::Command;
+use mde_live_response::state::QuotaKey;
+use mde_live_response::state::address::open;
+
+use super::store_support::*;
+
+fn quota_key() -> QuotaKey {
+    QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() }
+}
+
+async fn quota(limits: &Limits, clock: Clock) -> Arc<Quota> {
+    Arc::new(Quota::new(open("memory:", &quota_key(), limits, clock).await.unwrap(), clock, 60.0))
+}
+
+fn ten_a_minute() -> Limits {
+    let rate = vec![Rate::new(10, 60.0).unwrap()];
+    Limits { read: rate.clone(), submit: rate, sessions: 2, ..Limits::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_is_never_idle_lets_through_what_it_can() {
+    let clock = Clock::new();
+    let quota = quota(&ten_a_minute(), clock).await;
+    let start = clock.now();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let waiters: Vec<_> = (0..1000)
+        .map(|number| {
+            let (quota, order) = (quota.clone(), order.clone());
+            tokio::spawn(async move {
+                let pass = quota.enter(READ).await.unwrap();
+                order.lock().unwrap().push(number);
+                clock.sleep(0.5).await;
+                drop(pass);
+            })
+        })
+        .collect();
+    for waiter in waiters {
+        waiter.await.unwrap();
+    }
+    let (taken, bound) = (clock.now() - start, 99.0 * 60.5 + 0.5);
+    assert!(taken >= bound && taken < bound / 0.99, "{taken} s, and {bound} s at the least");
+    assert!(order.lock().unwrap().is_sorted(), "first come, first served");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_holds_nobody_up() {
+    let clock = Clock::new();
+    let quota = quota(&Limits { read: vec![Rate::new(1, 10.0).unwrap()], ..ten_a_minute() }, clock).await;
+    drop(quota.enter(READ).await.unwrap());
+    let start = clock.now();
+    let impatient = tokio::time::timeout(std::time::Duration::from_secs(5), quota.enter(READ));
+    let (gone, second) = tokio::join!(impatient, quota.enter(READ));
+    assert!(gone.is_err());
+    drop(second.unwrap());
+    assert!((clock.now() - start - 10.0).abs() < 0.1);
+    quota.hold(READ, 100.0).await.unwrap();
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(99), quota.enter(READ)).await.is_err());
+    assert!((quota.expected_wait(READ) - 1.0).abs() < 0.1, "{}", quota.expected_wait(READ));
+    drop(quota.enter(READ).await.unwrap());
+    assert!((clock.now() - start - 110.0).abs() < 0.2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_freed_is_taken_at_once() {
+    let clock = Clock::new();
+    let quota = quota(&ten_a_minute(), clock).await;
+    for machine in ["a", "b"] {
+        quota.admit(errand(machine, false)).await.unwrap_or_else(|refusal| panic!("{refusal:?}")).slot.keep();
+        quota.store().settled(key(machine), format!("on-{machine}"), Some(1000.0)).await.unwrap();
+    }
+    let mut other = errand("a", false);
+    other.correlation_id = "another".into();
+    let told = quota.admit(other).await.err();
+    assert!(matches!(&told, Some(Refusal::Occupied(Some(action))) if action == "on-a"), "{told:?}");
+    let waiting = tokio::spawn({
+        let quota = quota.clone();
+        async move { quota.admit(errand("c", true)).await }
+    });
+    clock.sleep(50.0).await;
+    assert!(!waiting.is_finished());
+    let freed = clock.now();
+    quota.close("on-b").await.unwrap();
+    let admission = waiting.await.unwrap().unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    assert!(clock.now() - freed < 0.01);
+    drop(admission);
+    assert_eq!(quota.store().slots().await.unwrap().len(), 1, "nothing came of it, and its slot is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_intent_is_submitted_by_one_at_a_time() {
+    let quota = quota(&ten_a_minute(), Clock::new()).await;
+    let commands = vec![Command::run_script("a.ps1", None).unwrap()];
+    let (at_once, started) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let submits: Vec<_> = (0..20)
+        .map(|_| {
+            let (quota, commands, at_once, started) =
+                (quota.clone(), commands.clone(), at_once.clone(), started.clone());
+            tokio::spawn(async move {
+                let begun = quota.begin(&key("a"), &commands, "why").await.unwrap();
+                assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0);
+                tokio::time::sleep(std::time::Duration::from_secs(40)).await;
+                if begun.found.intent.action_id.is_none() {
+                    started.fetch_add(1, Ordering::SeqCst);
+                    quota.store().settled(key("a"), "x".into(), Some(9.0)).await.unwrap();
+                }
+                at_once.fetch_sub(1, Ordering::SeqCst);
+            })
+        })
+        .collect();
+    for submit in submits {
+        submit.await.unwrap();
+    }
+    assert_eq!(started.load(Ordering::SeqCst), 1);
+    let other = quota.begin(&key("a"), &[], "why").await.unwrap();
+    assert!(other.turn.is_none() && other.found.intent.commands == commands);
+}
+
+#[tokio::test]
+async fn clients_of_a_process_share_one_quota() {
+    let quotas = Quotas::default();
+    let get = async |tenant: &str| {
+        let key = QuotaKey { tenant: tenant.into(), ..quota_key() };
+        quotas.get("memory:", &key, &ten_a_minute(), Clock::new(), 60.0).await.unwrap()
+    };
+    let (one, two, other) = (get("t").await, get("t").await, get("u").await);
+    assert!(Arc::ptr_eq(&one, &two) && !Arc::ptr_eq(&one, &other));
+}

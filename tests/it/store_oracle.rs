@@ -1,0 +1,232 @@
+//! An oracle that the service might be: it stamps each call anywhere between its start and its end.
+
+use std::sync::Arc;
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::Rate;
+use mde_live_response::state::QuotaKey;
+use mde_live_response::state::memory_store::MemoryStore;
+use mde_live_response::state::store::{Ask, Later, Settings, Store, Ticket};
+use proptest::prelude::*;
+
+use super::store_support::*;
+
+const LEASE: f64 = 5.0;
+
+/// What may happen. Processes and calls are chosen by a number that is taken modulo what there is.
+#[derive(Clone, Debug)]
+enum Step {
+    Pass(f64),
+    /// The store's clock is set back.
+    SetBack(f64),
+    Join(u8, u8),
+    AskAgain(u8),
+    Leave(u8),
+    /// One call ends, stamped at this part of its length.
+    Finish(u16, f64),
+    /// A process dies with its calls on the wire.
+    Die(u8, f64),
+    Hold(f64),
+}
+
+struct Model {
+    store: Arc<dyn Store>,
+    world: Option<World>,
+    time: Arc<std::sync::Mutex<f64>>,
+    truth: f64,
+    processes: Vec<(u64, u64)>,
+    waiting: Vec<Ticket>,
+    running: Vec<(Ticket, f64)>,
+    stamps: Vec<f64>,
+}
+
+impl Model {
+    async fn of(world: World) -> Self {
+        let time = Arc::new(std::sync::Mutex::new(0.0));
+        let store = world.open().await;
+        Self::new(store, Some(world), time)
+    }
+
+    fn new(store: Arc<dyn Store>, world: Option<World>, time: Arc<std::sync::Mutex<f64>>) -> Self {
+        let processes = (1..=4).map(|owner| (owner, 0)).collect();
+        Self { store, world, time, truth: 0.0, processes, waiting: Vec::new(), running: Vec::new(), stamps: Vec::new() }
+    }
+
+    fn pass(&mut self, seconds: f64) {
+        match &self.world {
+            Some(world) => world.pass(seconds),
+            None => *self.time.lock().unwrap() += seconds,
+        }
+        self.truth += seconds.max(0.0);
+    }
+
+    async fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Pass(seconds) => self.pass(seconds),
+            Step::SetBack(seconds) => self.pass(-seconds),
+            Step::Join(process, count) => self.ask(process, count, Vec::new()).await,
+            Step::AskAgain(process) => self.ask(process, 0, Vec::new()).await,
+            Step::Leave(process) => {
+                let owner = self.processes[usize::from(process) % 4].0;
+                let leave = self.waiting.iter().rposition(|ticket| ticket.owner == owner);
+                let leave = leave.map(|at| self.waiting.swap_remove(at));
+                self.ask(process, 0, leave.into_iter().collect()).await;
+            }
+            Step::Finish(at, part) => {
+                if self.running.is_empty() {
+                    return;
+                }
+                let (ended, start) = self.running.swap_remove(usize::from(at) % self.running.len());
+                self.stamps.push(start + (self.truth - start) * part);
+                self.store.later(Later::Finish(READ, ended));
+                if self.store.is_shared() {
+                    self.store.flush().await.unwrap();
+                }
+            }
+            Step::Die(process, part) => {
+                let owner = self.processes[usize::from(process) % 4].0;
+                let (dead, alive) = self.running.drain(..).partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == owner);
+                self.running = alive;
+                self.stamps.extend(dead.into_iter().map(|(_, start)| start + LEASE * part));
+                // In memory all die together: there, a call whose end is never told is the nearest to it.
+                if self.store.is_shared() {
+                    self.waiting.retain(|ticket| ticket.owner != owner);
+                    self.processes[usize::from(process) % 4] = (owner + 4, 0);
+                }
+            }
+            Step::Hold(seconds) => self.store.hold(READ, seconds).await.unwrap(),
+        }
+        self.end_what_took_too_long();
+    }
+
+    /// A request has a time-out: no call that lives is longer than its lease.
+    fn end_what_took_too_long(&mut self) {
+        let late = self.truth - LEASE;
+        let (over, on) = self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= late);
+        self.running = on;
+        for (ticket, start) in over {
+            self.stamps.push(start + LEASE);
+            self.store.later(Later::Finish(READ, ticket));
+        }
+    }
+
+    async fn ask(&mut self, process: u8, count: u8, leave: Vec<Ticket>) {
+        let (owner, next) = &mut self.processes[usize::from(process) % 4];
+        let count = if self.waiting.len() < 20 { count } else { 0 };
+        self.waiting.extend((*next..*next + u64::from(count)).map(|number| ticket(*owner, number)));
+        let join = (*next..*next + u64::from(count))
+            .map(|number| mde_live_response::state::store::Joining { ticket: ticket(*owner, number), errand: None })
+            .collect();
+        *next += u64::from(count);
+        let asked = Ask { join, leave, call_lease: LEASE, ..ask(READ, *owner) };
+        let answer = match self.store.ask_now(&asked) {
+            Some(answer) => answer,
+            None => self.store.ask(asked).await.unwrap(),
+        };
+        self.waiting.retain(|ticket| !answer.granted.contains(ticket));
+        self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.truth)));
+    }
+
+    fn check(mut self, rates: &[Rate]) -> usize {
+        self.stamps.extend(self.running.iter().map(|(_, start)| *start));
+        self.stamps.sort_by(f64::total_cmp);
+        for rate in rates {
+            let count = rate.count as usize;
+            for (first, beyond) in self.stamps.iter().zip(self.stamps.iter().skip(count)) {
+                assert!(beyond - first >= rate.per, "{} calls in {} s", count + 1, beyond - first);
+            }
+        }
+        self.stamps.len()
+    }
+}
+
+fn steps(longest: usize) -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => (0.0..6.0).prop_map(Step::Pass),
+        1 => (0.0..300.0).prop_map(Step::SetBack),
+        4 => (any::<u8>(), 1..4_u8).prop_map(|(process, count)| Step::Join(process, count)),
+        4 => any::<u8>().prop_map(Step::AskAgain),
+        1 => any::<u8>().prop_map(Step::Leave),
+        4 => (any::<u16>(), 0.0..=1.0).prop_map(|(at, part)| Step::Finish(at, part)),
+        1 => (any::<u8>(), 0.0..=1.0).prop_map(|(process, part)| Step::Die(process, part)),
+        1 => (0.0..9.0).prop_map(Step::Hold),
+    ];
+    proptest::collection::vec(step, 1..longest)
+}
+
+fn hold_to_it(cases: u32, make: impl AsyncFn() -> World) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let run = |steps: Vec<Step>| {
+        runtime.block_on(async {
+            let mut model = Model::of(make().await).await;
+            for step in &steps {
+                model.step(step).await;
+            }
+            model.check(&limits().read);
+        });
+        Ok(())
+    };
+    runner.run(&steps(120), run).unwrap();
+}
+
+#[test]
+fn memory_breaks_no_window() {
+    hold_to_it(500, async || World::memory().await);
+}
+
+#[test]
+fn sqlite_breaks_no_window() {
+    hold_to_it(25, async || World::sqlite().await);
+}
+
+#[test]
+fn redis_breaks_no_window() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    hold_to_it(40, async || World::redis(&redis).await);
+}
+
+/// Random arrivals, ends, deaths and clock steps, until `admissions` calls were stamped.
+fn many(admissions: usize) -> usize {
+    let rates = vec![Rate::new(10, 10.0).unwrap(), Rate::new(40, 60.0).unwrap()];
+    let key = QuotaKey { host: "h".into(), tenant: "t".into(), application: "a".into() };
+    let mut settings = Settings::new(&key, &limits(), Clock::new());
+    settings.limits.read.clone_from(&rates);
+    let time = Arc::new(std::sync::Mutex::new(1e6));
+    let reader = time.clone();
+    settings.now = Some(Arc::new(move || *reader.lock().unwrap()));
+    let mut model = Model::new(Arc::new(MemoryStore::new(settings)), None, time);
+    let mut random = fastrand::Rng::with_seed(7);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        while model.stamps.len() < admissions {
+            let step = match random.u32(0..1000) {
+                0 => Step::SetBack(random.f64() * 1000.0),
+                1 => Step::Die(random.u8(..), random.f64()),
+                2 => Step::Hold(random.f64() * 5.0),
+                3..=20 => Step::Leave(random.u8(..)),
+                21..=300 => Step::Pass(random.f64() * 4.0),
+                301..=500 => Step::Join(random.u8(..), 1),
+                501..=700 => Step::AskAgain(random.u8(..)),
+                _ => Step::Finish(random.u16(..), random.f64()),
+            };
+            model.step(&step).await;
+        }
+    });
+    model.check(&rates)
+}
+
+#[test]
+fn no_window_is_broken_in_many_admissions() {
+    assert!(many(100_000) >= 100_000);
+}
+
+#[test]
+#[ignore = "takes minutes: run with --release -- --ignored ten_million"]
+fn no_window_is_broken_in_ten_million_admissions() {
+    println!("{} admissions, 0 windows broken", many(10_000_000));
+}

@@ -1,0 +1,194 @@
+//! Real processes on one file, killed in the middle of what they do.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::limits::{Quota, Quotas, Refusal};
+use mde_live_response::state::QuotaKey;
+use mde_live_response::state::store::{Errand, IntentKey};
+
+use super::store_support::*;
+
+const FOLDER: &str = "MDE_STORE_TEST_FOLDER";
+const CALL_LEASE: f64 = 0.4;
+const SESSION_LEASE: f64 = 1.0;
+
+fn limits_of_processes() -> Limits {
+    let read = vec![Rate::new(30, 0.5).unwrap(), Rate::new(100, 2.0).unwrap()];
+    Limits { submit: vec![Rate::new(10, 0.5).unwrap()], read, sessions: 5, ..Limits::default() }
+}
+
+async fn open(folder: &Path) -> Arc<Quota> {
+    let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
+    let address = format!("sqlite:///{}", folder.join("state.db").display());
+    Quotas::default().get(&address, &key, &limits_of_processes(), Clock::new(), CALL_LEASE).await.unwrap()
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// One process: reads and submits until it is killed. Each line of its log is written at once.
+#[test]
+#[ignore = "a process of the test below, not a test of its own"]
+fn worker() {
+    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let folder = PathBuf::from(folder);
+    let log = Arc::new(File::create(folder.join(format!("{}.log", std::process::id()))).unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let quota = open(&folder).await;
+        let reads = (0..3).map(|_| tokio::spawn(read_on(quota.clone(), log.clone())));
+        let reads: Vec<_> = reads.collect();
+        submit_on(&quota, &log).await;
+        drop(reads);
+    });
+}
+
+/// One write, so that no line is ever half there.
+fn note(mut log: &File, line: String) {
+    log.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+async fn read_on(quota: Arc<Quota>, log: Arc<File>) {
+    loop {
+        let pass = quota.enter(READ).await.unwrap();
+        let start = now();
+        note(&log, format!("R {start}"));
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        note(&log, format!("r {start} {}", now()));
+        drop(pass);
+    }
+}
+
+async fn submit_on(quota: &Arc<Quota>, log: &File) {
+    loop {
+        let machine_id = format!("m{}", fastrand::u8(0..8));
+        let correlation_id = fastrand::u64(..).to_string();
+        let key = IntentKey { machine_id: machine_id.clone(), correlation_id: correlation_id.clone() };
+        let turn = quota.begin(&key, &[], "").await.unwrap().turn.unwrap();
+        let errand = Errand { machine_id, correlation_id, lease: SESSION_LEASE, wait: fastrand::bool() };
+        let admission = match quota.admit(errand).await {
+            Ok(admission) => admission,
+            Err(Refusal::Occupied(_)) => {
+                quota.store().withdraw(key).await.unwrap();
+                continue;
+            }
+            Err(refusal) => panic!("{refusal:?}"),
+        };
+        turn.posted(true).await.unwrap();
+        let (start, machine) = (now(), &key.machine_id);
+        note(log, format!("S {start} {machine}"));
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        drop(admission.pass);
+        admission.slot.keep();
+        quota.store().settled(key.clone(), key.correlation_id.clone(), Some(SESSION_LEASE)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..200))).await;
+        note(log, format!("s {start} {} {machine}", now()));
+        quota.close(&key.correlation_id).await.unwrap();
+    }
+}
+
+fn start_worker(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "store_processes::worker", "--ignored", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Calls as (start, end); of a killed one, its end is not known.
+fn calls(folder: &Path, open: &str, close: &str) -> Vec<(f64, Option<f64>, String)> {
+    let mut calls: Vec<(f64, Option<f64>, String)> = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let start: f64 = words.get(1).map_or(0.0, |start| start.parse().unwrap());
+            if words[0] == open {
+                calls.push((start, None, words.get(2).unwrap_or(&"").to_string()));
+            } else if words[0] == close {
+                let call = calls.iter_mut().rfind(|(at, end, _)| *at == start && end.is_none()).unwrap();
+                call.1 = Some(words[2].parse().unwrap());
+            }
+        }
+    }
+    calls.sort_by(|a, b| a.0.total_cmp(&b.0));
+    calls
+}
+
+fn check_windows(calls: &[(f64, Option<f64>, String)], rates: &[Rate]) {
+    for part in [0.0, 1.0, -1.0] {
+        let stamp = |(start, end, _): &(f64, Option<f64>, String)| {
+            let part = if part < 0.0 { fastrand::f64() } else { part };
+            start + (end.unwrap_or(*start) - start) * part
+        };
+        let mut stamps: Vec<f64> = calls.iter().map(stamp).collect();
+        stamps.sort_by(f64::total_cmp);
+        for rate in rates {
+            for (first, beyond) in stamps.iter().zip(stamps.iter().skip(rate.count as usize)) {
+                assert!(beyond - first >= rate.per, "{} calls in {} s", rate.count + 1, beyond - first);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
+    let folder = Folder::new();
+    let mut workers: Vec<Child> = (0..8).map(|_| start_worker(&folder.0)).collect();
+    let (end, mut killed) = (Instant::now() + Duration::from_secs(8), 0);
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
+        let at = fastrand::usize(0..workers.len());
+        assert!(workers[at].try_wait().unwrap().is_none(), "a worker gave up");
+        workers[at].kill().unwrap();
+        workers[at].wait().unwrap();
+        workers[at] = start_worker(&folder.0);
+        killed += 1;
+    }
+    for worker in &mut workers {
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+    let connection = rusqlite::Connection::open(folder.file("state.db")).unwrap();
+    let integrity: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    assert_eq!(integrity, "ok");
+    let (reads, submits) = (calls(&folder.0, "R", "r"), calls(&folder.0, "S", "s"));
+    println!("{} reads and {} submits of 8 processes, {killed} of them killed", reads.len(), submits.len());
+    assert!(reads.len() > 100 && submits.len() > 20, "{} {}", reads.len(), submits.len());
+    check_windows(&reads, &limits_of_processes().read);
+    let posts: Vec<_> = submits.iter().map(|(start, _, machine)| (*start, None, machine.clone())).collect();
+    check_windows(&posts, &limits_of_processes().submit);
+    check_sessions(&submits);
+    let store = open(&folder.0).await.store().clone();
+    // What died between its admission and its POST keeps its slot for a call's lease and half a minute.
+    let longest = now() + CALL_LEASE + 30.0 + SESSION_LEASE;
+    let slots = store.slots().await.unwrap();
+    assert!(slots.iter().all(|slot| slot.until < longest), "no slot is for ever: {slots:?}");
+}
+
+/// At most five at once, and one on a machine. One that was killed is let off from its start on: its lease counts here.
+fn check_sessions(submits: &[(f64, Option<f64>, String)]) {
+    for (at, (start, _, machine)) in submits.iter().enumerate() {
+        let before = submits.iter().take(at).filter(|(_, end, _)| end.is_some_and(|end| end > *start));
+        let open: Vec<&String> = before.map(|(_, _, machine)| machine).collect();
+        assert!(open.len() < 5, "{} sessions at once", open.len() + 1);
+        assert!(!open.contains(&machine), "two sessions on {machine}");
+        let killed = submits
+            .iter()
+            .take(at)
+            .find(|(earlier, end, on)| end.is_none() && on == machine && start - earlier < SESSION_LEASE - 0.05);
+        assert!(killed.is_none(), "a session was started on {machine} while a killed process's ran: {killed:?}");
+    }
+}

@@ -1,0 +1,145 @@
+//! A Redis that is unfit, down, comes and goes, or came back empty.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::error::{Error, Kind, Result};
+use mde_live_response::limits::{Quota, Refusal};
+use mde_live_response::state::QuotaKey;
+use mde_live_response::state::address::{Address, open_with, quota_keys};
+use mde_live_response::state::store::{Settings, Store};
+
+use super::store_support::*;
+
+const LENGTH: f64 = 1.5;
+
+async fn open(address: &str, patience: f64) -> Result<Arc<dyn Store>> {
+    let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
+    let rate = vec![Rate::new(3, LENGTH)?];
+    let limits = Limits { submit: rate.clone(), read: rate, ..Limits::default() };
+    let mut settings = Settings::new(&key, &limits, Clock::new());
+    settings.patience = patience;
+    open_with(&Address::parse(address)?, settings).await
+}
+
+async fn refused(address: &str) -> Error {
+    match open(address, 0.5).await {
+        Err(error) => error,
+        Ok(_) => panic!("{address} was opened"),
+    }
+}
+
+fn quota(store: Arc<dyn Store>) -> Quota {
+    Quota::new(store, Clock::new(), 1.0)
+}
+
+#[tokio::test]
+async fn one_that_evicts_is_refused() {
+    let Some(redis) = Redis::start(&["--maxmemory-policy", "allkeys-lru"]) else { return };
+    let error = refused(&redis.address()).await;
+    assert!(error.kind == Kind::State && !error.retryable, "{error:?}");
+    assert!(error.message.contains("allkeys-lru") && error.hint.as_ref().unwrap().contains("noeviction"), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_without_a_file_is_warned_of() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    assert_eq!(open(&redis.address(), 2.0).await.unwrap().notices()[0].code, "redis-aof");
+    let Some(redis) = Redis::start(&["--appendonly", "yes"]) else { return };
+    assert!(open(&redis.address(), 2.0).await.unwrap().notices().is_empty());
+}
+
+#[tokio::test]
+async fn one_that_is_down_is_told_in_time() {
+    let Some(mut redis) = Redis::start(&[]) else { return };
+    redis.kill();
+    let started = Instant::now();
+    let error = refused(&redis.address()).await;
+    assert!(error.kind == Kind::State && error.retryable && started.elapsed() < Duration::from_secs(3), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_password_is_never_printed() {
+    let Some(redis) = Redis::start(&["--requirepass", "hunter2"]) else { return };
+    let right = redis.address().replace("127", ":hunter2@127");
+    let store = open(&right, 2.0).await.unwrap();
+    assert!(!store.address().contains("hunter2"));
+    let error = refused(&right.replace("hunter2", "hunter3")).await;
+    assert!(!format!("{error:?}").contains("hunter3") && !error.retryable, "{error:?}");
+    let error = refused(&redis.address()).await;
+    assert!(error.hint.as_ref().unwrap().contains("password"), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_of_another_version_is_refused() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    open(&redis.address(), 2.0).await.unwrap();
+    assert_eq!(quota_keys(&redis.address()).await.unwrap()[0].host, "api.test");
+    let mut connection =
+        redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let keys: Vec<String> = redis::cmd("KEYS").arg("*:epoch").query_async(&mut connection).await.unwrap();
+    let set: redis::RedisResult<i64> =
+        redis::cmd("HSET").arg(&keys[0]).arg("version").arg("7").query_async(&mut connection).await;
+    set.unwrap();
+    let error = refused(&redis.address()).await;
+    assert!(error.message.contains("version 7") && error.message.contains("version 1"), "{error:?}");
+}
+
+#[tokio::test]
+async fn one_that_comes_and_goes_is_waited_for() {
+    let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    let store = open(&redis.address(), 5.0).await.unwrap();
+    store.learn(Vec::new()).await.unwrap();
+    let quota = quota(store.clone());
+    for _ in 0..3 {
+        drop(quota.enter(READ).await.unwrap());
+    }
+    store.flush().await.unwrap();
+    redis.kill();
+    let waiting = tokio::spawn(async move { quota.enter(READ).await.map(drop) });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    redis.restart();
+    waiting.await.unwrap().unwrap();
+    assert!(store.known_intent(key("a")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn one_that_came_back_empty_counts_as_full_and_says_so() {
+    let Some(mut redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.address(), 5.0).await.unwrap();
+    store.learn(Vec::new()).await.unwrap();
+    let quota = quota(store.clone());
+    for _ in 0..3 {
+        drop(quota.enter(READ).await.unwrap());
+    }
+    store.flush().await.unwrap();
+    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    let lost = Instant::now();
+    redis.restart();
+    let refusal = quota.admit(errand("a", true)).await.err();
+    assert!(matches!(refusal, Some(Refusal::LearnFirst)), "{refusal:?}");
+    let found = store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    assert!(!found.known && found.lost_since.is_some_and(|seconds| seconds < LENGTH), "{found:?}");
+    drop(quota.enter(READ).await.unwrap());
+    assert!(lost.elapsed().as_secs_f64() >= LENGTH, "{:?}", lost.elapsed());
+    store.learn(Vec::new()).await.unwrap();
+    quota.admit(errand("a", true)).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+}
+
+#[tokio::test]
+async fn a_sibling_that_knew_tells_the_newcomer_that_something_was_lost() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let old = open(&redis.address(), 5.0).await.unwrap();
+    old.learn(Vec::new()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs_f64(LENGTH)).await;
+    let mut connection =
+        redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
+    let newcomer = open(&redis.address(), 5.0).await.unwrap();
+    assert_eq!(newcomer.view(READ).await.unwrap().share, 0.0, "a flush is seen in the server's own count");
+    old.view(READ).await.unwrap();
+    let refusal = quota(newcomer).admit(errand("a", true)).await.err();
+    assert!(matches!(refusal, Some(Refusal::LearnFirst)), "{refusal:?}");
+}

@@ -1,0 +1,213 @@
+//! Stores to test: each kind with a time that the test sets, and a Redis that the test starts and stops.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::operation::Operation;
+use mde_live_response::state::QuotaKey;
+use mde_live_response::state::address::{Address, open_with};
+use mde_live_response::state::store::{Answer, Ask, Errand, IntentKey, Joining, Settings, Store, Ticket};
+
+pub const READ: Operation = Operation::ListMachineActions;
+pub const SUBMIT: Operation = Operation::RunLiveResponse;
+
+/// A directory that goes with the test.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("mde-store-{:016x}", fastrand::u64(..)));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A Redis of the test's own.
+pub struct Redis {
+    child: Child,
+    pub port: u16,
+    folder: Folder,
+    options: Vec<String>,
+}
+
+impl Redis {
+    /// None, with the reason printed, where there is no redis-server; never in CI.
+    pub fn start(options: &[&str]) -> Option<Self> {
+        let folder = Folder::new();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        match spawn(port, &folder, &options) {
+            Ok(child) => Some(Self { child, port, folder, options }.ready()),
+            Err(error) => {
+                let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+                assert!(!in_ci, "redis-server is needed in CI: {error}");
+                println!("skipped: redis-server can't be started ({error})");
+                None
+            }
+        }
+    }
+
+    pub fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts again, with whatever it had saved.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.port, &self.folder, &self.options).unwrap();
+        self.wait_until_ready();
+    }
+
+    fn ready(self) -> Self {
+        self.wait_until_ready();
+        self
+    }
+
+    fn wait_until_ready(&self) {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < give_up, "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, folder: &Folder, options: &[String]) -> std::io::Result<Child> {
+    let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "/usr/bin/redis-server".to_owned());
+    Command::new(program)
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"])
+        .arg(&folder.0)
+        .args(options)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// One store as several processes see it, at a time that the test sets.
+pub struct World {
+    pub kind: &'static str,
+    address: Address,
+    key: QuotaKey,
+    limits: Limits,
+    time: Arc<Mutex<f64>>,
+    shared: Mutex<Option<Arc<dyn Store>>>,
+    _folder: Folder,
+}
+
+pub fn limits() -> Limits {
+    Limits {
+        submit: vec![Rate::new(3, 10.0).unwrap()],
+        read: vec![Rate::new(3, 10.0).unwrap(), Rate::new(7, 60.0).unwrap()],
+        sessions: 2,
+        ..Limits::default()
+    }
+}
+
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+impl World {
+    pub async fn new(kind: &'static str, address: &str, folder: Folder, limits: Limits) -> Self {
+        let tenant = format!("tenant-{}", COUNT.fetch_add(1, Ordering::SeqCst));
+        let key = QuotaKey { host: "api.test".into(), tenant, application: "app".into() };
+        let world = Self {
+            kind,
+            address: Address::parse(address).unwrap(),
+            key,
+            limits,
+            time: Arc::new(Mutex::new(1_790_000_000.25)),
+            shared: Mutex::default(),
+            _folder: folder,
+        };
+        let store = world.open().await;
+        // A Redis that was started but now may have forgotten something.
+        store.learn(Vec::new()).await.unwrap();
+        world.pass(20_000.0);
+        world
+    }
+
+    pub async fn memory() -> Self {
+        Self::new("memory", "memory:", Folder::new(), limits()).await
+    }
+
+    pub async fn sqlite() -> Self {
+        let folder = Folder::new();
+        let address = format!("sqlite:///{}", folder.file("state.db").display());
+        Self::new("sqlite", &address, folder, limits()).await
+    }
+
+    pub async fn redis(redis: &Redis) -> Self {
+        Self::new("redis", &redis.address(), Folder::new(), limits()).await
+    }
+
+    /// Opens the store as another process would; in memory there is but one.
+    pub async fn open(&self) -> Arc<dyn Store> {
+        if let (Some(store), "memory") = (&*self.shared.lock().unwrap(), self.kind) {
+            return store.clone();
+        }
+        let time = self.time.clone();
+        let mut settings = Settings::new(&self.key, &self.limits, Clock::new());
+        settings.now = Some(Arc::new(move || *time.lock().unwrap()));
+        let store = open_with(&self.address, settings).await.unwrap();
+        *self.shared.lock().unwrap() = Some(store.clone());
+        store
+    }
+
+    pub fn pass(&self, seconds: f64) {
+        *self.time.lock().unwrap() += seconds;
+    }
+}
+
+pub fn ticket(owner: u64, number: u64) -> Ticket {
+    Ticket { owner, number }
+}
+
+pub fn errand(machine: &str, wait: bool) -> Errand {
+    Errand { machine_id: machine.to_owned(), correlation_id: format!("of-{machine}"), lease: 1000.0, wait }
+}
+
+pub fn key(machine: &str) -> IntentKey {
+    IntentKey { machine_id: machine.to_owned(), correlation_id: format!("of-{machine}") }
+}
+
+pub fn ask(window: Operation, owner: u64) -> Ask {
+    Ask { window, owner, call_lease: 5.0, join: Vec::new(), again: false, leave: Vec::new() }
+}
+
+/// Joins the line of reads with one ticket for each number.
+pub async fn read(store: &Arc<dyn Store>, owner: u64, numbers: impl IntoIterator<Item = u64>) -> Answer {
+    let join = numbers.into_iter().map(|number| Joining { ticket: ticket(owner, number), errand: None }).collect();
+    store.ask(Ask { join, ..ask(READ, owner) }).await.unwrap()
+}
+
+/// Joins the line of submits.
+pub async fn submit(store: &Arc<dyn Store>, owner: u64, number: u64, errand: Errand) -> Answer {
+    let join = vec![Joining { ticket: ticket(owner, number), errand: Some(errand) }];
+    store.ask(Ask { join, ..ask(SUBMIT, owner) }).await.unwrap()
+}
