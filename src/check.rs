@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::limits::Quota;
 use crate::model::{Command, Machine, check_commands};
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
@@ -45,15 +46,16 @@ impl Check {
 /// Looks at token, API, machine, commands, library and state store, as far as each is known.
 pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<&[Command]>) -> Check {
     let mut check = Check::default();
-    check.add(
-        "warning",
-        "state",
-        "the state store is memory: limits, sessions and intents are shared with no other process",
-        "run sessions of one application from one process; other processes' calls show up as 429s, which are waited out",
-    );
     if let Err(error) = pipeline.tokens().token().await {
         check.add_error("token", &error);
         return check;
+    }
+    match pipeline.state().await {
+        Ok((_, quota)) => look_at_state(&quota, &mut check).await,
+        Err(error) => {
+            check.add_error("state", &error);
+            return check;
+        }
     }
     look_at_roles(pipeline, commands, &mut check).await;
     if let Err(error) = pipeline.machine_actions(Some("type eq 'LiveResponse'"), Some(1)).await {
@@ -66,6 +68,32 @@ pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<
         look_at_commands(pipeline, commands, &mut check).await;
     }
     check
+}
+
+/// What the store shares, what is weak about it, and what is left of the limits.
+async fn look_at_state(quota: &Quota, check: &mut Check) {
+    let store = quota.store();
+    if !store.is_shared() {
+        check.add(
+            "warning",
+            "state",
+            "the state store is memory: limits, sessions and intents are shared with no other process",
+            "where several processes use one application, give each state=\"sqlite:///path\" or \"redis://host:6379/0\"",
+        );
+    }
+    for notice in store.notices() {
+        check.add("warning", "state", notice.message, notice.hint);
+    }
+    match quota.view(Operation::RunLiveResponse).await {
+        Ok(view) if view.wait > 0.0 => check.add(
+            "warning",
+            "limits",
+            format!("the next submit has to wait {:.0} s for its turn", view.wait),
+            "other calls of the same application used up the submit limit; it is waited for by itself",
+        ),
+        Ok(_) => {}
+        Err(error) => check.add_error("state", &error),
+    }
 }
 
 /// A token without any role says nothing: it may be a user's, or of a form that can't be read.

@@ -13,7 +13,7 @@ use crate::model::{self, Command, Entity, LibraryFile, Machine, MachineAction, i
 use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, Call, Pipeline};
 use crate::secret::SecretUrl;
-use crate::state::Pass;
+use crate::limits::Pass;
 use crate::transfer::{LibraryForm, multipart};
 use crate::transport::{Audience, Body, Request};
 

@@ -154,6 +154,8 @@ pub struct Options {
     /// A token of another tenant is refused. The default is none: any token will do.
     pub tenant_id: Option<String>,
     pub limits: Limits,
+    /// The state store's address, which may hold a password. The default is `memory:`.
+    pub state: Secret,
     /// Seconds that a call other than a submit stands in line. The default is 180.
     pub max_wait: f64,
     /// Seconds of one HTTP request; of a download, between two reads. The default is 30.
@@ -186,6 +188,7 @@ impl Options {
             authority: cloud.authority.to_owned(),
             tenant_id: None,
             limits: Limits::default(),
+            state: Secret::new("memory:"),
             max_wait: 180.0,
             request_timeout: 30.0,
             connect_timeout: 10.0,

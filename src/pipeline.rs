@@ -25,7 +25,8 @@ use crate::config::Options;
 use crate::error::{Error, Kind, Result};
 use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
-use crate::state::{Memory, Pass, QuotaKey, Registry};
+use crate::limits::{Pass, Quota, Quotas};
+use crate::state::QuotaKey;
 use crate::transport::{Audience, Request, Transport};
 
 /// A success.
@@ -55,8 +56,8 @@ pub struct Pipeline {
     pub clock: Clock,
     pub transport: Arc<dyn Transport>,
     tokens: TokenCache,
-    registry: Arc<Registry>,
-    memory: Mutex<Option<(QuotaKey, Arc<Memory>)>>,
+    quotas: Arc<Quotas>,
+    quota: Mutex<Option<(QuotaKey, Arc<Quota>)>>,
     budget: Budget,
 }
 
@@ -65,20 +66,20 @@ impl Pipeline {
         options: Options,
         transport: Arc<dyn Transport>,
         tokens: TokenCache,
-        registry: Arc<Registry>,
+        quotas: Arc<Quotas>,
         clock: Clock,
     ) -> Self {
         let budget = Budget::default();
-        Self { options, clock, transport, tokens, registry, memory: Mutex::new(None), budget }
+        Self { options, clock, transport, tokens, quotas, quota: Mutex::new(None), budget }
     }
 
     pub fn tokens(&self) -> &TokenCache {
         &self.tokens
     }
 
-    /// What the service counts our limits by, and the store that is shared under it. Known once there is a token.
-    pub async fn state(&self) -> Result<(QuotaKey, Arc<Memory>)> {
-        let known = self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    /// What the service counts our limits by, and what is shared under it. Known once there is a token.
+    pub async fn state(&self) -> Result<(QuotaKey, Arc<Quota>)> {
+        let known = self.quota.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = known {
             return Ok(known);
         }
@@ -88,29 +89,28 @@ impl Pipeline {
             tenant: claims.tid.unwrap_or_default(),
             application: claims.appid.unwrap_or_default(),
         };
-        let memory = self.registry.memory(&key, &self.options.limits, self.clock);
-        if !memory.keeps(&self.options.limits) {
-            log::info!(target: LOG, "the limits given are not used: another client of this application has set others");
-        }
-        let mut known = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(known.get_or_insert((key, memory)).clone())
+        let Options { state, limits, connect_timeout, request_timeout, .. } = &self.options;
+        // A call that lasts longer than this is its dead process's.
+        let call_lease = connect_timeout + 2.0 * request_timeout;
+        let quota = self.quotas.get(state.expose(), &key, limits, self.clock, call_lease).await?;
+        let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.get_or_insert((key, quota)).clone())
     }
 
-    /// The store, where a token has told it already.
-    pub fn known_memory(&self) -> Option<Arc<Memory>> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, memory)| memory.clone())
+    /// What is shared, where a token has told it already.
+    pub fn known_quota(&self) -> Option<Arc<Quota>> {
+        self.quota.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, quota)| quota.clone())
     }
 
     /// Makes the call and decodes its answer, again where that may help and does no harm.
     pub async fn call<T>(&self, call: &Call, decode: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
-        let (_, memory) = self.state().await?;
-        let line = memory.line(call.operation);
+        let (_, quota) = self.state().await?;
         let deadline = self.clock.now() + self.options.max_wait;
         let mut attempt = 0;
         let mut token_was_refused = false;
         loop {
             attempt += 1;
-            let pass = self.stand_in_line(call, line.enter(), line.wait_seconds(), deadline).await?;
+            let pass = self.stand_in_line(call, &quota, deadline).await?;
             let (outcome, error) = match self.attempt(call, pass).await {
                 Attempt::Answered(answer) => match decode(&answer.body) {
                     Ok(value) => {
@@ -145,7 +145,7 @@ impl Pipeline {
             let decision = self.budget.afford(&outcome, decision);
             // A 429 holds back every call of the endpoint, be this one given up or not.
             if let (Outcome::Status(429, _), Decision::Retry { after }) = (outcome, decision) {
-                line.hold(after);
+                quota.hold(call.operation, after).await?;
             }
             match decision {
                 Decision::Retry { after } if self.clock.now() + after <= deadline => {
@@ -166,16 +166,10 @@ impl Pipeline {
         }
     }
 
-    async fn stand_in_line(
-        &self,
-        call: &Call,
-        entering: impl Future<Output = Pass>,
-        expected: Option<f64>,
-        deadline: f64,
-    ) -> Result<Pass> {
-        let patience = deadline - self.clock.now();
-        if let Ok(pass) = tokio::time::timeout(seconds_to_duration(patience), entering).await {
-            return Ok(pass);
+    async fn stand_in_line(&self, call: &Call, quota: &Quota, deadline: f64) -> Result<Pass> {
+        let patience = seconds_to_duration(deadline - self.clock.now());
+        if let Ok(entered) = tokio::time::timeout(patience, quota.enter(call.operation)).await {
+            return entered.map_err(|error| call.tell(error));
         }
         let max_wait = self.options.max_wait;
         let message = format!("could not {}: no turn within max_wait, {max_wait} s", call.operation.doing());
@@ -183,7 +177,7 @@ impl Pipeline {
             "the service's limit for this call is used up, by this process or by others with the same application: \
              call less often, or raise max_wait",
         );
-        error.retry_after = expected;
+        error.retry_after = Some(quota.expected_wait(call.operation));
         Err(call.tell(error))
     }
 

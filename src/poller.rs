@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 use crate::client::literal;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::pipeline::Pipeline;
-use crate::state::Memory;
+use crate::pipeline::{LOG, Pipeline};
+use crate::limits::Quota;
 use pace::{Bucket, Pace};
 pub use watching::{Attending, Watching};
 
@@ -102,9 +102,9 @@ impl Poller {
     }
 
     /// When to look next; none, and the task ends, when nobody waits for anything.
-    fn next_look(&self) -> Option<f64> {
+    async fn next_look(&self) -> Option<f64> {
+        let share = self.pace.share_left(&self.pipeline).await;
         let now = self.pipeline.clock.now();
-        let share = self.pace.share_left(&self.pipeline);
         let mut table = self.table();
         table.watched.retain(|_, entry| entry.looks.receiver_count() > 0);
         if table.watched.is_empty() && table.attending == 0 {
@@ -130,8 +130,8 @@ impl Poller {
     async fn look(&self) -> Result<()> {
         // Taken first: a look that fails early must not be followed by the next at once.
         self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
-        let (_, memory) = self.pipeline.state().await?;
-        let ids = self.ids(&memory);
+        let (_, quota) = self.pipeline.state().await?;
+        let ids = self.ids(&quota).await?;
         let (listed, odd): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
         let mut missing = odd;
         for (at, chunk) in listed.chunks(CHUNK).enumerate() {
@@ -141,26 +141,28 @@ impl Poller {
             let found = self.pipeline.machine_actions(Some(&ids_filter(chunk)), None).await?;
             for id in chunk {
                 match found.iter().find(|action| action.id.eq_ignore_ascii_case(id)) {
-                    Some(action) => self.saw(&memory, id, action.clone()),
+                    Some(action) => self.saw(&quota, id, action.clone()).await,
                     None => missing.push(id.clone()),
                 }
             }
         }
         for id in self.whom_to_ask_singly(&missing) {
-            self.look_singly(&memory, &id).await;
+            self.look_singly(&quota, &id).await;
         }
         Ok(())
     }
 
     /// Whoever is watched, and where somebody attends, whoever holds a slot.
-    fn ids(&self, memory: &Memory) -> BTreeSet<String> {
-        let mut table = self.table();
-        table.looked_at = self.pipeline.clock.now();
-        let mut ids: BTreeSet<_> = table.watched.keys().cloned().collect();
-        if table.attending > 0 {
-            ids.extend(memory.open_actions());
+    async fn ids(&self, quota: &Quota) -> Result<BTreeSet<String>> {
+        let (mut ids, attended) = {
+            let mut table = self.table();
+            table.looked_at = self.pipeline.clock.now();
+            (table.watched.keys().cloned().collect::<BTreeSet<_>>(), table.attending > 0)
+        };
+        if attended {
+            ids.extend(quota.store().slots().await?.into_iter().filter_map(|slot| slot.action_id));
         }
-        ids
+        Ok(ids)
     }
 
     /// A list may come from a replica that has not heard of an action yet. As many as the window of that call allows are
@@ -185,9 +187,9 @@ impl Poller {
         waiting.into_iter().map(|(_, id)| id).collect()
     }
 
-    async fn look_singly(&self, memory: &Memory, id: &str) {
+    async fn look_singly(&self, quota: &Quota, id: &str) {
         let error = match self.pipeline.machine_action(id).await {
-            Ok(action) => return self.saw(memory, id, action),
+            Ok(action) => return self.saw(quota, id, action).await,
             Err(error) => error,
         };
         let (now, patience) = (self.pipeline.clock.now(), self.pipeline.options.limits.settle_time);
@@ -204,11 +206,11 @@ impl Poller {
         }
     }
 
-    fn saw(&self, memory: &Memory, id: &str, action: MachineAction) {
+    async fn saw(&self, quota: &Quota, id: &str, action: MachineAction) {
         let now = self.pipeline.clock.now();
         let done = action.is_done();
-        if done {
-            memory.close(id);
+        if done && let Err(error) = quota.close(id).await {
+            log::warn!(target: LOG, "could not note that session {id} is over: {error}");
         }
         let mut table = self.table();
         let Some(entry) = table.watched.get_mut(id) else { return };
@@ -241,7 +243,7 @@ impl Running {
         let poller = self.poller.clone();
         let clock = poller.pipeline.clock;
         let mut failing_since = None;
-        while let Some(at) = poller.next_look() {
+        while let Some(at) = poller.next_look().await {
             let pause = at - clock.now();
             if pause > 0.0 {
                 tokio::select! {

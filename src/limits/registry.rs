@@ -1,7 +1,9 @@
 //! The quotas of a process: one for each store and quota key, shared by all its clients.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::Quota;
 use crate::clock::Clock;
@@ -11,12 +13,30 @@ use crate::state::QuotaKey;
 use crate::state::address::{Address, open_with};
 use crate::state::store::{Settings, Store};
 
+/// A fork waits no longer for a store that is being opened: a file's is a moment, and a server's is no harm to a child.
+const LONGEST_OPENING: Duration = Duration::from_secs(1);
+
 /// A child made by fork starts with an empty one: what the parent opened is the parent's.
 #[derive(Default)]
 pub struct Quotas {
-    known: Mutex<HashMap<(String, QuotaKey), Weak<Quota>>>,
+    known: Mutex<Vec<Known>>,
     /// One store is opened at a time.
-    opening: tokio::sync::Mutex<()>,
+    opening: Arc<tokio::sync::Mutex<()>>,
+    resting: Mutex<Resting>,
+}
+
+/// While forks are under way, which several threads may do at once, nothing is open and nothing is opened.
+#[derive(Default)]
+struct Resting {
+    forks: u32,
+    opening: Option<OwnedMutexGuard<()>>,
+}
+
+struct Known {
+    address: Address,
+    key: QuotaKey,
+    limits: Limits,
+    quota: Weak<Quota>,
 }
 
 impl Quotas {
@@ -30,9 +50,8 @@ impl Quotas {
         call_lease: f64,
     ) -> Result<Arc<Quota>> {
         let parsed = Address::parse(address)?;
-        let name = (address.to_owned(), key.clone());
         let _opening = self.opening.lock().await;
-        if let Some(quota) = self.known().get(&name).and_then(Weak::upgrade) {
+        if let Some(quota) = self.shared(&parsed, key, limits) {
             return Ok(quota);
         }
         let store = open_with(&parsed, Settings::new(key, limits, clock)).await?;
@@ -41,26 +60,57 @@ impl Quotas {
         }
         let quota = Arc::new(Quota::new(store, clock, call_lease));
         let mut known = self.known();
-        known.retain(|_, quota| quota.strong_count() > 0);
-        known.insert(name, Arc::downgrade(&quota));
+        known.retain(|known| known.quota.strong_count() > 0);
+        known.push(Known { address: parsed, key: key.clone(), limits: limits.clone(), quota: Arc::downgrade(&quota) });
         Ok(quota)
+    }
+
+    fn shared(&self, address: &Address, key: &QuotaKey, limits: &Limits) -> Option<Arc<Quota>> {
+        let known = self.known();
+        let it = known.iter().find(|known| known.address == *address && known.key == *key)?;
+        let quota = it.quota.upgrade()?;
+        if it.limits != *limits {
+            log::info!(
+                target: crate::pipeline::LOG,
+                "the limits given are not used: another client of this application has set others"
+            );
+        }
+        Some(quota)
     }
 
     /// Before a fork: returns when no store holds what a child must not inherit.
     pub fn quiesce(&self) {
-        self.stores().iter().for_each(|store| store.quiesce());
+        let mut resting = self.resting();
+        resting.forks += 1;
+        if resting.forks == 1 {
+            let give_up = Instant::now() + LONGEST_OPENING;
+            while resting.opening.is_none() && Instant::now() < give_up {
+                resting.opening = self.opening.clone().try_lock_owned().ok();
+                std::thread::yield_now();
+            }
+            self.stores().iter().for_each(|store| store.quiesce());
+        }
     }
 
     /// After it, in the parent.
     pub fn reopen(&self) {
-        self.stores().iter().for_each(|store| store.reopen());
+        let mut resting = self.resting();
+        resting.forks = resting.forks.saturating_sub(1);
+        if resting.forks == 0 {
+            self.stores().iter().for_each(|store| store.reopen());
+            resting.opening = None;
+        }
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stores(&self) -> Vec<Arc<dyn Store>> {
-        self.known().values().filter_map(Weak::upgrade).map(|quota| quota.store().clone()).collect()
+        self.known().iter().filter_map(|known| known.quota.upgrade()).map(|quota| quota.store().clone()).collect()
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<(String, QuotaKey), Weak<Quota>>> {
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

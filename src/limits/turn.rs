@@ -1,6 +1,7 @@
 //! The turn of an intent: one at a time, in whatever process, submits it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -26,6 +27,8 @@ pub struct Turn {
     left: Arc<Notify>,
     line: Arc<Line>,
     heartbeat: Option<AbortHandle>,
+    /// What is known of the intent: nobody else changes it while the turn is held.
+    posted: AtomicBool,
 }
 
 /// An intent, and the turn; no turn where the intent was made with other commands.
@@ -44,6 +47,7 @@ impl Quota {
             left: self.turn_left.clone(),
             line: self.submits.clone(),
             heartbeat: None,
+            posted: AtomicBool::new(false),
         };
         // In memory an end is told; only a lease runs out in silence.
         let (mut pause, longest) = if self.store.is_shared() { (0.05, LOOK) } else { (LEASE, LEASE) };
@@ -60,6 +64,7 @@ impl Quota {
                 {
                     found.intent = intent;
                 }
+                turn.posted.store(found.intent.posted, Ordering::SeqCst);
                 return Ok(Begun { found, turn: Some(turn) });
             }
             tokio::select! {
@@ -74,7 +79,14 @@ impl Quota {
 impl Turn {
     /// A POST is about to leave, or did not arrive. Fails if another process has the turn by now.
     pub async fn posted(&self, posted: bool) -> Result<()> {
-        self.store.posted(self.key.clone(), self.token, posted).await
+        self.store.posted(self.key.clone(), self.token, posted).await?;
+        self.posted.store(posted, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// A POST may have reached the service, by whichever process.
+    pub fn is_posted(&self) -> bool {
+        self.posted.load(Ordering::SeqCst)
     }
 
     fn keep_alive(&mut self, clock: Clock) {

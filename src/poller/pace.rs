@@ -61,8 +61,9 @@ impl Pace {
     }
 
     /// The part of the lists' windows that is free.
-    pub fn share_left(&self, pipeline: &Pipeline) -> f64 {
-        pipeline.known_memory().map_or(1.0, |memory| memory.line(Operation::ListMachineActions).share_left())
+    pub async fn share_left(&self, pipeline: &Pipeline) -> f64 {
+        let Some(quota) = pipeline.known_quota() else { return 1.0 };
+        quota.view(Operation::ListMachineActions).await.map_or(1.0, |view| view.share)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::config::{Cloud, Options};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::session::{RunOptions, Sessions};
-use crate::state::check_address;
+use crate::state::address::Address;
 
 /// The live response API of one tenant, as one application. Safe to share between threads and loops.
 ///
@@ -322,11 +322,14 @@ operations! {
             let options = || {
                 let cloud = Cloud::by_name(cloud)?;
                 let endpoint = endpoint.or_else(|| environment("MDE_LIVE_RESPONSE_ENDPOINT"));
-                check_address(state.or_else(|| environment("MDE_LIVE_RESPONSE_STATE")).as_deref().unwrap_or("memory:"))?;
                 let mut options = Options::new(cloud, endpoint.as_deref())?;
                 options.scope = scope.unwrap_or(options.scope);
                 options.tenant_id = tenant_id;
                 options.limits = limits.core().clone();
+                if let Some(state) = state.or_else(|| environment("MDE_LIVE_RESPONSE_STATE")) {
+                    Address::parse(&state)?;
+                    options.state = Secret::new(state);
+                }
                 options.max_wait = seconds("max_wait", max_wait, 0.0)?;
                 options.request_timeout = seconds("request_timeout", request_timeout, f64::MIN_POSITIVE)?;
                 options.connect_timeout = seconds("connect_timeout", connect_timeout, f64::MIN_POSITIVE)?;

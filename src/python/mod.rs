@@ -30,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<check::Check>()?;
     let public: Vec<String> = module.index()?.extract()?;
     emulator::register(module)?;
+    recipe::register(module)?;
     module.add_function(wrap_pyfunction!(models::restore, module)?)?;
     module.setattr("__all__", public)?;
     runtime::register(module)

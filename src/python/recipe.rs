@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::BoxFuture;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use super::credentials::Given;
 use super::errors::to_python;
@@ -12,9 +13,9 @@ use crate::auth::{AccessToken, TokenCache, TokenSource};
 use crate::clock::Clock;
 use crate::config::Options;
 use crate::error::Result;
+use crate::limits::Quotas;
 use crate::pipeline::Pipeline;
 use crate::session::Sessions;
-use crate::state::Registry;
 use crate::transport::Transport;
 use crate::transport::http::HttpTransport;
 
@@ -44,17 +45,45 @@ impl TokenSource for Keeping {
 /// The cores that live, and what each was made with: a Session or a Library knows its core alone.
 static MADE: Mutex<Vec<(Weak<Sessions>, Weak<Recipe>)>> = Mutex::new(Vec::new());
 
-/// The stores of this process.
-static REGISTRY: Mutex<Option<Own<Arc<Registry>>>> = Mutex::new(None);
+/// What this process shares under its quota keys.
+static QUOTAS: Mutex<Option<Own<Arc<Quotas>>>> = Mutex::new(None);
 
-fn registry(_gil: Python<'_>) -> Arc<Registry> {
-    let mut known = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(registry) = known.as_ref().and_then(Own::get) {
-        return registry.clone();
+fn quotas(_gil: Python<'_>) -> Arc<Quotas> {
+    known_quotas().unwrap_or_else(|| {
+        let quotas = Arc::new(Quotas::default());
+        *QUOTAS.lock().unwrap_or_else(PoisonError::into_inner) = Some(Own::new(quotas.clone()));
+        quotas
+    })
+}
+
+fn known_quotas() -> Option<Arc<Quotas>> {
+    QUOTAS.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Own::get).cloned()
+}
+
+/// Before a fork: SQLite's locks are the process's, and a child that inherits an open file would break them.
+#[pyfunction]
+fn before_fork(py: Python<'_>) {
+    if let Some(quotas) = known_quotas() {
+        py.detach(|| quotas.quiesce());
     }
-    let registry = Arc::new(Registry::default());
-    *known = Some(Own::new(registry.clone()));
-    registry
+}
+
+#[pyfunction]
+fn after_fork_in_parent(py: Python<'_>) {
+    if let Some(quotas) = known_quotas() {
+        py.detach(|| quotas.reopen());
+    }
+}
+
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let os = module.py().import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let hooks = PyDict::new(module.py());
+        hooks.set_item("before", pyo3::wrap_pyfunction!(before_fork, module)?)?;
+        hooks.set_item("after_in_parent", pyo3::wrap_pyfunction!(after_fork_in_parent, module)?)?;
+        os.call_method("register_at_fork", (), Some(&hooks))?;
+    }
+    Ok(())
 }
 
 impl Recipe {
@@ -82,7 +111,7 @@ impl Recipe {
         let source = self.given.source(py, &self.options, &transport, clock)?;
         let source = Arc::new(Keeping { source, _recipe: self.clone() });
         let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;
-        let pipeline = Pipeline::new(self.options.clone(), transport, tokens, registry(py), clock);
+        let pipeline = Pipeline::new(self.options.clone(), transport, tokens, quotas(py), clock);
         Ok(Arc::new(Sessions::new(Arc::new(pipeline))))
     }
 

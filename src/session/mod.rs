@@ -156,7 +156,7 @@ impl Session {
         };
         self.saw(&action);
         if action.is_done() {
-            pipeline.state().await?.1.close(&self.id);
+            pipeline.state().await?.1.close(&self.id).await?;
         }
         Ok(action)
     }
@@ -179,7 +179,7 @@ impl Session {
                 Ok(action) => {
                     self.saw(&action);
                     if action.is_done() {
-                        pipeline.state().await?.1.close(&self.id);
+                        pipeline.state().await?.1.close(&self.id).await?;
                     }
                     return Ok(action);
                 }

@@ -11,22 +11,28 @@ pub(super) struct Patience {
     pub clock: Clock,
 }
 
+/// The caller's time was over first.
+pub(super) struct Elapsed(f64);
+
 impl Patience {
-    /// Waits for `waiting`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
-    pub async fn bound<T>(&self, plan: &Plan, waiting: impl Future<Output = T>) -> Result<T> {
+    pub async fn wait_for<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Elapsed> {
         let Some(deadline) = self.deadline else { return Ok(waiting.await) };
         let left = seconds_to_duration(deadline - self.clock.now());
-        match tokio::time::timeout(left, waiting).await {
-            Ok(value) => Ok(value),
-            Err(_) => Err(plan.gave_up(self.timeout.unwrap_or_default())),
-        }
+        tokio::time::timeout(left, waiting).await.map_err(|_| Elapsed(self.timeout.unwrap_or_default()))
+    }
+
+    /// Waits for `waiting`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
+    pub async fn bound<T>(&self, plan: &Plan, waiting: impl Future<Output = T>) -> Result<T> {
+        let posted = || plan.turn.is_posted();
+        self.wait_for(waiting).await.map_err(|elapsed| plan.about(elapsed.into_error(&plan.turn.key.machine_id, posted())))
     }
 }
 
-impl Plan {
-    fn gave_up(&self, timeout: f64) -> Error {
-        let message = format!("no turn to submit to machine {} within {timeout} s", self.claim.key().machine_id);
-        let error = if self.claim.progress().posted {
+impl Elapsed {
+    /// `posted`: an earlier try of the same submit was lost.
+    pub fn into_error(self, machine_id: &str, posted: bool) -> Error {
+        let message = format!("no turn to submit to machine {machine_id} within {} s", self.0);
+        let mut error = if posted {
             Error::new(Kind::SubmitUnknown, message).with_hint(
                 "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits",
             )
@@ -35,7 +41,6 @@ impl Plan {
                 "nothing was started: submit again, with a longer timeout where the limits are shared by many",
             )
         };
-        let mut error = self.about(error);
         error.retryable = true;
         error
     }

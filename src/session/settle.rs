@@ -4,10 +4,11 @@ use super::submit::{Plan, Verdict};
 use super::{Session, Sessions, Tag};
 use crate::client::{literal, submitted};
 use crate::error::{Error, Kind, Result};
+use crate::limits::{Admission, Pass, SlotGuard};
 use crate::model::MachineAction;
 use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, LOG};
-use crate::state::{Admission, Pass, SlotGuard};
+use crate::state::store::Learned;
 
 /// When to look, as parts of `Limits.settle_time`: often at first, for most answers are lost after the act.
 const LOOKS: [f64; 9] =
@@ -24,7 +25,7 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     pub fn new(plan: &'a Plan, caller_left: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        Self { plan, caller_left, posted_before: plan.claim.progress().posted }
+        Self { plan, caller_left, posted_before: plan.turn.is_posted() }
     }
 
     /// Posts, settles, and notes the outcome in the store.
@@ -33,37 +34,56 @@ impl<'a> Exchange<'a> {
         if (self.caller_left)() {
             return Verdict::Refused(Error::invalid("the caller left before anything was sent"));
         }
-        self.plan.claim.set_posted(true);
+        // The intent must outlive this process before anything can reach the service.
+        if let Err(error) = self.plan.turn.posted(true).await {
+            return Verdict::Refused(error);
+        }
         let first = self.post(pass, None).await;
         let was_lost = matches!(first, Verdict::Unknown(_));
         let verdict = match first {
             Verdict::Unknown(error) => self.settle_and_repeat(error).await,
             verdict => verdict,
         };
-        self.note(&verdict, was_lost, slot);
+        self.note(&verdict, was_lost, slot).await;
         verdict
     }
 
     /// A try that `was_lost` may land yet: before the next one the list is asked again.
-    fn note(&self, verdict: &Verdict, was_lost: bool, slot: SlotGuard) {
-        match verdict {
+    async fn note(&self, verdict: &Verdict, was_lost: bool, slot: SlotGuard) {
+        let noted = match verdict {
             Verdict::Ours(action, _) => {
-                self.plan.claim.set_action(&action.id);
-                if action.is_done() { drop(slot) } else { slot.keep(&action.id) }
+                slot.keep();
+                self.plan.settled(action).await
             }
-            Verdict::Unknown(_) => slot.leave_taken(),
-            Verdict::NotThere(_) => drop(slot),
-            _ if was_lost => drop(slot),
-            _ => self.plan.claim.set_posted(self.posted_before),
+            Verdict::Unknown(_) => {
+                slot.keep();
+                Ok(())
+            }
+            Verdict::Busy(_, listed) => {
+                drop(slot);
+                self.plan.learn_of(listed.as_deref()).await
+            }
+            _ => Ok(()),
+        };
+        let noted = match verdict {
+            Verdict::Ours(..) | Verdict::Unknown(_) | Verdict::NotThere(_) => noted,
+            _ if was_lost => noted,
+            _ => noted.and(self.plan.turn.posted(self.posted_before).await),
+        };
+        if let Err(error) = noted {
+            log::warn!(target: LOG, "could not note what became of a submit to machine {}: {error}", self.machine_id());
         }
+    }
+
+    fn machine_id(&self) -> &str {
+        &self.plan.turn.key.machine_id
     }
 
     /// `lost`: how an earlier try of this submit ended, of which nothing could be found.
     async fn post(&self, pass: Pass, lost: Option<&Error>) -> Verdict {
         let plan = self.plan;
         let pipeline = &plan.sessions.pipeline;
-        let machine_id = &plan.claim.key().machine_id;
-        match pipeline.run_live_response(machine_id, plan.claim.commands(), &plan.comment, pass).await {
+        match pipeline.run_live_response(self.machine_id(), &plan.commands, &plan.comment, pass).await {
             Attempt::Answered(answer) => self.read(&answer, lost).await,
             Attempt::Throttled(throttle, error) => Verdict::Throttled(throttle, error),
             Attempt::NotSent(error) => Verdict::NotSent(error),
@@ -89,7 +109,7 @@ impl<'a> Exchange<'a> {
         if self.plan.tag.is_on(&action) {
             return self.plan.ours(action, false);
         }
-        let machine = &self.plan.claim.key().machine_id;
+        let machine = self.machine_id();
         let message = format!("machine {machine} is busy with another's session, {}", action.id);
         let mut error = Error::new(Kind::MachineBusy, message).with_hint(
             "the service handed back an action that is not ours; wait for it with on_busy=\"wait\", or try again later",
@@ -124,11 +144,9 @@ impl<'a> Exchange<'a> {
             // This POST was refused for certain, and there was no other.
             (Err(_), None) | (Ok(None), _) => {}
         }
-        if error.active_action_id.is_none() {
-            let machine_id = &self.plan.claim.key().machine_id;
-            error.active_action_id = self.plan.sessions.active_action(machine_id).await.unwrap_or_default();
-        }
-        Verdict::Busy(error)
+        let listed = self.plan.sessions.active_action(self.machine_id()).await.unwrap_or_default();
+        error.active_action_id = error.active_action_id.take().or_else(|| listed.clone());
+        Verdict::Busy(error, listed)
     }
 
     /// Looks for the action over the settle time; where it is in no look, posts once more.
@@ -142,11 +160,18 @@ impl<'a> Exchange<'a> {
         if (self.caller_left)() {
             return Verdict::Refused(error);
         }
-        let pass = self.plan.memory.line(Operation::RunLiveResponse).enter().await;
+        let pass = match self.plan.quota.enter(Operation::RunLiveResponse).await {
+            Ok(pass) => pass,
+            Err(failed) => return Verdict::Refused(failed),
+        };
         if (self.caller_left)() {
             return Verdict::Refused(error);
         }
-        let machine = &self.plan.claim.key().machine_id;
+        // It may have taken so long that another has the turn by now.
+        if let Err(lost) = self.plan.turn.posted(true).await {
+            return Verdict::Refused(lost);
+        }
+        let machine = self.machine_id();
         log::warn!(target: LOG, "no action was started on machine {machine}; submitting once more");
         match self.post(pass, Some(&error)).await {
             Verdict::Unknown(error) if error.kind != Kind::SubmitUnknown => match self.plan.settle().await {
@@ -178,36 +203,46 @@ fn not_there(cause: Error) -> Error {
 impl Plan {
     /// What this intent came to before, as the store and the service's list have it.
     pub async fn found_again(&self, patience: &super::patience::Patience) -> Result<Option<Session>> {
-        let (progress, key) = (self.claim.progress(), self.claim.key());
-        if let Some(action_id) = progress.action_id {
-            return Ok(Some(self.sessions.known(key, &action_id).await));
-        }
-        let found = match (progress.posted, self.given) {
+        let (posted, key) = (self.turn.is_posted(), &self.turn.key);
+        let found = match (posted || self.forgotten, self.given) {
             (true, _) => self.settle().await,
             (false, true) => patience.bound(self, self.look()).await?,
             (false, false) => return Ok(None),
         };
         let found = found.map_err(|error| {
             let mut error = self.about(error);
-            error.retryable |= progress.posted;
+            error.retryable |= posted;
             error
         })?;
         let Some(action) = found else {
-            if progress.posted {
-                self.memory.clear_doubt(&key.machine_id);
+            if posted {
+                let settle_time = self.sessions.pipeline.options.limits.settle_time;
+                self.quota.clear_doubt(&key.machine_id, settle_time).await.map_err(|error| self.about(error))?;
             }
             return Ok(None);
         };
         if !self.is_ours(&action) {
             return Err(self.other_commands().with_action(&action.id));
         }
-        self.claim.set_action(&action.id);
-        if action.is_done() {
-            self.memory.clear_doubt(&key.machine_id);
-        } else {
-            self.memory.hold(&key.machine_id, &action.id, self.lease);
-        }
+        self.settled(&action).await.map_err(|error| self.about(error))?;
         Ok(Some(self.sessions.meant(key, &action)))
+    }
+
+    /// Notes which action the intent came to; while that runs, it holds slot and machine.
+    async fn settled(&self, action: &MachineAction) -> Result<()> {
+        let lease = (!action.is_done()).then_some(self.lease);
+        self.quota.store().settled(self.turn.key.clone(), action.id.clone(), lease).await?;
+        if lease.is_none() {
+            self.quota.wake();
+        }
+        Ok(())
+    }
+
+    /// Another's action is on the machine: it holds one of the tenant's slots, too.
+    async fn learn_of(&self, action_id: Option<&str>) -> Result<()> {
+        let Some(action_id) = action_id else { return Ok(()) };
+        let machine_id = self.turn.key.machine_id.clone();
+        self.quota.learn(vec![Learned { machine_id, action_id: action_id.to_owned(), lease: self.lease }]).await
     }
 
     /// The action, if it is in any look over the settle time. Only the last look says that there is none.
@@ -227,17 +262,17 @@ impl Plan {
 
     /// Looks our own tag up among this machine's live response actions. One who copied our comment has other commands.
     async fn look(&self) -> Result<Option<MachineAction>> {
-        let mut tagged = self.sessions.tagged(&self.claim.key().machine_id, &self.tag).await?;
+        let mut tagged = self.sessions.tagged(&self.turn.key.machine_id, &self.tag).await?;
         let ours = tagged.iter().position(|action| self.same_commands(action)).unwrap_or_default();
         Ok((ours < tagged.len()).then(|| tagged.swap_remove(ours)))
     }
 
     /// Whether the service tells our commands; what it does not tell yet, it does not gainsay.
     fn same_commands(&self, action: &MachineAction) -> bool {
-        let ours = self.claim.commands();
+        let ours = &self.commands;
         let told = |(entry, ours): (&crate::model::ActionCommand, &crate::model::Command)| entry.command.is_like(ours);
         action.commands.is_empty()
-            || (action.commands.len() == ours.len() && action.commands.iter().zip(ours).all(told))
+            || (action.commands.len() == ours.len() && action.commands.iter().zip(ours.iter()).all(told))
     }
 
     /// Of an action that bears our tag. An id that was made here for this submit is nobody else's, so the service that
@@ -256,7 +291,7 @@ impl Plan {
     fn unknown(&self, error: &Error, unreadable: &Error) -> Error {
         let message = format!(
             "machine {} may or may not have been submitted to ({error}), and the service could not be asked: {unreadable}",
-            self.claim.key().machine_id
+            self.turn.key.machine_id
         );
         Error::new(Kind::SubmitUnknown, message)
             .with_source(unreadable.clone())

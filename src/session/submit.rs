@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio::sync::oneshot;
 
 use super::busy::{check_correlation_id, key};
@@ -11,10 +10,12 @@ use super::settle::Exchange;
 use super::{PostGuard, Session, Sessions, Tag};
 use crate::classify::Throttle;
 use crate::error::{Error, Kind, Result};
+use crate::limits::{Admission, Begun, Quota, Turn};
 use crate::model::{Command, CommandType, MachineAction, check_commands};
+use crate::operation::Operation;
 use crate::pipeline::LOG;
 use crate::retry::{self, Decision, Outcome, Policy};
-use crate::state::{Admission, Claim, Memory};
+use crate::state::store::IntentKey;
 
 /// One intended submit.
 #[derive(Clone, Debug)]
@@ -33,8 +34,8 @@ pub struct Submit {
 pub enum Verdict {
     /// The action is ours; whether it had been there before the POST.
     Ours(Box<MachineAction>, bool),
-    /// Another's action is on the machine, and where it can be seen, which.
-    Busy(Error),
+    /// Another's action is on the machine, and where it can be seen, which; and the one that the service's list shows.
+    Busy(Error, Option<String>),
     Throttled(Throttle, Error),
     NotSent(Error),
     TokenRefused(Error),
@@ -49,12 +50,16 @@ pub enum Verdict {
 #[derive(Clone)]
 pub(super) struct Plan {
     pub sessions: Arc<Sessions>,
-    pub memory: Arc<Memory>,
-    pub claim: Arc<Claim>,
+    pub quota: Arc<Quota>,
+    /// Held by every part of this submit; nobody else in whatever process is at the same intent.
+    pub turn: Arc<Turn>,
+    pub commands: Arc<[Command]>,
     pub tag: Tag,
     pub comment: String,
     /// The correlation id is the caller's: others may use it too.
     pub given: bool,
+    /// The store lost its memory so lately that an earlier POST of this intent may not be listed yet.
+    pub forgotten: bool,
     /// Seconds for which the service may hold the machine for this at the most.
     pub lease: f64,
 }
@@ -96,44 +101,47 @@ impl Sessions {
         let given = submit.correlation_id.is_some();
         let correlation_id = submit.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let key = key(&submit.machine_id, &correlation_id)?;
-        let (quota, memory) = self.pipeline.state().await?;
-        let tag = Tag::new(&quota, &key.machine_id, &key.correlation_id);
-        let plan = Plan {
-            sessions: self.clone(),
-            claim: Arc::new(memory.claim(&key, &submit.commands)),
-            memory,
-            comment: tag.comment(&submit.comment),
-            tag,
-            given,
-            lease: submit.lease(&self.pipeline.options.limits),
-        };
-        if plan.claim.commands() != submit.commands {
-            return Err(plan.other_commands());
-        }
+        let (quota_key, quota) = self.pipeline.state().await?;
         let clock = self.pipeline.clock;
         let patience = Patience { deadline: timeout.map(|seconds| clock.now() + seconds), timeout, clock };
-        let turn = patience.bound(&plan, plan.claim.turn().lock_owned()).await?;
+        let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
+        let comment = tag.comment(&submit.comment);
+        let begun = patience.wait_for(quota.begin(&key, &submit.commands, &comment)).await;
+        let begun = match begun {
+            Ok(begun) => begun.map_err(|error| about(&key, error))?,
+            Err(elapsed) => return Err(about(&key, elapsed.into_error(&key.machine_id, false))),
+        };
+        let Begun { found, turn: Some(turn) } = begun else { return Err(other_commands(&key)) };
+        if let Some(action_id) = found.intent.action_id {
+            return Ok(self.known(&key, &action_id).await);
+        }
+        let limits = &self.pipeline.options.limits;
+        let plan = Plan {
+            sessions: self.clone(),
+            quota,
+            turn: Arc::new(turn),
+            commands: submit.commands.as_slice().into(),
+            comment,
+            tag,
+            given,
+            forgotten: given && found.lost_since.is_some_and(|seconds| seconds < limits.settle_time),
+            lease: submit.lease(limits),
+        };
         match plan.found_again(&patience).await? {
             Some(session) => Ok(session),
-            None => plan.until_submitted(&submit, turn, &patience).await,
+            None => plan.until_submitted(&submit, &patience).await,
         }
     }
 }
 
 impl Plan {
-    async fn until_submitted(
-        &self,
-        submit: &Submit,
-        turn: OwnedMutexGuard<()>,
-        patience: &Patience,
-    ) -> Result<Session> {
-        let turn = Arc::new(turn);
+    async fn until_submitted(&self, submit: &Submit, patience: &Patience) -> Result<Session> {
         // What we have open is looked at meanwhile, since nobody else may be waiting for it to end.
         let _attending = self.sessions.poller.attend();
         let mut rounds = Rounds { started: self.sessions.pipeline.clock.now(), ..Rounds::default() };
         loop {
             // A try of this call that was lost may have landed meanwhile; or it was a sibling's submit with our own id.
-            let was_lost = rounds.posts > 0 && self.claim.progress().posted;
+            let was_lost = rounds.posts > 0 && self.turn.is_posted();
             if (rounds.look_first || was_lost)
                 && let Some(session) = self.found_again(patience).await?
             {
@@ -141,7 +149,7 @@ impl Plan {
             }
             let admission = self.admission(submit, patience).await?;
             rounds.posts += 1;
-            match self.post_in_background(admission, turn.clone()).await? {
+            match self.post_in_background(admission).await? {
                 Verdict::Ours(action, was_there) => return Ok(self.session(&action, was_there)),
                 verdict => self.until_the_next(verdict, submit, patience, &mut rounds).await?,
             }
@@ -159,16 +167,15 @@ impl Plan {
         let limits = &self.sessions.pipeline.options.limits;
         let clock = self.sessions.pipeline.clock;
         let cap_deadline = patience.deadline.unwrap_or(rounds.started + limits.queue_time + limits.script_time);
-        rounds.look_first = matches!(verdict, Verdict::Busy(_));
+        rounds.look_first = matches!(verdict, Verdict::Busy(..));
         match verdict {
-            Verdict::Busy(error) if submit.wait_if_busy => {
+            Verdict::Busy(error, _) if submit.wait_if_busy => {
                 rounds.busy += 1;
                 patience.bound(self, self.until_free(rounds.busy, error.active_action_id.is_some())).await
             }
             Verdict::Throttled(Throttle::Rate { wait }, error) => {
                 rounds.throttled += 1;
-                self.hold_back(rounds.throttled, wait, &error);
-                Ok(())
+                self.hold_back(rounds.throttled, wait, &error).await
             }
             Verdict::Throttled(Throttle::SessionCap, error) if clock.now() <= cap_deadline => {
                 rounds.full += 1;
@@ -187,7 +194,7 @@ impl Plan {
                 }
             }
             Verdict::Ours(..) => Ok(()),
-            Verdict::Busy(error)
+            Verdict::Busy(error, _)
             | Verdict::Throttled(_, error)
             | Verdict::TokenRefused(error)
             | Verdict::Refused(error)
@@ -197,7 +204,7 @@ impl Plan {
     }
 
     /// The POST and the settling of it: they finish in the background if the caller leaves.
-    async fn post_in_background(&self, admission: Admission, turn: Arc<OwnedMutexGuard<()>>) -> Result<Verdict> {
+    async fn post_in_background(&self, admission: Admission) -> Result<Verdict> {
         let (tell, told) = oneshot::channel();
         let plan = self.clone();
         let guard = PostGuard::new();
@@ -206,27 +213,27 @@ impl Plan {
             if let Err(unheard) = tell.send(verdict) {
                 plan.warn_of(&unheard);
             }
-            drop((turn, guard));
+            drop(guard);
         });
         told.await.map_err(|_| {
             let message =
-                format!("the submit to machine {} was cut off by the end of the process", self.claim.key().machine_id);
+                format!("the submit to machine {} was cut off by the end of the process", self.turn.key.machine_id);
             self.about(Error::new(Kind::SubmitUnknown, message))
         })
     }
 
     fn warn_of(&self, verdict: &Verdict) {
-        let machine = &self.claim.key().machine_id;
+        let machine = &self.turn.key.machine_id;
         match verdict {
             Verdict::Ours(action, _) => log::warn!(
                 target: LOG,
                 "a submit to machine {machine} was left by its caller, and started: session {} goes on (correlation id {})",
-                action.id, self.claim.key().correlation_id
+                action.id, self.turn.key.correlation_id
             ),
             Verdict::Unknown(error) | Verdict::NotThere(error) => log::warn!(
                 target: LOG,
                 "a submit to machine {machine} was left by its caller, and may have started: {error} (correlation id {})",
-                self.claim.key().correlation_id
+                self.turn.key.correlation_id
             ),
             other => {
                 log::warn!(target: LOG, "a submit to machine {machine} was left by its caller, and started nothing: {other}");
@@ -235,37 +242,45 @@ impl Plan {
     }
 
     /// A rate's 429 holds back every submit. `rounds`: how many there were.
-    fn hold_back(&self, rounds: u32, wait: Option<f64>, error: &Error) {
+    async fn hold_back(&self, rounds: u32, wait: Option<f64>, error: &Error) -> Result<()> {
         let limits = &self.sessions.pipeline.options.limits;
         let window = limits.submit.iter().map(|rate| rate.per).reduce(f64::min).unwrap_or_default();
         let policy = Policy { window, ..Policy::default() };
         let decision = retry::decide(rounds, &Outcome::Status(429, wait), false, &policy, fastrand::f64());
-        let Decision::Retry { after } = decision else { return };
+        let Decision::Retry { after } = decision else { return Ok(()) };
         log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
-        self.memory.line(crate::operation::Operation::RunLiveResponse).hold(after);
+        self.quota.hold(Operation::RunLiveResponse, after).await.map_err(|error| self.about(error))
     }
 
     fn session(&self, action: &MachineAction, adopted: bool) -> Session {
-        Session { adopted, ..self.sessions.meant(self.claim.key(), action) }
+        Session { adopted, ..self.sessions.meant(&self.turn.key, action) }
     }
 
     pub fn other_commands(&self) -> Error {
-        let message = format!("correlation id {:?} was submitted with other commands", self.claim.key().correlation_id);
-        self.about(Error::invalid(message).with_hint("use a new correlation id for new commands"))
+        other_commands(&self.turn.key)
     }
 
-    pub fn about(&self, mut error: Error) -> Error {
-        error.machine_id = Some(self.claim.key().machine_id.clone());
-        error.correlation_id = Some(self.claim.key().correlation_id.clone());
-        error
+    pub fn about(&self, error: Error) -> Error {
+        about(&self.turn.key, error)
     }
+}
+
+fn other_commands(key: &IntentKey) -> Error {
+    let message = format!("correlation id {:?} was submitted with other commands", key.correlation_id);
+    about(key, Error::invalid(message).with_hint("use a new correlation id for new commands"))
+}
+
+fn about(key: &IntentKey, mut error: Error) -> Error {
+    error.machine_id = Some(key.machine_id.clone());
+    error.correlation_id = Some(key.correlation_id.clone());
+    error
 }
 
 impl std::fmt::Display for Verdict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ours(action, _) => write!(f, "session {}", action.id),
-            Self::Busy(error)
+            Self::Busy(error, _)
             | Self::Throttled(_, error)
             | Self::NotSent(error)
             | Self::TokenRefused(error)

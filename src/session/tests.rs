@@ -9,14 +9,14 @@ use crate::config::{Cloud, Options};
 use crate::emulator::{Emulator, Fault, FaultKind, Settings};
 use crate::model::Command;
 use crate::secret::Secret;
-use crate::state::Registry;
+use crate::limits::Quotas;
 
 fn sessions(emulator: &Emulator) -> Arc<Sessions> {
     let clock = Clock::new();
     let options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
     let token = StaticToken::new(Secret::new(emulator.token()), clock).unwrap();
     let tokens = TokenCache::new(Arc::new(token), None, clock).unwrap();
-    let pipeline = Pipeline::new(options, Arc::new(emulator.clone()), tokens, Arc::new(Registry::default()), clock);
+    let pipeline = Pipeline::new(options, Arc::new(emulator.clone()), tokens, Arc::new(Quotas::default()), clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 

@@ -13,7 +13,6 @@ use mde_live_response::error::{Kind, Result};
 use mde_live_response::model::{Command, LibraryFile, MachineAction, ScriptOutput, entity, page};
 use mde_live_response::pipeline::Pipeline;
 use mde_live_response::secret::Secret;
-use mde_live_response::state::Registry;
 use mde_live_response::transport::{Failure, Request, Response, Transport};
 use serde_json::{Value, json};
 
@@ -234,7 +233,7 @@ fn served(status: u16, body: impl Into<String>) -> Pipeline {
     let token = StaticToken::new(Secret::new("opaque"), clock).unwrap();
     let options = Options::new(Cloud::default(), None).unwrap();
     let tokens = TokenCache::new(Arc::new(token), None, clock).unwrap();
-    Pipeline::new(options, Arc::new(Canned(status, body.into())), tokens, Arc::new(Registry::default()), clock)
+    Pipeline::new(options, Arc::new(Canned(status, body.into())), tokens, Arc::new(mde_live_response::limits::Quotas::default()), clock)
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use mde_live_response::emulator::{Fault, FaultKind, ForeignAnswer, NewMachine, R
 use mde_live_response::error::Kind;
 use mde_live_response::session::{RunOptions, Submit};
 
-use crate::support::{HOUR, World, accepted, fault, most_within, sleep, within};
+use crate::support::{held, HOUR, World, accepted, fault, most_within, sleep, within};
 
 fn waiting(submit: Submit) -> Submit {
     Submit { wait_if_busy: true, ..submit }
@@ -43,8 +43,7 @@ async fn a_machine_that_is_busy_where_the_list_is_forbidden_is_busy_all_the_same
     world.fault("machineactions", Fault { body, ..Fault::status(403) }, 1, 1000);
     let error = world.submit(world.order()).await.unwrap_err();
     assert_eq!((error.kind, error.active_action_id.clone()), (Kind::MachineBusy, None), "{error:?}");
-    let (_, memory) = world.sessions.pipeline.state().await.unwrap();
-    assert_eq!(memory.slots_left(), 50);
+    assert_eq!(world.held().await, (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,8 +81,7 @@ async fn a_time_out_in_line_sends_nothing() {
         assert_eq!(error.err().map(|error| (error.kind, error.action_id.clone())), Some((Kind::WaitTimeout, None)));
     }
     assert_eq!(world.count(Route::RunLiveResponse), 1);
-    let (_, memory) = sessions.pipeline.state().await.unwrap();
-    assert_eq!((memory.intents(), memory.slots_left()), (1, 50));
+    assert_eq!(held(&sessions).await, (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use mde_live_response::emulator::{Fault, FaultKind, ForeignAnswer, Route};
 use mde_live_response::error::Kind;
 use mde_live_response::model::Command;
 use mde_live_response::session::Submit;
-use mde_live_response::state::IntentKey;
+use mde_live_response::state::store::IntentKey;
 
 use crate::support::{HOUR, World, accepted, fault, run, sleep, within};
 
@@ -170,7 +170,7 @@ async fn a_submit_whose_caller_left_still_lands_and_is_found() {
 async fn a_submit_left_in_line_sends_nothing_and_leaves_nothing() {
     let world = Arc::new(World::new());
     world.script("echo.ps1", 100.0);
-    let (_, memory) = world.sessions.pipeline.state().await.unwrap();
+    let (_, quota) = world.sessions.pipeline.state().await.unwrap();
     let first = world.submit(world.order()).await.unwrap();
     let key = IntentKey { machine_id: world.machine(0), correlation_id: "left".into() };
     let caller = tokio::spawn({
@@ -178,13 +178,13 @@ async fn a_submit_left_in_line_sends_nothing_and_leaves_nothing() {
         async move { world.submit(Submit { wait_if_busy: true, ..world.named("left") }).await }
     });
     sleep(10.0).await;
-    assert!(memory.known_intent(&key).is_some());
+    assert!(quota.store().known_intent(key.clone()).await.unwrap().is_some());
     caller.abort();
     sleep(0.1).await;
-    assert!(memory.known_intent(&key).is_none(), "an intent that nobody means any more is withdrawn");
+    assert!(quota.store().known_intent(key).await.unwrap().is_none(), "an intent that nobody means any more is withdrawn");
     within(HOUR, first.wait(None, None, None)).await.unwrap();
     assert_eq!(world.count(Route::RunLiveResponse), 1);
-    assert_eq!(memory.slots_left(), 50);
+    assert_eq!(world.held().await.1, 0);
     // Nor does it hold up those behind it.
     assert!(world.submit(world.order()).await.is_ok());
     let other = Submit { commands: vec![run("other.ps1")], machine_id: world.machine(1), ..world.named("left") };
@@ -228,13 +228,14 @@ async fn give_up_beside_others(foreign: bool) {
 #[tokio::test(start_paused = true)]
 async fn intents_do_not_pile_up() {
     let world = World::new();
-    let (_, memory) = world.sessions.pipeline.state().await.unwrap();
+    let (_, quota) = world.sessions.pipeline.state().await.unwrap();
     for i in 0..30_000 {
         let key = IntentKey { machine_id: world.machine(0), correlation_id: i.to_string() };
-        let claim = memory.claim(&key, &[run("a.ps1")]);
-        claim.set_action(&i.to_string());
+        quota.begin(&key, &[run("a.ps1")], "why").await.unwrap();
+        quota.store().intent(key.clone(), vec![run("a.ps1")], "why".into()).await.unwrap();
+        quota.store().settled(key, i.to_string(), None).await.unwrap();
     }
-    assert!(memory.intents() <= 10_000, "{}", memory.intents());
+    assert!(world.held().await.0 <= 10_000);
     let last = IntentKey { machine_id: world.machine(0), correlation_id: "29999".into() };
-    assert!(memory.known_intent(&last).is_some());
+    assert!(quota.store().known_intent(last).await.unwrap().is_some());
 }

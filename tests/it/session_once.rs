@@ -127,8 +127,7 @@ async fn a_stuck_machine_answers_a_bare_500_and_holds_no_slot() {
     let error = world.submit(world.order()).await.unwrap_err();
     assert_eq!((error.kind, error.status), (Kind::Service, Some(500)));
     assert_eq!(world.count(Route::RunLiveResponse), 2);
-    let (_, memory) = world.sessions.pipeline.state().await.unwrap();
-    assert_eq!(memory.slots_left(), 50);
+    assert_eq!(world.held().await.1, 0);
     world.emulator.set_stuck("ws-0001", false).unwrap();
     assert!(!world.submit(world.order()).await.unwrap().adopted);
     world.broke_nothing();

@@ -15,11 +15,11 @@ use mde_live_response::emulator::{
     Emulator, Fault, FaultKind, ROLES, Route, ScriptOutcome, Settings, Switches, Violations,
 };
 use mde_live_response::error::{Error, Kind, Result};
+use mde_live_response::limits::Quotas;
 use mde_live_response::model::{Command, MachineAction};
 use mde_live_response::pipeline::Pipeline;
 use mde_live_response::secret::Secret;
 use mde_live_response::session::{RunOptions, Session, SessionResult, Sessions, Submit};
-use mde_live_response::state::Registry;
 use mde_live_response::transport::{Audience, Failure, Request, Response, Transport};
 
 pub const HOUR: u64 = 3600;
@@ -185,6 +185,11 @@ impl World {
         of_route.iter().filter(|request| request.route == route).map(|request| request.time as f64 / 1e7).collect()
     }
 
+    /// How many intents and how many slots the client's store holds.
+    pub async fn held(&self) -> (usize, usize) {
+        held(&self.sessions).await
+    }
+
     pub fn broke_nothing(&self) {
         assert_eq!(self.emulator.violations(), Violations::default());
     }
@@ -195,7 +200,7 @@ fn client(emulator: &Emulator, wire: Arc<Wire>, change: impl FnOnce(&mut Options
     let mut options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
     change(&mut options);
     let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
-    let pipeline = Pipeline::new(options, Arc::new(Line(wire)), tokens, Arc::new(Registry::default()), clock);
+    let pipeline = Pipeline::new(options, Arc::new(Line(wire)), tokens, Arc::new(Quotas::default()), clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 
@@ -211,6 +216,13 @@ impl TokenSource for Login {
     fn describe(&self) -> String {
         "the emulator".to_owned()
     }
+}
+
+/// How many intents and how many slots a client's store holds.
+pub async fn held(sessions: &Sessions) -> (usize, usize) {
+    let (_, quota) = sessions.pipeline.state().await.unwrap();
+    let snapshot = quota.store().snapshot().await.unwrap();
+    (snapshot.intents.len(), snapshot.slots.len())
 }
 
 /// Submits that the service took.
