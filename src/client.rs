@@ -9,11 +9,11 @@ use serde_json::json;
 
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
+use crate::limits::Pass;
 use crate::model::{self, Command, Entity, LibraryFile, Machine, MachineAction, is_machine_id};
 use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, Call, Pipeline};
 use crate::secret::SecretUrl;
-use crate::limits::Pass;
 use crate::transfer::{LibraryForm, multipart};
 use crate::transport::{Audience, Body, Request};
 

@@ -23,9 +23,9 @@ use crate::classify::{self, Context, Throttle};
 use crate::clock::{Clock, seconds_to_duration};
 use crate::config::Options;
 use crate::error::{Error, Kind, Result};
+use crate::limits::{Pass, Quota, Quotas};
 use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
-use crate::limits::{Pass, Quota, Quotas};
 use crate::state::QuotaKey;
 use crate::transport::{Audience, Request, Transport};
 

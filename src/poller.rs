@@ -10,9 +10,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::client::literal;
 use crate::error::{Error, Kind, Result};
+use crate::limits::Quota;
 use crate::model::MachineAction;
 use crate::pipeline::{LOG, Pipeline};
-use crate::limits::Quota;
 use pace::{Bucket, Pace};
 pub use watching::{Attending, Watching};
 

@@ -24,7 +24,9 @@ impl Patience {
     /// Waits for `waiting`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
     pub async fn bound<T>(&self, plan: &Plan, waiting: impl Future<Output = T>) -> Result<T> {
         let posted = || plan.turn.is_posted();
-        self.wait_for(waiting).await.map_err(|elapsed| plan.about(elapsed.into_error(&plan.turn.key.machine_id, posted())))
+        self.wait_for(waiting)
+            .await
+            .map_err(|elapsed| plan.about(elapsed.into_error(&plan.turn.key.machine_id, posted())))
     }
 }
 

@@ -7,9 +7,9 @@ use crate::auth::{StaticToken, TokenCache};
 use crate::clock::Clock;
 use crate::config::{Cloud, Options};
 use crate::emulator::{Emulator, Fault, FaultKind, Settings};
+use crate::limits::Quotas;
 use crate::model::Command;
 use crate::secret::Secret;
-use crate::limits::Quotas;
 
 fn sessions(emulator: &Emulator) -> Arc<Sessions> {
     let clock = Clock::new();

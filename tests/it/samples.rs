@@ -233,7 +233,13 @@ fn served(status: u16, body: impl Into<String>) -> Pipeline {
     let token = StaticToken::new(Secret::new("opaque"), clock).unwrap();
     let options = Options::new(Cloud::default(), None).unwrap();
     let tokens = TokenCache::new(Arc::new(token), None, clock).unwrap();
-    Pipeline::new(options, Arc::new(Canned(status, body.into())), tokens, Arc::new(mde_live_response::limits::Quotas::default()), clock)
+    Pipeline::new(
+        options,
+        Arc::new(Canned(status, body.into())),
+        tokens,
+        Arc::new(mde_live_response::limits::Quotas::default()),
+        clock,
+    )
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use mde_live_response::emulator::{Fault, FaultKind, ForeignAnswer, NewMachine, R
 use mde_live_response::error::Kind;
 use mde_live_response::session::{RunOptions, Submit};
 
-use crate::support::{held, HOUR, World, accepted, fault, most_within, sleep, within};
+use crate::support::{HOUR, World, accepted, fault, held, most_within, sleep, within};
 
 fn waiting(submit: Submit) -> Submit {
     Submit { wait_if_busy: true, ..submit }

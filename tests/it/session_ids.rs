@@ -181,7 +181,10 @@ async fn a_submit_left_in_line_sends_nothing_and_leaves_nothing() {
     assert!(quota.store().known_intent(key.clone()).await.unwrap().is_some());
     caller.abort();
     sleep(0.1).await;
-    assert!(quota.store().known_intent(key).await.unwrap().is_none(), "an intent that nobody means any more is withdrawn");
+    assert!(
+        quota.store().known_intent(key).await.unwrap().is_none(),
+        "an intent that nobody means any more is withdrawn"
+    );
     within(HOUR, first.wait(None, None, None)).await.unwrap();
     assert_eq!(world.count(Route::RunLiveResponse), 1);
     assert_eq!(world.held().await.1, 0);
