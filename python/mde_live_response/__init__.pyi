@@ -612,7 +612,9 @@ class LiveResponseClient:
         scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
             public one.
         tenant_id: the only tenant whose tokens are used; one of another tenant is an AuthenticationError.
-        state: where limits and open sessions are kept. `memory:` is the default, and the only one there is.
+        state: where limits, open sessions and submits are kept: `sqlite:///path` for the processes of one machine
+            (four slashes for a path from the root), `redis://host:6379/0` or `rediss://` for many machines, `memory:`
+            for this process alone. None: $MDE_LIVE_RESPONSE_STATE, else `memory:`.
         limits: what the service allows; its documented figures unless given.
         max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
         request_timeout: seconds for one HTTP request; for a download, between two reads of it.
@@ -831,6 +833,32 @@ class LiveResponseClient:
             SubmitUnknownError: it may have been started; call again with the same correlation id.
             ServiceError: the service failed, or answered what it does not document.
             ConnectionFailedError: the service could not be reached.
+        """
+
+    def sessions(self) -> _list[Session]:
+        """List the sessions that are open, of every process that shares the state store. Starts nothing.
+
+        Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
+
+        Returns:
+            The sessions, not looked at yet: `refresh()` looks.
+
+        Raises:
+            AuthenticationError: there is no token, which tells whose sessions are meant.
+            StateError: the store can't be asked.
+        """
+
+    def sessions_async(self) -> Coroutine[Any, Any, _list[Session]]:
+        """List the sessions that are open, of every process that shares the state store. Starts nothing.
+
+        Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
+
+        Returns:
+            The sessions, not looked at yet: `refresh()` looks.
+
+        Raises:
+            AuthenticationError: there is no token, which tells whose sessions are meant.
+            StateError: the store can't be asked.
         """
 
     def find(self, machine: str | Machine, correlation_id: str) -> Session | None:

@@ -1,4 +1,4 @@
-"""`python -m mde_live_response`: a demo, an emulator, and one session for real.
+"""`python -m mde_live_response`: a demo, an emulator, one session for real, and a look into a state store.
 
 Exit codes: 0 all went well; 1 the session ended and was not ok; 2 wrong usage; 3 the service, a permission or a limit
 stood in the way; 130 Ctrl-C.
@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import mde_live_response as mde
+from mde_live_response._operator import add_commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mde_live_response", description=mde.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"mde-live-response {mde.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run|state")
 
     emulator = commands.add_parser(
         "emulator", allow_abbrev=False, help="serve the live response API on this machine until stopped"
@@ -95,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--correlation-id", metavar="ID", help="the id of an earlier call, to take its session up")
     run.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")
     run.set_defaults(call=_run)
+
+    add_commands(commands)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from os import PathLike
-from typing import final
+from typing import Any, final
 
 from mde_live_response import Check as Check
 from mde_live_response import ClientSecretCredential as ClientSecretCredential
@@ -42,6 +42,12 @@ __all__ = [
 ]
 
 __version__: str
+
+def state_show(address: str) -> list[dict[str, Any]]:
+    """Tell what a state store holds, one dict for each quota key."""
+
+def state_prune(address: str, older_than: float) -> list[dict[str, Any]]:
+    """Remove from a state store what is older than so many seconds, less what is open."""
 
 @final
 class EmulatorServer:

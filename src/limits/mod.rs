@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::operation::Operation;
 use crate::state::store::{Errand, Later, Learned, Slot, Store, Ticket, View};
 
+/// Seconds.
+const FLUSH: f64 = 2.0;
+
 pub struct Quota {
     store: Arc<dyn Store>,
     clock: Clock,
@@ -152,6 +155,15 @@ impl Quota {
         self.store.learn(sessions).await?;
         self.wake();
         Ok(())
+    }
+
+    /// Returns when what was left for later is done; soon, also where the store is out of reach.
+    pub async fn flush(&self) {
+        let patience = crate::clock::seconds_to_duration(FLUSH);
+        let flushed = tokio::time::timeout(patience, self.store.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            log::debug!(target: crate::pipeline::LOG, "the state store could not be told all: leases will tell it");
+        }
     }
 
     /// Something freed a slot by way of the store.

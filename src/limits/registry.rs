@@ -102,6 +102,12 @@ impl Quotas {
         }
     }
 
+    /// The quotas that are shared with other processes.
+    pub fn shared_with_others(&self) -> Vec<Arc<Quota>> {
+        let quotas = self.known().iter().filter_map(|known| known.quota.upgrade()).collect::<Vec<_>>();
+        quotas.into_iter().filter(|quota| quota.store().is_shared()).collect()
+    }
+
     fn resting(&self) -> MutexGuard<'_, Resting> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }

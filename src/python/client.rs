@@ -15,7 +15,7 @@ use super::models::Limits;
 use super::operations::operations;
 use super::order::Order;
 use super::recipe::Recipe;
-use super::runtime::{Call, Coroutine, IntoPython, Own};
+use super::runtime::{Call, Coroutine, IntoPython, Own, run_blocking};
 use super::session::Session;
 use crate::check::check;
 use crate::config::{Cloud, Options};
@@ -37,7 +37,9 @@ use crate::state::address::Address;
 ///     scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
 ///         public one.
 ///     tenant_id: the only tenant whose tokens are used; one of another tenant is an AuthenticationError.
-///     state: where limits and open sessions are kept. `memory:` is the default, and the only one there is.
+///     state: where limits, open sessions and submits are kept: `sqlite:///path` for the processes of one machine
+///         (four slashes for a path from the root), `redis://host:6379/0` or `rediss://` for many machines, `memory:`
+///         for this process alone. None: $MDE_LIVE_RESPONSE_STATE, else `memory:`.
 ///     limits: what the service allows; its documented figures unless given.
 ///     max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
 ///     request_timeout: seconds for one HTTP request; for a download, between two reads of it.
@@ -69,6 +71,20 @@ impl LiveResponseClient {
         let sessions = self.recipe.sessions(py).map_err(|error| to_python(py, error))?;
         *core = Some(Own::new(sessions.clone()));
         Ok(sessions)
+    }
+
+    /// Closes the client; what its store was told to do later is then done, if a call is made of it.
+    fn closing(&self) -> Option<Call> {
+        let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let quota = closed.as_ref().and_then(Own::get).and_then(|sessions| sessions.pipeline.known_quota());
+        // Outside the lock: a credential that goes down with it may run code of the caller's.
+        drop(closed);
+        quota.filter(|quota| quota.store().is_shared()).map(|quota| {
+            Call::alone(async move {
+                quota.flush().await;
+                Ok(())
+            })
+        })
     }
 
     fn call<T: IntoPython, F>(&self, py: Python<'_>, start: impl FnOnce(Arc<Sessions>) -> F) -> PyResult<Call>
@@ -186,6 +202,19 @@ operations! {
                     sessions.submit(order.submit(&sessions).await?, timeout.map(|it| it.0)).await
                 })
             };
+
+        /// List the sessions that are open, of every process that shares the state store. Starts nothing.
+        ///
+        /// Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
+        ///
+        /// Returns:
+        ///     The sessions, not looked at yet: `refresh()` looks.
+        ///
+        /// Raises:
+        ///     AuthenticationError: there is no token, which tells whose sessions are meant.
+        ///     StateError: the store can't be asked.
+        sessions / sessions_async () []
+            |this, py| this.call(py, |sessions| async move { sessions.open().await });
 
         /// Find the session that was started with a correlation id. Starts nothing.
         ///
@@ -378,10 +407,11 @@ operations! {
         }
 
         /// Close the connections. Sessions that were started go on at the service.
-        fn close(&self) {
-            let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Outside the lock: a credential that goes down with it may run code of the caller's.
-            drop(closed);
+        fn close(&self, py: Python<'_>) -> PyResult<()> {
+            match self.closing() {
+                Some(flushed) => run_blocking(py, flushed).map(drop),
+                None => Ok(()),
+            }
         }
 
         fn __reduce__(&self) -> PyResult<()> {
@@ -396,8 +426,8 @@ operations! {
         }
 
         #[pyo3(signature = (*_exc))]
-        fn __exit__(&self, _exc: &Bound<'_, PyTuple>) {
-            self.close();
+        fn __exit__(&self, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<()> {
+            self.close(py)
         }
 
         fn __aenter__(slf: Bound<'_, Self>, py: Python<'_>) -> PyResult<Coroutine> {
@@ -408,8 +438,8 @@ operations! {
 
         #[pyo3(signature = (*_exc))]
         fn __aexit__(slf: Bound<'_, Self>, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<Coroutine> {
-            slf.get().close();
-            Ok(Coroutine::new("LiveResponseClient.__aexit__", Call::ready(py.None())))
+            let call = slf.get().closing().unwrap_or_else(|| Call::ready(py.None()));
+            Ok(Coroutine::new("LiveResponseClient.__aexit__", call))
         }
 
         fn __repr__(&self) -> String {

@@ -10,6 +10,7 @@ mod library;
 mod logging;
 mod models;
 mod operations;
+mod operator;
 mod order;
 mod recipe;
 mod runtime;
@@ -30,8 +31,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<check::Check>()?;
     let public: Vec<String> = module.index()?.extract()?;
     emulator::register(module)?;
-    recipe::register(module)?;
     module.add_function(wrap_pyfunction!(models::restore, module)?)?;
+    module.add_function(wrap_pyfunction!(operator::state_show, module)?)?;
+    module.add_function(wrap_pyfunction!(operator::state_prune, module)?)?;
     module.setattr("__all__", public)?;
-    runtime::register(module)
+    runtime::register(module)?;
+    // Last: what is registered last is done first at an exit, and needs the runtime.
+    recipe::register(module)
 }

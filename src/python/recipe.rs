@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 
 use super::credentials::Given;
 use super::errors::to_python;
-use super::runtime::Own;
+use super::runtime::{Call, Own, run_blocking};
 use crate::auth::{AccessToken, TokenCache, TokenSource};
 use crate::clock::Clock;
 use crate::config::Options;
@@ -75,7 +75,24 @@ fn after_fork_in_parent(py: Python<'_>) {
     }
 }
 
+/// Before the runtime ends.
+#[pyfunction]
+fn at_exit(py: Python<'_>) -> PyResult<()> {
+    let shared = known_quotas().map(|quotas| quotas.shared_with_others()).unwrap_or_default();
+    if shared.is_empty() {
+        return Ok(());
+    }
+    let flushed = async move {
+        for quota in shared {
+            quota.flush().await;
+        }
+        Ok(())
+    };
+    run_blocking(py, Call::alone(flushed)).map(drop)
+}
+
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.py().import("atexit")?.call_method1("register", (pyo3::wrap_pyfunction!(at_exit, module)?,))?;
     let os = module.py().import("os")?;
     if os.hasattr("register_at_fork")? {
         let hooks = PyDict::new(module.py());

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use super::found::on_machine;
 use super::patience::Patience;
-use super::settle::on_machine;
 use super::submit::{Plan, Submit};
 use super::{Session, Sessions, Tag};
 use crate::error::{Error, Kind, Result};
@@ -187,6 +187,18 @@ impl Sessions {
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
         let action = self.tagged(&key.machine_id, &tag).await?.into_iter().next();
         Ok(action.map(|action| self.meant(&key, &action)))
+    }
+
+    /// Our sessions that the store knows to be open, whichever process started them.
+    pub async fn open(self: &Arc<Self>) -> Result<Vec<Session>> {
+        let (_, quota) = self.pipeline.state().await?;
+        let slots = quota.store().slots().await?;
+        let session = |slot: Slot| {
+            let (correlation_id, action_id) = (slot.correlation_id?, slot.action_id?);
+            let machine_id = Some(slot.machine_id);
+            Some(Session { machine_id, correlation_id: Some(correlation_id), ..self.session(&action_id) })
+        };
+        Ok(slots.into_iter().filter_map(session).collect())
     }
 
     /// The session of an action that the store knows. One that can't be read just now is known all the same.

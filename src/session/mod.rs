@@ -1,6 +1,7 @@
 //! A live response session: submitted once and proved ours, waited for, and its results brought back.
 
 mod busy;
+mod found;
 mod patience;
 mod results;
 mod settle;

@@ -7,6 +7,7 @@ mod lost;
 pub mod memory_store;
 mod memory_table;
 mod memory_window;
+pub mod operator;
 pub mod redis;
 mod settings;
 pub mod sqlite;
@@ -14,8 +15,10 @@ mod steady;
 pub mod store;
 mod walk;
 
+use serde::Serialize;
+
 /// What the service counts limits by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QuotaKey {
     pub host: String,
     pub tenant: String,

@@ -36,6 +36,11 @@ impl Call {
         Self::with_updates(sessions, None, move |_| future)
     }
 
+    /// A call of no client.
+    pub fn alone<T: IntoPython>(future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Self { start: Box::new(move |_| async move { end(future.await, None) }.boxed()), on_update: None }
+    }
+
     /// A call that gives `value`, and does nothing for it.
     pub fn ready(value: Py<PyAny>) -> Self {
         let ended = Box::new(move |_: Python<'_>| Ok(value)) as Ended;
@@ -56,15 +61,19 @@ impl Call {
             let future = start(sink);
             async move {
                 let result = future.await;
-                Box::new(move |py: Python<'_>| match result {
-                    Ok(value) => value.into_python(py),
-                    Err(error) => Err(to_python_in(py, error, Some(&sessions))),
-                }) as Ended
+                end(result, Some(sessions))
             }
             .boxed()
         };
         Self { start: Box::new(start), on_update }
     }
+}
+
+fn end<T: IntoPython>(result: Result<T>, sessions: Option<Arc<Sessions>>) -> Ended {
+    Box::new(move |py: Python<'_>| match result {
+        Ok(value) => value.into_python(py),
+        Err(error) => Err(to_python_in(py, error, sessions.as_ref())),
+    })
 }
 
 impl IntoPython for () {
