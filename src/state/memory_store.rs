@@ -245,17 +245,20 @@ impl Store for MemoryStore {
         })
     }
 
-    fn put_look(&self, action_id: String, body: String) -> Reply<'_, ()> {
+    fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()> {
         self.with(|table, now| {
-            table.looks.insert(action_id, (now, body));
+            table.looks.extend(looks.into_iter().map(|(action_id, body)| (action_id, (now, body))));
             Ok(())
         })
     }
 
-    fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>> {
+    fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>> {
         self.with(|table, now| {
-            let seen = table.looks.get(&action_id).filter(|(at, _)| now - at <= max_age);
-            Ok(seen.map(|(at, body)| Look { body: body.clone(), age: now - at }))
+            let look = |action_id: String| {
+                let (at, body) = table.looks.get(&action_id).filter(|(at, _)| now - at <= max_age)?;
+                Some((action_id, Look { body: body.clone(), age: now - at }))
+            };
+            Ok(action_ids.into_iter().filter_map(look).collect())
         })
     }
 

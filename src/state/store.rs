@@ -250,9 +250,20 @@ pub trait Store: Send + Sync + 'static {
     /// Nothing of the intent reached the service: it is forgotten, and its slot is free. One with an action stays.
     fn withdraw(&self, key: IntentKey) -> Reply<'_, ()>;
 
-    fn put_look(&self, action_id: String, body: String) -> Reply<'_, ()>;
+    /// What was seen of several actions, as (id, body), noted at once.
+    fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()>;
 
-    fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>>;
+    /// What any process saw of these actions within the last `max_age` seconds. Those not seen are left out.
+    fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>>;
+
+    fn put_look(&self, action_id: String, body: String) -> Reply<'_, ()> {
+        self.put_looks(vec![(action_id, body)])
+    }
+
+    fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>> {
+        let looks = self.looks(vec![action_id], max_age);
+        Box::pin(async move { Ok(looks.await?.pop().map(|(_, look)| look)) })
+    }
 
     fn snapshot(&self) -> Reply<'_, Snapshot>;
 

@@ -292,6 +292,33 @@ async fn looks_are_shared_and_old_things_pruned(world: &World) {
     assert!(two.known_intent(key("over")).await.unwrap().is_none());
 }
 
+async fn looks_are_put_and_read_many_at_once(world: &World) {
+    let (one, two) = (world.open().await, world.open().await);
+    let body = |number: u32| format!("{{\"id\":\"{number}\",\"comment\":\"é 'x' \\\\\"}}");
+    let ids = |numbers: std::ops::Range<u32>| numbers.map(|number| number.to_string()).collect::<Vec<_>>();
+    one.put_looks(Vec::new()).await.unwrap();
+    one.put_looks((0..60).map(|number| (number.to_string(), body(number))).collect()).await.unwrap();
+    world.pass(4.0);
+    one.put_looks(vec![("7".into(), body(700))]).await.unwrap();
+    world.pass(2.0);
+    let all = two.looks(ids(0..100), 10.0).await.unwrap();
+    assert_eq!(
+        all.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(),
+        ids(0..60),
+        "{}: in the order asked",
+        world.kind
+    );
+    for (number, (id, look)) in all.iter().enumerate() {
+        let (newest, age) = if id == "7" { (700, 2.0) } else { (number as u32, 6.0) };
+        assert!(look.body == body(newest) && (look.age - age).abs() < 0.001, "{}: {id} {look:?}", world.kind);
+    }
+    let fresh = two.looks(ids(0..60), 3.0).await.unwrap();
+    assert!(fresh.len() == 1 && fresh[0].0 == "7", "{}: {fresh:?}", world.kind);
+    assert!(
+        two.looks(Vec::new(), 9.0).await.unwrap().is_empty() && two.looks(ids(90..99), 9.0).await.unwrap().is_empty()
+    );
+}
+
 async fn a_clock_set_back_breaks_nothing_and_stops_nothing(world: &World) {
     let store = world.open().await;
     read(&store, 1, [0, 1, 2]).await;
@@ -342,5 +369,6 @@ suite!(
     an_intent_of_which_nothing_was_sent_is_forgotten,
     what_is_learned_of_others_counts,
     looks_are_shared_and_old_things_pruned,
+    looks_are_put_and_read_many_at_once,
     a_clock_set_back_breaks_nothing_and_stops_nothing,
 );

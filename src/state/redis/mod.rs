@@ -226,16 +226,14 @@ impl Store for RedisStore {
         Box::pin(self.void("withdraw", about(&key)))
     }
 
-    fn put_look(&self, action_id: String, body: String) -> Reply<'_, ()> {
-        Box::pin(self.void("put_look", json!({"action": action_id, "body": body})))
+    fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()> {
+        Box::pin(self.void("put_looks", json!({"looks": looks})))
     }
 
-    fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>> {
+    fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>> {
         Box::pin(async move {
-            let arguments = json!({"action": action_id, "max_age": max_age});
-            let looked: wire::Looked = self.link.call("look", &arguments).await?;
-            let age = looked.age.and_then(|age| age.parse().ok());
-            Ok(looked.body.zip(age).map(|(body, age)| Look { body, age }))
+            let arguments = json!({"actions": action_ids, "max_age": max_age});
+            Ok(self.link.call::<wire::Looks>("looks", &arguments).await?.into())
         })
     }
 

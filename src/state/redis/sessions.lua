@@ -159,17 +159,23 @@ function op.withdraw()
   forget(name)
 end
 
-function op.put_look()
-  redis.call('HSET', key('looks'), args.action, args.body)
-  redis.call('ZADD', key('seen'), text(now), args.action)
+function op.put_looks()
+  for _, look in ipairs(args.looks) do
+    redis.call('HSET', key('looks'), look[1], look[2])
+    redis.call('ZADD', key('seen'), text(now), look[1])
+  end
 end
 
-function op.look()
-  local seen = redis.call('ZSCORE', key('seen'), args.action)
-  if not seen or now - tonumber(seen) > args.max_age then
-    return {}
+function op.looks()
+  local looks = {}
+  for _, action in ipairs(args.actions) do
+    local seen = redis.call('ZSCORE', key('seen'), action)
+    local body = seen and now - tonumber(seen) <= args.max_age and redis.call('HGET', key('looks'), action)
+    if body then
+      table.insert(looks, {action = action, body = body, age = text(now - tonumber(seen))})
+    end
   end
-  return {body = redis.call('HGET', key('looks'), args.action), age = text(now - tonumber(seen))}
+  return {looks = looks}
 end
 
 function op.snapshot()

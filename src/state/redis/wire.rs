@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::state::store::{Answer, Intent, IntentKey, IntentState, Slot, Snapshot, Ticket, View, WindowState};
+use crate::state::store::{Answer, Intent, IntentKey, IntentState, Look, Slot, Snapshot, Ticket, View, WindowState};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -145,9 +145,23 @@ impl Intended {
 }
 
 #[derive(Deserialize)]
-pub struct Looked {
-    pub body: Option<String>,
-    pub age: Option<String>,
+pub struct Looks {
+    #[serde(deserialize_with = "list")]
+    looks: Vec<WireLook>,
+}
+
+#[derive(Deserialize)]
+struct WireLook {
+    action: String,
+    body: String,
+    #[serde(deserialize_with = "seconds")]
+    age: f64,
+}
+
+impl From<Looks> for Vec<(String, Look)> {
+    fn from(seen: Looks) -> Self {
+        seen.looks.into_iter().map(|WireLook { action, body, age }| (action, Look { body, age })).collect()
+    }
 }
 
 #[derive(Deserialize)]

@@ -121,12 +121,12 @@ impl Store for SqliteStore {
         self.worker.run(Durable::Yes, move |books, _| books.withdraw(&key))
     }
 
-    fn put_look(&self, action_id: String, body: String) -> Reply<'_, ()> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.put_look(&action_id, &body, now))
+    fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()> {
+        self.worker.run(Durable::NeedNotBe, move |books, now| books.put_looks(&looks, now))
     }
 
-    fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.look(&action_id, max_age, now))
+    fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>> {
+        self.worker.run(Durable::NeedNotBe, move |books, now| books.looks(action_ids, max_age, now))
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

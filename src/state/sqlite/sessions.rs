@@ -146,16 +146,24 @@ impl Books {
         Ok(())
     }
 
-    pub fn put_look(&self, action_id: &str, body: &str, now: f64) -> Sql<()> {
-        self.execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", params![self.quota, action_id, now, body])
-            .map(drop)
+    pub fn put_looks(&self, looks: &[(String, String)], now: f64) -> Sql<()> {
+        for (action_id, body) in looks {
+            let put = "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)";
+            self.execute(put, params![self.quota, action_id, now, body])?;
+        }
+        Ok(())
     }
 
-    pub fn look(&self, action_id: &str, max_age: f64, now: f64) -> Sql<Option<Look>> {
+    pub fn looks(&self, action_ids: Vec<String>, max_age: f64, now: f64) -> Sql<Vec<(String, Look)>> {
         let find = "SELECT body, seen FROM looks WHERE quota = ? AND action = ? AND seen >= ?";
         let mut statement = self.connection.prepare_cached(find)?;
-        let look = |row: &Row<'_>| Ok(Look { body: row.get(0)?, age: now - row.get::<_, f64>(1)? });
-        statement.query_row(params![self.quota, action_id, now - max_age], look).optional()
+        let mut seen = Vec::with_capacity(action_ids.len());
+        for action_id in action_ids {
+            let look = |row: &Row<'_>| Ok(Look { body: row.get(0)?, age: now - row.get::<_, f64>(1)? });
+            let look = statement.query_row(params![self.quota, action_id, now - max_age], look).optional()?;
+            seen.extend(look.map(|look| (action_id, look)));
+        }
+        Ok(seen)
     }
 }
 
