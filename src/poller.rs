@@ -1,6 +1,7 @@
 //! One list call for all open sessions of a client, as often as the read budget allows and as seldom as is polite.
 
 mod pace;
+mod siblings;
 mod watching;
 
 use std::collections::{BTreeSet, HashMap};
@@ -111,11 +112,15 @@ impl Poller {
             table.running = false;
             return None;
         }
-        let due = |entry: &Entry| entry.heard_at + self.pace.interval(now, entry.since, entry.pending_since);
-        let attended = if table.attending > 0 { table.looked_at + self.pace.attended } else { f64::INFINITY };
-        let due = table.watched.values().map(due).fold(attended, f64::min);
+        let due = self.due_at(&table, now) + self.spread();
         let rested = table.looked_at + self.pace.rest(share);
         Some(due.max(rested).max(table.lists.ready_at(now, self.pace.list)))
+    }
+
+    fn due_at(&self, table: &Table, now: f64) -> f64 {
+        let due = |entry: &Entry| entry.heard_at + self.pace.interval(now, entry.since, entry.pending_since);
+        let attended = if table.attending > 0 { table.looked_at + self.pace.attended } else { f64::INFINITY };
+        table.watched.values().map(due).fold(attended, f64::min)
     }
 
     /// Until the last of those who wait has left: a look that is under way then is dropped with its request.
@@ -131,6 +136,10 @@ impl Poller {
         // Taken first: a look that fails early must not be followed by the next at once.
         self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
         let (_, quota) = self.pipeline.state().await?;
+        if !self.hear_siblings(&quota).await {
+            self.table().lists.give_back();
+            return Ok(());
+        }
         let ids = self.ids(&quota).await?;
         let (listed, odd): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
         let mut missing = odd;
@@ -139,9 +148,11 @@ impl Poller {
                 self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
             }
             let found = self.pipeline.machine_actions(Some(&ids_filter(chunk)), None).await?;
+            self.tell_siblings(&quota, &found).await;
+            let now = self.pipeline.clock.now();
             for id in chunk {
                 match found.iter().find(|action| action.id.eq_ignore_ascii_case(id)) {
-                    Some(action) => self.saw(&quota, id, action.clone()).await,
+                    Some(action) => self.saw(&quota, id, action.clone(), now).await,
                     None => missing.push(id.clone()),
                 }
             }
@@ -152,16 +163,14 @@ impl Poller {
         Ok(())
     }
 
-    /// Whoever is watched, and where somebody attends, whoever holds a slot.
+    /// Whoever is watched, and whoever else holds a slot: others may wait for those.
     async fn ids(&self, quota: &Quota) -> Result<BTreeSet<String>> {
-        let (mut ids, attended) = {
+        let mut ids: BTreeSet<_> = {
             let mut table = self.table();
             table.looked_at = self.pipeline.clock.now();
-            (table.watched.keys().cloned().collect::<BTreeSet<_>>(), table.attending > 0)
+            table.watched.keys().cloned().collect()
         };
-        if attended {
-            ids.extend(quota.store().slots().await?.into_iter().filter_map(|slot| slot.action_id));
-        }
+        ids.extend(quota.store().slots().await?.into_iter().filter_map(|slot| slot.action_id));
         Ok(ids)
     }
 
@@ -189,7 +198,10 @@ impl Poller {
 
     async fn look_singly(&self, quota: &Quota, id: &str) {
         let error = match self.pipeline.machine_action(id).await {
-            Ok(action) => return self.saw(quota, id, action).await,
+            Ok(action) => {
+                self.tell_siblings(quota, std::slice::from_ref(&action)).await;
+                return self.saw(quota, id, action, self.pipeline.clock.now()).await;
+            }
             Err(error) => error,
         };
         let (now, patience) = (self.pipeline.clock.now(), self.pipeline.options.limits.settle_time);
@@ -206,17 +218,16 @@ impl Poller {
         }
     }
 
-    async fn saw(&self, quota: &Quota, id: &str, action: MachineAction) {
-        let now = self.pipeline.clock.now();
+    async fn saw(&self, quota: &Quota, id: &str, action: MachineAction, seen_at: f64) {
         let done = action.is_done();
         if done && let Err(error) = quota.close(id).await {
             log::warn!(target: LOG, "could not note that session {id} is over: {error}");
         }
         let mut table = self.table();
         let Some(entry) = table.watched.get_mut(id) else { return };
-        entry.heard_at = now;
+        entry.heard_at = seen_at;
         entry.failing_since = None;
-        entry.pending_since = (action.status == "Pending").then(|| entry.pending_since.unwrap_or(now));
+        entry.pending_since = (action.status == "Pending").then(|| entry.pending_since.unwrap_or(seen_at));
         entry.looks.send_modify(|look| look.action = Some(action));
         if done {
             table.watched.remove(id);

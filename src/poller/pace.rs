@@ -85,6 +85,11 @@ impl Bucket {
         self.taken += 1.0;
     }
 
+    /// Of one that was taken and then not needed.
+    pub fn give_back(&mut self) {
+        self.taken = (self.taken - 1.0).max(0.0);
+    }
+
     pub fn try_take(&mut self, now: f64, flow: Flow) -> bool {
         let room = self.ready_at(now, flow) <= now;
         if room {

@@ -149,6 +149,11 @@ impl Session {
         if let Some((_, action)) = self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age) {
             return Ok(action);
         }
+        if max_age > 0.0
+            && let Some(action) = self.seen_by_another(max_age).await
+        {
+            return Ok(action);
+        }
         let action = match (pipeline.machine_action(&self.id).await, self.seen_lately()) {
             (Ok(action), _) => action,
             // The replica that answered has not heard of it yet.
@@ -156,10 +161,15 @@ impl Session {
             (Err(error), _) => return Err(error),
         };
         self.saw(&action);
-        if action.is_done() {
-            pipeline.state().await?.1.close(&self.id).await?;
-        }
+        self.sessions.poller.tell(&action).await?;
         Ok(action)
+    }
+
+    /// The action as another session, or another process, put it into the store within `max_age` seconds.
+    async fn seen_by_another(&self, max_age: f64) -> Option<MachineAction> {
+        let (_, quota) = self.sessions.pipeline.state().await.ok()?;
+        let look = quota.store().look(self.id.clone(), max_age).await.ok()??;
+        serde_json::from_str(&look.body).ok()
     }
 
     /// The action, if the service showed it so lately that a 404 says nothing.
@@ -179,9 +189,7 @@ impl Session {
             let error = match pipeline.cancel(&self.id, comment).await {
                 Ok(action) => {
                     self.saw(&action);
-                    if action.is_done() {
-                        pipeline.state().await?.1.close(&self.id).await?;
-                    }
+                    self.sessions.poller.tell(&action).await?;
                     return Ok(action);
                 }
                 Err(error) => error,

@@ -7,7 +7,7 @@ use mde_live_response::emulator::{Fault, Route, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::session::Session;
 
-use crate::support::{HOUR, World, most_within, within};
+use crate::support::{HOUR, World, most_within, sleep, within};
 
 async fn fifty(world: &World) -> Vec<Session> {
     let mut sessions = Vec::new();
@@ -63,6 +63,50 @@ async fn fifty_sessions_cost_twenty_lists_a_minute_and_end_soon() {
     assert!(most_within(&lists, 3600.0) <= 1200, "{} lists in an hour", most_within(&lists, 3600.0));
     assert_eq!(world.count(Route::GetMachineAction), 0);
     world.broke_nothing();
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_clients_of_one_store_look_little_more_often_than_one() {
+    let world = Arc::new(World::with(Settings { machines: 50, ..Settings::default() }));
+    world.script("echo.ps1", 590.0);
+    let clients: Vec<_> = (0..10).map(|_| world.sibling()).collect();
+    let runs: Vec<_> = (0..50)
+        .map(|machine| {
+            let (world, client) = (world.clone(), clients[machine % 10].clone());
+            tokio::spawn(async move {
+                let session = within(HOUR, client.submit(world.order_on(machine), None)).await.unwrap();
+                let ended = within(3 * HOUR, session.wait(None, None, None)).await.unwrap();
+                world.clock.now() - ended.last_update_date_time_utc.unwrap().unix()
+            })
+        })
+        .collect();
+    let mut delays = Vec::new();
+    for run in runs {
+        delays.push(run.await.unwrap());
+    }
+    delays.sort_by(f64::total_cmp);
+    assert!(delays[25] <= 4.0, "the median result came {} s after the end", delays[25]);
+    let lists = world.times(Route::ListMachineActions);
+    assert!(most_within(&lists, 60.0) <= 40, "{} lists in a minute", most_within(&lists, 60.0));
+    assert_eq!(world.held().await.1, 0);
+    world.broke_nothing();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_of_a_sibling_will_do() {
+    let world = World::new();
+    world.script("echo.ps1", 60.0);
+    let session = world.submit(world.order()).await.unwrap();
+    let theirs = world.sibling().session(&session.id);
+    session.refresh(0.0).await.unwrap();
+    let before = world.emulator.requests().len();
+    assert_eq!(theirs.refresh(5.0).await.unwrap().id, session.id);
+    assert_eq!(world.emulator.requests().len(), before, "the store knows it");
+    sleep(6.0).await;
+    theirs.refresh(5.0).await.unwrap();
+    assert_eq!(world.emulator.requests().len(), before + 1, "what it knows is too old");
+    assert_eq!(world.elsewhere().session(&session.id).refresh(5.0).await.unwrap().id, session.id);
+    assert_eq!(world.emulator.requests().len(), before + 2, "another store knows nothing of it");
 }
 
 #[tokio::test(start_paused = true)]

@@ -94,6 +94,7 @@ pub struct World {
     pub wire: Arc<Wire>,
     pub sessions: Arc<Sessions>,
     pub clock: Clock,
+    quotas: Arc<Quotas>,
 }
 
 impl World {
@@ -112,18 +113,24 @@ impl World {
         emulator.add_library_file("helper.exe", b"MZ");
         emulator.on_script("echo.ps1", ScriptOutcome::default());
         let wire = Wire::new(emulator.clone());
-        let sessions = client(&emulator, wire.clone(), |_| {});
+        let quotas = Arc::new(Quotas::default());
+        let sessions = client(&emulator, wire.clone(), quotas.clone(), |_| {});
         let clock = sessions.pipeline.clock;
-        Self { emulator, wire, sessions, clock }
+        Self { emulator, wire, sessions, clock, quotas }
     }
 
     /// Another process: a client with a store of its own.
     pub fn elsewhere(&self) -> Arc<Sessions> {
-        client(&self.emulator, self.wire.clone(), |_| {})
+        self.changed(|_| {})
+    }
+
+    /// Another client that shares the store.
+    pub fn sibling(&self) -> Arc<Sessions> {
+        client(&self.emulator, self.wire.clone(), self.quotas.clone(), |_| {})
     }
 
     pub fn changed(&self, change: impl FnOnce(&mut Options)) -> Arc<Sessions> {
-        client(&self.emulator, self.wire.clone(), change)
+        client(&self.emulator, self.wire.clone(), Arc::default(), change)
     }
 
     pub fn machine(&self, at: usize) -> String {
@@ -171,7 +178,7 @@ impl World {
     pub async fn actions(&self) -> Vec<MachineAction> {
         self.emulator.set_switches(|switches| switches.list_lag = 0.0);
         self.wire.lists_are_cut.store(false, Ordering::SeqCst);
-        let other = client(&self.emulator, self.wire.clone(), |options| options.max_wait = 7200.0);
+        let other = self.changed(|options| options.max_wait = 7200.0);
         within(3 * HOUR, other.pipeline.machine_actions(None, None)).await.unwrap()
     }
 
@@ -195,12 +202,17 @@ impl World {
     }
 }
 
-fn client(emulator: &Emulator, wire: Arc<Wire>, change: impl FnOnce(&mut Options)) -> Arc<Sessions> {
+fn client(
+    emulator: &Emulator,
+    wire: Arc<Wire>,
+    quotas: Arc<Quotas>,
+    change: impl FnOnce(&mut Options),
+) -> Arc<Sessions> {
     let clock = Clock::new();
     let mut options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
     change(&mut options);
     let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
-    let pipeline = Pipeline::new(options, Arc::new(Line(wire)), tokens, Arc::new(Quotas::default()), clock);
+    let pipeline = Pipeline::new(options, Arc::new(Line(wire)), tokens, quotas, clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 

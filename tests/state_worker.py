@@ -1,0 +1,47 @@
+"""A process of a test: one client that shares its state with others. What it is to do comes as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+import mde_live_response as mde
+
+
+def limits(order: dict[str, Any]) -> mde.Limits:
+    """The limits of the test, whose windows are short so that much goes through them in little time."""
+    rates = {name: [mde.Rate(count, per) for count, per in order["limits"].pop(name)] for name in ("submit", "read")}
+    return mde.Limits(**rates, **order["limits"])
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    options = {"request_timeout": 2.0, "connect_timeout": 1.0, "state": order["state"], "limits": limits(order)}
+    with mde.LiveResponseClient(**options) as client:
+        print("go", flush=True)
+        ran: list[dict[str, Any]] = []
+
+        def run(share: list[list[str]]) -> None:
+            for machine, correlation_id in share:
+                result = client.run(
+                    machine,
+                    [mde.Command.run_script("echo.ps1", correlation_id), mde.Command.get_file("C:\\x")],
+                    "a test",
+                    on_busy="wait",
+                    correlation_id=correlation_id,
+                    save_to=order.get("save_to"),
+                )
+                output = result.scripts[0].stdout if result.scripts else ""
+                ran.append({"id": result.action.id, "ok": result.ok, "message": result.message, "stdout": output})
+
+        threads = [threading.Thread(target=run, args=[share]) for share in order["shares"]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    print(json.dumps(ran))
+
+
+main()
