@@ -172,6 +172,7 @@ impl Store for MemoryStore {
             if let Some(intent) = known {
                 return Ok(Found { intent, known: true, lost_since: None });
             }
+            table.sweep(now);
             let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
             table.intents.insert(key, Entry { intent: intent.clone(), turn: None });
             Ok(Found { intent, known: false, lost_since: None })
@@ -247,6 +248,7 @@ impl Store for MemoryStore {
 
     fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()> {
         self.with(|table, now| {
+            table.sweep(now);
             table.looks.extend(looks.into_iter().map(|(action_id, body)| (action_id, (now, body))));
             Ok(())
         })

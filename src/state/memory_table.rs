@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use super::kept;
 use super::memory_window::Calls;
 use super::steady::Steady;
 use super::store::*;
@@ -21,6 +22,7 @@ pub struct Table {
     /// Those with an action, oldest first.
     pub settled: VecDeque<IntentKey>,
     pub looks: HashMap<String, (f64, String)>,
+    pub swept: f64,
 }
 
 #[derive(Default)]
@@ -157,15 +159,37 @@ impl Table {
     }
 
     pub fn prune(&mut self, now: f64, seconds: f64) -> Pruned {
-        let open = self.open(now);
-        let before = (self.intents.len(), self.looks.len());
-        self.intents.retain(|key, entry| {
-            let is_open = open.iter().any(|slot| slot.correlation_id.as_ref() == Some(&key.correlation_id));
-            let taken = entry.turn.is_some_and(|(_, until)| until > now);
-            is_open || taken || entry.intent.created > now - seconds
-        });
-        self.looks.retain(|_, (at, _)| *at > now - seconds);
-        let (intents, looks) = (before.0 - self.intents.len(), before.1 - self.looks.len());
+        let intents = self.forget_intents(now, |intent| intent.created <= now - seconds);
+        let looks = self.forget_looks(now - seconds);
         Pruned { intents: intents as u64, looks: looks as u64 }
+    }
+
+    /// Now and then, forgets what is kept no longer.
+    pub fn sweep(&mut self, now: f64) {
+        if now - self.swept < kept::SWEEP {
+            return;
+        }
+        self.swept = now;
+        self.forget_looks(now - kept::LOOKS);
+        self.forget_intents(now, |intent| intent.created <= now - kept::INTENTS && !intent.is_in_doubt());
+    }
+
+    /// Less those that are open, or that somebody is at.
+    fn forget_intents(&mut self, now: f64, is_old: impl Fn(&Intent) -> bool) -> usize {
+        let before = self.intents.len();
+        self.intents.retain(|key, entry| {
+            let slot = self.slots.get(&key.machine_id);
+            let is_open = slot.is_some_and(|taken| taken.is_for(key) && taken.slot.until > now);
+            let is_taken = entry.turn.is_some_and(|(_, until)| until > now);
+            is_open || is_taken || !is_old(&entry.intent)
+        });
+        self.settled.retain(|key| self.intents.contains_key(key));
+        before - self.intents.len()
+    }
+
+    fn forget_looks(&mut self, before: f64) -> usize {
+        let count = self.looks.len();
+        self.looks.retain(|_, (at, _)| *at > before);
+        count - self.looks.len()
     }
 }

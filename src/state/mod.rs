@@ -3,6 +3,7 @@
 //! `memory:` keeps it for the clients of one process, SQLite for the processes of one machine, Redis for many machines.
 
 pub mod address;
+mod kept;
 mod lost;
 pub mod memory_store;
 mod memory_table;

@@ -126,6 +126,13 @@ pub struct Intent {
     pub action_id: Option<String>,
 }
 
+impl Intent {
+    /// A POST left of which it is not known whether it made an action.
+    pub fn is_in_doubt(&self) -> bool {
+        self.posted && self.action_id.is_none()
+    }
+}
+
 /// An intent, and how it came to be there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {

@@ -292,6 +292,42 @@ async fn looks_are_shared_and_old_things_pruned(world: &World) {
     assert!(two.known_intent(key("over")).await.unwrap().is_none());
 }
 
+async fn nothing_grows_for_ever_and_nothing_open_is_forgotten(world: &World) {
+    let day = 86_400.0;
+    let store = world.open().await;
+    for (number, machine) in ["over", "open", "doubt", "taken", "unsent"].into_iter().enumerate() {
+        store.intent(key(machine), Vec::new(), String::new()).await.unwrap();
+        assert!(store.take_turn(key(machine), 7, if machine == "taken" { 200.0 * day } else { 15.0 }).await.unwrap());
+        if number < 3 {
+            submit(&store, 1, number as u64, errand(machine, true)).await;
+            store.posted(key(machine), 7, true).await.unwrap();
+            if machine != "doubt" {
+                let lease = if machine == "open" { 200.0 * day } else { 100.0 };
+                store.settled(key(machine), format!("on-{machine}"), Some(lease)).await.unwrap();
+            }
+        }
+        store.close("on-over").await.unwrap();
+    }
+    store.put_look("old".into(), "{}".into()).await.unwrap();
+    world.pass(3000.0);
+    store.put_look("young".into(), "{}".into()).await.unwrap();
+    world.pass(601.0);
+    store.put_look("new".into(), "{}".into()).await.unwrap();
+    let seen = store.looks(["old", "young", "new"].map(String::from).to_vec(), 1e9).await.unwrap();
+    assert_eq!(seen.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["young", "new"], "{}", world.kind);
+    let known = async |machine: &str| store.known_intent(key(machine)).await.unwrap().is_some();
+    world.pass(178.0 * day);
+    store.intent(key("first"), Vec::new(), String::new()).await.unwrap();
+    assert!(known("over").await && known("unsent").await, "{}: the service may list it yet", world.kind);
+    world.pass(3.0 * day);
+    store.intent(key("second"), Vec::new(), String::new()).await.unwrap();
+    for (machine, kept) in [("over", false), ("unsent", false), ("open", true), ("doubt", true), ("taken", true)] {
+        assert_eq!(known(machine).await, kept, "{}: {machine}", world.kind);
+    }
+    assert_eq!(store.prune(50.0 * day).await.unwrap().intents, 1, "{}: an operator ends what is in doubt", world.kind);
+    assert!(!known("doubt").await && known("open").await && known("first").await, "{}", world.kind);
+}
+
 async fn looks_are_put_and_read_many_at_once(world: &World) {
     let (one, two) = (world.open().await, world.open().await);
     let body = |number: u32| format!("{{\"id\":\"{number}\",\"comment\":\"é 'x' \\\\\"}}");
@@ -369,6 +405,7 @@ suite!(
     an_intent_of_which_nothing_was_sent_is_forgotten,
     what_is_learned_of_others_counts,
     looks_are_shared_and_old_things_pruned,
+    nothing_grows_for_ever_and_nothing_open_is_forgotten,
     looks_are_put_and_read_many_at_once,
     a_clock_set_back_breaks_nothing_and_stops_nothing,
 );

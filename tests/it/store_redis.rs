@@ -88,6 +88,34 @@ async fn one_of_another_version_is_refused() {
 }
 
 #[tokio::test]
+async fn what_nobody_removes_runs_out_but_not_what_is_in_doubt() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let store = open(&redis.address(), 2.0).await.unwrap();
+    store.learn(Vec::new()).await.unwrap();
+    store.put_look("x".into(), "{}".into()).await.unwrap();
+    let mut connection =
+        redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut ttl = async |pattern: &str| -> i64 {
+        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
+        redis::cmd("TTL").arg(&keys[0]).query_async(&mut connection).await.unwrap()
+    };
+    assert!((3590..=3600).contains(&ttl("*:looks").await) && (3590..=3600).contains(&ttl("*:seen").await));
+    let half_a_year = 180 * 86_400 - 10..=180 * 86_400;
+    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    assert!(half_a_year.contains(&ttl("*:intent:*").await));
+    assert!(store.take_turn(key("a"), 7, 15.0).await.unwrap());
+    let quota = quota(store.clone());
+    tokio::time::sleep(Duration::from_secs_f64(LENGTH)).await;
+    let admission = quota.admit(errand("a", true)).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    store.posted(key("a"), 7, true).await.unwrap();
+    assert_eq!(ttl("*:intent:*").await, -1);
+    admission.slot.keep();
+    store.settled(key("a"), "x".into(), None).await.unwrap();
+    assert!(half_a_year.contains(&ttl("*:intent:*").await));
+    assert_eq!(ttl("*:epoch").await, -1);
+}
+
+#[tokio::test]
 async fn one_that_comes_and_goes_is_waited_for() {
     let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
     let store = open(&redis.address(), 5.0).await.unwrap();

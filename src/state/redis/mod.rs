@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 pub use link::VERSION;
 
 use self::link::Link;
-use super::QuotaKey;
 use super::lost::{lost_slot, lost_turn, unfit};
 use super::store::*;
+use super::{QuotaKey, kept};
 use crate::error::Result;
 use crate::model::Command;
 use crate::operation::Operation;
@@ -185,7 +185,15 @@ impl Store for RedisStore {
     fn intent(&self, key: IntentKey, commands: Vec<Command>, comment: String) -> Reply<'_, Found> {
         Box::pin(async move {
             let json = serde_json::to_string(&commands).unwrap_or_default();
-            let arguments = saying(&key, [("commands", json.into()), ("comment", comment.into())]);
+            let arguments = saying(
+                &key,
+                [
+                    ("commands", json.into()),
+                    ("comment", comment.into()),
+                    ("keep", kept::INTENTS.into()),
+                    ("piece", kept::PIECE.into()),
+                ],
+            );
             let intended: wire::Intended = self.link.call("intent", &arguments).await?;
             let (known, lost_since) = (intended.known, intended.lost_since());
             let intent = intended.intent.and_then(|intent| intent.read().ok()).ok_or_else(|| self.unreadable())?;
@@ -209,7 +217,8 @@ impl Store for RedisStore {
 
     fn posted(&self, key: IntentKey, token: u64, posted: bool) -> Reply<'_, ()> {
         Box::pin(async move {
-            let arguments = saying(&key, [("token", name(token)), ("posted", posted.into())]);
+            let arguments =
+                saying(&key, [("token", name(token)), ("posted", posted.into()), ("keep", kept::INTENTS.into())]);
             match self.link.call::<wire::Posted>("posted", &arguments).await?.right.as_str() {
                 "held" => Ok(()),
                 "no slot" => Err(lost_slot(&key)),
@@ -219,7 +228,10 @@ impl Store for RedisStore {
     }
 
     fn settled(&self, key: IntentKey, action_id: String, lease: Option<f64>) -> Reply<'_, ()> {
-        Box::pin(self.void("settled", saying(&key, [("action", action_id.into()), ("lease", lease.into())])))
+        Box::pin(self.void(
+            "settled",
+            saying(&key, [("action", action_id.into()), ("lease", lease.into()), ("keep", kept::INTENTS.into())]),
+        ))
     }
 
     fn withdraw(&self, key: IntentKey) -> Reply<'_, ()> {
@@ -227,7 +239,7 @@ impl Store for RedisStore {
     }
 
     fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()> {
-        Box::pin(self.void("put_looks", json!({"looks": looks})))
+        Box::pin(self.void("put_looks", json!({"looks": looks, "keep": kept::LOOKS})))
     }
 
     fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>> {

@@ -65,11 +65,44 @@ function op.learn()
   redis.call('HSET', key('epoch'), 'learn', '0')
 end
 
+local function is_open(machine, correlation)
+  local slot = slot_on(machine)
+  return slot and slot.correlation == correlation
+end
+
+-- Removes a few intents that are kept no longer, and what is left of those whose time ran out.
+local function sweep_intents()
+  local old = text(now - args.keep)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', old, 'LIMIT', 0, args.piece)) do
+    local pair = cjson.decode(id)
+    local name = intent_of(pair[1], pair[2])
+    local intent = read_intent(name)
+    local in_doubt = intent and intent.posted and not intent.action_id
+    if in_doubt or is_open(pair[1], pair[2]) or (intent and intent.taken) then
+      redis.call('ZADD', key('intents'), text(now), id)
+    else
+      redis.call('DEL', name)
+      redis.call('ZREM', key('intents'), id)
+    end
+  end
+end
+
+-- Of an intent in doubt the time does not run.
+local function keep_for(name, in_doubt)
+  if in_doubt then
+    redis.call('PERSIST', name)
+  else
+    redis.call('EXPIRE', name, math.ceil(args.keep))
+  end
+end
+
 function op.intent()
   local name = intent_of(args.machine, args.correlation)
   local known = read_intent(name)
   if not known then
     redis.call('HSET', name, 'commands', args.commands, 'comment', args.comment, 'created', text(now), 'posted', '0')
+    keep_for(name, false)
+    sweep_intents()
     redis.call('ZADD', key('intents'), text(now), cjson.encode({args.machine, args.correlation}))
   end
   local lost = nil
@@ -131,6 +164,7 @@ function op.posted()
     put_slot(args.machine, slot)
   end
   redis.call('HSET', name, 'posted', args.posted and '1' or '0')
+  keep_for(name, args.posted and redis.call('HEXISTS', name, 'action') == 0)
   return {right = 'held'}
 end
 
@@ -138,6 +172,7 @@ function op.settled()
   local name = intent_of(args.machine, args.correlation)
   if redis.call('EXISTS', name) == 1 then
     redis.call('HSET', name, 'action', args.action)
+    keep_for(name, false)
   end
   local slot = slot_on(args.machine)
   if slot and slot.correlation ~= args.correlation then
@@ -164,6 +199,13 @@ function op.put_looks()
     redis.call('HSET', key('looks'), look[1], look[2])
     redis.call('ZADD', key('seen'), text(now), look[1])
   end
+  local old = redis.call('ZRANGEBYSCORE', key('seen'), '-inf', text(now - args.keep), 'LIMIT', 0, 2 * #args.looks)
+  for _, action in ipairs(old) do
+    redis.call('HDEL', key('looks'), action)
+    redis.call('ZREM', key('seen'), action)
+  end
+  redis.call('EXPIRE', key('looks'), math.ceil(args.keep))
+  redis.call('EXPIRE', key('seen'), math.ceil(args.keep))
 end
 
 function op.looks()
@@ -194,15 +236,13 @@ function op.snapshot()
 end
 
 function op.prune()
-  local open, intents, looks = {}, 0, 0
-  for machine, slot in pairs((slots_open())) do
-    open[machine .. '\n' .. (slot.correlation or '')] = true
-  end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', text(now - args.seconds))) do
+  local intents, looks = 0, 0
+  for _, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
     local pair = cjson.decode(id)
     local name = intent_of(pair[1], pair[2])
     local intent = read_intent(name)
-    if not open[pair[1] .. '\n' .. pair[2]] and not (intent and intent.taken) then
+    local is_old = not intent or tonumber(intent.created) <= now - args.seconds
+    if is_old and not is_open(pair[1], pair[2]) and not (intent and intent.taken) then
       redis.call('DEL', name)
       redis.call('ZREM', key('intents'), id)
       intents = intents + 1

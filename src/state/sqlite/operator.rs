@@ -9,8 +9,8 @@ use super::sessions::intent;
 use super::worker::Books;
 use crate::error::Result;
 use crate::operation::Operation;
-use crate::state::QuotaKey;
 use crate::state::store::{IntentKey, IntentState, Pruned, Snapshot, WindowState};
+use crate::state::{QuotaKey, kept};
 
 type Sql<T> = rusqlite::Result<T>;
 
@@ -68,5 +68,22 @@ impl Books {
         )?;
         let looks = self.execute("DELETE FROM looks WHERE quota = ? AND seen <= ?", params![quota, before])?;
         Ok(Pruned { intents: intents as u64, looks: looks as u64 })
+    }
+
+    /// Removes a few intents that are kept no longer, of whatever quota key.
+    pub fn sweep_intents(&self, now: f64) -> Sql<()> {
+        let sweep = "DELETE FROM intents WHERE (quota, machine, correlation) IN \
+             (SELECT quota, machine, correlation FROM intents AS old WHERE created <= ?1 \
+             AND (posted = 0 OR action IS NOT NULL) AND coalesce(turn_until, 0) <= ?2 AND NOT EXISTS \
+             (SELECT 1 FROM slots WHERE slots.quota = old.quota AND slots.machine = old.machine \
+             AND slots.correlation = old.correlation AND slots.until > ?2) ORDER BY created LIMIT ?3)";
+        self.execute(sweep, params![now - kept::INTENTS, now, kept::PIECE as i64]).map(drop)
+    }
+
+    /// Removes looks that are kept no longer, of whatever quota key: two for each of `added`, so that they get fewer.
+    pub fn sweep_looks(&self, added: usize, now: f64) -> Sql<()> {
+        let sweep = "DELETE FROM looks WHERE (quota, action) IN \
+                     (SELECT quota, action FROM looks WHERE seen <= ? ORDER BY seen LIMIT ?)";
+        self.execute(sweep, params![now - kept::LOOKS, 2 * added as i64]).map(drop)
     }
 }

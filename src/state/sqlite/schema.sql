@@ -36,7 +36,9 @@ CREATE TABLE intents (
   comment TEXT NOT NULL, created REAL NOT NULL, posted INTEGER NOT NULL DEFAULT 0, action TEXT,
   turn TEXT, turn_until REAL, PRIMARY KEY (quota, machine, correlation)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX intents_by_age ON intents (created);
 
 CREATE TABLE looks (
   quota INTEGER NOT NULL, action TEXT NOT NULL, seen REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (quota, action)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX looks_by_age ON looks (seen);

@@ -69,6 +69,7 @@ impl Books {
         let insert =
             "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
         self.execute(insert, params![self.quota, machine, correlation, json, comment, now])?;
+        self.sweep_intents(now)?;
         let (commands, comment) = (commands.to_vec(), comment.to_owned());
         let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
         Ok(Found { intent, known: false, lost_since: None })
@@ -151,7 +152,7 @@ impl Books {
             let put = "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)";
             self.execute(put, params![self.quota, action_id, now, body])?;
         }
-        Ok(())
+        self.sweep_looks(looks.len(), now)
     }
 
     pub fn looks(&self, action_ids: Vec<String>, max_age: f64, now: f64) -> Sql<Vec<(String, Look)>> {
