@@ -10,16 +10,21 @@ from typing import Any
 import mde_live_response as mde
 
 
-def limits(order: dict[str, Any]) -> mde.Limits:
+def limits(told: dict[str, Any]) -> mde.Limits:
     """The limits of the test, whose windows are short so that much goes through them in little time."""
-    rates = {name: [mde.Rate(count, per) for count, per in order["limits"].pop(name)] for name in ("submit", "read")}
-    return mde.Limits(**rates, **order["limits"])
+    return mde.Limits(
+        submit=[mde.Rate(count, per) for count, per in told["submit"]],
+        read=[mde.Rate(count, per) for count, per in told["read"]],
+        sessions=told["sessions"],
+        settle_time=told["settle_time"],
+    )
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    options = {"request_timeout": 2.0, "connect_timeout": 1.0, "state": order["state"], "limits": limits(order)}
-    with mde.LiveResponseClient(**options) as client:
+    with mde.LiveResponseClient(
+        request_timeout=2.0, connect_timeout=1.0, state=order["state"], limits=limits(order["limits"])
+    ) as client:
         print("go", flush=True)
         ran: list[dict[str, Any]] = []
 
@@ -44,4 +49,5 @@ def main() -> None:
     print(json.dumps(ran))
 
 
-main()
+if __name__ == "__main__":
+    main()
