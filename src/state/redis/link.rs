@@ -4,12 +4,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
+use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::server;
+use super::{connect, server};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -47,7 +47,7 @@ struct Answered {
 
 impl Link {
     pub async fn open(url: &Secret, address: String, settings: Settings) -> Result<Self> {
-        let client = client(url, &address)?;
+        let client = connect::client(url, &address, settings.ca_bundle.as_deref())?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
@@ -71,7 +71,7 @@ impl Link {
     /// The quota keys that the server holds.
     pub async fn quota_keys(url: &Secret, address: &str) -> Result<Vec<QuotaKey>> {
         let refused = |error| tell(address, &error);
-        let client = client(url, address)?;
+        let client = connect::client(url, address, None)?;
         let config = ConnectionManagerConfig::new().set_number_of_retries(1).set_response_timeout(Some(ANSWER));
         let mut manager = client.get_connection_manager_lazy(config).map_err(refused)?;
         let names: Vec<String> =
@@ -186,12 +186,6 @@ impl Link {
     }
 }
 
-fn client(url: &Secret, address: &str) -> Result<Client> {
-    // Elsewhere rustls is told its provider; redis asks the process for it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::open(url.expose()).map_err(|error| tell(address, &error))
-}
-
 /// A server that does not answer is waited for, until the patience is over.
 struct Outage {
     clock: Clock,
@@ -218,6 +212,9 @@ impl Outage {
 
 /// What Redis says, in the caller's terms. Its own words never hold the password.
 pub fn tell(address: &str, error: &RedisError) -> Error {
+    if let Some(error) = connect::tell_tls(address, error) {
+        return error;
+    }
     let passing = matches!(
         error.kind(),
         ErrorKind::Io

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::worker::Books;
+use super::books::Books;
 use crate::operation::Operation;
 use crate::state::store::{Answer, Ask, Errand, Joining, Ticket, View};
 use crate::state::walk::{GRACE, GUARD, LOOK, Machine, OWNER_LEASE, RENEWAL, UNPOSTED, Walk};
