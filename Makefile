@@ -24,7 +24,7 @@ heading = @printf '\n=== %s\n' "$(1)"
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     format, lints, types and tests, Rust and Python'
-	@echo 'make soak     the stress tests of forks, exits, signals and threads in their long form: half an hour'
+	@echo 'make soak     the stress tests of forks, exits, signals, threads and kills in their long form: an hour'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    measure: the emulator, and benches/*.py against a release wheel'
 	@echo 'make format   put the sources into shape'
@@ -57,7 +57,7 @@ test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
 # MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest tests/test_fork.py tests/test_exit.py tests/test_signals.py \
-		tests/test_asyncio.py tests/test_client.py
+		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py
 
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{Pass, Quota, Quotas};
 use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
-use crate::state::QuotaKey;
+use crate::state::{QuotaKey, alone};
 use crate::transport::{Audience, Request, Transport};
 
 /// A success.
@@ -93,6 +93,9 @@ impl Pipeline {
         // A call that lasts longer than this is its dead process's.
         let call_lease = connect_timeout + 2.0 * request_timeout;
         let quota = self.quotas.get(state.expose(), &key, limits, self.clock, call_lease).await?;
+        if !quota.store().is_shared() {
+            alone::warn_once();
+        }
         let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.get_or_insert((key, quota)).clone())
     }

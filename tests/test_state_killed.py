@@ -1,4 +1,4 @@
-"""`kill -9` anywhere between intent and result: the same correlation id then finds what was started, or starts it once."""
+"""`kill -9` anywhere between intent and result: the same id then finds what was started, or starts it, once."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ AT_ONCE = 32
 """A turn that a dead process holds falls free after 15 s: so many wait for that side by side."""
 LIMITS: dict[str, Any] = {"submit": [[1000, 1.0]], "read": [[1000, 1.0]], "sessions": 50, "settle_time": 0.5}
 
+HANGING = ("machineactions", "runliveresponse", "resultlink", "blob")
 LATE = {"kind": "delay", "seconds": 60.0}
 STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]] = {
     # What goes wrong, the call (its route, which one) that hangs when the process is killed, and what the store knows.
@@ -68,9 +69,7 @@ def stage(state: str, emulator: Emulator, order: str) -> str | None:
 
 def kill(emulator: Emulator, state: str, order: dict[str, Any], step: str, at: int) -> None:
     faults, hangs, known = STEPS[step]
-    before = {
-        route: len(calls(emulator, route)) for route in ("machineactions", "runliveresponse", "resultlink", "blob")
-    }
+    before = {route: len(calls(emulator, route)) for route in HANGING}
     for fault in faults:
         emulator.fault("*", **fault)
     process = worker(emulator, order)
