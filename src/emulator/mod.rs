@@ -6,6 +6,7 @@
 
 mod access;
 mod action;
+mod action_fields;
 mod actions;
 mod assertion;
 mod cancel;
@@ -21,6 +22,7 @@ mod lists;
 mod log;
 mod login;
 mod machine;
+mod machine_fields;
 mod multipart;
 mod odata;
 mod open;
@@ -167,7 +169,11 @@ impl Emulator {
 
     /// Adds a machine and describes it as the API would.
     pub fn add_machine(&self, machine: NewMachine) -> Result<Machine> {
+        machine.check()?;
         let (mut state, now) = self.at_now();
+        if let Some(id) = machine.id.as_ref().filter(|id| state.machines.by_id(id).is_some()) {
+            return Err(Error::invalid(format!("there is a machine of the id {id} already")));
+        }
         let at = state.add_machine(machine, now);
         let mut out = b"{".to_vec();
         if let Some(machine) = state.machines.get(at) {

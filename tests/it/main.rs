@@ -14,6 +14,7 @@ mod emulator_data;
 mod emulator_errors;
 mod emulator_faults;
 mod emulator_life;
+mod emulator_odata;
 mod emulator_properties;
 mod emulator_results;
 mod emulator_support;
