@@ -9,6 +9,7 @@ mod action;
 mod action_fields;
 mod actions;
 mod assertion;
+mod body;
 mod cancel;
 mod clock;
 mod compress;

@@ -97,12 +97,12 @@ impl State {
     /// A link to the result of one command, valid 30 minutes (page "get-live-response-result").
     pub fn result_link(&mut self, id: &str, arguments: &str, now: Tick) -> Result<Reply, Refusal> {
         let at = self.find_action(id, now)?;
-        let index = arguments.split_once('=').filter(|(name, _)| name.trim() == "index");
-        let index = index.and_then(|(_, value)| value.trim().parse::<usize>().ok());
-        let index = index.ok_or_else(|| Refusal::bad_request("InvalidInput", "The index is not a number."))?;
+        let given = command_index(arguments)?;
         let Some(action) = self.actions.get(at) else { return Err(Refusal::not_found(id)) };
-        let Some(step) = action.steps.get(index) else {
-            let message = format!("Command index {index} is out of range.");
+        let known = usize::try_from(given).ok().and_then(|index| Some((index, action.steps.get(index)?)));
+        let Some((index, step)) = known else {
+            let message =
+                format!("Command index {given} is out of range: the action has {} commands.", action.steps.len());
             return Err(Refusal::new(status(self.switches.out_of_range_status), "InvalidInput", message));
         };
         let there = action.ended.is_some_and(|ended| now >= ended + ticks(self.switches.result_lag))
@@ -225,6 +225,16 @@ impl State {
         let id = Uuid::parse_str(blob).unwrap_or_default();
         Some(Packed::Bytes(transcript(name, outcome, id, &self.switches)))
     }
+}
+
+/// The number in `index=0`.
+fn command_index(arguments: &str) -> Result<i64, Refusal> {
+    let argument = arguments.split_once('=').filter(|(name, _)| name.trim() == "index");
+    let (_, text) = argument.ok_or_else(|| {
+        Refusal::bad_request("MissingRequiredParameter", "The required parameter 'index' is missing.")
+    })?;
+    let text = text.trim();
+    text.parse().map_err(|_| Refusal::bad_request("InvalidInput", format!("The index '{text}' is not a whole number.")))
 }
 
 /// 32 hexadecimal digits, other than the action's own.

@@ -136,6 +136,26 @@ async fn the_request_log() {
     assert_eq!((kept.len(), kept[1].status), (2, Ended::Status(200)));
 }
 
+/// A result's link is a secret: its signature is not in the log, whoever sends it where.
+#[tokio::test(start_paused = true)]
+async fn the_log_keeps_no_signature() {
+    let service = new();
+    service.emulator.on_script("a.ps1", ScriptOutcome::default());
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let link = service.link(&id, 0).await.json()["value"].as_str().unwrap().to_owned();
+    let signature = link.split("sig=").nth(1).unwrap().to_owned();
+    assert_eq!(service.blob(&link, &[]).await.status, 200);
+    service.get(&format!("/api/machines?SIG={signature}&x=1")).await;
+    let log = service.emulator.requests();
+    let queries: Vec<_> = log.iter().map(|entry| entry.query.as_str()).collect();
+    assert!(queries.iter().any(|query| query.starts_with("se=") && query.ends_with("&sig=redacted")), "{queries:?}");
+    assert!(queries.contains(&"SIG=redacted&x=1"));
+    assert!(
+        !format!("{log:?}").contains(&signature) && !log.iter().any(|e| e.to_json().to_string().contains(&signature))
+    );
+}
+
 /// Calls by route, looks at a session by its id.
 #[tokio::test(start_paused = true)]
 async fn counters() {
