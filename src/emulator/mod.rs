@@ -39,6 +39,7 @@ mod state;
 mod submit;
 mod switches;
 mod tls;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -225,15 +226,17 @@ impl Emulator {
     }
 
     pub fn add_library_file(&self, name: &str, content: &[u8]) {
+        let sha256 = library::sha256(content);
         let (mut state, now) = self.at_now();
-        state.library.put(name, content, now);
+        state.library.put(name, sha256, now);
     }
 
     /// Says what a script does; it is put into the library if it is not there.
     pub fn on_script(&self, name: &str, behaviour: impl Into<Behaviour>) {
         let (mut state, now) = self.at_now();
         if !state.library.holds(name) {
-            state.library.put(name, format!("# {name}\n").as_bytes(), now);
+            let content = format!("# {name}\n");
+            state.library.put(name, library::sha256(content.as_bytes()), now);
         }
         state.scripts.insert(name.to_ascii_lowercase(), behaviour.into());
     }

@@ -24,6 +24,7 @@ use super::results::Results;
 use super::routes::{Route, Target};
 use super::script::Behaviour;
 use super::switches::{Answer429, Switches};
+use super::upload::Upload;
 use crate::config::Limits;
 
 #[derive(Clone, Debug)]
@@ -92,6 +93,8 @@ pub(super) struct Call {
     pub body: Bytes,
     /// The body was larger than is kept.
     pub overlong: bool,
+    /// What the body says, of an upload.
+    pub upload: Option<Result<Upload, String>>,
 }
 
 impl State {
@@ -186,10 +189,7 @@ impl State {
             Target::GetResultLink { id, arguments } => self.result_link(id, arguments, now),
             Target::CancelMachineAction { id } => self.cancel(call, id, application, now),
             Target::ListLibraryFiles => Ok(self.list_library()),
-            Target::UploadLibraryFile => {
-                let by = self.requestor(application);
-                self.upload(&call.headers, &call.body, &by, now)
-            }
+            Target::UploadLibraryFile => self.upload(call, application, now),
             Target::DeleteLibraryFile { name } => self.delete_from_library(name),
             Target::GetMachine { key } => self.get_machine(key),
             Target::ListMachines { count_only } => self.list_machines(&call.query, *count_only),
