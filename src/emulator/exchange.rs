@@ -114,11 +114,11 @@ impl Emulator {
             call.upload = Some(read_upload(&call).await);
         }
         let reply = self.serve(route, target.as_ref(), &call).await;
-        entry.ended = Ended::Status(reply.status.as_u16());
         let exchanged = self.spoil(reply, fault);
-        if matches!(exchanged, Exchanged::Dropped { .. }) {
-            entry.ended = Ended::Dropped;
-        }
+        entry.ended = match &exchanged {
+            Exchanged::Answered(reply) | Exchanged::CutShort(reply, _) => Ended::Status(reply.status.as_u16()),
+            Exchanged::Dropped { .. } => Ended::Dropped,
+        };
         exchanged
     }
 
@@ -182,6 +182,7 @@ impl Emulator {
         let Some(fault) = fault else { return Exchanged::Answered(reply) };
         match (fault.kind, &reply.body) {
             (FaultKind::DropAfter, _) => Exchanged::Dropped { read: true },
+            (FaultKind::Status, _) => Exchanged::Answered(made_up(&fault)),
             (FaultKind::Truncate, Body::Full(body)) => {
                 let keep = fault.keep.unwrap_or(body.len() / 2);
                 Exchanged::CutShort(reply, keep)
@@ -234,7 +235,7 @@ fn arrive(state: &mut State, route: Route, call: &Call) -> Arrival {
         return Arrival::Go(None);
     };
     match fault.kind {
-        FaultKind::Status => Arrival::Answer(made_up(&fault)),
+        FaultKind::Status if !fault.acts => Arrival::Answer(made_up(&fault)),
         FaultKind::DropBefore => Arrival::Drop { read: true },
         FaultKind::DropUnread => Arrival::Drop { read: false },
         FaultKind::Delay => Arrival::Wait(seconds_to_duration(fault.seconds)),
@@ -242,7 +243,7 @@ fn arrive(state: &mut State, route: Route, call: &Call) -> Arrival {
             state.tokens.revoke(&call.headers);
             Arrival::Go(None)
         }
-        FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => Arrival::Go(Some(fault)),
+        FaultKind::Status | FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => Arrival::Go(Some(fault)),
     }
 }
 

@@ -402,12 +402,24 @@ async fn a_cancel_may_come_too_late() {
 async fn another_exit_code_than_0() {
     for (setting, status) in [(NonzeroExit::Completed, "Succeeded"), (NonzeroExit::Failed, "Failed")] {
         let service = switched(|s| s.nonzero_exit = setting);
-        service.emulator.on_script("a.ps1", ScriptOutcome { exit_code: 3, ..lasting(1.0) });
+        service.emulator.on_script("a.ps1", ScriptOutcome { exit_code: Some(3), ..lasting(1.0) });
         let id = service.submit(&service.machine(0), "a.ps1").await;
         seconds(5.0).await;
         assert_eq!(service.action(&id).await["status"], status);
         assert_eq!(service.blob(&result_link(&service, &id, 0).await, &[]).await.json()["exit_code"], 3);
     }
+}
+
+/// Section 7.2, `exit_code`: a script that tells none leaves a transcript without it, and has not failed by it.
+#[tokio::test(start_paused = true)]
+async fn no_exit_code() {
+    let service = switched(|s| s.nonzero_exit = NonzeroExit::Failed);
+    service.emulator.on_script("a.sh", ScriptOutcome { exit_code: None, ..lasting(1.0) });
+    let id = service.submit(&service.machine(0), "a.sh").await;
+    seconds(5.0).await;
+    assert_eq!(service.action(&id).await["status"], "Succeeded");
+    let transcript = service.blob(&result_link(&service, &id, 0).await, &[]).await.json();
+    assert_eq!(transcript, json!({"script_name": "a.sh", "script_output": "\0", "script_errors": ""}));
 }
 
 /// A script given as a call gets machine and arguments, is called when it runs, and not under the lock.

@@ -30,8 +30,39 @@ fn switches_by_name() {
         let default = if default == "null" { "none".to_owned() } else { default.trim_end_matches(".0").to_owned() };
         assert!(row.replace(',', "").contains(&default), "docs/emulator.md: {name} is {value} by default: {row}");
     }
-    let error = Switches::from_json(r#"{"acepted_status": 200}"#).unwrap_err();
-    assert!(error.message.contains("acepted_status") && error.message.contains("accepted_status"), "{error}");
+}
+
+/// What is wrong with a switch is told with what would be right, in no library's words.
+#[test]
+fn wrong_switches() {
+    for (text, told) in [
+        (
+            r#"{"acepted_status": 200}"#,
+            "there is no switch \"acepted_status\"; there are accepted_status, bad_commands_code",
+        ),
+        (r#"{"accepted_status": "x"}"#, "switch accepted_status is \"x\"; it has to be an HTTP status, 200 to 599"),
+        (r#"{"accepted_status": 70000}"#, "it has to be an HTTP status, 200 to 599"),
+        (r#"{"windows": "round"}"#, "switch windows is \"round\"; it has to be 'sliding' or 'fixed'"),
+        (r#"{"windows": 5}"#, "switch windows is 5; it has to be 'sliding' or 'fixed'"),
+        (r#"{"cap_answer": "x"}"#, "it has to be one of 'full', 'plain', 'empty', 'html'"),
+        (r#"{"gzip_files": 1}"#, "switch gzip_files is 1; it has to be true or false"),
+        (r#"{"fresh_404": -1}"#, "switch fresh_404 is -1; it has to be a number between 0 and 1000000000"),
+        (r#"{"fault_rate": 1.5}"#, "switch fault_rate is 1.5; it has to be between 0 and 1"),
+        (r#"{"fault_kinds": "garble"}"#, "it has to be a list of words"),
+        (r#"{"fault_kinds": ["explode"]}"#, "it has to be one of 'status', 'drop_before'"),
+        (r#"{"page_size": 0}"#, "switch page_size is 0; it has to be a whole number, 1 to 10000"),
+        (r#"{"log_size": 1.5}"#, "switch log_size is 1.5; it has to be a whole number, 0 or more"),
+        (r#"{"failed_status": 500}"#, "switch failed_status is 500; it has to be a word"),
+        (r#"{"bad_commands_code": null}"#, "switch bad_commands_code is null; it has to be a text"),
+        (r#"{"context_host": 5}"#, "switch context_host is 5; it has to be a URL or null"),
+        ("[]", "switch: names with their values are wanted"),
+    ] {
+        let error = Switches::from_json(text).unwrap_err();
+        assert!(error.message.contains(told) && !error.message.contains("line 1"), "{text}: {error}");
+    }
+    let some =
+        Switches::from_json(r#"{"fresh_404": 5, "context_host": "https://x.test", "windows": "fixed"}"#).unwrap();
+    assert_eq!((some.fresh_404, some.context_host.as_deref()), (5.0, Some("https://x.test")));
 }
 
 /// Row 7: the code of refused commands and of a missing field.
