@@ -116,8 +116,8 @@ impl State {
             return Err(refusal);
         }
         if !machine.supported {
-            let message = "The operating system of the device does not support live response.";
-            return Err(Refusal::bad_request("OsPlatformNotSupported", message));
+            let message = "The operating system or the sensor of the device does not support live response.";
+            return Err(Refusal::bad_request(&self.switches.unsupported_code, message));
         }
         if !machine.remediation_level {
             // The text of microsoft-365-docs issue 6054.

@@ -31,6 +31,8 @@ pub struct Switches {
     pub bad_commands_code: String,
     /// Code of a body that lacks a field. The default is `MissingRequiredParameter`.
     pub missing_field_code: String,
+    /// Code of a submit to a machine that is not supported. The default is `OsPlatformNotSupported`.
+    pub unsupported_code: String,
     /// Whether wrong capitals in a body's keys are refused. The default is true.
     pub case_sensitive_bodies: bool,
     /// A file that is not in the library. The default is `fails`: accepted, then the command fails.
@@ -190,6 +192,7 @@ impl Default for Switches {
             refused_calls_count: false,
             bad_commands_code: word("InvalidRequestBody"),
             missing_field_code: word("MissingRequiredParameter"),
+            unsupported_code: word("OsPlatformNotSupported"),
             case_sensitive_bodies: true,
             missing_file: MissingFile::Fails,
             skipped_status: word("Created"),
