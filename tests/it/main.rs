@@ -9,6 +9,7 @@
 )]
 
 mod client_calls;
+mod emulator_actions;
 mod emulator_calls;
 mod emulator_commands;
 mod emulator_data;
