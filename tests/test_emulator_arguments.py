@@ -151,7 +151,7 @@ def test_unknown_machines(box: Emulator) -> None:
         lambda: box.add_foreign_session("nobody", 1),
         lambda: box.put_remote_file("nobody", "/x", b"x"),
     ):
-        with pytest.raises(NotFoundError, match="nobody"):
+        with pytest.raises(NotFoundError, match=r"no machine \"nobody\"; it has ws-0001\.example\.test, "):
             act()
 
 

@@ -152,9 +152,9 @@ impl Faults {
             return Err(Error::invalid("fault: times is 0; it has to be 1 or more"));
         }
         if !path.contains(['/', '*']) && !Route::ALL.iter().any(|route| route.name().eq_ignore_ascii_case(path)) {
-            return Err(Error::invalid(format!("fault: there is no route {path:?}")).with_hint(
-                "give a path, as /api/machineactions/*/cancel, or a route's name, as runliveresponse or machineactions",
-            ));
+            let names = Route::ALL.map(Route::name).join(", ");
+            return Err(Error::invalid(format!("fault: there is no route {path:?}; there are {names}"))
+                .with_hint("or give a path, as /api/machineactions/*/cancel"));
         }
         self.traps.push(Trap { method, path: path.to_ascii_lowercase(), fault, skip: nth - 1, times });
         Ok(())

@@ -162,10 +162,11 @@ impl Log {
 
 /// A query string without the value of `sig`, which with the rest is all that a result's link needs.
 fn without_signature(query: &str) -> String {
-    let shown = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) if name.eq_ignore_ascii_case("sig") => format!("{name}=redacted"),
-        _ => pair.to_owned(),
-    };
+    let name = |pair: &str| pair.get(..4).filter(|name| name.eq_ignore_ascii_case("sig=")).map(str::to_owned);
+    if !query.split('&').any(|pair| name(pair).is_some()) {
+        return query.to_owned();
+    }
+    let shown = |pair: &str| name(pair).map_or_else(|| pair.to_owned(), |name| name + "redacted");
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
 

@@ -82,6 +82,24 @@ async fn states_of_a_command() {
     );
 }
 
+/// Section 6.3: an action by its id, in any case; 404 for an unknown id, 400 for what is no GUID.
+#[tokio::test(start_paused = true)]
+async fn an_action_by_its_id() {
+    let service = new();
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    for given in [id.clone(), id.to_uppercase()] {
+        let answer = service.get(&format!("/api/machineactions/{given}")).await;
+        assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)));
+        assert!(answer.json()["@odata.context"].as_str().unwrap().ends_with("$metadata#MachineActions/$entity"));
+    }
+    let unknown = service.get("/api/machineactions/6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10").await;
+    assert_eq!((unknown.status, unknown.code().as_str()), (404, "ResourceNotFound"));
+    for wrong in ["X", &id.replace('-', ""), &format!("{{{id}}}")] {
+        let answer = service.get(&format!("/api/machineactions/{wrong}")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "BadRequest"), "{wrong}");
+    }
+}
+
 /// Section 6.4: a list shows the commands of live response actions, newest first, or oldest by a switch.
 #[tokio::test(start_paused = true)]
 async fn lists_show_commands() {
