@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -63,7 +64,8 @@ fn pem(certificate: &[u8]) -> String {
 
 /// What failed in the TLS handshake, in the caller's terms: no trying again helps.
 pub fn tell_tls(address: &str, error: &RedisError) -> Option<Error> {
-    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    let shared = error.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
+    let io = shared.downcast_ref::<std::io::Error>()?;
     let tls = io.get_ref()?.downcast_ref::<rustls::Error>()?;
     let hint = match tls {
         rustls::Error::InvalidCertificate(_) => HINT,

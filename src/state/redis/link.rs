@@ -19,6 +19,7 @@ use crate::state::store::{Notice, Settings};
 
 /// What our keys and scripts mean.
 pub const VERSION: u32 = 1;
+const RIGHTS: &str = "the user needs EVALSHA, EVAL, SCRIPT LOAD, INFO, TIME, and to read and write all keys mlr:*";
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub struct Link {
@@ -230,7 +231,8 @@ pub fn tell(address: &str, error: &RedisError) -> Error {
         let message = format!("the state store {address} can't be reached: {error}");
         return unreachable(
             message,
-            "see that Redis runs and can be reached from here; nothing was sent to the service",
+            "see that Redis runs, can be reached from here, and speaks TLS there if the address begins with rediss://; \
+             nothing was sent to the service",
         );
     }
     let message = format!("the state store {address} refused: {error}");
@@ -239,7 +241,9 @@ pub fn tell(address: &str, error: &RedisError) -> Error {
             unfit(message, "give user and password in the address: redis://user:password@host:6379/0")
         }
         (_, Some("OOM")) => unreachable(message, "give Redis more memory, or prune the store"),
-        (_, Some("NOPERM")) => unfit(message, "the user needs EVALSHA, EVAL, SCRIPT LOAD, INFO and all keys mlr:*"),
+        (_, Some("NOPERM")) => unfit(message, RIGHTS),
+        // From within a script, Redis 7.0 has no code for it.
+        _ if message.contains("The user executing the script") => unfit(message, RIGHTS),
         _ => unfit(message, "give the state store a Redis 7 or a Valkey of its own, or a database of it"),
     }
 }
