@@ -49,9 +49,11 @@ def test_what_one_client_started_another_finds_in_the_store(emulator: Emulator, 
         assert (open_session.id, open_session.correlation_id) == (started.id, "case 42")
         before = len(calls(emulator, "machineactions"))
         again = other.submit(WS, RUN, "a test", correlation_id="case 42")
-        assert again.adopted and again.id == started.id
+        assert again.adopted
+        assert again.id == started.id
         found = other.find(WS, "case 42")
-        assert found is not None and found.id == started.id
+        assert found is not None
+        assert found.id == started.id
         assert len(calls(emulator, "machineactions")) == before, "the store knows: no list is asked"
         with pytest.raises(mde.InvalidRequestError, match="other commands"):
             other.submit(WS, mde.Command.run_script("other.ps1"), "a test", correlation_id="case 42")
@@ -106,10 +108,12 @@ for _ in range(2):
 """
     env = {**emulator.env, "AWS_LAMBDA_FUNCTION_NAME": "isolate"}
     alone = python(code.format(state="memory:"), env)
-    assert alone.err.count("AWS Lambda") == 1 and "WARNING" in alone.err, alone
+    assert alone.err.count("AWS Lambda") == 1, alone
+    assert "WARNING" in alone.err, alone
     assert "AWS Lambda" in alone.out, alone
     shared = python(code.format(state=address), env)
-    assert shared.code == 0 and "AWS Lambda" not in shared.err + shared.out, shared
+    assert shared.code == 0, shared
+    assert "AWS Lambda" not in shared.err + shared.out, shared
 
 
 def test_show_and_prune(emulator: Emulator, address: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +145,8 @@ def test_show_takes_the_address_from_the_environment(
     monkeypatch.setenv("MDE_LIVE_RESPONSE_STATE", "redis://:hunter2@127.0.0.1:1/0")
     assert main(["state", "show"]) == 3
     told = capsys.readouterr().err
-    assert "hunter2" not in told and "127.0.0.1:1" in told, told
+    assert "hunter2" not in told, told
+    assert "127.0.0.1:1" in told, told
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
@@ -222,5 +227,6 @@ def test_a_redis_that_goes_away_is_told_of(tmp_path: Path, emulator: Emulator) -
         next(served, None)
         with pytest.raises(mde.StateError) as caught:
             client.submit(WS, RUN, "a test")
-        assert caught.value.retryable and "127.0.0.1" in str(caught.value)
+        assert caught.value.retryable
+        assert "127.0.0.1" in str(caught.value)
     assert len(calls(emulator, "runliveresponse")) == 1
