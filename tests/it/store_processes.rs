@@ -164,8 +164,21 @@ async fn eight_processes_on_one_redis_killed_at_random_break_nothing_and_leak_no
     break_and_leak_nothing(&Folder::new(), &redis.address()).await;
 }
 
+/// They do not outlive the test.
+struct Workers(Vec<Child>);
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.0 {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
 async fn break_and_leak_nothing(folder: &Folder, address: &str) {
-    let mut workers: Vec<Child> = (0..8).map(|_| start_worker(&folder.0, address)).collect();
+    let mut started = Workers((0..8).map(|_| start_worker(&folder.0, address)).collect());
+    let workers = &mut started.0;
     let (end, mut killed) = (Instant::now() + Duration::from_secs(8), 0);
     while Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
@@ -176,10 +189,7 @@ async fn break_and_leak_nothing(folder: &Folder, address: &str) {
         workers[at] = start_worker(&folder.0, address);
         killed += 1;
     }
-    for worker in &mut workers {
-        worker.kill().unwrap();
-        worker.wait().unwrap();
-    }
+    drop(started);
     let (reads, submits) = (calls(&folder.0, "R", "r"), calls(&folder.0, "S", "s"));
     println!("{} reads and {} submits of 8 processes, {killed} of them killed", reads.len(), submits.len());
     assert!(reads.len() > 100 && submits.len() > 20, "{} {}", reads.len(), submits.len());
