@@ -17,9 +17,9 @@ const PROCESSES: usize = 4;
 
 pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
     row("memory", "memory:", 10_000_000).await?;
-    row("sqlite", &folder.sqlite("oracle.db"), 100_000).await?;
+    row("sqlite", &folder.sqlite("oracle.db"), 20_000).await?;
     match redis {
-        Some(redis) => row("redis", &redis.address(), 100_000).await,
+        Some(redis) => row("redis", &redis.address(), 20_000).await,
         None => Ok(()),
     }
 }
