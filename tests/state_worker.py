@@ -27,8 +27,15 @@ def main() -> None:
     ) as client:
         print("go", flush=True)
         ran: list[dict[str, Any]] = []
+        failed: list[BaseException] = []
 
         def run(share: list[list[str]]) -> None:
+            try:
+                run_each(share)
+            except BaseException as error:
+                failed.append(error)
+
+        def run_each(share: list[list[str]]) -> None:
             for machine, correlation_id in share:
                 result = client.run(
                     machine,
@@ -46,6 +53,8 @@ def main() -> None:
             thread.start()
         for thread in threads:
             thread.join()
+    if failed:
+        raise failed[0]
     print(json.dumps(ran))
 
 
