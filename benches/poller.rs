@@ -1,0 +1,110 @@
+//! What following fifty sessions costs, and how soon their ends are known: the service's limits, the clock paused.
+//! `cargo bench --no-default-features --bench poller`
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement, not part of the package")]
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mde_live_response::auth::{AccessToken, TokenCache, TokenSource};
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Cloud, Options};
+use mde_live_response::emulator::{Emulator, ROLES, Route, ScriptOutcome, Settings};
+use mde_live_response::error::Result;
+use mde_live_response::limits::Quotas;
+use mde_live_response::model::Command;
+use mde_live_response::operation::Operation;
+use mde_live_response::pipeline::Pipeline;
+use mde_live_response::secret::Secret;
+use mde_live_response::session::{Sessions, Submit};
+
+const SESSIONS: usize = 50;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    for clients in [1, 8] {
+        runtime.block_on(follow(clients));
+    }
+}
+
+struct Login(Emulator);
+
+impl TokenSource for Login {
+    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+        std::future::ready(Ok(AccessToken::new(Secret::new(self.0.token_with(ROLES)), None))).boxed()
+    }
+
+    fn describe(&self) -> String {
+        "the emulator".to_owned()
+    }
+}
+
+fn client(emulator: &Emulator, quotas: &Arc<Quotas>) -> Arc<Sessions> {
+    let clock = Clock::new();
+    let options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
+    let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
+    let pipeline = Pipeline::new(options, Arc::new(emulator.clone()), tokens, quotas.clone(), clock);
+    Arc::new(Sessions::new(Arc::new(pipeline)))
+}
+
+/// Fifty sessions of 330 to 599 s, open side by side, by so many clients that share a store.
+async fn follow(clients: usize) {
+    let emulator = Emulator::new(Settings { machines: SESSIONS, ..Settings::default() }).unwrap();
+    let quotas = Arc::new(Quotas::default());
+    let clients: Vec<_> = (0..clients).map(|_| client(&emulator, &quotas)).collect();
+    let runs = emulator.machine_ids().into_iter().enumerate().map(|(at, machine_id)| {
+        let (sessions, script) = (clients[at % clients.len()].clone(), format!("s{at}.ps1"));
+        let duration = 330.0 + (at * 37 % 270) as f64;
+        emulator.on_script(&script, ScriptOutcome { duration, ..ScriptOutcome::default() });
+        let submit = Submit {
+            machine_id,
+            commands: vec![Command::run_script(&script, None).unwrap()],
+            comment: "a measurement".to_owned(),
+            correlation_id: None,
+            wait_if_busy: false,
+        };
+        tokio::spawn(async move {
+            let session = sessions.submit(submit, None).await.unwrap();
+            let ended = session.wait(None, None, None).await.unwrap();
+            sessions.pipeline.clock.now() - ended.last_update_date_time_utc.unwrap().unix()
+        })
+    });
+    let least = Arc::new(Mutex::new(1.0));
+    let watched = tokio::spawn(watch_the_share(clients[0].clone(), least.clone()));
+    let mut delays = Vec::new();
+    for run in runs.collect::<Vec<_>>() {
+        delays.push(run.await.unwrap());
+    }
+    watched.abort();
+    delays.sort_by(f64::total_cmp);
+    let calls = emulator.requests();
+    let lists = calls.iter().filter(|call| call.route == Route::ListMachineActions);
+    let lists: Vec<f64> = lists.map(|call| call.time as f64 / 1e7).collect();
+    let minutes = (lists[lists.len() - 1] - lists[0]) / 60.0;
+    println!(
+        "{SESSIONS} sessions, {} clients: {:.1} list calls a minute, {} in the worst one; {:.0} % of the list windows free at \
+         the least; from an end to its result {:.2} s in the median, {:.2} s at the 95th of 100; {:?}",
+        clients.len(),
+        lists.len() as f64 / minutes,
+        (0..lists.len())
+            .map(|from| lists[from..].iter().take_while(|time| **time < lists[from] + 60.0).count())
+            .max()
+            .unwrap(),
+        *least.lock().unwrap() * 100.0,
+        delays[SESSIONS / 2],
+        delays[SESSIONS * 95 / 100],
+        emulator.violations()
+    );
+}
+
+/// Looks every second how much of the lists' windows is free.
+async fn watch_the_share(sessions: Arc<Sessions>, least: Arc<Mutex<f64>>) {
+    loop {
+        sessions.pipeline.clock.sleep(1.0).await;
+        let Some(quota) = sessions.pipeline.known_quota() else { continue };
+        let share = quota.view(Operation::ListMachineActions).await.unwrap().share;
+        let mut least = least.lock().unwrap();
+        *least = share.min(*least);
+    }
+}
