@@ -64,8 +64,8 @@ pub enum Refusal {
 impl Quota {
     /// `call_lease` seconds after its start a call is over, or its process is dead.
     pub fn new(store: Arc<dyn Store>, clock: Clock, call_lease: f64) -> Self {
-        let owner = fastrand::u64(..);
-        let line = |window| Arc::new(Line::new(store.clone(), clock, window, owner, call_lease));
+        // Each line counts its own tickets.
+        let line = |window| Arc::new(Line::new(store.clone(), clock, window, fastrand::u64(..), call_lease));
         let lines = Operation::ALL.into_iter().map(|window| (window, line(window))).collect();
         let submits = line(Operation::RunLiveResponse);
         Self { clock, lines, submits, turn_left: Arc::default(), freed: Arc::default(), store }

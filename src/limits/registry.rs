@@ -49,19 +49,25 @@ impl Quotas {
         clock: Clock,
         call_lease: f64,
     ) -> Result<Arc<Quota>> {
+        self.get_with(address, Settings::new(key, limits, clock), call_lease).await
+    }
+
+    /// The same, with what else the store is opened with.
+    pub async fn get_with(&self, address: &str, settings: Settings, call_lease: f64) -> Result<Arc<Quota>> {
         let parsed = Address::parse(address)?;
+        let Settings { key, limits, clock, .. } = settings.clone();
         let _opening = self.opening.lock().await;
-        if let Some(quota) = self.shared(&parsed, key, limits) {
+        if let Some(quota) = self.shared(&parsed, &key, &limits) {
             return Ok(quota);
         }
-        let store = open_with(&parsed, Settings::new(key, limits, clock)).await?;
+        let store = open_with(&parsed, settings).await?;
         for notice in store.notices() {
             log::warn!(target: crate::pipeline::LOG, "{}; {}", notice.message, notice.hint);
         }
         let quota = Arc::new(Quota::new(store, clock, call_lease));
         let mut known = self.known();
         known.retain(|known| known.quota.strong_count() > 0);
-        known.push(Known { address: parsed, key: key.clone(), limits: limits.clone(), quota: Arc::downgrade(&quota) });
+        known.push(Known { address: parsed, key, limits, quota: Arc::downgrade(&quota) });
         Ok(quota)
     }
 

@@ -49,7 +49,9 @@ impl MemoryStore {
         let line = lines.entry(ask.window).or_default();
         for ticket in &ask.leave {
             line.leave(*ticket);
-            slots.retain(|_, taken| taken.ticket != Some(*ticket) || taken.slot.action_id.is_some());
+            if ask.window == Operation::RunLiveResponse {
+                slots.retain(|_, taken| taken.ticket != Some(*ticket) || taken.slot.action_id.is_some());
+            }
         }
         let room = line.calls.room(rates, now);
         if let ([joining], true) = (&ask.join[..], line.waiting.is_empty() && room > 0)

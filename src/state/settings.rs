@@ -1,5 +1,6 @@
 //! What a store is opened with.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::QuotaKey;
@@ -22,11 +23,21 @@ pub struct Settings {
     pub now: Option<Now>,
     /// SQLite: pages that the file may have. The default is no limit.
     pub max_pages: Option<u32>,
+    /// Redis: a PEM file of authorities that are trusted beside the system's. The default is REQUESTS_CA_BUNDLE.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 impl Settings {
     pub fn new(key: &QuotaKey, limits: &Limits, clock: Clock) -> Self {
-        Self { key: key.clone(), limits: limits.clone(), clock, patience: 10.0, now: None, max_pages: None }
+        Self {
+            key: key.clone(),
+            limits: limits.clone(),
+            clock,
+            patience: 10.0,
+            now: None,
+            max_pages: None,
+            ca_bundle: None,
+        }
     }
 
     /// The rates over one endpoint's calls.

@@ -34,4 +34,5 @@ mod store_processes;
 mod store_redis;
 mod store_sqlite;
 mod store_support;
+mod store_tls;
 mod support;

@@ -126,6 +126,23 @@ async fn leaving_gives_everything_back(world: &World) {
     assert!(store.slots().await.unwrap().is_empty());
 }
 
+async fn a_read_has_nothing_to_do_with_the_submit_of_its_number(world: &World) {
+    let store = world.open().await;
+    read(&store, 9, [0, 1, 2]).await;
+    submit(&store, 9, 3, errand("x", true)).await;
+    submit(&store, 9, 4, errand("y", true)).await;
+    assert!(read(&store, 1, [0]).await.granted.is_empty());
+    assert!(submit(&store, 1, 0, errand("a", true)).await.granted.is_empty(), "the cap is two");
+    store.ask(Ask { leave: vec![ticket(1, 0)], ..ask(READ, 1) }).await.unwrap();
+    store.later(Later::Free("x".into(), ticket(9, 3)));
+    store.flush().await.unwrap();
+    assert_eq!(store.ask(ask(SUBMIT, 1)).await.unwrap().granted, [ticket(1, 0)], "{}", world.kind);
+    let holds = async || store.slots().await.unwrap().iter().any(|slot| slot.machine_id == "a");
+    assert!(holds().await, "{}: no submit without a slot", world.kind);
+    store.ask(Ask { leave: vec![ticket(1, 0)], ..ask(READ, 1) }).await.unwrap();
+    assert!(holds().await, "{}: nor is it freed by a read", world.kind);
+}
+
 async fn asking_again_grants_once(world: &World) {
     if world.kind == "memory" {
         return;
@@ -398,6 +415,7 @@ suite!(
     a_process_that_is_late_holds_nobody_up_and_keeps_its_place,
     a_429_holds_everybody_back,
     leaving_gives_everything_back,
+    a_read_has_nothing_to_do_with_the_submit_of_its_number,
     asking_again_grants_once,
     a_submit_has_window_slot_and_machine_at_once,
     a_slot_is_freed_by_its_guard_its_intent_or_its_time,

@@ -1,4 +1,4 @@
-//! Real processes on one file, killed in the middle of what they do.
+//! Real processes on one store, killed in the middle of what they do.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,6 +16,7 @@ use mde_live_response::state::store::{Errand, IntentKey};
 use super::store_support::*;
 
 const FOLDER: &str = "MDE_STORE_TEST_FOLDER";
+const STORE: &str = "MDE_STORE_TEST_STORE";
 const CALL_LEASE: f64 = 0.4;
 const SESSION_LEASE: f64 = 1.0;
 
@@ -24,10 +25,9 @@ fn limits_of_processes() -> Limits {
     Limits { submit: vec![Rate::new(10, 0.5).unwrap()], read, sessions: 5, ..Limits::default() }
 }
 
-async fn open(folder: &Path) -> Arc<Quota> {
+async fn open(address: &str) -> Arc<Quota> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
-    let address = format!("sqlite:///{}", folder.join("state.db").display());
-    Quotas::default().get(&address, &key, &limits_of_processes(), Clock::new(), CALL_LEASE).await.unwrap()
+    Quotas::default().get(address, &key, &limits_of_processes(), Clock::new(), CALL_LEASE).await.unwrap()
 }
 
 fn now() -> f64 {
@@ -38,12 +38,12 @@ fn now() -> f64 {
 #[test]
 #[ignore = "a process of the test below, not a test of its own"]
 fn worker() {
-    let Ok(folder) = std::env::var(FOLDER) else { return };
+    let (Ok(folder), Ok(address)) = (std::env::var(FOLDER), std::env::var(STORE)) else { return };
     let folder = PathBuf::from(folder);
     let log = Arc::new(File::create(folder.join(format!("{}.log", std::process::id()))).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let quota = open(&folder).await;
+        let quota = open(&address).await;
         let reads = (0..3).map(|_| tokio::spawn(read_on(quota.clone(), log.clone())));
         let reads: Vec<_> = reads.collect();
         submit_on(&quota, &log).await;
@@ -80,6 +80,10 @@ async fn submit_on(quota: &Arc<Quota>, log: &File) {
                 quota.store().withdraw(key).await.unwrap();
                 continue;
             }
+            Err(Refusal::LearnFirst) => {
+                quota.learn(Vec::new()).await.unwrap();
+                continue;
+            }
             Err(refusal) => panic!("{refusal:?}"),
         };
         turn.posted(true).await.unwrap();
@@ -95,10 +99,11 @@ async fn submit_on(quota: &Arc<Quota>, log: &File) {
     }
 }
 
-fn start_worker(folder: &Path) -> Child {
+fn start_worker(folder: &Path, address: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "store_processes::worker", "--ignored", "--nocapture"])
         .env(FOLDER, folder)
+        .env(STORE, address)
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -146,7 +151,34 @@ fn check_windows(calls: &[(f64, Option<f64>, String)], rates: &[Rate]) {
 #[tokio::test]
 async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
     let folder = Folder::new();
-    let mut workers: Vec<Child> = (0..8).map(|_| start_worker(&folder.0)).collect();
+    let address = format!("sqlite:///{}", folder.file("state.db").display());
+    break_and_leak_nothing(&folder, &address).await;
+    let connection = rusqlite::Connection::open(folder.file("state.db")).unwrap();
+    let integrity: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    assert_eq!(integrity, "ok");
+}
+
+#[tokio::test]
+async fn eight_processes_on_one_redis_killed_at_random_break_nothing_and_leak_nothing() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    break_and_leak_nothing(&Folder::new(), &redis.address()).await;
+}
+
+/// They do not outlive the test.
+struct Workers(Vec<Child>);
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.0 {
+            let _ = worker.kill();
+            let _ = worker.wait();
+        }
+    }
+}
+
+async fn break_and_leak_nothing(folder: &Folder, address: &str) {
+    let mut started = Workers((0..8).map(|_| start_worker(&folder.0, address)).collect());
+    let workers = &mut started.0;
     let (end, mut killed) = (Instant::now() + Duration::from_secs(8), 0);
     while Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
@@ -154,16 +186,10 @@ async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
         assert!(workers[at].try_wait().unwrap().is_none(), "a worker gave up");
         workers[at].kill().unwrap();
         workers[at].wait().unwrap();
-        workers[at] = start_worker(&folder.0);
+        workers[at] = start_worker(&folder.0, address);
         killed += 1;
     }
-    for worker in &mut workers {
-        worker.kill().unwrap();
-        worker.wait().unwrap();
-    }
-    let connection = rusqlite::Connection::open(folder.file("state.db")).unwrap();
-    let integrity: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
-    assert_eq!(integrity, "ok");
+    drop(started);
     let (reads, submits) = (calls(&folder.0, "R", "r"), calls(&folder.0, "S", "s"));
     println!("{} reads and {} submits of 8 processes, {killed} of them killed", reads.len(), submits.len());
     assert!(reads.len() > 100 && submits.len() > 20, "{} {}", reads.len(), submits.len());
@@ -171,7 +197,7 @@ async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
     let posts: Vec<_> = submits.iter().map(|(start, _, machine)| (*start, None, machine.clone())).collect();
     check_windows(&posts, &limits_of_processes().submit);
     check_sessions(&submits);
-    let store = open(&folder.0).await.store().clone();
+    let store = open(address).await.store().clone();
     // What died between its admission and its POST keeps its slot for a call's lease and half a minute.
     let longest = now() + CALL_LEASE + 30.0 + SESSION_LEASE;
     let slots = store.slots().await.unwrap();

@@ -73,6 +73,30 @@ async fn a_password_is_never_printed() {
 }
 
 #[tokio::test]
+async fn a_user_needs_its_own_password_and_the_right_to_the_keys() {
+    let Some(redis) = Redis::start(&[
+        "--user default off",
+        "--user me on >hunter2 ~mlr:* +eval +evalsha +script|load +info +smembers +@read +@write +time",
+        "--user reader on >hunter2 ~mlr:* +@read +info +evalsha +eval +script|load",
+    ]) else {
+        return;
+    };
+    let of = |user: &str, password: &str| redis.address().replace("//", &format!("//{user}:{password}@"));
+    let store = open(&of("me", "hunter2"), 2.0).await.unwrap();
+    store.learn(Vec::new()).await.unwrap();
+    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    for address in [of("me", "hunter3"), of("nobody", "hunter2"), redis.address()] {
+        let error = refused(&address).await;
+        let hint = error.hint.clone().unwrap_or_default();
+        assert!(error.kind == Kind::State && !error.retryable && hint.contains("password"), "{error:?}");
+        assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
+    }
+    let reader = open(&of("reader", "hunter2"), 2.0).await.unwrap();
+    let error = reader.hold(READ, 1.0).await.unwrap_err();
+    assert!(!error.retryable && error.hint.as_ref().is_some_and(|hint| hint.contains("mlr:*")), "{error:?}");
+}
+
+#[tokio::test]
 async fn one_of_another_version_is_refused() {
     let Some(redis) = Redis::start(&[]) else { return };
     open(&redis.address(), 2.0).await.unwrap();

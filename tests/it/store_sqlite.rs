@@ -1,6 +1,7 @@
 //! The file: its mode, its place, its version, and a disk that is full.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use mde_live_response::clock::Clock;
@@ -9,7 +10,7 @@ use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
 use mde_live_response::state::sqlite::quota_keys;
-use mde_live_response::state::store::{Settings, Store};
+use mde_live_response::state::store::{Later, Settings, Store};
 
 use super::store_support::*;
 
@@ -18,6 +19,33 @@ async fn open(path: &Path, pages: Option<u32>) -> Result<Arc<dyn Store>> {
     let mut settings = Settings::new(&quota, &Limits::default(), Clock::new());
     settings.max_pages = pages;
     open_with(&Address::Sqlite(path.to_owned()), settings).await
+}
+
+/// A file system of the test's own, where it has the right to mount one.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(path: &Path, options: &str) -> Option<Self> {
+        std::fs::create_dir(path).unwrap();
+        let arguments = ["-t", "tmpfs", "-o", options, "tmpfs"];
+        let done = Command::new("mount").args(arguments).arg(path).stderr(Stdio::null()).status();
+        if done.is_ok_and(|status| status.success()) {
+            return Some(Self(path.to_owned()));
+        }
+        println!("left out: nothing can be mounted here");
+        None
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 async fn refused(path: &Path) -> Error {
@@ -65,6 +93,87 @@ async fn another_version_is_named_beside_ours() {
     connection.execute_batch("PRAGMA user_version = 7").unwrap();
     let error = refused(&folder.file("s.db")).await;
     assert!(error.message.contains("version 7") && error.message.contains("version 1"), "{error:?}");
+}
+
+/// Root may write to everything: a directory that was mounted read-only is the one that it may not.
+#[tokio::test]
+async fn what_is_read_only_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    drop(open(&folder.file("s.db"), None).await.unwrap());
+    let _mounted = Mounted::tmpfs(&folder.file("small"), "size=1m");
+    let Some(mounted) = &_mounted else {
+        std::fs::set_permissions(folder.file("s.db"), PermissionsExt::from_mode(0o400)).unwrap();
+        assert!(refused(&folder.file("s.db")).await.message.contains("can't be"));
+        return;
+    };
+    let path = mounted.0.join("s.db");
+    drop(open(&path, None).await.unwrap());
+    mounted.remount("ro");
+    assert!(refused(&path).await.message.contains("can't be"));
+    assert!(refused(&mounted.0.join("new.db")).await.message.contains("can't be made"));
+}
+
+/// A real one, where the test may mount one; else the pages below stand for it.
+#[tokio::test]
+async fn a_small_file_system_fills_up_and_is_told() {
+    let folder = Folder::new();
+    let Some(mounted) = Mounted::tmpfs(&folder.file("small"), "size=1m") else { return };
+    let store = open(&mounted.0.join("s.db"), None).await.unwrap();
+    let mut told = None;
+    for number in 0..2000 {
+        let made = store.intent(key(&format!("m{number}")), Vec::new(), "x".repeat(2000)).await;
+        if let Err(error) = made {
+            assert!(error.kind == Kind::State && error.retryable, "{error:?}");
+            told = Some(number);
+            break;
+        }
+    }
+    let failed = told.expect("a disk of one megabyte is full");
+    mounted.remount("size=8m");
+    assert!(store.known_intent(key(&format!("m{failed}"))).await.unwrap().is_none(), "what failed was not half done");
+    assert!(store.known_intent(key("m0")).await.unwrap().is_some(), "nothing that was written is lost");
+    store.intent(key("after"), Vec::new(), String::new()).await.unwrap();
+}
+
+/// After a power cut, what can have been lost counts.
+#[tokio::test]
+async fn after_a_boot_the_calls_that_may_be_lost_count() {
+    let folder = Folder::new();
+    let store = open(&folder.file("s.db"), None).await.unwrap();
+    assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
+    drop(store);
+    let connection = rusqlite::Connection::open(folder.file("s.db")).unwrap();
+    connection
+        .execute_batch("UPDATE quotas SET boot = 'the boot before'; UPDATE time SET era = 'the boot before'")
+        .unwrap();
+    let store = open(&folder.file("s.db"), None).await.unwrap();
+    let answer = read(&store, 1, [1]).await;
+    assert!(answer.granted.is_empty(), "{answer:?}");
+    let view = store.view(READ).await.unwrap();
+    assert!(view.share == 0.0 && view.wait > 59.0 && view.wait < 61.0, "the minute is full, the hour is not: {view:?}");
+    drop(store);
+    let windows = open(&folder.file("s.db"), None).await.unwrap().snapshot().await.unwrap().windows;
+    let window = windows.iter().find(|window| window.name == READ.name()).unwrap();
+    assert_eq!(window.running + window.ended, 101, "they are counted once");
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_waits_for_is_written_soon_by_itself() {
+    let folder = Folder::new();
+    let store = open(&folder.file("s.db"), None).await.unwrap();
+    assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
+    store.later(Later::Finish(READ, ticket(1, 0)));
+    let other = rusqlite::Connection::open(folder.file("s.db")).unwrap();
+    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let written = || -> bool {
+        let running = "SELECT count(*) FROM calls, time WHERE ends > last";
+        other.query_row(running, [], |row| row.get::<_, i64>(0)).unwrap() == 0
+    };
+    while !written() {
+        assert!(std::time::Instant::now() < give_up, "nobody asked, and nothing was written");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -49,10 +49,20 @@ pub struct Redis {
 impl Redis {
     /// None, with the reason printed, where there is no redis-server; never in CI.
     pub fn start(options: &[&str]) -> Option<Self> {
+        Self::start_on("--port", options)
+    }
+
+    /// One that speaks nothing but TLS.
+    pub fn start_tls(options: &[&str]) -> Option<Self> {
+        Self::start_on("--tls-port", &[options, &["--port", "0"]].concat())
+    }
+
+    fn start_on(port_option: &str, options: &[&str]) -> Option<Self> {
         let folder = Folder::new();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        match spawn(port, &folder, &options) {
+        let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        options.extend([port_option.to_owned(), port.to_string()]);
+        match spawn(&folder, &options) {
             Ok(child) => Some(Self { child, port, folder, options }.ready()),
             Err(error) => {
                 let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
@@ -75,7 +85,7 @@ impl Redis {
     /// Starts again, with whatever it had saved.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = spawn(self.port, &self.folder, &self.options).unwrap();
+        self.child = spawn(&self.folder, &self.options).unwrap();
         self.wait_until_ready();
     }
 
@@ -99,10 +109,10 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(port: u16, folder: &Folder, options: &[String]) -> std::io::Result<Child> {
+fn spawn(folder: &Folder, options: &[String]) -> std::io::Result<Child> {
     let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "/usr/bin/redis-server".to_owned());
     Command::new(program)
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"])
+        .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(&folder.0)
         .args(options)
         .stdout(Stdio::null())

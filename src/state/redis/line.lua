@@ -83,7 +83,9 @@ end
 
 local function out_of_line(window, ticket)
   redis.call('ZREM', line_of(window), ticket)
-  redis.call('HDEL', key('errands'), ticket)
+  if args.cap then
+    redis.call('HDEL', key('errands'), ticket)
+  end
 end
 
 local function leave(window, ticket)

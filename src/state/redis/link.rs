@@ -4,12 +4,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ErrorKind, RedisError, Script, ServerErrorKind};
+use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::server;
+use super::{connect, server};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -19,6 +19,7 @@ use crate::state::store::{Notice, Settings};
 
 /// What our keys and scripts mean.
 pub const VERSION: u32 = 1;
+const RIGHTS: &str = "the user needs EVALSHA, EVAL, SCRIPT LOAD, INFO, TIME, and to read and write all keys mlr:*";
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub struct Link {
@@ -47,7 +48,7 @@ struct Answered {
 
 impl Link {
     pub async fn open(url: &Secret, address: String, settings: Settings) -> Result<Self> {
-        let client = client(url, &address)?;
+        let client = connect::client(url, &address, settings.ca_bundle.as_deref())?;
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
@@ -71,7 +72,7 @@ impl Link {
     /// The quota keys that the server holds.
     pub async fn quota_keys(url: &Secret, address: &str) -> Result<Vec<QuotaKey>> {
         let refused = |error| tell(address, &error);
-        let client = client(url, address)?;
+        let client = connect::client(url, address, None)?;
         let config = ConnectionManagerConfig::new().set_number_of_retries(1).set_response_timeout(Some(ANSWER));
         let mut manager = client.get_connection_manager_lazy(config).map_err(refused)?;
         let names: Vec<String> =
@@ -186,12 +187,6 @@ impl Link {
     }
 }
 
-fn client(url: &Secret, address: &str) -> Result<Client> {
-    // Elsewhere rustls is told its provider; redis asks the process for it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::open(url.expose()).map_err(|error| tell(address, &error))
-}
-
 /// A server that does not answer is waited for, until the patience is over.
 struct Outage {
     clock: Clock,
@@ -218,6 +213,9 @@ impl Outage {
 
 /// What Redis says, in the caller's terms. Its own words never hold the password.
 pub fn tell(address: &str, error: &RedisError) -> Error {
+    if let Some(error) = connect::tell_tls(address, error) {
+        return error;
+    }
     let passing = matches!(
         error.kind(),
         ErrorKind::Io
@@ -233,7 +231,8 @@ pub fn tell(address: &str, error: &RedisError) -> Error {
         let message = format!("the state store {address} can't be reached: {error}");
         return unreachable(
             message,
-            "see that Redis runs and can be reached from here; nothing was sent to the service",
+            "see that Redis runs, can be reached from here, and speaks TLS there if the address begins with rediss://; \
+             nothing was sent to the service",
         );
     }
     let message = format!("the state store {address} refused: {error}");
@@ -242,7 +241,9 @@ pub fn tell(address: &str, error: &RedisError) -> Error {
             unfit(message, "give user and password in the address: redis://user:password@host:6379/0")
         }
         (_, Some("OOM")) => unreachable(message, "give Redis more memory, or prune the store"),
-        (_, Some("NOPERM")) => unfit(message, "the user needs EVALSHA, EVAL, SCRIPT LOAD, INFO and all keys mlr:*"),
+        (_, Some("NOPERM")) => unfit(message, RIGHTS),
+        // From within a script, Redis 7.0 has no code for it.
+        _ if message.contains("The user executing the script") => unfit(message, RIGHTS),
         _ => unfit(message, "give the state store a Redis 7 or a Valkey of its own, or a database of it"),
     }
 }

@@ -1,5 +1,6 @@
 //! The store of many machines: Redis or Valkey, one script a decision, by the server's clock.
 
+mod connect;
 mod link;
 mod server;
 mod wire;

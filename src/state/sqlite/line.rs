@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::worker::Books;
+use super::books::Books;
 use crate::operation::Operation;
 use crate::state::store::{Answer, Ask, Errand, Joining, Ticket, View};
 use crate::state::walk::{GRACE, GUARD, LOOK, Machine, OWNER_LEASE, RENEWAL, UNPOSTED, Walk};
@@ -175,13 +175,16 @@ impl Books {
     /// Out of the line; and if it was let through already, its call never was.
     fn leave(&self, window: Operation, ticket: Ticket, now: f64) -> Sql<()> {
         self.out_of_line(window, ticket)?;
-        let (quota, window, ticket) = (self.quota, window.name(), ticket.to_string());
+        let (quota, ticket) = (self.quota, ticket.to_string());
         self.execute(
             "DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ? AND ends > ?",
-            params![quota, window, ticket, now],
+            params![quota, window.name(), ticket, now],
         )?;
-        let free = "DELETE FROM slots WHERE quota = ? AND ticket = ? AND action IS NULL";
-        self.execute(free, params![quota, ticket]).map(drop)
+        if window == Operation::RunLiveResponse {
+            let free = "DELETE FROM slots WHERE quota = ? AND ticket = ? AND action IS NULL";
+            self.execute(free, params![quota, ticket])?;
+        }
+        Ok(())
     }
 
     fn out_of_line(&self, window: Operation, ticket: Ticket) -> Sql<usize> {

@@ -1,10 +1,12 @@
 //! The store of the processes of one machine: a file.
 
+mod books;
 mod file;
 mod line;
 mod machine_clock;
 mod operator;
 mod place;
+mod reboot;
 mod sessions;
 mod worker;
 
@@ -15,8 +17,9 @@ use rusqlite::params;
 pub use file::VERSION;
 pub use operator::quota_keys;
 
+use self::books::Durable;
 use self::sessions::Right;
-use self::worker::{Durable, Worker};
+use self::worker::Worker;
 use super::lost::{lost_slot, lost_turn};
 use super::store::*;
 use crate::error::Result;
@@ -45,15 +48,11 @@ impl Store for SqliteStore {
     }
 
     fn ask(&self, ask: Ask) -> Reply<'_, Answer> {
-        self.worker.run(Durable::Yes, move |books, now| books.ask(&ask, now))
+        self.worker.run(Durable::Soon, move |books, now| books.ask(&ask, now))
     }
 
     fn later(&self, what: Later) {
-        self.worker.soon(move |books, now| match what {
-            Later::Finish(window, ticket) => books.finish(window, ticket, now),
-            Later::Free(machine_id, ticket) => books.free(&machine_id, ticket),
-            Later::LeaveTurn(key, token) => books.leave_turn(&key, token),
-        });
+        self.worker.soon(what);
     }
 
     fn flush(&self) -> Reply<'_, ()> {

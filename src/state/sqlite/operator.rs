@@ -4,9 +4,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 
+use super::books::Books;
 use super::file;
 use super::sessions::intent;
-use super::worker::Books;
 use crate::error::Result;
 use crate::operation::Operation;
 use crate::state::store::{IntentKey, IntentState, Pruned, Snapshot, WindowState};

@@ -1,8 +1,12 @@
-CREATE TABLE time (id INTEGER PRIMARY KEY CHECK (id = 1), era TEXT NOT NULL, ahead REAL NOT NULL, last REAL NOT NULL) STRICT;
-INSERT INTO time VALUES (1, '', 0, 0);
+-- What was written up to `synced` is on the disk, whatever happens to the power.
+CREATE TABLE time (
+  id INTEGER PRIMARY KEY CHECK (id = 1), era TEXT NOT NULL, ahead REAL NOT NULL, last REAL NOT NULL, synced REAL NOT NULL
+) STRICT;
+INSERT INTO time VALUES (1, '', 0, 0, 0);
 
 CREATE TABLE quotas (
   id INTEGER PRIMARY KEY, host TEXT NOT NULL, tenant TEXT NOT NULL, application TEXT NOT NULL,
+  boot TEXT NOT NULL DEFAULT '',
   UNIQUE (host, tenant, application)
 ) STRICT;
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::worker::Books;
+use super::books::Books;
 use crate::model::Command;
 use crate::state::store::{Found, Intent, IntentKey, Learned, Look, Slot, Ticket};
 

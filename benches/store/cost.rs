@@ -1,0 +1,122 @@
+//! What one admission costs where nobody waits, as the one who asks sees it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::error::{Error, Result};
+use mde_live_response::limits::Quota;
+use mde_live_response::operation::Operation;
+
+use super::servers::{Folder, Redis, open};
+
+const WORKER: &str = "MDE_STORE_BENCH";
+const TOGETHER: usize = 8;
+/// Admissions of each process.
+const EACH: usize = 2000;
+
+pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
+    memory().await?;
+    row("sqlite, alone", &admissions(&folder.sqlite("alone.db"), EACH, 0).await?);
+    processes("sqlite, 8 processes that never rest", &folder.sqlite("eight.db"), 0);
+    processes("sqlite, 8 processes, each 50 a second", &folder.sqlite("resting.db"), 20);
+    if let Some(redis) = redis {
+        row("redis, alone", &admissions(&redis.address(), EACH, 0).await?);
+        processes("redis, 8 processes that never rest", &redis.address(), 0);
+        processes("redis, 8 processes, each 50 a second", &redis.address(), 20);
+    }
+    Ok(())
+}
+
+/// Windows so wide that nobody waits, and as many calls in them as the service's longest has.
+fn wide() -> Result<Limits> {
+    Ok(Limits { read: vec![Rate::new(100_000, 0.1)?, Rate::new(1_000_000, 1.0)?], ..Limits::default() })
+}
+
+async fn quota(address: &str) -> Result<Quota> {
+    let store = open(address, "cost", &wide()?, None).await?;
+    store.learn(Vec::new()).await?;
+    let quota = Quota::new(store, Clock::new(), 30.0);
+    drop(quota.enter(Operation::GetMachine).await?);
+    Ok(quota)
+}
+
+/// Too short to be timed one by one.
+async fn memory() -> Result<()> {
+    let quota = quota("memory:").await?;
+    let (count, start) = (200_000, Instant::now());
+    for _ in 0..count {
+        drop(quota.enter(Operation::GetMachine).await?);
+    }
+    println!("{:42} {:>8.2}", "memory", start.elapsed().as_secs_f64() / f64::from(count) * 1e6);
+    Ok(())
+}
+
+/// Seconds that each took, in order of size, with a rest of so many milliseconds after each.
+async fn admissions(address: &str, count: usize, rest: u64) -> Result<Vec<f64>> {
+    let quota = quota(address).await?;
+    // On a worker of the runtime, where the client's calls are.
+    let measured = tokio::spawn(measure(quota, count, rest)).await;
+    measured.map_err(|error| Error::invalid(error.to_string()))?
+}
+
+async fn measure(quota: Quota, count: usize, rest: u64) -> Result<Vec<f64>> {
+    let mut taken = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = Instant::now();
+        drop(quota.enter(Operation::GetMachine).await?);
+        taken.push(start.elapsed().as_secs_f64());
+        if rest > 0 {
+            tokio::time::sleep(Duration::from_millis(rest)).await;
+        }
+    }
+    quota.store().flush().await?;
+    taken.sort_by(f64::total_cmp);
+    Ok(taken)
+}
+
+fn row(name: &str, sorted: &[f64]) {
+    let at = |part: f64| sorted.get((sorted.len() as f64 * part) as usize).copied().unwrap_or(0.0) * 1e6;
+    let mean = sorted.iter().sum::<f64>() / sorted.len().max(1) as f64 * 1e6;
+    println!("{name:42} {mean:>8.0} {:>8.0} {:>8.0}", at(0.5), at(0.99));
+}
+
+fn processes(name: &str, address: &str, rest: u64) {
+    let workers: Vec<Child> = (0..TOGETHER).filter_map(|_| spawn(address, rest)).collect();
+    let mut taken: Vec<f64> = workers.into_iter().flat_map(figures_of).collect();
+    taken.sort_by(f64::total_cmp);
+    row(name, &taken);
+}
+
+fn spawn(address: &str, rest: u64) -> Option<Child> {
+    let told = format!("{rest} {address}");
+    Command::new(std::env::current_exe().ok()?).env(WORKER, told).stdout(Stdio::piped()).spawn().ok()
+}
+
+fn figures_of(worker: Child) -> Vec<f64> {
+    let output = worker.wait_with_output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// One of the eight.
+pub struct Worker {
+    address: String,
+    rest: u64,
+}
+
+impl Worker {
+    pub fn from_environment() -> Option<Self> {
+        let told = std::env::var(WORKER).ok()?;
+        let (rest, address) = told.split_once(' ')?;
+        Some(Self { address: address.to_owned(), rest: rest.parse().ok()? })
+    }
+
+    pub async fn run(self) -> Result<()> {
+        let count = if self.rest > 0 { EACH / 10 } else { EACH };
+        for seconds in admissions(&self.address, count, self.rest).await? {
+            println!("{seconds}");
+        }
+        Ok(())
+    }
+}

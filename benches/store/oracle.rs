@@ -1,0 +1,204 @@
+//! The oracle is the service: it stamps each call anywhere between its start and its end, and counts broken windows.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::error::Result;
+use mde_live_response::operation::Operation;
+use mde_live_response::state::store::{Ask, Joining, Later, Store, Ticket};
+
+use super::servers::{Folder, Redis, open};
+
+const WINDOW: Operation = Operation::GetMachine;
+/// Seconds.
+const LEASE: f64 = 5.0;
+const PROCESSES: usize = 4;
+
+pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
+    row("memory", "memory:", 10_000_000).await?;
+    row("sqlite", &folder.sqlite("oracle.db"), 20_000).await?;
+    match redis {
+        Some(redis) => row("redis", &redis.address(), 20_000).await,
+        None => Ok(()),
+    }
+}
+
+async fn row(name: &str, address: &str, admissions: u64) -> Result<()> {
+    let time = Arc::new(Mutex::new(1e9));
+    let reader = time.clone();
+    let now = Arc::new(move || *reader.lock().unwrap_or_else(PoisonError::into_inner));
+    let rates = vec![Rate::new(100, 60.0)?, Rate::new(1500, 3600.0)?];
+    let limits = Limits { read: rates.clone(), ..Limits::default() };
+    let store = open(address, "oracle", &limits, Some(now)).await?;
+    store.learn(Vec::new()).await?;
+    let judges = rates.into_iter().map(Judge::new).collect();
+    let mut world = World::new(store, time, judges);
+    // What is not known of a new store counts as full for the longest length.
+    world.pass(4000.0);
+    while world.stamped < admissions {
+        world.step().await?;
+    }
+    let broken: u64 = world.judges.iter().map(|judge| judge.broken).sum();
+    println!("{:42} {broken:>14}", format!("{name}, {} admissions", world.stamped));
+    Ok(())
+}
+
+struct World {
+    store: Arc<dyn Store>,
+    time: Arc<Mutex<f64>>,
+    truth: f64,
+    random: fastrand::Rng,
+    processes: [(u64, u64); PROCESSES],
+    waiting: Vec<Ticket>,
+    running: Vec<(Ticket, f64)>,
+    judges: Vec<Judge>,
+    stamped: u64,
+    unsorted: Vec<f64>,
+}
+
+impl World {
+    fn new(store: Arc<dyn Store>, time: Arc<Mutex<f64>>, judges: Vec<Judge>) -> Self {
+        Self {
+            store,
+            time,
+            truth: 0.0,
+            random: fastrand::Rng::with_seed(7),
+            processes: [(1, 0), (2, 0), (3, 0), (4, 0)],
+            waiting: Vec::new(),
+            running: Vec::new(),
+            judges,
+            stamped: 0,
+            unsorted: Vec::new(),
+        }
+    }
+
+    /// The store's clock may be set back; the oracle's never is.
+    fn pass(&mut self, seconds: f64) {
+        *self.time.lock().unwrap_or_else(PoisonError::into_inner) += seconds;
+        self.truth += seconds.max(0.0);
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        let process = self.random.usize(0..PROCESSES);
+        match self.random.u32(0..10_000) {
+            0 => {
+                let back = 1000.0 * self.random.f64();
+                self.pass(-back);
+            }
+            1..=3 => self.die(process),
+            4 => self.store.hold(WINDOW, 50.0 * self.random.f64()).await?,
+            5..=100 => {
+                let left = self.waiting.pop();
+                self.ask(process, 0, left.into_iter().collect()).await?;
+            }
+            101..=1000 => {
+                let seconds = 10.0 * self.random.f64();
+                self.pass(seconds);
+            }
+            1001..=3000 => {
+                let count = self.random.u64(1..60);
+                self.ask(process, count, Vec::new()).await?;
+            }
+            3001..=4000 => self.ask(process, 0, Vec::new()).await?,
+            _ if !self.running.is_empty() => {
+                let at = self.random.usize(0..self.running.len());
+                let (ticket, start) = self.running.swap_remove(at);
+                self.end(ticket, start).await?;
+            }
+            _ => {}
+        }
+        self.end_what_took_too_long().await
+    }
+
+    fn stamp(&mut self, start: f64, end: f64) {
+        let part = match self.random.u8(0..3) {
+            0 => 0.0,
+            1 => 1.0,
+            _ => self.random.f64(),
+        };
+        self.unsorted.push(start + (end - start) * part);
+        self.stamped += 1;
+    }
+
+    async fn end(&mut self, ticket: Ticket, start: f64) -> Result<()> {
+        self.stamp(start, self.truth);
+        self.store.later(Later::Finish(WINDOW, ticket));
+        if self.store.is_shared() { self.store.flush().await } else { Ok(()) }
+    }
+
+    /// A process dies with its calls on the wire. In memory all die together: there, only ends are lost.
+    fn die(&mut self, process: usize) {
+        let Some((owner, next)) = self.processes.get_mut(process) else { return };
+        let dead = *owner;
+        if self.store.is_shared() {
+            (*owner, *next) = (*owner + PROCESSES as u64, 0);
+            self.waiting.retain(|ticket| ticket.owner != dead);
+        }
+        let (gone, alive) = self.running.drain(..).partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == dead);
+        self.running = alive;
+        for (_, start) in gone {
+            self.stamp(start, start + LEASE);
+        }
+    }
+
+    /// A request has a time-out. Then all that are still to come are stamped after this, and the judges may go on.
+    async fn end_what_took_too_long(&mut self) -> Result<()> {
+        let oldest = self.truth - LEASE;
+        let (late, rest) = self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= oldest);
+        self.running = rest;
+        for (ticket, start) in late {
+            self.stamp(start, start + LEASE);
+            self.store.later(Later::Finish(WINDOW, ticket));
+        }
+        if self.unsorted.len() > 2000 {
+            self.unsorted.sort_by(f64::total_cmp);
+            let safe = self.unsorted.partition_point(|stamp| *stamp <= oldest);
+            for stamp in self.unsorted.drain(..safe) {
+                self.judges.iter_mut().for_each(|judge| judge.see(stamp));
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(&mut self, process: usize, count: u64, leave: Vec<Ticket>) -> Result<()> {
+        let Some((owner, next)) = self.processes.get_mut(process) else { return Ok(()) };
+        let count = if self.waiting.len() < 200 { count } else { 0 };
+        let tickets: Vec<Ticket> = (*next..*next + count).map(|number| Ticket { owner: *owner, number }).collect();
+        *next += count;
+        let leave: Vec<Ticket> = leave.into_iter().filter(|ticket| ticket.owner == *owner).collect();
+        let join = tickets.iter().map(|ticket| Joining { ticket: *ticket, errand: None }).collect();
+        let owner = *owner;
+        self.waiting.extend(tickets);
+        let ask = Ask { window: WINDOW, owner, call_lease: LEASE, join, again: false, leave };
+        let answer = match self.store.ask_now(&ask) {
+            Some(answer) => answer,
+            None => self.store.ask(ask).await?,
+        };
+        self.waiting.retain(|ticket| !answer.granted.contains(ticket));
+        self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.truth)));
+        Ok(())
+    }
+}
+
+/// One window, laid at every place.
+struct Judge {
+    rate: Rate,
+    last: VecDeque<f64>,
+    broken: u64,
+}
+
+impl Judge {
+    fn new(rate: Rate) -> Self {
+        Self { rate, last: VecDeque::new(), broken: 0 }
+    }
+
+    fn see(&mut self, stamp: f64) {
+        if self.last.len() == self.rate.count as usize
+            && let Some(first) = self.last.pop_front()
+        {
+            self.broken += u64::from(stamp - first < self.rate.per);
+        }
+        self.last.push_back(stamp);
+    }
+}

@@ -1,0 +1,79 @@
+//! Where the stores live while they are measured.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::Limits;
+use mde_live_response::error::{Error, Result};
+use mde_live_response::state::QuotaKey;
+use mde_live_response::state::address::{Address, open_with};
+use mde_live_response::state::store::{Now, Settings, Store};
+
+/// A directory that goes with the run.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("mde-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| Error::invalid(error.to_string()))?;
+        Ok(Self(path))
+    }
+
+    pub fn sqlite(&self, name: &str) -> String {
+        format!("sqlite:///{}", self.0.join(name).display())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A Redis of the run's own, without a file.
+pub struct Redis {
+    child: Child,
+    port: u16,
+}
+
+impl Redis {
+    pub fn start(folder: &Folder) -> Option<Self> {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).ok()?.port();
+        let child = Command::new("/usr/bin/redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"])
+            .arg(&folder.0)
+            .stdout(Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            println!("Redis is left out: there is no /usr/bin/redis-server");
+            return None;
+        };
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Some(Self { child, port })
+    }
+
+    pub fn address(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Opens the store of one measurement at `address`, at a time of its own where `now` sets one.
+pub async fn open(address: &str, name: &str, limits: &Limits, now: Option<Now>) -> Result<Arc<dyn Store>> {
+    let key = QuotaKey { host: "h".into(), tenant: name.into(), application: "a".into() };
+    let mut settings = Settings::new(&key, limits, Clock::new());
+    settings.now = now;
+    open_with(&Address::parse(address)?, settings).await
+}

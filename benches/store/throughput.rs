@@ -1,0 +1,59 @@
+//! How much of what a strict window can let through it does, when the queue is never empty: at the most N calls in its
+//! length and the mean time of a call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mde_live_response::clock::Clock;
+use mde_live_response::config::{Limits, Rate};
+use mde_live_response::error::{Error, Result};
+use mde_live_response::limits::Quota;
+use mde_live_response::operation::Operation;
+
+use super::servers::{Folder, Redis, open};
+
+const COUNT: u32 = 20;
+/// Seconds.
+const LENGTH: f64 = 2.0;
+const CALL: f64 = 0.1;
+/// Windows that are let pass.
+const ROUNDS: u32 = 10;
+
+pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
+    row("memory", "memory:").await?;
+    row("sqlite", &folder.sqlite("throughput.db")).await?;
+    match redis {
+        Some(redis) => row("redis", &redis.address()).await,
+        None => Ok(()),
+    }
+}
+
+async fn row(name: &str, address: &str) -> Result<()> {
+    let limits = Limits { read: vec![Rate::new(COUNT, LENGTH)?], ..Limits::default() };
+    let store = open(address, "throughput", &limits, None).await?;
+    store.learn(Vec::new()).await?;
+    let quota = Arc::new(Quota::new(store, Clock::new(), 30.0));
+    drop(quota.enter(Operation::GetMachine).await?);
+    tokio::time::sleep(Duration::from_secs_f64(LENGTH + 0.1)).await;
+    let start = Instant::now();
+    let calls = (0..COUNT * (ROUNDS + 1)).map(|_| {
+        let quota = quota.clone();
+        tokio::spawn(async move {
+            let pass = quota.enter(Operation::GetMachine).await?;
+            let (begun, at) = (start.elapsed().as_secs_f64(), Instant::now());
+            tokio::time::sleep(Duration::from_secs_f64(CALL)).await;
+            drop(pass);
+            Ok::<_, Error>((begun, at.elapsed().as_secs_f64()))
+        })
+    });
+    let (mut last, mut length, mut count) = (0.0_f64, 0.0, 0_u32);
+    for call in calls.collect::<Vec<_>>() {
+        let (begun, took) = call.await.map_err(|error| Error::invalid(error.to_string()))??;
+        (last, length, count) = (last.max(begun), length + took, count + 1);
+    }
+    let mean = length / f64::from(count);
+    // The first window's calls begin at once, those of the last after ROUNDS lengths.
+    let bound = f64::from(ROUNDS) * (LENGTH + mean);
+    println!("{:42} {:>13.2}%", format!("{name}, {COUNT} in {LENGTH} s, {mean:.3} s a call"), 100.0 * bound / last);
+    Ok(())
+}

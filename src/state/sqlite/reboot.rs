@@ -1,0 +1,60 @@
+//! What a power cut can have taken back, counted as if it had been there.
+
+use rusqlite::params;
+
+use super::books::{Books, Durable};
+use crate::config::Rate;
+use crate::operation::Operation;
+
+type Sql<T> = rusqlite::Result<T>;
+
+impl Books {
+    pub fn quota_id(&self) -> Sql<i64> {
+        let key = &self.settings.key;
+        let parts = [&key.host, &key.tenant, &key.application];
+        self.connection
+            .execute("INSERT INTO quotas (host, tenant, application) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", parts)?;
+        let find = "SELECT id FROM quotas WHERE host = ? AND tenant = ? AND application = ?";
+        self.connection.query_row(find, parts, |row| row.get(0))
+    }
+
+    /// The first to open the store after a boot counts the calls that may have been lost with the last one.
+    pub fn count_what_a_power_cut_took(&self, quota: i64, now: f64) -> Sql<()> {
+        let boot: String =
+            self.connection.query_row("SELECT boot FROM quotas WHERE id = ?", [quota], |row| row.get(0))?;
+        if boot == self.era {
+            return Ok(());
+        }
+        self.execute("UPDATE quotas SET boot = ? WHERE id = ?", params![self.era, quota])?;
+        if boot.is_empty() || self.era.is_empty() {
+            return Ok(());
+        }
+        for window in Operation::ALL {
+            for number in 0..can_be_lost(self.settings.rates(window)) {
+                let ticket = format!("lost with {boot}, {number}");
+                let lost = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)";
+                self.execute(lost, params![quota, window.name(), ticket, now])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Calls that can have begun since the last careful write.
+fn can_be_lost(rates: &[Rate]) -> u64 {
+    let windows = |rate: &Rate| (Durable::LOSS / rate.per).floor() as u64 + 1;
+    rates.iter().map(|rate| u64::from(rate.count) * windows(rate)).min().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_can_be_lost_than_the_strictest_rate_lets_through() {
+        let rate = |count, per| Rate { count, per };
+        assert_eq!(can_be_lost(&[rate(100, 60.0), rate(1500, 3600.0)]), 100);
+        assert_eq!(can_be_lost(&[rate(30, 0.4), rate(1000, 60.0)]), 90);
+        assert_eq!(can_be_lost(&[]), 0);
+    }
+}
