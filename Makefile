@@ -24,7 +24,7 @@ heading = @printf '\n=== %s\n' "$(1)"
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     format, lints, types and tests, Rust and Python'
-	@echo 'make soak     the stress tests of forks, exits, signals and threads in their long form: half an hour'
+	@echo 'make soak     the stress tests of forks, exits, signals, threads and kills in their long form: an hour'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    measure: the emulator, and benches/*.py against a release wheel'
 	@echo 'make format   put the sources into shape'
@@ -57,14 +57,14 @@ test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
 # MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest tests/test_fork.py tests/test_exit.py tests/test_signals.py \
-		tests/test_asyncio.py tests/test_client.py
+		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py
 
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
 
 bench: wheel
-	$(call heading,Rust: the emulator)
-	$(CARGO) bench --locked --no-default-features
+	$(call heading,Rust: the emulator and the state stores)
+	$(CARGO) bench --locked --no-default-features --bench emulator --bench store
 	$(PYTHON) -m venv --clear target/bench
 	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
 	@for script in benches/*.py; do \

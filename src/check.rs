@@ -7,6 +7,7 @@ use crate::limits::Quota;
 use crate::model::{Command, Machine, check_commands};
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
+use crate::state::alone;
 
 /// One thing that was found, and what cures it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +74,9 @@ pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<
 /// What the store shares, what is weak about it, and what is left of the limits.
 async fn look_at_state(quota: &Quota, check: &mut Check) {
     let store = quota.store();
-    if !store.is_shared() {
+    if let (false, Some(engine)) = (store.is_shared(), alone::engine()) {
+        check.add("warning", "state", alone::message(engine), alone::HINT);
+    } else if !store.is_shared() {
         check.add(
             "warning",
             "state",

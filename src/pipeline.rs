@@ -26,7 +26,8 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{Pass, Quota, Quotas};
 use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
-use crate::state::QuotaKey;
+use crate::state::store::Settings;
+use crate::state::{QuotaKey, alone};
 use crate::transport::{Audience, Request, Transport};
 
 /// A success.
@@ -89,10 +90,14 @@ impl Pipeline {
             tenant: claims.tid.unwrap_or_default(),
             application: claims.appid.unwrap_or_default(),
         };
-        let Options { state, limits, connect_timeout, request_timeout, .. } = &self.options;
+        let Options { state, limits, connect_timeout, request_timeout, network, .. } = &self.options;
+        let settings = Settings { ca_bundle: network.ca_bundle.clone(), ..Settings::new(&key, limits, self.clock) };
         // A call that lasts longer than this is its dead process's.
         let call_lease = connect_timeout + 2.0 * request_timeout;
-        let quota = self.quotas.get(state.expose(), &key, limits, self.clock, call_lease).await?;
+        let quota = self.quotas.get_with(state.expose(), settings, call_lease).await?;
+        if !quota.store().is_shared() {
+            alone::warn_once();
+        }
         let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.get_or_insert((key, quota)).clone())
     }

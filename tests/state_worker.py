@@ -10,20 +10,32 @@ from typing import Any
 import mde_live_response as mde
 
 
-def limits(order: dict[str, Any]) -> mde.Limits:
+def limits(told: dict[str, Any]) -> mde.Limits:
     """The limits of the test, whose windows are short so that much goes through them in little time."""
-    rates = {name: [mde.Rate(count, per) for count, per in order["limits"].pop(name)] for name in ("submit", "read")}
-    return mde.Limits(**rates, **order["limits"])
+    return mde.Limits(
+        submit=[mde.Rate(count, per) for count, per in told["submit"]],
+        read=[mde.Rate(count, per) for count, per in told["read"]],
+        sessions=told["sessions"],
+        settle_time=told["settle_time"],
+    )
 
 
 def main() -> None:
     order = json.loads(sys.argv[1])
-    options = {"request_timeout": 2.0, "connect_timeout": 1.0, "state": order["state"], "limits": limits(order)}
-    with mde.LiveResponseClient(**options) as client:
+    with mde.LiveResponseClient(
+        request_timeout=2.0, connect_timeout=1.0, state=order["state"], limits=limits(order["limits"])
+    ) as client:
         print("go", flush=True)
         ran: list[dict[str, Any]] = []
+        failed: list[BaseException] = []
 
         def run(share: list[list[str]]) -> None:
+            try:
+                run_each(share)
+            except BaseException as error:
+                failed.append(error)
+
+        def run_each(share: list[list[str]]) -> None:
             for machine, correlation_id in share:
                 result = client.run(
                     machine,
@@ -41,7 +53,10 @@ def main() -> None:
             thread.start()
         for thread in threads:
             thread.join()
+    if failed:
+        raise failed[0]
     print(json.dumps(ran))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -3,74 +3,26 @@
 import gc
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from emulator_help import DIRECT, call, finished, result, run, script
 
-from mde_live_response import InvalidRequestError, Limits, Machine, Rate, ScriptOutput
+from mde_live_response import Limits, Machine, Rate, ScriptOutput
 from mde_live_response.emulator import Emulator
-
-PLUGIN = "mde_live_response.pytest_plugin"
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @pytest.fixture
 def box() -> Iterator[Emulator]:
     with Emulator(speed=50) as emulator:
         yield emulator
-
-
-def call(emulator: Emulator, method: str, path: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(emulator.url + path, data, method=method)
-    request.add_header("Authorization", f"Bearer {token or emulator.token}")
-    request.add_header("Content-Type", "application/json")
-    try:
-        with DIRECT.open(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
-
-
-def run(emulator: Emulator, *commands: tuple[str, dict[str, str]], machine: str = "ws-0001", comment: str = "c") -> Any:
-    wire = [
-        {"type": kind, "params": [{"key": key, "value": value} for key, value in params.items()]}
-        for kind, params in commands
-    ]
-    machine_id = call(emulator, "GET", f"/api/machines/{machine}")[1]["id"]
-    path = f"/api/machines/{machine_id}/runliveresponse"
-    return call(emulator, "POST", path, {"Commands": wire, "Comment": comment})[1]
-
-
-def script(name: str, **params: str) -> tuple[str, dict[str, str]]:
-    return "RunScript", {"ScriptName": name, **params}
-
-
-def finished(emulator: Emulator, action_id: str) -> Any:
-    for _ in range(500):
-        action = call(emulator, "GET", f"/api/machineactions/{action_id}")[1]
-        if action["status"] not in ("Pending", "InProgress"):
-            return action
-        time.sleep(0.02)
-    raise AssertionError(action)
-
-
-def result(emulator: Emulator, action_id: str, index: int = 0) -> bytes:
-    path = f"/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index={index})"
-    with DIRECT.open(call(emulator, "GET", path)[1]["value"], timeout=30) as answer:
-        content: bytes = answer.read()
-        return content
 
 
 def test_a_script_written_in_python(box: Emulator) -> None:
@@ -160,27 +112,6 @@ def test_limits_faults_log_and_violations() -> None:
         assert [entry["status"] for entry in box.requests] == [502, 200, 200, 200, 429]
         assert not any(box.token in json.dumps(entry) for entry in box.requests)
         assert call(box, "GET", "/api/libraryfiles", token=box.token_with("Machine.LiveResponse"))[0] == 403
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"speed": 0},
-        {"speed": -1.0},
-        {"switches": {"acepted_status": 200}},
-        {"switches": {"windows": "round"}},
-    ],
-)
-def test_wrong_settings(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"speed|switches"):
-        Emulator(**wrong)
-
-
-def test_unknown_names(box: Emulator) -> None:
-    with pytest.raises(LookupError, match="nobody"):
-        box.set_online("nobody", True)
-    with pytest.raises(ValueError, match="fault"):
-        box.fault("GET", "/x", "status", colour="red")
 
 
 def test_the_same_seed_is_the_same_emulator() -> None:
@@ -346,47 +277,6 @@ def test_a_client_that_leaves_is_seen_to_close(box: Emulator) -> None:
     raise AssertionError(box.requests)
 
 
-posix_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-def in_child(act: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.alarm(20)
-            act()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-@posix_only
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
-    stop = threading.Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            call(box, "GET", "/api/libraryfiles")
-
-    def child() -> None:
-        for refused in (lambda: box.violations, lambda: box.token_with("x"), lambda: box.advance(1)):
-            with pytest.raises(RuntimeError, match="belongs to the process"):
-                refused()
-        assert call(box, "GET", "/api/machines")[0] in (200, 429)
-        box.close()
-
-    worker = threading.Thread(target=load)
-    worker.start()
-    try:
-        assert [in_child(child) for _ in range(20)] == [0] * 20
-    finally:
-        stop.set()
-        worker.join()
-    assert call(box, "GET", "/api/machineactions")[0] == 200
-
-
 def test_a_process_that_ends_with_it_open_ends_well() -> None:
     code = """
 import threading, urllib.request
@@ -407,7 +297,9 @@ def test_ctrl_c_and_close_while_a_script_runs() -> None:
     code = """
 import threading, time, sys
 sys.path.insert(0, sys.argv[1])
-from test_emulator import *
+from emulator_help import *
+from mde_live_response.emulator import Emulator
+import threading
 box = Emulator(speed=50)
 box.on_script("a.ps1", stdout=lambda *_: time.sleep(1000))
 action = run(box, script("a.ps1"))
@@ -423,48 +315,6 @@ print("closed", flush=True)
     assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
 
 
-# ------------------------------------------------------------------------------------------------ the fixture
-
-
-@pytest.mark.mde_emulator(machines=5, speed=60)
-def test_the_fixture(mde_emulator: Emulator) -> None:
-    assert len(call(mde_emulator, "GET", "/api/machines")[1]["value"]) == 5
-
-
-# ------------------------------------------------------------------------------------------------ the page
-
-PAGE = (Path(__file__).parents[1] / "docs" / "emulator.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-
-
-def test_the_pages_script(tmp_path: Path) -> None:
-    (tmp_path / "block.py").write_text(BLOCKS[0], encoding="utf-8")
-    command = [sys.executable, "-W", "error", "block.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert [path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()] == [b"evidence"]
-
-
-def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    (tmp_path / "test_block.py").write_text(BLOCKS[1], encoding="utf-8")
-    plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
-    command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", *plugin, "test_block.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout
-
-
 @pytest.mark.parametrize("name", [name for name in vars(Emulator) if not name.startswith("_")])
 def test_everything_public_says_what_it_is(name: str) -> None:
     assert getattr(Emulator, name).__doc__
-
-
-def test_a_fault_of_no_route_is_refused(emulator: Emulator) -> None:
-    with pytest.raises(InvalidRequestError, match="runliverespons"):
-        emulator.fault("POST", "runliverespons", "drop_after")
-    emulator.fault("POST", "runliveresponse", "delay", seconds=0)
-    emulator.fault("GET", "/api/machineactions/*", "delay", seconds=0)
-
-
-def test_a_local_file_that_is_not_there_is_told_at_once(emulator: Emulator, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        emulator.put_remote_file("*", r"C:\s", tmp_path / "missing")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from state_help import answer, redis_server, worker
+from state_worker import limits
 
-from mde_live_response import Limits, Rate
 from mde_live_response.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -29,9 +28,7 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def strict_emulator(machines: int) -> Emulator:
-    limits = {name: value for name, value in LIMITS.items() if name not in ("submit", "read")}
-    rates = {name: [Rate(count, per) for count, per in LIMITS[name]] for name in ("submit", "read")}
-    emulator = Emulator(machines=0, limits=Limits(**rates, **limits))
+    emulator = Emulator(machines=0, limits=limits(LIMITS))
     emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
     for machine in range(1, machines + 1):
         emulator.add_machine(f"ws-{machine:04}.example.test", start_delay=0.05)
@@ -43,19 +40,17 @@ def test_eight_processes_break_no_limit_and_run_each_order_once(state: str) -> N
     """Among them orders for machines that are busy with another's, and the same order from several processes."""
     chance = random.Random(4)
     orders = [[f"ws-{chance.randint(1, 25):04}.example.test", f"order-{at}"] for at in range(SUBMITS)]
+    doubled = [*orders, *chance.sample(orders, SUBMITS // 10)]
+    chance.shuffle(doubled)
+    shares = [doubled[at :: PROCESSES * THREADS] for at in range(PROCESSES * THREADS)]
     with strict_emulator(25) as emulator:
-        doubled = [*orders, *chance.sample(orders, SUBMITS // 10)]
-        chance.shuffle(doubled)
-        shares = [doubled[at :: PROCESSES * THREADS] for at in range(PROCESSES * THREADS)]
-        of_process = [shares[at::PROCESSES] for at in range(PROCESSES)]
-        processes = [worker(emulator, {"state": state, "limits": LIMITS, "shares": share}) for share in of_process]
+        told = [{"state": state, "limits": LIMITS, "shares": shares[at::PROCESSES]} for at in range(PROCESSES)]
+        processes = [worker(emulator, order) for order in told]
         ran = [row for process in processes for row in answer(process, 240)]
         assert len(ran) == len(doubled)
         assert [row["message"] for row in ran if not row["ok"]] == []
-        accepted = {row["id"]: row["stdout"].split()[-1] for row in ran}
-        assert sorted(accepted.values()) == sorted(name for _, name in orders), (
-            "each has its own result, and no other's"
-        )
+        told_by = {row["id"]: row["stdout"].split()[-1] for row in ran}
+        assert sorted(told_by.values()) == sorted(name for _, name in orders), "each has its own result"
         posts = [request for request in emulator.requests if request["route"] == "runliveresponse"]
         assert len(posts) == SUBMITS, [request["status"] for request in posts if request["status"] != 201]
         assert emulator.violations == dict.fromkeys(emulator.violations, 0)

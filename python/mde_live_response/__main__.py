@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import mde_live_response as mde
+from mde_live_response import _emulator_cli
 from mde_live_response._operator import add_commands
 
 TYPE_CHECKING = False
@@ -54,17 +55,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run|state")
 
     emulator = commands.add_parser(
-        "emulator", allow_abbrev=False, help="serve the live response API on this machine until stopped"
+        "emulator",
+        allow_abbrev=False,
+        help="serve the live response API on this machine until stopped",
+        description=_emulator_cli.DESCRIPTION,
+        epilog=_emulator_cli.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    emulator.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    emulator.add_argument(
-        "--port", type=int, choices=range(65536), default=0, metavar="PORT", help="0, the default, takes a free one"
-    )
-    emulator.add_argument("--machines", type=int, default=3, help="how many machines it knows (default: %(default)s)")
-    emulator.add_argument("--speed", type=float, default=1.0, help="of its clock: 60 makes a minute a second")
-    emulator.add_argument("--seed", type=int, default=0, help="of its ids, durations and random faults")
-    emulator.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
-    emulator.set_defaults(call=_emulator)
+    _emulator_cli.add_arguments(emulator)
+    emulator.set_defaults(call=_emulator_cli.serve)
 
     demo = commands.add_parser(
         "demo", allow_abbrev=False, help="run the documentation's example against the emulator; needs no tenant"
@@ -99,32 +98,6 @@ def _parser() -> argparse.ArgumentParser:
 
     add_commands(commands)
     return parser
-
-
-def _emulator(options: argparse.Namespace) -> int:
-    import json
-    import signal
-    import threading
-
-    from mde_live_response.emulator import Emulator
-
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with Emulator(
-        host=options.host,
-        port=options.port,
-        machines=options.machines,
-        speed=options.speed,
-        seed=options.seed,
-        tls=options.tls,
-    ) as emulator:
-        names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
-        names += ["ca_bundle"] if options.tls else []
-        print(json.dumps({name: getattr(emulator, name) for name in names}), flush=True)
-        while not stop.wait(1.0):  # Windows answers no signal in a wait without an end
-            pass
-    return OK
 
 
 def _made_dump() -> bytes:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import json
 import os
-import tempfile
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from ._native import ClientSecretCredential, EmulatorServer, Limits, LiveResponseClient, Rate, ScriptOutput
+from . import _emulator_checks as checks
+from . import _emulator_process as process
+from . import _emulator_reach as reach
+from ._native import EmulatorServer, Limits, LiveResponseClient, ScriptOutput
+from .errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,8 @@ class Emulator:
     """Serves the API, the token endpoint and the blob host from threads of its own until it is closed.
 
     Use it as a context manager. Times are seconds of its own clock, unless said otherwise. In a forked child it is
-    only an address: the process that made it serves it, and alone can change it.
+    only an address: the process that made it serves it, and alone can change it; the child's copies of its sockets
+    are closed. A value that cannot be is an InvalidRequestError, which is a ValueError, or a TypeError.
     """
 
     url: str
@@ -65,28 +67,46 @@ class Emulator:
     ) -> None:
         """Start to serve.
 
-        machines: so many, ws-0001.example.test and so on, all online; `add_machine` adds others.
+        machines: so many, ws-0001.example.test and so on, all online, up to 1,000,000; `add_machine` adds others.
         limits: enforced over strict sliding windows. Default: the service's own.
-        speed: of its clock; 60 makes a minute a second. Retry-After, expires_in and a link's expiry are told in wall
-            time, the times inside JSON in its own.
-        seed: of ids, durations and random faults.
+        speed: of its clock, up to 1,000,000; 60 makes a minute a second. Retry-After, expires_in and a link's expiry
+            are told in wall time, the times inside JSON in its own.
+        seed: of ids, durations and random faults; 0 to 2**64 - 1.
         host, port: where it listens; 0 takes a port that is free. Other than loopback warns.
         tls: with a certificate authority made for this run, at `ca_bundle`.
         switches: what is not known of the service; docs/emulator.md lists each.
         """
-        if not _is_loopback(host):
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits is {limits!r}; it has to be a Limits")
+        if not process.is_loopback(checks.text("host", host)):
             warnings.warn(f"the emulator listens on {host}: whoever reaches it can use it", stacklevel=2)
         self._limits = limits if limits is not None else Limits()
-        self._speed = speed
-        text = json.dumps(dict(switches or {}))
-        self._server = EmulatorServer(machines, self._limits, speed, seed, host, port, tls, text)
+        self._speed = checks.speed(speed)
+        self._machines = checks.whole("machines", machines, 0, 1_000_000)
+        self._server = EmulatorServer(
+            self._machines,
+            self._limits,
+            self._speed,
+            checks.whole("seed", seed, 0, 2**64 - 1),
+            host,
+            checks.whole("port", port, 0, 65535),
+            checks.flag("tls", tls),
+            checks.as_json("switches", {} if switches is None else switches),
+        )
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
             self._server.credentials()
         )
-        self.ca_bundle = _write_bundle(self._server.ca)
-        self.env = self._environment()
+        process.started(self._server)
+        self.ca_bundle = process.write_bundle(self._server.ca)
+        self.env = reach.environment(self)
+        self._pid = os.getpid()
         # Called by close, else when this is forgotten, else at exit.
-        self._stop = weakref.finalize(self, _stop, self._server, self.ca_bundle, os.getpid())
+        self._stop = weakref.finalize(self, process.stop, self._server, self.ca_bundle, self._pid)
+
+    def __repr__(self) -> str:
+        state = f"{self._machines} machines, speed {self._speed:g}" if self._stop.alive else "closed"
+        owner = "" if os.getpid() == self._pid else f", served by process {self._pid}"
+        return f"<Emulator at {self.url}, {state}{owner}>"
 
     def __enter__(self) -> Self:
         return self
@@ -104,24 +124,9 @@ class Emulator:
         """Stop serving and close every connection. A forked child's copy is left alone."""
         self._stop()
 
-    def _environment(self) -> dict[str, str]:
-        env = {
-            "MDE_LIVE_RESPONSE_ENDPOINT": self.url,
-            "AZURE_TENANT_ID": self.tenant_id,
-            "AZURE_CLIENT_ID": self.client_id,
-            "AZURE_CLIENT_SECRET": self.client_secret,
-            "AZURE_AUTHORITY_HOST": self.login_url,
-        }
-        if self.ca_bundle is not None:
-            env["REQUESTS_CA_BUNDLE"] = self.ca_bundle
-        if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
-            direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
-            env["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1", "localhost", "::1"]))
-        return env
-
     def token_with(self, *roles: str) -> str:
         """A bearer token with these application permissions alone, as `Machine.LiveResponse`."""
-        return self._server.token_with(list(roles))
+        return self._server.token_with([checks.text("role", role) for role in roles])
 
     def add_certificate(self, certificate: bytes) -> None:
         """Register a certificate, PEM or DER, by which the client may sign assertions in place of its secret.
@@ -132,14 +137,7 @@ class Emulator:
 
     def client(self, **options: Any) -> LiveResponseClient:
         """A client wired to this emulator, limits and speed included. `options` are LiveResponseClient's and win."""
-        credential = ClientSecretCredential(
-            self.tenant_id, self.client_id, self.client_secret, authority=self.login_url
-        )
-        ours: dict[str, Any] = {"credential": credential, "endpoint": self.url, "proxy": ""}
-        ours["limits"] = _scaled(self._limits, self._speed)
-        if self.ca_bundle is not None:
-            ours["ca_bundle"] = self.ca_bundle
-        return LiveResponseClient(**{**ours, **options})
+        return LiveResponseClient(**{**reach.client_options(self, self._limits, self._speed), **options})
 
     def add_machine(
         self,
@@ -153,12 +151,21 @@ class Emulator:
     ) -> Machine:
         """Add a machine.
 
-        start_delay: from accepted to InProgress. remediation_level: of its device group; without, a submit is a
-        DisallowedOperation. supported: its system can run live response. properties: the service's own, as
-        `osPlatform`, `healthStatus`, `machineTags`, `lastSeen`, `id`.
+        name: as `ws-0001.example.test`; calls may give its first part alone. start_delay: from accepted to InProgress.
+        remediation_level: of its device group; without, a submit is a DisallowedOperation. supported: its system can
+        run live response. properties: the service's own, as `osPlatform`, `healthStatus`, `machineTags`, `lastSeen`,
+        `id`; docs/emulator.md lists each.
         """
-        text = json.dumps(properties)
-        return self._server.add_machine(name, online, start_delay, remediation_level, supported, text)
+        added = self._server.add_machine(
+            checks.text("name", name),
+            checks.flag("online", online),
+            checks.seconds("start_delay", start_delay),
+            checks.flag("remediation_level", remediation_level),
+            checks.flag("supported", supported),
+            checks.as_json("properties", properties),
+        )
+        self._machines += 1
+        return added
 
     def set_online(self, machine: str, online: bool) -> None:
         """Bring a machine, by id or name, on line or take it off: then its sessions stay Pending."""
@@ -177,11 +184,12 @@ class Emulator:
         400 ActiveRequestAlreadyExists or 201 with the foreign action.
         """
         if answer not in ("error", "foreign"):
-            raise ValueError(f"answer is {answer!r}; it is 'error' or 'foreign'")
-        return self._server.add_foreign_session(machine, seconds, listed, answer == "foreign")
+            raise InvalidRequestError(f"answer is {answer!r}; it has to be 'error' or 'foreign'")
+        length = checks.seconds("seconds", seconds)
+        return self._server.add_foreign_session(machine, length, checks.flag("listed", listed), answer == "foreign")
 
     def add_library_file(self, name: str, content: bytes = b"") -> None:
-        """Put a file into the library, over what has its name."""
+        """Put a file into the library, over what has its name: letters, digits, `-`, `_` and `.`."""
         self._server.add_library_file(name, content)
 
     def on_script(
@@ -190,28 +198,34 @@ class Emulator:
         *,
         stdout: str | Callable[[str, str | None], ScriptOutput | str] = "",
         stderr: str = "",
-        exit_code: int = 0,
+        exit_code: int | None = 0,
         duration: float = 1.0,
         fails: str | None = None,
     ) -> None:
         """Say what a script does; it is put into the library if it is not there.
 
         stdout: what it prints, or a callable of machine id and arguments, called when it runs, on a thread of the
-        emulator's. fails: the command ends Failed, with this in its errors. A script of the library for which nothing
-        was said prints its own name and arguments.
+        emulator's, which gives what it prints or a ScriptOutput. exit_code: None leaves it out of the transcript, as
+        a ScriptOutput's None does. duration: until it ends. fails: the command ends Failed, with this in its errors.
+        A script of the library for which nothing was said prints its own name and arguments.
         """
-        if not callable(stdout):
-            self._server.on_script(name, stdout, stderr, exit_code, duration, fails, None)
-            return
-        written = stdout
+        written = stdout if callable(stdout) else None
 
-        def call(machine: str, args: str | None) -> tuple[str, str, int]:
-            answer = written(machine, args)
+        def call(machine: str, args: str | None) -> tuple[str, str, int | None]:
+            answer = written(machine, args) if written else ""
             if isinstance(answer, ScriptOutput):
-                return answer.stdout, answer.stderr, answer.exit_code or 0
-            return answer, stderr, exit_code
+                return answer.stdout, answer.stderr, answer.exit_code
+            return checks.text("what the script printed", answer), stderr, exit_code
 
-        self._server.on_script(name, "", stderr, exit_code, duration, fails, call)
+        self._server.on_script(
+            checks.text("name", name),
+            "" if callable(stdout) else checks.text("stdout", stdout),
+            checks.text("stderr", stderr),
+            None if exit_code is None else checks.whole("exit_code", exit_code, -(2**31), 2**32 - 1),
+            checks.seconds("duration", duration),
+            None if fails is None else checks.text("fails", fails),
+            call if written else None,
+        )
 
     def put_remote_file(self, machine: str, path: str, content: bytes | PathLike[str]) -> None:
         """Put a file on a machine's disk, for GetFile to collect; machine `*` is all of them.
@@ -225,22 +239,25 @@ class Emulator:
 
         method: `*` is any. path: as `/api/machineactions/*/cancel`, where `*` is one segment, or a route's name as
         `counters` has it: `runliveresponse`, `machineactions`, `token`, `blob`.
-        kind: status (details: status, body, headers), drop_before (read, not acted on), drop_unread (not even read),
-        drop_after (acted on, no answer), delay (details: seconds of wall time), truncate (details: keep), garble,
-        expire_token.
+        kind: status (details: status, body, headers; acts=True acts on the request first), drop_before (read, not acted
+        on), drop_unread (not even read), drop_after (acted on, no answer), delay (details: seconds of wall time),
+        truncate (details: keep), garble, expire_token.
         """
         if isinstance(details.get("body"), dict | list):
             details["body"] = json.dumps(details["body"])
-        self._server.fault(method, path, json.dumps({"kind": kind, **details}), nth, times)
+        text = checks.as_json("fault", {"kind": kind, **details})
+        nth, times = checks.whole("nth", nth, 1, 2**32 - 1), checks.whole("times", times, 1, 2**32 - 1)
+        self._server.fault(method, path, text, nth, times)
 
     def advance(self, seconds: float) -> None:
-        """Let its clock jump."""
-        self._server.advance(seconds)
+        """Let its clock jump, by up to 1e9 seconds; it never goes back."""
+        self._server.advance(checks.seconds("seconds", seconds))
 
     @property
     def requests(self) -> Sequence[Mapping[str, Any]]:
         """Every call, oldest first: route, method, path, query, headers without the token, body, status, time.
 
+        A token request's body and the signature of a result's link are left out.
         status: a number; "dropped" by a fault; "closed" by the client before its answer; None while it is served.
         """
         found: list[dict[str, Any]] = json.loads(self._server.requests())
@@ -257,45 +274,3 @@ class Emulator:
         """Rules that a client broke: rate, sessions, machine_busy, bearer_at_blob, duplicate_submit."""
         found: dict[str, int] = json.loads(self._server.violations())
         return found
-
-
-def _scaled(limits: Limits, speed: float) -> Limits:
-    """The limits as a client sees them, whose clock is the wall's."""
-
-    def rates(own: Sequence[Rate]) -> list[Rate]:
-        return [Rate(rate.count, rate.per / speed) for rate in own]
-
-    return Limits(
-        submit=rates(limits.submit),
-        read=rates(limits.read),
-        sessions=limits.sessions,
-        queue_time=limits.queue_time / speed,
-        script_time=limits.script_time / speed,
-        settle_time=limits.settle_time / speed,
-        upload_size=limits.upload_size,
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _write_bundle(pem: str | None) -> str | None:
-    if pem is None:
-        return None
-    handle, path = tempfile.mkstemp(prefix="mde-emulator-", suffix=".pem")
-    with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123, a handle is not a path
-        file.write(pem)
-    return path
-
-
-def _stop(server: EmulatorServer, bundle: str | None, pid: int) -> None:
-    if os.getpid() != pid:
-        return  # a forked child's copy: its parent goes on serving
-    server.close()
-    if bundle is not None:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(bundle)  # noqa: PTH107, a string is all there is

@@ -1,6 +1,7 @@
 """The pytest fixture `mde_emulator`: the live response service in a box, new for each test.
 
-`@pytest.mark.mde_emulator(machines=5, speed=60)` gives it the arguments of `mde_live_response.emulator.Emulator`.
+`@pytest.mark.mde_emulator(machines=5, speed=60)` gives it the arguments of `mde_live_response.emulator.Emulator`, by
+name; of several marks the closest one counts.
 """
 
 from __future__ import annotations
@@ -27,5 +28,10 @@ def mde_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     from .emulator import Emulator
 
     marker = request.node.get_closest_marker("mde_emulator")
+    if marker and marker.args:
+        given = ", ".join(map(repr, marker.args))
+        raise pytest.UsageError(
+            f"@pytest.mark.mde_emulator({given}): it takes Emulator's arguments by name, as machines=5"
+        )
     with Emulator(**(marker.kwargs if marker else {})) as emulator:
         yield emulator

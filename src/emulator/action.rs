@@ -1,12 +1,10 @@
 //! A machine action and its wire form (facts.md, section 6).
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::clock::{SECOND, Tick, write_time};
-use super::odata::{Field, Fields};
 use super::script::ScriptOutcome;
 use super::switches::Switches;
 use super::write_json;
@@ -258,25 +256,4 @@ fn key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
-}
-
-/// What `$filter` may name (page "get-machineactions-collection").
-const FILTERABLE: [&str; 6] = ["id", "status", "machineId", "type", "requestor", "creationDateTimeUtc"];
-
-impl Fields for Action {
-    fn filterable(name: &str) -> Option<&'static str> {
-        FILTERABLE.into_iter().find(|known| known.eq_ignore_ascii_case(name))
-    }
-
-    fn field(&self, name: &'static str) -> Field<'_> {
-        match name {
-            "id" => Field::Text(Cow::Owned(self.id.to_string())),
-            "status" => Field::Text(Cow::Borrowed(self.status.word())),
-            "machineId" => Field::Text(Cow::Borrowed(&self.machine_id)),
-            "type" => Field::Text(Cow::Borrowed("LiveResponse")),
-            "requestor" => Field::Text(Cow::Borrowed(&self.requestor)),
-            "creationDateTimeUtc" => Field::Time(self.created),
-            _ => Field::Null,
-        }
-    }
 }

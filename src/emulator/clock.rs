@@ -10,6 +10,9 @@ pub(super) type Tick = i64;
 
 pub(super) const SECOND: Tick = 10_000_000;
 
+/// The longest stretch that may be asked for, in seconds: thirty years, so that no sum of them overflows.
+pub(super) const LONGEST: f64 = 1e9;
+
 /// How the emulator's clock runs. It follows tokio's, so a test that pauses that one pauses this one.
 #[derive(Clone, Copy, Debug)]
 pub struct EmulatorClock {

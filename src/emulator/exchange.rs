@@ -19,7 +19,11 @@ use super::routes::{Route, Target};
 use super::script::ScriptOutcome;
 use super::state::{Call, State};
 use super::switches::Compression;
+use super::upload::Upload;
 use crate::clock::seconds_to_duration;
+
+/// A form of this size is read at once.
+const SMALL: usize = 64 << 10;
 
 /// Which host is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +110,15 @@ impl Emulator {
                 return Exchanged::Answered(reply);
             }
         };
-        let reply = self.serve(route, target.as_ref(), &call).await;
-        entry.ended = Ended::Status(reply.status.as_u16());
-        let exchanged = self.spoil(reply, fault);
-        if matches!(exchanged, Exchanged::Dropped { .. }) {
-            entry.ended = Ended::Dropped;
+        if route == Route::UploadLibraryFile && !call.overlong {
+            call.upload = Some(read_upload(&call).await);
         }
+        let reply = self.serve(route, target.as_ref(), &call).await;
+        let exchanged = self.spoil(reply, fault);
+        entry.ended = match &exchanged {
+            Exchanged::Answered(reply) | Exchanged::CutShort(reply, _) => Ended::Status(reply.status.as_u16()),
+            Exchanged::Dropped { .. } => Ended::Dropped,
+        };
         exchanged
     }
 
@@ -148,20 +155,12 @@ impl Emulator {
             Job::Script(due) => {
                 let emulator = self.clone();
                 // Taken in on that thread, since the caller may leave meanwhile.
-                let run = move || emulator.call_script(&due);
-                match tokio::runtime::Handle::try_current() {
-                    // It does not panic, and is not cancelled once it has begun.
-                    Ok(handle) => _ = handle.spawn_blocking(run).await,
-                    Err(_) => run(),
-                }
+                let _ = aside(move || emulator.call_script(&due)).await;
             }
             Job::Pack(packing) => {
                 let blob = packing.blob.clone();
-                let packed = match tokio::runtime::Handle::try_current() {
-                    Ok(handle) => handle.spawn_blocking(move || packing.run()).await.unwrap_or_else(|e| Err(e.into())),
-                    Err(_) => packing.run(),
-                };
                 // What cannot be read any more is an empty result.
+                let packed = aside(move || packing.run()).await.and_then(std::io::Result::ok);
                 let packed = packed.unwrap_or(super::results::Packed::Bytes(Bytes::new()));
                 self.state().results.keep(blob, packed);
             }
@@ -183,6 +182,7 @@ impl Emulator {
         let Some(fault) = fault else { return Exchanged::Answered(reply) };
         match (fault.kind, &reply.body) {
             (FaultKind::DropAfter, _) => Exchanged::Dropped { read: true },
+            (FaultKind::Status, _) => Exchanged::Answered(made_up(&fault)),
             (FaultKind::Truncate, Body::Full(body)) => {
                 let keep = fault.keep.unwrap_or(body.len() / 2);
                 Exchanged::CutShort(reply, keep)
@@ -198,6 +198,24 @@ impl Emulator {
             _ => Exchanged::Answered(reply),
         }
     }
+}
+
+/// Does what may take long on a thread that may block; here, where there is no such thread. Nothing where the runtime ends.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(handle) => handle.spawn_blocking(work).await.ok(),
+        Err(_) => Some(work()),
+    }
+}
+
+/// Reads an upload's form, a large one on a thread of its own.
+async fn read_upload(call: &Call) -> Result<Upload, String> {
+    if call.body.len() <= SMALL {
+        return Upload::read(&call.headers, &call.body);
+    }
+    let (headers, body) = (call.headers.clone(), call.body.clone());
+    let read = aside(move || Upload::read(&headers, &body)).await;
+    read.unwrap_or_else(|| Err("The form could not be read.".to_owned()))
 }
 
 fn route(door: Door, call: &Call) -> (Route, Option<Target>) {
@@ -217,7 +235,7 @@ fn arrive(state: &mut State, route: Route, call: &Call) -> Arrival {
         return Arrival::Go(None);
     };
     match fault.kind {
-        FaultKind::Status => Arrival::Answer(made_up(&fault)),
+        FaultKind::Status if !fault.acts => Arrival::Answer(made_up(&fault)),
         FaultKind::DropBefore => Arrival::Drop { read: true },
         FaultKind::DropUnread => Arrival::Drop { read: false },
         FaultKind::Delay => Arrival::Wait(seconds_to_duration(fault.seconds)),
@@ -225,7 +243,7 @@ fn arrive(state: &mut State, route: Route, call: &Call) -> Arrival {
             state.tokens.revoke(&call.headers);
             Arrival::Go(None)
         }
-        FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => Arrival::Go(Some(fault)),
+        FaultKind::Status | FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => Arrival::Go(Some(fault)),
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::routes::Route;
 use super::switches::Switches;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Any status, body and headers in place of the service's answer; nothing is acted on.
+    /// Any status, body and headers in place of the service's answer; nothing is acted on unless it `acts`.
     Status,
     /// The request is read, then the connection dies; nothing is acted on.
     DropBefore,
@@ -44,6 +45,8 @@ pub struct Fault {
     pub body: String,
     /// Of `Status`. The default is none.
     pub headers: BTreeMap<String, String>,
+    /// Of `Status`: the request is acted on first, as a gateway's 503 may hide (facts 18). The default is false.
+    pub acts: bool,
     /// Of `Delay`, in wall time. The default is 1.
     pub seconds: f64,
     /// Of `Truncate`: bytes that are still sent. The default is half.
@@ -57,6 +60,7 @@ impl Default for Fault {
             status: 503,
             body: String::new(),
             headers: BTreeMap::new(),
+            acts: false,
             seconds: 1.0,
             keep: None,
         }
@@ -76,10 +80,39 @@ impl Fault {
         Self { kind: FaultKind::Delay, seconds, ..Self::default() }
     }
 
-    /// From JSON of its fields; one that is not known is told.
+    /// From JSON of its fields; one that is not known, or not of its kind, is told.
     pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|error| Error::invalid(format!("fault: {error}")))
+        let fault: Self = super::reading::read("fault detail", text, bounds)?;
+        let given: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        let known = fault.kind.details();
+        let Some(other) = given.keys().find(|name| *name != "kind" && !known.contains(&name.as_str())) else {
+            return Ok(fault);
+        };
+        let kind = given.get("kind").and_then(Value::as_str).unwrap_or("status");
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(Error::invalid(format!("a fault of kind {kind} has no detail {other:?}; it has {known}")))
     }
+}
+
+impl FaultKind {
+    /// The details that change it.
+    fn details(self) -> &'static [&'static str] {
+        match self {
+            Self::Status => &["status", "body", "headers", "acts"],
+            Self::Delay => &["seconds"],
+            Self::Truncate => &["keep"],
+            Self::DropBefore | Self::DropUnread | Self::DropAfter | Self::Garble | Self::ExpireToken => &[],
+        }
+    }
+}
+
+fn bounds(name: &str, value: &Value) -> Option<&'static str> {
+    let (fits, wanted) = match name {
+        "status" => (value.as_u64().is_some_and(|s| (200..=599).contains(&s)), "an HTTP status, 200 to 599"),
+        "keep" => (value.is_u64() || value.is_null(), "a number of bytes, 0 or more"),
+        _ => return None,
+    };
+    (!fits).then_some(wanted)
 }
 
 /// A fault laid for the calls that its method and path match.
@@ -113,12 +146,15 @@ impl Faults {
             ),
         };
         if nth == 0 {
-            return Err(Error::invalid("fault: nth counts from 1"));
+            return Err(Error::invalid("fault: nth is 0; the first call is 1"));
+        }
+        if times == 0 {
+            return Err(Error::invalid("fault: times is 0; it has to be 1 or more"));
         }
         if !path.contains(['/', '*']) && !Route::ALL.iter().any(|route| route.name().eq_ignore_ascii_case(path)) {
-            return Err(Error::invalid(format!("fault: there is no route {path:?}")).with_hint(
-                "give a path, as /api/machineactions/*/cancel, or a route's name, as runliveresponse or machineactions",
-            ));
+            let names = Route::ALL.map(Route::name).join(", ");
+            return Err(Error::invalid(format!("fault: there is no route {path:?}; there are {names}"))
+                .with_hint("or give a path, as /api/machineactions/*/cancel"));
         }
         self.traps.push(Trap { method, path: path.to_ascii_lowercase(), fault, skip: nth - 1, times });
         Ok(())

@@ -30,6 +30,7 @@ impl Transport for Emulator {
                 headers: request.headers,
                 body: Bytes::new(),
                 overlong: false,
+                upload: None,
             };
             let body = std::future::ready(Some(Sent { body: request.body, overlong: false }));
             match tokio::time::timeout(request.timeout, self.exchange(door, call, body)).await {

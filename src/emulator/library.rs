@@ -2,27 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use sha2::{Digest, Sha256};
 
 use super::clock::{Tick, time_text};
-use super::multipart;
-use super::reply::{Refusal, Reply, status};
+use super::reply::{Refusal, Reply};
 use super::state::State;
-use super::switches::UnnamedUpload;
 use super::write_json;
+use crate::error::Error;
 
 #[derive(Clone, Debug)]
-struct LibraryFile {
-    name: String,
-    sha256: String,
-    description: String,
-    created: Tick,
-    updated: Tick,
-    created_by: String,
-    has_parameters: bool,
-    parameters: Option<String>,
+pub(super) struct LibraryFile {
+    pub name: String,
+    pub sha256: String,
+    pub description: String,
+    pub created: Tick,
+    pub updated: Tick,
+    pub created_by: String,
+    pub has_parameters: bool,
+    pub parameters: Option<String>,
 }
 
 /// By lower-case name: two names that differ in case alone are one (facts 8).
@@ -34,24 +32,32 @@ impl Library {
         self.0.contains_key(name) || self.0.contains_key(&name.to_ascii_lowercase())
     }
 
+    pub fn get(&self, name: &str) -> Option<&LibraryFile> {
+        self.0.get(&name.to_ascii_lowercase())
+    }
+
     /// Puts a file there, over what has its name.
-    pub fn put(&mut self, name: &str, content: &[u8], now: Tick) {
-        let file = LibraryFile {
+    pub fn insert(&mut self, file: LibraryFile) {
+        self.0.insert(file.name.to_ascii_lowercase(), file);
+    }
+
+    /// Puts a file of that hash there, over what has its name.
+    pub fn put(&mut self, name: &str, sha256: String, now: Tick) {
+        self.insert(LibraryFile {
             name: name.to_owned(),
-            sha256: sha256(content),
+            sha256,
             description: String::new(),
             created: now,
             updated: now,
             created_by: "emulator".to_owned(),
             has_parameters: false,
             parameters: None,
-        };
-        self.0.insert(name.to_ascii_lowercase(), file);
+        });
     }
 }
 
 impl LibraryFile {
-    fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         let fields = [
             ("fileName", self.name.as_str()),
             ("sha256", &self.sha256),
@@ -91,59 +97,27 @@ impl State {
         Reply::entity(StatusCode::OK, out)
     }
 
-    pub fn upload(&mut self, headers: &HeaderMap, body: &Bytes, by: &str, now: Tick) -> Result<Reply, Refusal> {
-        let wrong = |why: &str| Refusal::bad_request("InvalidRequestBody", why);
-        let form = multipart::read(headers, body).map_err(|why| wrong(&why))?;
-        let part = form
-            .part("file")
-            .ok_or_else(|| Refusal::bad_request("MissingRequiredParameter", "The form has no part named 'file'."))?;
-        if part.file_name.is_none() && self.switches.unnamed_upload == UnnamedUpload::Refused {
-            return Err(wrong("The part 'file' has no file name."));
-        }
-        // A client that gave no name got one called "file" (facts 15, row 24).
-        let name = part.file_name.clone().unwrap_or_else(|| "file".to_owned());
-        if part.content.len() as u64 > self.limits.upload_size {
-            return Err(self.too_big());
-        }
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')) {
-            return Err(Refusal::bad_request("InvalidInput", format!("The file name '{name}' is not valid.")));
-        }
-        let flag = |name: &str| form.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        let old = self.library.0.get(&name.to_ascii_lowercase());
-        if old.is_some() && !flag("OverrideIfExists") {
-            let message = format!("A file named '{name}' already exists in the library.");
-            return Err(Refusal::new(status(self.switches.upload_exists_status), "BadRequest", message));
-        }
-        let file = LibraryFile {
-            sha256: sha256(&part.content),
-            description: form.text("Description").unwrap_or_default(),
-            created: old.map_or(now, |old| old.created),
-            updated: now,
-            created_by: by.to_owned(),
-            has_parameters: flag("HasParameters"),
-            parameters: form.text("ParametersDescription"),
-            name: name.clone(),
-        };
-        let mut out = self.context("LibraryFiles/$entity");
-        out.push(b',');
-        file.write(&mut out);
-        out.push(b'}');
-        self.library.0.insert(name.to_ascii_lowercase(), file);
-        Ok(Reply::entity(StatusCode::OK, out))
-    }
-
-    /// What an upload over the size gets (page "upload-library").
-    pub fn too_big(&self) -> Refusal {
-        let message = format!("The file is larger than the {} bytes that are allowed.", self.limits.upload_size);
-        Refusal::new(status(self.switches.upload_too_big_status), "InvalidRequestBody", message)
-    }
-
     pub fn delete_from_library(&mut self, name: &str) -> Result<Reply, Refusal> {
         match self.library.0.remove(&name.to_ascii_lowercase()) {
             Some(_) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
             None => Err(Refusal::not_found(format!("File {name} was not found"))),
         }
     }
+}
+
+/// Whether a file may have that name (facts 8).
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// What is wrong with a file's name.
+pub fn check_file_name(name: &str) -> Result<(), Error> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{name:?} is no name of a library file; it has to be of letters, digits, '-', '_' and '.'"
+    )))
 }
 
 pub(super) fn sha256(content: &[u8]) -> String {

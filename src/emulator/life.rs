@@ -176,13 +176,13 @@ impl State {
     pub fn script_ran(&mut self, at: u32, index: usize, outcome: ScriptOutcome) {
         let start = self.actions.get(at).and_then(|action| action.steps.get(index)?.start).unwrap_or(0);
         let (takes, limit) = (ticks(outcome.duration.max(0.0)), ticks(self.limits.script_time));
-        let failed_by_code = outcome.exit_code != 0 && self.switches.nonzero_exit == NonzeroExit::Failed;
+        let failing_code =
+            outcome.exit_code.filter(|code| *code != 0 && self.switches.nonzero_exit == NonzeroExit::Failed);
         let doom = if takes > limit {
             Some(format!("The script timed out after {} seconds.", self.limits.script_time))
-        } else if failed_by_code && outcome.fails.is_none() {
-            Some(format!("The script ended with exit code {}.", outcome.exit_code))
         } else {
-            outcome.fails.clone()
+            let by_code = || failing_code.map(|code| format!("The script ended with exit code {code}."));
+            outcome.fails.clone().or_else(by_code)
         };
         let keeps = doom.is_none() || self.switches.failed_script_has_transcript;
         let result = keeps.then(|| StepResult::Script(Arc::new(outcome)));

@@ -162,7 +162,7 @@ fn write_item<T>(item: &T, query: &Query, write: &impl Fn(&T, &mut Vec<u8>), out
     let Some(select) = &query.select else { return };
     let whole = out.split_off(start);
     if let Ok(serde_json::Value::Object(mut entity)) = serde_json::from_slice(&whole) {
-        entity.retain(|name, _| select.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)));
+        entity.retain(|name, _| select.contains(&name.as_str()));
         write_json(out, &entity);
     }
 }

@@ -33,6 +33,7 @@ pub struct LoggedRequest {
     pub route: Route,
     pub method: Method,
     pub path: String,
+    /// The signature of a result's link is left out.
     pub query: String,
     /// Authorization is left out, and so is the body of a token request.
     pub headers: HeaderMap,
@@ -97,9 +98,11 @@ impl Log {
             return number;
         }
         let mut headers = call.headers.clone();
-        headers.remove(http::header::AUTHORIZATION);
+        for secret in [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION, http::header::COOKIE] {
+            headers.remove(secret);
+        }
         let body = Bytes::new();
-        let (method, path, query) = (call.method.clone(), call.path.clone(), call.query.clone());
+        let (method, path, query) = (call.method.clone(), call.path.clone(), without_signature(&call.query));
         self.entries.push_back(LoggedRequest { route, method, path, query, headers, body, status: Ended::Open, time });
         while self.entries.len() > kept {
             self.entries.pop_front();
@@ -155,6 +158,16 @@ impl Log {
     pub fn clear(&mut self) {
         *self = Self { first: self.first + self.entries.len() as u64, ..Self::default() };
     }
+}
+
+/// A query string without the value of `sig`, which with the rest is all that a result's link needs.
+fn without_signature(query: &str) -> String {
+    let name = |pair: &str| pair.get(..4).filter(|name| name.eq_ignore_ascii_case("sig=")).map(str::to_owned);
+    if !query.split('&').any(|pair| name(pair).is_some()) {
+        return query.to_owned();
+    }
+    let shown = |pair: &str| name(pair).map_or_else(|| pair.to_owned(), |name| name + "redacted");
+    query.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
 
 /// What stands in the last `[mlr:...]` of a comment.

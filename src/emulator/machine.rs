@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::clock::{SECOND, Tick, ticks, time_text};
-use super::odata::{Field, Fields, Hints};
+use super::clock::{LONGEST, Tick, ticks};
+use super::machine_fields::{PROPERTIES, check_properties};
+use super::odata::Hints;
+use crate::error::{Error, Result};
+use crate::model::is_machine_id;
 
 /// A machine to add.
 #[derive(Clone, Debug)]
@@ -43,6 +46,22 @@ impl NewMachine {
         self.online = false;
         self
     }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.name.is_empty() {
+            return Err(Error::invalid("a machine needs a name"));
+        }
+        if !(0.0..=LONGEST).contains(&self.start_delay) {
+            let delay = self.start_delay;
+            return Err(Error::invalid(format!(
+                "start_delay is {delay}; it has to be between 0 and {LONGEST} seconds"
+            )));
+        }
+        if let Some(id) = self.id.as_ref().filter(|id| !is_machine_id(id)) {
+            return Err(Error::invalid(format!("machine property id is {id:?}; it has to be 40 hexadecimal digits")));
+        }
+        check_properties(&self.properties)
+    }
 }
 
 #[derive(Debug)]
@@ -59,86 +78,11 @@ pub(super) struct Machine {
     pub active: Option<u32>,
     /// Busy a while longer than its action was.
     pub busy_until: Tick,
-    seen: Tick,
-    properties: Map<String, Value>,
+    pub seen: Tick,
+    pub properties: Map<String, Value>,
 }
 
-/// Properties in the order of the wire, and their defaults.
-const PROPERTIES: [&str; 32] = [
-    "id",
-    "mergedIntoMachineId",
-    "isPotentialDuplication",
-    "isExcluded",
-    "exclusionReason",
-    "computerDnsName",
-    "firstSeen",
-    "lastSeen",
-    "osPlatform",
-    "osVersion",
-    "osProcessor",
-    "version",
-    "lastIpAddress",
-    "lastExternalIpAddress",
-    "agentVersion",
-    "osBuild",
-    "healthStatus",
-    "deviceValue",
-    "rbacGroupId",
-    "rbacGroupName",
-    "riskScore",
-    "exposureLevel",
-    "isAadJoined",
-    "aadDeviceId",
-    "machineTags",
-    "defenderAvStatus",
-    "onboardingStatus",
-    "osArchitecture",
-    "managedBy",
-    "managedByStatus",
-    "ipAddresses",
-    "vmMetadata",
-];
-
 impl Machine {
-    /// One property: the machine's own, else the default of all.
-    pub fn property(&self, name: &str) -> Value {
-        if let Some(own) = self.properties.get(name) {
-            return own.clone();
-        }
-        let address = || format!("10.0.{}.{}", self.number() / 250 % 250, self.number() % 250 + 1);
-        match name {
-            "id" => json!(self.id),
-            "computerDnsName" => json!(self.name),
-            "firstSeen" => json!(time_text(self.seen - 86_400 * 30 * SECOND)),
-            "lastSeen" => json!(time_text(self.seen)),
-            "osPlatform" => json!("Windows11"),
-            "osProcessor" => json!("x64"),
-            "version" => json!("22H2"),
-            "lastIpAddress" => json!(address()),
-            "lastExternalIpAddress" => json!("203.0.113.7"),
-            "agentVersion" => json!("10.8760.22621.2861"),
-            "osBuild" => json!(22_621),
-            "healthStatus" => json!("Active"),
-            "deviceValue" => json!("Normal"),
-            "rbacGroupId" => json!(0),
-            "riskScore" | "exposureLevel" => json!("Low"),
-            "isPotentialDuplication" | "isExcluded" | "isAadJoined" => json!(false),
-            "machineTags" => json!([]),
-            "defenderAvStatus" => json!("Updated"),
-            "onboardingStatus" => json!("Onboarded"),
-            "osArchitecture" => json!("64-bit"),
-            "managedBy" | "managedByStatus" => json!("Unknown"),
-            "ipAddresses" => json!([
-                {"ipAddress": address(), "macAddress": "0C9D92000001", "type": "Ethernet", "operationalStatus": "Up"},
-            ]),
-            _ => Value::Null,
-        }
-    }
-
-    fn number(&self) -> u32 {
-        self.id.get(..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
-    }
-
     /// The entity, in the order of the wire, without `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
@@ -149,19 +93,19 @@ impl Machine {
             }
             super::write_json(out, name.as_ref());
             out.push(b':');
-            super::write_json(out, &self.property(&name));
+            super::write_json(out, &self.value(&name));
         }
     }
 
     pub fn has_address(&self, ip: &str) -> bool {
-        let addresses = self.property("ipAddresses");
+        let addresses = self.value("ipAddresses");
         let listed =
             addresses.as_array().into_iter().flatten().filter_map(|address| address.get("ipAddress")?.as_str());
-        listed.chain([self.property("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
+        listed.chain([self.value("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
     }
 
     pub fn has_tag(&self, tag: &str, starts_with: bool) -> bool {
-        let tags = self.property("machineTags");
+        let tags = self.value("machineTags");
         let mut own = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
         own.any(|own| if starts_with { own.starts_with(tag) } else { own == tag })
     }
@@ -170,45 +114,6 @@ impl Machine {
     pub fn last_seen(&self) -> Tick {
         let own = self.properties.get("lastSeen").and_then(Value::as_str).and_then(crate::model::Timestamp::parse);
         own.map_or(self.seen, |time| ticks(time.unix()))
-    }
-}
-
-/// What `$filter` may name (page "get-machines").
-const FILTERABLE: [&str; 14] = [
-    "computerDnsName",
-    "id",
-    "version",
-    "deviceValue",
-    "aadDeviceId",
-    "machineTags",
-    "lastSeen",
-    "exposureLevel",
-    "onboardingStatus",
-    "lastIpAddress",
-    "healthStatus",
-    "osPlatform",
-    "riskScore",
-    "rbacGroupId",
-];
-
-impl Fields for Machine {
-    fn filterable(name: &str) -> Option<&'static str> {
-        FILTERABLE.into_iter().find(|known| known.eq_ignore_ascii_case(name))
-    }
-
-    fn field(&self, name: &'static str) -> Field<'_> {
-        if name == "lastSeen" {
-            return Field::Time(self.last_seen());
-        }
-        match self.property(name) {
-            Value::String(text) => Field::Text(Cow::Owned(text)),
-            Value::Number(number) => Field::Number(number.as_f64().unwrap_or(0.0)),
-            Value::Bool(flag) => Field::Flag(flag),
-            Value::Array(items) => {
-                Field::List(items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect())
-            }
-            _ => Field::Null,
-        }
     }
 }
 

@@ -6,14 +6,17 @@
 
 mod access;
 mod action;
+mod action_fields;
 mod actions;
 mod assertion;
+mod body;
 mod cancel;
 mod clock;
 mod compress;
 mod exchange;
 mod faults;
 mod files;
+mod furnish;
 mod in_process;
 mod library;
 mod life;
@@ -21,10 +24,13 @@ mod lists;
 mod log;
 mod login;
 mod machine;
+mod machine_fields;
 mod multipart;
 mod odata;
 mod open;
 mod quota;
+mod ranges;
+mod reading;
 mod reply;
 mod results;
 mod routes;
@@ -36,6 +42,7 @@ mod state;
 mod submit;
 mod switches;
 mod tls;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -44,14 +51,15 @@ use fastrand::Rng;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
-use uuid::Uuid;
 
 pub use access::ROLES;
 pub use action::Content;
 pub use clock::EmulatorClock;
 pub use faults::{Fault, FaultKind};
+pub use library::check_file_name;
 pub use log::{Ended, LoggedRequest, Violations};
 pub use machine::NewMachine;
+pub use machine_fields::check_property_names;
 pub use routes::Route;
 pub use script::{Behaviour, ScriptCall, ScriptOutcome};
 pub use server::{Server, serve};
@@ -62,7 +70,6 @@ pub use switches::{
 };
 
 use crate::error::{Error, Result};
-use crate::model::Machine;
 
 /// Who a foreign session's machine answers a submit with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,109 +170,6 @@ impl Emulator {
             application.certificates.push(der.to_vec());
         }
         Ok(())
-    }
-
-    /// Adds a machine and describes it as the API would.
-    pub fn add_machine(&self, machine: NewMachine) -> Result<Machine> {
-        let (mut state, now) = self.at_now();
-        let at = state.add_machine(machine, now);
-        let mut out = b"{".to_vec();
-        if let Some(machine) = state.machines.get(at) {
-            machine.write(&mut out);
-        }
-        out.push(b'}');
-        crate::model::entity(&out)
-    }
-
-    /// The ids of all machines, in the order in which they were added.
-    pub fn machine_ids(&self) -> Vec<String> {
-        self.state().machines.iter().map(|machine| machine.id.clone()).collect()
-    }
-
-    /// Brings a machine, by id or name, on line or takes it off.
-    pub fn set_online(&self, machine: &str, online: bool) -> Result<()> {
-        let (mut state, now) = self.settled();
-        let at = state.known_machine(machine)?;
-        state.set_online(at, online, now);
-        Ok(())
-    }
-
-    /// Makes every submit to a machine a bare 500, or ends that.
-    pub fn set_stuck(&self, machine: &str, stuck: bool) -> Result<()> {
-        let mut state = self.state();
-        let at = state.known_machine(machine)?;
-        if let Some(machine) = state.machines.get_mut(at) {
-            machine.stuck = stuck;
-        }
-        Ok(())
-    }
-
-    /// Another's session on a machine for so many seconds: listed, or from the portal and in no list.
-    pub fn add_foreign_session(
-        &self,
-        machine: &str,
-        seconds: f64,
-        listed: bool,
-        answer: ForeignAnswer,
-    ) -> Result<Uuid> {
-        let (mut state, now) = self.settled();
-        let at = state.known_machine(machine)?;
-        if state.machines.get(at).is_some_and(|machine| machine.active.is_some()) {
-            return Err(Error::invalid(format!("machine {machine} has a session already")));
-        }
-        let foreign = answer == ForeignAnswer::Foreign;
-        Ok(state.add_foreign_session(at, clock::ticks(seconds), listed, foreign, now))
-    }
-
-    pub fn add_library_file(&self, name: &str, content: &[u8]) {
-        let (mut state, now) = self.at_now();
-        state.library.put(name, content, now);
-    }
-
-    /// Says what a script does; it is put into the library if it is not there.
-    pub fn on_script(&self, name: &str, behaviour: impl Into<Behaviour>) {
-        let (mut state, now) = self.at_now();
-        if !state.library.holds(name) {
-            state.library.put(name, format!("# {name}\n").as_bytes(), now);
-        }
-        state.scripts.insert(name.to_ascii_lowercase(), behaviour.into());
-    }
-
-    /// Forgets what scripts do, and lets go of what their calls hold.
-    pub fn forget_scripts(&self) {
-        let forgotten = std::mem::take(&mut self.state().scripts);
-        // Dropped here, without the lock.
-        drop(forgotten);
-    }
-
-    /// Puts a file on a machine's disk, or with `*` on that of every machine, for GetFile to collect.
-    pub fn put_remote_file(&self, machine: &str, path: &str, content: Content) -> Result<()> {
-        let mut state = self.state();
-        let key = if machine == "*" {
-            machine.to_owned()
-        } else {
-            let at = state.known_machine(machine)?;
-            state.machines.get(at).map_or_else(String::new, |machine| machine.id.clone())
-        };
-        state.files.put(&key, path, content);
-        Ok(())
-    }
-
-    /// Lays a fault for the `nth` call from now on, and the `times - 1` after it, that `method` and `path` match. A path is
-    /// a route's name, as [`Route::name`] has it, or a path in which `*` or `{id}` stands for a segment.
-    pub fn fault(&self, method: &str, path: &str, fault: Fault, nth: u32, times: u32) -> Result<()> {
-        self.state().faults.lay(method, path, fault, nth, times)
-    }
-
-    /// Its clock jumps.
-    pub fn advance(&self, seconds: f64) {
-        self.state().jumped += clock::ticks(seconds.max(0.0));
-        drop(self.settled());
-    }
-
-    /// Changes switches while it runs.
-    pub fn set_switches(&self, change: impl FnOnce(&mut Switches)) {
-        change(&mut self.state().switches);
     }
 
     /// What arrived, oldest first.

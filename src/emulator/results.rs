@@ -6,16 +6,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
-    HeaderValue, LAST_MODIFIED, RANGE,
+    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::action::{Content, Order, Status, Step, StepResult};
 use super::clock::{Tick, seconds, ticks, time_text};
+use super::ranges::ranged;
 use super::reply::{Body, Refusal, Reply, status};
 use super::script::{gzip, transcript};
 use super::spool::Spool;
@@ -97,12 +97,12 @@ impl State {
     /// A link to the result of one command, valid 30 minutes (page "get-live-response-result").
     pub fn result_link(&mut self, id: &str, arguments: &str, now: Tick) -> Result<Reply, Refusal> {
         let at = self.find_action(id, now)?;
-        let index = arguments.split_once('=').filter(|(name, _)| name.trim() == "index");
-        let index = index.and_then(|(_, value)| value.trim().parse::<usize>().ok());
-        let index = index.ok_or_else(|| Refusal::bad_request("InvalidInput", "The index is not a number."))?;
+        let given = command_index(arguments)?;
         let Some(action) = self.actions.get(at) else { return Err(Refusal::not_found(id)) };
-        let Some(step) = action.steps.get(index) else {
-            let message = format!("Command index {index} is out of range.");
+        let known = usize::try_from(given).ok().and_then(|index| Some((index, action.steps.get(index)?)));
+        let Some((index, step)) = known else {
+            let message =
+                format!("Command index {given} is out of range: the action has {} commands.", action.steps.len());
             return Err(Refusal::new(status(self.switches.out_of_range_status), "InvalidInput", message));
         };
         let there = action.ended.is_some_and(|ended| now >= ended + ticks(self.switches.result_lag))
@@ -227,6 +227,16 @@ impl State {
     }
 }
 
+/// The number in `index=0`.
+fn command_index(arguments: &str) -> Result<i64, Refusal> {
+    let argument = arguments.split_once('=').filter(|(name, _)| name.trim() == "index");
+    let (_, text) = argument.ok_or_else(|| {
+        Refusal::bad_request("MissingRequiredParameter", "The required parameter 'index' is missing.")
+    })?;
+    let text = text.trim();
+    text.parse().map_err(|_| Refusal::bad_request("InvalidInput", format!("The index '{text}' is not a whole number.")))
+}
+
 /// 32 hexadecimal digits, other than the action's own.
 fn blob_name(action: Uuid, index: usize) -> String {
     let digest = Sha256::new().chain_update(action.as_bytes()).chain_update((index as u64).to_le_bytes()).finalize();
@@ -239,51 +249,7 @@ fn output_name(action: Uuid, index: usize, step: &Step) -> String {
     format!("output_{action}_{index}.{extension}")
 }
 
-/// The whole, or the range that was asked for.
-fn ranged(packed: &Packed, headers: &HeaderMap, ranges: bool) -> Result<Reply, Box<Reply>> {
-    let length = match packed {
-        Packed::Bytes(bytes) => bytes.len() as u64,
-        Packed::Spool(spool) => spool.len(),
-    };
-    let asked = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| ranges);
-    let range = asked.and_then(|text| parse_range(text, length));
-    let (start, end) = match (asked, range) {
-        (Some(_), Some(Some(range))) => range,
-        (Some(_), Some(None)) => {
-            let message = "The range specified is invalid for the current size of the resource.";
-            let refused = azure_error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message);
-            return Err(Box::new(refused.with_text(CONTENT_RANGE, &format!("bytes */{length}"))));
-        }
-        _ => (0, length),
-    };
-    let partial = matches!(range, Some(Some(_)));
-    let mut reply = Reply::empty(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
-    if partial {
-        reply = reply.with_text(CONTENT_RANGE, &format!("bytes {start}-{}/{length}", end.saturating_sub(1)));
-    }
-    if ranges {
-        reply.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    }
-    reply.body = match packed {
-        Packed::Bytes(bytes) => Body::Full(bytes.slice(start as usize..end as usize)),
-        Packed::Spool(spool) => Body::Spooled { spool: spool.clone(), start, end },
-    };
-    Ok(reply)
-}
-
-/// `start..end` of one range; none where it is out of bounds, nothing where it is no range (then the whole is sent).
-fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
-    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
-    if first.is_empty() {
-        let tail: u64 = last.parse().ok()?;
-        return Some((tail > 0 && length > 0).then(|| (length.saturating_sub(tail), length)));
-    }
-    let start: u64 = first.parse().ok()?;
-    let end = if last.is_empty() { length } else { last.parse::<u64>().ok()?.saturating_add(1).min(length) };
-    Some((start < length && start < end).then_some((start, end)))
-}
-
-fn azure_error(status: StatusCode, code: &'static str, message: &str) -> Box<Reply> {
+pub(super) fn azure_error(status: StatusCode, code: &'static str, message: &str) -> Box<Reply> {
     let body = format!(
         "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );

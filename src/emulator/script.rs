@@ -17,7 +17,8 @@ use super::switches::{Switches, TranscriptForm};
 pub struct ScriptOutcome {
     pub stdout: String,
     pub stderr: String,
-    pub exit_code: i64,
+    /// None: the transcript does not say. The default is 0.
+    pub exit_code: Option<i64>,
     /// Seconds of the emulator's own clock. The default is 1.
     pub duration: f64,
     /// The command ends Failed, with this in its errors. The default is none.
@@ -28,7 +29,7 @@ pub struct ScriptOutcome {
 
 impl Default for ScriptOutcome {
     fn default() -> Self {
-        Self { stdout: String::new(), stderr: String::new(), exit_code: 0, duration: 1.0, fails: None, raw: None }
+        Self { stdout: String::new(), stderr: String::new(), exit_code: Some(0), duration: 1.0, fails: None, raw: None }
     }
 }
 
@@ -67,7 +68,8 @@ pub(super) fn echo(name: &str, args: Option<&str>) -> ScriptOutcome {
 #[derive(Serialize)]
 struct Transcript<'a> {
     script_name: &'a str,
-    exit_code: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i64>,
     script_output: &'a str,
     script_errors: &'a str,
 }

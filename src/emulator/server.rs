@@ -161,6 +161,7 @@ async fn answer(emulator: &Emulator, door: Door, request: http::Request<Incoming
         headers: head.headers,
         body: Bytes::new(),
         overlong: false,
+        upload: None,
     };
     let kept = emulator.state().limits.upload_size.saturating_add(SLACK);
     match emulator.exchange(door, call, read(body, kept)).await {

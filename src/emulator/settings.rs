@@ -22,6 +22,9 @@ use super::switches::Switches;
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
 
+/// So many machines are named to who asks for another.
+const SHOWN: usize = 10;
+
 /// What an emulator starts with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -97,9 +100,15 @@ impl State {
     }
 
     pub fn known_machine(&self, key: &str) -> Result<u32> {
-        self.machines
-            .find(key)
-            .ok_or_else(|| Error::new(Kind::NotFound, format!("the emulator has no machine {key:?}")))
+        self.machines.find(key).ok_or_else(|| {
+            let mut names: Vec<&str> = self.machines.iter().take(SHOWN + 1).map(|known| known.name.as_str()).collect();
+            if names.len() > SHOWN {
+                names.truncate(SHOWN);
+                names.push("...");
+            }
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Error::new(Kind::NotFound, format!("the emulator has no machine {key:?}; it has {names}"))
+        })
     }
 
     pub fn lasting_token(&mut self, roles: Option<Vec<String>>, now: Tick, wall: f64) -> String {

@@ -24,6 +24,7 @@ use super::results::Results;
 use super::routes::{Route, Target};
 use super::script::Behaviour;
 use super::switches::{Answer429, Switches};
+use super::upload::Upload;
 use crate::config::Limits;
 
 #[derive(Clone, Debug)]
@@ -92,6 +93,8 @@ pub(super) struct Call {
     pub body: Bytes,
     /// The body was larger than is kept.
     pub overlong: bool,
+    /// What the body says, of an upload.
+    pub upload: Option<Result<Upload, String>>,
 }
 
 impl State {
@@ -186,10 +189,7 @@ impl State {
             Target::GetResultLink { id, arguments } => self.result_link(id, arguments, now),
             Target::CancelMachineAction { id } => self.cancel(call, id, application, now),
             Target::ListLibraryFiles => Ok(self.list_library()),
-            Target::UploadLibraryFile => {
-                let by = self.requestor(application);
-                self.upload(&call.headers, &call.body, &by, now)
-            }
+            Target::UploadLibraryFile => self.upload(call, application, now),
             Target::DeleteLibraryFile { name } => self.delete_from_library(name),
             Target::GetMachine { key } => self.get_machine(key),
             Target::ListMachines { count_only } => self.list_machines(&call.query, *count_only),
@@ -226,24 +226,32 @@ impl State {
     /// The captured text (facts 10.3); seconds are the wall's.
     fn over_rate(&self, full: Full) -> Refusal {
         let wait = (super::clock::seconds(full.wait) / self.speed).ceil().max(1.0) as u64;
-        let message = format!(
-            "API calls quota exceeded! Maximum allowed {} per {} for the key Destination+TenantID+AppID. You can send requests again in {wait} seconds.",
-            full.rate.count,
-            span(full.rate.per),
-        );
+        let message = over_quota(full.rate.count, full.rate.per, wait);
         let mut refusal = refusal_429(self.switches.rate_answer, message);
         refusal.target = Some(self.tenant_id.clone());
         refusal.retry_after = self.switches.rate_retry_after.then_some(wait);
         refusal
     }
 
-    /// Another body than a rate's, and no Retry-After (facts 15, row 2).
+    /// Another body than a rate's, unless a switch says so, and no Retry-After (facts 15, row 2).
     pub fn over_cap(&self) -> Refusal {
-        refusal_429(
-            self.switches.cap_answer,
-            format!("Too many requests: {} live response sessions are running.", self.limits.sessions),
-        )
+        let sessions = self.limits.sessions;
+        let message = match self.switches.cap_answer {
+            Answer429::Full => {
+                let wait = (60.0 / self.speed).ceil().max(1.0) as u64;
+                over_quota(sessions, 60.0, wait)
+            }
+            _ => format!("Too many requests: {sessions} live response sessions are running."),
+        };
+        refusal_429(self.switches.cap_answer, message)
     }
+}
+
+fn over_quota(count: u32, per: f64, wait: u64) -> String {
+    format!(
+        "API calls quota exceeded! Maximum allowed {count} per {} for the key Destination+TenantID+AppID. You can send requests again in {wait} seconds.",
+        span(per),
+    )
 }
 
 fn refusal_429(answer: Answer429, message: String) -> Refusal {

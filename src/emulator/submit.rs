@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::action::{Action, Order, Status, Step};
+use super::body::Object;
 use super::clock::Tick;
 use super::open::OTHERS;
 use super::reply::{Refusal, Reply, status};
@@ -19,7 +18,7 @@ use super::switches::{BusyAnswer, CapCounts};
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct SubmitBody {
-    commands: Option<Vec<WireCommand>>,
+    commands: Option<Vec<Object<WireCommand>>>,
     comment: Option<String>,
     external_id: Option<String>,
     request_source: Option<String>,
@@ -30,7 +29,7 @@ struct SubmitBody {
 #[serde(deny_unknown_fields)]
 struct WireCommand {
     r#type: Option<String>,
-    params: Option<Vec<WireParam>>,
+    params: Option<Vec<Object<WireParam>>>,
 }
 
 #[derive(Deserialize)]
@@ -117,8 +116,8 @@ impl State {
             return Err(refusal);
         }
         if !machine.supported {
-            let message = "The operating system of the device does not support live response.";
-            return Err(Refusal::bad_request("OsPlatformNotSupported", message));
+            let message = "The operating system or the sensor of the device does not support live response.";
+            return Err(Refusal::bad_request(&self.switches.unsupported_code, message));
         }
         if !machine.remediation_level {
             // The text of microsoft-365-docs issue 6054.
@@ -160,13 +159,13 @@ impl State {
         Refusal::bad_request(&self.switches.missing_field_code, message)
     }
 
-    fn steps(&self, commands: Vec<WireCommand>) -> Result<Vec<Step>, Refusal> {
+    fn steps(&self, commands: Vec<Object<WireCommand>>) -> Result<Vec<Step>, Refusal> {
         let wrong = |why: String| Refusal::bad_request(&self.switches.bad_commands_code, why);
         if commands.is_empty() {
             return Err(wrong("Commands must not be empty.".to_owned()));
         }
         let (mut steps, mut furthest) = (Vec::with_capacity(commands.len()), 0);
-        for command in commands {
+        for Object(command) in commands {
             let kind = command.r#type.ok_or_else(|| self.missing("type"))?;
             let (place, order) = order(&kind, command.params.unwrap_or_default(), &wrong, &|name| self.missing(name))?;
             if place < furthest {
@@ -177,18 +176,6 @@ impl State {
         }
         Ok(steps)
     }
-
-    pub fn read_body<T: for<'de> Deserialize<'de>>(&self, call: &Call) -> Result<T, Refusal> {
-        check_content_type(&call.headers)?;
-        let wrong = |error: serde_json::Error| {
-            Refusal::bad_request("InvalidRequestBody", format!("Request body is incorrect: {error}"))
-        };
-        if self.switches.case_sensitive_bodies {
-            return serde_json::from_slice(&call.body).map_err(wrong);
-        }
-        let value: Value = serde_json::from_slice(&call.body).map_err(wrong)?;
-        serde_json::from_value(with_right_capitals(value)).map_err(wrong)
-    }
 }
 
 fn busy() -> Refusal {
@@ -198,7 +185,7 @@ fn busy() -> Refusal {
 /// A command, and its place in the order that commands must be in.
 fn order(
     kind: &str,
-    params: Vec<WireParam>,
+    params: Vec<Object<WireParam>>,
     wrong: &impl Fn(String) -> Refusal,
     missing: &impl Fn(&str) -> Refusal,
 ) -> Result<(u8, Order), Refusal> {
@@ -209,7 +196,7 @@ fn order(
         _ => return Err(wrong(format!("'{kind}' is not a type of command."))),
     };
     let (mut main, mut args) = (None, None);
-    for param in params {
+    for Object(param) in params {
         let value = param.value.unwrap_or_default();
         let slot = if param.key == needed {
             &mut main
@@ -231,30 +218,6 @@ fn order(
             _ => Order::GetFile { path: main },
         },
     ))
-}
-
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let kind = given.split(';').next().unwrap_or("").trim();
-    if kind.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    Err(Refusal::bad_request("InvalidRequestBody", format!("The content type '{given}' is not application/json.")))
-}
-
-/// The keys of a body in the capitals of the schema, for a service that minds none.
-fn with_right_capitals(value: Value) -> Value {
-    const KEYS: [&str; 9] =
-        ["Commands", "Comment", "ExternalId", "RequestSource", "Title", "type", "params", "key", "value"];
-    match value {
-        Value::Object(map) => {
-            let right =
-                |key: String| KEYS.iter().find(|k| k.eq_ignore_ascii_case(&key)).map_or(key, |k| (*k).to_owned());
-            Value::Object(map.into_iter().map(|(key, value)| (right(key), with_right_capitals(value))).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(with_right_capitals).collect()),
-        other => other,
-    }
 }
 
 impl State {

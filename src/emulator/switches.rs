@@ -1,10 +1,13 @@
 //! What is not known of the service, as named switches with the defaults of facts.md, section 15; and section 18's
 //! surprises, off unless asked for. docs/emulator.md lists each.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::faults::FaultKind;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Times are seconds of the emulator's own clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +31,8 @@ pub struct Switches {
     pub bad_commands_code: String,
     /// Code of a body that lacks a field. The default is `MissingRequiredParameter`.
     pub missing_field_code: String,
+    /// Code of a submit to a machine that is not supported. The default is `OsPlatformNotSupported`.
+    pub unsupported_code: String,
     /// Whether wrong capitals in a body's keys are refused. The default is true.
     pub case_sensitive_bodies: bool,
     /// A file that is not in the library. The default is `fails`: accepted, then the command fails.
@@ -187,6 +192,7 @@ impl Default for Switches {
             refused_calls_count: false,
             bad_commands_code: word("InvalidRequestBody"),
             missing_field_code: word("MissingRequiredParameter"),
+            unsupported_code: word("OsPlatformNotSupported"),
             case_sensitive_bodies: true,
             missing_file: MissingFile::Fails,
             skipped_status: word("Created"),
@@ -242,10 +248,25 @@ impl Default for Switches {
 }
 
 impl Switches {
-    /// From a mapping of names to values; a name that is not known is told, with those that are.
+    /// From a JSON object; a name that is not known is told, with those that are.
     pub fn from_json(text: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|error| {
-            Error::invalid(format!("switches: {error}")).with_hint("docs/emulator.md lists each switch")
-        })
+        let read = super::reading::read("switch", text, bounds);
+        read.map_err(|error| error.with_hint("docs/emulator.md says what each switch does"))
     }
+}
+
+fn bounds(name: &str, value: &Value) -> Option<&'static str> {
+    let whole = |range: RangeInclusive<u64>| value.as_u64().is_some_and(|number| range.contains(&number));
+    let (fits, wanted) = match name {
+        "skipped_status" | "failed_status" | "script_timeout_status" | "queue_expiry_status" => {
+            (value.as_str().is_some_and(|word| !word.is_empty()), "a word")
+        }
+        name if name.ends_with("_status") => (whole(200..=599), "an HTTP status, 200 to 599"),
+        "fault_rate" => (value.as_f64().is_some_and(|chance| (0.0..=1.0).contains(&chance)), "between 0 and 1"),
+        "page_size" => (whole(1..=10_000), "a whole number, 1 to 10000"),
+        "transcript_nuls" => (whole(0..=1_000_000), "a whole number, 0 to 1000000"),
+        "context_host" => (value.is_string() || value.is_null(), "a URL or null"),
+        _ => return None,
+    };
+    (!fits).then_some(wanted)
 }

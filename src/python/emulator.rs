@@ -1,5 +1,6 @@
 //! The emulator's door to Python, private: `mde_live_response.emulator.Emulator` is the public class.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::models::{Limits, Machine};
 use super::runtime::{call_python, detached};
 use crate::emulator::{
     Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignAnswer, NewMachine, ScriptOutcome, Server, Settings,
-    Switches, serve,
+    Switches, check_file_name, check_property_names, serve,
 };
 use crate::error::{Error, Result};
 
@@ -38,6 +39,7 @@ struct Running {
 struct EmulatorServer {
     emulator: Emulator,
     running: Mutex<Option<Running>>,
+    addresses: [SocketAddr; 2],
     /// The process whose threads serve it. A forked child has none of them.
     pid: u32,
     ca: Option<String>,
@@ -72,10 +74,6 @@ impl EmulatorServer {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::invalid(format!("{what}: {error}")))
-}
-
 #[pymethods]
 impl EmulatorServer {
     #[new]
@@ -93,9 +91,6 @@ impl EmulatorServer {
     ) -> PyResult<Self> {
         let limits = limits.get().core().clone();
         let start = move || -> Result<(Emulator, Running, Option<String>)> {
-            if !(speed.is_finite() && speed > 0.0) {
-                return Err(Error::invalid(format!("speed is {speed}; it has to be above 0")));
-            }
             let switches = Switches::from_json(&switches)?;
             let clock = EmulatorClock::scaled(speed);
             let emulator = Emulator::new(Settings { machines, limits, seed, switches, clock })?;
@@ -111,7 +106,8 @@ impl EmulatorServer {
             Ok((emulator, Running { server, runtime }, ca))
         };
         let (emulator, running, ca) = detached(py, start).map_err(|error| to_python(py, error))?;
-        Ok(Self { emulator, running: Mutex::new(Some(running)), pid: std::process::id(), ca })
+        let addresses = [running.server.api_address(), running.server.blob_address()];
+        Ok(Self { emulator, running: Mutex::new(Some(running)), addresses, pid: std::process::id(), ca })
     }
 
     /// Stops serving and closes every connection.
@@ -128,6 +124,12 @@ impl EmulatorServer {
     #[getter]
     fn ca(&self) -> Option<&str> {
         self.ca.as_deref()
+    }
+
+    /// Where it listens, as `socket.getsockname` begins.
+    #[getter]
+    fn addresses(&self) -> Vec<(String, u16)> {
+        self.addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect()
     }
 
     /// Addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`, `client_secret`, `token`.
@@ -159,8 +161,15 @@ impl EmulatorServer {
         properties: String,
     ) -> PyResult<Machine> {
         let added = self.with(py, |emulator| {
-            let mut properties: Map<String, Value> = parse("properties", &properties)?;
-            let id = properties.remove("id").and_then(|id| id.as_str().map(str::to_owned));
+            let mut properties: Map<String, Value> = serde_json::from_str(&properties).unwrap_or_default();
+            check_property_names(&properties)?;
+            let id = match properties.get("id") {
+                Some(Value::String(id)) => Some(id.clone()),
+                _ => None,
+            };
+            if id.is_some() {
+                properties.remove("id");
+            }
             emulator.add_machine(NewMachine { name, id, online, start_delay, remediation_level, supported, properties })
         });
         added.map(Machine::from)
@@ -188,6 +197,7 @@ impl EmulatorServer {
 
     fn add_library_file(&self, py: Python<'_>, name: &str, content: &[u8]) -> PyResult<()> {
         self.with(py, |emulator| {
+            check_file_name(name)?;
             emulator.add_library_file(name, content);
             Ok(())
         })
@@ -201,7 +211,7 @@ impl EmulatorServer {
         name: &str,
         stdout: String,
         stderr: String,
-        exit_code: i64,
+        exit_code: Option<i64>,
         duration: f64,
         fails: Option<String>,
         call: Option<Py<PyAny>>,
@@ -212,6 +222,7 @@ impl EmulatorServer {
             Some(call) => Behaviour::Call(Arc::new(move |machine, args| run(&call, machine, args, &outcome))),
         };
         self.with(py, |emulator| {
+            check_file_name(name)?;
             emulator.on_script(name, behaviour);
             Ok(())
         })

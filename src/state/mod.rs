@@ -3,6 +3,7 @@
 //! `memory:` keeps it for the clients of one process, SQLite for the processes of one machine, Redis for many machines.
 
 pub mod address;
+pub mod alone;
 mod kept;
 mod lost;
 pub mod memory_store;

@@ -134,7 +134,24 @@ async fn no_machine_is_an_empty_list_or_404() {
     assert_eq!(switched(|s| s.no_machines_is_404 = true).get(filter).await.status, 404);
 }
 
-/// Section 1, column "rate limit": row 1 has 10 a minute, rows 2 to 12 each 100 a minute of their own.
+/// Section 1, column "rate limit", rows 1 to 12: 10 a minute for row 1, 100 for each other, whatever the others did.
+#[tokio::test(start_paused = true)]
+async fn each_row_has_a_window_of_its_own() {
+    let service = new();
+    for (row, method, path, headers, body, ..) in calls(&service).await {
+        // The submits of `calls` itself are out of the window by then.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let allowed = if row == 1 { 10 } else { 100 };
+        for nth in 1..=allowed {
+            let answer = service.call(method.clone(), &path, &headers, body.clone()).await;
+            assert_ne!(answer.status, 429, "row {row}, call {nth}");
+        }
+        let refused = service.call(method, &path, &headers, body).await;
+        assert_eq!((refused.status, refused.code().as_str()), (429, "429"), "row {row}");
+    }
+}
+
+/// Section 1, "10/min" and "100/min", and section 5.4, row 1: windows are served again when they have passed.
 #[tokio::test(start_paused = true)]
 async fn each_call_has_its_own_window() {
     let service = with(Settings { machines: 20, ..Settings::default() });

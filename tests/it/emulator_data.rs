@@ -1,5 +1,9 @@
 //! facts.md, sections 8 and 9: the library and the machines.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use http::Method;
 use mde_live_response::config::Limits;
 use mde_live_response::emulator::{NewMachine, Settings, UnnamedUpload};
@@ -90,6 +94,33 @@ async fn uploads_that_are_refused() {
         let answer = service.call(Method::POST, path, &[("content-type", content_type)], "--b--").await;
         assert_eq!(answer.code(), "InvalidRequestBody", "{content_type}");
     }
+}
+
+/// Section 8, upload: while 20 MB are read and hashed, the emulator serves others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_upload_holds_nobody_up() {
+    let service = new();
+    // Every byte begins what may be the boundary.
+    let content = "\r".repeat(20 << 20);
+    let emulator = service.emulator.clone();
+    let uploading = Arc::new(AtomicBool::new(true));
+    let going = Arc::clone(&uploading);
+    let others = std::thread::spawn(move || {
+        let mut longest = Duration::ZERO;
+        while going.load(Ordering::Relaxed) {
+            let start = Instant::now();
+            emulator.violations();
+            longest = longest.max(start.elapsed());
+        }
+        longest
+    });
+    let start = Instant::now();
+    let answer = upload(&service, Some(("big.ps1", &content)), &[]).await;
+    let took = start.elapsed();
+    uploading.store(false, Ordering::Relaxed);
+    assert_eq!(answer.status, 200);
+    let longest = others.join().unwrap();
+    assert!(longest < took / 3, "the upload took {took:?}, of which another waited {longest:?}");
 }
 
 /// Section 8, delete: 204, then 404.

@@ -96,18 +96,51 @@ async fn a_late_answer() {
     assert_eq!(log[1].to_json()["status"], "closed");
 }
 
-/// Faults that cannot be are refused.
+/// Section 18: a gateway's 503 may hide an action that was created.
+#[tokio::test(start_paused = true)]
+async fn a_status_after_the_act() {
+    for (acts, created) in [(false, 0), (true, 1)] {
+        let service = new();
+        service.emulator.fault("POST", "runliveresponse", Fault { acts, ..Fault::status(503) }, 1, 1).unwrap();
+        let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await;
+        assert_eq!((answer.status, answer.body.len()), (503, 0));
+        assert_eq!(service.get("/api/machineactions").await.ids().len(), created);
+        assert_eq!(service.emulator.requests()[0].status, Ended::Status(503));
+    }
+}
+
+/// Faults that cannot be are refused, in words that say what can.
 #[test]
 fn wrong_faults() {
     let service = new();
-    assert!(service.emulator.fault("GE T", "/x", Fault::status(500), 1, 1).is_err());
-    assert!(service.emulator.fault("GET", "/x", Fault::status(500), 0, 1).is_err());
-    assert!(
-        Fault::from_json(r#"{"kind": "explode"}"#).is_err()
-            && Fault::from_json(r#"{"kind": "status", "x": 1}"#).is_err()
-    );
-    let fault = Fault::from_json(r#"{"kind": "status", "status": 500, "body": "x"}"#).unwrap();
-    assert_eq!((fault.kind, fault.status, fault.body.as_str()), (FaultKind::Status, 500, "x"));
+    let lay = |method, path, nth, times| service.emulator.fault(method, path, Fault::status(500), nth, times);
+    for (laid, told) in [
+        (lay("GE T", "/x", 1, 1), "\"GE T\" is no HTTP method"),
+        (lay("GET", "/x", 0, 1), "nth is 0; the first call is 1"),
+        (lay("GET", "/x", 1, 0), "times is 0; it has to be 1 or more"),
+        (lay("GET", "nowhere", 1, 1), "there is no route \"nowhere\""),
+    ] {
+        assert!(laid.unwrap_err().message.contains(told), "{told}");
+    }
+    for (text, told) in [
+        (r#"{"kind": "explode"}"#, "fault detail kind is \"explode\"; it has to be one of 'status', 'drop_before'"),
+        (r#"{"kind": 5}"#, "fault detail kind is 5; it has to be one of 'status', 'drop_before'"),
+        (r#"{"kind": "status", "x": 1}"#, "there is no fault detail \"x\"; there are acts, body, headers, keep, kind"),
+        (r#"{"kind": "status", "status": 99}"#, "fault detail status is 99; it has to be an HTTP status, 200 to 599"),
+        (r#"{"kind": "status", "body": 5}"#, "fault detail body is 5; it has to be a text"),
+        (r#"{"kind": "status", "headers": {"a": 1}}"#, "it has to be names with their texts"),
+        (r#"{"kind": "delay", "seconds": -1}"#, "fault detail seconds is -1; it has to be a number between 0 and"),
+        (r#"{"kind": "truncate", "keep": -1}"#, "fault detail keep is -1; it has to be a number of bytes, 0 or more"),
+        (r#"{"kind": "delay", "status": 500}"#, "a fault of kind delay has no detail \"status\"; it has seconds"),
+        (r#"{"kind": "garble", "keep": 5}"#, "a fault of kind garble has no detail \"keep\"; it has none"),
+        ("[]", "names with their values are wanted"),
+    ] {
+        let error = Fault::from_json(text).unwrap_err();
+        assert!(error.message.contains(told) && !error.message.contains("line 1"), "{text}: {error}");
+    }
+    let fault = Fault::from_json(r#"{"kind": "status", "status": 500, "body": "x", "acts": true}"#).unwrap();
+    assert_eq!((fault.kind, fault.status, fault.body.as_str(), fault.acts), (FaultKind::Status, 500, "x", true));
+    assert_eq!(Fault::from_json(r#"{"kind": "truncate", "keep": 7}"#).unwrap().keep, Some(7));
 }
 
 /// The log has all but the token and the secret.
@@ -134,6 +167,26 @@ async fn the_request_log() {
     }
     let kept = small.emulator.requests();
     assert_eq!((kept.len(), kept[1].status), (2, Ended::Status(200)));
+}
+
+/// A result's link is a secret: its signature is not in the log, whoever sends it where.
+#[tokio::test(start_paused = true)]
+async fn the_log_keeps_no_signature() {
+    let service = new();
+    service.emulator.on_script("a.ps1", ScriptOutcome::default());
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let link = service.link(&id, 0).await.json()["value"].as_str().unwrap().to_owned();
+    let signature = link.split("sig=").nth(1).unwrap().to_owned();
+    assert_eq!(service.blob(&link, &[]).await.status, 200);
+    service.get(&format!("/api/machines?SIG={signature}&x=1")).await;
+    let log = service.emulator.requests();
+    let queries: Vec<_> = log.iter().map(|entry| entry.query.as_str()).collect();
+    assert!(queries.iter().any(|query| query.starts_with("se=") && query.ends_with("&sig=redacted")), "{queries:?}");
+    assert!(queries.contains(&"SIG=redacted&x=1"));
+    assert!(
+        !format!("{log:?}").contains(&signature) && !log.iter().any(|e| e.to_json().to_string().contains(&signature))
+    );
 }
 
 /// Calls by route, looks at a session by its id.

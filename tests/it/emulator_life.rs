@@ -1,13 +1,10 @@
-//! facts.md, sections 5 and 6: a session from submit to its end.
+//! facts.md, section 5: a session from submit to its end.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mde_live_response::config::Limits;
-use mde_live_response::emulator::{
-    Behaviour, Content, ForeignAnswer, NewMachine, NonzeroExit, ScriptOutcome, Settings,
-};
+use mde_live_response::emulator::{Content, ForeignAnswer, NewMachine, ScriptOutcome, Settings};
 use serde_json::{Value, json};
 
 use crate::emulator_support::{Service, get_file, new, put_file, run_script, switched, with};
@@ -64,38 +61,6 @@ async fn a_session_from_submit_to_result() {
     assert_eq!(service.emulator.violations(), Default::default());
 }
 
-/// Section 5.1: the order of commands, their types and their parameters.
-#[tokio::test(start_paused = true)]
-async fn commands_that_are_refused() {
-    let (put, run, get) = (put_file("a"), run_script("a.ps1"), get_file("/a"));
-    for (commands, code) in [
-        (json!([]), "InvalidRequestBody"),
-        (json!([get, run]), "InvalidRequestBody"),
-        (json!([run, put]), "InvalidRequestBody"),
-        (json!([{"type": "RunPowerShell", "params": []}]), "InvalidRequestBody"),
-        (json!([{"type": "RunScript", "params": [{"key": "Path", "value": "x"}]}]), "InvalidRequestBody"),
-        (
-            json!([{"type": "GetFile", "params": [{"key": "Path", "value": "a"}, {"key": "Path", "value": "b"}]}]),
-            "InvalidRequestBody",
-        ),
-        (json!([{"type": "RunScript", "params": [{"key": "Args", "value": "x"}]}]), "MissingRequiredParameter"),
-        (json!([{"type": "PutFile", "params": []}]), "MissingRequiredParameter"),
-        (json!([{"params": []}]), "MissingRequiredParameter"),
-        (json!("none"), "InvalidRequestBody"),
-        (json!(null), "MissingRequiredParameter"),
-    ] {
-        let service = new();
-        let answer = service.run(&service.machine(0), &commands, "c").await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{commands}");
-    }
-    let service = new();
-    let repeated = json!([put, put, run, run, get, get]);
-    assert_eq!(service.run(&service.machine(0), &repeated, "c").await.status, 201);
-    let path = format!("/api/machines/{}/runliveresponse", service.machine(1));
-    let no_comment = service.post(&path, &json!({"Commands": [run]})).await;
-    assert_eq!(no_comment.code(), "MissingRequiredParameter");
-}
-
 /// Section 5.3: 201, or 200 by a switch.
 #[tokio::test(start_paused = true)]
 async fn the_status_of_an_accepted_submit() {
@@ -140,6 +105,31 @@ async fn a_script_times_out() {
         assert!(action["commands"][0]["errors"][0].as_str().unwrap().contains("timed out"));
         assert_eq!(service.action(&quick).await["status"], "Succeeded");
     }
+}
+
+/// Section 5.4, row 5: commands are executed one at a time, in their order.
+#[tokio::test(start_paused = true)]
+async fn one_command_at_a_time() {
+    let service = new();
+    service.emulator.add_library_file("helper.exe", b"MZ");
+    service.emulator.on_script("a.ps1", lasting(2.0));
+    service.emulator.put_remote_file("*", "/x", Content::Bytes("x".into())).unwrap();
+    let commands = json!([put_file("helper.exe"), run_script("a.ps1"), run_script("a.ps1"), get_file("/x")]);
+    let id = service.run(&service.machine(0), &commands, "c").await.json()["id"].clone();
+    let mut executed = Vec::new();
+    loop {
+        let action = service.action(id.as_str().unwrap()).await;
+        let words: Vec<_> = (0..4).map(|at| action["commands"][at]["commandStatus"].as_str().unwrap()).collect();
+        let executing: Vec<usize> = (0..4).filter(|at| words[*at] == "Executing").collect();
+        assert!(executing.len() <= 1, "{words:?}");
+        executed.extend(executing);
+        if action["status"] == "Succeeded" {
+            break;
+        }
+        seconds(0.1).await;
+    }
+    executed.dedup();
+    assert_eq!(executed, [0, 1, 2, 3]);
 }
 
 /// Section 5.4, row 7: a failed command stops the rest.
@@ -191,7 +181,7 @@ async fn a_portal_session_is_not_listed() {
     service.submit(&service.machine(0), "a.ps1").await;
 }
 
-/// Section 5.4, row 2 and section 10.4: the session cap counts Pending and InProgress, or by a switch InProgress alone.
+/// Section 5.4, row 2, section 10.4 and section 15, row 4: the session cap counts Pending and InProgress, or by a switch InProgress alone.
 #[tokio::test(start_paused = true)]
 async fn the_session_cap() {
     use mde_live_response::emulator::CapCounts;
@@ -217,7 +207,7 @@ async fn the_session_cap() {
     }
 }
 
-/// Section 5.5: the refusals of a machine.
+/// Section 5.4, row 6, and section 5.5: the refusals of a machine.
 #[tokio::test(start_paused = true)]
 async fn machines_that_refuse() {
     let service = new();
@@ -231,6 +221,9 @@ async fn machines_that_refuse() {
     assert_eq!(answer.json()["error"]["message"], message);
     let answer = service.run(&old, &commands, "c").await;
     assert_eq!((answer.status, answer.code().as_str()), (400, "OsPlatformNotSupported"));
+    service.emulator.set_switches(|s| s.unsupported_code = "ClientVersionNotSupported".into());
+    let answer = service.run(&old, &commands, "c").await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "ClientVersionNotSupported"));
     let nobody = "1".repeat(40);
     let answer = service.run(&nobody, &commands, "c").await;
     assert_eq!((answer.status, answer.code().as_str()), (404, "ResourceNotFound"));
@@ -242,185 +235,4 @@ async fn machines_that_refuse() {
     service.emulator.set_stuck("ws-0001", true).unwrap();
     let answer = service.run(&service.machine(0), &commands, "c").await;
     assert_eq!((answer.status, answer.body.len()), (500, 0), "section 18: a stuck action");
-}
-
-/// Section 6.1: the entity's properties, in the order in which they were captured.
-#[tokio::test(start_paused = true)]
-async fn properties_of_an_action() {
-    let service = new();
-    let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await;
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
-    let order = [
-        "@odata.context",
-        "id",
-        "type",
-        "title",
-        "requestor",
-        "requestorComment",
-        "status",
-        "machineId",
-        "computerDnsName",
-        "creationDateTimeUtc",
-        "lastUpdateDateTimeUtc",
-        "cancellationRequestor",
-        "cancellationComment",
-        "cancellationDateTimeUtc",
-        "errorHResult",
-        "scope",
-        "externalId",
-        "requestSource",
-        "relatedFileInfo",
-        "commands",
-        "troubleshootInfo",
-    ];
-    let places: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
-    assert!(places.is_sorted(), "{text}");
-    assert_eq!(answer.json().as_object().unwrap().len(), order.len());
-    let action: mde_live_response::model::MachineAction = mde_live_response::model::entity(&answer.body).unwrap();
-    assert_eq!(action.requestor_comment.as_deref(), Some("case 42"));
-}
-
-/// Section 6.2: a command goes through its states in their order.
-#[tokio::test(start_paused = true)]
-async fn states_of_a_command() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(1.0));
-    let id = service.submit(&service.machine(0), "a.ps1").await;
-    let mut seen: Vec<(String, String)> = Vec::new();
-    for _ in 0..90 {
-        let action = service.action(&id).await;
-        let command = &action["commands"][0];
-        let now =
-            (action["status"].as_str().unwrap().to_owned(), command["commandStatus"].as_str().unwrap().to_owned());
-        assert_eq!(command["startTime"].is_null(), !matches!(now.1.as_str(), "Executing" | "Completed"));
-        if seen.last() != Some(&now) {
-            seen.push(now);
-        }
-        seconds(0.02).await;
-    }
-    let words: Vec<_> = seen.iter().map(|(action, command)| format!("{action}/{command}")).collect();
-    assert_eq!(
-        words,
-        [
-            "Pending/Created",
-            "InProgress/Submitted",
-            "InProgress/PendingResource",
-            "InProgress/Executing",
-            "Succeeded/Completed",
-        ]
-    );
-}
-
-/// Section 6.4: a list shows the commands of live response actions, newest first, or oldest by a switch.
-#[tokio::test(start_paused = true)]
-async fn lists_show_commands() {
-    let service = new();
-    let first = service.submit(&service.machine(0), "a.ps1").await;
-    let second = service.submit(&service.machine(1), "a.ps1").await;
-    let list = service.get("/api/machineactions").await;
-    assert_eq!(list.ids(), [second.clone(), first.clone()]);
-    assert_eq!(list.json()["value"][0]["commands"][0]["command"]["type"], "RunScript");
-    assert!(list.json()["value"][0].get("@odata.context").is_none());
-    service.emulator.set_switches(|s| s.list_order = mde_live_response::emulator::ListOrder::Oldest);
-    assert_eq!(service.get("/api/machineactions").await.ids(), [first, second]);
-}
-
-/// Section 6.5: cancel needs a comment; Pending ends at once, InProgress a little later, what has ended is a 400.
-#[tokio::test(start_paused = true)]
-async fn cancelling() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(60.0));
-    service.emulator.set_online("ws-0001", false).unwrap();
-    let comment = json!({"Comment": "no longer needed"});
-    let pending = service.submit(&service.machine(0), "a.ps1").await;
-    let running = service.submit(&service.machine(1), "a.ps1").await;
-    seconds(5.0).await;
-    let path = |id: &str| format!("/api/machineactions/{id}/cancel");
-    assert_eq!(service.post(&path(&pending), &json!({})).await.code(), "MissingRequiredParameter");
-    assert_eq!(service.post(&path(&pending), &json!({"comment": "x"})).await.code(), "InvalidRequestBody");
-    let answer = service.post(&path(&pending), &comment).await.json();
-    assert_eq!((&answer["id"], &answer["status"]), (&json!(pending), &json!("Cancelled")));
-    assert_eq!(answer["cancellationComment"], "no longer needed");
-    let answer = service.post(&path(&running), &comment).await.json();
-    assert_eq!(answer["status"], "InProgress");
-    assert!(answer["cancellationDateTimeUtc"].is_string());
-    seconds(2.0).await;
-    assert_eq!(service.action(&running).await["status"], "Cancelled");
-    let late = service.post(&path(&running), &comment).await;
-    assert_eq!((late.status, late.code().as_str()), (400, "InvalidInput"));
-    service.submit(&service.machine(1), "a.ps1").await;
-}
-
-/// Section 6.5: cancel and completion race.
-#[tokio::test(start_paused = true)]
-async fn a_cancel_may_come_too_late() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(2.0));
-    let id = service.submit(&service.machine(0), "a.ps1").await;
-    seconds(2.0).await;
-    let answer = service.post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"})).await;
-    assert_eq!(answer.status, 200);
-    seconds(5.0).await;
-    assert_eq!(service.action(&id).await["status"], "Succeeded");
-}
-
-/// Section 6.6: a script that exits with another code than 0 is Completed, or by a switch Failed.
-#[tokio::test(start_paused = true)]
-async fn another_exit_code_than_0() {
-    for (setting, status) in [(NonzeroExit::Completed, "Succeeded"), (NonzeroExit::Failed, "Failed")] {
-        let service = switched(|s| s.nonzero_exit = setting);
-        service.emulator.on_script("a.ps1", ScriptOutcome { exit_code: 3, ..lasting(1.0) });
-        let id = service.submit(&service.machine(0), "a.ps1").await;
-        seconds(5.0).await;
-        assert_eq!(service.action(&id).await["status"], status);
-        assert_eq!(service.blob(&result_link(&service, &id, 0).await, &[]).await.json()["exit_code"], 3);
-    }
-}
-
-/// A script given as a call gets machine and arguments, is called when it runs, and not under the lock.
-#[tokio::test(start_paused = true)]
-async fn a_script_may_be_a_call() {
-    let service = new();
-    let emulator = service.emulator.clone();
-    let behaviour = Behaviour::Call(Arc::new(move |machine, args| {
-        let content = Content::Bytes(format!("{machine} {args:?}").into());
-        emulator.put_remote_file(machine, "/tmp/made", content).unwrap();
-        ScriptOutcome { stdout: machine.to_owned(), duration: 2.0, ..ScriptOutcome::default() }
-    }));
-    service.emulator.on_script("a.sh", behaviour);
-    let machine = service.machine(0);
-    let answer = service.run(&machine, &json!([run_script("a.sh"), get_file("/tmp/made")]), "c").await.json();
-    let id = answer["id"].as_str().unwrap();
-    seconds(10.0).await;
-    assert_eq!(service.action(id).await["status"], "Succeeded");
-    let transcript = service.blob(&result_link(&service, id, 0).await, &[]).await.json();
-    assert_eq!(transcript["script_output"], format!("{machine}\0"), "a .sh has no Windows transcript line");
-    assert_eq!(service.link(id, 1).await.status, 200);
-}
-
-/// A caller that leaves while its call makes a script run leaves no session behind that never ends.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_script_outlives_its_caller() {
-    let service = new();
-    let behaviour = Behaviour::Call(Arc::new(|_, _| {
-        std::thread::sleep(Duration::from_millis(300));
-        ScriptOutcome::default()
-    }));
-    service.emulator.on_script("a.sh", behaviour);
-    let id = service.submit(&service.machine(0), "a.sh").await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    let left = tokio::time::timeout(Duration::from_millis(50), service.action(&id)).await;
-    assert!(left.is_err(), "the look that calls the script was to be left");
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(service.action(&id).await["status"], "Succeeded");
-}
-
-/// A script that panics has failed.
-#[tokio::test(start_paused = true)]
-async fn a_script_that_panics() {
-    let service = new();
-    service.emulator.on_script("a.sh", Behaviour::Call(Arc::new(|_, _| panic!("on purpose"))));
-    let id = service.submit(&service.machine(0), "a.sh").await;
-    seconds(10.0).await;
-    assert_eq!(service.action(&id).await["commands"][0]["errors"], json!(["The emulator's script panicked."]));
 }

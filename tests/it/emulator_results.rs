@@ -53,6 +53,29 @@ async fn links_expire() {
     assert_eq!(service.emulator.violations().bearer_at_blob, 1);
 }
 
+/// Section 7.1: an index that is no index, and section 15, row 15: one that the action does not have.
+#[tokio::test(start_paused = true)]
+async fn indexes_that_are_refused() {
+    let service = new();
+    service.emulator.on_script("a.ps1", lasting(1.0));
+    let id = service.submit(&service.machine(0), "a.ps1").await;
+    seconds(5.0).await;
+    for (arguments, code, told) in [
+        ("index=-1", "InvalidInput", "Command index -1 is out of range: the action has 1 commands."),
+        ("index=1", "InvalidInput", "Command index 1 is out of range: the action has 1 commands."),
+        ("index=x", "InvalidInput", "The index 'x' is not a whole number."),
+        ("index=0.5", "InvalidInput", "The index '0.5' is not a whole number."),
+        ("index=", "InvalidInput", "The index '' is not a whole number."),
+        ("", "MissingRequiredParameter", "The required parameter 'index' is missing."),
+        ("number=0", "MissingRequiredParameter", "The required parameter 'index' is missing."),
+    ] {
+        let answer =
+            service.get(&format!("/api/machineactions/{id}/GetLiveResponseResultDownloadLink({arguments})")).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{arguments}");
+        assert_eq!(answer.json()["error"]["message"], told);
+    }
+}
+
 /// Section 7.1, by jumps of the clock: the expiry that counts is the emulator's own.
 #[tokio::test(start_paused = true)]
 async fn a_jump_expires_a_link_and_ends_a_session() {

@@ -1,20 +1,14 @@
-//! facts.md, sections 15 and 18: what is not known, and what surprised production clients, as switches.
+//! facts.md, section 15: what is not known, as switches.
 
 use std::time::Duration;
 
-use mde_live_response::emulator::{BusyAnswer, ForeignAnswer, MissingFile, ScriptOutcome, Switches};
+use mde_live_response::emulator::{MissingFile, ScriptOutcome, Switches};
 use serde_json::{Value, json};
 
-use crate::emulator_support::{Service, get_file, new, put_file, run_script, switched};
+use crate::emulator_support::{get_file, new, put_file, run_script, switched};
 
 async fn seconds(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-}
-
-async fn finished(service: &Service, script: &str) -> String {
-    let id = service.submit(&service.machine(0), script).await;
-    seconds(30.0).await;
-    id
 }
 
 /// Every switch can be given by its name; one that is not known is told, and docs/emulator.md lists each.
@@ -30,8 +24,91 @@ fn switches_by_name() {
         let default = if default == "null" { "none".to_owned() } else { default.trim_end_matches(".0").to_owned() };
         assert!(row.replace(',', "").contains(&default), "docs/emulator.md: {name} is {value} by default: {row}");
     }
-    let error = Switches::from_json(r#"{"acepted_status": 200}"#).unwrap_err();
-    assert!(error.message.contains("acepted_status") && error.message.contains("accepted_status"), "{error}");
+}
+
+/// Section 15, every row that a switch can turn: its switches, and the defaults that the row gives.
+#[test]
+fn each_row_of_section_15_is_a_switch() {
+    let all = serde_json::to_value(Switches::default()).unwrap();
+    let rows: [(u8, &[(&str, Value)]); 28] = [
+        (1, &[("accepted_status", json!(201))]),
+        (2, &[("cap_answer", json!("plain"))]),
+        (3, &[("rate_answer", json!("full")), ("rate_retry_after", json!(true))]),
+        (4, &[("cap_counts", json!("open"))]),
+        (5, &[("windows", json!("sliding"))]),
+        (6, &[("refused_calls_count", json!(false))]),
+        (
+            7,
+            &[
+                ("bad_commands_code", json!("InvalidRequestBody")),
+                ("missing_field_code", json!("MissingRequiredParameter")),
+            ],
+        ),
+        (8, &[("case_sensitive_bodies", json!(true))]),
+        (9, &[("missing_file", json!("fails"))]),
+        (10, &[("skipped_status", json!("Created"))]),
+        (11, &[("failed_status", json!("Failed"))]),
+        (12, &[("nonzero_exit", json!("completed"))]),
+        (13, &[("script_timeout_status", json!("Failed"))]),
+        (14, &[("queue_expiry_status", json!("TimeOut"))]),
+        (15, &[("no_result_status", json!(404)), ("out_of_range_status", json!(400))]),
+        (16, &[("failed_script_has_transcript", json!(true))]),
+        (17, &[("expired_link_status", json!(403))]),
+        (18, &[("gzip_files", json!(true)), ("gzip_name", json!(true)), ("blob_content_encoding", json!(false))]),
+        (19, &[("blob_ranges", json!(true))]),
+        (20, &[("cancel_ended_status", json!(400))]),
+        (21, &[("cancel_pending_time", json!(0.0)), ("cancel_time", json!(2.0)), ("cancel_loses", json!(false))]),
+        (22, &[("upload_exists_status", json!(400))]),
+        (23, &[("upload_too_big_status", json!(400))]),
+        (24, &[("unnamed_upload", json!("file"))]),
+        (25, &[("fresh_404", json!(0.0))]),
+        (26, &[("list_order", json!("newest"))]),
+        (27, &[("no_machines_is_404", json!(false))]),
+        (28, &[("machine_by_name", json!("newest"))]),
+    ];
+    let later: [(u8, &[(&str, Value)]); 3] = [
+        (29, &[("wrong_audience_status", json!(403)), ("read_permission", json!("any"))]),
+        (30, &[("command_states", json!(true))]),
+        (31, &[("compression", json!("deflate"))]),
+    ];
+    for (row, switches) in rows.into_iter().chain(later) {
+        for (name, default) in switches {
+            assert_eq!(all.get(name), Some(default), "row {row}: {name}");
+        }
+    }
+}
+
+/// What is wrong with a switch is told with what would be right, in no library's words.
+#[test]
+fn wrong_switches() {
+    for (text, told) in [
+        (
+            r#"{"acepted_status": 200}"#,
+            "there is no switch \"acepted_status\"; there are accepted_status, bad_commands_code",
+        ),
+        (r#"{"accepted_status": "x"}"#, "switch accepted_status is \"x\"; it has to be an HTTP status, 200 to 599"),
+        (r#"{"accepted_status": 70000}"#, "it has to be an HTTP status, 200 to 599"),
+        (r#"{"windows": "round"}"#, "switch windows is \"round\"; it has to be 'sliding' or 'fixed'"),
+        (r#"{"windows": 5}"#, "switch windows is 5; it has to be 'sliding' or 'fixed'"),
+        (r#"{"cap_answer": "x"}"#, "it has to be one of 'full', 'plain', 'empty', 'html'"),
+        (r#"{"gzip_files": 1}"#, "switch gzip_files is 1; it has to be true or false"),
+        (r#"{"fresh_404": -1}"#, "switch fresh_404 is -1; it has to be a number between 0 and 1000000000"),
+        (r#"{"fault_rate": 1.5}"#, "switch fault_rate is 1.5; it has to be between 0 and 1"),
+        (r#"{"fault_kinds": "garble"}"#, "it has to be a list of words"),
+        (r#"{"fault_kinds": ["explode"]}"#, "it has to be one of 'status', 'drop_before'"),
+        (r#"{"page_size": 0}"#, "switch page_size is 0; it has to be a whole number, 1 to 10000"),
+        (r#"{"log_size": 1.5}"#, "switch log_size is 1.5; it has to be a whole number, 0 or more"),
+        (r#"{"failed_status": 500}"#, "switch failed_status is 500; it has to be a word"),
+        (r#"{"bad_commands_code": null}"#, "switch bad_commands_code is null; it has to be a text"),
+        (r#"{"context_host": 5}"#, "switch context_host is 5; it has to be a URL or null"),
+        ("[]", "switch: names with their values are wanted"),
+    ] {
+        let error = Switches::from_json(text).unwrap_err();
+        assert!(error.message.contains(told) && !error.message.contains("line 1"), "{text}: {error}");
+    }
+    let some =
+        Switches::from_json(r#"{"fresh_404": 5, "context_host": "https://x.test", "windows": "fixed"}"#).unwrap();
+    assert_eq!((some.fresh_404, some.context_host.as_deref()), (5.0, Some("https://x.test")));
 }
 
 /// Row 7: the code of refused commands and of a missing field.
@@ -171,55 +248,4 @@ async fn documented_states_alone() {
     let id = service.submit(&service.machine(0), "a.ps1").await;
     seconds(0.55).await;
     assert_eq!(service.action(&id).await["commands"][0]["commandStatus"], "Created");
-}
-
-/// Section 18: 201 with another caller's pending action, by a switch for all or for one foreign session.
-#[tokio::test(start_paused = true)]
-async fn another_callers_action() {
-    let service = switched(|s| s.busy_answer = BusyAnswer::Foreign);
-    let first = service.submit(&service.machine(0), "a.ps1").await;
-    let second = service.run(&service.machine(0), &json!([run_script("b.ps1")]), "mine").await;
-    assert_eq!(
-        (second.status, &second.json()["id"], &second.json()["requestorComment"]),
-        (201, &json!(first), &json!("case 42"))
-    );
-    let service = new();
-    let other = service.emulator.add_foreign_session("ws-0001", 60.0, true, ForeignAnswer::Foreign).unwrap();
-    let answer = service.run(&service.machine(0), &json!([run_script("b.ps1")]), "mine").await;
-    assert_eq!((answer.status, &answer.json()["id"]), (201, &json!(other.to_string())));
-}
-
-/// Section 18: the first body has no machine, no commands and, by another switch, no comment; they fill in later.
-#[tokio::test(start_paused = true)]
-async fn a_null_heavy_first_body() {
-    for no_comment in [false, true] {
-        let service = switched(|s| {
-            s.null_first_body = 5.0;
-            s.null_first_comment = no_comment;
-        });
-        let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await.json();
-        assert_eq!(
-            (&answer["machineId"], &answer["computerDnsName"], &answer["commands"]),
-            (&Value::Null, &Value::Null, &json!([]))
-        );
-        assert_eq!(answer["requestorComment"].is_null(), no_comment);
-        seconds(5.0).await;
-        let action = service.action(answer["id"].as_str().unwrap()).await;
-        assert_eq!(
-            (&action["machineId"], &action["requestorComment"]),
-            (&json!(service.machine(0)), &json!("case 42"))
-        );
-        assert_eq!(action["commands"].as_array().unwrap().len(), 1);
-    }
-}
-
-/// Section 18 and `Limits.settle_time`: an accepted action may be missing from lists for a while.
-#[tokio::test(start_paused = true)]
-async fn a_list_lags() {
-    let service = switched(|s| s.list_lag = 60.0);
-    let id = finished(&service, "a.ps1").await;
-    assert!(service.get("/api/machineactions").await.ids().is_empty());
-    assert_eq!(service.action(&id).await["id"], id);
-    seconds(30.0).await;
-    assert_eq!(service.get(&format!("/api/machineactions?$filter=id+in+('{id}')")).await.ids(), [id]);
 }

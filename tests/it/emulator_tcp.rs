@@ -56,6 +56,24 @@ async fn malformed_requests() {
     }
 }
 
+/// Section 3.2 on the wire: an entity is sent in chunks and tells what it varies by; an error has a length.
+#[tokio::test(flavor = "multi_thread")]
+async fn framing() {
+    let (emulator, server) = start(false).await;
+    let head = |path: &str| {
+        let token = emulator.token();
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\naccept-encoding: deflate\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let entity = speak(&server, head("/api/machines").as_bytes()).await.to_lowercase();
+    for header in ["transfer-encoding: chunked", "content-encoding: deflate", "vary: accept-encoding"] {
+        assert!(entity.contains(&format!("\r\n{header}\r\n")), "{header}: {entity}");
+    }
+    let error = speak(&server, head("/api/machines/nobody").as_bytes()).await.to_lowercase();
+    assert!(error.contains("\r\ncontent-length: ") && !error.contains("transfer-encoding"), "{error}");
+}
+
 /// A body of 100 MB is refused as documented, and takes nothing down.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_100_mb() {

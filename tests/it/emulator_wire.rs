@@ -4,12 +4,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use http::Method;
-use mde_live_response::emulator::{Compression, EmulatorClock, NewMachine, ScriptOutcome, Settings};
+use mde_live_response::emulator::{Compression, EmulatorClock, ScriptOutcome, Settings};
 use mde_live_response::model::Timestamp;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::emulator_support::{Service, new, run_script, switched, with};
+use crate::emulator_support::{new, run_script, switched, with};
 
 /// Section 3.1: paths are not case-sensitive, and a version may be named.
 #[tokio::test(start_paused = true)]
@@ -165,141 +164,4 @@ async fn the_context_may_name_another_host() {
     let service = switched(|s| s.context_host = Some("https://api-us3.emulator.test".into()));
     let context = service.get("/api/machines").await.json()["@odata.context"].clone();
     assert_eq!(context, "https://api-us3.emulator.test/api/$metadata#Machines");
-}
-
-async fn ten_actions() -> (Service, Vec<String>) {
-    let service = with(Settings { machines: 10, ..Settings::default() });
-    service.emulator.on_script("a.ps1", ScriptOutcome { duration: 300.0, ..ScriptOutcome::default() });
-    let mut ids = Vec::new();
-    for at in 0..10 {
-        ids.push(service.submit(&service.machine(at), "a.ps1").await);
-        tokio::time::sleep(Duration::from_secs(60)).await;
-    }
-    (service, ids)
-}
-
-fn listed(path: &str, filter: &str) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("$filter", filter).finish();
-    format!("{path}?{query}")
-}
-
-/// Section 3.4: the options of a list, the envelope, the number alone.
-#[tokio::test(start_paused = true)]
-async fn options_of_a_list() {
-    let (service, ids) = ten_actions().await;
-    let newest: Vec<String> = ids.iter().rev().cloned().collect();
-    let all = service.get("/api/machineactions").await;
-    assert_eq!(all.ids(), newest, "newest first (section 6.4)");
-    assert!(all.json()["@odata.context"].as_str().unwrap().ends_with("/api/$metadata#MachineActions"));
-    assert!(all.json().get("@odata.count").is_none());
-    let two = service.get("/api/machineactions?$top=2&$skip=1&$count=true").await;
-    assert_eq!((two.ids(), two.json()["@odata.count"].clone()), (newest[1..3].to_vec(), json!(10)));
-    assert!(two.json().get("@odata.nextLink").is_none(), "what was asked for was given");
-    let by_time = service.get("/api/machineactions?$orderby=creationDateTimeUtc+asc").await;
-    assert_eq!(by_time.ids(), ids);
-    let by_status = service.get("/api/machineactions?$orderby=status%20desc,creationDateTimeUtc").await.json();
-    assert_eq!(by_status["value"][0]["status"], "Succeeded");
-    let count = service.get("/api/machineactions/$count?$filter=status+eq+'InProgress'").await;
-    assert_eq!(&count.body[..], b"5");
-    let selected = service.get("/api/machineactions?$select=id,status&$top=1").await.json();
-    assert_eq!(selected["value"][0], json!({"id": newest[0], "status": "InProgress"}));
-}
-
-/// Section 3.4: pages, and the link to the next as an opaque absolute URL.
-#[tokio::test(start_paused = true)]
-async fn pages_follow_one_another() {
-    let (service, ids) = ten_actions().await;
-    service.emulator.set_switches(|s| s.page_size = 4);
-    let mut path = listed("/api/machineactions", "type eq 'LiveResponse'") + "&$top=9";
-    let mut seen = Vec::new();
-    loop {
-        let page = service.get(&path).await;
-        seen.extend(page.ids());
-        let Some(next) = page.json()["@odata.nextLink"].as_str().map(str::to_owned) else { break };
-        path = next.strip_prefix(&service.emulator.url()).unwrap().to_owned();
-    }
-    assert_eq!(seen, ids.iter().rev().take(9).cloned().collect::<Vec<_>>());
-}
-
-/// Section 3.4: operators and functions, property names in any case, doubled quotes.
-#[tokio::test(start_paused = true)]
-async fn filters() {
-    let (service, ids) = ten_actions().await;
-    let machine = service.machine(9);
-    for (filter, count) in [
-        ("status eq 'Succeeded'".to_owned(), 5),
-        ("Status ne 'Succeeded' AND type eq 'LiveResponse'".to_owned(), 5),
-        (format!("machineId eq '{machine}' and (status eq 'Pending' or status eq 'InProgress')"), 1),
-        (format!("id in ('{}','{}')", ids[0], ids[9]), 2),
-        (format!("not (id in ('{}'))", ids[0]), 9),
-        (format!("id eq '{}' or machineId eq '{machine}'", ids[0]), 2),
-        ("status in ('Succeeded', 'InProgress')".to_owned(), 10),
-        ("creationDateTimeUtc gt 2019-09-22T08:44:05Z".to_owned(), 10),
-        ("creationDateTimeUtc lt 2018-08-01Z".to_owned(), 0),
-        ("startswith(status,'Succ')".to_owned(), 5),
-        ("contains(status, 'Prog')".to_owned(), 5),
-        ("requestor eq 'it''s'".to_owned(), 0),
-    ] {
-        let answer = service.get(&listed("/api/machineactions", &filter)).await;
-        assert_eq!(answer.status, 200, "{filter}: {answer:?}");
-        assert_eq!(answer.ids().len(), count, "{filter}");
-    }
-    let middle = service.action(&ids[4]).await["creationDateTimeUtc"].as_str().unwrap().to_owned();
-    for (operator, count) in [("lt", 4), ("le", 5), ("eq", 1), ("ge", 6), ("gt", 5), ("ne", 9)] {
-        let filter = format!("creationDateTimeUtc {operator} {middle}");
-        assert_eq!(service.get(&listed("/api/machineactions", &filter)).await.ids().len(), count, "{filter}");
-    }
-}
-
-/// Section 3.4: what is no filter is a 400 ODataError; `$top` is at most 10,000.
-#[tokio::test(start_paused = true)]
-async fn wrong_options_are_refused() {
-    let service = new();
-    for wrong in [
-        "$filter=status+eq+Pending",
-        "$filter=nothing+eq+'x'",
-        "$filter=status+eq+'x",
-        "$filter=status",
-        "$filter=(status+eq+'x'",
-        "$filter=status+like+'x'",
-        "$filter=length(status)+eq+3",
-        "$filter=commands+eq+null",
-        "$filter=",
-        "$top=10001",
-        "$top=-1",
-        "$skip=x",
-        "$orderby=nothing",
-        "$orderby=status+up",
-        "$stop=2",
-    ] {
-        let answer = service.get(&format!("/api/machineactions?{wrong}")).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "ODataError"), "{wrong}");
-    }
-    let deep = "(".repeat(5000) + "status eq 'x'" + &")".repeat(5000);
-    assert_eq!(service.get(&listed("/api/machineactions", &deep)).await.code(), "ODataError");
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// No text takes it down.
-    #[test]
-    fn any_filter_is_answered(text in "\\PC{0,40}") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let status = runtime.block_on(async { new().get(&listed("/api/machines", &text)).await.status });
-        prop_assert!(status == 200 || status == 400);
-    }
-
-    /// A machine is found by its name, whatever the name.
-    #[test]
-    fn a_name_is_found_by_a_filter(name in "[a-z][a-z0-9']{0,12}") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let service = new();
-            let id = service.emulator.add_machine(NewMachine::named(format!("{name}.example.test"))).unwrap().id;
-            let quoted = name.replace('\'', "''");
-            let filter = format!("startswith(computerDnsName,'{quoted}.') and healthStatus eq 'Active'");
-            assert_eq!(service.get(&listed("/api/machines", &filter)).await.ids(), [id]);
-        });
-    }
 }

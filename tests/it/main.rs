@@ -9,16 +9,22 @@
 )]
 
 mod client_calls;
+mod emulator_actions;
 mod emulator_calls;
+mod emulator_commands;
 mod emulator_data;
 mod emulator_errors;
 mod emulator_faults;
 mod emulator_life;
+mod emulator_odata;
 mod emulator_properties;
 mod emulator_results;
+mod emulator_scripts;
 mod emulator_support;
+mod emulator_surprises;
 mod emulator_switches;
 mod emulator_tcp;
+mod emulator_tokens;
 mod emulator_wire;
 mod samples;
 mod session_busy;

@@ -67,7 +67,7 @@ async fn the_pages_own_example() {
 #[tokio::test(start_paused = true)]
 async fn a_script_that_exits_with_another_code_than_0() {
     let world = World::new();
-    let outcome = ScriptOutcome { exit_code: 3, stderr: "no".into(), ..ScriptOutcome::default() };
+    let outcome = ScriptOutcome { exit_code: Some(3), stderr: "no".into(), ..ScriptOutcome::default() };
     world.emulator.on_script("echo.ps1", outcome);
     let result = world.run(world.order(), RunOptions::default()).await.unwrap();
     assert_eq!((result.is_ok(), result.reason.as_str()), (false, "script"));
@@ -98,7 +98,7 @@ async fn a_failed_command_has_its_transcript_and_what_came_after_it_was_skipped(
 #[tokio::test(start_paused = true)]
 async fn the_service_may_call_a_nonzero_exit_a_failure() {
     let world = World::switched(|switches| switches.nonzero_exit = NonzeroExit::Failed);
-    world.emulator.on_script("echo.ps1", ScriptOutcome { exit_code: 3, ..ScriptOutcome::default() });
+    world.emulator.on_script("echo.ps1", ScriptOutcome { exit_code: Some(3), ..ScriptOutcome::default() });
     let result = world.run(world.order(), RunOptions::default()).await.unwrap();
     assert_eq!(result.reason, "command");
     assert_eq!(result.commands[0].script.as_ref().unwrap().exit_code, Some(3));

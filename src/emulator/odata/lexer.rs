@@ -1,6 +1,10 @@
 //! A filter's text in tokens.
 
-use crate::emulator::clock::{Tick, ticks};
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::emulator::clock::{Tick, ticks, time_text};
 use crate::model::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -10,8 +14,23 @@ pub(super) enum Token {
     Comma,
     Word(String),
     Text(String),
+    /// Without quotes.
+    Guid(String),
     Number(f64),
     Time(Tick),
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("'('"),
+            Self::Close => f.write_str("')'"),
+            Self::Comma => f.write_str("','"),
+            Self::Word(text) | Self::Text(text) | Self::Guid(text) => write!(f, "'{text}'"),
+            Self::Number(number) => write!(f, "'{number}'"),
+            Self::Time(tick) => write!(f, "'{}'", time_text(*tick)),
+        }
+    }
 }
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
@@ -55,8 +74,11 @@ fn quoted(text: &str) -> Result<(String, usize), String> {
     Err(format!("There is an unterminated string literal at position {} in '{text}'.", text.len()))
 }
 
-/// A number, a time or a word. A time may be a date alone, with or without its Z.
+/// A GUID, a number, a time or a word. A time may be a date alone, with or without its Z.
 fn bare(word: &str) -> Result<Token, String> {
+    if word.len() == 36 && Uuid::parse_str(word).is_ok() {
+        return Ok(Token::Guid(word.to_owned()));
+    }
     if let Ok(number) = word.parse::<f64>() {
         return Ok(Token::Number(number));
     }

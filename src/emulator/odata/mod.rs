@@ -3,9 +3,9 @@
 mod filter;
 mod hints;
 mod lexer;
+mod parser;
 mod query;
 
-pub(super) use filter::Filter;
 pub(super) use hints::Hints;
 pub(super) use query::Query;
 
@@ -24,9 +24,44 @@ pub(super) enum Field<'a> {
     List(Vec<String>),
 }
 
-/// What a filter can be asked of.
+/// A type of the service's schema. Unlike ones are not compared but refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Flag,
+    Time,
+    List,
+    /// A GUID without quotes.
+    Guid,
+    /// A property that is a GUID; the service takes it in quotes too (facts 3.4).
+    Key,
+}
+
+impl Kind {
+    /// The name that the service's messages have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "Edm.String",
+            Self::Number => "Edm.Int32",
+            Self::Flag => "Edm.Boolean",
+            Self::Time => "Edm.DateTimeOffset",
+            Self::List => "Collection(Edm.String)",
+            Self::Guid | Self::Key => "Edm.Guid",
+        }
+    }
+
+    pub fn compares_with(self, other: Self) -> bool {
+        self == other
+            || matches!((self, other), (Self::Key, Self::Text | Self::Guid) | (Self::Text | Self::Guid, Self::Key))
+    }
+}
+
+/// What a list can be asked of.
 pub(super) trait Fields {
-    /// The property of that name, whatever its case, if a filter may name it.
-    fn filterable(name: &str) -> Option<&'static str>;
+    /// The property of that name, whatever its case, if a filter may name it; with its type.
+    fn filterable(name: &str) -> Option<(&'static str, Kind)>;
+    /// The property of that name, whatever its case.
+    fn property(name: &str) -> Option<&'static str>;
     fn field(&self, name: &'static str) -> Field<'_>;
 }

@@ -1,7 +1,7 @@
 //! A list's query string.
 
-use super::filter::order;
-use super::{Fields, Filter};
+use super::Fields;
+use super::filter::{Filter, order};
 use crate::emulator::reply::Refusal;
 
 /// The most that a page may hold (pages of both lists).
@@ -14,7 +14,7 @@ pub(in crate::emulator) struct Query {
     pub top: Option<usize>,
     pub skip: usize,
     pub count: bool,
-    pub select: Option<Vec<String>>,
+    pub select: Option<Vec<&'static str>>,
     order: Vec<(&'static str, bool)>,
     /// As given, for the link to the next page.
     filter_text: Option<String>,
@@ -24,22 +24,27 @@ pub(in crate::emulator) struct Query {
 
 impl Query {
     pub fn parse<T: Fields>(text: &str) -> Result<Self, Refusal> {
-        let mut query = Self::default();
+        let (mut query, mut seen) = (Self::default(), Vec::new());
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
-            match name.to_ascii_lowercase().as_str() {
+            let name = name.to_ascii_lowercase();
+            if name.starts_with('$') && seen.contains(&name) {
+                return Err(odata(format!("Query option '{name}' was specified more than once.")));
+            }
+            seen.push(name.clone());
+            match name.as_str() {
                 "$filter" => {
                     query.filter = Some(Filter::parse::<T>(&value).map_err(odata)?);
                     query.filter_text = Some(value.into_owned());
                 }
                 "$top" => query.top = Some(number("$top", &value)?),
                 "$skip" => query.skip = number("$skip", &value)?,
-                "$count" => query.count = value.eq_ignore_ascii_case("true"),
+                "$count" => query.count = flag("$count", &value)?,
                 "$orderby" => {
                     query.order = ordering::<T>(&value)?;
                     query.order_text = Some(value.into_owned());
                 }
                 "$select" => {
-                    query.select = Some(value.split(',').map(|name| name.trim().to_owned()).collect());
+                    query.select = selection::<T>(&value)?;
                     query.select_text = Some(value.into_owned());
                 }
                 name if name.starts_with('$') => {
@@ -94,7 +99,7 @@ fn ordering<T: Fields>(text: &str) -> Result<Vec<(&'static str, bool)>, Refusal>
     let keys = text.split(',').map(|key| {
         let mut words = key.split_whitespace();
         let name = words.next().unwrap_or("");
-        let known = T::filterable(name).ok_or_else(|| odata(format!("Could not find a property named '{name}'.")))?;
+        let (known, _) = T::filterable(name).ok_or_else(|| unknown(name))?;
         match words.next().map(str::to_ascii_lowercase).as_deref() {
             None | Some("asc") => Ok((known, false)),
             Some("desc") => Ok((known, true)),
@@ -102,6 +107,29 @@ fn ordering<T: Fields>(text: &str) -> Result<Vec<(&'static str, bool)>, Refusal>
         }
     });
     keys.collect()
+}
+
+/// The properties to be shown; none where all are.
+fn selection<T: Fields>(text: &str) -> Result<Option<Vec<&'static str>>, Refusal> {
+    if matches!(text.trim(), "" | "*") {
+        return Ok(None);
+    }
+    let names = text.split(',').map(|name| T::property(name.trim()).ok_or_else(|| unknown(name.trim())));
+    names.collect::<Result<_, _>>().map(Some)
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, Refusal> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(odata(format!(
+            "Invalid value '{value}' for {name} query option found. The {name} query option requires a value of 'true' or 'false'."
+        ))),
+    }
+}
+
+fn unknown(name: &str) -> Refusal {
+    odata(format!("Could not find a property named '{name}'."))
 }
 
 fn number(name: &str, value: &str) -> Result<usize, Refusal> {

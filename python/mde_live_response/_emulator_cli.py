@@ -1,0 +1,123 @@
+"""`python -m mde_live_response emulator`: its options, and how it serves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .emulator import Emulator
+
+DESCRIPTION = """\
+Serve the live response API, the token endpoint and the results on this machine until stopped. One line of JSON tells
+the addresses and the credentials. Library files and scripts are put into the library under their names."""
+
+EPILOG = """\
+example:
+  python -m mde_live_response emulator --port 8080 --machine srv-01.example.test --offline ws-0900.example.test \\
+      --script triage.ps1=triage.out --library helper.exe --file 'C:\\Temp\\triage.zip=triage.zip' \\
+      --switch accepted_status=200 --switch windows=fixed
+
+docs/emulator.md lists the switches."""
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """`NAME=VALUE`; a name, as a path, may hold a sign of its own."""
+    name, sign, value = text.rpartition("=")
+    if not (sign and name and value):
+        raise argparse.ArgumentTypeError(f"{text!r} has to be of the form NAME=VALUE")
+    return name, value
+
+
+def _pair_with_file(text: str) -> tuple[str, Path]:
+    name, value = _pair(text)
+    return name, _file(value)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return path
+
+
+def _switch(text: str) -> tuple[str, Any]:
+    """The value is JSON, or else a word."""
+    name, sign, value = text.partition("=")
+    if not (sign and name):
+        raise argparse.ArgumentTypeError(f"{text!r} has to be of the form NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, choices=range(65536), default=0, metavar="PORT", help="0, the default, takes a free one"
+    )
+    parser.add_argument(
+        "--machines", type=int, default=3, metavar="N", help="ws-0001.example.test and so on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, metavar="X", help="of its clock: 60 makes a minute a second"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of its ids, durations and random faults")
+    parser.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
+
+    def more(option: str, metavar: str, convert: Any, told: str) -> None:
+        help_text = f"{told}; may be repeated"
+        parser.add_argument(option, action="append", default=[], metavar=metavar, type=convert, help=help_text)
+
+    more("--machine", "NAME", str, "another machine, online")
+    more("--offline", "NAME", str, "another machine, offline: its sessions are queued")
+    more("--script", "NAME=FILE", _pair_with_file, "a script of the library, which prints what is in FILE")
+    more("--library", "FILE", _file, "a file of the library")
+    more("--file", "PATH=FILE", _pair_with_file, "a file for GetFile, at PATH on every machine")
+    more("--switch", "NAME=VALUE", _switch, "what is not known of the service")
+
+
+def _furnish(emulator: Emulator, options: argparse.Namespace) -> None:
+    for name in options.machine:
+        emulator.add_machine(name)
+    for name in options.offline:
+        emulator.add_machine(name, online=False)
+    for path in options.library:
+        emulator.add_library_file(path.name, path.read_bytes())
+    for name, path in options.script:
+        emulator.on_script(name, stdout=path.read_text(encoding="utf-8", errors="replace"))
+    for remote, path in options.file:
+        emulator.put_remote_file("*", remote, path.resolve())
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    import signal
+    import threading
+
+    from .emulator import Emulator
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with Emulator(
+        host=options.host,
+        port=options.port,
+        machines=options.machines,
+        speed=options.speed,
+        seed=options.seed,
+        tls=options.tls,
+        switches=dict(options.switch),
+    ) as emulator:
+        _furnish(emulator, options)
+        names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
+        names += ["ca_bundle"] if options.tls else []
+        print(json.dumps({name: getattr(emulator, name) for name in names}), flush=True)
+        while not stop.wait(1.0):  # Windows answers no signal in a wait without an end
+            pass
+    return 0

@@ -1,0 +1,57 @@
+"""How the emulator is reached: by a child process through its environment, by a client through its options."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ._native import ClientSecretCredential, Limits, Rate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .emulator import Emulator
+
+
+def environment(emulator: Emulator) -> dict[str, str]:
+    env = {
+        "MDE_LIVE_RESPONSE_ENDPOINT": emulator.url,
+        "AZURE_TENANT_ID": emulator.tenant_id,
+        "AZURE_CLIENT_ID": emulator.client_id,
+        "AZURE_CLIENT_SECRET": emulator.client_secret,
+        "AZURE_AUTHORITY_HOST": emulator.login_url,
+    }
+    if emulator.ca_bundle is not None:
+        env["REQUESTS_CA_BUNDLE"] = emulator.ca_bundle
+    if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+        direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
+        env["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1", "localhost", "::1"]))
+    return env
+
+
+def client_options(emulator: Emulator, limits: Limits, speed: float) -> dict[str, Any]:
+    credential = ClientSecretCredential(
+        emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
+    )
+    options: dict[str, Any] = {"credential": credential, "endpoint": emulator.url, "proxy": ""}
+    options["limits"] = _scaled(limits, speed)
+    if emulator.ca_bundle is not None:
+        options["ca_bundle"] = emulator.ca_bundle
+    return options
+
+
+def _scaled(limits: Limits, speed: float) -> Limits:
+    """The limits as a client sees them, whose clock is the wall's."""
+
+    def rates(own: Sequence[Rate]) -> list[Rate]:
+        return [Rate(rate.count, rate.per / speed) for rate in own]
+
+    return Limits(
+        submit=rates(limits.submit),
+        read=rates(limits.read),
+        sessions=limits.sessions,
+        queue_time=limits.queue_time / speed,
+        script_time=limits.script_time / speed,
+        settle_time=limits.settle_time / speed,
+        upload_size=limits.upload_size,
+    )

@@ -1,0 +1,100 @@
+//! Uploads to the library (facts.md, section 8). The form is read and hashed without the lock.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::clock::Tick;
+use super::library::{LibraryFile, is_name, sha256};
+use super::multipart;
+use super::reply::{Refusal, Reply, status};
+use super::state::{Call, State};
+use super::switches::UnnamedUpload;
+
+/// What an upload's form says.
+#[derive(Clone, Debug)]
+pub(super) struct Upload {
+    file: Option<UploadedFile>,
+    description: String,
+    parameters: Option<String>,
+    has_parameters: bool,
+    overrides: bool,
+}
+
+#[derive(Clone, Debug)]
+struct UploadedFile {
+    name: Option<String>,
+    length: u64,
+    sha256: String,
+}
+
+impl Upload {
+    /// Reads a form; slow, so done without the lock.
+    pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, String> {
+        let form = multipart::read(headers, body)?;
+        let flag = |name: &str| form.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Ok(Self {
+            file: form.part("file").map(|part| UploadedFile {
+                name: part.file_name.clone(),
+                length: part.content.len() as u64,
+                sha256: sha256(&part.content),
+            }),
+            description: form.text("Description").unwrap_or_default(),
+            parameters: form.text("ParametersDescription"),
+            has_parameters: flag("HasParameters"),
+            overrides: flag("OverrideIfExists"),
+        })
+    }
+}
+
+impl State {
+    pub fn upload(&mut self, call: &Call, application: u32, now: Tick) -> Result<Reply, Refusal> {
+        let wrong = |why: &str| Refusal::bad_request("InvalidRequestBody", why);
+        let upload = match &call.upload {
+            Some(Ok(upload)) => upload,
+            Some(Err(why)) => return Err(wrong(why)),
+            None => return Err(wrong("The form could not be read.")),
+        };
+        let part = upload
+            .file
+            .as_ref()
+            .ok_or_else(|| Refusal::bad_request("MissingRequiredParameter", "The form has no part named 'file'."))?;
+        if part.name.is_none() && self.switches.unnamed_upload == UnnamedUpload::Refused {
+            return Err(wrong("The part 'file' has no file name."));
+        }
+        // A client that gave no name got one called "file" (facts 15, row 24).
+        let name = part.name.clone().unwrap_or_else(|| "file".to_owned());
+        if part.length > self.limits.upload_size {
+            return Err(self.too_big());
+        }
+        if !is_name(&name) {
+            return Err(Refusal::bad_request("InvalidInput", format!("The file name '{name}' is not valid.")));
+        }
+        let old = self.library.get(&name);
+        if old.is_some() && !upload.overrides {
+            let message = format!("A file named '{name}' already exists in the library.");
+            return Err(Refusal::new(status(self.switches.upload_exists_status), "BadRequest", message));
+        }
+        let file = LibraryFile {
+            sha256: part.sha256.clone(),
+            description: upload.description.clone(),
+            created: old.map_or(now, |old| old.created),
+            updated: now,
+            created_by: self.requestor(application),
+            has_parameters: upload.has_parameters,
+            parameters: upload.parameters.clone(),
+            name,
+        };
+        let mut out = self.context("LibraryFiles/$entity");
+        out.push(b',');
+        file.write(&mut out);
+        out.push(b'}');
+        self.library.insert(file);
+        Ok(Reply::entity(StatusCode::OK, out))
+    }
+
+    /// What an upload over the size gets (page "upload-library").
+    pub fn too_big(&self) -> Refusal {
+        let message = format!("The file is larger than the {} bytes that are allowed.", self.limits.upload_size);
+        Refusal::new(status(self.switches.upload_too_big_status), "InvalidRequestBody", message)
+    }
+}

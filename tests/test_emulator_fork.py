@@ -1,0 +1,129 @@
+"""The emulator in a forked child: an address, whose sockets the child does not hold."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from emulator_help import call
+
+from mde_live_response.emulator import Emulator
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.filterwarnings("ignore:This process:DeprecationWarning"),
+]
+
+
+@pytest.fixture
+def box() -> Iterator[Emulator]:
+    with Emulator(speed=50) as emulator:
+        yield emulator
+
+
+def in_child(act: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(20)
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
+    stop = threading.Event()
+
+    def load() -> None:
+        while not stop.is_set():
+            call(box, "GET", "/api/libraryfiles")
+
+    def child() -> None:
+        for refused in (lambda: box.violations, lambda: box.token_with("x"), lambda: box.advance(1)):
+            with pytest.raises(RuntimeError, match="belongs to the process"):
+                refused()
+        assert call(box, "GET", "/api/machines")[0] in (200, 429)
+        box.close()
+
+    call(box, "GET", "/api/machines")  # what it imports: a lock of the interpreter's might be held at the fork
+    worker = threading.Thread(target=load)
+    worker.start()
+    try:
+        assert [in_child(child) for _ in range(20)] == [0] * 20
+    finally:
+        stop.set()
+        worker.join()
+    assert call(box, "GET", "/api/machineactions")[0] == 200
+
+
+def address(emulator: Emulator) -> tuple[str, int]:
+    host, port = emulator.url.split("//")[1].split(":")
+    return host, int(port)
+
+
+@pytest.fixture
+def sleeping_child() -> Iterator[Callable[[], None]]:
+    """Forks a child that does nothing until the test is over."""
+    made: list[tuple[int, int]] = []
+
+    def fork() -> None:
+        (asleep, tell), (wake, over) = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            os.close(over)
+            os.write(tell, b"x")
+            os.read(wake, 1)
+            os._exit(0)
+        assert os.read(asleep, 1) == b"x"
+        for descriptor in (asleep, tell, wake):
+            os.close(descriptor)
+        made.append((pid, over))
+
+    yield fork
+    for pid, over in made:
+        os.close(over)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"tls": True}, {"host": "0.0.0.0"}], ids=str)
+@pytest.mark.filterwarnings("ignore:the emulator listens:UserWarning")
+def test_a_child_keeps_no_port_open(options: dict[str, str], sleeping_child: Callable[[], None]) -> None:
+    with Emulator(**options) as box:  # type: ignore[arg-type]
+        sleeping_child()
+        host, port = address(box)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, port), timeout=10)
+    with Emulator(port=port):
+        pass
+
+
+def test_a_child_keeps_no_connection_open(box: Emulator, sleeping_child: Callable[[], None]) -> None:
+    with socket.create_connection(address(box), timeout=10) as connection:
+        connection.sendall(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert connection.recv(8) == b"HTTP/1.1"
+        sleeping_child()
+        box.close()
+        while connection.recv(4096):
+            pass
+
+
+def test_a_child_serves_its_own(box: Emulator) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_connection(address(box)) as connection:
+
+        def child() -> None:
+            other.getsockname()
+            connection.getpeername()
+            with Emulator() as own:
+                assert call(own, "GET", "/api/machines")[0] == 200
+                assert in_child(lambda: None) == 0
+                assert call(own, "GET", "/api/machines")[0] == 200
+            assert call(box, "GET", "/api/machines")[0] == 200
+            assert f"served by process {os.getppid()}" in repr(box)
+
+        assert in_child(child) == 0
+    assert call(box, "GET", "/api/machines")[0] == 200

@@ -1,0 +1,113 @@
+"""`kill -9` anywhere between intent and result: the same id then finds what was started, or starts it, once."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from runtime_help import WS, calls, times, until
+from state_help import answer, redis_server, worker
+from state_worker import limits
+
+from mde_live_response._native import state_show
+from mde_live_response.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
+
+AT_ONCE = 32
+"""A turn that a dead process holds falls free after 15 s: so many wait for that side by side."""
+LIMITS: dict[str, Any] = {"submit": [[1000, 1.0]], "read": [[1000, 1.0]], "sessions": 50, "settle_time": 0.5}
+
+HANGING = ("machineactions", "runliveresponse", "resultlink", "blob")
+LATE = {"kind": "delay", "seconds": 60.0}
+STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]] = {
+    # What goes wrong, the call (its route, which one) that hangs when the process is killed, and what the store knows.
+    "before the post": ([{"path": "machineactions", **LATE}], ("machineactions", 1), "intended"),
+    "on the post": ([{"path": "runliveresponse", **LATE}], ("runliveresponse", 1), "posted"),
+    "settling one that was taken": (
+        [{"path": "runliveresponse", "kind": "drop_after"}, {"path": "machineactions", "nth": 2, **LATE}],
+        ("machineactions", 2),
+        "posted",
+    ),
+    "settling one that was not": (
+        [{"path": "runliveresponse", "kind": "drop_before"}, {"path": "machineactions", "nth": 2, **LATE}],
+        ("machineactions", 2),
+        "posted",
+    ),
+    "on a poll": ([{"path": "machineactions", "nth": 2, **LATE}], ("machineactions", 2), "started"),
+    "on a link": ([{"path": "resultlink", **LATE}], ("resultlink", 1), "started"),
+    "on the file": ([{"path": "blob", "nth": 2, **LATE}], ("blob", 2), "started"),
+    "anywhere": ([], None, None),
+}
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "redis":
+        yield from redis_server(tmp_path)
+    else:
+        yield f"sqlite:///{tmp_path / 'state.db'}"
+
+
+def stage(state: str, emulator: Emulator, order: str) -> str | None:
+    """How far the intent came, as the store has it."""
+    for quota in state_show(state):
+        intents = [it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == order]
+        if quota["host"] in emulator.url and intents:
+            (intent,) = intents
+            return "started" if intent["action_id"] else "posted" if intent["posted"] else "intended"
+    return None
+
+
+def kill(emulator: Emulator, state: str, order: dict[str, Any], step: str, at: int) -> None:
+    faults, hangs, known = STEPS[step]
+    before = {route: len(calls(emulator, route)) for route in HANGING}
+    for fault in faults:
+        emulator.fault("*", **fault)
+    process = worker(emulator, order)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "go\n"
+    if hangs is None:
+        time.sleep(random.Random(at).uniform(0.0, 0.5))
+    else:
+        route, nth = hangs
+        until(lambda: [call["status"] for call in calls(emulator, route)][before[route] + nth - 1 :] == [None], step)
+    process.kill()
+    process.communicate()
+    if known is not None:
+        assert stage(state, emulator, order["shares"][0][0][1]) == known, step
+
+
+def once(state: str, at: int, folder: Path) -> None:
+    """One process is killed, another goes on: one action, its result, and nothing left taken."""
+    step = list(STEPS)[at % len(STEPS)]
+    with Emulator(limits=limits(LIMITS)) as emulator:
+        emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
+        emulator.put_remote_file(WS, "C:\\x", b"evidence")
+        order = {"state": state, "limits": LIMITS, "shares": [[[WS, f"order-{at}"]]], "save_to": str(folder / str(at))}
+        # A Redis that was never used may be one that forgot: until a settle time after its first use more is asked.
+        first = answer(worker(emulator, {**order, "shares": [[[WS, "first"]]]}), 120)[0]["id"]
+        kill(emulator, state, order, step, at)
+        (row,) = answer(worker(emulator, order), 120)
+        assert row["ok"], f"{step}: {row}"
+        with emulator.client() as client:
+            assert {action.id for action in client.machine_actions()} == {first, row["id"]}, step
+        (quota,) = [quota for quota in state_show(state) if quota["host"] in emulator.url]
+        assert quota["slots"] == [], step
+        assert {intent["intent"]["action_id"] for intent in quota["intents"]} == {first, row["id"]}, step
+        assert emulator.violations == dict.fromkeys(emulator.violations, 0), step
+
+
+def test_a_process_that_is_killed_at_any_step_is_taken_up(state: str, tmp_path: Path) -> None:
+    kills = times(32, 500)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for done in [pool.submit(once, state, at, tmp_path) for at in range(kills)]:
+            done.result()
