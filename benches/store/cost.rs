@@ -13,18 +13,23 @@ use super::servers::{Folder, Redis, open};
 
 const WORKER: &str = "MDE_STORE_BENCH";
 const TOGETHER: usize = 8;
-/// Admissions of each process.
+/// Admissions of each process that never rests.
 const EACH: usize = 2000;
+/// Milliseconds of rest after each admission, and how many: 50 a second, and what the service lets eight do together,
+/// 100 a minute ("Get machine by ID API").
+const BUSY: (u64, usize) = (20, 200);
+const ALLOWED: (u64, usize) = (4_800, 12);
 
 pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
     memory().await?;
     row("sqlite, alone", &admissions(&folder.sqlite("alone.db"), EACH, 0).await?);
-    processes("sqlite, 8 processes that never rest", &folder.sqlite("eight.db"), 0);
-    processes("sqlite, 8 processes, each 50 a second", &folder.sqlite("resting.db"), 20);
+    processes("sqlite, 8 processes that never rest", &folder.sqlite("eight.db"), (0, EACH));
+    processes("sqlite, 8 processes, each 50 a second", &folder.sqlite("resting.db"), BUSY);
+    processes("sqlite, 8 processes, 100 a minute in all", &folder.sqlite("allowed.db"), ALLOWED);
     if let Some(redis) = redis {
         row("redis, alone", &admissions(&redis.address(), EACH, 0).await?);
-        processes("redis, 8 processes that never rest", &redis.address(), 0);
-        processes("redis, 8 processes, each 50 a second", &redis.address(), 20);
+        processes("redis, 8 processes that never rest", &redis.address(), (0, EACH));
+        processes("redis, 8 processes, each 50 a second", &redis.address(), BUSY);
     }
     Ok(())
 }
@@ -63,6 +68,8 @@ async fn admissions(address: &str, count: usize, rest: u64) -> Result<Vec<f64>> 
 
 async fn measure(quota: Quota, count: usize, rest: u64) -> Result<Vec<f64>> {
     let mut taken = Vec::with_capacity(count);
+    // Processes that were started together do not go on asking together.
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=rest))).await;
     for _ in 0..count {
         let start = Instant::now();
         drop(quota.enter(Operation::GetMachine).await?);
@@ -82,15 +89,15 @@ fn row(name: &str, sorted: &[f64]) {
     println!("{name:42} {mean:>8.0} {:>8.0} {:>8.0}", at(0.5), at(0.99));
 }
 
-fn processes(name: &str, address: &str, rest: u64) {
-    let workers: Vec<Child> = (0..TOGETHER).filter_map(|_| spawn(address, rest)).collect();
+fn processes(name: &str, address: &str, pace: (u64, usize)) {
+    let workers: Vec<Child> = (0..TOGETHER).filter_map(|_| spawn(address, pace)).collect();
     let mut taken: Vec<f64> = workers.into_iter().flat_map(figures_of).collect();
     taken.sort_by(f64::total_cmp);
     row(name, &taken);
 }
 
-fn spawn(address: &str, rest: u64) -> Option<Child> {
-    let told = format!("{rest} {address}");
+fn spawn(address: &str, (rest, count): (u64, usize)) -> Option<Child> {
+    let told = format!("{rest} {count} {address}");
     Command::new(std::env::current_exe().ok()?).env(WORKER, told).stdout(Stdio::piped()).spawn().ok()
 }
 
@@ -103,18 +110,19 @@ fn figures_of(worker: Child) -> Vec<f64> {
 pub struct Worker {
     address: String,
     rest: u64,
+    count: usize,
 }
 
 impl Worker {
     pub fn from_environment() -> Option<Self> {
         let told = std::env::var(WORKER).ok()?;
-        let (rest, address) = told.split_once(' ')?;
-        Some(Self { address: address.to_owned(), rest: rest.parse().ok()? })
+        let mut words = told.splitn(3, ' ');
+        let (rest, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { address: words.next()?.to_owned(), rest, count })
     }
 
     pub async fn run(self) -> Result<()> {
-        let count = if self.rest > 0 { EACH / 10 } else { EACH };
-        for seconds in admissions(&self.address, count, self.rest).await? {
+        for seconds in admissions(&self.address, self.count, self.rest).await? {
             println!("{seconds}");
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mde_live_response::config::{Limits, Rate};
-use mde_live_response::error::Result;
+use mde_live_response::error::{Error, Result};
 use mde_live_response::operation::Operation;
 use mde_live_response::state::store::{Ask, Joining, Later, Store, Ticket};
 
@@ -39,9 +39,10 @@ async fn row(name: &str, address: &str, admissions: u64) -> Result<()> {
     while world.stamped < admissions {
         world.step().await?;
     }
+    world.judge(f64::INFINITY);
     let broken: u64 = world.judges.iter().map(|judge| judge.broken).sum();
     println!("{:42} {broken:>14}", format!("{name}, {} admissions", world.stamped));
-    Ok(())
+    if broken > 0 { Err(Error::invalid(format!("{broken} windows were broken"))) } else { Ok(()) }
 }
 
 struct World {
@@ -152,13 +153,18 @@ impl World {
             self.store.later(Later::Finish(WINDOW, ticket));
         }
         if self.unsorted.len() > 2000 {
-            self.unsorted.sort_by(f64::total_cmp);
-            let safe = self.unsorted.partition_point(|stamp| *stamp <= oldest);
-            for stamp in self.unsorted.drain(..safe) {
-                self.judges.iter_mut().for_each(|judge| judge.see(stamp));
-            }
+            self.judge(oldest);
         }
         Ok(())
+    }
+
+    /// Shows the judges every stamp up to this.
+    fn judge(&mut self, until: f64) {
+        self.unsorted.sort_by(f64::total_cmp);
+        let safe = self.unsorted.partition_point(|stamp| *stamp <= until);
+        for stamp in self.unsorted.drain(..safe) {
+            self.judges.iter_mut().for_each(|judge| judge.see(stamp));
+        }
     }
 
     async fn ask(&mut self, process: usize, count: u64, leave: Vec<Ticket>) -> Result<()> {
