@@ -23,6 +23,7 @@ pub mod clock;
 pub mod config;
 pub mod emulator;
 pub mod error;
+pub mod fleet;
 pub mod library;
 pub mod limits;
 pub mod model;
