@@ -38,6 +38,8 @@ pub enum Step {
     Admitted,
     Pending,
     Running,
+    /// It was to give up its slot, and could not.
+    Staying,
 }
 
 /// How a row left its way.
@@ -171,6 +173,14 @@ impl Journey {
             Wish::GoOn | Wish::Stop(None) => return Ok(()),
             Wish::Stop(Some(comment)) => comment,
             Wish::Park => {
+                // What was last seen of it may be half a minute old.
+                match session.refresh(0.0).await {
+                    Ok(action) if action.status == "Pending" && !action.has_started() => {}
+                    _ => {
+                        self.tell(Step::Staying);
+                        return Ok(());
+                    }
+                }
                 // Known to be ours before the service can show it.
                 self.note(Progress { parking: true, ..self.state.progress }).await?;
                 format!("{PARKED} {}", self.shared.head.run_id)
@@ -185,6 +195,7 @@ impl Journey {
             }
             self.shared.sessions.pipeline.clock.sleep(limits.settle_time / 8.0).await;
         }
+        self.tell(Step::Staying);
         Ok(())
     }
 

@@ -172,6 +172,9 @@ impl Table {
                 self.pending.insert(at, Open { since: now, parked, asked: false });
             }
             (Step::Running, Some(Stage::InLine | Stage::Posting | Stage::Pending)) => self.set(at, Stage::Running),
+            (Step::Staying, Some(Stage::Pending)) => {
+                self.pending.insert(at, Open { since: now, parked, asked: false });
+            }
             _ => {}
         }
     }
