@@ -150,6 +150,21 @@ impl Fleet {
         was_at_work && !self.is_over()
     }
 
+    /// Leaves the run, and tells how it can be gone on with.
+    pub fn leave(&self) {
+        if self.detach() {
+            let Counts { succeeded, failed, .. } = self.counts();
+            let (run_id, over, rows) = (self.run_id().to_owned(), succeeded + failed, self.rows());
+            self.runtime.spawn(async move {
+                log::warn!(
+                    target: LOG,
+                    "run {run_id} was left: {over} of {rows} machines have their outcomes, and what runs goes on at the \
+                     service. client.resume({run_id:?}) goes on with the run, and its cancel() ends it"
+                );
+            });
+        }
+    }
+
     /// Every row has its outcome.
     pub fn is_over(&self) -> bool {
         let counts = self.counts();
@@ -158,7 +173,8 @@ impl Fleet {
 
     fn detached(&self) -> Error {
         let message = format!("the fleet was closed before run {} was over", self.run_id());
-        Error::invalid(message).with_hint("go on with it by resume(run_id), from any process that shares the state store")
+        Error::invalid(message)
+            .with_hint("go on with it by resume(run_id), from any process that shares the state store")
     }
 }
 

@@ -58,8 +58,7 @@ struct Bearer {
 
 impl Resolver {
     pub fn new(pipeline: Arc<Pipeline>, tell: UnboundedSender<Vec<Finding>>, questions: Vec<Question>) -> Self {
-        let mut resolver =
-            Self { pipeline, tell, ids: HashMap::new(), names: HashMap::new(), named: HashMap::new() };
+        let mut resolver = Self { pipeline, tell, ids: HashMap::new(), names: HashMap::new(), named: HashMap::new() };
         let mut wrong = Vec::new();
         for Question { row, machine, machine_id } in questions {
             let name = machine.trim().to_lowercase();

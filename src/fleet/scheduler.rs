@@ -1,6 +1,6 @@
 //! Who goes next. At most two submits stand in line, so that a single `run` never waits behind a whole fleet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -156,8 +156,9 @@ impl Scheduler {
             let Some(last) = page.last() else { return Ok(()) };
             self.seen = last.number;
             for Numbered { row, outcome, .. } in &page {
-                let outcome: Outcome = serde_json::from_str(outcome)
-                    .map_err(|error| Error::new(Kind::State, format!("the journal's outcome {row} is broken: {error}")))?;
+                let outcome: Outcome = serde_json::from_str(outcome).map_err(|error| {
+                    Error::new(Kind::State, format!("the journal's outcome {row} is broken: {error}"))
+                })?;
                 self.table.ended(*row, outcome.is_ok());
             }
             self.publish_counts();
@@ -215,12 +216,8 @@ impl Scheduler {
         let row = state.row;
         let wish = self.stop().map_or(Wish::GoOn, |stop| wish_of(&stop));
         let (wishes, wished) = watch::channel(wish);
-        let journey = Journey {
-            shared: self.shared.clone(),
-            state: state.clone(),
-            wishes: wished,
-            steps: self.steps.0.clone(),
-        };
+        let journey =
+            Journey { shared: self.shared.clone(), state: state.clone(), wishes: wished, steps: self.steps.0.clone() };
         self.under_way.insert(row, UnderWay { wishes, state });
         self.table.started(row);
         self.journeys.spawn(async move { (row, journey.go().await) });
@@ -274,7 +271,7 @@ impl Scheduler {
     }
 
     async fn resolved(&mut self, findings: Vec<Finding>) -> Result<()> {
-        let mut known = HashMap::new();
+        let mut known = BTreeMap::new();
         for finding in findings {
             match finding {
                 Finding::Known(row, machine_id, rank) => drop(known.insert(row, (machine_id, rank))),
@@ -285,7 +282,7 @@ impl Scheduler {
     }
 
     /// Each machine is its first row's.
-    async fn place(&mut self, known: HashMap<u32, (String, Rank)>) -> Result<()> {
+    async fn place(&mut self, known: BTreeMap<u32, (String, Rank)>) -> Result<()> {
         let machines = known.iter().map(|(row, (machine_id, _))| (*row, machine_id.clone())).collect();
         let owners = self.shared.journal()?.resolved(&self.shared.head.run_id, machines).await?;
         for (row, owner) in owners {

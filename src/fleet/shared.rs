@@ -84,7 +84,8 @@ impl Shared {
 
     /// Notes an outcome durably, with what belongs to it.
     pub async fn finish(&self, outcome: &Outcome, result: Option<&crate::session::SessionResult>) -> Result<bool> {
-        let json = |error: serde_json::Error| Error::new(Kind::State, format!("an outcome could not be noted: {error}"));
+        let json =
+            |error: serde_json::Error| Error::new(Kind::State, format!("an outcome could not be noted: {error}"));
         let finished = Finished {
             row: outcome.row,
             outcome: serde_json::to_string(outcome).map_err(json)?,

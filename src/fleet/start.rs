@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::model::{Command, check_commands, is_machine_id};
 use crate::pipeline::LOG;
 use crate::session::{Sessions, check_folder};
-use crate::state::no_run;
 use crate::state::journal::{NewRow, RunHead};
+use crate::state::no_run;
 use crate::transfer::sha256_hex;
 
 /// A worker that does not tell within so many seconds that it is there is dead, and its rows are the others'.
@@ -88,11 +88,10 @@ impl Fleet {
         let (_, quota) = sessions.pipeline.state().await?;
         let known = journal_of(&quota)?.begin_run(head.clone(), order.rows()).await?;
         match known {
-            Some(known) if known.print != head.print => Err(Error::invalid(format!(
-                "run {:?} was started with other machines or commands",
-                head.run_id
-            ))
-            .with_hint("go on with it by resume(run_id), or give a new run_id")),
+            Some(known) if known.print != head.print => {
+                Err(Error::invalid(format!("run {:?} was started with other machines or commands", head.run_id))
+                    .with_hint("go on with it by resume(run_id), or give a new run_id"))
+            }
             known => Self::take_up(sessions, known.unwrap_or(head)).await,
         }
     }

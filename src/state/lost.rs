@@ -27,9 +27,8 @@ pub fn lost_slot(key: &IntentKey) -> Error {
 
 /// A run that the store does not know.
 pub fn no_run(run_id: &str) -> Error {
-    Error::new(Kind::NotFound, format!("the state store knows of no run {run_id:?}")).with_hint(
-        "check the run id, and that `state`, tenant and application are those that it was started with",
-    )
+    Error::new(Kind::NotFound, format!("the state store knows of no run {run_id:?}"))
+        .with_hint("check the run id, and that `state`, tenant and application are those that it was started with")
 }
 
 fn about(key: &IntentKey, mut error: Error) -> Error {

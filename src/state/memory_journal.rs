@@ -54,8 +54,7 @@ impl MemoryJournal {
 
     fn with<T: Send + 'static>(&self, run_id: &str, act: impl FnOnce(&mut Book, f64) -> T) -> Reply<'_, T> {
         let now = self.now();
-        let done: Result<T> =
-            self.runs().get_mut(run_id).map(|book| act(book, now)).ok_or_else(|| no_run(run_id));
+        let done: Result<T> = self.runs().get_mut(run_id).map(|book| act(book, now)).ok_or_else(|| no_run(run_id));
         ready(done).boxed()
     }
 }

@@ -37,6 +37,7 @@ mod session_once;
 mod session_poller;
 mod session_run;
 mod store_conformance;
+mod store_journal;
 mod store_limits;
 mod store_oracle;
 mod store_processes;
