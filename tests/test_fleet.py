@@ -86,7 +86,7 @@ def test_commands_of_each_machines_own(client: LiveResponseClient, emulator: Emu
     ).report()
     assert [outcome.reason for outcome in report.outcomes] == ["ok", "script"]
     assert not report.ok
-    with pytest.raises(InvalidRequestError, match="no commands for machine .ws-0003."):
+    with pytest.raises(InvalidRequestError, match=r"no commands for machine .ws-0003."):
         client.run_many(NAMES[:3], {"ws-0001": ECHO, "ws-0002": ECHO}, "a test")
 
 
@@ -145,7 +145,7 @@ def test_leaving_a_loop_detaches_and_the_run_can_be_resumed(
     assert "client.resume(" in caplog.text
     outcomes = list(client.resume(fleet.run_id))
     assert [outcome.reason for outcome in outcomes] == ["ok"] * 20
-    with pytest.raises(NotFoundError, match="no run .nothing."):
+    with pytest.raises(NotFoundError, match=r"no run .nothing."):
         client.resume("nothing")
 
 

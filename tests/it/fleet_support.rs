@@ -55,11 +55,12 @@ pub fn add_offline(world: &World, name: &str) -> String {
     world.emulator.add_machine(NewMachine::named(name).offline()).unwrap().id
 }
 
-/// Actions of which a command was started, by machine: more than one is a command run twice.
+/// Actions of ours of which a command was started, by machine: more than one is a command run twice.
 pub async fn starts(world: &World) -> BTreeMap<String, usize> {
     let mut starts = BTreeMap::new();
     for action in world.actions().await {
-        if action.has_started() {
+        let ours = action.requestor_comment.as_deref().is_some_and(|comment| comment.contains("[mlr:"));
+        if ours && action.has_started() {
             *starts.entry(action.machine_id.unwrap_or_default()).or_default() += 1;
         }
     }

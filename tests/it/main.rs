@@ -27,6 +27,7 @@ mod emulator_tcp;
 mod emulator_tokens;
 mod emulator_wire;
 mod fleet_parking;
+mod fleet_properties;
 mod fleet_run;
 mod fleet_support;
 mod samples;
