@@ -180,7 +180,6 @@ impl Scheduler {
         while self.table.in_line() < IN_LINE {
             let mut candidates = self.table.queue.first(CANDIDATES);
             if candidates.is_empty() && self.shared.now() >= self.inherit_at {
-                self.inherit_at = self.shared.now() + INHERIT;
                 candidates = self.table.others(PAGE as usize);
             }
             if candidates.is_empty() {
@@ -192,7 +191,10 @@ impl Scheduler {
             candidates.into_iter().take_while(|row| Some(*row) != taken).for_each(|row| self.table.elsewhere(row));
             match claimed {
                 Some(state) => self.start(state),
-                None => self.read_outcomes().await?,
+                None => {
+                    self.inherit_at = self.shared.now() + INHERIT;
+                    self.read_outcomes().await?;
+                }
             }
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::fleet_support::*;
 use crate::support::{HOUR, World, run, sleep, within};
 
 /// Seeds of the short form. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and `_SEED` the first.
-const FLEETS: u64 = 300;
+const FLEETS: u64 = 100;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
