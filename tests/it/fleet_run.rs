@@ -12,7 +12,7 @@ async fn each_row_has_its_reason() {
     let world = world(4, |_| {});
     let fails = ScriptOutcome { fails: Some("no such thing".into()), ..ScriptOutcome::default() };
     world.emulator.on_script("fails.ps1", fails);
-    world.emulator.on_script("three.ps1", ScriptOutcome { exit_code: 3, ..ScriptOutcome::default() });
+    world.emulator.on_script("three.ps1", ScriptOutcome { exit_code: Some(3), ..ScriptOutcome::default() });
     let offline = add_offline(&world, "gone.example.test");
     for _ in 0..2 {
         world.emulator.add_machine(NewMachine::named("twin.example.test")).unwrap();

@@ -1,7 +1,7 @@
 //! The journal of the processes of one machine.
 
 use super::SqliteStore;
-use super::worker::Durable;
+use super::books::{Books, Durable};
 use crate::error::Result;
 use crate::state::journal::*;
 use crate::state::lost::no_run;
@@ -13,7 +13,7 @@ impl SqliteStore {
         &'a self,
         durable: Durable,
         run_id: &'a str,
-        work: impl FnOnce(&super::worker::Books, &str, f64) -> rusqlite::Result<Option<T>> + Send + 'static,
+        work: impl FnOnce(&Books, &str, f64) -> rusqlite::Result<Option<T>> + Send + 'static,
     ) -> Reply<'a, T> {
         let owned = run_id.to_owned();
         let done = self.worker.run(durable, move |books, now| work(books, &owned, now));

@@ -22,7 +22,6 @@ pub use operator::quota_keys;
 use self::books::Durable;
 use self::sessions::Right;
 use self::worker::Worker;
-use self::worker::{Durable, Worker};
 use super::journal::Journal;
 use super::lost::{lost_slot, lost_turn};
 use super::store::*;

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::worker::Books;
+use super::books::Books;
 use crate::state::journal::{Finished, NewRow, Numbered, Progress, RowState, Run, RunHead, Stop};
 
 type Sql<T> = rusqlite::Result<T>;
