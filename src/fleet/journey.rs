@@ -69,7 +69,7 @@ impl Journey {
             Ok(None) => return self.not_submitted(),
             Err(error) => return self.refused(error),
         };
-        match self.to_the_end(&session).await {
+        match self.until_the_end(&session).await {
             Ok(ended) => ended,
             Err(error) => Ended::Lost(error),
         }
@@ -121,7 +121,7 @@ impl Journey {
         }
     }
 
-    async fn to_the_end(&mut self, session: &Session) -> Result<Ended> {
+    async fn until_the_end(&mut self, session: &Session) -> Result<Ended> {
         let now = self.shared.now();
         if self.state.progress.first_submit.is_none() {
             self.note(Progress { first_submit: Some(now), ..self.state.progress }).await?;

@@ -37,7 +37,7 @@ pub struct Scheduler {
     table: Table,
     under_way: HashMap<u32, UnderWay>,
     journeys: JoinSet<(u32, Ended)>,
-    steps: (UnboundedSender<(u32, Step)>, UnboundedReceiver<(u32, Step)>),
+    steps: Steps,
     findings: UnboundedReceiver<Vec<Finding>>,
     resolving: JoinSet<()>,
     seen: u64,
@@ -45,6 +45,9 @@ pub struct Scheduler {
     inherit_at: f64,
     started: f64,
 }
+
+/// Both ends of what rows under way tell.
+type Steps = (UnboundedSender<(u32, Step)>, UnboundedReceiver<(u32, Step)>);
 
 struct UnderWay {
     wishes: watch::Sender<Wish>,
@@ -341,7 +344,7 @@ impl Scheduler {
         let burst = limits.submit.iter().map(|rate| rate.count as usize).min().unwrap_or(sessions);
         let wanted = burst.min(sessions / 4).max(1);
         let free = sessions.saturating_sub(self.shared.quota.store().slots().await?.len());
-        for row in self.table.to_park(free, wanted, limits.queue_time, self.shared.now()) {
+        for row in self.table.choose_parked(free, wanted, limits.queue_time, self.shared.now()) {
             if let Some(under_way) = self.under_way.get(&row) {
                 under_way.wishes.send_replace(Wish::Park);
             }

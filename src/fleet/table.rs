@@ -200,7 +200,7 @@ impl Table {
     }
 
     /// Which Pending sessions give up their slots, so that `free` becomes `wanted`: those that are Pending the longest.
-    pub fn to_park(&mut self, free: usize, wanted: usize, queue_time: f64, now: f64) -> Vec<u32> {
+    pub fn choose_parked(&mut self, free: usize, wanted: usize, queue_time: f64, now: f64) -> Vec<u32> {
         let untried = self.queue.best().is_some_and(|class| class < Class::Parked);
         let patience = |open: &Open| {
             let times = if untried { 1 } else { 1_u32.checked_shl(open.parked).unwrap_or(LONGEST).min(LONGEST) };
@@ -249,10 +249,10 @@ mod tests {
             table.step(row, Step::Admitted, 0, at);
             table.step(row, Step::Pending, 0, at);
         }
-        assert_eq!(table.to_park(0, 2, 7200.0, 179.0), [0_u32; 0], "three minutes are not over");
-        assert_eq!(table.to_park(0, 1, 7200.0, 300.0), [0]);
-        assert_eq!(table.to_park(0, 1, 7200.0, 300.0), [0_u32; 0], "one is leaving");
-        assert_eq!(table.to_park(0, 3, 7200.0, 301.0), [1]);
+        assert_eq!(table.choose_parked(0, 2, 7200.0, 179.0), [0_u32; 0], "three minutes are not over");
+        assert_eq!(table.choose_parked(0, 1, 7200.0, 300.0), [0]);
+        assert_eq!(table.choose_parked(0, 1, 7200.0, 300.0), [0_u32; 0], "one is leaving");
+        assert_eq!(table.choose_parked(0, 3, 7200.0, 301.0), [1]);
         table.step(1, Step::Running, 0, 302.0);
         assert_eq!(table.counts(), Counts { waiting: 1, pending: 2, running: 1, ..Counts::default() });
         table.ended(1, true);

@@ -112,7 +112,7 @@ impl RedisStore {
     /// The rows are there before the run is, so that a run that is there is whole.
     async fn draft(&self, draft: &str, rows: &[NewRow]) -> Result<()> {
         for (at, chunk) in rows.chunks(CHUNK).enumerate() {
-            let texts: Vec<String> = chunk.iter().map(|row| json_of(row)).collect();
+            let texts: Vec<String> = chunk.iter().map(json_of).collect();
             let arguments = json!({"draft": draft, "from": at * CHUNK, "rows": texts});
             self.link.call::<Void>("draft_rows", &arguments).await?;
         }
