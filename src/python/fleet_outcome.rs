@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDateTime};
+use pyo3::types::PyDateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -223,7 +223,7 @@ impl Outcome {
         Some(values::equal(&*self.core, &*other.cast::<Self>().ok()?.get().core))
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (&'static str, Bound<'py, PyBytes>))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::Reduced<'py>> {
         let result = self.loaded(py)?;
         let result = result.bind(py).cast::<SessionResult>().ok().map(|result| result.get().core().clone());
         pickle::reduce(py, "Outcome", &Kept { outcome: (*self.core).clone(), result })
