@@ -57,7 +57,8 @@ test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
 # MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest tests/test_fork.py tests/test_exit.py tests/test_signals.py \
-		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py
+		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
+	MDE_LIVE_RESPONSE_FLEETS=10000 $(CARGO) test --locked --no-default-features fleet_properties
 
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist

@@ -62,6 +62,20 @@ impl Pipeline {
         }
     }
 
+    /// Reads one page of machines, and where the next one is. `next`: what an earlier page told.
+    pub async fn machines_page(
+        &self,
+        filter: Option<&str>,
+        next: Option<String>,
+    ) -> Result<(Vec<Machine>, Option<String>)> {
+        let path = next.unwrap_or_else(|| format!("/api/machines{}", query(filter, None, None)));
+        match self.call(&Call::get(Operation::ListMachines, path), model::page).await {
+            Ok(page) => Ok((page.value, page.next_link.as_deref().map(path_of_next).transpose()?)),
+            Err(error) if error.status == Some(404) => Ok((Vec::new(), None)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a machine action (page "get-machineaction-object").
     pub async fn machine_action(&self, id: &str) -> Result<MachineAction> {
         let path = format!("/api/machineactions/{}", encode(id));

@@ -8,11 +8,12 @@
 //! 3. [`session`] submits once and proves the action ours, and waits for it by the [`poller`], which sees every open
 //!    session of a client in one list call;
 //! 4. [`transfer`] brings files down and up;
-//! 5. [`python`] gives all of it to Python, blocking and asynchronous. Nothing imports it.
+//! 5. [`fleet`] does all that for many machines, and writes down how far it came;
+//! 6. [`python`] gives all of it to Python, blocking and asynchronous. Nothing imports it.
 //!
 //! [`emulator`] is the service in a box. It uses the seam and the model, never the client's logic.
 //!
-//! Arrows point downwards only: python -> emulator, session -> poller, transfer, client -> pipeline -> retry, classify,
+//! Arrows point downwards only: python -> emulator, fleet -> session -> poller, transfer, client -> pipeline -> retry, classify,
 //! auth -> state, transport -> config, model -> error.
 
 pub mod auth;
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod emulator;
 pub mod error;
+pub mod fleet;
 pub mod library;
 pub mod limits;
 pub mod model;

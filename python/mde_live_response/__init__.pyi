@@ -6,7 +6,7 @@ background. Attributes are read-only. Times are seconds (`float`) or timezone-aw
 """
 
 from builtins import list as _list
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from typing import Any, BinaryIO, Literal, final
@@ -56,6 +56,8 @@ __all__ = [
     "Credential",
     "DownloadError",
     "Finding",
+    "Fleet",
+    "FleetReport",
     "InvalidRequestError",
     "Library",
     "LibraryFile",
@@ -66,6 +68,7 @@ __all__ = [
     "MachineAction",
     "MachineBusyError",
     "NotFoundError",
+    "Outcome",
     "PermissionDeniedError",
     "Rate",
     "Reason",
@@ -899,6 +902,116 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
+    def run_many(
+        self,
+        machines: Iterable[str | Machine],
+        commands: Commands | Mapping[str, Commands],
+        comment: str,
+        *,
+        save_to: str | PathLike[str] | None = None,
+        run_id: str | None = None,
+        cancel_pending_after: float | None = None,
+    ) -> Fleet:
+        """Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
+
+        The likely-online go first, busy machines are tried again later, and sessions that stay Pending while others
+        wait are set aside and submitted again. A machine that is given twice runs once.
+        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        learn.microsoft.com/defender-endpoint/api/get-machines
+        Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machines: machine ids, computer names or Machines. What is wrong with one is its outcome.
+            commands: one Command or a sequence of them, for all; or a mapping of each machine, as given, to its own.
+            comment: why; it is kept with each action, and ends in our tag.
+            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+                they stay at the service, for `Session.download`.
+            run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
+            cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
+
+        Returns:
+            The run, to loop over.
+
+        Raises:
+            InvalidRequestError: the commands are wrong or missing for a machine, or the run id was used with others.
+            AuthenticationError: there is no token that the service accepts.
+            StateError: the state store failed, or keeps no runs.
+        """
+
+    def run_many_async(
+        self,
+        machines: Iterable[str | Machine],
+        commands: Commands | Mapping[str, Commands],
+        comment: str,
+        *,
+        save_to: str | PathLike[str] | None = None,
+        run_id: str | None = None,
+        cancel_pending_after: float | None = None,
+    ) -> Coroutine[Any, Any, Fleet]:
+        """Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
+
+        The likely-online go first, busy machines are tried again later, and sessions that stay Pending while others
+        wait are set aside and submitted again. A machine that is given twice runs once.
+        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        learn.microsoft.com/defender-endpoint/api/get-machines
+        Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            machines: machine ids, computer names or Machines. What is wrong with one is its outcome.
+            commands: one Command or a sequence of them, for all; or a mapping of each machine, as given, to its own.
+            comment: why; it is kept with each action, and ends in our tag.
+            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+                they stay at the service, for `Session.download`.
+            run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
+            cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
+
+        Returns:
+            The run, to loop over.
+
+        Raises:
+            InvalidRequestError: the commands are wrong or missing for a machine, or the run id was used with others.
+            AuthenticationError: there is no token that the service accepts.
+            StateError: the state store failed, or keeps no runs.
+        """
+
+    def resume(self, run_id: str) -> Fleet:
+        """Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
+
+        Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
+        were cut off is found out.
+        Permissions: those of `run_many`.
+
+        Args:
+            run_id: the run's id.
+
+        Returns:
+            The run, to loop over from its start.
+
+        Raises:
+            NotFoundError: the state store knows of no such run.
+            AuthenticationError: there is no token that the service accepts.
+            StateError: the state store failed, or keeps no runs.
+        """
+
+    def resume_async(self, run_id: str) -> Coroutine[Any, Any, Fleet]:
+        """Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
+
+        Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
+        were cut off is found out.
+        Permissions: those of `run_many`.
+
+        Args:
+            run_id: the run's id.
+
+        Returns:
+            The run, to loop over from its start.
+
+        Raises:
+            NotFoundError: the state store knows of no such run.
+            AuthenticationError: there is no token that the service accepts.
+            StateError: the state store failed, or keeps no runs.
+        """
+
     def session(self, action_id: str) -> Session:
         """Take up a session by its id, which may come from another process. Asks nothing of the service.
 
@@ -1256,6 +1369,178 @@ class Session:
             DownloadError: it could not be fetched.
             OSError: it could not be written.
         """
+
+@final
+class Outcome:
+    """What one row of a run came to: exactly one outcome, whatever happened."""
+
+    @property
+    def row(self) -> int:
+        """The row's place among the machines that were given, from 0."""
+
+    @property
+    def machine(self) -> str:
+        """The machine as given."""
+
+    @property
+    def machine_id(self) -> str | None:
+        """The machine's id, where it is known."""
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The tenant's id, where the token told it."""
+
+    @property
+    def action_id(self) -> str | None:
+        """The machine action's id, where a session was started."""
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id that the session was submitted with."""
+
+    @property
+    def status(self) -> ActionStatus | None:
+        """The service's last word on the session; None where there was none."""
+
+    @property
+    def ok(self) -> bool:
+        """The session ended, and all went well."""
+
+    @property
+    def reason(self) -> Reason:
+        """What first was not ok, in one word; `ok` where all was.
+
+        That of the session's result; or, where it did not come to one, `busy`: another's sessions were on the machine
+        all the time. `machine`: there is none of this name or id, or several. `permission`. `duplicate`: another row's
+        machine. `not_submitted`: the run was cancelled before. `error`: anything else, in `error`.
+        """
+
+    @property
+    def message(self) -> str:
+        """The reason, for a person."""
+
+    @property
+    def start_time(self) -> datetime | None:
+        """When the row's first session was accepted, in UTC; None where none was."""
+
+    @property
+    def end_time(self) -> datetime:
+        """When the outcome was known, in UTC."""
+
+    @property
+    def result(self) -> SessionResult | None:
+        """What the session left, failed or not, read from the store; None where it did not run to its end."""
+
+    @property
+    def error(self) -> LiveResponseError | OSError | None:
+        """What kept the session from its end."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give a dict that is ready for JSON, without the result."""
+
+@final
+class Fleet:
+    """One run over many machines. Each loop over it yields each row's outcome once, as it ends, from the start.
+
+    It is a blocking and an asynchronous iterable alike. Leaving a loop, or Ctrl-C, detaches: what runs goes on at the
+    service, nothing more is submitted here, and a warning tells the run id.
+    """
+
+    @property
+    def run_id(self) -> str:
+        """The run's id: all that is needed to go on with it, from any process that shares the state store."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Outcome]: ...
+    def __aiter__(self) -> AsyncIterator[Outcome]: ...
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows stand how: waiting, pending, running, succeeded, failed."""
+
+    def report(self, timeout: float | None = None) -> FleetReport:
+        """Wait until every row has its outcome.
+
+        Args:
+            timeout: seconds for the wait; None: no bound.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the run goes on.
+            InvalidRequestError: the fleet was closed before the run was over.
+            StateError: the state store failed; the run can be resumed.
+        """
+
+    def report_async(self, timeout: float | None = None) -> Coroutine[Any, Any, FleetReport]:
+        """Wait until every row has its outcome.
+
+        Args:
+            timeout: seconds for the wait; None: no bound.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the run goes on.
+            InvalidRequestError: the fleet was closed before the run was over.
+            StateError: the state store failed; the run can be resumed.
+        """
+
+    def cancel(self, comment: str, *, running: bool = True) -> None:
+        """Cancel the run, for every process that is at it: nothing more is submitted.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        Permission: Machine.LiveResponse.
+
+        Args:
+            comment: why; it is kept with the outcomes, and with each action that is cancelled.
+            running: cancel what runs, too; False: only what was not submitted yet.
+
+        Raises:
+            InvalidRequestError: the comment is empty.
+            StateError: the state store failed.
+        """
+
+    def cancel_async(self, comment: str, *, running: bool = True) -> Coroutine[Any, Any, None]:
+        """Cancel the run, for every process that is at it: nothing more is submitted.
+
+        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        Permission: Machine.LiveResponse.
+
+        Args:
+            comment: why; it is kept with the outcomes, and with each action that is cancelled.
+            running: cancel what runs, too; False: only what was not submitted yet.
+
+        Raises:
+            InvalidRequestError: the comment is empty.
+            StateError: the state store failed.
+        """
+
+    def close(self) -> None:
+        """Detach: what runs goes on at the service, and nothing more is submitted here."""
+
+    def _repr_html_(self) -> str: ...
+
+@final
+class FleetReport:
+    """A run that is over: every outcome of it."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+
+    @property
+    def outcomes(self) -> _list[Outcome]:
+        """Each row's outcome, in the order of the rows."""
+
+    @property
+    def ok(self) -> bool:
+        """Every outcome is ok."""
+
+    def to_dicts(self) -> _list[dict[str, Any]]:
+        """Give a row for each machine, as `pandas.DataFrame` and `polars.DataFrame` take them.
+
+        Returns:
+            Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message, exit_code (the first that
+            is not 0), stdout (of all scripts, safe to show) and files (where they were saved).
+        """
+
+    def _repr_html_(self) -> str: ...
 
 @final
 class Library:

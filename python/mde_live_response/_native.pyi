@@ -1,6 +1,6 @@
 """The Rust core. Private: import from `mde_live_response` instead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from os import PathLike
 from typing import Any, final
 
@@ -10,12 +10,15 @@ from mde_live_response import CollectedFile as CollectedFile
 from mde_live_response import Command as Command
 from mde_live_response import CommandResult as CommandResult
 from mde_live_response import Finding as Finding
+from mde_live_response import Fleet as Fleet
+from mde_live_response import FleetReport as FleetReport
 from mde_live_response import Library as Library
 from mde_live_response import LibraryFile as LibraryFile
 from mde_live_response import Limits as Limits
 from mde_live_response import LiveResponseClient as LiveResponseClient
 from mde_live_response import Machine as Machine
 from mde_live_response import MachineAction as MachineAction
+from mde_live_response import Outcome as Outcome
 from mde_live_response import Rate as Rate
 from mde_live_response import ScriptOutput as ScriptOutput
 from mde_live_response import Session as Session
@@ -28,12 +31,15 @@ __all__ = [
     "Command",
     "CommandResult",
     "Finding",
+    "Fleet",
+    "FleetReport",
     "Library",
     "LibraryFile",
     "Limits",
     "LiveResponseClient",
     "Machine",
     "MachineAction",
+    "Outcome",
     "Rate",
     "ScriptOutput",
     "Session",
@@ -48,6 +54,15 @@ def state_show(address: str) -> list[dict[str, Any]]:
 
 def state_prune(address: str, older_than: float) -> list[dict[str, Any]]:
     """Remove from a state store what is older than so many seconds, less what is open."""
+
+@final
+class FleetIterator:
+    """One loop over a fleet. Private: `iter(fleet)` and `aiter(fleet)` make it."""
+
+    def __iter__(self) -> FleetIterator: ...
+    def __next__(self) -> Outcome: ...
+    def __aiter__(self) -> FleetIterator: ...
+    def __anext__(self) -> Coroutine[Any, Any, Outcome]: ...
 
 @final
 class EmulatorServer:

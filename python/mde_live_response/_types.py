@@ -21,5 +21,9 @@ Credential: TypeAlias = (
 )
 ActionStatus: TypeAlias = Literal["Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled"] | str
 CommandStatus: TypeAlias = Literal["Created", "Submitted", "PendingResource", "Executing", "Completed", "Failed"] | str
-Reason: TypeAlias = Literal["ok", "script", "command", "fetch", "timed_out", "cancelled", "failed"] | str
+Reason: TypeAlias = (
+    Literal["ok", "script", "command", "fetch", "timed_out", "cancelled", "failed"]
+    | Literal["busy", "machine", "permission", "duplicate", "not_submitted", "error"]  # an Outcome's only
+    | str
+)
 Cloud: TypeAlias = Literal["public", "us", "eu", "uk", "au", "swa", "ina", "aea"] | Literal["gcc", "gcc-high", "dod"]

@@ -10,6 +10,8 @@ use pyo3::types::PyTuple;
 use super::arguments::{CommandsArgument, MachineArgument, Seconds};
 use super::credentials::Given;
 use super::errors::to_python;
+use super::fleet::Begun;
+use super::fleet_order::{self, EachCommands, MachinesArgument};
 use super::library::Library;
 use super::models::Limits;
 use super::operations::operations;
@@ -20,6 +22,7 @@ use super::session::Session;
 use crate::check::check;
 use crate::config::{Cloud, Options};
 use crate::error::{Error, Result};
+use crate::fleet::Fleet;
 use crate::secret::Secret;
 use crate::session::{RunOptions, Sessions};
 use crate::state::address::Address;
@@ -236,6 +239,69 @@ operations! {
             |this, py| this.call(py, |sessions| async move {
                 let machine_id = machine.id(&sessions.pipeline).await?;
                 sessions.find(&machine_id, &correlation_id).await
+            });
+
+        /// Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
+        ///
+        /// The likely-online go first, busy machines are tried again later, and sessions that stay Pending while others
+        /// wait are set aside and submitted again. A machine that is given twice runs once.
+        /// Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        /// learn.microsoft.com/defender-endpoint/api/get-machines
+        /// Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     machines: machine ids, computer names or Machines. What is wrong with one is its outcome.
+        ///     commands: one Command or a sequence of them, for all; or a mapping of each machine, as given, to its own.
+        ///     comment: why; it is kept with each action, and ends in our tag.
+        ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
+        ///         they stay at the service, for `Session.download`.
+        ///     run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
+        ///     cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
+        ///
+        /// Returns:
+        ///     The run, to loop over.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the commands are wrong or missing for a machine, or the run id was used with others.
+        ///     AuthenticationError: there is no token that the service accepts.
+        ///     StateError: the state store failed, or keeps no runs.
+        run_many / run_many_async (machines, commands, comment, *, save_to=None, run_id=None, cancel_pending_after=None)
+            [
+                machines: MachinesArgument,
+                commands: EachCommands,
+                comment: String,
+                save_to: Option<PathBuf>,
+                run_id: Option<String>,
+                cancel_pending_after: Option<Seconds>
+            ]
+            |this, py| {
+                let order = fleet_order::order(py, machines, commands, comment, save_to, run_id, cancel_pending_after)?;
+                this.call(py, |sessions| async move {
+                    let fleet = Fleet::start(&sessions, order).await?;
+                    Ok(Begun(sessions, fleet))
+                })
+            };
+
+        /// Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
+        ///
+        /// Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
+        /// were cut off is found out.
+        /// Permissions: those of `run_many`.
+        ///
+        /// Args:
+        ///     run_id: the run's id.
+        ///
+        /// Returns:
+        ///     The run, to loop over from its start.
+        ///
+        /// Raises:
+        ///     NotFoundError: the state store knows of no such run.
+        ///     AuthenticationError: there is no token that the service accepts.
+        ///     StateError: the state store failed, or keeps no runs.
+        resume / resume_async (run_id) [run_id: String]
+            |this, py| this.call(py, |sessions| async move {
+                let fleet = Fleet::resume(&sessions, &run_id).await?;
+                Ok(Begun(sessions, fleet))
             });
 
         /// Get one machine action.

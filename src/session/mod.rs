@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use results::{CommandResult, SessionResult};
-pub use submit::Submit;
+pub use submit::{Guidance, Submit};
 pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
@@ -117,7 +117,7 @@ impl Sessions {
 }
 
 /// What is in the place of a folder is said before anything runs for it.
-async fn check_folder(folder: &std::path::Path) -> Result<()> {
+pub(crate) async fn check_folder(folder: &std::path::Path) -> Result<()> {
     match tokio::fs::read_dir(folder).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(Error::io("save to", folder, error)),
         _ => Ok(()),

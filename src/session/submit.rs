@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::busy::{check_correlation_id, key};
 use super::patience::Patience;
@@ -27,6 +27,15 @@ pub struct Submit {
     pub correlation_id: Option<String>,
     /// Wait for a machine that is busy, instead of an error.
     pub wait_if_busy: bool,
+}
+
+/// What a fleet knows of a submit, and is told of it.
+#[derive(Clone, Debug, Default)]
+pub struct Guidance {
+    /// The correlation id was made for this: what the store has not noted as posted was not posted.
+    pub fresh: bool,
+    /// Told when the submit leaves the line.
+    pub admitted: Option<Arc<Notify>>,
 }
 
 /// What one POST, and the look at what became of it, came to.
@@ -62,6 +71,8 @@ pub(super) struct Plan {
     pub forgotten: bool,
     /// Seconds for which the service may hold the machine for this at the most.
     pub lease: f64,
+    /// Told when the submit leaves the line.
+    pub admitted: Option<Arc<Notify>>,
 }
 
 /// What a submit went through so far.
@@ -97,6 +108,15 @@ impl Submit {
 impl Sessions {
     /// Submits exactly once. `timeout` seconds are of standing in line; a POST on its way is settled first.
     pub async fn submit(self: &Arc<Self>, submit: Submit, timeout: Option<f64>) -> Result<Session> {
+        self.submit_guided(submit, timeout, Guidance::default()).await
+    }
+
+    pub async fn submit_guided(
+        self: &Arc<Self>,
+        submit: Submit,
+        timeout: Option<f64>,
+        guidance: Guidance,
+    ) -> Result<Session> {
         submit.check()?;
         let given = submit.correlation_id.is_some();
         let correlation_id = submit.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -126,8 +146,11 @@ impl Sessions {
             given,
             forgotten: given && found.lost_since.is_some_and(|seconds| seconds < limits.settle_time),
             lease: submit.lease(limits),
+            admitted: guidance.admitted,
         };
-        match plan.found_again(&patience).await? {
+        let never_posted = guidance.fresh && !found.intent.posted && !plan.forgotten;
+        let found_again = if never_posted { None } else { plan.found_again(&patience).await? };
+        match found_again {
             Some(session) => Ok(session),
             None => plan.until_submitted(&submit, &patience).await,
         }
@@ -148,6 +171,9 @@ impl Plan {
                 return Ok(Session { adopted: !was_lost, ..session });
             }
             let admission = self.admission(submit, patience).await?;
+            if let Some(admitted) = &self.admitted {
+                admitted.notify_one();
+            }
             rounds.posts += 1;
             match self.post_in_background(admission).await? {
                 Verdict::Ours(action, was_there) => return Ok(self.session(&action, was_there)),

@@ -25,6 +25,12 @@ pub fn lost_slot(key: &IntentKey) -> Error {
     about(key, unreachable(message, "submit again: nothing was sent"))
 }
 
+/// A run that the store does not know.
+pub fn no_run(run_id: &str) -> Error {
+    Error::new(Kind::NotFound, format!("the state store knows of no run {run_id:?}"))
+        .with_hint("check the run id, and that `state`, tenant and application are those that it was started with")
+}
+
 fn about(key: &IntentKey, mut error: Error) -> Error {
     error.machine_id = Some(key.machine_id.clone());
     error.correlation_id = Some(key.correlation_id.clone());

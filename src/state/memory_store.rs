@@ -5,7 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+use super::journal::Journal;
 use super::lost::{lost_slot, lost_turn};
+use super::memory_journal::MemoryJournal;
 use super::memory_table::{Entry, Table, Taken, occupy, walk};
 use super::store::*;
 use super::walk::{UNPOSTED, Walk};
@@ -17,11 +19,12 @@ use crate::operation::Operation;
 pub struct MemoryStore {
     settings: Settings,
     table: Mutex<Table>,
+    journal: MemoryJournal,
 }
 
 impl MemoryStore {
     pub fn new(settings: Settings) -> Self {
-        Self { settings, table: Mutex::default() }
+        Self { journal: MemoryJournal::new(settings.clone()), settings, table: Mutex::default() }
     }
 
     fn now(&self, table: &mut Table) -> f64 {
@@ -264,6 +267,10 @@ impl Store for MemoryStore {
             };
             Ok(action_ids.into_iter().filter_map(look).collect())
         })
+    }
+
+    fn journal(&self) -> Option<&dyn Journal> {
+        Some(&self.journal)
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

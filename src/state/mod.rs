@@ -4,8 +4,10 @@
 
 pub mod address;
 pub mod alone;
+pub mod journal;
 mod kept;
 mod lost;
+pub mod memory_journal;
 pub mod memory_store;
 mod memory_table;
 mod memory_window;
@@ -17,6 +19,7 @@ mod steady;
 pub mod store;
 mod walk;
 
+pub(crate) use lost::no_run;
 use serde::Serialize;
 
 /// What the service counts limits by.

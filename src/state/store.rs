@@ -7,6 +7,7 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use super::journal::Journal;
 pub use super::settings::{Now, Settings};
 use crate::error::Result;
 use crate::model::Command;
@@ -270,6 +271,11 @@ pub trait Store: Send + Sync + 'static {
     fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>> {
         let looks = self.looks(vec![action_id], max_age);
         Box::pin(async move { Ok(looks.await?.pop().map(|(_, look)| look)) })
+    }
+
+    /// The journal of runs over many machines, where the store keeps one.
+    fn journal(&self) -> Option<&dyn Journal> {
+        None
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot>;

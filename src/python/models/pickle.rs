@@ -35,6 +35,8 @@ pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>>
         "LibraryFile" => revive::<model::LibraryFile>(py, state),
         "Finding" => revive::<crate::check::Finding>(py, state),
         "Check" => revive::<crate::check::Check>(py, state),
+        "Outcome" => crate::python::fleet_outcome::Outcome::restored(py, state),
+        "FleetReport" => crate::python::fleet_report::FleetReport::restored(py, state),
         _ => Err(PyValueError::new_err(format!("there is no model {class}"))),
     }
 }

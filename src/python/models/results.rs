@@ -228,6 +228,12 @@ common_methods! { CommandResult {
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct SessionResult(pub(super) Arc<session::SessionResult>);
 
+impl SessionResult {
+    pub fn core(&self) -> &session::SessionResult {
+        &self.0
+    }
+}
+
 common_methods! { SessionResult {
     /// The action in its final state.
     #[getter]

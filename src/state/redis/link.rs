@@ -56,7 +56,12 @@ impl Link {
             .set_response_timeout(Some(ANSWER))
             .set_connection_timeout(Some(Duration::from_secs_f64(settings.patience.clamp(0.1, 5.0))));
         let manager = client.get_connection_manager_lazy(config).map_err(|error| tell(&address, &error))?;
-        let code = concat!(include_str!("base.lua"), include_str!("line.lua"), include_str!("sessions.lua"));
+        let code = concat!(
+            include_str!("base.lua"),
+            include_str!("line.lua"),
+            include_str!("sessions.lua"),
+            include_str!("runs.lua")
+        );
         let base = server::base(&settings.key);
         let (epoch, notices) = (Mutex::default(), Mutex::default());
         let link = Self { address, settings, manager, script: Script::new(code), base, epoch, notices };

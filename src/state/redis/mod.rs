@@ -1,6 +1,7 @@
 //! The store of many machines: Redis or Valkey, one script a decision, by the server's clock.
 
 mod connect;
+mod journal;
 mod link;
 mod server;
 mod wire;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 pub use link::VERSION;
 
 use self::link::Link;
+use super::journal::Journal;
 use super::lost::{lost_slot, lost_turn, unfit};
 use super::store::*;
 use super::{QuotaKey, kept};
@@ -248,6 +250,10 @@ impl Store for RedisStore {
             let arguments = json!({"actions": action_ids, "max_age": max_age});
             Ok(self.link.call::<wire::Looks>("looks", &arguments).await?.into())
         })
+    }
+
+    fn journal(&self) -> Option<&dyn Journal> {
+        Some(self)
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

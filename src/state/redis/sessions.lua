@@ -256,4 +256,3 @@ function op.prune()
   return {intents = intents, looks = looks}
 end
 
-return cjson.encode({epoch = epoch[1], done = op[ARGV[1]]() or {}})

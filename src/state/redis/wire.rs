@@ -11,7 +11,7 @@ enum List<T> {
     Empty {},
 }
 
-fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(match List::deserialize(deserializer)? {
         List::Full(list) => list,
         List::Empty {} => Vec::new(),

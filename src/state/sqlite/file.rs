@@ -13,6 +13,8 @@ use crate::state::lost::{unfit, unreachable};
 const APPLICATION: i32 = 0x6d6c_7273;
 pub const VERSION: i32 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
+/// Added to a file of the same version that was made without.
+const RUNS: &str = include_str!("journal.sql");
 
 /// Opens the store, made where there is none.
 pub fn open(path: &Path, patience: f64, max_pages: Option<u32>) -> Result<Connection> {
@@ -75,6 +77,7 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, Failure> 
         let hint = "use one version of the library for all who share it, or a new file once nothing is open in the old";
         return Err(Failure::Unfit(Box::new(unfit(message, hint))));
     }
+    transaction.execute_batch(RUNS)?;
     transaction.commit()?;
     Ok(connection)
 }

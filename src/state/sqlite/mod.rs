@@ -2,11 +2,13 @@
 
 mod books;
 mod file;
+mod journal;
 mod line;
 mod machine_clock;
 mod operator;
 mod place;
 mod reboot;
+mod runs;
 mod sessions;
 mod worker;
 
@@ -20,6 +22,7 @@ pub use operator::quota_keys;
 use self::books::Durable;
 use self::sessions::Right;
 use self::worker::Worker;
+use super::journal::Journal;
 use super::lost::{lost_slot, lost_turn};
 use super::store::*;
 use crate::error::Result;
@@ -126,6 +129,10 @@ impl Store for SqliteStore {
 
     fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>> {
         self.worker.run(Durable::NeedNotBe, move |books, now| books.looks(action_ids, max_age, now))
+    }
+
+    fn journal(&self) -> Option<&dyn Journal> {
+        Some(self)
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

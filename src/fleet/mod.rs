@@ -1,0 +1,194 @@
+//! Many machines: one run, each row of which comes to exactly one outcome, whatever happens on the way.
+//!
+//! 1. [`start`] writes the run into the store's journal; any process can go on with it from there;
+//! 2. `resolve` finds out which machine each row means, in pages, and how likely it answers;
+//! 3. `scheduler` decides who goes next, and which Pending session gives up its slot;
+//! 4. `journey` takes one row from its submit to its outcome;
+//! 5. [`Fleet`] tells the outcomes as they come, those of other workers too.
+
+mod journey;
+mod order;
+mod outcome;
+mod resolve;
+mod scheduler;
+mod shared;
+mod start;
+mod table;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+
+pub use outcome::Outcome;
+pub use shared::Counts;
+pub use start::Order;
+
+use crate::error::{Error, Kind, Result};
+use crate::limits::Quota;
+use crate::pipeline::LOG;
+use crate::session::SessionResult;
+use crate::state::journal::Stop;
+use shared::{Shared, Standing, journal_of};
+
+/// Outcomes that are read from the journal at once.
+const PAGE: u32 = 64;
+/// Seconds between two looks for what other workers noted.
+const LOOK: f64 = 1.0;
+
+/// One run over many machines, as this process has it. Dropped, it is detached.
+pub struct Fleet {
+    shared: Arc<Shared>,
+    tasks: Mutex<JoinSet<()>>,
+    runtime: Handle,
+}
+
+/// How far a loop over the outcomes has come.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    number: u64,
+    read: VecDeque<Outcome>,
+}
+
+/// Where the results of a run are, for as long as its store is open.
+#[derive(Clone)]
+pub struct Results {
+    quota: Arc<Quota>,
+    run_id: Arc<str>,
+}
+
+impl Fleet {
+    pub fn run_id(&self) -> &str {
+        &self.shared.head.run_id
+    }
+
+    /// How many rows there are, and so how many outcomes there will be.
+    pub fn rows(&self) -> u32 {
+        self.shared.head.rows
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.shared.counts()
+    }
+
+    pub fn results(&self) -> Results {
+        Results { quota: self.shared.quota.clone(), run_id: self.run_id().into() }
+    }
+
+    /// The next outcome after those that `cursor` has seen, once it is there; none when all have been told.
+    pub async fn next(&self, cursor: &mut Cursor) -> Result<Option<Outcome>> {
+        let mut news = self.shared.standing.subscribe();
+        loop {
+            if let Some(outcome) = cursor.read.pop_front() {
+                return Ok(Some(outcome));
+            }
+            let standing = news.borrow_and_update().clone();
+            let page = self.shared.journal()?.outcomes(self.run_id(), cursor.number, PAGE).await?;
+            cursor.number = page.last().map_or(cursor.number, |last| last.number);
+            for numbered in page {
+                let outcome = serde_json::from_str(&numbered.outcome).map_err(|error| {
+                    Error::new(Kind::State, format!("the outcome of row {} is broken: {error}", numbered.row))
+                })?;
+                cursor.read.push_back(outcome);
+            }
+            if !cursor.read.is_empty() {
+                continue;
+            }
+            if cursor.number >= u64::from(self.rows()) {
+                return Ok(None);
+            }
+            match standing {
+                Standing::Failed(error) => return Err(error),
+                Standing::Detached => return Err(self.detached()),
+                Standing::AtWork => {}
+            }
+            tokio::select! {
+                _ = news.changed() => {}
+                () = self.shared.sessions.pipeline.clock.sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Every outcome, when the last is there.
+    pub async fn outcomes(&self) -> Result<Vec<Outcome>> {
+        let (mut cursor, mut all) = (Cursor::default(), Vec::new());
+        while let Some(outcome) = self.next(&mut cursor).await? {
+            all.push(outcome);
+        }
+        Ok(all)
+    }
+
+    /// Stops the run for all who are at it: nothing more is submitted, and with `running` what runs is cancelled.
+    pub async fn cancel(&self, comment: &str, running: bool) -> Result<()> {
+        if comment.trim().is_empty() {
+            return Err(Error::invalid("a cancel needs a comment").with_hint("say why: it is kept with the outcomes"));
+        }
+        self.shared.journal()?.stop(self.run_id(), Stop { comment: comment.to_owned(), running }).await
+    }
+
+    /// Leaves the run. What runs goes on at the service; nothing more is submitted here. Tells whether it was at it.
+    pub fn detach(&self) -> bool {
+        let was_at_work = matches!(*self.shared.standing.borrow(), Standing::AtWork);
+        if was_at_work {
+            self.shared.standing.send_replace(Standing::Detached);
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.is_empty() {
+            return false;
+        }
+        tasks.abort_all();
+        tasks.detach_all();
+        let shared = self.shared.clone();
+        // Its rows are free at once, instead of when its lease is over.
+        self.runtime.spawn(async move {
+            let left = async { shared.journal()?.attend(&shared.head.run_id, shared.worker, 0.0).await };
+            if let Err(error) = left.await {
+                log::debug!(target: LOG, "could not note that run {} was left: {error}", shared.head.run_id);
+            }
+        });
+        was_at_work && !self.is_over()
+    }
+
+    /// Leaves the run, and tells how it can be gone on with.
+    pub fn leave(&self) {
+        if self.detach() {
+            let Counts { succeeded, failed, .. } = self.counts();
+            let (run_id, over, rows) = (self.run_id().to_owned(), succeeded + failed, self.rows());
+            self.runtime.spawn(async move {
+                log::warn!(
+                    target: LOG,
+                    "run {run_id} was left: {over} of {rows} machines have their outcomes, and what runs goes on at the \
+                     service. client.resume({run_id:?}) goes on with the run, and its cancel() ends it"
+                );
+            });
+        }
+    }
+
+    /// Every row has its outcome.
+    pub fn is_over(&self) -> bool {
+        let counts = self.counts();
+        counts.succeeded + counts.failed >= self.rows()
+    }
+
+    fn detached(&self) -> Error {
+        let message = format!("the fleet was closed before run {} was over", self.run_id());
+        Error::invalid(message)
+            .with_hint("go on with it by resume(run_id), from any process that shares the state store")
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+impl Results {
+    /// What the session of a row left; none where it did not run to its end.
+    pub async fn of(&self, row: u32) -> Result<Option<SessionResult>> {
+        let Some(json) = journal_of(&self.quota)?.result(&self.run_id, row).await? else { return Ok(None) };
+        let broken = |error| Error::new(Kind::State, format!("the result of row {row} is broken: {error}"));
+        serde_json::from_str(&json).map(Some).map_err(broken)
+    }
+}

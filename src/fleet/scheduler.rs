@@ -1,0 +1,358 @@
+//! Who goes next. At most two submits stand in line, so that a single `run` never waits behind a whole fleet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::journey::{Ended, Journey, Step, Wish};
+use super::order::{Class, Rank};
+use super::outcome::Outcome;
+use super::resolve::{Finding, Question, Resolver};
+use super::shared::{Shared, Standing};
+use super::table::Table;
+use crate::error::{Error, Kind, Result};
+use crate::model::is_machine_id;
+use crate::session::SessionResult;
+use crate::state::journal::{Numbered, RowState, Stop};
+
+const IN_LINE: usize = 2;
+/// Rows that are asked of the journal at once.
+const PAGE: u32 = 1000;
+/// Rows that one claim may choose of.
+const CANDIDATES: usize = 8;
+/// Seconds between two looks at what other workers did, and at who holds slots.
+const TICK: f64 = 1.0;
+/// Seconds between two looks for rows whose worker died.
+const INHERIT: f64 = 3.0;
+/// Seconds for which a machine id waits for its place in the order.
+const UNORDERED: f64 = 10.0;
+/// Tries of what the service itself fails at.
+const TRIES: u32 = 5;
+
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    table: Table,
+    under_way: HashMap<u32, UnderWay>,
+    journeys: JoinSet<(u32, Ended)>,
+    steps: Steps,
+    findings: UnboundedReceiver<Vec<Finding>>,
+    resolving: JoinSet<()>,
+    seen: u64,
+    looked_at: f64,
+    inherit_at: f64,
+    started: f64,
+}
+
+/// Both ends of what rows under way tell.
+type Steps = (UnboundedSender<(u32, Step)>, UnboundedReceiver<(u32, Step)>);
+
+struct UnderWay {
+    wishes: watch::Sender<Wish>,
+    state: RowState,
+}
+
+impl Scheduler {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let started = shared.now();
+        Self {
+            table: Table::new(shared.head.rows),
+            under_way: HashMap::new(),
+            journeys: JoinSet::new(),
+            steps: unbounded_channel(),
+            findings: unbounded_channel().1,
+            resolving: JoinSet::new(),
+            seen: 0,
+            looked_at: f64::NEG_INFINITY,
+            inherit_at: started,
+            started,
+            shared,
+        }
+    }
+
+    /// Runs until every row has its outcome.
+    pub async fn run(mut self) {
+        if let Err(error) = self.until_over().await {
+            self.shared.standing.send_replace(Standing::Failed(error));
+        }
+    }
+
+    async fn until_over(&mut self) -> Result<()> {
+        self.read_rows().await?;
+        loop {
+            self.look_around().await?;
+            if self.table.is_over() {
+                return Ok(());
+            }
+            self.table.queue.refill(self.shared.now());
+            self.start_next().await?;
+            self.make_room().await?;
+            self.publish_counts();
+            tokio::select! {
+                biased;
+                Some((row, step)) = self.steps.1.recv() => self.stepped(row, step),
+                Some(Ok((row, ended))) = self.journeys.join_next() => self.arrived(row, ended).await?,
+                Some(findings) = self.findings.recv() => self.resolved(findings).await?,
+                () = self.shared.sessions.pipeline.clock.sleep(TICK) => {}
+            }
+        }
+    }
+
+    /// Takes the rows from the journal, and has looked up what is not known of their machines.
+    async fn read_rows(&mut self) -> Result<()> {
+        let (tell, findings) = unbounded_channel();
+        self.findings = findings;
+        let mut questions = Vec::new();
+        let mut from = 0;
+        while from < self.shared.head.rows {
+            let page = self.shared.journal()?.rows(&self.shared.head.run_id, from, PAGE).await?;
+            from += PAGE;
+            for state in page.into_iter().filter(|state| !state.done) {
+                if state.progress.first_submit.is_some() && state.machine_id.is_some() {
+                    self.table.ready(state.row, Rank::of(Class::TakenUp));
+                } else {
+                    let RowState { row, machine, machine_id, .. } = state;
+                    questions.push(Question { row, machine, machine_id });
+                }
+            }
+        }
+        let resolver = Resolver::new(self.shared.sessions.pipeline.clone(), tell, questions);
+        self.resolving.spawn(resolver.run());
+        Ok(())
+    }
+
+    /// What other workers did, and whether the run was stopped.
+    async fn look_around(&mut self) -> Result<()> {
+        if self.shared.now() - self.looked_at < TICK {
+            return Ok(());
+        }
+        self.looked_at = self.shared.now();
+        self.read_outcomes().await?;
+        let run = self.shared.journal()?.run(&self.shared.head.run_id).await?;
+        let Some(stop) = run.and_then(|run| run.stopped) else { return Ok(()) };
+        let known = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
+        if known.as_ref() != Some(&stop) {
+            let wish = wish_of(&stop);
+            self.under_way.values().for_each(|it| drop(it.wishes.send_replace(wish.clone())));
+        }
+        for row in self.table.idle() {
+            self.leave_out(row).await?;
+        }
+        Ok(())
+    }
+
+    /// Of a stopped run, a row that is not on its way: what was started is followed, the rest is told.
+    async fn leave_out(&mut self, row: u32) -> Result<()> {
+        let claimed = self.shared.journal()?.claim(&self.shared.head.run_id, self.shared.worker, vec![row]).await?;
+        match claimed {
+            Some(state) => self.start(state),
+            None => self.table.elsewhere(row),
+        }
+        Ok(())
+    }
+
+    async fn read_outcomes(&mut self) -> Result<()> {
+        loop {
+            let page = self.shared.journal()?.outcomes(&self.shared.head.run_id, self.seen, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            self.seen = last.number;
+            for Numbered { row, outcome, .. } in &page {
+                let outcome: Outcome = serde_json::from_str(outcome).map_err(|error| {
+                    Error::new(Kind::State, format!("the journal's outcome {row} is broken: {error}"))
+                })?;
+                self.table.ended(*row, outcome.is_ok());
+            }
+            self.publish_counts();
+            self.shared.standing.send_modify(|_| {});
+        }
+    }
+
+    fn publish_counts(&self) {
+        *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner) = self.table.counts();
+    }
+
+    async fn start_next(&mut self) -> Result<()> {
+        if self.stop().is_some() {
+            return Ok(());
+        }
+        if self.shared.now() - self.started >= UNORDERED {
+            self.order_no_longer().await?;
+        }
+        while self.table.in_line() < IN_LINE {
+            let mut candidates = self.table.queue.first(CANDIDATES);
+            if candidates.is_empty() && self.shared.now() >= self.inherit_at {
+                candidates = self.table.others(PAGE as usize);
+            }
+            if candidates.is_empty() {
+                return Ok(());
+            }
+            let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
+            let claimed = journal.claim(run_id, worker, candidates.clone()).await?;
+            let taken = claimed.as_ref().map(|state| state.row);
+            candidates.into_iter().take_while(|row| Some(*row) != taken).for_each(|row| self.table.elsewhere(row));
+            match claimed {
+                Some(state) => self.start(state),
+                None => {
+                    self.inherit_at = self.shared.now() + INHERIT;
+                    self.read_outcomes().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A machine that is given by its id need not be found in a list first.
+    async fn order_no_longer(&mut self) -> Result<()> {
+        self.started = f64::INFINITY;
+        let mut from = 0;
+        while from < self.shared.head.rows && self.table.has_unresolved() {
+            let page = self.shared.journal()?.rows(&self.shared.head.run_id, from, PAGE).await?;
+            let unresolved = page.into_iter().filter(|state| self.table.is_unresolved(state.row));
+            let named = unresolved.filter_map(|state| Some((state.row, (state.machine_id?, Rank::of(Class::Unknown)))));
+            self.place(named.collect()).await?;
+            from += PAGE;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, state: RowState) {
+        let row = state.row;
+        let wish = self.stop().map_or(Wish::GoOn, |stop| wish_of(&stop));
+        let (wishes, wished) = watch::channel(wish);
+        let journey =
+            Journey { shared: self.shared.clone(), state: state.clone(), wishes: wished, steps: self.steps.0.clone() };
+        self.under_way.insert(row, UnderWay { wishes, state });
+        self.table.started(row);
+        self.journeys.spawn(async move { (row, journey.go().await) });
+    }
+
+    fn stop(&self) -> Option<Stop> {
+        self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stepped(&mut self, row: u32, step: Step) {
+        let parked = self.under_way.get(&row).map_or(0, |it| it.state.progress.parked);
+        self.table.step(row, step, parked, self.shared.now());
+        if step == Step::Pending {
+            self.table.no_trouble(row);
+        }
+    }
+
+    async fn arrived(&mut self, row: u32, ended: Ended) -> Result<()> {
+        let Some(UnderWay { state, .. }) = self.under_way.remove(&row) else { return Ok(()) };
+        match ended {
+            Ended::Done(outcome, result) => self.finish(&outcome, result.as_deref()).await,
+            Ended::Parked => {
+                self.table.ready_at(row, Some(Class::Parked), self.shared.now());
+                Ok(())
+            }
+            Ended::Again(error) => self.again(&state, error).await,
+            Ended::Lost(error) => Err(error),
+        }
+    }
+
+    /// Later, or no more: a machine that is busy for longer than any session lasts, or a service that keeps failing.
+    async fn again(&mut self, state: &RowState, error: Error) -> Result<()> {
+        let limits = &self.shared.sessions.pipeline.options.limits;
+        let now = self.shared.now();
+        let trouble = self.table.trouble(state.row, now);
+        let patience = limits.queue_time + limits.script_time;
+        let hopeless = matches!(error.kind, Kind::Service) && trouble.tries >= TRIES;
+        if now - trouble.since > patience || hopeless || self.stop().is_some() {
+            let mut outcome = self.shared.outcome(state);
+            outcome.fail(error);
+            return self.finish(&outcome, None).await;
+        }
+        let pause = limits.settle_time / 4.0 * f64::from(1 << trouble.tries.min(5)) / 2.0;
+        self.table.ready_at(state.row, None, now + pause);
+        Ok(())
+    }
+
+    async fn finish(&mut self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<()> {
+        self.shared.finish(outcome, result).await?;
+        self.read_outcomes().await
+    }
+
+    async fn resolved(&mut self, findings: Vec<Finding>) -> Result<()> {
+        let mut known = BTreeMap::new();
+        for finding in findings {
+            match finding {
+                Finding::Known(row, machine_id, rank) => drop(known.insert(row, (machine_id, rank))),
+                Finding::Wrong(row, error) => self.no_machine(row, error).await?,
+            }
+        }
+        self.place(known).await
+    }
+
+    /// Each machine is its first row's.
+    async fn place(&mut self, known: BTreeMap<u32, (String, Rank)>) -> Result<()> {
+        let machines = known.iter().map(|(row, (machine_id, _))| (*row, machine_id.clone())).collect();
+        let owners = self.shared.journal()?.resolved(&self.shared.head.run_id, machines).await?;
+        for (row, owner) in owners {
+            let Some((_, rank)) = known.get(&row) else { continue };
+            if row == owner {
+                self.table.ready(row, *rank);
+            } else {
+                self.duplicate(row, owner).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A sibling that found the machine goes on with it.
+    async fn no_machine(&mut self, row: u32, error: Error) -> Result<()> {
+        let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
+        match journal.claim(run_id, worker, vec![row]).await? {
+            Some(state) if state.machine_id.is_some() && !is_machine_id(state.machine.trim()) => {
+                self.table.ready(row, Rank::of(Class::Unknown));
+                Ok(())
+            }
+            Some(state) => {
+                let mut outcome = self.shared.outcome(&state);
+                outcome.correlation_id = None;
+                outcome.fail(error);
+                self.finish(&outcome, None).await
+            }
+            None => {
+                self.table.elsewhere(row);
+                Ok(())
+            }
+        }
+    }
+
+    async fn duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
+        let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
+        let Some(state) = journal.claim(run_id, worker, vec![row]).await? else {
+            self.table.elsewhere(row);
+            return Ok(());
+        };
+        let mut outcome = self.shared.outcome(&state);
+        outcome.correlation_id = None;
+        outcome.because("duplicate", format!("{} is the machine of row {owner}, and runs once", state.machine));
+        self.finish(&outcome, None).await
+    }
+
+    /// Pending sessions give way, before those that wait have no slot to go to.
+    async fn make_room(&mut self) -> Result<()> {
+        if !self.table.wants_slots() || self.stop().is_some() {
+            return Ok(());
+        }
+        let limits = &self.shared.sessions.pipeline.options.limits;
+        let sessions = limits.sessions as usize;
+        let burst = limits.submit.iter().map(|rate| rate.count as usize).min().unwrap_or(sessions);
+        let wanted = burst.min(sessions / 4).max(1);
+        let free = sessions.saturating_sub(self.shared.quota.store().slots().await?.len());
+        for row in self.table.choose_parked(free, wanted, limits.queue_time, self.shared.now()) {
+            if let Some(under_way) = self.under_way.get(&row) {
+                under_way.wishes.send_replace(Wish::Park);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wish_of(stop: &Stop) -> Wish {
+    Wish::Stop(stop.running.then(|| stop.comment.clone()))
+}

@@ -1,0 +1,119 @@
+//! What the parts of one run in this process share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::outcome::Outcome;
+use crate::error::{Error, Kind, Result};
+use crate::limits::Quota;
+use crate::session::Sessions;
+use crate::state::journal::{Finished, Journal, RowState, RunHead};
+
+/// How many rows stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub waiting: u32,
+    pub pending: u32,
+    pub running: u32,
+    pub succeeded: u32,
+    pub failed: u32,
+}
+
+/// Whether this process is at the run.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    AtWork,
+    /// It left: the run can be resumed.
+    Detached,
+    Failed(Error),
+}
+
+pub struct Shared {
+    pub sessions: Arc<Sessions>,
+    pub quota: Arc<Quota>,
+    pub head: RunHead,
+    pub worker: u64,
+    pub counts: Mutex<Counts>,
+    pub stop: Mutex<Option<crate::state::journal::Stop>>,
+    /// Changes with every outcome, too.
+    pub standing: watch::Sender<Standing>,
+}
+
+impl Shared {
+    pub fn journal(&self) -> Result<&dyn Journal> {
+        journal_of(&self.quota)
+    }
+
+    pub fn now(&self) -> f64 {
+        self.sessions.pipeline.clock.now()
+    }
+
+    /// What a row's sessions are submitted with. It is the machine's within the run, so that one that two rows name runs
+    /// once even so; a session that was set aside has a successor of its own.
+    pub fn correlation_id(&self, parked: u32) -> String {
+        format!("{}/{}", self.head.run_id, parked + 1)
+    }
+
+    /// An outcome that is yet to be told.
+    pub fn outcome(&self, state: &RowState) -> Outcome {
+        Outcome {
+            row: state.row,
+            machine: state.machine.clone(),
+            machine_id: state.machine_id.clone(),
+            tenant_id: self.sessions.pipeline.tokens().tenant_id(),
+            action_id: None,
+            correlation_id: state.machine_id.as_ref().map(|_| self.correlation_id(state.progress.parked)),
+            status: None,
+            reason: String::new(),
+            message: String::new(),
+            error: None,
+            started: state.progress.first_submit,
+            ended: self.now(),
+        }
+    }
+
+    pub fn not_submitted(&self, state: &RowState) -> Outcome {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = stop.map_or_else(|| "no comment".to_owned(), |stop| stop.comment);
+        let mut outcome = self.outcome(state);
+        outcome.because("not_submitted", format!("nothing was submitted to {}: {why}", state.machine));
+        outcome
+    }
+
+    /// Notes an outcome durably, with what belongs to it.
+    pub async fn finish(&self, outcome: &Outcome, result: Option<&crate::session::SessionResult>) -> Result<bool> {
+        let json =
+            |error: serde_json::Error| Error::new(Kind::State, format!("an outcome could not be noted: {error}"));
+        let finished = Finished {
+            row: outcome.row,
+            outcome: serde_json::to_string(outcome).map_err(json)?,
+            result: result.map(serde_json::to_string).transpose().map_err(json)?,
+        };
+        self.journal()?.finish(&self.head.run_id, finished).await
+    }
+
+    pub fn counts(&self) -> Counts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    pub fn named(self) -> BTreeMap<&'static str, u32> {
+        BTreeMap::from([
+            ("waiting", self.waiting),
+            ("pending", self.pending),
+            ("running", self.running),
+            ("succeeded", self.succeeded),
+            ("failed", self.failed),
+        ])
+    }
+}
+
+pub fn journal_of(quota: &Quota) -> Result<&dyn Journal> {
+    quota.store().journal().ok_or_else(|| {
+        let message = format!("the state store {} keeps no journal of runs", quota.store().address());
+        Error::new(Kind::State, message).with_hint("use the memory store for run_many")
+    })
+}

@@ -1,0 +1,255 @@
+//! `Fleet`: one run over many machines, to loop over, blocking or with asyncio.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use pyo3::exceptions::{PyException, PyRuntimeError, PyStopAsyncIteration, PyTypeError};
+use pyo3::prelude::*;
+
+use super::arguments::Seconds;
+use super::errors::to_python_in;
+use super::fleet_outcome::Told;
+use super::fleet_report::Reported;
+use super::operations::operations;
+use super::runtime::{Call, Coroutine, IntoPython, Own, run_blocking};
+use crate::clock::seconds_to_duration;
+use crate::error::{Error, Kind, Result};
+use crate::fleet::{self, Cursor};
+use crate::session::Sessions;
+
+/// One run over many machines. Each loop over it yields each row's outcome once, as it ends, from the start.
+///
+/// It is a blocking and an asynchronous iterable alike. Leaving a loop, or Ctrl-C, detaches: what runs goes on at the
+/// service, nothing more is submitted here, and a warning tells the run id.
+#[pyclass(frozen, module = "mde_live_response", weakref)]
+pub struct Fleet {
+    core: Own<Core>,
+    run_id: String,
+    rows: u32,
+}
+
+#[derive(Clone)]
+struct Core {
+    sessions: Arc<Sessions>,
+    fleet: Arc<fleet::Fleet>,
+}
+
+/// A fleet on its way to Python.
+pub struct Begun(pub Arc<Sessions>, pub fleet::Fleet);
+
+impl IntoPython for Begun {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let (run_id, rows) = (self.1.run_id().to_owned(), self.1.rows());
+        let core = Core { sessions: self.0, fleet: Arc::new(self.1) };
+        Ok(Py::new(py, Fleet { core: Own::new(core), run_id, rows })?.into_any())
+    }
+}
+
+impl Core {
+    fn told(&self, outcome: fleet::Outcome) -> Told {
+        Told(outcome, self.sessions.clone(), self.fleet.results())
+    }
+
+    async fn report(self, timeout: Option<f64>) -> Result<Reported> {
+        let outcomes = self.fleet.outcomes();
+        let mut outcomes = match timeout {
+            None => outcomes.await?,
+            Some(seconds) => match tokio::time::timeout(seconds_to_duration(seconds), outcomes).await {
+                Ok(outcomes) => outcomes?,
+                Err(_) => return Err(self.not_over(seconds)),
+            },
+        };
+        outcomes.sort_by_key(|outcome| outcome.row);
+        let told = outcomes.into_iter().map(|outcome| self.told(outcome)).collect();
+        Ok(Reported(self.fleet.run_id().to_owned(), told))
+    }
+
+    fn not_over(&self, seconds: f64) -> Error {
+        let counts = self.fleet.counts();
+        let (over, rows) = (counts.succeeded + counts.failed, self.fleet.rows());
+        let message = format!("run {} was not over within {seconds} s: {over} of {rows} are", self.fleet.run_id());
+        let mut error = Error::new(Kind::WaitTimeout, message).with_hint("it goes on: wait again with report()");
+        error.retryable = true;
+        error
+    }
+}
+
+impl Fleet {
+    fn here(&self) -> PyResult<Core> {
+        self.core.get().cloned().ok_or_else(|| {
+            PyRuntimeError::new_err("this Fleet is the parent's: resume the run by its id in the forked child")
+        })
+    }
+
+    fn call<T: IntoPython, F>(&self, start: impl FnOnce(Core) -> F) -> PyResult<Call>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let core = self.here()?;
+        Ok(Call::new(&core.sessions.clone(), start(core)))
+    }
+}
+
+operations! {
+    Fleet;
+
+    operations {
+        /// Wait until every row has its outcome.
+        ///
+        /// Args:
+        ///     timeout: seconds for the wait; None: no bound.
+        ///
+        /// Raises:
+        ///     WaitTimeoutError: `timeout` is over; the run goes on.
+        ///     InvalidRequestError: the fleet was closed before the run was over.
+        ///     StateError: the state store failed; the run can be resumed.
+        report / report_async (timeout=None) [timeout: Option<Seconds>]
+            |this, py| { let _ = py; this.call(|core| core.report(timeout.map(|it| it.0))) };
+
+        /// Cancel the run, for every process that is at it: nothing more is submitted.
+        ///
+        /// Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        /// Permission: Machine.LiveResponse.
+        ///
+        /// Args:
+        ///     comment: why; it is kept with the outcomes, and with each action that is cancelled.
+        ///     running: cancel what runs, too; False: only what was not submitted yet.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: the comment is empty.
+        ///     StateError: the state store failed.
+        cancel / cancel_async (comment, *, running=true) [comment: String, running: bool]
+            |this, py| { let _ = py; this.call(|core| async move { core.fleet.cancel(&comment, running).await }) };
+    }
+
+    methods {
+        /// The run's id: all that is needed to go on with it, from any process that shares the state store.
+        #[getter]
+        fn run_id(&self) -> &str {
+            &self.run_id
+        }
+
+        /// How many rows stand how: waiting, pending, running, succeeded, failed.
+        #[getter]
+        fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            super::models::values::json(py, &self.here()?.fleet.counts().named())
+        }
+
+        /// Detach: what runs goes on at the service, and nothing more is submitted here.
+        fn close(&self) {
+            if let Some(core) = self.core.get() {
+                core.fleet.detach();
+            }
+        }
+
+        fn __len__(&self) -> usize {
+            self.rows as usize
+        }
+
+        fn __iter__(&self) -> PyResult<FleetIterator> {
+            self.here().map(FleetIterator::new)
+        }
+
+        fn __aiter__(&self) -> PyResult<FleetIterator> {
+            self.here().map(FleetIterator::new)
+        }
+
+        fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+            slf.py().import("mde_live_response.display_fleet")?.call_method1("fleet_html", (slf,))
+        }
+
+        fn __reduce__(&self) -> PyResult<()> {
+            Err(PyTypeError::new_err("a Fleet is not pickled: pickle its `run_id`, and resume the run by it"))
+        }
+
+        fn __repr__(&self) -> String {
+            format!("<Fleet {}: {} machines>", self.run_id, self.rows)
+        }
+    }
+}
+
+/// One loop over a fleet. Private: `iter(fleet)` and `aiter(fleet)` make it.
+#[pyclass(frozen, module = "mde_live_response._native")]
+pub struct FleetIterator {
+    core: Own<Core>,
+    cursor: Arc<tokio::sync::Mutex<Cursor>>,
+    /// It has come to its end, or was left.
+    ended: Arc<AtomicBool>,
+}
+
+impl FleetIterator {
+    fn new(core: Core) -> Self {
+        Self { core: Own::new(core), cursor: Arc::default(), ended: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// The next outcome; `end` is what is raised when there is none.
+    fn next(&self, end: fn() -> PyErr) -> PyResult<Call> {
+        let core = self.core.get().cloned().ok_or_else(|| {
+            PyRuntimeError::new_err("this loop is the parent's: resume the run by its id in the forked child")
+        })?;
+        let (cursor, ended) = (self.cursor.clone(), self.ended.clone());
+        let start = move |_| {
+            async move {
+                let next = core.fleet.next(&mut *cursor.lock().await).await;
+                let next = next.map(|outcome| outcome.map(|outcome| core.told(outcome)));
+                Box::new(move |py: Python<'_>| match next {
+                    Ok(Some(told)) => told.into_python(py),
+                    Ok(None) => {
+                        ended.store(true, Ordering::SeqCst);
+                        Err(end())
+                    }
+                    Err(error) => {
+                        ended.store(true, Ordering::SeqCst);
+                        Err(to_python_in(py, error, Some(&core.sessions)))
+                    }
+                }) as _
+            }
+            .boxed()
+        };
+        Ok(Call { start: Box::new(start), on_update: None })
+    }
+
+    fn leave(&self) {
+        if !self.ended.swap(true, Ordering::SeqCst)
+            && let Some(core) = self.core.get()
+        {
+            core.fleet.leave();
+        }
+    }
+}
+
+#[pymethods]
+impl FleetIterator {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match run_blocking(py, self.next(|| PyStopAsyncIteration::new_err(()))?) {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(error) if error.is_instance_of::<PyStopAsyncIteration>(py) => Ok(None),
+            Err(error) => {
+                // Ctrl-C: the traceback keeps this loop for longer than it is one.
+                if !error.is_instance_of::<PyException>(py) {
+                    self.leave();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn __anext__(&self) -> PyResult<Coroutine> {
+        Ok(Coroutine::new("Fleet.__anext__", self.next(|| PyStopAsyncIteration::new_err(()))?))
+    }
+}
+
+impl Drop for FleetIterator {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
