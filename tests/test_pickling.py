@@ -44,6 +44,7 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     commands = [Command.run_script("a.ps1", "-x 1"), Command.get_file(r"C:\evidence.txt")]
     result = client.run(WS, commands, "why", save_to=folder)
     check = client.check("nobody.example.test", commands)
+    report = client.run_many(["ws-0002.example.test", "nobody.example.test"], commands[0], "why").report(60.0)
     return {
         "Command": commands[0],
         "Rate": mde.Rate(3, 7.5),
@@ -57,12 +58,14 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
         "LibraryFile": client.library.ensure(b"x", name="b.ps1"),
         "Check": check,
         "Finding": check.findings[0],
+        "FleetReport": report,
+        "Outcome": report.outcomes[0],
     }
 
 
 MODELS = [
     "Command", "Rate", "Limits", "SessionResult", "MachineAction", "CommandResult", "ScriptOutput", "CollectedFile",
-    "Machine", "LibraryFile", "Check", "Finding",
+    "Machine", "LibraryFile", "Check", "Finding", "FleetReport", "Outcome",
 ]  # fmt: skip
 
 
@@ -87,7 +90,7 @@ def test_a_model(name: str, way: str, models: dict[str, Any]) -> None:
 
 
 def test_all_models_are_here() -> None:
-    holds_a_client = {"LiveResponseClient", "Session", "Library", "ClientSecretCredential"}
+    holds_a_client = {"LiveResponseClient", "Session", "Library", "Fleet", "ClientSecretCredential"}
     classes = {
         name
         for name in mde.__all__

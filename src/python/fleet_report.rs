@@ -134,6 +134,12 @@ impl FleetReport {
         }
     }
 
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> Option<bool> {
+        let other = other.cast::<Self>().ok()?.get();
+        let cores = |report: &Self| report.outcomes.iter().map(|it| it.get().core.clone()).collect::<Vec<_>>();
+        Some(self.run_id == other.run_id && values::equal(&cores(self), &cores(other)))
+    }
+
     fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.py().import("mde_live_response.display_fleet")?.call_method1("fleet_report_html", (slf,))
     }
