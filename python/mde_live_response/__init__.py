@@ -1,7 +1,9 @@
 """Run Microsoft Defender for Endpoint live response commands exactly once, inside the service's limits."""
 
+from ._azure_cli import AzureCliCredential
 from ._native import (
     Check,
+    ClientCertificateCredential,
     ClientSecretCredential,
     CollectedFile,
     Command,
@@ -13,10 +15,12 @@ from ._native import (
     LiveResponseClient,
     Machine,
     MachineAction,
+    ManagedIdentityCredential,
     Rate,
     ScriptOutput,
     Session,
     SessionResult,
+    WorkloadIdentityCredential,
     __version__,
 )
 from .errors import (
@@ -43,7 +47,9 @@ __all__ = [
     "AlreadyExistsError",
     "AmbiguousMachineError",
     "AuthenticationError",
+    "AzureCliCredential",
     "Check",
+    "ClientCertificateCredential",
     "ClientSecretCredential",
     "Cloud",
     "CollectedFile",
@@ -65,6 +71,7 @@ __all__ = [
     "Machine",
     "MachineAction",
     "MachineBusyError",
+    "ManagedIdentityCredential",
     "NotFoundError",
     "PermissionDeniedError",
     "Rate",
@@ -79,6 +86,7 @@ __all__ = [
     "SupportsGetToken",
     "ThrottledError",
     "WaitTimeoutError",
+    "WorkloadIdentityCredential",
     "__version__",
 ]
 

@@ -137,7 +137,9 @@ impl Way {
                 | CertificateError::ExpiredContext { .. }
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. },
-            ) => "check this machine's clock; else the certificate has to be renewed by those who run the host or proxy",
+            ) => {
+                "check this machine's clock; else the certificate has to be renewed by those who run the host or proxy"
+            }
             rustls::Error::InvalidCertificate(_) => INTERCEPTED,
             rustls::Error::InvalidMessage(_) => "check the port: what answers there does not seem to speak TLS",
             _ => "check what is on the way: TLS 1.2 or 1.3 is needed",

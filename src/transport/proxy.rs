@@ -82,7 +82,8 @@ fn check_environment(plain: bool) -> Result<()> {
         let found = set(names).filter(|(_, value)| !value.is_empty()).or_else(|| set(&["ALL_PROXY", "all_proxy"]));
         let Some((name, value)) = found.filter(|(_, value)| !value.is_empty()) else { continue };
         let probe = Matcher::builder().all(value).build().intercept(&http::Uri::from_static("http://host/"));
-        let proxy = probe.ok_or_else(|| Error::invalid(format!("{name} is not the address of a proxy")).with_hint(FORM))?;
+        let proxy =
+            probe.ok_or_else(|| Error::invalid(format!("{name} is not the address of a proxy")).with_hint(FORM))?;
         check_scheme(name, proxy.uri().scheme_str().unwrap_or_default())?;
     }
     Ok(())
@@ -123,7 +124,9 @@ mod tests {
 
     #[test]
     fn what_is_no_proxy_is_refused_unprinted() {
-        for wrong in ["http://", "http://u:hush@p/path", "ftp://u:hush@p", "socks5://u:hush@p:1080", "http://u:hush@p:x"] {
+        for wrong in
+            ["http://", "http://u:hush@p/path", "ftp://u:hush@p", "socks5://u:hush@p:1080", "http://u:hush@p:x"]
+        {
             let error = Proxies::new(Some(&Secret::new(wrong)), true).map(drop).unwrap_err();
             assert!(!format!("{error:?}").contains("hush") && error.hint.is_some(), "{error:?}");
         }
