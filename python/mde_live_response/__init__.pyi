@@ -176,8 +176,8 @@ class ClientSecretCredential:
 class ClientCertificateCredential:
     """Get tokens by a certificate: the application signs with its private key, and no secret goes over the wire.
 
-    The certificate is read here, once. The key has to be RSA of 2048 to 4096 bits; it signs by PS256, and the certificate
-    is named by its SHA-256. Its repr, its errors and its pickles never hold the key.
+    The certificate is read here, once. The key has to be RSA of 2048 to 4096 bits; it signs by PS256, and the
+    certificate is named by its SHA-256. Its repr, its errors and its pickles never hold the key.
     Its page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 
     Args:
@@ -234,8 +234,8 @@ class WorkloadIdentityCredential:
 class ManagedIdentityCredential:
     """Get tokens by the identity that Azure gives the machine, App Service or container that this runs on.
 
-    The platform is asked, past any proxy: an App Service by IDENTITY_ENDPOINT and IDENTITY_HEADER, else IMDS, whose host
-    AZURE_POD_IDENTITY_AUTHORITY_HOST replaces.
+    The platform is asked, past any proxy: an App Service by IDENTITY_ENDPOINT and IDENTITY_HEADER, else IMDS, whose
+    host AZURE_POD_IDENTITY_AUTHORITY_HOST replaces.
     Its page: learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
 
     Args:

@@ -13,6 +13,9 @@ _LONGEST = 400
 """Characters of what `az` said that go into an error."""
 
 
+_OF_A_TENANT = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-.")
+
+
 class Token:
     """A token and the Unix time of its end, where `az` tells it."""
 
@@ -40,7 +43,7 @@ class AzureCliCredential:
 
     def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None:
         # On Windows az is a batch file, whose arguments a shell reads again.
-        if tenant_id is not None and not (tenant_id.isascii() and tenant_id.replace("-", "").replace(".", "").isalnum()):
+        if tenant_id is not None and not (tenant_id and set(tenant_id) <= _OF_A_TENANT):
             raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant's id nor a domain")
         if not process_timeout > 0:
             raise InvalidRequestError(f"process_timeout is {process_timeout}; it takes seconds, more than 0")
