@@ -174,7 +174,7 @@ def logins(emulator: Emulator) -> int:
 
 def test_azure_identitys_cache_is_passed_by() -> None:
     azure = pytest.importorskip("azure.identity", reason="azure-identity is in requirements-dev.txt")
-    with Emulator(tls=True, speed=20.0) as emulator, azure_secret(azure, emulator) as credential:
+    with Emulator(tls=True) as emulator, azure_secret(azure, emulator) as credential:
         client = emulator.client(credential=credential)
         client.machines()
         emulator.fault("GET", "machines", "status", status=401)
