@@ -18,7 +18,7 @@ use http::{HeaderMap, StatusCode};
 
 pub use call::Call;
 
-use crate::auth::{AccessToken, TokenCache};
+use crate::auth::{AccessToken, TokenCache, claims_challenge};
 use crate::classify::{self, Context, Throttle};
 use crate::clock::{Clock, seconds_to_duration};
 use crate::config::Options;
@@ -46,7 +46,7 @@ pub enum Attempt {
     /// The token was refused, and is dropped: with a fresh one the call may go again, once.
     TokenRefused(Error),
     Throttled(Throttle, Error),
-    /// No byte of the request left.
+    /// No byte of the request left, and the next try may do better.
     NotSent(Error),
     /// The request may have been acted upon: a lost answer, or a 5xx.
     Unclear(Error),
@@ -194,16 +194,10 @@ impl Pipeline {
         };
         let attempt = self.exchange(call, &token).await;
         drop(pass);
-        match attempt {
-            Attempt::Refused(error) if error.status == Some(401) => {
-                self.tokens.invalidate(&token);
-                Attempt::TokenRefused(error)
-            }
-            other => other,
-        }
+        attempt
     }
 
-    async fn exchange(&self, call: &Call, token: &AccessToken) -> Attempt {
+    async fn exchange(&self, call: &Call, token: &Arc<AccessToken>) -> Attempt {
         let started = self.clock.now();
         let request = match self.request(call, token) {
             Ok(request) => request,
@@ -218,18 +212,29 @@ impl Pipeline {
         match answer {
             Ok((status, headers, body)) => {
                 log::debug!(target: LOG, "{method} {path} {} in {took:.3} s", status.as_u16());
-                self.judge(call, status, &headers, body)
+                self.judge(call, token, status, &headers, body)
             }
             Err(failure) => {
                 log::debug!(target: LOG, "{method} {path} no answer in {took:.3} s: {}", failure.error);
                 let mut error = call.tell(failure.error);
                 error.message = format!("could not {}: {}", call.operation.doing(), error.message);
-                if failure.sent { Attempt::Unclear(error) } else { Attempt::NotSent(error) }
+                match (failure.sent, error.retryable) {
+                    (true, _) => Attempt::Unclear(error),
+                    (false, true) => Attempt::NotSent(error),
+                    (false, false) => Attempt::Refused(error),
+                }
             }
         }
     }
 
-    fn judge(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: Bytes) -> Attempt {
+    fn judge(
+        &self,
+        call: &Call,
+        token: &Arc<AccessToken>,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Attempt {
         if status.is_success() {
             return Attempt::Answered(Answer { status, body });
         }
@@ -243,10 +248,20 @@ impl Pipeline {
         let now = self.clock.now();
         let error = classify::refusal(&context, status, headers, &body, now);
         match status.as_u16() {
+            401 => self.token_refused(token, headers, error),
             429 => Attempt::Throttled(classify::throttle(call.operation, headers, &body, now), error),
             408 | 500..=599 => Attempt::Unclear(error),
             _ => Attempt::Refused(error),
         }
+    }
+
+    fn token_refused(&self, token: &Arc<AccessToken>, headers: &HeaderMap, mut error: Error) -> Attempt {
+        let claims = claims_challenge(headers);
+        if claims.is_some() {
+            error.hint = Some(CHALLENGED.to_owned());
+        }
+        self.tokens.refuse(token, claims);
+        Attempt::TokenRefused(error)
     }
 
     fn request(&self, call: &Call, token: &AccessToken) -> Result<Request> {
@@ -267,6 +282,9 @@ impl Pipeline {
         })
     }
 }
+
+const CHALLENGED: &str = "the service wants a token with other claims (conditional access: place, risk, a session that \
+    was ended), and a fresh one did not have them: ask the tenant's administrators, or sign in anew";
 
 /// The name under which everything here is logged.
 pub const LOG: &str = "mde_live_response";

@@ -1,7 +1,9 @@
 """Run Microsoft Defender for Endpoint live response commands exactly once, inside the service's limits."""
 
+from ._azure_cli import AzureCliCredential
 from ._native import (
     Check,
+    ClientCertificateCredential,
     ClientSecretCredential,
     CollectedFile,
     Command,
@@ -15,11 +17,13 @@ from ._native import (
     LiveResponseClient,
     Machine,
     MachineAction,
+    ManagedIdentityCredential,
     Outcome,
     Rate,
     ScriptOutput,
     Session,
     SessionResult,
+    WorkloadIdentityCredential,
     __version__,
 )
 from .errors import (
@@ -46,7 +50,9 @@ __all__ = [
     "AlreadyExistsError",
     "AmbiguousMachineError",
     "AuthenticationError",
+    "AzureCliCredential",
     "Check",
+    "ClientCertificateCredential",
     "ClientSecretCredential",
     "Cloud",
     "CollectedFile",
@@ -70,6 +76,7 @@ __all__ = [
     "Machine",
     "MachineAction",
     "MachineBusyError",
+    "ManagedIdentityCredential",
     "NotFoundError",
     "Outcome",
     "PermissionDeniedError",
@@ -85,6 +92,7 @@ __all__ = [
     "SupportsGetToken",
     "ThrottledError",
     "WaitTimeoutError",
+    "WorkloadIdentityCredential",
     "__version__",
 ]
 

@@ -43,7 +43,9 @@ __all__ = [
     "AlreadyExistsError",
     "AmbiguousMachineError",
     "AuthenticationError",
+    "AzureCliCredential",
     "Check",
+    "ClientCertificateCredential",
     "ClientSecretCredential",
     "Cloud",
     "CollectedFile",
@@ -67,6 +69,7 @@ __all__ = [
     "Machine",
     "MachineAction",
     "MachineBusyError",
+    "ManagedIdentityCredential",
     "NotFoundError",
     "Outcome",
     "PermissionDeniedError",
@@ -82,6 +85,7 @@ __all__ = [
     "SupportsGetToken",
     "ThrottledError",
     "WaitTimeoutError",
+    "WorkloadIdentityCredential",
     "__version__",
 ]
 
@@ -170,6 +174,105 @@ class ClientSecretCredential:
     """
 
     def __new__(cls, tenant_id: str, client_id: str, client_secret: str, *, authority: str | None = None) -> Self: ...
+
+@final
+class ClientCertificateCredential:
+    """Get tokens by a certificate: the application signs with its private key, and no secret goes over the wire.
+
+    The certificate is read here, once. The key has to be RSA of 2048 to 4096 bits; it signs by PS256, and the
+    certificate is named by its SHA-256. Its repr, its errors and its pickles never hold the key.
+    Its page: learn.microsoft.com/entra/identity-platform/certificate-credentials
+
+    Args:
+        tenant_id: the tenant's id or one of its domain names.
+        client_id: the application's id.
+        certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, or what the file holds, as bytes or as
+            PEM in a str.
+        password: that of the key or of the PKCS#12; None: it has none.
+        authority: the login host; None: that of the client's cloud.
+
+    Raises:
+        InvalidRequestError: the certificate can't be used, or the password is wrong; the hint says what to do.
+        OSError: the file can't be read.
+    """
+
+    def __new__(
+        cls,
+        tenant_id: str,
+        client_id: str,
+        certificate: bytes | str | PathLike[str],
+        *,
+        password: str | None = None,
+        authority: str | None = None,
+    ) -> Self: ...
+
+@final
+class WorkloadIdentityCredential:
+    """Get tokens by another issuer's token, as Kubernetes gives one to a pod (workload identity federation).
+
+    The file is read anew for every token, for the platform replaces it from time to time.
+    Its page: learn.microsoft.com/entra/workload-id/workload-identity-federation
+
+    Args:
+        tenant_id: the tenant's id or one of its domain names; None: AZURE_TENANT_ID.
+        client_id: the application's id; None: AZURE_CLIENT_ID.
+        token_file_path: the file; None: AZURE_FEDERATED_TOKEN_FILE.
+        authority: the login host; None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
+
+    Raises:
+        InvalidRequestError: one is neither given nor in the environment; it is named.
+    """
+
+    def __new__(
+        cls,
+        *,
+        tenant_id: str | None = None,
+        client_id: str | None = None,
+        token_file_path: str | PathLike[str] | None = None,
+        authority: str | None = None,
+    ) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+
+@final
+class ManagedIdentityCredential:
+    """Get tokens by the identity that Azure gives the machine, App Service or container that this runs on.
+
+    The platform is asked, past any proxy: an App Service by IDENTITY_ENDPOINT and IDENTITY_HEADER, else IMDS, whose
+    host AZURE_POD_IDENTITY_AUTHORITY_HOST replaces.
+    Its page: learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
+
+    Args:
+        client_id: that of a user-assigned identity; None: AZURE_CLIENT_ID, else the system-assigned one.
+    """
+
+    def __new__(cls, *, client_id: str | None = None) -> Self: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
+
+class AzureCliCredential:
+    """Get tokens of whoever is signed in to the Azure CLI by `az login`: for people at a desk.
+
+    It runs `az account get-access-token` for every token.
+    Its page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
+
+    Args:
+        tenant_id: the tenant's id or one of its domain names; None: that which `az` has chosen.
+        process_timeout: seconds for one run of `az`, more than 0.
+
+    Raises:
+        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not more than 0.
+    """
+
+    def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None: ...
+    def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Any:
+        """Run `az`, and give its token with its expiry.
+
+        Args:
+            scopes: one scope.
+            claims: those of a claims challenge, which `az` can meet by a new sign-in alone.
+
+        Raises:
+            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims are asked for.
+        """
 
 @final
 class Rate:
@@ -608,8 +711,11 @@ class LiveResponseClient:
 
     Args:
         credential: a bearer token, a function that gives one, a coroutine function that does, anything with
-            azure-identity's `get_token`, or a ClientSecretCredential. None: AZURE_TENANT_ID, AZURE_CLIENT_ID and
-            AZURE_CLIENT_SECRET, at AZURE_AUTHORITY_HOST if that is set.
+            azure-identity's `get_token`, or a credential of this package. None: the first that the environment names of
+            a client secret (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a certificate
+            (AZURE_CLIENT_CERTIFICATE_PATH and _PASSWORD in the secret's place), a federated token
+            (AZURE_FEDERATED_TOKEN_FILE), the identity of an App Service (IDENTITY_ENDPOINT, IDENTITY_HEADER);
+            AZURE_TOKEN_CREDENTIALS chooses one by its name. The login host is AZURE_AUTHORITY_HOST if that is set.
         cloud: which cloud the tenant lives in, `public` unless given, or the region whose host is to be asked.
         endpoint: the API's base URL; None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
         scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
@@ -622,9 +728,11 @@ class LiveResponseClient:
         max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
         request_timeout: seconds for one HTTP request; for a download, between two reads of it.
         connect_timeout: seconds for a connection.
-        proxy: the proxy's URL; None: HTTPS_PROXY and NO_PROXY; "": none at all.
-        ca_bundle: a PEM file of trusted roots; None: the system's, SSL_CERT_FILE, REQUESTS_CA_BUNDLE.
-        verify: False trusts any certificate. Only ever for a test.
+        proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host and the results; what
+            NO_PROXY names goes past it. None: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY; "": none at all.
+        ca_bundle: a PEM file of roots that are trusted besides the system's; None: REQUESTS_CA_BUNDLE. SSL_CERT_FILE
+            stands in for the system's.
+        verify: False trusts any certificate, and warns of it once. Only ever for a test.
         user_agent: put before ours in the User-Agent header.
 
     Raises:

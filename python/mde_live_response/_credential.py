@@ -33,8 +33,10 @@ class Source:
         self._callers: AbstractEventLoop | None = asyncio and asyncio._get_running_loop()
         self._served = _served_of(credential)
 
-    def fetch(self, resolve: Callable[[Any, BaseException | None], None]) -> None:
+    def fetch(self, resolve: Callable[[Any, BaseException | None], None], claims: str | None) -> None:
         """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`.
+
+        With `claims`, those of a claims challenge, for a new one that has them.
 
         The value is a token and its expiry, or a coroutine for `own_loop()` to run, which gives such a value and such
         an exception: a SystemExit would leave the loop by its task, and end it.
@@ -42,8 +44,8 @@ class Source:
 
         def work() -> None:
             try:
-                value = self._ask()
-                value = self._caught(value) if hasattr(value, "__await__") else describe(value)
+                value = self._ask(claims)
+                value = self._caught(value, claims) if hasattr(value, "__await__") else describe(value)
             except BaseException as error:
                 resolve(None, error)
             else:
@@ -51,20 +53,24 @@ class Source:
 
         threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
 
-    def _ask(self) -> Any:
+    def _ask(self, claims: str | None) -> Any:
         """Call it in the way that it has: azure-identity's two, else as a function."""
-        for method in ("get_token", "get_token_info"):
-            if hasattr(self._credential, method):
-                return getattr(self._credential, method)(self._scope)
+        get_token = getattr(self._credential, "get_token", None)
+        if get_token is not None:
+            return get_token(self._scope, **_options(get_token, claims=claims, enable_cae=True))
+        get_token_info = getattr(self._credential, "get_token_info", None)
+        if get_token_info is not None:
+            options = {"claims": claims, "enable_cae": True}
+            return get_token_info(self._scope, options=options) if claims else get_token_info(self._scope)
         return self._credential()
 
-    async def _caught(self, awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    async def _caught(self, awaitable: Awaitable[Any], claims: str | None) -> tuple[Any, BaseException | None]:
         try:
-            return await self._awaited(awaitable), None
+            return await self._awaited(awaitable, claims), None
         except BaseException as error:
             return None, error
 
-    async def _awaited(self, awaitable: Awaitable[Any]) -> tuple[str, float | None]:
+    async def _awaited(self, awaitable: Awaitable[Any], claims: str | None) -> tuple[str, float | None]:
         refused: RuntimeError | None = None
         for loop in self._loops():
             outcome = await _within(loop, awaitable)
@@ -78,7 +84,7 @@ class Source:
                 raise error
             # As aiohttp says it of a session that belongs to another loop.
             refused = refused or error
-            awaitable = self._ask()
+            awaitable = self._ask(claims)
         _close(awaitable)
         raise refused or RuntimeError("the event loop of the credential is blocked")
 
@@ -89,6 +95,22 @@ class Source:
         own = own_loop()
         loops = [loop for loop in (callers, own) if loop is not None]
         return reversed(loops) if self._served.loop is own else loops
+
+
+def _options(get_token: Callable[..., Any], *, claims: str | None, enable_cae: bool) -> dict[str, Any]:
+    """The keywords for a claims challenge, as far as the method takes them; none without one."""
+    if claims is None:
+        return {}
+    import inspect
+
+    given = {"claims": claims, "enable_cae": enable_cae}
+    try:
+        known = inspect.signature(get_token).parameters
+    except (TypeError, ValueError):  # written in C, perhaps
+        return given
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return given
+    return {name: value for name, value in given.items() if name in known}
 
 
 class _Served:

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any, final
 
 from mde_live_response import Check as Check
+from mde_live_response import ClientCertificateCredential as ClientCertificateCredential
 from mde_live_response import ClientSecretCredential as ClientSecretCredential
 from mde_live_response import CollectedFile as CollectedFile
 from mde_live_response import Command as Command
@@ -18,14 +19,17 @@ from mde_live_response import Limits as Limits
 from mde_live_response import LiveResponseClient as LiveResponseClient
 from mde_live_response import Machine as Machine
 from mde_live_response import MachineAction as MachineAction
+from mde_live_response import ManagedIdentityCredential as ManagedIdentityCredential
 from mde_live_response import Outcome as Outcome
 from mde_live_response import Rate as Rate
 from mde_live_response import ScriptOutput as ScriptOutput
 from mde_live_response import Session as Session
 from mde_live_response import SessionResult as SessionResult
+from mde_live_response import WorkloadIdentityCredential as WorkloadIdentityCredential
 
 __all__ = [
     "Check",
+    "ClientCertificateCredential",
     "ClientSecretCredential",
     "CollectedFile",
     "Command",
@@ -39,11 +43,13 @@ __all__ = [
     "LiveResponseClient",
     "Machine",
     "MachineAction",
+    "ManagedIdentityCredential",
     "Outcome",
     "Rate",
     "ScriptOutput",
     "Session",
     "SessionResult",
+    "WorkloadIdentityCredential",
     "__version__",
 ]
 

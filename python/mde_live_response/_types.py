@@ -3,7 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
-from ._native import ClientSecretCredential, Command
+from ._native import (
+    ClientCertificateCredential,
+    ClientSecretCredential,
+    Command,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
 
 
 class SupportsGetToken(Protocol):
@@ -17,7 +23,14 @@ class SupportsGetToken(Protocol):
 CommandType: TypeAlias = Literal["PutFile"] | Literal["RunScript", "GetFile"]
 Commands: TypeAlias = Command | Sequence[Command]
 Credential: TypeAlias = (
-    str | Callable[[], str] | Callable[[], Awaitable[str]] | SupportsGetToken | ClientSecretCredential
+    str
+    | Callable[[], str]
+    | Callable[[], Awaitable[str]]
+    | SupportsGetToken
+    | ClientSecretCredential
+    | ClientCertificateCredential
+    | WorkloadIdentityCredential
+    | ManagedIdentityCredential
 )
 ActionStatus: TypeAlias = Literal["Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled"] | str
 CommandStatus: TypeAlias = Literal["Created", "Submitted", "PendingResource", "Executing", "Completed", "Failed"] | str

@@ -36,6 +36,10 @@ struct State {
     held: Option<Held>,
     /// With the process that it runs in: after a fork, the other side's never ends.
     flight: Option<(u32, WeakShared<BoxFuture<'static, Fetched>>)>,
+    /// What the next token has to have, as the service's challenge said.
+    claims: Option<String>,
+    /// A flight from before a challenge brings a token that does not meet it.
+    challenges: u64,
     tenant_seen: Option<String>,
 }
 
@@ -85,11 +89,18 @@ impl TokenCache {
         flight.await
     }
 
-    /// Drops `token`, which the service refused, and not one that was fetched meanwhile.
-    pub fn invalidate(&self, token: &Arc<AccessToken>) {
+    /// Drops `token`, which the service refused, and not one that was fetched meanwhile. `claims`: what its challenge
+    /// asked for, which goes to the source once.
+    pub fn refuse(&self, token: &Arc<AccessToken>, claims: Option<String>) {
         let mut state = self.0.state();
-        if state.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, token)) {
-            state.held = None;
+        if !state.held.as_ref().is_some_and(|held| Arc::ptr_eq(&held.token, token)) {
+            return;
+        }
+        state.held = None;
+        if claims.is_some() {
+            state.claims = claims;
+            state.challenges += 1;
+            state.flight = None;
         }
     }
 
@@ -123,16 +134,21 @@ impl Inner {
             return flight;
         }
         let inner = Arc::clone(self);
-        let flight = async move { inner.fetch().await }.boxed().shared();
+        let (claims, challenge) = (state.claims.clone(), state.challenges);
+        let flight = async move { inner.fetch(claims, challenge).await }.boxed().shared();
         state.flight = flight.downgrade().map(|weak| (process, weak));
         flight
     }
 
-    async fn fetch(&self) -> Fetched {
-        let fetched = self.source.fetch().await.and_then(|token| self.guard(token));
+    async fn fetch(&self, claims: Option<String>, challenge: u64) -> Fetched {
+        let fetched = self.source.fetch(claims).await.and_then(|token| self.guard(token));
         let mut state = self.state();
+        if state.challenges != challenge {
+            return fetched.map(Arc::new);
+        }
         state.flight = None;
         let token = Arc::new(fetched?);
+        state.claims = None;
         let held = Held::new(Arc::clone(&token), self.clock.now());
         // A source that holds tokens itself may give the one that is held here already: it is not asked all the time.
         let renew_at = match &state.held {

@@ -43,7 +43,7 @@ impl Slow {
 }
 
 impl TokenSource for Slow {
-    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+    fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
         async {
             let number = self.fetches.fetch_add(1, Ordering::Relaxed);
             self.clock.sleep(1.0).await;
@@ -86,7 +86,7 @@ async fn a_storm_of_401s_fetches_once() {
         tokio::spawn(async move {
             // Some learn of it while the new token is on its way, some after it came.
             clock.sleep(f64::from(i) * 0.03).await;
-            cache.invalidate(&refused);
+            cache.refuse(&refused, None);
             let fresh = cache.token().await.unwrap();
             assert!(!Arc::ptr_eq(&fresh, &refused));
         })

@@ -4,27 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use serde_json::Value;
 use url::{Host, Url, form_urlencoded};
+use zeroize::Zeroizing;
 
-use super::claims::number;
+use super::answer::{LARGEST, granted};
 use super::login_error::{Asked, refused};
-use super::{AccessToken, check, validate_tenant};
+use super::tries::{Failed, Tries};
+use super::{AccessToken, validate_tenant};
 use crate::classify::told_by_headers;
-use crate::classify::words::printable;
 use crate::clock::{Clock, seconds_to_duration};
-use crate::error::{Error, Kind, Result};
-use crate::retry::{Budget, Decision, Outcome, Policy, decide};
+use crate::error::{Error, Result};
+use crate::retry::{Outcome, Policy};
 use crate::secret::{Secret, SecretUrl};
-use crate::transport::{Audience, Failure, Request, Transport};
-
-/// Far more than any token.
-const LARGEST_ANSWER: usize = 1 << 20;
-/// Seconds; a login that asks for more patience than this is an error that says so.
-const LONGEST_WAIT: f64 = 30.0;
-/// Seconds that a token lives by the page "v2-oauth2-client-creds-grant-flow", where it does not say itself.
-const USUAL_LIFE: f64 = 3600.0;
+use crate::transport::{Audience, Request, Transport};
 
 /// `{authority}/{tenant}/oauth2/v2.0/token`.
 pub struct LoginEndpoint {
@@ -33,13 +27,7 @@ pub struct LoginEndpoint {
     url: Url,
     tenant: String,
     timeout: Duration,
-    budget: Budget,
-}
-
-/// A try that brought no token, and what the retry has to know of it.
-struct Failed {
-    outcome: Outcome,
-    error: Error,
+    tries: Tries,
 }
 
 impl LoginEndpoint {
@@ -55,7 +43,8 @@ impl LoginEndpoint {
         let mut url = parse_authority(authority)?;
         url.set_path(&format!("{tenant}/oauth2/v2.0/token"));
         let timeout = seconds_to_duration(timeout);
-        Ok(Self { transport, clock, url, tenant: tenant.to_owned(), timeout, budget: Budget::default() })
+        let tries = Tries::new(clock, Policy::default());
+        Ok(Self { transport, clock, url, tenant: tenant.to_owned(), timeout, tries })
     }
 
     /// Also the audience of an assertion that is sent here.
@@ -70,43 +59,19 @@ impl LoginEndpoint {
     /// Posts `form` until it is answered. `secrets` are those of the form; no error repeats them.
     pub async fn request(&self, client_id: &str, form: &[(&str, &str)], secrets: &[&Secret]) -> Result<AccessToken> {
         let asked = Asked { client_id, tenant: &self.tenant, secrets };
-        let body: String = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let body = Bytes::from(body);
-        let policy = Policy::default();
-        let mut attempt = 1;
-        loop {
-            let failed = match self.exchange(&asked, body.clone()).await {
-                Ok(token) => {
-                    self.budget.refill();
-                    return Ok(token);
-                }
-                Err(failed) => failed,
-            };
-            let decision = decide(attempt, &failed.outcome, true, &policy, fastrand::f64());
-            match self.budget.afford(&failed.outcome, decision) {
-                Decision::Retry { after } if attempt < policy.attempts && after <= LONGEST_WAIT => {
-                    log::debug!("{}; the login is tried again in {after:.1} s", failed.error);
-                    self.clock.sleep(after).await;
-                    attempt += 1;
-                }
-                _ => return Err(failed.error),
-            }
-        }
+        let body = wiped(form);
+        self.tries.of(|| self.exchange(&asked, body.clone()).boxed()).await
     }
 
     async fn exchange(&self, asked: &Asked<'_>, body: Bytes) -> Result<AccessToken, Failed> {
         // The token's life is counted from before the answer, so that it never seems longer than it is.
         let started = self.clock.now();
-        let lost = |failure: Failure| {
-            let mut error = failure.error;
-            error.message = format!("{}: {}", asked.could_not(), error.message);
-            Failed { outcome: if failure.sent { Outcome::Lost } else { Outcome::NotSent }, error }
-        };
+        let lost = |failure| Failed::lost(&asked.could_not(), failure);
         let response = self.transport.send(self.form_post(body)).await.map_err(lost)?;
         let (status, headers) = (response.status, response.headers.clone());
-        let body = response.bytes(LARGEST_ANSWER).await.map_err(lost)?;
+        let body = response.bytes(LARGEST).await.map_err(lost)?;
         let token = if status == StatusCode::OK {
-            granted(asked, &headers, &body, started)
+            granted(&asked.could_not(), "the login host", &headers, &body, started)
         } else {
             let mut error = refused(asked, status, &body);
             error.retry_after = told_by_headers(&headers, self.clock.now());
@@ -130,24 +95,12 @@ impl LoginEndpoint {
     }
 }
 
-/// The token of a 200. Its body is never quoted: it may hold one even where it is not as documented.
-fn granted(asked: &Asked<'_>, headers: &HeaderMap, body: &[u8], started: f64) -> Result<AccessToken> {
-    let unusable = |why: String| {
-        let message = format!("{}: the login host answered 200 {why}", asked.could_not());
-        Error::new(Kind::Authentication, message).with_hint("check the authority; a sign-in page or proxy may be there")
-    };
-    let kind = || headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("no content type");
-    let answer: Value = serde_json::from_slice(body)
-        .map_err(|_| unusable(format!("with a body that is not JSON ({})", printable(kind(), 80))))?;
-    let token = answer.get("access_token").and_then(Value::as_str);
-    let secret = Secret::new(token.ok_or_else(|| unusable("without an access_token".to_owned()))?);
-    check(&secret)?;
-    let life = answer.get("expires_in").and_then(number);
-    let mut token = AccessToken::new(secret, life.map(|life| started + life));
-    if token.expires_at.is_infinite() {
-        token.expires_at = started + USUAL_LIFE;
-    }
-    Ok(token)
+/// The form as it goes out, wiped from memory when it has gone.
+fn wiped(form: &[(&str, &str)]) -> Bytes {
+    // Room for every character as %XX: a string that grows leaves copies behind.
+    let room = form.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+    let body = form_urlencoded::Serializer::new(String::with_capacity(room)).extend_pairs(form).finish();
+    Bytes::from_owner(Zeroizing::new(body.into_bytes()))
 }
 
 /// A login host, with or without its scheme: azure-identity takes both in AZURE_AUTHORITY_HOST.

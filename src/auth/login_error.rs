@@ -82,6 +82,16 @@ fn hint(number: Option<u64>, status: StatusCode, named: bool) -> Option<&'static
             "the client secret has expired: make a new one (Entra ID > App registrations > Certificates & secrets)"
         }
         Some(700_016) => "there is no such application in this tenant: check client_id, tenant_id and the cloud",
+        Some(700_027) => {
+            "the certificate is not this application's: upload it (Entra ID > App registrations > Certificates & \
+             secrets), or give the one that is there"
+        }
+        Some(700_024) => "the assertion's time is off: set this machine's clock",
+        Some(1_000_502) => "the certificate has expired, or is not valid yet: give a current one and upload it",
+        Some(70_021 | 700_211..=700_213) => {
+            "no federated credential of the application fits the token: compare issuer, subject and audience (Entra ID \
+             > App registrations > Certificates & secrets > Federated credentials)"
+        }
         Some(7_000_112) => "the application is disabled: an administrator of the tenant can enable it",
         Some(90_002 | 900_023) => "there is no such tenant in this cloud: check tenant_id and the cloud",
         Some(70_011 | 1_002_012) => {

@@ -1,12 +1,21 @@
 //! Tokens: where they come from, how long they are kept, and whose they are.
 
+mod answer;
+mod application;
+mod assertion;
 mod cache;
+mod certificate;
+mod challenge;
 mod claims;
-mod client_secret;
+mod environment;
+mod federated;
+mod identity;
 mod login;
 mod login_error;
+mod managed_identity;
 mod static_token;
 mod tenant;
+mod tries;
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
@@ -14,10 +23,15 @@ use http::HeaderValue;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
+pub use application::{Application, ApplicationSource, Proof};
 pub use cache::TokenCache;
+pub use certificate::Certificate;
+pub use challenge::claims as claims_challenge;
 pub use claims::Claims;
-pub use client_secret::{ClientSecret, ClientSecretSource};
+pub use environment::{Found, Variables, managed_identity, workload};
+pub use identity::Identity;
 pub use login::LoginEndpoint;
+pub use managed_identity::{ManagedIdentity, ManagedIdentitySource};
 pub use static_token::StaticToken;
 pub use tenant::{is_guid, validate_tenant};
 
@@ -32,8 +46,9 @@ pub struct AccessToken {
 
 /// Where tokens come from.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Gets a token, which may be one that the source still holds.
-    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>>;
+    /// Gets a token, which may be one that the source still holds; with `claims`, which a claims challenge asked for as
+    /// JSON, a new one that has them.
+    fn fetch(&self, claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>>;
 
     /// The source in a few words, without a secret.
     fn describe(&self) -> String;

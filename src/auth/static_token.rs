@@ -36,7 +36,7 @@ impl StaticToken {
 }
 
 impl TokenSource for StaticToken {
-    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+    fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
         std::future::ready(self.get()).boxed()
     }
 
@@ -57,9 +57,9 @@ mod tests {
         let clock = Clock::new();
         let token = jwt(&json!({"exp": clock.now() + 60.0, "tid": "t"}));
         let source = StaticToken::new(Secret::new(&token), clock).unwrap();
-        assert_eq!(source.fetch().await.unwrap().claims.tid.as_deref(), Some("t"));
+        assert_eq!(source.fetch(None).await.unwrap().claims.tid.as_deref(), Some("t"));
         clock.sleep(61.0).await;
-        let error = source.fetch().await.unwrap_err();
+        let error = source.fetch(None).await.unwrap_err();
         assert_eq!(error.kind, Kind::Authentication);
         assert!(
             error.message.contains("expired 1 s ago") && error.hint.as_deref().unwrap().contains("fresh"),
@@ -73,7 +73,7 @@ mod tests {
         let clock = Clock::new();
         let source = StaticToken::new(Secret::new("opaque"), clock).unwrap();
         clock.sleep(1e6).await;
-        assert_eq!(source.fetch().await.unwrap().expires_at, f64::INFINITY);
+        assert_eq!(source.fetch(None).await.unwrap().expires_at, f64::INFINITY);
         assert_eq!(StaticToken::new(Secret::new("a\n"), clock).unwrap_err().kind, Kind::Authentication);
     }
 }

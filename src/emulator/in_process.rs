@@ -57,6 +57,7 @@ impl Emulator {
             Audience::Service => is(&state.addresses.api).then_some(Door::Api),
             Audience::Login => is(&state.addresses.login).then_some(Door::Api),
             Audience::Blob => is(&state.addresses.blob).then_some(Door::Blob),
+            Audience::Platform => None,
         }
     }
 }

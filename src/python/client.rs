@@ -33,8 +33,11 @@ use crate::state::address::Address;
 ///
 /// Args:
 ///     credential: a bearer token, a function that gives one, a coroutine function that does, anything with
-///         azure-identity's `get_token`, or a ClientSecretCredential. None: AZURE_TENANT_ID, AZURE_CLIENT_ID and
-///         AZURE_CLIENT_SECRET, at AZURE_AUTHORITY_HOST if that is set.
+///         azure-identity's `get_token`, or a credential of this package. None: the first that the environment names of
+///         a client secret (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a certificate
+///         (AZURE_CLIENT_CERTIFICATE_PATH and _PASSWORD in the secret's place), a federated token
+///         (AZURE_FEDERATED_TOKEN_FILE), the identity of an App Service (IDENTITY_ENDPOINT, IDENTITY_HEADER);
+///         AZURE_TOKEN_CREDENTIALS chooses one by its name. The login host is AZURE_AUTHORITY_HOST if that is set.
 ///     cloud: which cloud the tenant lives in, `public` unless given, or the region whose host is to be asked.
 ///     endpoint: the API's base URL; None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
 ///     scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
@@ -47,9 +50,11 @@ use crate::state::address::Address;
 ///     max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
 ///     request_timeout: seconds for one HTTP request; for a download, between two reads of it.
 ///     connect_timeout: seconds for a connection.
-///     proxy: the proxy's URL; None: HTTPS_PROXY and NO_PROXY; "": none at all.
-///     ca_bundle: a PEM file of trusted roots; None: the system's, SSL_CERT_FILE, REQUESTS_CA_BUNDLE.
-///     verify: False trusts any certificate. Only ever for a test.
+///     proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host and the results; what
+///         NO_PROXY names goes past it. None: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY; "": none at all.
+///     ca_bundle: a PEM file of roots that are trusted besides the system's; None: REQUESTS_CA_BUNDLE. SSL_CERT_FILE
+///         stands in for the system's.
+///     verify: False trusts any certificate, and warns of it once. Only ever for a test.
 ///     user_agent: put before ours in the User-Agent header.
 ///
 /// Raises:
@@ -444,10 +449,7 @@ operations! {
         #[getter]
         fn tenant_id(&self, py: Python<'_>) -> Option<String> {
             let seen = || self.core(py).ok().and_then(|sessions| sessions.pipeline.tokens().tenant_id());
-            self.recipe.options.tenant_id.clone().or_else(seen).or_else(|| match &self.recipe.given {
-                Given::ClientSecret { tenant_id, .. } => Some(tenant_id.clone()),
-                _ => None,
-            })
+            self.recipe.options.tenant_id.clone().or_else(seen).or_else(|| self.recipe.given.tenant_id())
         }
 
         /// The tenant's live response library.

@@ -28,6 +28,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     models::register(module)?;
     module.add_class::<credentials::ClientSecretCredential>()?;
+    module.add_class::<credentials::ClientCertificateCredential>()?;
+    module.add_class::<credentials::WorkloadIdentityCredential>()?;
+    module.add_class::<credentials::ManagedIdentityCredential>()?;
     module.add_class::<client::LiveResponseClient>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<fleet::Fleet>()?;

@@ -33,8 +33,8 @@ struct Keeping {
 }
 
 impl TokenSource for Keeping {
-    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
-        self.source.fetch()
+    fn fetch(&self, claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
+        self.source.fetch(claims)
     }
 
     fn describe(&self) -> String {

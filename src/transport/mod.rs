@@ -1,7 +1,9 @@
 //! The seam for the network: one method, behind which are HTTP, the emulator in process, and tests.
 
 mod certificates;
+mod failure;
 pub mod http;
+mod proxy;
 
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub enum Audience {
     Service,
     Login,
     Blob,
+    /// What gives tokens to the machine that this runs on: never through a proxy.
+    Platform,
 }
 
 #[derive(Clone)]

@@ -55,11 +55,11 @@ fn ok(answer: &serde_json::Value) -> Answer {
     Answer::Status(200, answer.to_string())
 }
 
-fn client() -> ClientSecret {
-    ClientSecret {
+fn client() -> Application {
+    Application {
         tenant_id: TENANT.into(),
         client_id: "app-1".into(),
-        secret: Secret::new(SECRET),
+        proof: Proof::Secret(Secret::new(SECRET)),
         authority: "https://login.example.test/".into(),
         scope: "https://api.example.test/.default".into(),
     }
@@ -67,14 +67,14 @@ fn client() -> ClientSecret {
 
 struct Login {
     script: Arc<Script>,
-    source: ClientSecretSource,
+    source: ApplicationSource,
     clock: Clock,
 }
 
 fn login(answers: impl IntoIterator<Item = Answer>) -> Login {
     let script = Arc::new(Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() });
     let clock = Clock::new();
-    let source = ClientSecretSource::new(Arc::<Script>::clone(&script), clock, client(), 30.0).unwrap();
+    let source = ApplicationSource::new(Arc::<Script>::clone(&script), clock, client(), 30.0).unwrap();
     Login { script, source, clock }
 }
 
@@ -84,7 +84,7 @@ impl Login {
     }
 
     async fn error(&self) -> Error {
-        let error = self.source.fetch().await.unwrap_err();
+        let error = self.source.fetch(None).await.unwrap_err();
         let printed = format!("{error} {error:?} {:?}", self.source);
         assert!(!printed.contains("s3cr"), "{printed}");
         error
@@ -95,7 +95,7 @@ impl Login {
 async fn asks_by_form_and_takes_the_token() {
     let token = jwt(&json!({"tid": TENANT, "roles": ["Machine.LiveResponse"]}));
     let login = login([ok(&json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token}))]);
-    let got = login.source.fetch().await.unwrap();
+    let got = login.source.fetch(None).await.unwrap();
     assert_eq!((got.secret.expose(), got.claims.tid.as_deref()), (token.as_str(), Some(TENANT)));
     assert!((got.expires_at - login.clock.now() - 3599.0).abs() < 0.1);
     let requests = login.script.requests.lock().unwrap();
@@ -125,7 +125,7 @@ async fn expires_in_may_be_a_string_or_junk() {
         (json!(null), 3600.0),
     ] {
         let login = login([ok(&json!({"expires_in": expires_in, "access_token": "opaque"}))]);
-        let got = login.source.fetch().await.unwrap();
+        let got = login.source.fetch(None).await.unwrap();
         assert!((got.expires_at - login.clock.now() - life).abs() < 0.1, "{expires_in}");
     }
 }
@@ -193,7 +193,7 @@ async fn trouble_that_passes_is_waited_out() {
     let login_503 =
         login([Answer::RetryAfter(503, "7"), Answer::Broken { sent: true }, Answer::Broken { sent: false }, token()]);
     let started = login_503.clock.now();
-    login_503.source.fetch().await.unwrap();
+    login_503.source.fetch(None).await.unwrap();
     assert!(login_503.tries() == 4 && login_503.clock.now() - started >= 7.0);
 
     let down = login([Answer::Status(503, "<html>".into())]);
@@ -213,10 +213,10 @@ async fn trouble_that_passes_is_waited_out() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_right_is_refused_before_any_request() {
     let script: Arc<dyn Transport> = Arc::new(Script::default());
-    let refused = |change: &dyn Fn(&mut ClientSecret)| {
+    let refused = |change: &dyn Fn(&mut Application)| {
         let mut client = client();
         change(&mut client);
-        ClientSecretSource::new(Arc::clone(&script), Clock::new(), client, 30.0).map(drop)
+        ApplicationSource::new(Arc::clone(&script), Clock::new(), client, 30.0).map(drop)
     };
     for authority in ["login.example.test", "http://127.0.0.1:8080", "http://[::1]:8080/", "https://login.example.test"]
     {
@@ -233,6 +233,6 @@ async fn what_cannot_be_right_is_refused_before_any_request() {
     }
     assert!(refused(&|client| client.tenant_id = "../x".into()).is_err());
     assert!(refused(&|client| client.client_id = " ".into()).is_err());
-    assert!(refused(&|client| client.secret = Secret::new("")).is_err());
+    assert!(refused(&|client| client.proof = Proof::Secret(Secret::new(""))).is_err());
     assert!(refused(&|client| client.scope = String::new()).is_err());
 }

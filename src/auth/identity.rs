@@ -1,0 +1,59 @@
+//! Whom a client signs in as, and the source of its tokens.
+
+use std::sync::Arc;
+
+use super::{Application, ApplicationSource, ManagedIdentity, ManagedIdentitySource, Proof, StaticToken, TokenSource};
+use crate::clock::Clock;
+use crate::config::Options;
+use crate::error::Result;
+use crate::secret::Secret;
+use crate::transport::Transport;
+
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// A bearer token as it is.
+    Token(Secret),
+    Application {
+        tenant_id: String,
+        client_id: String,
+        proof: Proof,
+        /// The login host; else that of the client's cloud.
+        authority: Option<String>,
+    },
+    Managed(ManagedIdentity),
+}
+
+impl Identity {
+    /// The tenant, as it was named.
+    pub fn tenant_id(&self) -> Option<&str> {
+        match self {
+            Self::Application { tenant_id, .. } => Some(tenant_id),
+            Self::Token(_) | Self::Managed(_) => None,
+        }
+    }
+
+    pub fn source(
+        &self,
+        options: &Options,
+        transport: &Arc<dyn Transport>,
+        clock: Clock,
+    ) -> Result<Arc<dyn TokenSource>> {
+        let (transport, timeout) = (transport.clone(), options.request_timeout);
+        Ok(match self {
+            Self::Token(token) => Arc::new(StaticToken::new(token.clone(), clock)?),
+            Self::Application { tenant_id, client_id, proof, authority } => {
+                let application = Application {
+                    tenant_id: tenant_id.clone(),
+                    client_id: client_id.clone(),
+                    proof: proof.clone(),
+                    authority: authority.clone().unwrap_or_else(|| options.authority.clone()),
+                    scope: options.scope.clone(),
+                };
+                Arc::new(ApplicationSource::new(transport, clock, application, timeout)?)
+            }
+            Self::Managed(identity) => {
+                Arc::new(ManagedIdentitySource::new(transport, clock, identity, &options.scope, timeout)?)
+            }
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! The identity that the platform gives a machine in Azure (IMDS) or an App Service: no secret of ours is needed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use super::answer::{LARGEST, granted};
+use super::tries::{Failed, Tries};
+use super::{AccessToken, TokenSource};
+use crate::classify::told_by_headers;
+use crate::classify::words::printable;
+use crate::clock::{Clock, seconds_to_duration};
+use crate::error::{Error, Kind, Result};
+use crate::retry::{Outcome, Policy};
+use crate::secret::{Secret, SecretUrl};
+use crate::transport::{Audience, Request, Transport};
+
+/// Learn: "How managed identities for Azure resources work with virtual machines".
+pub(super) const IMDS: &str = "http://169.254.169.254";
+/// The page asks for up to 70 s of patience with a 410, and for less than a second between the first tries.
+const POLICY: Policy = Policy { attempts: 6, base: 1.0, cap: 30.0, window: 2.0, window_cap: 30.0 };
+
+/// Where the platform gives tokens, and for which identity.
+#[derive(Clone, Debug)]
+pub struct ManagedIdentity {
+    pub platform: Platform,
+    /// A user-assigned identity's; else the machine's own.
+    pub client_id: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Platform {
+    /// The host, which is always the same outside of tests.
+    Imds(String),
+    AppService {
+        endpoint: String,
+        header: Secret,
+    },
+}
+
+pub struct ManagedIdentitySource {
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    url: Url,
+    headers: HeaderMap,
+    what: String,
+    timeout: Duration,
+    tries: Tries,
+}
+
+impl ManagedIdentitySource {
+    /// `timeout`: seconds of one request.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        clock: Clock,
+        identity: &ManagedIdentity,
+        scope: &str,
+        timeout: f64,
+    ) -> Result<Self> {
+        let (mut url, headers, place) = identity.platform.request()?;
+        let resource = scope.strip_suffix("/.default").unwrap_or(scope);
+        if resource.trim().is_empty() {
+            return Err(Error::invalid("scope is empty"));
+        }
+        url.query_pairs_mut().append_pair("resource", resource);
+        if let Some(client_id) = &identity.client_id {
+            url.query_pairs_mut().append_pair("client_id", client_id);
+        }
+        let whose = identity.client_id.as_deref().map(|id| format!(" {}", printable(id, 80))).unwrap_or_default();
+        let what = format!("the managed identity{whose} of {place}");
+        let (timeout, tries) = (seconds_to_duration(timeout), Tries::new(clock, POLICY));
+        Ok(Self { transport, clock, url, headers, what, timeout, tries })
+    }
+
+    async fn exchange(&self) -> Result<AccessToken, Failed> {
+        let could_not = format!("could not get a token for {}", self.what);
+        // The token's life is counted from before the answer, so that it never seems longer than it is.
+        let started = self.clock.now();
+        let lost = |failure| Failed::lost(&could_not, failure);
+        let response = self.transport.send(self.request()).await.map_err(|failure| {
+            let mut failed = lost(failure);
+            failed.error.hint = Some(NOT_THERE.to_owned());
+            if failed.outcome == Outcome::NotSent {
+                failed.error.retryable = false;
+            }
+            failed
+        })?;
+        let (status, headers) = (response.status, response.headers.clone());
+        let body = response.bytes(LARGEST).await.map_err(lost)?;
+        if status == StatusCode::OK {
+            let token = granted(&could_not, "the platform", &headers, &body, started);
+            return token.map_err(|error| Failed { outcome: Outcome::Status(200, None), error });
+        }
+        let mut error = refused(&could_not, status, &body);
+        error.retry_after = told_by_headers(&headers, self.clock.now());
+        // 404 and 410: being updated, by the page "how-to-use-vm-token".
+        let passing = matches!(status.as_u16(), 404 | 410);
+        let outcome = Outcome::Status(if passing { 503 } else { status.as_u16() }, error.retry_after);
+        Err(Failed { outcome, error })
+    }
+
+    fn request(&self) -> Request {
+        Request {
+            audience: Audience::Platform,
+            method: Method::GET,
+            url: SecretUrl::from(self.url.clone()),
+            headers: self.headers.clone(),
+            body: Bytes::new(),
+            timeout: self.timeout,
+        }
+    }
+}
+
+const NOT_THERE: &str = "is this a machine, an App Service or a container in Azure? elsewhere give another credential";
+
+impl Platform {
+    /// The address without its resource, the headers, and what the place is called.
+    fn request(&self) -> Result<(Url, HeaderMap, &'static str)> {
+        let parsed = |text: &str, name: &str| {
+            let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            url.ok_or_else(|| Error::invalid(format!("{name} is not the address of a platform's token endpoint")))
+        };
+        let mut headers = HeaderMap::new();
+        match self {
+            Self::Imds(host) => {
+                let mut url = parsed(host, "AZURE_POD_IDENTITY_AUTHORITY_HOST")?;
+                url.set_path("/metadata/identity/oauth2/token");
+                url.set_query(Some("api-version=2018-02-01"));
+                headers.insert("metadata", HeaderValue::from_static("true"));
+                Ok((url, headers, "this machine"))
+            }
+            Self::AppService { endpoint, header } => {
+                let mut url = parsed(endpoint, "IDENTITY_ENDPOINT")?;
+                url.set_query(Some("api-version=2019-08-01"));
+                let value = HeaderValue::from_str(header.expose());
+                let mut value = value.map_err(|_| Error::invalid("IDENTITY_HEADER holds what no header can"))?;
+                value.set_sensitive(true);
+                headers.insert("x-identity-header", value);
+                Ok((url, headers, "this App Service"))
+            }
+        }
+    }
+}
+
+/// `{"error": "invalid_request", "error_description": "Identity not found"}` of IMDS, `{"message": ...}` of an App Service.
+fn refused(could_not: &str, status: StatusCode, body: &[u8]) -> Error {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let field = |name: &str| Some(printable(answer.get(name)?.as_str()?, 400)).filter(|text| !text.is_empty());
+    let said = field("error_description").or_else(|| field("message")).or_else(|| field("error"));
+    let said = said.unwrap_or_else(|| printable(&String::from_utf8_lossy(body), 200));
+    let message = format!("{could_not}: the platform answered {}: {said}", status.as_u16());
+    let mut error = Error::new(Kind::Authentication, message);
+    error.code = field("error");
+    error.status = Some(status.as_u16());
+    error.retryable = status.is_server_error() || matches!(status.as_u16(), 404 | 410 | 429);
+    let hint = match status.as_u16() {
+        400 => "assign an identity to this resource (Azure portal > Identity), or correct client_id",
+        401 | 403 => {
+            "the platform's token endpoint wants its own header: run this where the platform set the variables"
+        }
+        _ => "the platform's token endpoint is in trouble: try again later",
+    };
+    error.with_hint(hint)
+}
+
+impl TokenSource for ManagedIdentitySource {
+    /// The platform takes no claims; it is asked anew all the same.
+    fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
+        self.tries.of(|| self.exchange().boxed()).boxed()
+    }
+
+    fn describe(&self) -> String {
+        self.what.clone()
+    }
+}
+
+impl fmt::Debug for ManagedIdentitySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}

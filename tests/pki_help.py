@@ -1,0 +1,43 @@
+"""Keys, certificates and PKCS#12 files, made by openssl for one run."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def self_signed(folder: Path, name: str, *key: str) -> None:
+    """`name`.key, PKCS#8 without a password, and `name`.crt."""
+    kind = key or ("rsa:2048",)
+    options = ["-nodes", "-keyout", f"{name}.key", "-out", f"{name}.crt", "-days", "2", "-subj", f"/CN={name}"]
+    openssl(folder, "req", "-x509", "-newkey", *kind, *options)
+
+
+def authority(folder: Path, name: str) -> Path:
+    """A certificate authority: `name`.key and the path of `name`.crt."""
+    self_signed(folder, name)
+    return folder / f"{name}.crt"
+
+
+def signed(folder: Path, name: str, by: str, alternatives: str) -> None:
+    """`name`.key and `name`.crt for these alternative names, as `DNS:localhost,IP:127.0.0.1`."""
+    extensions = folder / f"{name}.ext"
+    extensions.write_text(f"subjectAltName={alternatives}\n", encoding="ascii")
+    request = ["-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"]
+    openssl(folder, "req", "-new", "-newkey", "rsa:2048", *request)
+    issuer = ["-CA", f"{by}.crt", "-CAkey", f"{by}.key", "-CAcreateserial", "-days", "2"]
+    openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *issuer, "-extfile", extensions.name)
+
+
+def pkcs12(folder: Path, of: str, out: str, password: str, *options: str) -> bytes:
+    files = ["-inkey", f"{of}.key", "-in", f"{of}.crt", "-out", out]
+    openssl(folder, "pkcs12", "-export", *files, "-passout", f"pass:{password}", *options)
+    return (folder / out).read_bytes()
