@@ -69,7 +69,7 @@ impl Transport for Wire {
 struct Login(Emulator);
 
 impl TokenSource for Login {
-    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+    fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
         let token = self.0.token_with(ROLES);
         std::future::ready(Ok(AccessToken::new(Secret::new(token), None))).boxed()
     }

@@ -31,7 +31,7 @@ fn main() {
 struct Login(Emulator);
 
 impl TokenSource for Login {
-    fn fetch(&self) -> BoxFuture<'_, Result<AccessToken>> {
+    fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
         std::future::ready(Ok(AccessToken::new(Secret::new(self.0.token_with(ROLES)), None))).boxed()
     }
 

@@ -124,8 +124,15 @@ impl World {
 
     async fn end(&mut self, ticket: Ticket, start: f64) -> Result<()> {
         self.stamp(start, self.truth);
-        self.store.later(Later::Finish(WINDOW, ticket));
-        if self.store.is_shared() { self.store.flush().await } else { Ok(()) }
+        self.finish(&[ticket]).await
+    }
+
+    /// The caller reads the oracle's clock, so nothing may be on its way when it moves.
+    async fn finish(&self, tickets: &[Ticket]) -> Result<()> {
+        for ticket in tickets {
+            self.store.later(Later::Finish(WINDOW, *ticket));
+        }
+        if self.store.is_shared() && !tickets.is_empty() { self.store.flush().await } else { Ok(()) }
     }
 
     /// A process dies with its calls on the wire. In memory all die together: there, only ends are lost.
@@ -148,10 +155,10 @@ impl World {
         let oldest = self.truth - LEASE;
         let (late, rest) = self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= oldest);
         self.running = rest;
-        for (ticket, start) in late {
-            self.stamp(start, start + LEASE);
-            self.store.later(Later::Finish(WINDOW, ticket));
+        for (_, start) in &late {
+            self.stamp(*start, start + LEASE);
         }
+        self.finish(&late.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>()).await?;
         if self.unsorted.len() > 2000 {
             self.judge(oldest);
         }
