@@ -56,7 +56,7 @@ test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
 
 # MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
 soak: $(VENV)/.native
-	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest tests/test_fork.py tests/test_exit.py tests/test_signals.py \
+	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_signals.py \
 		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
 	MDE_LIVE_RESPONSE_FLEETS=10000 $(CARGO) test --locked --no-default-features fleet_properties
 
@@ -101,11 +101,14 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 	$(BIN)/maturin develop --locked
 	@touch $@
 
-# What a test calls by name: the documentation's walk-through with curl, and a Redis.
+# What the tests call by name: curl of the documentation's walk-through, a Redis, proxies, and a certificate authority.
 $(VENV)/.packages: $(VENV)/.made
-	@{ command -v curl && command -v redis-server; } >/dev/null || \
-		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends curl redis-server; } || { \
-		echo 'The tests need curl and redis-server: install them, or run make as root on Debian.'; exit 1; }
+	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx; do \
+		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	[ -z "$$missing" ] && [ -x /usr/lib/squid/security_file_certgen ] || \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy; } || { \
+		echo "The tests need$$missing and squid-openssl: install them, or run make as root on Debian."; exit 1; }
 	@touch $@
 
 $(VENV)/.components: $(VENV)/.made

@@ -37,6 +37,17 @@ def signed(folder: Path, name: str, by: str, alternatives: str) -> None:
     openssl(folder, "x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *issuer, "-extfile", extensions.name)
 
 
+def expired(folder: Path, name: str, by: str) -> None:
+    """Sign `name`.csr anew, with the extensions of `signed`, for a day that is long over."""
+    lines = ["[ca]", "default_ca=it", "[it]", "database=index", "new_certs_dir=.", "rand_serial=yes", "policy=any"]
+    lines += ["default_md=sha256", "[any]", "commonName=supplied"]
+    (folder / "ca.cnf").write_text("\n".join(lines) + "\n", encoding="ascii")
+    (folder / "index").touch()
+    day = ["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"]
+    issuer = ["-cert", f"{by}.crt", "-keyfile", f"{by}.key", "-extfile", f"{name}.ext"]
+    openssl(folder, "ca", "-batch", "-config", "ca.cnf", "-in", f"{name}.csr", "-out", f"{name}.crt", *issuer, *day)
+
+
 def pkcs12(folder: Path, of: str, out: str, password: str, *options: str) -> bytes:
     files = ["-inkey", f"{of}.key", "-in", f"{of}.crt", "-out", out]
     openssl(folder, "pkcs12", "-export", *files, "-passout", f"pass:{password}", *options)

@@ -57,12 +57,15 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'state.db'}"
 
 
+def quotas(state: str, emulator: Emulator) -> list[Any]:
+    """What the store has of this emulator: its port may have been another's before, its application not."""
+    return [quota for quota in state_show(state) if quota["application"] == emulator.client_id]
+
+
 def stage(state: str, emulator: Emulator, order: str) -> str | None:
     """How far the intent came, as the store has it."""
-    for quota in state_show(state):
-        intents = [it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == order]
-        if quota["host"] in emulator.url and intents:
-            (intent,) = intents
+    for quota in quotas(state, emulator):
+        for intent in [it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == order]:
             return "started" if intent["action_id"] else "posted" if intent["posted"] else "intended"
     return None
 
@@ -89,7 +92,7 @@ def kill(emulator: Emulator, state: str, order: dict[str, Any], step: str, at: i
 def once(state: str, at: int, folder: Path) -> None:
     """One process is killed, another goes on: one action, its result, and nothing left taken."""
     step = list(STEPS)[at % len(STEPS)]
-    with Emulator(limits=limits(LIMITS)) as emulator:
+    with Emulator(limits=limits(LIMITS), seed=at) as emulator:
         emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
         emulator.put_remote_file(WS, "C:\\x", b"evidence")
         order = {"state": state, "limits": LIMITS, "shares": [[[WS, f"order-{at}"]]], "save_to": str(folder / str(at))}
@@ -100,7 +103,7 @@ def once(state: str, at: int, folder: Path) -> None:
         assert row["ok"], f"{step}: {row}"
         with emulator.client() as client:
             assert {action.id for action in client.machine_actions()} == {first, row["id"]}, step
-        (quota,) = [quota for quota in state_show(state) if quota["host"] in emulator.url]
+        (quota,) = quotas(state, emulator)
         assert quota["slots"] == [], step
         assert {intent["intent"]["action_id"] for intent in quota["intents"]} == {first, row["id"]}, step
         assert emulator.violations == dict.fromkeys(emulator.violations, 0), step

@@ -23,6 +23,10 @@ const PROXY_LOGIN: &str = "give them as http://user:password@host:port in proxy=
                            special in them; a proxy that takes no Basic login (NTLM, Kerberos) needs a local relay";
 const PROXY_RULES: &str = "ask those who run the proxy to let this host through: the API's, the login's and the results' \
                            (*.blob.core.windows.net) are all needed";
+/// Some answer another status than 407 to a login that they do not accept.
+const PROXY_RULES_OR_LOGIN: &str = "check the user and password that the proxy is given; else ask those who run it to \
+                                    let this host through: the API's, the login's and the results' \
+                                    (*.blob.core.windows.net) are all needed";
 const INTERCEPTED: &str = "if a proxy or firewall breaks TLS open here, give its CA as a PEM file by ca_bundle, \
                            REQUESTS_CA_BUNDLE or SSL_CERT_FILE";
 
@@ -113,7 +117,8 @@ impl Way {
         let (message, hint) = if error.is_timeout() {
             (format!("{} could not be connected to in time through the proxy {address}", self.host), PROXY_REACH)
         } else if tunnel == Some("unsuccessful") {
-            (format!("the proxy {address} refused to connect to {}", self.host), PROXY_RULES)
+            let hint = if proxy.has_login { PROXY_RULES_OR_LOGIN } else { PROXY_RULES };
+            (format!("the proxy {address} refused to connect to {}", self.host), hint)
         } else if error.is_dns() {
             (format!("the proxy {address} could not be found in DNS: {cause}"), PROXY_REACH)
         } else if has_io_kind(error, io::ErrorKind::ConnectionRefused) {
@@ -168,9 +173,11 @@ fn has_io_kind(error: &reqwest::Error, kind: io::ErrorKind) -> bool {
     chain(error).any(|error| error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == kind))
 }
 
+/// It may be packed into several io errors, whose own sources leave out what they hold.
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    chain(error).find_map(|error| {
-        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        error.downcast_ref().or_else(|| within?.downcast_ref())
-    })
+    fn unpacked<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+        let packed = || unpacked(error.downcast_ref::<io::Error>()?.get_ref()?);
+        error.downcast_ref().or_else(packed)
+    }
+    chain(error).find_map(unpacked)
 }

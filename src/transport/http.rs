@@ -24,6 +24,7 @@ pub struct HttpTransport {
     /// Goes through no proxy: what it asks is on this machine, or beside it.
     platform: reqwest::Client,
     proxies: Proxies,
+    insecure: bool,
 }
 
 impl HttpTransport {
@@ -33,9 +34,6 @@ impl HttpTransport {
         let (network, https) = (&options.network, options.endpoint.scheme() == "https");
         let roots = certificates::roots(network.ca_bundle.as_deref(), https && !network.insecure)?;
         let proxies = Proxies::new(network.proxy.as_ref(), !https)?;
-        if network.insecure {
-            warn_once();
-        }
         let by_proxy = || proxies.configure(client_builder(options, roots.clone()));
         let platform = client_builder(options, Vec::new()).no_proxy();
         Ok(Self {
@@ -43,6 +41,7 @@ impl HttpTransport {
             blob: build(by_proxy().gzip(false))?,
             platform: build(platform)?,
             proxies,
+            insecure: network.insecure,
         })
     }
 }
@@ -92,6 +91,9 @@ impl Transport for HttpTransport {
 
 impl HttpTransport {
     async fn exchange(&self, request: Request) -> Result<Response, Failure> {
+        if self.insecure {
+            warn_once();
+        }
         let blob = request.audience == Audience::Blob;
         let (client, proxy) = match request.audience {
             Audience::Platform => (&self.platform, None),

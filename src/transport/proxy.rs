@@ -33,13 +33,19 @@ impl Proxies {
     /// `argument`: a proxy's URL, or an empty one for none. `plain`: whether http addresses are asked as well.
     pub fn new(argument: Option<&Secret>, plain: bool) -> Result<Self> {
         match argument.map(Secret::expose) {
-            Some("") => Ok(Self { matcher: Matcher::builder().build(), choice: Choice::None }),
+            // reqwest takes an asterisk for any name, but for no address.
+            _ if around().split(',').any(|entry| entry.trim() == "*") => Ok(Self::none()),
+            Some("") => Ok(Self::none()),
             Some(text) => Self::given(text),
             None => {
                 check_environment(plain)?;
                 Ok(Self { matcher: Matcher::from_system(), choice: Choice::Environment })
             }
         }
+    }
+
+    fn none() -> Self {
+        Self { matcher: Matcher::builder().build(), choice: Choice::None }
     }
 
     fn given(text: &str) -> Result<Self> {
@@ -50,8 +56,7 @@ impl Proxies {
         if !url.has_host() || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(refused());
         }
-        let around = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default();
-        let matcher = Matcher::builder().all(String::from(url.clone())).no(around).build();
+        let matcher = Matcher::builder().all(String::from(url.clone())).no(around()).build();
         let proxy = reqwest::Proxy::all(url).map_err(|_| refused())?.no_proxy(reqwest::NoProxy::from_env());
         Ok(Self { matcher, choice: Choice::Given(Box::new(proxy)) })
     }
@@ -72,6 +77,11 @@ impl Proxies {
         let port = found.uri().port_u16().unwrap_or(if scheme == Some("https") { 443 } else { 80 });
         Some(Proxy { address: format!("{host}:{port}"), has_login: found.basic_auth().is_some() })
     }
+}
+
+/// What no proxy is asked for.
+fn around() -> String {
+    std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default()
 }
 
 /// Refuses a variable that reqwest would leave unread: a request would go past the proxy that it names.

@@ -1,0 +1,406 @@
+"""The networks that people have: real proxies, TLS broken open by one, own authorities, HTTP/2, and all that fails."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from pki_help import authority, expired, signed
+from proxy_help import Noting, free_port, nghttpx, squid, tinyproxy
+from runtime_help import WS, calls, python
+
+from mde_live_response import Command, ConnectionFailedError, LiveResponseClient
+from mde_live_response.emulator import Emulator
+
+CONTENT = b"collected " * 1000
+NAMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def furnish(emulator: Emulator) -> None:
+    emulator.add_library_file("a.ps1", b"")
+    emulator.put_remote_file("*", "C:\\a.txt", CONTENT)
+
+
+@pytest.fixture
+def tls() -> Iterator[Emulator]:
+    with Emulator(tls=True, speed=50.0) as emulator:
+        furnish(emulator)
+        yield emulator
+
+
+def host(url: str) -> str:
+    return url.removeprefix("https://")
+
+
+def everything(client: LiveResponseClient, folder: Path) -> None:
+    """A login, calls of the API and a result's download."""
+    result = client.run(WS, [Command.run_script("a.ps1"), Command.get_file("C:\\a.txt")], "why", save_to=folder)
+    assert result.ok
+    (collected,) = folder.rglob("*a.txt")
+    assert collected.read_bytes() == CONTENT
+
+
+def failure(client: LiveResponseClient) -> ConnectionFailedError:
+    with pytest.raises(ConnectionFailedError) as caught:
+        client.machine(WS)
+    return caught.value
+
+
+# Proxies
+
+
+@pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_a_proxy_passes_all_three_hosts_on(
+    way: str, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tinyproxy(tmp_path) as proxy:
+        if way != "argument":
+            monkeypatch.setenv(way, proxy.url)
+        with tls.client(proxy=proxy.url if way == "argument" else None) as client:
+            everything(client, tmp_path / "out")
+        targets = [line.split(": CONNECT ")[1].split()[0] for line in proxy.log.splitlines() if ": CONNECT " in line]
+    asked = {call["headers"]["host"] for call in tls.requests}
+    assert set(targets) == asked
+    assert asked == {
+        call["headers"]["host"] for route in ("token", "runliveresponse", "blob") for call in calls(tls, route)
+    }
+    assert len(asked) > 1
+    assert len(calls(tls, "machineactions")) > 1
+    assert targets.count(host(tls.url)) <= 2, "connections are not kept"
+
+
+@pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY"])
+def test_a_proxy_is_given_its_login(way: str, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tinyproxy(tmp_path, "BasicAuth user secret") as proxy:
+        url = f"http://user:secret@{proxy.address}"
+        if way != "argument":
+            monkeypatch.setenv(way, url)
+        with tls.client(proxy=url if way == "argument" else None) as client:
+            everything(client, tmp_path / "out")
+
+
+def test_a_login_with_what_is_special_in_a_url_comes_whole() -> None:
+    with Noting() as proxy, Emulator(tls=True) as emulator:
+        with emulator.client(proxy=f"http://us%40er:p%40ss%3Aw%C3%B6rd@{proxy.address}") as client:
+            failure(client)
+        given = {line.split()[-1] for head in proxy.heads for line in head if line.lower().startswith("proxy-auth")}
+    assert {b64decode(login).decode() for login in given} == {"us@er:p@ss:wörd"}
+
+
+@pytest.mark.parametrize(
+    ("login", "said"), [("", "wants a user and a password"), ("user:wr0ng@", "does not accept the user and password")]
+)
+def test_a_proxy_that_refuses_the_login_is_asked_once(login: str, said: str, tls: Emulator) -> None:
+    refusal = (
+        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    )
+    with Noting(refusal) as proxy, tls.client(proxy=f"http://{login}{proxy.address}") as client:
+        error = failure(client)
+        assert len(proxy.heads) == 1
+    assert f"the proxy {proxy.address} {said}" in str(error)
+    assert "wr0ng" not in f"{error!r}{error}"
+    assert not error.retryable
+    assert tls.requests == []
+
+
+@pytest.mark.parametrize(
+    ("login", "said"), [("", "wants a user and a password"), ("user:wr0ng@", "check the user and password")]
+)
+def test_a_real_proxy_that_refuses_the_login(login: str, said: str, tls: Emulator, tmp_path: Path) -> None:
+    """Tinyproxy answers a wrong login with 401."""
+    with (
+        tinyproxy(tmp_path, "BasicAuth user secret") as proxy,
+        tls.client(proxy=f"http://{login}{proxy.address}") as client,
+    ):
+        error = failure(client)
+    assert f"the proxy {proxy.address}" in str(error)
+    assert said in str(error)
+    assert "wr0ng" not in f"{error!r}{error}"
+    assert tls.requests == []
+
+
+def test_a_proxy_that_lets_a_host_not_through_is_named_with_the_host(tls: Emulator, tmp_path: Path) -> None:
+    with tinyproxy(tmp_path, "ConnectPort 1") as proxy, tls.client(proxy=proxy.url) as client:
+        error = failure(client)
+    assert f"the proxy {proxy.address} refused to connect to 127.0.0.1" in str(error)
+    assert "ask those who run the proxy" in str(error)
+
+
+def test_a_proxy_that_is_not_there_is_named(tls: Emulator) -> None:
+    with tls.client(proxy=f"http://127.0.0.1:{free_port()}") as client:
+        error = failure(client)
+    assert "the proxy 127.0.0.1:" in str(error)
+    assert "refused the connection" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("around", "direct"),
+    [
+        ("127.0.0.0/8", True),
+        ("10.0.0.0/8, 127.0.0.1/32", True),
+        ("127.0.0.1", True),
+        ("*", True),
+        ("10.0.0.0/8,127.0.0.2/32", False),
+        ("example.test", False),
+    ],
+)
+@pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY"])
+def test_no_proxy_names_addresses_and_networks(
+    way: str, around: str, direct: bool, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", around)
+    with Noting() as proxy:
+        if way != "argument":
+            monkeypatch.setenv(way, proxy.url)
+        with tls.client(proxy=proxy.url if way == "argument" else None) as client:
+            if direct:
+                everything(client, tmp_path / "out")
+            else:
+                failure(client)
+        assert bool(proxy.heads) is not direct
+
+
+def test_an_empty_proxy_is_none_at_all(tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Noting() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with tls.client(proxy="") as client:
+            everything(client, tmp_path / "out")
+        assert proxy.heads == []
+
+
+# A proxy that breaks TLS open
+
+
+@pytest.fixture
+def named() -> Iterator[Emulator]:
+    """Known by a name: Squid's certificates for an address are of the wrong kind."""
+    with Emulator(tls=True, speed=50.0, host="localhost") as emulator:
+        furnish(emulator)
+        yield emulator
+
+
+@pytest.fixture
+def bumped(named: Emulator, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The proxy's address, and the PEM file of the authority that it signs with."""
+    trusted = authority(tmp_path, "interceptor")
+    assert named.ca_bundle is not None
+    both = (tmp_path / "interceptor.key").read_bytes() + trusted.read_bytes()
+    with squid(both, Path(named.ca_bundle).read_bytes()) as proxy:
+        yield proxy.url, trusted
+
+
+@pytest.mark.parametrize("way", ["argument", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_proxy_that_breaks_tls_open_is_trusted_by_its_authority(
+    way: str, bumped: tuple[str, Path], named: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, given = bumped
+    if way != "argument":
+        monkeypatch.setenv(way, str(given))
+    with named.client(proxy=proxy, ca_bundle=given if way == "argument" else None) as client:
+        everything(client, tmp_path / "out")
+    # Squid speaks for the client then, and says so.
+    assert all("squid" in call["headers"]["via"] for call in named.requests)
+    assert named.violations == dict.fromkeys(named.violations, 0)
+
+
+def test_a_proxy_that_breaks_tls_open_is_not_trusted_unasked(bumped: tuple[str, Path], named: Emulator) -> None:
+    with named.client(proxy=bumped[0]) as client:
+        error = failure(client)
+    assert "failed the TLS handshake (through the proxy" in str(error)
+    assert "give its CA as a PEM file by ca_bundle" in str(error)
+    assert not error.retryable
+    assert named.requests == []
+
+
+def test_verify_false_trusts_it_and_warns_once(bumped: tuple[str, Path], named: Emulator) -> None:
+    code = f"""
+import logging
+from mde_live_response import LiveResponseClient
+logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+for _ in range(3):
+    with LiveResponseClient({named.token!r}, endpoint={named.url!r}, proxy={bumped[0]!r}, verify=False) as client:
+        print(client.machine({WS!r}).computer_dns_name)
+"""
+    done = python(code)
+    assert done.out.split() == [WS] * 3, done
+    assert done.err.count("WARNING verify=False") == 1, done
+
+
+# HTTP/2, IPv6, and whom to trust
+
+
+@contextmanager
+def fronted(folder: Path, *, names: str = "IP:127.0.0.1") -> Iterator[tuple[Emulator, str, Path, Path]]:
+    """An emulator behind nghttpx: it, the front's URL, the PEM file of its authority, and the front's log."""
+    root = authority(folder, "root")
+    signed(folder, "front", "root", names)
+    with (
+        Emulator() as emulator,
+        nghttpx(folder, folder / "front.crt", folder / "front.key", emulator.url.removeprefix("http://")) as front,
+    ):
+        yield emulator, f"https://{front.address}", root, folder / "nghttpx.log"
+
+
+def test_http_2_is_spoken_where_it_is_offered(tmp_path: Path) -> None:
+    with fronted(tmp_path) as (emulator, url, root, log):
+        with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client:
+            names = [client.machine(name).computer_dns_name for name in (WS, "ws-0002")]
+        protocols = {line.split()[-1] for line in log.read_text().splitlines()}
+    assert names == [WS, "ws-0002.example.test"]
+    assert protocols == {"HTTP/2"}
+
+
+@pytest.mark.parametrize("way", ["argument", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_an_own_authority_is_trusted_when_it_is_given(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fronted(tmp_path) as (emulator, url, root, _):
+        with LiveResponseClient(emulator.token, endpoint=url) as client:
+            assert "UnknownIssuer" in str(failure(client))
+        if way != "argument":
+            monkeypatch.setenv(way, str(root))
+        bundle = root if way == "argument" else None
+        with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=bundle) as client:
+            assert client.machine(WS).computer_dns_name == WS
+
+
+def test_a_certificate_of_another_host_is_told(tmp_path: Path) -> None:
+    with (
+        fronted(tmp_path, names="DNS:elsewhere.example.test") as (emulator, url, root, _),
+        LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client,
+    ):
+        error = failure(client)
+    assert "the certificate is another host's" in str(error)
+    assert not error.retryable
+
+
+def test_a_certificate_that_ran_out_is_told(tmp_path: Path) -> None:
+    root = authority(tmp_path, "root")
+    signed(tmp_path, "front", "root", "IP:127.0.0.1")
+    expired(tmp_path, "front", "root")
+    with (
+        Emulator() as emulator,
+        nghttpx(
+            tmp_path, tmp_path / "front.crt", tmp_path / "front.key", emulator.url.removeprefix("http://")
+        ) as front,
+        LiveResponseClient(emulator.token, endpoint=f"https://{front.address}", ca_bundle=root) as client,
+    ):
+        error = failure(client)
+    assert "check this machine's clock" in str(error)
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])
+def test_ipv6(encrypted: bool, tmp_path: Path) -> None:
+    with Emulator(host="::1", tls=encrypted, speed=50.0) as emulator:
+        assert "[::1]" in emulator.url
+        furnish(emulator)
+        with emulator.client() as client:
+            everything(client, tmp_path / "out")
+
+
+# What fails
+
+
+@contextmanager
+def listener(serve: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Passes each connection on; host and port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection, suppress(OSError):
+                        connection.settimeout(10)
+                        serve(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def reset(connection: socket.socket) -> None:
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def not_tls(connection: socket.socket) -> None:
+    connection.recv(1)
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def close(connection: socket.socket) -> None:
+    connection.recv(65536)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "serve", "said"),
+    [
+        ("http", reset, "broke the connection off"),
+        ("http", close, "broke the connection off"),
+        ("https", reset, "could not be connected to"),
+        ("https", not_tls, "failed the TLS handshake"),
+    ],
+)
+def test_a_connection_that_breaks_is_told(scheme: str, serve: Callable[[socket.socket], None], said: str) -> None:
+    with (
+        listener(serve) as address,
+        LiveResponseClient("token", endpoint=f"{scheme}://{address}", max_wait=1) as client,
+    ):
+        error = failure(client)
+    assert said in str(error)
+    assert address.split(":")[0] in str(error)
+
+
+def test_a_refused_connection_is_told() -> None:
+    port = free_port()
+    with LiveResponseClient("token", endpoint=f"http://127.0.0.1:{port}", max_wait=1) as client:
+        error = failure(client)
+    assert "127.0.0.1 refused the connection" in str(error)
+    assert "check host and port" in str(error)
+
+
+def test_a_name_that_is_not_in_dns_is_told(tls: Emulator) -> None:
+    # A label of more than 63 letters: no resolver asks anyone for it.
+    proxy = f"{'a' * 64}.example.test:3128"
+    with tls.client(proxy=f"http://{proxy}", max_wait=1) as client:
+        error = failure(client)
+    assert f"the proxy {proxy} could not be found in DNS" in str(error)
+
+
+def test_a_connection_that_does_not_come_about_in_time_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
+        # Once the backlog is full, the kernel leaves whoever comes unanswered.
+        for _ in range(4):
+            waiting = held.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with LiveResponseClient("token", endpoint=url, connect_timeout=0.3, max_wait=1) as client:
+            error = failure(client)
+    assert "could not be connected to in time" in str(error)
+    assert "see connect_timeout" in str(error)
+
+
+def test_an_answer_that_does_not_come_in_time_is_told() -> None:
+    with Emulator() as emulator:
+        emulator.fault("GET", "/api/machines", "delay", seconds=30, times=100)
+        with emulator.client(request_timeout=0.3, max_wait=1) as client:
+            error = failure(client)
+    assert "did not answer in time" in str(error)
+    assert "see request_timeout" in str(error)
