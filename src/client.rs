@@ -7,7 +7,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Pass;
 use crate::model::{self, Command, Entity, LibraryFile, Machine, MachineAction, is_machine_id};
@@ -15,7 +14,6 @@ use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, Call, Pipeline};
 use crate::secret::SecretUrl;
 use crate::transfer::{LibraryForm, multipart};
-use crate::transport::{Audience, Body, Request};
 
 /// The unreserved characters of RFC 3986 stay as they are.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -114,36 +112,6 @@ impl Pipeline {
             SecretUrl::parse(link.value.trim_matches('"'), "the link of the result").map_err(|_| wrong())
         };
         self.call(&call, decode).await
-    }
-
-    /// Opens a result link. No token goes to its host.
-    pub async fn open_link(&self, link: SecretUrl) -> Result<Body> {
-        let secure = link.expose().scheme() == "https" || self.options.endpoint.scheme() == "http";
-        if !secure {
-            return Err(Error::new(Kind::Download, format!("the result's link leads to {} unencrypted", link.host())));
-        }
-        let host = link.host().to_owned();
-        let request = Request {
-            audience: Audience::Blob,
-            method: Method::GET,
-            url: link,
-            headers: http::HeaderMap::new(),
-            body: bytes::Bytes::new(),
-            timeout: seconds_to_duration(self.options.request_timeout),
-        };
-        let response = self.transport.send(request).await.map_err(|failure| {
-            let mut error = failure.error;
-            error.kind = Kind::Download;
-            error
-        })?;
-        if response.status.is_success() {
-            return Ok(response.body);
-        }
-        let status = response.status.as_u16();
-        let mut error = Error::new(Kind::Download, format!("{host} answered {status} to the result's link"));
-        error.status = Some(status);
-        error.retryable = matches!(status, 403 | 404 | 408 | 429 | 500..=599);
-        Err(error.with_hint("a link is good for 30 minutes; asking again makes a fresh one"))
     }
 
     /// Lists the live response library (page "list-library-files").

@@ -17,6 +17,7 @@
 //! auth -> state, transport -> config, model -> error.
 
 pub mod auth;
+pub mod blob_host;
 pub mod check;
 pub mod classify;
 pub mod client;

@@ -1,11 +1,12 @@
 //! The live response library as callers want it: uploaded once, the same content left alone.
 
-use bytes::Bytes;
+use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{LibraryFile, check_library_name};
 use crate::pipeline::{LOG, Pipeline};
-use crate::transfer::{LibraryForm, check_size, sha256_hex};
+use crate::transfer::{LibraryForm, check_size, sha256_of};
+use crate::transport::Piece;
 
 /// Uploads a file; one that is there is an AlreadyExists error unless it is to be overwritten.
 pub async fn upload(pipeline: &Pipeline, form: LibraryForm) -> Result<LibraryFile> {
@@ -16,16 +17,11 @@ pub async fn upload(pipeline: &Pipeline, form: LibraryForm) -> Result<LibraryFil
 /// Uploads what is not there and leaves what is the same; other content under that name is overwritten only if told to.
 pub async fn ensure(pipeline: &Pipeline, form: LibraryForm) -> Result<LibraryFile> {
     check(pipeline, &form)?;
-    let files = pipeline.library_files().await?;
-    let there = files.into_iter().find(|file| file.file_name.eq_ignore_ascii_case(&form.file_name));
-    let digest = sha256_hex(&form.content);
-    if let Some(mut same) =
-        there.clone().filter(|file| file.sha256.as_deref().is_some_and(|sha| sha.eq_ignore_ascii_case(&digest)))
-    {
-        same.changed = Some(false);
-        return Ok(same);
-    }
-    if let Some(other) = there {
+    let digest = sha256_of(&form.content).await?;
+    if let Some(other) = there(pipeline, &form.file_name).await? {
+        if is_same(&other, &digest) {
+            return Ok(LibraryFile { changed: Some(false), ..other });
+        }
         let (sha256, author) = (other.sha256.unwrap_or_default(), other.created_by.unwrap_or_default());
         if !form.overwrite {
             let message =
@@ -35,21 +31,48 @@ pub async fn ensure(pipeline: &Pipeline, form: LibraryForm) -> Result<LibraryFil
         }
         log::warn!(target: LOG, "replacing {:?} in the library: it was SHA-256 {sha256}, by {author}", form.file_name);
     }
-    let mut uploaded = pipeline.upload_library_file(&form).await?;
-    uploaded.changed = Some(true);
-    Ok(uploaded)
+    match pipeline.upload_library_file(&form).await {
+        Ok(uploaded) => Ok(LibraryFile { changed: Some(true), ..uploaded }),
+        Err(error) => settle(pipeline, &form.file_name, &digest, error).await,
+    }
 }
 
-/// Reads a file to be uploaded, no further than the limit.
-pub async fn read(pipeline: &Pipeline, path: &std::path::Path) -> Result<Bytes> {
+/// An upload that failed may have arrived, and another's may have come first: what counts is what is there.
+async fn settle(pipeline: &Pipeline, name: &str, digest: &str, error: Error) -> Result<LibraryFile> {
+    let changed = match error.kind {
+        Kind::ConnectionFailed | Kind::Service => true,
+        Kind::AlreadyExists => false,
+        _ => return Err(error),
+    };
+    match there(pipeline, name).await {
+        Ok(Some(file)) if is_same(&file, digest) => Ok(LibraryFile { changed: Some(changed), ..file }),
+        _ => Err(error),
+    }
+}
+
+async fn there(pipeline: &Pipeline, name: &str) -> Result<Option<LibraryFile>> {
+    let files = pipeline.library_files().await?;
+    Ok(files.into_iter().find(|file| file.file_name.eq_ignore_ascii_case(name)))
+}
+
+fn is_same(file: &LibraryFile, digest: &str) -> bool {
+    file.sha256.as_deref().is_some_and(|sha256| sha256.eq_ignore_ascii_case(digest))
+}
+
+/// A file to be uploaded, which is read as it is sent.
+pub async fn file(path: &Path) -> Result<Piece> {
     let failed = |error| Error::io("read", path, error);
-    let length = tokio::fs::metadata(path).await.map_err(failed)?.len();
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    check_size(length, pipeline.options.limits.upload_size, &name)?;
-    tokio::fs::read(path).await.map(Bytes::from).map_err(failed)
+    // Opened, so that one that can't be read fails here, with the system's own words.
+    let metadata = tokio::fs::File::open(path).await.map_err(failed)?.metadata().await.map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Error::invalid(format!("{} is not a plain file", path.display()))
+            .with_hint("give the path of a file, or open it and give the file object"));
+    }
+    Ok(Piece::File { path: path.into(), length: metadata.len() })
 }
 
+/// Refuses what the service would refuse, before anything is sent.
 fn check(pipeline: &Pipeline, form: &LibraryForm) -> Result<()> {
     check_library_name(&form.file_name)?;
-    check_size(form.content.len() as u64, pipeline.options.limits.upload_size, &form.file_name)
+    check_size(form.content.len(), pipeline.options.limits.upload_size, &form.file_name)
 }

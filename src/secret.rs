@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -45,6 +47,12 @@ impl SecretUrl {
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or("")
     }
+
+    /// When a signed link says that it expires (`se`), in seconds since the Unix epoch.
+    pub fn expiry(&self) -> Option<f64> {
+        let (_, text) = self.0.query_pairs().find(|(name, _)| name == "se")?;
+        Some(OffsetDateTime::parse(&text, &Rfc3339).ok()?.unix_timestamp() as f64)
+    }
 }
 
 impl From<Url> for SecretUrl {
@@ -62,6 +70,14 @@ impl fmt::Debug for SecretUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_tells_its_expiry() {
+        let expiry =
+            |query: &str| SecretUrl::parse(&format!("https://a.example.test/x?{query}"), "a link").unwrap().expiry();
+        assert_eq!(expiry("sp=rt&se=2022-02-07T14%3A33%3A07Z&sig=x"), Some(1_644_244_387.0));
+        assert_eq!((expiry("sig=x"), expiry("se=soon")), (None, None));
+    }
 
     #[test]
     fn neither_prints_what_it_holds() {

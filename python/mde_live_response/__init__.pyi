@@ -57,6 +57,7 @@ __all__ = [
     "ConnectionFailedError",
     "Credential",
     "DownloadError",
+    "FileStream",
     "Finding",
     "Fleet",
     "FleetReport",
@@ -409,7 +410,7 @@ class CollectedFile:
 
     @property
     def path(self) -> str | None:
-        """Where it was saved here; None where a file object was written to."""
+        """Where it was saved here; None where it went to a file object or an iterator."""
 
     @property
     def size(self) -> int:
@@ -418,6 +419,22 @@ class CollectedFile:
     @property
     def sha256(self) -> str:
         """SHA-256 of the file itself, unpacked, in lower-case hex."""
+
+    @property
+    def name(self) -> str:
+        """Its own name, made safe for any file system: the payload's if it tells one, else the last of `remote_path`."""
+
+    @property
+    def payload(self) -> Literal["gzip", "zip", "json", "other"]:
+        """What came, told by its first bytes: `gzip` was unpacked here, `zip`, `json` and `other` are left as they came."""
+
+    @property
+    def received_size(self) -> int:
+        """Bytes of the payload as it came."""
+
+    @property
+    def received_sha256(self) -> str:
+        """SHA-256 of the payload as it came, in lower-case hex."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give a dict that is ready for JSON."""
@@ -1449,34 +1466,72 @@ class Session:
     def download(self, index: int, to: str | PathLike[str] | BinaryIO) -> CollectedFile:
         """Fetch the file that one GetFile command collected.
 
+        A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
         Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             index: the command's place in the sequence, from 0.
-            to: the path to write, or a file object open for writing bytes.
+            to: the path to write; a folder that is there, in which the file comes to `<index>_<name>`; or a file object
+                open for writing bytes. Under a path the file appears once it is whole and on the disk.
 
         Raises:
             InvalidRequestError: there is no GetFile at this place.
-            DownloadError: it could not be fetched.
+            DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
             OSError: it could not be written.
         """
 
     def download_async(self, index: int, to: str | PathLike[str] | BinaryIO) -> Coroutine[Any, Any, CollectedFile]:
         """Fetch the file that one GetFile command collected.
 
+        A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
         Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             index: the command's place in the sequence, from 0.
-            to: the path to write, or a file object open for writing bytes.
+            to: the path to write; a folder that is there, in which the file comes to `<index>_<name>`; or a file object
+                open for writing bytes. Under a path the file appears once it is whole and on the disk.
 
         Raises:
             InvalidRequestError: there is no GetFile at this place.
-            DownloadError: it could not be fetched.
+            DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
             OSError: it could not be written.
         """
+
+    def stream(self, index: int) -> FileStream:
+        """Give the file that one GetFile command collected piece by piece, to loop over: `for`, or `async for`.
+
+        Nothing is asked for before the loop begins. What the loop has not taken yet is not fetched, but for a little.
+        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            index: the command's place in the sequence, from 0.
+
+        Returns:
+            An iterator of bytes; its `file` tells size and SHA-256 once the loop has come to its end.
+        """
+
+@final
+class FileStream:
+    """A collected file on its way, in pieces of bytes: a blocking and an asynchronous iterator alike.
+
+    It goes on by itself where a connection breaks off. Its end is checked, so what came before an error is not to be used.
+    Raises, in the loop, what `Session.download` raises.
+    """
+
+    @property
+    def file(self) -> CollectedFile | None:
+        """The file's description, once the loop has come to its end; None before. Its `path` is None."""
+
+    def close(self) -> None:
+        """Leave the download where it stands: its connection is closed, and the loop ends."""
+
+    def __iter__(self) -> Self: ...
+    def __aiter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+    def __anext__(self) -> Coroutine[Any, Any, bytes]: ...
 
 @final
 class Outcome:
@@ -1692,7 +1747,8 @@ class Library:
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`. A file
+                of a path is read as it is sent.
             name: its name in the library; None: the file's own. Content in bytes needs one.
             description: what it is for.
             parameters_description: what arguments it takes; None: none.
@@ -1720,7 +1776,8 @@ class Library:
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`. A file
+                of a path is read as it is sent.
             name: its name in the library; None: the file's own. Content in bytes needs one.
             description: what it is for.
             parameters_description: what arguments it takes; None: none.
@@ -1756,7 +1813,8 @@ class Library:
             overwrite: replace other content under this name.
 
         Returns:
-            The library's entry; `changed` tells whether it was uploaded now.
+            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in a WARNING, with
+            its SHA-256 and author.
 
         Raises:
             InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
@@ -1788,7 +1846,8 @@ class Library:
             overwrite: replace other content under this name.
 
         Returns:
-            The library's entry; `changed` tells whether it was uploaded now.
+            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in a WARNING, with
+            its SHA-256 and author.
 
         Raises:
             InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.

@@ -10,6 +10,7 @@ from mde_live_response import ClientSecretCredential as ClientSecretCredential
 from mde_live_response import CollectedFile as CollectedFile
 from mde_live_response import Command as Command
 from mde_live_response import CommandResult as CommandResult
+from mde_live_response import FileStream as FileStream
 from mde_live_response import Finding as Finding
 from mde_live_response import Fleet as Fleet
 from mde_live_response import FleetReport as FleetReport
@@ -34,6 +35,7 @@ __all__ = [
     "CollectedFile",
     "Command",
     "CommandResult",
+    "FileStream",
     "Finding",
     "Fleet",
     "FleetReport",

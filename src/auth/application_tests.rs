@@ -105,7 +105,8 @@ async fn asks_by_form_and_takes_the_token() {
         (request.audience, request.headers["content-type"].as_bytes()),
         (Audience::Login, &b"application/x-www-form-urlencoded"[..])
     );
-    let form: Vec<(String, String)> = url::form_urlencoded::parse(&request.body).into_owned().collect();
+    let form: Vec<(String, String)> =
+        url::form_urlencoded::parse(&request.body.at_hand().unwrap()).into_owned().collect();
     let expected = [
         ("client_id", "app-1"),
         ("scope", "https://api.example.test/.default"),

@@ -89,7 +89,7 @@ impl LoginEndpoint {
             method: Method::POST,
             url: SecretUrl::from(self.url.clone()),
             headers,
-            body,
+            body: body.into(),
             timeout: self.timeout,
         }
     }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -20,7 +19,7 @@ use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
 use crate::retry::{Outcome, Policy};
 use crate::secret::{Secret, SecretUrl};
-use crate::transport::{Audience, Request, Transport};
+use crate::transport::{Audience, Content, Request, Transport};
 
 /// Learn: "How managed identities for Azure resources work with virtual machines".
 pub(super) const IMDS: &str = "http://169.254.169.254";
@@ -112,7 +111,7 @@ impl ManagedIdentitySource {
             method: Method::GET,
             url: SecretUrl::from(self.url.clone()),
             headers: self.headers.clone(),
-            body: Bytes::new(),
+            body: Content::default(),
             timeout: self.timeout,
         }
     }

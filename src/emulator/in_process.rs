@@ -32,7 +32,7 @@ impl Transport for Emulator {
                 overlong: false,
                 upload: None,
             };
-            let body = std::future::ready(Some(Sent { body: request.body, overlong: false }));
+            let body = async { Some(Sent { body: request.body.bytes().await.ok()?, overlong: false }) };
             match tokio::time::timeout(request.timeout, self.exchange(door, call, body)).await {
                 Ok(exchanged) => respond(exchanged),
                 Err(_) => Err(broken(true, "the emulator did not answer in time".to_owned())),

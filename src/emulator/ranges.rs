@@ -1,18 +1,19 @@
 //! Ranges of a blob, as Azure's storage serves them (facts.md, section 15, row 19).
 
-use http::header::{ACCEPT_RANGES, CONTENT_RANGE, HeaderValue, RANGE};
+use http::header::{ACCEPT_RANGES, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
 
 use super::reply::{Body, Reply};
 use super::results::{Packed, azure_error};
 
-/// The whole, or the range that was asked for.
-pub(super) fn ranged(packed: &Packed, headers: &HeaderMap, ranges: bool) -> Result<Reply, Box<Reply>> {
+/// The whole, or the range that was asked for, unless it was asked for of another blob than this.
+pub(super) fn ranged(packed: &Packed, etag: &str, headers: &HeaderMap, ranges: bool) -> Result<Reply, Box<Reply>> {
+    let ranges_now = ranges && headers.get(IF_RANGE).is_none_or(|wanted| wanted == etag);
     let length = match packed {
         Packed::Bytes(bytes) => bytes.len() as u64,
         Packed::Spool(spool) => spool.len(),
     };
-    let asked = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| ranges);
+    let asked = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| ranges_now);
     let range = asked.and_then(|text| parse_range(text, length));
     let (start, end) = match (asked, range) {
         (Some(_), Some(Some(range))) => range,

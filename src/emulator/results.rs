@@ -201,8 +201,8 @@ impl State {
         let packed = self
             .packed(blob)
             .ok_or_else(|| azure_error(StatusCode::NOT_FOUND, "BlobNotFound", "The specified blob does not exist."))?;
-        let reply = ranged(&packed, &call.headers, self.switches.blob_ranges)?;
         let etag = format!("\"0x{}\"", blob.get(..16).unwrap_or(blob).to_uppercase());
+        let reply = ranged(&packed, &etag, &call.headers, self.switches.blob_ranges)?;
         let mut reply = reply.with_text(CONTENT_DISPOSITION, disposition).with_text(ETAG, &etag);
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         reply.headers.insert(LAST_MODIFIED, HeaderValue::from_static("Thu, 01 Jan 2026 00:00:00 GMT"));

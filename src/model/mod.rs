@@ -11,7 +11,7 @@ mod timestamp;
 mod transcript;
 
 pub use action::{ActionCommand, MachineAction, is_final};
-pub use collected::CollectedFile;
+pub use collected::{CollectedFile, Payload};
 pub use command::{Command, CommandType, check_commands, check_library_name};
 pub use decode::{Entity, Page, Raw, entity, page};
 pub use library::LibraryFile;

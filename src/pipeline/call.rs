@@ -1,11 +1,11 @@
 //! What is asked of the service.
 
-use bytes::Bytes;
 use http::Method;
 use http::header::HeaderValue;
 
 use crate::error::Error;
 use crate::operation::Operation;
+use crate::transport::Content;
 
 /// One call of the service.
 #[derive(Clone, Debug)]
@@ -15,7 +15,7 @@ pub struct Call {
     /// Below the endpoint, query included.
     pub path: String,
     pub content_type: Option<HeaderValue>,
-    pub body: Bytes,
+    pub body: Content,
     pub machine_id: Option<String>,
     pub action_id: Option<String>,
     /// A library file's name.
@@ -29,7 +29,7 @@ impl Call {
             method: Method::GET,
             path: path.into(),
             content_type: None,
-            body: Bytes::new(),
+            body: Content::default(),
             machine_id: None,
             action_id: None,
             what: None,

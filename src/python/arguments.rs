@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use bytes::{Bytes, BytesMut};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::errors::{raised, to_python};
+use super::errors::to_python;
+use super::file_object::FileObject;
 use super::models::{Command, Machine};
-use super::runtime::call_python;
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
-use crate::transfer::{Sink, Target};
+use crate::transfer::Target;
+
+/// Of a file object that is uploaded.
+const READ_AT_ONCE: u64 = 4 << 20;
 
 /// `str | Machine`.
 pub enum MachineArgument {
@@ -102,28 +105,7 @@ pub fn target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
     if !to.hasattr("write")? {
         return Err(wrong_type("to", "a path or a binary file object", to));
     }
-    Ok(Target::Sink(Box::new(FileObject(to.clone().unbind()))))
-}
-
-struct FileObject(Py<PyAny>);
-
-impl Sink for FileObject {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        Python::attach(|py| {
-            let mut data = data;
-            while !data.is_empty() {
-                let written = call_python(&self.0.bind(py).getattr("write")?, (PyBytes::new(py, data),))?;
-                // A raw file may take less than all; a file that does not say how much has taken it all.
-                let count = written.extract::<Option<usize>>()?.unwrap_or(data.len());
-                data = data.get(count..).unwrap_or_default();
-                if count == 0 {
-                    return Err(PyValueError::new_err("the file object takes no more bytes"));
-                }
-            }
-            Ok(())
-        })
-        .map_err(raised)
-    }
+    Ok(Target::Sink(Box::new(FileObject::new(to.clone().unbind()))))
 }
 
 /// What is uploaded: read here where it is in memory, later where it is on disk.
@@ -132,8 +114,9 @@ pub enum Content {
     Path(PathBuf),
 }
 
-/// `str | PathLike | bytes | BinaryIO`, and the name that it has by itself.
-pub fn content(file: &Bound<'_, PyAny>) -> PyResult<(Content, Option<String>)> {
+/// `str | PathLike | bytes | BinaryIO`, and the name that it has by itself. A file object is read until it is seen to hold
+/// more than `most` bytes.
+pub fn content(file: &Bound<'_, PyAny>, most: u64) -> PyResult<(Content, Option<String>)> {
     if let Ok(bytes) = file.cast::<PyBytes>() {
         return Ok((Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
     }
@@ -144,12 +127,26 @@ pub fn content(file: &Bound<'_, PyAny>) -> PyResult<(Content, Option<String>)> {
     if !file.hasattr("read")? {
         return Err(wrong_type("file", "a path, bytes or a binary file object", file));
     }
-    let read = file.call_method0("read")?;
-    let bytes = read.cast::<PyBytes>().map_err(|_| wrong_type("file", "a file opened in binary mode", file))?;
+    let bytes = read(file, most)?;
     let name = file.getattr("name").ok().and_then(|name| name.cast_into::<PyString>().ok());
     let name =
         name.and_then(|name| PathBuf::from(name.to_string()).file_name().map(|name| name.to_string_lossy().into()));
-    Ok((Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), name))
+    Ok((Content::Bytes(bytes), name))
+}
+
+fn read(file: &Bound<'_, PyAny>, most: u64) -> PyResult<Bytes> {
+    let mut all = BytesMut::new();
+    while all.len() as u64 <= most {
+        let missing = most.saturating_add(1) - all.len() as u64;
+        // A raw file may give less than all.
+        let read = file.call_method1("read", (missing.min(READ_AT_ONCE),))?;
+        let read = read.cast::<PyBytes>().map_err(|_| wrong_type("file", "a file opened in binary mode", file))?;
+        if read.as_bytes().is_empty() {
+            break;
+        }
+        all.extend_from_slice(read.as_bytes());
+    }
+    Ok(all.freeze())
 }
 
 fn wrong_type(argument: &str, wanted: &str, got: &Bound<'_, PyAny>) -> PyErr {

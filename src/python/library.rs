@@ -13,9 +13,9 @@ use super::recipe::Home;
 use super::runtime::Call;
 use crate::error::{Error, Result};
 use crate::library::{self, ensure, upload};
-use crate::pipeline::Pipeline;
 use crate::session::Sessions;
 use crate::transfer::LibraryForm;
+use crate::transport::Piece;
 
 /// The tenant's live response library: scripts and files that commands name.
 ///
@@ -41,29 +41,35 @@ impl Library {
 impl Upload {
     fn new(
         py: Python<'_>,
+        most: u64,
         file: &Bound<'_, PyAny>,
         name: Option<String>,
         description: &str,
         parameters_description: Option<String>,
         overwrite: bool,
     ) -> PyResult<Self> {
-        let (content, own_name) = content(file)?;
+        let (content, own_name) = content(file, most)?;
         let file_name = name.or(own_name).ok_or_else(|| {
             let error = Error::invalid("what is uploaded has no name of its own").with_hint("give one by name=");
             to_python(py, error)
         })?;
         let description = description.to_owned();
-        let form = LibraryForm { file_name, content: Bytes::new(), description, parameters_description, overwrite };
+        let none = Piece::Bytes(Bytes::new());
+        let form = LibraryForm { file_name, content: none, description, parameters_description, overwrite };
         Ok(Self { content, form })
     }
 
-    async fn read(self, pipeline: &Pipeline) -> Result<LibraryForm> {
+    async fn form(self) -> Result<LibraryForm> {
         let content = match self.content {
-            Content::Bytes(bytes) => bytes,
-            Content::Path(path) => library::read(pipeline, &path).await?,
+            Content::Bytes(bytes) => Piece::Bytes(bytes),
+            Content::Path(path) => library::file(&path).await?,
         };
         Ok(LibraryForm { content, ..self.form })
     }
+}
+
+fn upload_size(sessions: &Sessions) -> u64 {
+    sessions.pipeline.options.limits.upload_size
 }
 
 operations! {
@@ -89,7 +95,8 @@ operations! {
         /// Permission: Library.Manage.
         ///
         /// Args:
-        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`. A file
+        ///         of a path is read as it is sent.
         ///     name: its name in the library; None: the file's own. Content in bytes needs one.
         ///     description: what it is for.
         ///     parameters_description: what arguments it takes; None: none.
@@ -110,9 +117,9 @@ operations! {
             ]
             |this, py| {
                 let sessions = this.home.sessions(py)?;
-                let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
+                let given = Upload::new(py, upload_size(&sessions), &file, name, description, parameters_description, overwrite);
                 given.map(|given| Call::new(&sessions.clone(), async move {
-                    upload(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
+                    upload(&sessions.pipeline, given.form().await?).await
                 }))
             };
 
@@ -130,7 +137,8 @@ operations! {
         ///     overwrite: replace other content under this name.
         ///
         /// Returns:
-        ///     The library's entry; `changed` tells whether it was uploaded now.
+        ///     The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in a WARNING, with
+        ///     its SHA-256 and author.
         ///
         /// Raises:
         ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
@@ -147,9 +155,9 @@ operations! {
             ]
             |this, py| {
                 let sessions = this.home.sessions(py)?;
-                let given = Upload::new(py, &file, name, description, parameters_description, overwrite);
+                let given = Upload::new(py, upload_size(&sessions), &file, name, description, parameters_description, overwrite);
                 given.map(|given| Call::new(&sessions.clone(), async move {
-                    ensure(&sessions.pipeline, given.read(&sessions.pipeline).await?).await
+                    ensure(&sessions.pipeline, given.form().await?).await
                 }))
             };
 

@@ -6,6 +6,8 @@ mod client;
 mod credentials;
 mod emulator;
 mod errors;
+mod file_object;
+mod file_stream;
 mod fleet;
 mod fleet_order;
 mod fleet_outcome;
@@ -33,6 +35,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<credentials::ManagedIdentityCredential>()?;
     module.add_class::<client::LiveResponseClient>()?;
     module.add_class::<session::Session>()?;
+    module.add_class::<file_stream::FileStream>()?;
     module.add_class::<fleet::Fleet>()?;
     module.add_class::<fleet_outcome::Outcome>()?;
     module.add_class::<fleet_report::FleetReport>()?;

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::arguments::{Seconds, target};
+use super::file_stream::FileStream;
 use super::models::MachineAction;
 use super::operations::operations;
 use super::recipe::Home;
@@ -146,16 +147,18 @@ operations! {
 
         /// Fetch the file that one GetFile command collected.
         ///
+        /// A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
         /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
         ///     index: the command's place in the sequence, from 0.
-        ///     to: the path to write, or a file object open for writing bytes.
+        ///     to: the path to write; a folder that is there, in which the file comes to `<index>_<name>`; or a file object
+        ///         open for writing bytes. Under a path the file appears once it is whole and on the disk.
         ///
         /// Raises:
         ///     InvalidRequestError: there is no GetFile at this place.
-        ///     DownloadError: it could not be fetched.
+        ///     DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
         ///     OSError: it could not be written.
         download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
             |this, py| target(&to, index).and_then(|target| {
@@ -164,6 +167,21 @@ operations! {
     }
 
     methods {
+        /// Give the file that one GetFile command collected piece by piece, to loop over: `for`, or `async for`.
+        ///
+        /// Nothing is asked for before the loop begins. What the loop has not taken yet is not fetched, but for a little.
+        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// Permission: Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     index: the command's place in the sequence, from 0.
+        ///
+        /// Returns:
+        ///     An iterator of bytes; its `file` tells size and SHA-256 once the loop has come to its end.
+        fn stream(&self, py: Python<'_>, index: u32) -> PyResult<FileStream> {
+            Ok(FileStream::new(&self.here(py)?, index))
+        }
+
         /// The machine action's id: all that is needed to take the session up again, from any process.
         #[getter]
         fn id(&self) -> &str {

@@ -1,10 +1,12 @@
 //! A live response session: submitted once and proved ours, waited for, and its results brought back.
 
 mod busy;
+mod fetch;
 mod found;
 mod patience;
 mod results;
 mod settle;
+mod stream;
 mod submit;
 mod tag;
 mod wait;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use results::{CommandResult, SessionResult};
+pub use stream::{FileStream, Piece};
 pub use submit::{Guidance, Submit};
 pub use tag::Tag;
 

@@ -5,20 +5,19 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
+use super::fetch::{LAG, Source};
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
-use crate::transfer::{Download, Target, UnpackLimits, file_name};
-use crate::transport::{Body, Response};
+use crate::transfer::{Part, Target, file_name};
+use crate::transport::Response;
 
 /// Bytes of a transcript, unpacked: a script's output is text for people and programs, not evidence.
 const LARGEST_TRANSCRIPT: usize = 64 << 20;
-/// Seconds between two requests for a result that lags behind the action's end: half a minute in all.
-const LAG: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 15.0];
 /// A failed script may have left no transcript at all: worth a shorter wait.
 const LAG_OF_FAILED: usize = 3;
-/// Links that are tried for one file: one may expire while it is being used.
-const LINKS: usize = 3;
+/// A transcript that breaks off is asked for so often.
+const TRIES: usize = 3;
 
 /// One command, how it ended and what it brought back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -138,16 +137,17 @@ impl Session {
     async fn transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
         let failed = command.status == "Failed";
         let patience = if failed { LAG_OF_FAILED } else { LAG.len() };
+        let mut source = Source::new(self, command.index, patience);
         let mut tries = 1;
         let payload = loop {
-            let body = match self.open(command.index, patience).await {
+            let body = match source.open(&Part::default()).await {
                 Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
-                other => other?,
+                other => other?.body,
             };
             let response = Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
             match response.bytes(LARGEST_TRANSCRIPT).await {
                 Ok(payload) => break payload,
-                Err(failure) if failure.error.kind == Kind::ConnectionFailed && tries < LINKS => tries += 1,
+                Err(failure) if failure.error.kind == Kind::ConnectionFailed && tries < TRIES => tries += 1,
                 Err(failure) => return Err(broken_off(failure.error)),
             }
         };
@@ -167,38 +167,6 @@ impl Session {
             self.about(Error::invalid(message).with_hint("give the index of a GetFile within the commands, from 0"))
         })?;
         self.collect(index, remote_path, target).await.map_err(|error| self.about(error))
-    }
-
-    async fn collect(&self, index: u32, remote_path: &str, target: Target) -> Result<CollectedFile> {
-        let mut download = Download::open(target, remote_path, UnpackLimits::default()).await?;
-        let body = self.open(index, LAG.len()).await?;
-        download.receive(body).await?;
-        download.finish().await
-    }
-
-    /// Opens the result of a command, with patience for one that lags behind and a fresh link for one that has expired.
-    async fn open(&self, index: u32, patience: usize) -> Result<Body> {
-        let pipeline = &self.sessions.pipeline;
-        let mut lag = LAG.iter().take(patience);
-        let mut links = 0;
-        loop {
-            let opened = match pipeline.result_link(&self.id, index).await {
-                Ok(link) => {
-                    links += 1;
-                    pipeline.open_link(link).await
-                }
-                Err(error) => Err(error),
-            };
-            let error = match opened {
-                Ok(body) => return Ok(body),
-                Err(error) => error,
-            };
-            let may_come = matches!(error.status, Some(400 | 403 | 404)) && error.kind != Kind::PermissionDenied;
-            match lag.next() {
-                Some(pause) if (may_come || error.retryable) && links < LINKS => pipeline.clock.sleep(*pause).await,
-                _ => return Err(error),
-            }
-        }
     }
 
     fn about(&self, error: Error) -> Error {

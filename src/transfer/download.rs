@@ -1,36 +1,39 @@
-//! Downloads: streamed from the network to disk in bounded batches.
+//! Downloads: streamed from the network to disk in bounded batches, and gone on with after a break.
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use bytes::{Buf, Bytes};
+use http::HeaderValue;
 use tokio::task::{JoinError, spawn_blocking};
 
+use super::batches::Batches;
+use super::blob::{Blob, Part};
 use super::file_name;
 use super::payload::{UnpackLimits, Unpacked, Unpacker};
-use super::target::{Output, Target};
+use super::target::{Output, Sink, Target};
 use crate::error::{Error, Kind, Result};
 use crate::model::CollectedFile;
-use crate::transport::Failure;
+use crate::transport::Body;
 
-type Body = BoxStream<'static, Result<Bytes, Failure>>;
-
-/// What goes to a blocking thread at once. One batch is read while another is written, and a thread is held for one
-/// batch alone: two hundred downloads share the pool's few threads and none waits for another's network.
-const BATCH: usize = 128 << 10;
+/// How often what was had is thrown away because the blob is not the one that it was.
+const FRESH_STARTS: u32 = 2;
 
 /// Saves the file that `body` holds. Nothing is left behind on failure, nor when the future is dropped.
 pub async fn save(body: Body, target: Target, remote_path: &str, limits: UnpackLimits) -> Result<CollectedFile> {
     let mut download = Download::open(target, remote_path, limits).await?;
-    download.receive(body).await?;
+    download.receive(Blob { body, from: 0, length: None, etag: None }).await?;
     download.finish().await
 }
 
-/// One file on its way to disk. After a broken `receive` another body may go on where [`Download::received`] says.
+/// One file on its way here. After a broken `receive` another blob may go on where [`Download::part`] says.
 pub struct Download {
     /// None while it is on a blocking thread, and after it failed for good.
     writer: Option<Box<Writer>>,
+    sink: Option<Box<dyn Sink>>,
     remote_path: String,
     received: u64,
+    etag: Option<HeaderValue>,
+    /// Bytes of the whole payload, where the host told.
+    length: Option<u64>,
+    fresh_starts: u32,
 }
 
 struct Writer {
@@ -42,89 +45,150 @@ impl Download {
     /// Opens the target, so that one that can't be written fails before a byte is asked for.
     pub async fn open(target: Target, remote_path: &str, limits: UnpackLimits) -> Result<Self> {
         let path = remote_path.to_owned();
-        let writer = blocking(remote_path, move || {
-            let file = Unpacked::new(Output::open(target)?, &path, limits);
-            Ok(Box::new(Writer { unpacker: Unpacker::new(), file }))
+        let opened = blocking(remote_path, move || {
+            let (output, sink) = Output::open(target)?;
+            let file = Unpacked::new(output, &path, limits);
+            Ok((Box::new(Writer { unpacker: Unpacker::new(), file }), sink))
         });
-        Ok(Self { writer: Some(writer.await?), remote_path: remote_path.to_owned(), received: 0 })
+        let (writer, sink) = opened.await?;
+        let remote_path = remote_path.to_owned();
+        Ok(Self { writer: Some(writer), sink, remote_path, received: 0, etag: None, length: None, fresh_starts: 0 })
     }
 
-    /// Bytes of the payload, packed as they came, that are safely through.
-    pub fn received(&self) -> u64 {
-        self.received
+    /// What is wanted next. Bytes of the payload count, packed as they came, that are safely through.
+    pub fn part(&self) -> Part {
+        Part { from: self.received, etag: self.etag.clone() }
     }
 
-    /// Takes a body to its end. A retryable error means that the body broke off.
-    pub async fn receive(&mut self, body: Body) -> Result<()> {
-        let mut batches = Batches { body, left: Bytes::new() };
-        let mut batch = batches.next().await.map_err(|failure| self.broke_off(failure))?;
+    /// Whether another blob may go on with it.
+    pub fn is_open(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// Takes a blob to its end. Where that fails and the download [is open](Self::is_open), it broke off.
+    pub async fn receive(&mut self, blob: Blob) -> Result<()> {
+        let Blob { body, from, length, etag } = blob;
+        let skip = self.fit(from, length, etag).await?;
+        let mut batches = Batches::new(body, skip);
+        let mut batch = Ok(Bytes::new());
+        loop {
+            batch = match batch {
+                Ok(batch) => {
+                    // A disk that fails ends both; a network that fails lets the writing end first.
+                    let ((), next) = tokio::try_join!(self.put(batch), async { Ok(batches.next().await) })?;
+                    next
+                }
+                Err(_) if self.length == Some(self.received) => return Ok(()),
+                Err(failure) => return Err(self.broke_off(&failure.error.message).with_source(failure.error)),
+            };
+            if matches!(&batch, Ok(batch) if batch.is_empty()) {
+                return self.check_length();
+            }
+        }
+    }
+
+    /// How much of the blob is here already. One that is not what it was is begun anew.
+    async fn fit(&mut self, from: u64, length: Option<u64>, etag: Option<HeaderValue>) -> Result<u64> {
+        let known = self.etag.is_some() && self.etag == etag;
+        let as_long = self.length.zip(length).is_none_or(|(before, now)| before == now);
+        if self.received > 0 && !(known && as_long) {
+            self.start_anew().await?;
+        }
+        if self.received < from {
+            return Err(self.broke_off("the result is not the one that it was, and is fetched anew"));
+        }
+        (self.etag, self.length) = (etag, length.or(self.length));
+        Ok(self.received - from)
+    }
+
+    /// Throws away what is here.
+    pub async fn start_anew(&mut self) -> Result<()> {
+        let mut writer = self.writer.take().ok_or_else(|| stopped(&self.remote_path))?;
+        let begun = self.sink.is_some() && writer.file.size() > 0;
+        if begun || self.fresh_starts == FRESH_STARTS {
+            let message = format!("the result of {} changed at the service while it was fetched", self.remote_path);
+            let mut error = Error::new(Kind::Download, message)
+                .with_hint("what was written of it is not to be used; download it again, into something new");
+            error.retryable = true;
+            return Err(error);
+        }
+        self.fresh_starts += 1;
+        (self.received, self.etag, self.length) = (0, None, None);
+        let restarted = blocking(&self.remote_path, move || {
+            writer.unpacker = Unpacker::new();
+            writer.file.start_anew()?;
+            Ok(writer)
+        });
+        self.writer = Some(restarted.await?);
+        Ok(())
+    }
+
+    /// Unpacks and hands on; a sink gets it piece by piece, so that little is held of what unpacks to much.
+    async fn put(&mut self, mut batch: Bytes) -> Result<()> {
         while !batch.is_empty() {
             let mut writer = self.writer.take().ok_or_else(|| stopped(&self.remote_path))?;
-            let length = batch.len() as u64;
-            let writing = spawn_blocking(move || {
-                writer.unpacker.push(&batch, &mut writer.file)?;
-                Ok(writer)
+            let unpacking = blocking(&self.remote_path, move || {
+                let used = writer.unpacker.push(&batch, &mut writer.file)?;
+                batch.advance(used);
+                let unpacked = writer.file.output.take();
+                Ok((writer, batch, used, unpacked))
             });
-            // A disk that fails ends both; a network that fails lets the writing end first.
-            let written = async { flat(writing.await, &self.remote_path) };
-            let (writer, next) = tokio::try_join!(written, async { Ok(batches.next().await) })?;
+            let (writer, left, used, unpacked) = unpacking.await?;
+            self.hand_on(unpacked).await?;
             self.writer = Some(writer);
-            self.received += length;
-            batch = next.map_err(|failure| self.broke_off(failure))?;
+            self.received += used as u64;
+            batch = left;
         }
         Ok(())
+    }
+
+    async fn hand_on(&mut self, unpacked: Bytes) -> Result<()> {
+        match &mut self.sink {
+            Some(sink) if !unpacked.is_empty() => sink.write(unpacked).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// A body that ended early without a word.
+    fn check_length(&self) -> Result<()> {
+        match self.length {
+            Some(length) if self.received < length => Err(self.broke_off(&format!("it has {length}"))),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the payload's end and gives the file its name.
     pub async fn finish(mut self) -> Result<CollectedFile> {
         let mut writer = self.writer.take().ok_or_else(|| stopped(&self.remote_path))?;
-        let remote_path = self.remote_path.clone();
-        blocking(&self.remote_path, move || {
+        let finishing = blocking(&self.remote_path, move || {
             writer.unpacker.finish(&mut writer.file)?;
-            let name = file_name::of_collected(writer.unpacker.name().as_deref(), &remote_path);
-            let (output, size, sha256) = writer.file.size_and_sha256();
-            let path = output.finish(&name)?.map(|path| path.to_string_lossy().into_owned());
-            Ok(CollectedFile { remote_path, path, size, sha256 })
-        })
-        .await
+            let unpacked = writer.file.output.take();
+            Ok((writer, unpacked))
+        });
+        let (writer, unpacked) = finishing.await?;
+        self.hand_on(unpacked).await?;
+        let remote_path = self.remote_path.clone();
+        blocking(&self.remote_path, move || writer.publish(remote_path)).await
     }
 
-    fn broke_off(&self, failure: Failure) -> Error {
-        let message =
-            format!("the download of {} broke off after {} bytes: {}", self.remote_path, self.received, failure.error);
-        let mut error = Error::new(Kind::Download, message)
-            .with_hint("the result stays with the service: download it again")
-            .with_source(failure.error);
+    fn broke_off(&self, why: &str) -> Error {
+        let message = format!("the download of {} broke off after {} bytes: {why}", self.remote_path, self.received);
+        let mut error =
+            Error::new(Kind::Download, message).with_hint("the result stays with the service: download it again");
         error.retryable = true;
         error
     }
 }
 
-/// A body's chunks, whatever their sizes, in pieces fit for a blocking thread.
-struct Batches {
-    body: Body,
-    left: Bytes,
-}
-
-impl Batches {
-    /// Empty at the end.
-    async fn next(&mut self) -> Result<Bytes, Failure> {
-        let mut batch = BytesMut::new();
-        while batch.len() < BATCH {
-            if self.left.is_empty() {
-                match self.body.next().await.transpose()? {
-                    Some(chunk) => self.left = chunk,
-                    None => break,
-                }
-            }
-            let room = BATCH - batch.len();
-            let piece = self.left.split_to(room.min(self.left.len()));
-            if piece.len() == BATCH {
-                return Ok(piece);
-            }
-            batch.extend_from_slice(&piece);
-        }
-        Ok(batch.freeze())
+impl Writer {
+    fn publish(self, remote_path: String) -> Result<CollectedFile> {
+        let Self { unpacker, file } = self;
+        let name = file_name::of_collected(unpacker.name().as_deref(), &remote_path);
+        let (output, size, sha256) = file.size_and_sha256();
+        let path = output.finish(&name)?.map(|path| path.to_string_lossy().into_owned());
+        let (payload, received_size) = (unpacker.payload(), unpacker.received());
+        let received_sha256 = unpacker.sha256().unwrap_or_else(|| sha256.clone());
+        Ok(CollectedFile { remote_path, path, name, size, sha256, payload, received_size, received_sha256 })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Bytes to and from the service: collected files to disk, library files up.
 
+mod batches;
+mod blob;
 mod download;
 pub mod file_name;
 mod payload;
@@ -8,10 +10,11 @@ mod target;
 mod tests;
 mod upload;
 
+pub use blob::{Blob, Part};
 pub use download::{Download, save};
-pub use payload::{Payload, UnpackLimits, sniff};
+pub use payload::{UnpackLimits, sniff};
 pub use target::{Sink, Target};
-pub use upload::{LibraryForm, check_size, multipart, sha256_hex};
+pub use upload::{LibraryForm, check_size, multipart, sha256_hex, sha256_of};
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

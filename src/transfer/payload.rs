@@ -8,16 +8,19 @@ use sha2::{Digest, Sha256};
 use super::hex;
 use super::target::Output;
 use crate::error::{Error, Kind, Result};
+use crate::model::Payload;
 
-/// What a payload is, told by its first two bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    Gzip,
-    Other,
-}
+/// So many bytes tell what a payload is.
+const HEAD: usize = 64;
 
 pub fn sniff(head: &[u8]) -> Payload {
-    if head.starts_with(b"\x1f\x8b") { Payload::Gzip } else { Payload::Other }
+    let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
+    match head {
+        [0x1f, 0x8b, ..] => Payload::Gzip,
+        [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Payload::Zip,
+        _ if text.starts_with(b"{") || text.starts_with(b"[") => Payload::Json,
+        _ => Payload::Other,
+    }
 }
 
 /// What a machine may make us write.
@@ -40,14 +43,17 @@ impl Default for UnpackLimits {
 /// Takes a payload in pieces of any size and hands on the file that it holds.
 pub(super) struct Unpacker {
     form: Form,
-    packed: u64,
+    head: Vec<u8>,
+    received: u64,
+    /// Of a gzip as it comes; what is no gzip is the file itself, whose digest is made anyway.
+    digest: Option<Sha256>,
     /// The file's name in the gzip header.
     name: Option<Vec<u8>>,
 }
 
 enum Form {
-    /// Fewer bytes came than tell the form.
-    Unknown(Vec<u8>),
+    /// No byte came, or the one that is told here.
+    Unknown(Option<u8>),
     Plain,
     Member(Box<GzDecoder<Vec<u8>>>),
     /// After a member: padding, another member, or the end.
@@ -56,7 +62,21 @@ enum Form {
 
 impl Unpacker {
     pub(super) fn new() -> Self {
-        Self { form: Form::Unknown(Vec::new()), packed: 0, name: None }
+        Self { form: Form::Unknown(None), head: Vec::new(), received: 0, digest: None, name: None }
+    }
+
+    pub(super) fn payload(&self) -> Payload {
+        sniff(&self.head)
+    }
+
+    /// Bytes of the payload.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The digest of the payload, where it is another than the file's.
+    pub(super) fn sha256(self) -> Option<String> {
+        self.digest.map(|digest| hex(&digest.finalize()))
     }
 
     /// The original name, of the gzip's first member.
@@ -69,44 +89,54 @@ impl Unpacker {
         })
     }
 
-    pub(super) fn push(&mut self, input: &[u8], file: &mut Unpacked) -> Result<()> {
-        let Form::Unknown(head) = &mut self.form else { return self.unpack(input, file) };
-        head.extend_from_slice(input);
-        if head.len() < 2 {
-            return Ok(());
+    /// Takes from `input` until its end or until the output is full, and says how much it took.
+    pub(super) fn push(&mut self, input: &[u8], file: &mut Unpacked) -> Result<usize> {
+        let missing = HEAD.saturating_sub(self.head.len()).min(input.len());
+        self.head.extend_from_slice(input.get(..missing).unwrap_or_default());
+        let Form::Unknown(first) = self.form else { return self.unpack(input, file) };
+        if self.head.len() < 2 {
+            self.form = Form::Unknown(first.or(input.first().copied()));
+            return Ok(input.len());
         }
-        let head = std::mem::take(head);
-        self.form = match sniff(&head) {
-            Payload::Gzip => Form::Between,
-            Payload::Other => Form::Plain,
-        };
-        self.unpack(&head, file)
+        let gzip = self.payload() == Payload::Gzip;
+        (self.form, self.digest) = if gzip { (Form::Between, Some(Sha256::new())) } else { (Form::Plain, None) };
+        self.unpack(first.as_slice(), file)?;
+        self.unpack(input, file)
     }
 
-    fn unpack(&mut self, mut input: &[u8], file: &mut Unpacked) -> Result<()> {
-        while !input.is_empty() {
+    fn unpack(&mut self, input: &[u8], file: &mut Unpacked) -> Result<usize> {
+        let mut left = input;
+        while !left.is_empty() && !file.output.is_full() {
             let taken = match &mut self.form {
-                Form::Unknown(_) | Form::Plain => input.len(),
-                Form::Between => input.iter().take_while(|byte| **byte == 0).count(),
-                Form::Member(member) => member.write(input).map_err(|error| file.broken(&error))?,
+                Form::Unknown(_) | Form::Plain => left.len(),
+                Form::Between => left.iter().take_while(|byte| **byte == 0).count(),
+                Form::Member(member) => member.write(left).map_err(|error| file.broken(&error))?,
             };
-            let (read, rest) = input.split_at_checked(taken).unwrap_or((input, &[]));
-            self.packed += read.len() as u64;
+            let (read, rest) = left.split_at_checked(taken).unwrap_or((left, &[]));
+            self.received += read.len() as u64;
             match &mut self.form {
-                Form::Unknown(_) | Form::Plain => file.write(self.packed, read)?,
+                Form::Unknown(_) | Form::Plain => file.write(self.received, read)?,
                 Form::Between if !rest.is_empty() => self.form = Form::Member(Box::new(GzDecoder::new(Vec::new()))),
                 Form::Between => {}
                 Form::Member(_) if taken == 0 => self.end_member(file)?,
-                Form::Member(member) => file.drain(self.packed, member)?,
+                Form::Member(member) => file.drain(self.received, member)?,
             }
-            input = rest;
+            left = rest;
         }
-        Ok(())
+        let used = input.len() - left.len();
+        if let Some(digest) = &mut self.digest {
+            digest.update(input.get(..used).unwrap_or_default());
+        }
+        Ok(used)
     }
 
     pub(super) fn finish(&mut self, file: &mut Unpacked) -> Result<()> {
         match &mut self.form {
-            Form::Unknown(head) => file.write(head.len() as u64, head),
+            Form::Unknown(first) => {
+                let head = first.as_slice();
+                self.received = head.len() as u64;
+                file.write(self.received, head)
+            }
             Form::Member(_) => self.end_member(file),
             Form::Plain | Form::Between => Ok(()),
         }
@@ -116,7 +146,7 @@ impl Unpacker {
     fn end_member(&mut self, file: &mut Unpacked) -> Result<()> {
         let Form::Member(member) = &mut self.form else { return Ok(()) };
         let ended = member.try_finish();
-        file.drain(self.packed, member)?;
+        file.drain(self.received, member)?;
         ended.map_err(|error| file.broken(&error))?;
         if self.name.is_none() {
             self.name = Some(member.header().and_then(|header| header.filename()).unwrap_or_default().to_owned());
@@ -138,6 +168,15 @@ pub(super) struct Unpacked {
 impl Unpacked {
     pub(super) fn new(output: Output, remote_path: &str, limits: UnpackLimits) -> Self {
         Self { output, remote_path: remote_path.to_owned(), limits, size: 0, digest: Sha256::new() }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(super) fn start_anew(&mut self) -> Result<()> {
+        (self.size, self.digest) = (0, Sha256::new());
+        self.output.start_anew()
     }
 
     pub(super) fn size_and_sha256(self) -> (Output, u64, String) {

@@ -1,18 +1,23 @@
 //! Where a collected file goes. A half file never bears the final name.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::file_name;
 use crate::error::{Error, Result};
 
-/// What takes a file's bytes in order, as a file object of Python's. It is called off the async workers.
-pub trait Sink: Send {
-    fn write(&mut self, data: &[u8]) -> Result<()>;
+/// What takes a file's bytes in order, as a file object of Python's. It holds none of the core's threads while it does.
+pub trait Sink: Send + Sync {
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>>;
 }
+
+/// So much is held for a sink before unpacking stops.
+const HELD: usize = 256 << 10;
 
 pub enum Target {
     /// This very file; one that is there is replaced.
@@ -26,29 +31,57 @@ pub enum Target {
 /// A target that is being written.
 pub(super) enum Output {
     File(Staged),
-    Sink(Box<dyn Sink>),
+    /// For a sink.
+    Held(Vec<u8>),
 }
 
 impl Output {
-    pub(super) fn open(target: Target) -> Result<Self> {
-        match target {
+    pub(super) fn open(target: Target) -> Result<(Self, Option<Box<dyn Sink>>)> {
+        let staged = match target {
             Target::Path(path) => {
                 refuse_special(&path)?;
                 let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                Staged::create(folder.to_owned(), Place::Path(path)).map(Self::File)
+                Staged::create(folder.to_owned(), Place::Path(path))?
             }
             Target::Folder { folder, index } => {
                 fs::create_dir_all(&folder).map_err(|error| failed("create the folder", &folder, error))?;
-                Staged::create(folder.clone(), Place::Folder { folder, index }).map(Self::File)
+                Staged::create(folder.clone(), Place::Folder { folder, index })?
             }
-            Target::Sink(sink) => Ok(Self::Sink(sink)),
-        }
+            Target::Sink(sink) => return Ok((Self::Held(Vec::new()), Some(sink))),
+        };
+        Ok((Self::File(staged), None))
     }
 
     pub(super) fn write(&mut self, data: &[u8]) -> Result<()> {
         match self {
             Self::File(staged) => staged.write(data),
-            Self::Sink(sink) => sink.write(data),
+            Self::Held(held) => {
+                held.extend_from_slice(data);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether what is held has to be taken before more is written.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Held(held) if held.len() >= HELD)
+    }
+
+    /// What a sink is to have.
+    pub(super) fn take(&mut self) -> Bytes {
+        match self {
+            Self::File(_) => Bytes::new(),
+            Self::Held(held) => std::mem::take(held).into(),
+        }
+    }
+
+    pub(super) fn start_anew(&mut self) -> Result<()> {
+        match self {
+            Self::File(staged) => staged.start_anew(),
+            Self::Held(held) => {
+                held.clear();
+                Ok(())
+            }
         }
     }
 
@@ -56,7 +89,7 @@ impl Output {
     pub(super) fn finish(self, name: &str) -> Result<Option<PathBuf>> {
         match self {
             Self::File(staged) => staged.publish(name).map(Some),
-            Self::Sink(_) => Ok(None),
+            Self::Held(_) => Ok(None),
         }
     }
 }
@@ -90,6 +123,12 @@ impl Staged {
     fn write(&mut self, data: &[u8]) -> Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         file.write_all(data).map_err(|error| failed("write", self.place.shown(), error))
+    }
+
+    fn start_anew(&mut self) -> Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let emptied = file.set_len(0).and_then(|()| file.rewind());
+        emptied.map_err(|error| failed("write", self.place.shown(), error))
     }
 
     fn publish(mut self, name: &str) -> Result<PathBuf> {

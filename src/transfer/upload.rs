@@ -1,18 +1,21 @@
 //! Uploads to the library (page "upload-library").
 
-use bytes::{Bytes, BytesMut};
+use std::fs::File;
+use std::io;
+
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::hex;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::transport::{Content, Piece};
 
 /// A library file to be uploaded.
 #[derive(Clone, Debug)]
 pub struct LibraryForm {
     pub file_name: String,
-    pub content: Bytes,
+    pub content: Piece,
     pub description: String,
     /// None: the script takes no parameters.
     pub parameters_description: Option<String>,
@@ -31,32 +34,35 @@ impl LibraryForm {
     }
 }
 
-/// The form as multipart/form-data: the value of Content-Type, and the body.
-pub fn multipart(form: &LibraryForm) -> (HeaderValue, Bytes) {
+/// The form as multipart/form-data: the value of Content-Type, and the body, in which the file is not copied.
+pub fn multipart(form: &LibraryForm) -> (HeaderValue, Content) {
     let fields = form.fields();
     let (boundary, content_type) = boundary(form, &fields);
-    let mut body = BytesMut::with_capacity(form.content.len() + 1024 + form.description.len());
     let name = quoted(&form.file_name);
     let head = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
          Content-Type: application/octet-stream\r\n\r\n"
     );
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(&form.content);
+    let mut tail = String::new();
     for (name, value) in fields {
-        let part = format!("\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
-        body.extend_from_slice(part.as_bytes());
+        tail += &format!("\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
     }
-    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    (content_type, body.freeze())
+    tail += &format!("\r\n--{boundary}--\r\n");
+    let content = [Piece::Bytes(head.into()), form.content.clone(), Piece::Bytes(tail.into())];
+    (content_type, content.into_iter().collect())
 }
 
-/// A boundary that occurs nowhere in what it parts, with the Content-Type that names it.
+/// A boundary that occurs nowhere in what it parts, with the Content-Type that names it. In a file that is read as it is
+/// sent, chance alone, one in 2^122, speaks against it.
 fn boundary(form: &LibraryForm, fields: &[(&str, &str)]) -> (String, HeaderValue) {
+    let at_hand: &[u8] = match &form.content {
+        Piece::Bytes(bytes) => bytes,
+        Piece::File { .. } => &[],
+    };
     loop {
         let boundary = format!("mde-live-response-{}", Uuid::new_v4().simple());
         let finder = memchr::memmem::Finder::new(&boundary);
-        let mut contents = fields.iter().map(|(_, value)| value.as_bytes()).chain([&form.content[..]]);
+        let mut contents = fields.iter().map(|(_, value)| value.as_bytes()).chain([at_hand]);
         if contents.any(|content| finder.find(content).is_some()) {
             continue;
         }
@@ -85,24 +91,41 @@ pub fn sha256_hex(content: &[u8]) -> String {
     hex(&Sha256::digest(content))
 }
 
+/// The same of what is to be uploaded, read on a thread that may block.
+pub async fn sha256_of(content: &Piece) -> Result<String> {
+    let content = content.clone();
+    let hashing = tokio::task::spawn_blocking(move || match content {
+        Piece::Bytes(bytes) => Ok(sha256_hex(&bytes)),
+        Piece::File { path, .. } => {
+            let mut digest = Sha256::new();
+            let hashed = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut digest));
+            hashed.map_err(|error| Error::io("read", &path, error))?;
+            Ok(hex(&digest.finalize()))
+        }
+    });
+    hashing.await.unwrap_or_else(|_| Err(Error::new(Kind::ConnectionFailed, "the upload was stopped")))
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::error::Kind;
 
     fn form() -> LibraryForm {
         LibraryForm {
             file_name: "triage.ps1".into(),
-            content: Bytes::from_static(b"\0\r\n--x--\r\nbytes"),
+            content: Piece::Bytes(Bytes::from_static(b"\0\r\n--x--\r\nbytes")),
             description: "Sammelt Spuren für Müller".into(),
             parameters_description: Some("-Depth N".into()),
             overwrite: true,
         }
     }
 
-    #[test]
-    fn the_form_as_the_service_reads_it() {
+    #[tokio::test]
+    async fn the_form_as_the_service_reads_it() {
         let (content_type, body) = multipart(&form());
+        let body = body.bytes().await.unwrap();
         let boundary = content_type.to_str().unwrap().strip_prefix("multipart/form-data; boundary=").unwrap();
         let text = std::str::from_utf8(&body).unwrap();
         let parts: Vec<_> = text.split(&format!("--{boundary}")).collect();
@@ -121,11 +144,12 @@ mod tests {
         assert_eq!(parts[5], field("OverrideIfExists", "true"));
     }
 
-    #[test]
-    fn no_parameters_and_a_name_that_would_break_out() {
+    #[tokio::test]
+    async fn no_parameters_and_a_name_that_would_break_out() {
         let form =
             LibraryForm { file_name: "a\"\r\nX: y".into(), parameters_description: None, overwrite: false, ..form() };
         let (_, body) = multipart(&form);
+        let body = body.bytes().await.unwrap();
         let text = std::str::from_utf8(&body).unwrap();
         assert!(text.contains("filename=\"a%22%0D%0AX: y\"\r\n"));
         assert!(!text.contains("ParametersDescription"));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use reqwest::Certificate;
 use reqwest::redirect::Policy;
 
@@ -101,8 +102,13 @@ impl HttpTransport {
             Audience::Service | Audience::Login => (&self.service, self.proxies.of(request.url.expose())),
         };
         let way = Way::new(&request.url, proxy);
-        let mut builder =
-            client.request(request.method, request.url.expose().clone()).headers(request.headers).body(request.body);
+        let mut builder = client.request(request.method, request.url.expose().clone()).headers(request.headers);
+        builder = match request.body.at_hand() {
+            Some(bytes) => builder.body(bytes),
+            None => builder
+                .header(CONTENT_LENGTH, request.body.len())
+                .body(reqwest::Body::wrap_stream(request.body.stream())),
+        };
         if !blob {
             builder = builder.timeout(request.timeout);
         }

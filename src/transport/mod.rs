@@ -1,6 +1,7 @@
 //! The seam for the network: one method, behind which are HTTP, the emulator in process, and tests.
 
 mod certificates;
+mod content;
 mod failure;
 pub mod http;
 mod proxy;
@@ -13,6 +14,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+
+pub use content::{Content, Piece};
 
 use crate::error::Error;
 use crate::secret::SecretUrl;
@@ -34,7 +37,7 @@ pub struct Request {
     pub url: SecretUrl,
     /// Values that are secret are marked sensitive.
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: Content,
     /// Of the whole exchange; of a blob, between two reads.
     pub timeout: Duration,
 }

@@ -8,6 +8,7 @@ use mde_live_response::error::Kind;
 use mde_live_response::library;
 use mde_live_response::model::Command;
 use mde_live_response::transfer::{LibraryForm, sha256_hex};
+use mde_live_response::transport::Piece;
 use serde_json::{Map, json};
 
 use crate::support::{HOUR, Scratch, World, fault, run, within};
@@ -15,7 +16,7 @@ use crate::support::{HOUR, Scratch, World, fault, run, within};
 fn form(name: &str, content: &'static [u8]) -> LibraryForm {
     LibraryForm {
         file_name: name.to_owned(),
-        content: Bytes::from_static(content),
+        content: Piece::Bytes(Bytes::from_static(content)),
         description: "d".to_owned(),
         parameters_description: None,
         overwrite: false,
@@ -45,10 +46,10 @@ async fn the_library() {
     // What the service would refuse costs no request.
     let before = world.emulator.requests().len();
     assert_eq!(library::upload(pipeline, form("a b.ps1", b"x")).await.unwrap_err().kind, Kind::InvalidRequest);
-    let big = LibraryForm { content: Bytes::from(vec![0; (20 << 20) + 1]), ..form("big.bin", b"") };
+    let big = LibraryForm { content: Piece::Bytes(vec![0; (20 << 20) + 1].into()), ..form("big.bin", b"") };
     assert_eq!(library::ensure(pipeline, big).await.unwrap_err().kind, Kind::InvalidRequest);
     let folder = Scratch::new();
-    let error = library::read(pipeline, &folder.0.join("none")).await.unwrap_err();
+    let error = library::file(&folder.0.join("none")).await.unwrap_err();
     assert!(error.kind == Kind::Io && error.os_error.is_some());
     assert_eq!(world.emulator.requests().len(), before);
 }

@@ -71,7 +71,7 @@ impl Service {
         }
         let url = SecretUrl::parse(url, "test").unwrap();
         let timeout = Duration::from_secs(100);
-        let request = Request { audience, method, url, headers: map, body: body.into(), timeout };
+        let request = Request { audience, method, url, headers: map, body: body.into().into(), timeout };
         let response = self.emulator.send(request).await?;
         let (status, headers) = (response.status.as_u16(), response.headers.clone());
         Ok(Answer { status, headers, body: response.bytes(1 << 30).await? })

@@ -37,6 +37,7 @@ mod session_ids;
 mod session_once;
 mod session_poller;
 mod session_run;
+mod session_transfers;
 mod store_conformance;
 mod store_journal;
 mod store_limits;

@@ -109,10 +109,16 @@ common_methods! { CollectedFile {
         &self.0.remote_path
     }
 
-    /// Where it was saved here; None where a file object was written to.
+    /// Where it was saved here; None where it went to a file object or an iterator.
     #[getter]
     fn path(&self) -> Option<&str> {
         self.0.path.as_deref()
+    }
+
+    /// Its own name, made safe for any file system: the payload's if it tells one, else the last of `remote_path`.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
     }
 
     /// Bytes of the file itself, unpacked.
@@ -125,6 +131,24 @@ common_methods! { CollectedFile {
     #[getter]
     fn sha256(&self) -> &str {
         &self.0.sha256
+    }
+
+    /// What came, told by its first bytes: `gzip` was unpacked here, `zip`, `json` and `other` are left as they came.
+    #[getter]
+    fn payload(&self) -> &str {
+        self.0.payload.name()
+    }
+
+    /// Bytes of the payload as it came.
+    #[getter]
+    fn received_size(&self) -> u64 {
+        self.0.received_size
+    }
+
+    /// SHA-256 of the payload as it came, in lower-case hex.
+    #[getter]
+    fn received_sha256(&self) -> &str {
+        &self.0.received_sha256
     }
 
     /// Give a dict that is ready for JSON.

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::GzBuilder;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
 use crate::error::{Error, Kind, Result};
-use crate::model::CollectedFile;
+use crate::model::{CollectedFile, Payload};
 use crate::transport::Failure;
 
 mod payloads;
@@ -59,9 +60,9 @@ impl Drop for Scratch {
 struct Memory(Arc<Mutex<Vec<u8>>>);
 
 impl Sink for Memory {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.0.lock().unwrap().extend_from_slice(data);
-        Ok(())
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
+        self.0.lock().unwrap().extend_from_slice(&data);
+        std::future::ready(Ok(())).boxed()
     }
 }
 
@@ -88,6 +89,10 @@ fn gzip(bytes: &[u8], name: Option<&[u8]>) -> Vec<u8> {
 fn body(bytes: &[u8], chunk: usize) -> Body {
     let chunks: Vec<_> = bytes.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     stream::iter(chunks).boxed()
+}
+
+fn part_of(body: Body, from: u64, etag: &'static str) -> Blob {
+    Blob { body, from, length: None, etag: Some(http::HeaderValue::from_static(etag)) }
 }
 
 fn reset() -> Failure {

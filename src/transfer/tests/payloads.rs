@@ -110,13 +110,114 @@ async fn another_body_goes_on_where_the_first_broke_off() {
     let whole = gzip(&content, None);
     let mut download = Download::open(memory.target(), REMOTE, UnpackLimits::default()).await.unwrap();
     let cut = body(&whole[..whole.len() / 2], 10_000).chain(stream::iter([Err(reset())])).boxed();
-    assert!(download.receive(cut).await.unwrap_err().retryable);
-    let received = usize::try_from(download.received()).unwrap();
-    assert!(received > 0 && received <= whole.len() / 2);
-    download.receive(body(&whole[received..], 10_000)).await.unwrap();
-    assert_eq!(download.received(), whole.len() as u64);
+    assert!(download.receive(part_of(cut, 0, "\"1\"")).await.unwrap_err().retryable);
+    let from = download.part().from as usize;
+    assert_eq!(from, whole.len() / 2, "every byte that came is kept");
+    download.receive(part_of(body(&whole[from..], 10_000), from as u64, "\"1\"")).await.unwrap();
     assert_eq!(download.finish().await.unwrap().sha256, sha256_hex(&content));
     assert_eq!(memory.bytes(), content);
+}
+
+#[tokio::test]
+async fn what_came_is_told_beside_what_it_holds() {
+    let content = b"{\"a\": 1}";
+    let packed = gzip(content, Some(b"..\\a.json"));
+    let file = saved(&packed, 1, Memory::default().target()).await.unwrap();
+    assert_eq!((file.payload, file.name.as_str()), (Payload::Gzip, "a.json"));
+    assert_eq!((file.received_size, file.received_sha256), (packed.len() as u64, sha256_hex(&packed)));
+    assert_eq!((file.size, file.sha256), (content.len() as u64, sha256_hex(content)));
+    for (content, payload) in [
+        (&content[..], Payload::Json),
+        (b"\xef\xbb\xbf \r\n[]", Payload::Json),
+        (b"PK\x03\x04...", Payload::Zip),
+        (b"PK\x05\x06", Payload::Zip),
+        (b"PK", Payload::Other),
+        (b"", Payload::Other),
+        (b"{", Payload::Json),
+        (b"MZ\x90", Payload::Other),
+    ] {
+        let file = saved(content, 3, Memory::default().target()).await.unwrap();
+        assert_eq!((file.payload, file.name.as_str()), (payload, "a.txt"), "{content:?}");
+        assert_eq!((file.received_size, &file.received_sha256), (file.size, &file.sha256));
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_changed_is_fetched_anew_into_a_file_and_refused_for_a_sink() {
+    let (old, new) = (noise(300_000), noise(250_000));
+    let cut = || body(&old, 10_000).chain(stream::iter([Err(reset())])).boxed();
+    for (etags, from) in [(["\"1\"", "\"2\""], 0), (["\"1\"", "\"2\""], old.len()), (["W/\"1\"", "\"1\""], 0)] {
+        let (scratch, memory) = (Scratch::new(), Memory::default());
+        for (target, sink) in [(Target::Path(scratch.join("out")), false), (memory.target(), true)] {
+            let mut download = Download::open(target, REMOTE, UnpackLimits::default()).await.unwrap();
+            assert!(download.receive(part_of(cut(), 0, etags[0])).await.is_err());
+            let second = part_of(body(new.get(from..).unwrap_or_default(), 9000), from as u64, etags[1]);
+            let received = download.receive(second).await;
+            if sink {
+                assert!(received.is_err() && !download.is_open());
+                continue;
+            }
+            if from > 0 {
+                assert!(received.unwrap_err().retryable && download.is_open());
+                assert_eq!(download.part(), Part::default());
+                download.receive(part_of(body(&new, 9000), 0, etags[1])).await.unwrap();
+            }
+            assert_eq!(download.finish().await.unwrap().sha256, sha256_hex(&new));
+            assert_eq!(fs::read(scratch.join("out")).unwrap(), new);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_without_a_word_is_not_the_file() {
+    let content = noise(200_000);
+    let mut download = Download::open(Memory::default().target(), REMOTE, UnpackLimits::default()).await.unwrap();
+    let short = Blob { length: Some(200_000), ..part_of(body(&content[..150_000], 9000), 0, "\"1\"") };
+    assert!(download.receive(short).await.unwrap_err().message.contains("after 150000 bytes"));
+    let whole = Blob { length: Some(200_000), ..part_of(body(&content, 9000), 0, "\"1\"") };
+    download.receive(whole).await.unwrap();
+    assert_eq!(
+        download.finish().await.unwrap().sha256,
+        sha256_hex(&content),
+        "a host without ranges sends all of it again"
+    );
+    let mut download = Download::open(Memory::default().target(), REMOTE, UnpackLimits::default()).await.unwrap();
+    let late = body(&content, 9000).chain(stream::iter([Err(reset())])).boxed();
+    download.receive(Blob { length: Some(200_000), ..part_of(late, 0, "\"1\"") }).await.unwrap();
+    assert!(download.finish().await.is_ok(), "a break after the last byte breaks nothing");
+}
+
+/// A gzip of a gigabyte of zeros, in 64 members: a megabyte on the wire.
+fn gigabyte_of_zeros() -> Body {
+    let member = Bytes::from(gzip(&vec![0; 16 << 20], None));
+    stream::iter(vec![member; 64]).map(Ok).boxed()
+}
+
+/// Counts what it takes, and how much at once.
+#[derive(Clone, Default)]
+struct Gauge(Arc<Mutex<(u64, usize)>>);
+
+impl Sink for Gauge {
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
+        let mut gauge = self.0.lock().unwrap();
+        *gauge = (gauge.0 + data.len() as u64, gauge.1.max(data.len()));
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_zeros_is_refused_and_never_held() {
+    let scratch = Scratch::new();
+    let error = save(gigabyte_of_zeros(), scratch.folder(0), REMOTE, UnpackLimits::default()).await.unwrap_err();
+    assert!(error.kind == Kind::Download && !error.retryable && error.message.contains("gzip bomb"), "{error}");
+    assert!(scratch.names().is_empty());
+    let gauge = Gauge::default();
+    save(gigabyte_of_zeros(), Target::Sink(Box::new(gauge.clone())), REMOTE, UnpackLimits::default())
+        .await
+        .unwrap_err();
+    let (taken, largest) = *gauge.0.lock().unwrap();
+    assert!(taken <= 65 << 20, "{taken} bytes went on before it was refused");
+    assert!(largest <= 512 << 10, "{largest} bytes were held at once");
 }
 
 proptest! {
@@ -151,14 +252,17 @@ proptest! {
 /// Past the batches, which join small chunks: the decoder's own state at every boundary.
 fn unpacked_piecewise(payload: &[u8], piece: usize) -> Result<(Vec<u8>, Option<String>)> {
     let memory = Memory::default();
-    let output = target::Output::open(memory.target())?;
+    let (output, _) = target::Output::open(memory.target())?;
     let mut file = payload::Unpacked::new(output, REMOTE, UnpackLimits::default());
     let mut unpacker = payload::Unpacker::new();
     for piece in payload.chunks(piece) {
-        unpacker.push(piece, &mut file)?;
+        assert_eq!(unpacker.push(piece, &mut file)?, piece.len());
     }
     unpacker.finish(&mut file)?;
-    Ok((memory.bytes(), unpacker.name()))
+    assert_eq!(unpacker.received(), payload.len() as u64);
+    let name = unpacker.name();
+    assert_eq!(unpacker.sha256(), (payload.len() > 1).then(|| sha256_hex(payload)));
+    Ok((file.output.take().to_vec(), name))
 }
 
 #[test]

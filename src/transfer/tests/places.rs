@@ -93,8 +93,8 @@ async fn a_hostile_name_stays_in_the_folder() {
 async fn a_sink_that_fails_is_the_error() {
     struct Full;
     impl Sink for Full {
-        fn write(&mut self, _: &[u8]) -> Result<()> {
-            Err(Error::new(Kind::Caller, "write() raised"))
+        fn write(&mut self, _: Bytes) -> BoxFuture<'_, Result<()>> {
+            std::future::ready(Err(Error::new(Kind::Caller, "write() raised"))).boxed()
         }
     }
     let stalled = body(&noise(500_000), 50_000).chain(stream::pending()).boxed();

@@ -1,0 +1,91 @@
+//! A collected file, piece by piece, for who takes it as it comes.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Session;
+use crate::error::{Error, Kind, Result};
+use crate::model::CollectedFile;
+use crate::transfer::{Sink, Target};
+
+/// Pieces that wait for their taker.
+const AHEAD: usize = 1;
+
+/// A collected file on its way. Nothing is asked for before the first piece is.
+pub struct FileStream {
+    session: Session,
+    index: u32,
+    state: State,
+}
+
+enum State {
+    Waiting,
+    Running { pieces: mpsc::Receiver<Bytes>, task: JoinHandle<Result<CollectedFile>> },
+    Ended,
+}
+
+impl FileStream {
+    /// The next piece of the file, or the file's description after the last one; nothing once that was given.
+    pub async fn next(&mut self) -> Result<Option<Piece>> {
+        if matches!(self.state, State::Waiting) {
+            self.state = self.start();
+        }
+        let State::Running { pieces, task } = &mut self.state else { return Ok(None) };
+        if let Some(piece) = pieces.recv().await {
+            return Ok(Some(Piece::Bytes(piece)));
+        }
+        let ended = task.await;
+        self.state = State::Ended;
+        ended.unwrap_or_else(|_| Err(left())).map(|file| Some(Piece::End(file)))
+    }
+
+    /// In a task of its own: a caller who stops waiting for one piece may ask for it again.
+    fn start(&self) -> State {
+        let (sender, pieces) = mpsc::channel(AHEAD);
+        let (session, index) = (self.session.clone(), self.index);
+        let task = tokio::spawn(async move { session.download(index, Target::Sink(Box::new(Channel(sender)))).await });
+        State::Running { pieces, task }
+    }
+
+    /// Ends the download where it stands.
+    pub fn close(&mut self) {
+        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Ended) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for FileStream {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[derive(Debug)]
+pub enum Piece {
+    Bytes(Bytes),
+    End(CollectedFile),
+}
+
+impl Session {
+    /// The file that a GetFile collected, piece by piece. No I/O yet.
+    pub fn stream(&self, index: u32) -> FileStream {
+        FileStream { session: self.clone(), index, state: State::Waiting }
+    }
+}
+
+struct Channel(mpsc::Sender<Bytes>);
+
+impl Sink for Channel {
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
+        async move { self.0.send(data).await.map_err(|_| left()) }.boxed()
+    }
+}
+
+fn left() -> Error {
+    Error::new(Kind::Download, "the download was left before its end")
+        .with_hint("the result stays with the service: stream it again")
+}
