@@ -422,11 +422,11 @@ class CollectedFile:
 
     @property
     def name(self) -> str:
-        """Its own name, made safe for any file system: the payload's if it tells one, else the last of `remote_path`."""
+        """Its own name, made safe for any file system: the payload's if it tells one, else of `remote_path`."""
 
     @property
     def payload(self) -> Literal["gzip", "zip", "json", "other"]:
-        """What came, told by its first bytes: `gzip` was unpacked here, `zip`, `json` and `other` are left as they came."""
+        """What came, by its first bytes: `gzip` was unpacked here; `zip`, `json`, `other` are as they came."""
 
     @property
     def received_size(self) -> int:
@@ -1517,7 +1517,7 @@ class Session:
 class FileStream:
     """A collected file on its way, in pieces of bytes: a blocking and an asynchronous iterator alike.
 
-    It goes on by itself where a connection breaks off. Its end is checked, so what came before an error is not to be used.
+    It goes on by itself where a connection breaks off. Its end is checked: what came before an error is not for use.
     Raises, in the loop, what `Session.download` raises.
     """
 
@@ -1747,8 +1747,8 @@ class Library:
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`. A file
-                of a path is read as it is sent.
+            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+                A path's is read as it is sent.
             name: its name in the library; None: the file's own. Content in bytes needs one.
             description: what it is for.
             parameters_description: what arguments it takes; None: none.
@@ -1776,8 +1776,8 @@ class Library:
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`. A file
-                of a path is read as it is sent.
+            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+                A path's is read as it is sent.
             name: its name in the library; None: the file's own. Content in bytes needs one.
             description: what it is for.
             parameters_description: what arguments it takes; None: none.
@@ -1813,8 +1813,8 @@ class Library:
             overwrite: replace other content under this name.
 
         Returns:
-            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in a WARNING, with
-            its SHA-256 and author.
+            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in
+            a WARNING, with its SHA-256 and author.
 
         Raises:
             InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
@@ -1846,8 +1846,8 @@ class Library:
             overwrite: replace other content under this name.
 
         Returns:
-            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in a WARNING, with
-            its SHA-256 and author.
+            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in
+            a WARNING, with its SHA-256 and author.
 
         Raises:
             InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.

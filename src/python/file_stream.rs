@@ -15,7 +15,7 @@ use crate::session::{self, Piece, Sessions};
 
 /// A collected file on its way, in pieces of bytes: a blocking and an asynchronous iterator alike.
 ///
-/// It goes on by itself where a connection breaks off. Its end is checked, so what came before an error is not to be used.
+/// It goes on by itself where a connection breaks off. Its end is checked: what came before an error is not for use.
 /// Raises, in the loop, what `Session.download` raises.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct FileStream {

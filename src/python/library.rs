@@ -95,8 +95,8 @@ operations! {
         /// Permission: Library.Manage.
         ///
         /// Args:
-        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`. A file
-        ///         of a path is read as it is sent.
+        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
+        ///         A path's is read as it is sent.
         ///     name: its name in the library; None: the file's own. Content in bytes needs one.
         ///     description: what it is for.
         ///     parameters_description: what arguments it takes; None: none.
@@ -137,8 +137,8 @@ operations! {
         ///     overwrite: replace other content under this name.
         ///
         /// Returns:
-        ///     The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in a WARNING, with
-        ///     its SHA-256 and author.
+        ///     The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in
+        ///     a WARNING, with its SHA-256 and author.
         ///
         /// Raises:
         ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.

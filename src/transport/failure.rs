@@ -85,7 +85,8 @@ impl Way {
     /// After the connection was there.
     fn broken(&self, error: &reqwest::Error) -> Error {
         let cause = innermost(error);
-        if error.is_decode() {
+        // Any trouble with a body is called so, a cut as well.
+        if error.is_decode() && has_io_kind(error, io::ErrorKind::InvalidData) {
             let message = format!("{} sent a body that does not unpack{}: {cause}", self.host, self.through());
             let hint = "try again; a proxy on the way may be damaging what it passes on";
             return Error::new(Kind::Service, message).with_hint(hint);

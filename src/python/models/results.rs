@@ -115,7 +115,7 @@ common_methods! { CollectedFile {
         self.0.path.as_deref()
     }
 
-    /// Its own name, made safe for any file system: the payload's if it tells one, else the last of `remote_path`.
+    /// Its own name, made safe for any file system: the payload's if it tells one, else of `remote_path`.
     #[getter]
     fn name(&self) -> &str {
         &self.0.name
@@ -133,7 +133,7 @@ common_methods! { CollectedFile {
         &self.0.sha256
     }
 
-    /// What came, told by its first bytes: `gzip` was unpacked here, `zip`, `json` and `other` are left as they came.
+    /// What came, by its first bytes: `gzip` was unpacked here; `zip`, `json`, `other` are as they came.
     #[getter]
     fn payload(&self) -> &str {
         self.0.payload.name()
