@@ -26,6 +26,8 @@ pub mod config;
 pub mod emulator;
 pub mod error;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod library;
 pub mod limits;
 pub mod model;

@@ -60,6 +60,8 @@ pub use library::check_file_name;
 pub use log::{Ended, LoggedRequest, Violations};
 pub use machine::NewMachine;
 pub use machine_fields::check_property_names;
+#[cfg(any(test, fuzzing))]
+pub use odata::fuzz_query;
 pub use routes::Route;
 pub use script::{Behaviour, ScriptCall, ScriptOutcome};
 pub use server::{Server, serve};

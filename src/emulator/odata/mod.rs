@@ -1,11 +1,15 @@
 //! OData as the service has it (facts.md, section 3.4): `$filter`, `$top`, `$skip`, `$orderby`, `$count`, `$select`.
 
 mod filter;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod hints;
 mod lexer;
 mod parser;
 mod query;
 
+#[cfg(any(test, fuzzing))]
+pub use fuzz::query as fuzz_query;
 pub(super) use hints::Hints;
 pub(super) use query::Query;
 
