@@ -5,6 +5,8 @@ use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 
@@ -108,9 +110,9 @@ pub fn retry_after(data: &[u8]) {
 struct Kept(Arc<Mutex<Vec<u8>>>);
 
 impl Sink for Kept {
-    fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(data);
-        Ok(())
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&data);
+        std::future::ready(Ok(())).boxed()
     }
 }
 
@@ -132,7 +134,8 @@ mod tests {
     /// The short form of `make fuzz`: everything that it was found worth keeping.
     #[test]
     fn the_corpus_is_replayed() {
-        let targets: [(&str, fn(&[u8])); 7] = [
+        type Target = fn(&[u8]);
+        let targets: [(&str, Target); 7] = [
             ("action", super::action),
             ("list", super::list),
             ("error", super::error),

@@ -38,8 +38,10 @@ pub mod retry;
 pub mod secret;
 pub mod session;
 pub mod state;
+pub mod trace;
 pub mod transfer;
 pub mod transport;
+pub mod waiting;
 
 #[cfg(feature = "python")]
 mod python;

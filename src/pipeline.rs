@@ -10,6 +10,7 @@
 mod body;
 mod call;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -29,12 +30,19 @@ use crate::secret::SecretUrl;
 use crate::state::store::Settings;
 use crate::state::{QuotaKey, alone};
 use crate::transport::{Audience, Request, Transport};
+use crate::{trace, waiting};
 
 /// A success.
-#[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
     pub body: Bytes,
+}
+
+impl fmt::Debug for Answer {
+    /// Without the body, which may be a result link.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({}, {} bytes)", self.status.as_u16(), self.body.len())
+    }
 }
 
 /// What one exchange came to.
@@ -116,7 +124,7 @@ impl Pipeline {
         loop {
             attempt += 1;
             let pass = self.stand_in_line(call, &quota, deadline).await?;
-            let (outcome, error) = match self.attempt(call, pass).await {
+            let (outcome, error) = match trace::numbered(attempt, self.attempt(call, pass)).await {
                 Attempt::Answered(answer) => match decode(&answer.body) {
                     Ok(value) => {
                         self.budget.refill();
@@ -128,7 +136,8 @@ impl Pipeline {
                         (Outcome::Lost, call.tell(error))
                     }
                 },
-                Attempt::TokenRefused(_) if !token_was_refused => {
+                Attempt::TokenRefused(error) if !token_was_refused => {
+                    log::warn!(target: LOG, "{error}; trying again with a fresh token");
                     token_was_refused = true;
                     continue;
                 }
@@ -163,21 +172,21 @@ impl Pipeline {
 
     /// After a 429 the line itself is held; anything else holds back this call alone.
     async fn wait_to_retry(&self, outcome: &Outcome, after: f64, error: &Error) {
-        if after > 0.0 {
-            log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
-        }
+        log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
         if !matches!(outcome, Outcome::Status(429, _)) {
             self.clock.sleep(after).await;
         }
     }
 
     async fn stand_in_line(&self, call: &Call, quota: &Quota, deadline: f64) -> Result<Pass> {
-        let patience = seconds_to_duration(deadline - self.clock.now());
-        if let Ok(entered) = tokio::time::timeout(patience, quota.enter(call.operation)).await {
+        let (patience, doing) = (seconds_to_duration(deadline - self.clock.now()), call.operation.doing());
+        let what = || format!("the turn to {}, in {:.0} s perhaps", doing, quota.expected_wait(call.operation));
+        let entering = waiting::told(self.clock, what, quota.enter(call.operation));
+        if let Ok(entered) = tokio::time::timeout(patience, entering).await {
             return entered.map_err(|error| call.tell(error));
         }
         let max_wait = self.options.max_wait;
-        let message = format!("could not {}: no turn within max_wait, {max_wait} s", call.operation.doing());
+        let message = format!("could not {doing}: no turn within max_wait, {max_wait} s");
         let mut error = Error::new(Kind::Throttled, message).with_hint(
             "the service's limit for this call is used up, by this process or by others with the same application: \
              call less often, or raise max_wait",
@@ -198,7 +207,6 @@ impl Pipeline {
     }
 
     async fn exchange(&self, call: &Call, token: &Arc<AccessToken>) -> Attempt {
-        let started = self.clock.now();
         let request = match self.request(call, token) {
             Ok(request) => request,
             Err(error) => return Attempt::Refused(call.tell(error)),
@@ -207,15 +215,9 @@ impl Pipeline {
             Ok(response) => body::read(response).await,
             Err(failure) => Err(failure),
         };
-        let took = self.clock.now() - started;
-        let (method, path) = (&call.method, call.path.split('?').next().unwrap_or_default());
         match answer {
-            Ok((status, headers, body)) => {
-                log::debug!(target: LOG, "{method} {path} {} in {took:.3} s", status.as_u16());
-                self.judge(call, token, status, &headers, body)
-            }
+            Ok((status, headers, body)) => self.judge(call, token, status, &headers, body),
             Err(failure) => {
-                log::debug!(target: LOG, "{method} {path} no answer in {took:.3} s: {}", failure.error);
                 let mut error = call.tell(failure.error);
                 error.message = format!("could not {}: {}", call.operation.doing(), error.message);
                 match (failure.sent, error.retryable) {

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::model::MachineAction;
 use crate::pipeline::{LOG, Pipeline};
+use crate::trace::{self, Trace};
 use pace::{Bucket, Pace};
 pub use watching::{Attending, Watching};
 
@@ -50,6 +51,8 @@ struct Table {
 
 struct Entry {
     looks: watch::Sender<Look>,
+    /// Where the requests belong that are made for it.
+    trace: Option<Trace>,
     since: f64,
     /// When anything was last heard of it, were it that a list does not have it.
     heard_at: f64,
@@ -71,6 +74,7 @@ impl Poller {
         let mut table = self.table();
         let new = || Entry {
             looks: watch::Sender::default(),
+            trace: Trace::current(),
             since: now,
             heard_at: heard_at.unwrap_or(f64::NEG_INFINITY),
             pending_since: None,
@@ -196,8 +200,14 @@ impl Poller {
         waiting.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// One call is made for all: it is told of where one of those is that wait for it.
+    fn trace_of_any(&self) -> Option<Trace> {
+        self.table().watched.values().find_map(|entry| entry.trace.clone())
+    }
+
     async fn look_singly(&self, quota: &Quota, id: &str) {
-        let error = match self.pipeline.machine_action(id).await {
+        let trace = self.table().watched.get(id).and_then(|entry| entry.trace.clone());
+        let error = match trace::under(trace, self.pipeline.machine_action(id)).await {
             Ok(action) => {
                 self.tell_siblings(quota, std::slice::from_ref(&action)).await;
                 return self.saw(quota, id, action, self.pipeline.clock.now()).await;
@@ -263,7 +273,7 @@ impl Running {
                 }
             }
             let looked = tokio::select! {
-                looked = poller.look() => looked,
+                looked = trace::under(poller.trace_of_any(), poller.look()) => looked,
                 () = poller.nobody_waits() => continue,
             };
             match looked {

@@ -10,6 +10,7 @@ use super::{AccessToken, TokenSource};
 use crate::classify::words::printable;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
+use crate::trace;
 
 type Fetched = Result<Arc<AccessToken>>;
 /// Driven by whoever waits for it; when none of them is left, it is dropped and its request with it.
@@ -80,7 +81,7 @@ impl TokenCache {
                     held.renew_at = now + PAUSE;
                     let flight = self.0.join(&mut state);
                     drop(state);
-                    tokio::spawn(flight.inspect(warn));
+                    trace::spawn(flight.inspect(warn));
                     return Ok(token);
                 }
                 _ => self.0.join(&mut state),
@@ -117,7 +118,7 @@ impl TokenCache {
 
 fn warn(fetched: &Fetched) {
     if let Err(error) = fetched {
-        log::warn!("could not renew the token, which still serves: {error}");
+        log::warn!(target: crate::pipeline::LOG, "could not renew the token, which still serves: {error}");
     }
 }
 

@@ -5,7 +5,9 @@ use futures_util::future::BoxFuture;
 use super::AccessToken;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
+use crate::pipeline::LOG;
 use crate::retry::{Budget, Decision, Outcome, Policy, decide};
+use crate::trace;
 use crate::transport::Failure;
 
 /// Seconds; who asks for more patience than this is an error that says so.
@@ -43,7 +45,7 @@ impl Tries {
     ) -> Result<AccessToken> {
         let mut attempt = 1;
         loop {
-            let failed = match exchange().await {
+            let failed = match trace::numbered(attempt, exchange()).await {
                 Ok(token) => {
                     self.budget.refill();
                     return Ok(token);
@@ -54,7 +56,7 @@ impl Tries {
             let hopeless = failed.outcome == Outcome::NotSent && !failed.error.retryable;
             match self.budget.afford(&failed.outcome, decision) {
                 Decision::Retry { after } if attempt < self.policy.attempts && after <= LONGEST_WAIT && !hopeless => {
-                    log::debug!("{}; trying again in {after:.1} s", failed.error);
+                    log::warn!(target: LOG, "{}; trying again in {after:.1} s", failed.error);
                     self.clock.sleep(after).await;
                     attempt += 1;
                 }

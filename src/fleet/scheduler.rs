@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::is_machine_id;
 use crate::session::SessionResult;
 use crate::state::journal::{Numbered, RowState, Stop};
+use crate::trace::{self, Trace};
 
 const IN_LINE: usize = 2;
 /// Rows that are asked of the journal at once.
@@ -225,7 +226,8 @@ impl Scheduler {
             Journey { shared: self.shared.clone(), state: state.clone(), wishes: wished, steps: self.steps.0.clone() };
         self.under_way.insert(row, UnderWay { wishes, state });
         self.table.started(row);
-        self.journeys.spawn(async move { (row, journey.go().await) });
+        let trace = Trace::current();
+        self.journeys.spawn(async move { (row, trace::under(trace, journey.go()).await) });
     }
 
     fn stop(&self) -> Option<Stop> {

@@ -1,5 +1,7 @@
 //! What is asked of the service.
 
+use std::fmt;
+
 use http::Method;
 use http::header::HeaderValue;
 
@@ -8,7 +10,7 @@ use crate::operation::Operation;
 use crate::transport::Content;
 
 /// One call of the service.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Call {
     pub operation: Operation,
     pub method: Method,
@@ -20,6 +22,14 @@ pub struct Call {
     pub action_id: Option<String>,
     /// A library file's name.
     pub what: Option<String>,
+}
+
+impl fmt::Debug for Call {
+    /// Without query and body, which may hold what a script is given.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.split('?').next().unwrap_or_default();
+        write!(f, "Call({} {path}, {} bytes)", self.method, self.body.len())
+    }
 }
 
 impl Call {

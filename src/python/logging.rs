@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-use super::runtime::post_record;
+use super::runtime::{Letter, post_letter};
 use crate::pipeline::LOG;
 
 struct ToPython;
@@ -24,7 +24,8 @@ impl Log for ToPython {
         if self.enabled(record.metadata()) {
             let name = record.target().replace("::", ".");
             let file = record.file().unwrap_or_default().to_owned();
-            post_record((name, number(record.level()), record.args().to_string(), file, record.line().unwrap_or(0)));
+            let line = record.line().unwrap_or(0);
+            post_letter(Letter::Record((name, number(record.level()), record.args().to_string(), file, line)));
         }
     }
 

@@ -21,6 +21,7 @@ mod order;
 mod recipe;
 mod runtime;
 mod session;
+mod tracing;
 
 use pyo3::prelude::*;
 

@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::limits::Quotas;
 use crate::pipeline::Pipeline;
 use crate::session::Sessions;
-use crate::transport::Transport;
+use crate::transport::Told;
 use crate::transport::http::HttpTransport;
 
 /// What a client was made with.
@@ -124,7 +124,7 @@ impl Recipe {
 
     fn build(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {
         let clock = Clock::new();
-        let transport: Arc<dyn Transport> = Arc::new(HttpTransport::new(&self.options)?);
+        let transport = Told::over(HttpTransport::new(&self.options)?, clock);
         let source = self.given.source(py, &self.options, &transport, clock)?;
         let source = Arc::new(Keeping { source, _recipe: self.clone() });
         let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;

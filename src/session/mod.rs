@@ -6,6 +6,7 @@ mod found;
 mod patience;
 mod results;
 mod settle;
+mod spans;
 mod stream;
 mod submit;
 mod tag;
@@ -23,8 +24,9 @@ pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{LOG, Pipeline};
 use crate::poller::Poller;
+use crate::trace;
 
 /// Told of each machine action seen on the way.
 pub type UpdateSink = Arc<dyn Fn(&MachineAction) + Send + Sync>;
@@ -104,6 +106,12 @@ impl Sessions {
 
     /// Submits, waits and fetches.
     pub async fn run(self: &Arc<Self>, submit: Submit, options: RunOptions) -> Result<SessionResult> {
+        let machine_id = submit.machine_id.clone();
+        let running = self.run_to_its_end(submit, options);
+        trace::within("live_response run", || spans::of_machine(&machine_id), running, spans::of_result).await
+    }
+
+    async fn run_to_its_end(self: &Arc<Self>, submit: Submit, options: RunOptions) -> Result<SessionResult> {
         let clock = self.pipeline.clock;
         if let Some(folder) = &options.save_to {
             check_folder(folder).await?;
@@ -143,7 +151,11 @@ impl Session {
 
     fn saw(&self, action: &MachineAction) {
         let now = self.sessions.pipeline.clock.now();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, action.clone()));
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace((now, action.clone()));
+        if before.is_none_or(|(_, before)| before.status != action.status) {
+            let machine = action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("not told");
+            log::info!(target: LOG, "session {} on machine {machine} is {}", self.id, action.status);
+        }
     }
 
     /// Looks once, unless what was seen is at most `max_age` seconds old.
@@ -191,6 +203,7 @@ impl Session {
         loop {
             let error = match pipeline.cancel(&self.id, comment).await {
                 Ok(action) => {
+                    log::info!(target: LOG, "session {} was told to end", self.id);
                     self.saw(&action);
                     self.sessions.poller.tell(&action).await?;
                     return Ok(action);

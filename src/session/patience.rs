@@ -3,6 +3,7 @@
 use super::submit::Plan;
 use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
+use crate::waiting;
 
 /// How long the caller stands in line.
 pub(super) struct Patience {
@@ -21,10 +22,11 @@ impl Patience {
         tokio::time::timeout(left, waiting).await.map_err(|_| Elapsed(self.timeout.unwrap_or_default()))
     }
 
-    /// Waits for `waiting`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
-    pub async fn bound<T>(&self, plan: &Plan, waiting: impl Future<Output = T>) -> Result<T> {
+    /// Waits for `work`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
+    pub async fn bound<T>(&self, plan: &Plan, work: impl Future<Output = T>) -> Result<T> {
         let posted = || plan.turn.is_posted();
-        self.wait_for(waiting)
+        let what = || format!("the turn to submit to machine {}", plan.turn.key.machine_id);
+        self.wait_for(waiting::told(self.clock, what, work))
             .await
             .map_err(|elapsed| plan.about(elapsed.into_error(&plan.turn.key.machine_id, posted())))
     }

@@ -7,6 +7,7 @@ use crate::limits::{Admission, Pass, SlotGuard};
 use crate::model::MachineAction;
 use crate::operation::Operation;
 use crate::pipeline::{Answer, Attempt, LOG};
+use crate::trace;
 
 /// One submit from its POST to its verdict.
 pub(super) struct Exchange<'a> {
@@ -15,11 +16,12 @@ pub(super) struct Exchange<'a> {
     caller_left: &'a (dyn Fn() -> bool + Sync),
     /// An earlier try was lost, and may land yet.
     posted_before: bool,
+    attempt: u32,
 }
 
 impl<'a> Exchange<'a> {
-    pub fn new(plan: &'a Plan, caller_left: &'a (dyn Fn() -> bool + Sync)) -> Self {
-        Self { plan, caller_left, posted_before: plan.turn.is_posted() }
+    pub fn new(plan: &'a Plan, caller_left: &'a (dyn Fn() -> bool + Sync), attempt: u32) -> Self {
+        Self { plan, caller_left, posted_before: plan.turn.is_posted(), attempt }
     }
 
     /// Posts, settles, and notes the outcome in the store.
@@ -77,7 +79,8 @@ impl<'a> Exchange<'a> {
     async fn post(&self, pass: Pass, lost: Option<&Error>) -> Verdict {
         let plan = self.plan;
         let pipeline = &plan.sessions.pipeline;
-        match pipeline.run_live_response(self.machine_id(), &plan.commands, &plan.comment, pass).await {
+        let posting = pipeline.run_live_response(self.machine_id(), &plan.commands, &plan.comment, pass);
+        match trace::numbered(self.attempt + u32::from(lost.is_some()), posting).await {
             Attempt::Answered(answer) => self.read(&answer, lost).await,
             Attempt::Throttled(throttle, error) => Verdict::Throttled(throttle, error),
             Attempt::NotSent(error) => Verdict::NotSent(error),

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::model::CollectedFile;
+use crate::trace;
 use crate::transfer::{Sink, Target};
 
 /// Pieces that wait for their taker.
@@ -46,7 +47,7 @@ impl FileStream {
     fn start(&self) -> State {
         let (sender, pieces) = mpsc::channel(AHEAD);
         let (session, index) = (self.session.clone(), self.index);
-        let task = tokio::spawn(async move { session.download(index, Target::Sink(Box::new(Channel(sender)))).await });
+        let task = trace::spawn(async move { session.download(index, Target::Sink(Box::new(Channel(sender)))).await });
         State::Running { pieces, task }
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot};
 use super::busy::{check_correlation_id, key};
 use super::patience::Patience;
 use super::settle::Exchange;
-use super::{PostGuard, Session, Sessions, Tag};
+use super::{PostGuard, Session, Sessions, Tag, spans};
 use crate::classify::Throttle;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, Begun, Quota, Turn};
@@ -16,6 +16,7 @@ use crate::operation::Operation;
 use crate::pipeline::LOG;
 use crate::retry::{self, Decision, Outcome, Policy};
 use crate::state::store::IntentKey;
+use crate::trace;
 
 /// One intended submit.
 #[derive(Clone, Debug)]
@@ -117,6 +118,22 @@ impl Sessions {
         timeout: Option<f64>,
         guidance: Guidance,
     ) -> Result<Session> {
+        let machine_id = submit.machine_id.clone();
+        let submitting = self.submitted(submit, timeout, guidance);
+        let session =
+            trace::within("live_response submit", || spans::of_machine(&machine_id), submitting, spans::of_session)
+                .await?;
+        log::info!(
+            target: LOG,
+            "session {} on machine {machine_id} was {}, correlation id {}",
+            session.id,
+            if session.adopted { "taken up" } else { "started" },
+            session.correlation_id.as_deref().unwrap_or("not known"),
+        );
+        Ok(session)
+    }
+
+    async fn submitted(self: &Arc<Self>, submit: Submit, timeout: Option<f64>, guidance: Guidance) -> Result<Session> {
         submit.check()?;
         let given = submit.correlation_id.is_some();
         let correlation_id = submit.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -175,7 +192,7 @@ impl Plan {
                 admitted.notify_one();
             }
             rounds.posts += 1;
-            match self.post_in_background(admission).await? {
+            match self.post_in_background(admission, rounds.posts).await? {
                 Verdict::Ours(action, was_there) => return Ok(self.session(&action, was_there)),
                 verdict => self.until_the_next(verdict, submit, patience, &mut rounds).await?,
             }
@@ -208,14 +225,18 @@ impl Plan {
                 log::warn!(target: LOG, "{error}; waiting for a session to end");
                 patience.bound(self, self.until_a_session_ends(rounds.full)).await
             }
-            Verdict::TokenRefused(_) if !rounds.token_was_refused => {
+            Verdict::TokenRefused(error) if !rounds.token_was_refused => {
+                log::warn!(target: LOG, "{error}; trying again with a fresh token");
                 rounds.token_was_refused = true;
                 Ok(())
             }
             Verdict::NotSent(error) => {
                 rounds.unsent += 1;
                 match retry::decide(rounds.unsent, &Outcome::NotSent, false, &Policy::default(), fastrand::f64()) {
-                    Decision::Retry { after } => patience.bound(self, clock.sleep(after)).await,
+                    Decision::Retry { after } => {
+                        log::warn!(target: LOG, "{error}; trying again in {after:.1} s");
+                        patience.bound(self, clock.sleep(after)).await
+                    }
                     Decision::GiveUp => Err(self.about(error)),
                 }
             }
@@ -229,13 +250,13 @@ impl Plan {
         }
     }
 
-    /// The POST and the settling of it: they finish in the background if the caller leaves.
-    async fn post_in_background(&self, admission: Admission) -> Result<Verdict> {
+    /// POST number `attempt` and the settling of it: they finish in the background if the caller leaves.
+    async fn post_in_background(&self, admission: Admission, attempt: u32) -> Result<Verdict> {
         let (tell, told) = oneshot::channel();
         let plan = self.clone();
         let guard = PostGuard::new();
-        tokio::spawn(async move {
-            let verdict = Exchange::new(&plan, &|| tell.is_closed()).run(admission).await;
+        trace::spawn(async move {
+            let verdict = Exchange::new(&plan, &|| tell.is_closed(), attempt).run(admission).await;
             if let Err(unheard) = tell.send(verdict) {
                 plan.warn_of(&unheard);
             }

@@ -4,7 +4,8 @@ use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::pipeline::LOG;
-use crate::session::{Session, UpdateSink};
+use crate::session::{Session, UpdateSink, spans};
+use crate::trace;
 
 const CANCEL_COMMENT: &str = "cancelled by mde-live-response: Pending longer than cancel_pending_after";
 
@@ -20,11 +21,14 @@ impl Session {
         let clock = self.sessions.pipeline.clock;
         let started = clock.now();
         let following = self.follow(on_update, cancel_pending_after.map(|seconds| started + seconds));
-        let Some(timeout) = timeout else { return following.await };
-        match tokio::time::timeout(seconds_to_duration(timeout), following).await {
-            Ok(ended) => ended,
-            Err(_) => Err(self.out_of_patience()),
-        }
+        let waiting = async {
+            let Some(timeout) = timeout else { return following.await };
+            match tokio::time::timeout(seconds_to_duration(timeout), following).await {
+                Ok(ended) => ended,
+                Err(_) => Err(self.out_of_patience()),
+            }
+        };
+        trace::within("live_response wait", || spans::of_session(self), waiting, spans::of_action).await
     }
 
     async fn follow(&self, on_update: Option<UpdateSink>, cancel_pending_at: Option<f64>) -> Result<MachineAction> {

@@ -5,6 +5,7 @@ mod content;
 mod failure;
 pub mod http;
 mod proxy;
+mod told;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub use content::{Content, Piece};
 
 use crate::error::Error;
 use crate::secret::SecretUrl;
+
+pub use told::Told;
 
 /// Who is being asked. A blob host gets no bearer token, and its bytes are not decoded on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

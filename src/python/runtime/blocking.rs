@@ -11,8 +11,9 @@ use super::call::{Call, Ended};
 use super::lifecycle::Own;
 use super::{gate, process};
 use crate::model::MachineAction;
-use crate::python::logging;
 use crate::python::models::action_to_python;
+use crate::python::{logging, tracing};
+use crate::trace;
 
 /// How often the main thread looks for signals: twice within the 100 ms in which Ctrl-C is answered. Each look costs some
 /// 50 us of a core.
@@ -37,8 +38,8 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
             let _ = updates.send(Event::Update(Box::new(action.clone())));
         }) as _
     });
-    let future = start(sink);
     logging::listen(py)?;
+    let future = trace::under(tracing::current(py)?, start(sink));
     let process = process::runtime(py)?;
     let task = process.handle().spawn(async move {
         let _ = events.send(Event::Done(future.await));

@@ -14,7 +14,8 @@ use super::delivery::{Address, Callback, Parcel};
 use super::lifecycle::{Own, while_dropping};
 use super::process;
 use crate::model::MachineAction;
-use crate::python::logging;
+use crate::python::{logging, tracing};
+use crate::trace;
 
 enum State {
     /// In a mutex: a call may be sent to another thread, but not shared.
@@ -54,7 +55,7 @@ impl Coroutine {
                 outbox.send(address.clone(), Parcel::Update(callback.clone(), Box::new(action.clone())));
             }) as _
         });
-        let call = start(sink);
+        let call = trace::under(tracing::current(py)?, start(sink));
         let task = process.handle().spawn(async move { outbox.send(address, Parcel::Done(call.await)) });
         self.state = State::Running { inner, task: Own::new(task.abort_handle()) };
         Ok(())

@@ -97,7 +97,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     let left = process.mailbox().leftover();
     if !left.is_empty() {
         // No thread could be started for them any more.
-        py.import("mde_live_response._log")?.call_method1("emit", (left,))?;
+        py.import("mde_live_response._letters")?.call_method1("deliver", (left,))?;
     }
     py.detach(|| {
         gate::close();

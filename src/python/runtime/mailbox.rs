@@ -1,4 +1,4 @@
-//! Log records on their way from the core's threads to `logging`.
+//! Log records and spans on their way from the core's threads to `logging` and OpenTelemetry.
 //!
 //! A worker never calls a handler: one may wait for a lock that the caller of the very call holds, and would hold up every
 //! other call meanwhile. Records wait here for a thread of Python's, which also may be stuck in a handler when the
@@ -13,9 +13,16 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 use super::gate;
+use crate::trace::{Attributes, Closed, Opened, Value};
 
-/// Logger, level as Python counts it, message, file, line.
-pub type Letter = (String, u8, String, String, u32);
+/// What a function of `_letters` is called with.
+pub enum Letter {
+    /// Logger, level as Python counts it, message, file, line.
+    Record((String, u8, String, String, u32)),
+    /// A span's beginning, below what is current where the call was made.
+    Opened(Arc<Py<PyAny>>, Opened),
+    Closed(Closed),
+}
 
 /// Beyond it, a handler has been stuck for long, and the oldest records are lost.
 const LARGEST: usize = 10_000;
@@ -30,6 +37,37 @@ struct Letters {
     stuck_at: Option<u64>,
     has_thread: bool,
     closed: bool,
+}
+
+impl<'py> IntoPyObject<'py> for Letter {
+    type Target = PyTuple;
+    type Output = Bound<'py, PyTuple>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
+        match self {
+            Self::Record(record) => ("log", record).into_pyobject(py),
+            Self::Opened(context, span) => {
+                let Opened { id, parent, name, is_request, attributes, at } = span;
+                let context = context.clone_ref(py);
+                ("open", (id, parent, name, is_request, dict(py, attributes)?, at, context)).into_pyobject(py)
+            }
+            Self::Closed(Closed { id, attributes, error, at }) => {
+                ("close", (id, dict(py, attributes)?, error, at)).into_pyobject(py)
+            }
+        }
+    }
+}
+
+fn dict(py: Python<'_>, attributes: Attributes) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, value) in attributes {
+        match value {
+            Value::Text(text) => dict.set_item(name, text)?,
+            Value::Number(number) => dict.set_item(name, number)?,
+        }
+    }
+    Ok(dict)
 }
 
 pub struct Mailbox {
@@ -49,7 +87,7 @@ pub fn adopt(mailbox: Arc<Mailbox>) {
     OF_THREAD.with(|mine| *mine.borrow_mut() = Some(mailbox));
 }
 
-/// Posts a record from one of the core's threads; other threads have no log.
+/// Posts a letter from one of the core's threads; other threads have no log.
 pub fn post(letter: Letter) {
     // Err while the thread ends.
     let mailbox = OF_THREAD.try_with(|mine| mine.borrow().clone()).ok().flatten();
@@ -93,7 +131,7 @@ impl Mailbox {
                 gate::detached(arguments.py(), || mailbox.take())
             },
         )?;
-        let started = py.import("mde_live_response._log").and_then(|log| log.call_method1("start", (take,)));
+        let started = py.import("mde_live_response._letters").and_then(|log| log.call_method1("start", (take,)));
         if started.is_err() {
             self.letters().has_thread = false;
         }

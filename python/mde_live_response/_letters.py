@@ -1,0 +1,46 @@
+"""Hands the core's log records and spans on, on a thread that holds no Rust frame while a handler works. Private."""
+
+from __future__ import annotations
+
+import threading
+
+TYPE_CHECKING = False  # `typing` is most of what an import would cost
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Letter = tuple[str, tuple[Any, ...]]
+
+
+def start(take: Callable[[], Sequence[Letter]]) -> None:
+    """Deliver what `take()` gives, batch by batch, until it gives nothing."""
+
+    def work() -> None:
+        while batch := take():
+            deliver(batch)
+
+    threading.Thread(target=work, name="mde-live-response-log", daemon=True).start()
+
+
+def deliver(batch: Sequence[Letter]) -> None:
+    """Log each record as far as its logger wants it, and tell OpenTelemetry of each span."""
+    for kind, letter in batch:
+        try:
+            if kind == "log":
+                log(*letter)
+            else:
+                from . import _spans
+
+                (_spans.opened if kind == "open" else _spans.closed)(*letter)
+        except BaseException as error:
+            # A filter, a handler or a span processor of the caller's, whom the thread outlives.
+            info = (type(error), error, error.__traceback__, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(info))
+
+
+def log(name: str, level: int, message: str, path: str, line: int) -> None:
+    import logging
+
+    logger = logging.getLogger(name)
+    if logger.isEnabledFor(level):
+        logger.handle(logger.makeRecord(name, level, path, line, message, (), None))

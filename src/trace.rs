@@ -1,0 +1,220 @@
+//! What is told of a call to whoever traces it: spans, each within another. Where nobody traces, nothing is made of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::task::JoinHandle;
+
+use crate::error::Result;
+
+tokio::task_local! {
+    static CURRENT: Trace;
+    static ATTEMPT: u32;
+}
+
+static SPANS: AtomicU64 = AtomicU64::new(1);
+
+/// Whoever traces. Told from the core's threads, in order; it must not wait.
+pub trait Tracer: Send + Sync {
+    fn opened(&self, span: Opened);
+    fn closed(&self, span: Closed);
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Text(String),
+    Number(i64),
+}
+
+pub type Attributes = Vec<(&'static str, Value)>;
+
+/// The beginning of a span.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub id: u64,
+    /// None: the caller's own.
+    pub parent: Option<u64>,
+    pub name: String,
+    /// A request of ours, rather than something that holds requests.
+    pub is_request: bool,
+    pub attributes: Attributes,
+    /// Nanoseconds since the Unix epoch.
+    pub at: u64,
+}
+
+/// The end of a span.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    pub id: u64,
+    pub attributes: Attributes,
+    /// One word for what went wrong.
+    pub error: Option<String>,
+    pub at: u64,
+}
+
+/// Where the spans of what is under way belong.
+#[derive(Clone)]
+pub struct Trace {
+    tracer: Arc<dyn Tracer>,
+    span: Option<u64>,
+}
+
+/// A span that is open. Dropped before it is closed, its work was cancelled.
+pub struct Span {
+    trace: Trace,
+    id: u64,
+    closed: bool,
+}
+
+impl Trace {
+    pub fn new(tracer: Arc<dyn Tracer>) -> Self {
+        Self { tracer, span: None }
+    }
+
+    /// That of the work under way.
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(Clone::clone).ok()
+    }
+}
+
+/// Runs `work`, its spans below `trace`.
+pub fn under<T>(trace: Option<Trace>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    // On the heap, as below: each layer that holds another by value takes as much of a thread's stack again.
+    let work = Box::pin(work);
+    async move {
+        match trace {
+            Some(trace) => CURRENT.scope(trace, work).await,
+            None => work.await,
+        }
+    }
+}
+
+/// Runs `work` in a task of its own, its spans where those of the caller are.
+pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    match Trace::current() {
+        Some(trace) => tokio::spawn(CURRENT.scope(trace, work)),
+        None => tokio::spawn(work),
+    }
+}
+
+/// Runs `work` within a span of this name; `told` says of what came out what the span tells.
+pub fn within<T>(
+    name: &str,
+    attributes: impl FnOnce() -> Attributes,
+    work: impl Future<Output = Result<T>>,
+    told: impl FnOnce(&T) -> Attributes,
+) -> impl Future<Output = Result<T>> {
+    let work = Box::pin(work);
+    async move {
+        let Some(span) = Span::open(name, false, attributes) else { return work.await };
+        let result = CURRENT.scope(span.inner(), work).await;
+        match &result {
+            Ok(value) => span.close(told(value), None),
+            Err(error) => span.close(Vec::new(), Some(format!("{:?}", error.kind))),
+        }
+        result
+    }
+}
+
+/// Runs `work`, whose requests are try number `attempt`, counted from 1.
+pub fn numbered<T>(attempt: u32, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    ATTEMPT.scope(attempt, Box::pin(work))
+}
+
+/// Which try of its call a request is.
+pub fn attempt() -> u32 {
+    ATTEMPT.try_with(|attempt| *attempt).unwrap_or(1)
+}
+
+impl Span {
+    /// None where nobody traces.
+    pub fn open(name: &str, is_request: bool, attributes: impl FnOnce() -> Attributes) -> Option<Self> {
+        let trace = Trace::current()?;
+        let id = SPANS.fetch_add(1, Ordering::Relaxed);
+        let (parent, name, attributes) = (trace.span, name.to_owned(), attributes());
+        trace.tracer.opened(Opened { id, parent, name, is_request, attributes, at: now() });
+        Some(Self { trace, id, closed: false })
+    }
+
+    fn inner(&self) -> Trace {
+        Trace { tracer: self.trace.tracer.clone(), span: Some(self.id) }
+    }
+
+    pub fn close(mut self, attributes: Attributes, error: Option<String>) {
+        self.closed = true;
+        self.trace.tracer.closed(Closed { id: self.id, attributes, error, at: now() });
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if !self.closed {
+            let error = Some("cancelled".to_owned());
+            self.trace.tracer.closed(Closed { id: self.id, attributes: Vec::new(), error, at: now() });
+        }
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<u16> for Value {
+    fn from(number: u16) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::error::Error;
+
+    #[derive(Default)]
+    struct Noted(Mutex<Vec<String>>);
+
+    impl Tracer for Noted {
+        fn opened(&self, span: Opened) {
+            self.0.lock().unwrap().push(format!("+{} in {:?}", span.name, span.parent.is_some()));
+        }
+
+        fn closed(&self, span: Closed) {
+            self.0.lock().unwrap().push(format!("-{}", span.error.unwrap_or_default()));
+        }
+    }
+
+    #[tokio::test]
+    async fn spans_are_within_one_another_across_tasks_and_end_with_what_is_dropped() {
+        let noted = Arc::new(Noted::default());
+        let fails = within(
+            "outer",
+            Vec::new,
+            async {
+                drop(spawn(async { Span::open("inner", true, Vec::new).map(drop) }).await);
+                Err::<(), _>(Error::invalid("no"))
+            },
+            |()| Vec::new(),
+        );
+        assert!(under(Some(Trace::new(noted.clone())), fails).await.is_err());
+        let expected = ["+outer in false", "+inner in true", "-cancelled", "-InvalidRequest"];
+        assert_eq!(*noted.0.lock().unwrap(), expected);
+        assert!(Span::open("alone", true, Vec::new).is_none());
+        assert_eq!((attempt(), numbered(3, async { attempt() }).await), (1, 3));
+    }
+}
