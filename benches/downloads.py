@@ -17,12 +17,13 @@ from pathlib import Path
 from ssl import create_default_context
 from statistics import median
 
-from mde_live_response import Command, LiveResponseClient
+from mde_live_response import Command, Limits, LiveResponseClient, Rate
 from mde_live_response.emulator import Emulator
 
 LARGEST = int(os.environ.get("MDE_LIVE_RESPONSE_BENCH_MIB", "1024"))
 ROUNDS, AT_ONCE = 5, 200
 MACHINE = "ws-0001.example.test"
+LIMITS = Limits(read=[Rate(100_000, 60.0)])
 
 
 def write(path, mib):
@@ -41,7 +42,7 @@ def memory(field):
 
 
 def client():
-    return LiveResponseClient(request_timeout=120)
+    return LiveResponseClient(request_timeout=120, limits=LIMITS)
 
 
 def one(action_id):
@@ -110,7 +111,7 @@ def curl(emulator, action_id):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder, Emulator(machines=1, tls=True, speed=1000.0) as emulator:
+    with tempfile.TemporaryDirectory() as folder, Emulator(machines=1, tls=True, speed=1000.0, limits=LIMITS) as emulator:
         own = emulator.client()
 
         def collect(mib):
