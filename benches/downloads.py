@@ -111,7 +111,9 @@ def curl(emulator, action_id):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder, Emulator(machines=1, tls=True, speed=1000.0, limits=LIMITS) as emulator:
+    # Its clock is fast, so that nobody waits for the session; a link lives as long as it does.
+    options = {"tls": True, "speed": 1000.0, "limits": LIMITS, "switches": {"link_life": 1e8}}
+    with tempfile.TemporaryDirectory() as folder, Emulator(machines=1, **options) as emulator:
         own = emulator.client()
 
         def collect(mib):

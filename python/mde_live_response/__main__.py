@@ -1,4 +1,4 @@
-"""`python -m mde_live_response`: a demo, an emulator, one session for real, and a look into a state store.
+"""`python -m mde_live_response`: a demo, an emulator, one session for real, a state store's content, a check of evidence.
 
 Exit codes: 0 all went well; 1 the session ended and was not ok; 2 wrong usage; 3 the service, a permission or a limit
 stood in the way; 130 Ctrl-C.
@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 import mde_live_response as mde
-from mde_live_response import _emulator_cli
+from mde_live_response import _emulator_cli, _verify
 from mde_live_response._operator import add_commands
 
 TYPE_CHECKING = False
@@ -52,7 +52,7 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mde_live_response", description=mde.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"mde-live-response {mde.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run|state")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run|state|verify")
 
     emulator = commands.add_parser(
         "emulator",
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(call=_run)
 
     add_commands(commands)
+    _verify.add_command(commands)
     return parser
 
 

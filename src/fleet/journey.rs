@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
 
+use super::manifest;
 use super::outcome::Outcome;
 use super::shared::Shared;
 use crate::error::{Error, Kind, Result};
@@ -123,7 +124,8 @@ impl Journey {
 
     async fn until_the_end(&mut self, session: &Session) -> Result<Ended> {
         let now = self.shared.now();
-        if self.state.progress.first_submit.is_none() {
+        let taken_up = self.state.progress.first_submit.is_some();
+        if !taken_up {
             self.note(Progress { first_submit: Some(now), ..self.state.progress }).await?;
         }
         self.tell(Step::Pending);
@@ -135,7 +137,7 @@ impl Journey {
             return self.park().await;
         }
         Ok(match self.fetch(session).await {
-            Ok(result) => self.done(result),
+            Ok(result) => self.done(result, taken_up).await,
             Err(error) => self.lost_sight(session, error),
         })
     }
@@ -265,9 +267,17 @@ impl Journey {
         self.shared.outcome(&self.state)
     }
 
-    fn done(&self, result: SessionResult) -> Ended {
+    async fn done(&self, result: SessionResult, taken_up: bool) -> Ended {
         let mut outcome = self.outcome();
         outcome.tell(&result);
+        if let Some(folder) = &self.shared.head.save_to {
+            let (run_id, now) = (&self.shared.head.run_id, self.shared.now());
+            if let Err(error) = manifest::note(folder.as_ref(), run_id, &result, taken_up, now).await {
+                log::warn!(target: LOG, "what {} gave is saved, but not in the manifest: {error}", outcome.machine);
+                outcome.fail(error);
+                outcome.reason = "fetch".to_owned();
+            }
+        }
         Ended::Done(Box::new(outcome), Some(Box::new(result)))
     }
 

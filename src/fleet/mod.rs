@@ -7,6 +7,7 @@
 //! 5. [`Fleet`] tells the outcomes as they come, those of other workers too.
 
 mod journey;
+mod manifest;
 mod order;
 mod outcome;
 mod resolve;

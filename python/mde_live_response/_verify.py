@@ -1,0 +1,108 @@
+"""`python -m mde_live_response verify`: a folder of collected files against its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path, PurePosixPath
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from typing import Any
+
+__all__ = ["add_command", "verify"]
+
+MANIFEST = "manifest.jsonl"
+BEGINNING = "0" * 64
+PIECE = 1 << 20
+
+
+def add_command(commands: Any) -> None:
+    """Add `verify` to the command line."""
+    parser = commands.add_parser(
+        "verify",
+        allow_abbrev=False,
+        help="check a folder of collected files against its manifest",
+        description="Hash every file that a run's manifest names, and check that no line of it was changed, left out or "
+        "moved. Prints what is wrong, and the hash of the last line. Exit code 0: all is as it was noted.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="what save_to named")
+    parser.add_argument("--last", metavar="SHA256", help="the last line's hash as it was kept elsewhere")
+    parser.set_defaults(call=_call)
+
+
+def _call(options: argparse.Namespace) -> int:
+    manifest = options.folder / MANIFEST
+    if not manifest.is_file():
+        print(f"there is no {MANIFEST} in {str(options.folder)!a}")
+        return 1
+    problems, files, last = verify(options.folder)
+    if options.last is not None and options.last.lower() != last:
+        problems.append(
+            "the last line is not the one whose hash was kept: lines are missing from the end, or were added"
+        )
+    for problem in problems:
+        print(problem)
+    print(f"{files} files, {len(problems) or 'nothing'} wrong; the last line's SHA-256: {last}")
+    return 1 if problems else 0
+
+
+def verify(folder: Path) -> tuple[list[str], int, str]:
+    """Give what is wrong, how many files the manifest names, and its last line's hash."""
+    problems: list[str] = []
+    named: dict[str, dict[str, Any]] = {}
+    content = (folder / MANIFEST).read_bytes()
+    lines = content.split(b"\n")
+    if lines.pop():
+        problems.append("the last line is not whole: its writer was stopped; resuming the run notes it anew")
+    previous = BEGINNING
+    for number, line in enumerate(lines, 1):
+        entry = _entry(line)
+        if entry is None:
+            problems.append(f"line {number} is not a manifest's")
+        else:
+            if entry["previous"] != previous:
+                problems.append(f"line {number} does not follow line {number - 1}: one was changed, left out or moved")
+            named[entry["path"]] = entry
+        previous = hashlib.sha256(line).hexdigest()
+    for path, entry in named.items():
+        problems += _of_file(folder, path, entry)
+    problems += [f"{path!a} is not in the manifest" for path in _files(folder) if path not in named]
+    return problems, len(named), previous
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+        texts = all(isinstance(entry[key], str) for key in ("path", "sha256", "previous"))
+        return entry if texts and isinstance(entry["size"], int) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _of_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]:
+    parts = PurePosixPath(path).parts
+    if not parts or ".." in parts or Path(path).is_absolute() or "\\" in path:
+        yield f"{path!a} leads out of the folder"
+        return
+    file = folder.joinpath(*parts)
+    if file.is_symlink() or not file.is_file():
+        yield f"{path!a} is missing"
+        return
+    digest, size = hashlib.sha256(), 0
+    with file.open("rb") as stream:
+        while piece := stream.read(PIECE):
+            digest.update(piece)
+            size += len(piece)
+    if size != entry["size"]:
+        yield f"{path!a} has {size} bytes, and had {entry['size']}"
+    elif digest.hexdigest() != entry["sha256"]:
+        yield f"{path!a} was changed: its SHA-256 is {digest.hexdigest()}, and was {entry['sha256']!a}"
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        if (path.is_symlink() or not path.is_dir()) and path != folder / MANIFEST:
+            yield path.relative_to(folder).as_posix()

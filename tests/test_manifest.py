@@ -1,0 +1,136 @@
+"""What a run collects is evidence by itself: a manifest beside the files, and a command that checks both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mde_live_response import Command
+from mde_live_response.__main__ import main
+from mde_live_response.emulator import Emulator
+
+MACHINES = 4
+CONTENTS = {"C:\\a.txt": b"first", "C:\\b.log": b"second " * 1000}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "evidence"
+    with Emulator(machines=MACHINES, speed=200) as emulator, emulator.client() as client:
+        for path, content in CONTENTS.items():
+            emulator.put_remote_file("*", path, content)
+        names = [f"ws-{number:04}" for number in range(1, MACHINES + 1)]
+        fleet = client.run_many(
+            names, [Command.get_file(path) for path in CONTENTS], "why", save_to=folder, run_id="r7"
+        )
+        assert all(outcome.ok for outcome in fleet)
+    return folder
+
+
+def lines(folder: Path) -> list[str]:
+    return (folder / "manifest.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+def write(folder: Path, text: list[str]) -> None:
+    (folder / "manifest.jsonl").write_text("".join(text), encoding="utf-8")
+
+
+def check(folder: Path, *options: str) -> int:
+    return main(["verify", str(folder), *options])
+
+
+def test_each_file_has_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entries: list[dict[str, Any]] = [json.loads(line) for line in lines(folder)]
+    assert len(entries) == MACHINES * len(CONTENTS)
+    for entry in entries:
+        content = CONTENTS[entry["remote_path"]]
+        path = folder / entry["path"]
+        assert path.read_bytes() == content
+        assert path.parent.name == f"{entry['machine']}_{entry['action_id']}"
+        assert path.name == f"{entry['command']}_{entry['remote_path'].rpartition(chr(92))[2]}"
+        assert (entry["run_id"], entry["size"]) == ("r7", len(content))
+        assert entry["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entry["received_sha256"] != entry["sha256"]
+        assert entry["start_time"] <= entry["end_time"]
+        assert entry["saved_time"]
+    assert check(folder) == 0
+    last = hashlib.sha256(lines(folder)[-1].rstrip("\n").encode()).hexdigest()
+    assert capsys.readouterr().out == f"8 files, nothing wrong; the last line's SHA-256: {last}\n"
+    assert check(folder, "--last", last.upper()) == 0
+
+
+def first_file(folder: Path) -> Path:
+    return folder / str(json.loads(lines(folder)[0])["path"])
+
+
+def change_byte(folder: Path) -> None:
+    path = first_file(folder)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+
+
+def grow(folder: Path) -> None:
+    with first_file(folder).open("ab") as file:
+        file.write(b"more")
+
+
+def become_link(folder: Path) -> None:
+    path = first_file(folder)
+    path.rename(folder.parent / "elsewhere")
+    path.symlink_to(folder.parent / "elsewhere")
+
+
+def forge(folder: Path) -> None:
+    """The file and its own line, so that they agree."""
+    path, all_lines = first_file(folder), lines(folder)
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()[:-1] + b"!"
+    path.write_bytes(content)
+    write(folder, [all_lines[0].replace(before, hashlib.sha256(content).hexdigest(), 1), *all_lines[1:]])
+
+
+def lead_out(folder: Path) -> None:
+    entry = json.loads(lines(folder)[-1])
+    write(folder, [*lines(folder)[:-1], json.dumps({**entry, "path": "../evidence/x"}) + "\n"])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (change_byte, "was changed"),
+        (grow, "bytes, and had"),
+        (lambda folder: first_file(folder).unlink(), "is missing"),
+        (become_link, "is missing"),
+        (lambda folder: (folder / "new.txt").write_bytes(b""), "'new.txt' is not in the manifest"),
+        (forge, "line 2 does not follow line 1"),
+        (lambda folder: write(folder, lines(folder)[1:]), "line 1 does not follow line 0"),
+        (lambda folder: write(folder, [*lines(folder)[:3], *lines(folder)[4:]]), "line 4 does not follow line 3"),
+        (lambda folder: write(folder, [lines(folder)[1], lines(folder)[0], *lines(folder)[2:]]), "does not follow"),
+        (lambda folder: write(folder, [*lines(folder), '{"half']), "the last line is not whole"),
+        (lambda folder: write(folder, [*lines(folder), "nonsense\n"]), "line 9 is not a manifest's"),
+        (lead_out, "leads out of the folder"),
+        (lambda folder: (folder / "manifest.jsonl").unlink(), "there is no manifest.jsonl"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    spoil: Callable[[Path], object], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(folder)
+    assert check(folder) == 1
+    assert said in capsys.readouterr().out
+
+
+def test_lines_that_are_missing_from_the_end_are_told_by_the_hash_that_was_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = hashlib.sha256(lines(folder)[-1].rstrip("\n").encode()).hexdigest()
+    gone = json.loads(lines(folder)[-1])["path"]
+    write(folder, lines(folder)[:-1])
+    (folder / gone).unlink()
+    assert check(folder) == 0
+    assert check(folder, "--last", last) == 1
+    assert "missing from the end" in capsys.readouterr().out
