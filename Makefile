@@ -64,8 +64,8 @@ wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
 
 bench: wheel
-	$(call heading,Rust: the emulator, the poller and the state stores)
-	$(CARGO) bench --locked --no-default-features --bench emulator --bench poller --bench store
+	$(call heading,Rust: the emulator, the poller, the state stores and the fleet)
+	$(CARGO) bench --locked --no-default-features --bench emulator --bench poller --bench store --bench fleet
 	$(PYTHON) -m venv --clear target/bench
 	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
 	@for script in benches/*.py; do \
