@@ -1,4 +1,4 @@
-"""`python -m mde_live_response`: a demo, an emulator, one session for real, a state store's content, a check of evidence.
+"""`python -m mde_live_response`: a demo, an emulator, one session for real, a look into a store, a check of files.
 
 Exit codes: 0 all went well; 1 the session ended and was not ok; 2 wrong usage; 3 the service, a permission or a limit
 stood in the way; 130 Ctrl-C.

@@ -25,8 +25,8 @@ def add_command(commands: Any) -> None:
         "verify",
         allow_abbrev=False,
         help="check a folder of collected files against its manifest",
-        description="Hash every file that a run's manifest names, and check that no line of it was changed, left out or "
-        "moved. Prints what is wrong, and the hash of the last line. Exit code 0: all is as it was noted.",
+        description="Hash every file that a run's manifest names, and check that no line of it was changed, left out "
+        "or moved. Prints what is wrong, and the hash of the last line. Exit code 0: all is as it was noted.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="what save_to named")
     parser.add_argument("--last", metavar="SHA256", help="the last line's hash as it was kept elsewhere")
