@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{LibraryFile, check_library_name};
-use crate::pipeline::{LOG, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::trace::LOG;
 use crate::transfer::{LibraryForm, check_size, sha256_of};
 use crate::transport::Piece;
 

@@ -29,8 +29,9 @@ use crate::retry::{self, Budget, Decision, Outcome, Policy};
 use crate::secret::SecretUrl;
 use crate::state::store::Settings;
 use crate::state::{QuotaKey, alone};
+use crate::trace::{self, LOG};
 use crate::transport::{Audience, Request, Transport};
-use crate::{trace, waiting};
+use crate::waiting;
 
 /// A success.
 pub struct Answer {
@@ -287,6 +288,3 @@ impl Pipeline {
 
 const CHALLENGED: &str = "the service wants a token with other claims (conditional access: place, risk, a session that \
     was ended), and a fresh one did not have them: ask the tenant's administrators, or sign in anew";
-
-/// The name under which everything here is logged.
-pub const LOG: &str = "mde_live_response";

@@ -1,4 +1,5 @@
-//! What is told of a call to whoever traces it: spans, each within another. Where nobody traces, nothing is made of it.
+//! What is told of a call: the log's one name, and to whoever traces it spans, each within another. Where nobody traces,
+//! nothing is made of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 
 use crate::error::Result;
+
+/// The name under which everything here is logged.
+pub const LOG: &str = "mde_live_response";
 
 tokio::task_local! {
     static CURRENT: Trace;

@@ -1,7 +1,7 @@
 //! Waits that a person would wonder about.
 
 use crate::clock::Clock;
-use crate::pipeline::LOG;
+use crate::trace::LOG;
 
 /// Seconds.
 const LONG: f64 = 10.0;

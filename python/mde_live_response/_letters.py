@@ -9,10 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    Letter = tuple[str, tuple[Any, ...]]
 
-
-def start(take: Callable[[], Sequence[Letter]]) -> None:
+def start(take: Callable[[], Sequence[tuple[str, tuple[Any, ...]]]]) -> None:
     """Deliver what `take()` gives, batch by batch, until it gives nothing."""
 
     def work() -> None:
@@ -22,7 +20,7 @@ def start(take: Callable[[], Sequence[Letter]]) -> None:
     threading.Thread(target=work, name="mde-live-response-log", daemon=True).start()
 
 
-def deliver(batch: Sequence[Letter]) -> None:
+def deliver(batch: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
     """Log each record as far as its logger wants it, and tell OpenTelemetry of each span."""
     for kind, letter in batch:
         try:

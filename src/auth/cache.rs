@@ -10,7 +10,7 @@ use super::{AccessToken, TokenSource};
 use crate::classify::words::printable;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
-use crate::trace;
+use crate::trace::{self, LOG};
 
 type Fetched = Result<Arc<AccessToken>>;
 /// Driven by whoever waits for it; when none of them is left, it is dropped and its request with it.
@@ -118,7 +118,7 @@ impl TokenCache {
 
 fn warn(fetched: &Fetched) {
     if let Err(error) = fetched {
-        log::warn!(target: crate::pipeline::LOG, "could not renew the token, which still serves: {error}");
+        log::warn!(target: LOG, "could not renew the token, which still serves: {error}");
     }
 }
 

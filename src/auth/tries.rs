@@ -5,9 +5,9 @@ use futures_util::future::BoxFuture;
 use super::AccessToken;
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::pipeline::LOG;
 use crate::retry::{Budget, Decision, Outcome, Policy, decide};
 use crate::trace;
+use crate::trace::LOG;
 use crate::transport::Failure;
 
 /// Seconds; who asks for more patience than this is an error that says so.

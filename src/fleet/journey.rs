@@ -11,10 +11,10 @@ use super::outcome::Outcome;
 use super::shared::Shared;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::pipeline::LOG;
 use crate::session::{Guidance, Session, SessionResult, Submit, UpdateSink};
 use crate::state::journal::{Progress, RowState};
 use crate::state::store::IntentKey;
+use crate::trace::LOG;
 
 /// What the fleet's own cancel says, by which it is known again.
 const PARKED: &str = "set aside by mde-live-response while others wait: Pending; submitted again later, run";

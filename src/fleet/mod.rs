@@ -28,9 +28,9 @@ pub use start::Order;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
-use crate::pipeline::LOG;
 use crate::session::SessionResult;
 use crate::state::journal::Stop;
+use crate::trace::LOG;
 use shared::{Shared, Standing, journal_of};
 
 /// Outcomes that are read from the journal at once.

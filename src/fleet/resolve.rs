@@ -9,7 +9,8 @@ use super::order::{Class, Rank};
 use crate::client::literal;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, is_machine_id};
-use crate::pipeline::{LOG, Pipeline};
+use crate::pipeline::Pipeline;
+use crate::trace::LOG;
 
 /// Ids in one `$filter`, as in the poller's.
 const IDS: usize = 50;

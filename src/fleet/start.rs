@@ -12,10 +12,10 @@ use super::scheduler::Scheduler;
 use super::shared::{Counts, Shared, Standing, journal_of};
 use crate::error::{Error, Result};
 use crate::model::{Command, check_commands, is_machine_id};
-use crate::pipeline::LOG;
 use crate::session::{Sessions, check_folder};
 use crate::state::journal::{NewRow, RunHead};
 use crate::state::no_run;
+use crate::trace::LOG;
 use crate::transfer::sha256_hex;
 
 /// A worker that does not tell within so many seconds that it is there is dead, and its rows are the others'.

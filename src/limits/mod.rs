@@ -162,7 +162,7 @@ impl Quota {
         let patience = crate::clock::seconds_to_duration(FLUSH);
         let flushed = tokio::time::timeout(patience, self.store.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            log::debug!(target: crate::pipeline::LOG, "the state store could not be told all: leases will tell it");
+            log::debug!(target: crate::trace::LOG, "the state store could not be told all: leases will tell it");
         }
     }
 

@@ -62,7 +62,7 @@ impl Quotas {
         }
         let store = open_with(&parsed, settings).await?;
         for notice in store.notices() {
-            log::warn!(target: crate::pipeline::LOG, "{}; {}", notice.message, notice.hint);
+            log::warn!(target: crate::trace::LOG, "{}; {}", notice.message, notice.hint);
         }
         let quota = Arc::new(Quota::new(store, clock, call_lease));
         let mut known = self.known();
@@ -77,7 +77,7 @@ impl Quotas {
         let quota = it.quota.upgrade()?;
         if it.limits != *limits {
             log::info!(
-                target: crate::pipeline::LOG,
+                target: crate::trace::LOG,
                 "the limits given are not used: another client of this application has set others"
             );
         }

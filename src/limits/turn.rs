@@ -95,7 +95,7 @@ impl Turn {
             loop {
                 clock.sleep(HEARTBEAT).await;
                 if let Err(error) = store.take_turn(key.clone(), token, LEASE).await {
-                    log::debug!(target: crate::pipeline::LOG, "{error}");
+                    log::debug!(target: crate::trace::LOG, "{error}");
                 }
             }
         });

@@ -4,8 +4,8 @@ use super::{Poller, Table};
 use crate::error::Result;
 use crate::limits::Quota;
 use crate::model::MachineAction;
-use crate::pipeline::LOG;
 use crate::state::store::Look;
+use crate::trace::LOG;
 
 /// Of the poller's base interval: over so much are those spread who would look at the same time.
 const SPREAD: f64 = 0.25;

@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use super::runtime::{Letter, post_letter};
-use crate::pipeline::LOG;
+use crate::trace::LOG;
 
 struct ToPython;
 

@@ -10,8 +10,8 @@ use super::{Session, Sessions, Tag};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, Quota, Refusal};
 use crate::model::{MachineAction, is_machine_id};
-use crate::pipeline::LOG;
 use crate::state::store::{Errand, IntentKey, Learned, Slot};
+use crate::trace::LOG;
 
 /// How often one who waits looks less often than at first, at the most.
 const SLOWEST: u32 = 8;

@@ -3,8 +3,8 @@
 use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::model::CollectedFile;
-use crate::pipeline::LOG;
 use crate::secret::SecretUrl;
+use crate::trace::LOG;
 use crate::transfer::{Blob, Download, Part, Target, UnpackLimits};
 
 /// Seconds between two requests for a result that lags behind the action's end: half a minute in all.

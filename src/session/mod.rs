@@ -24,9 +24,10 @@ pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::pipeline::{LOG, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::poller::Poller;
 use crate::trace;
+use crate::trace::LOG;
 
 /// Told of each machine action seen on the way.
 pub type UpdateSink = Arc<dyn Fn(&MachineAction) + Send + Sync>;

@@ -6,8 +6,9 @@ use crate::error::{Error, Kind};
 use crate::limits::{Admission, Pass, SlotGuard};
 use crate::model::MachineAction;
 use crate::operation::Operation;
-use crate::pipeline::{Answer, Attempt, LOG};
+use crate::pipeline::{Answer, Attempt};
 use crate::trace;
+use crate::trace::LOG;
 
 /// One submit from its POST to its verdict.
 pub(super) struct Exchange<'a> {

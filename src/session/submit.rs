@@ -13,10 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, Begun, Quota, Turn};
 use crate::model::{Command, CommandType, MachineAction, check_commands};
 use crate::operation::Operation;
-use crate::pipeline::LOG;
 use crate::retry::{self, Decision, Outcome, Policy};
 use crate::state::store::IntentKey;
 use crate::trace;
+use crate::trace::LOG;
 
 /// One intended submit.
 #[derive(Clone, Debug)]

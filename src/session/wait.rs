@@ -3,9 +3,9 @@
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::pipeline::LOG;
 use crate::session::{Session, UpdateSink, spans};
 use crate::trace;
+use crate::trace::LOG;
 
 const CANCEL_COMMENT: &str = "cancelled by mde-live-response: Pending longer than cancel_pending_after";
 

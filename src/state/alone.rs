@@ -32,7 +32,7 @@ pub fn warn_once() {
     if let Some(engine) = engine()
         && !TOLD.swap(true, Ordering::Relaxed)
     {
-        log::warn!(target: crate::pipeline::LOG, "{}; {HINT}", message(engine));
+        log::warn!(target: crate::trace::LOG, "{}; {HINT}", message(engine));
     }
 }
 

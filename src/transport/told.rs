@@ -14,7 +14,7 @@ use url::Url;
 use super::{Audience, Body, Failure, Request, Response, Transport};
 use crate::classify::words::printable;
 use crate::clock::Clock;
-use crate::pipeline::LOG;
+use crate::trace::LOG;
 use crate::trace::{self, Attributes, Span};
 
 /// A network that is told of.

@@ -156,7 +156,7 @@ impl Link {
         }
         if knew {
             log::warn!(
-                target: crate::pipeline::LOG,
+                target: crate::trace::LOG,
                 "the state store {} lost what it knew: its windows count as full for their length", self.address
             );
         }
@@ -209,7 +209,7 @@ impl Outage {
         if !error.retryable || self.clock.now() + self.pause >= self.give_up {
             return false;
         }
-        log::debug!(target: crate::pipeline::LOG, "{error}; trying again in {:.2} s", self.pause);
+        log::debug!(target: crate::trace::LOG, "{error}; trying again in {:.2} s", self.pause);
         self.clock.sleep(self.pause * (0.5 + fastrand::f64())).await;
         self.pause = (self.pause * 2.0).min(1.0);
         true

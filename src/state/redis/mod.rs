@@ -133,7 +133,7 @@ impl Store for RedisStore {
         under_way.count.fetch_add(1, Ordering::SeqCst);
         runtime.spawn(async move {
             if let Err(error) = link.call::<wire::Nothing>(operation, &arguments).await {
-                log::debug!(target: crate::pipeline::LOG, "{error}");
+                log::debug!(target: crate::trace::LOG, "{error}");
             }
             under_way.count.fetch_sub(1, Ordering::SeqCst);
             under_way.done.notify_waiters();

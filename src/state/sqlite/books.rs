@@ -92,7 +92,7 @@ impl Books {
 
     fn catch_up(&mut self) {
         if let Err(error) = self.transact(Durable::NeedNotBe, |_, _| Ok(())) {
-            log::debug!(target: crate::pipeline::LOG, "{error}");
+            log::debug!(target: crate::trace::LOG, "{error}");
         }
     }
 
