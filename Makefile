@@ -19,12 +19,13 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak wheel bench format clean
+.PHONY: help demo test soak fuzz wheel bench format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     format, lints, types and tests, Rust and Python'
 	@echo 'make soak     the stress tests of forks, exits, signals, threads and kills in their long form: an hour'
+	@echo 'make fuzz     drive each decoder with FUZZ_RUNS inputs: ten million each, three hours'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    measure: the emulator, and benches/*.py against a release wheel'
 	@echo 'make format   put the sources into shape'
@@ -59,6 +60,17 @@ soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_signals.py \
 		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
 	MDE_LIVE_RESPONSE_FLEETS=10000 $(CARGO) test --locked --no-default-features fleet_properties
+
+# New inputs go to target/fuzz; the kept ones stay as they are. A stable compiler does, told that it may.
+FUZZ_RUNS ?= 10000000
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz:
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --quiet --locked cargo-fuzz@0.13.2
+	@for target in $(FUZZ_TARGETS); do mkdir -p target/fuzz/$$target; \
+		printf '\n=== Fuzz %s\n' "$$target"; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target target/fuzz/$$target fuzz/corpus/$$target -- \
+			-runs=$(FUZZ_RUNS) -verbosity=0 -print_final_stats=1 || exit; \
+	done
 
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist

@@ -1,10 +1,13 @@
 //! What would stop a session before it starts, or weaken it. Nothing is started.
 
+mod machine;
+mod platform;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::limits::Quota;
-use crate::model::{Command, Machine, check_commands};
+use crate::model::{Command, check_commands};
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
 use crate::state::alone;
@@ -52,7 +55,7 @@ pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<
         return check;
     }
     match pipeline.state().await {
-        Ok((_, quota)) => look_at_state(&quota, &mut check).await,
+        Ok((_, quota)) => look_at_state(&quota, pipeline.options.limits.sessions, &mut check).await,
         Err(error) => {
             check.add_error("state", &error);
             return check;
@@ -63,7 +66,7 @@ pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<
         check.add_error("api", &error);
     }
     if let Some(machine) = machine {
-        look_at_machine(pipeline, machine, &mut check).await;
+        machine::look(pipeline, machine, &mut check).await;
     }
     if let Some(commands) = commands {
         look_at_commands(pipeline, commands, &mut check).await;
@@ -72,7 +75,7 @@ pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<
 }
 
 /// What the store shares, what is weak about it, and what is left of the limits.
-async fn look_at_state(quota: &Quota, check: &mut Check) {
+async fn look_at_state(quota: &Quota, sessions: u32, check: &mut Check) {
     let store = quota.store();
     if let (false, Some(engine)) = (store.is_shared(), alone::engine()) {
         check.add("warning", "state", alone::message(engine), alone::HINT);
@@ -93,6 +96,16 @@ async fn look_at_state(quota: &Quota, check: &mut Check) {
             "limits",
             format!("the next submit has to wait {:.0} s for its turn", view.wait),
             "other calls of the same application used up the submit limit; it is waited for by itself",
+        ),
+        Ok(_) => {}
+        Err(error) => check.add_error("state", &error),
+    }
+    match store.slots().await {
+        Ok(slots) if slots.len() >= sessions as usize => check.add(
+            "warning",
+            "limits",
+            format!("all {sessions} session slots are taken: the next submit waits for one to end"),
+            "client.sessions() lists what is open; it is waited for by itself",
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
@@ -125,25 +138,6 @@ async fn look_at_roles(pipeline: &Pipeline, commands: Option<&[Command]>, check:
         let message = format!("the token lacks {wanted}, without which it could not {}", operation.doing());
         let hint = format!("grant the application {wanted} of WindowsDefenderATP in Entra ID, and consent to it");
         check.add(level, "permission", message, hint);
-    }
-}
-
-async fn look_at_machine(pipeline: &Pipeline, machine: &str, check: &mut Check) {
-    let machine: Machine = match pipeline.machine(machine).await {
-        Ok(machine) => machine,
-        Err(error) => return check.add_error("machine", &error),
-    };
-    let name = machine.computer_dns_name.as_deref().unwrap_or(&machine.id);
-    if let Some(status) =
-        machine.onboarding_status.as_deref().filter(|status| !status.eq_ignore_ascii_case("Onboarded"))
-    {
-        let hint = "onboard the machine to Defender for Endpoint";
-        check.add("error", "onboarding", format!("{name} is not onboarded: {status}"), hint);
-    }
-    if let Some(status) = machine.health_status.as_deref().filter(|status| *status != "Active") {
-        let hint =
-            "the session waits for the machine for up to two hours, and holds one of the session slots meanwhile";
-        check.add("warning", "health", format!("{name} is {status}"), hint);
     }
 }
 

@@ -6,6 +6,7 @@ write, and the device may be hostile.
 
 from __future__ import annotations
 
+import os
 import time
 from shutil import get_terminal_size
 
@@ -35,8 +36,11 @@ def _size(size: int) -> str:
 
 
 def command_text(command: CommandResult) -> str:
-    """Write a command as a person would: its type, its name or path, its arguments."""
-    return _plain(" ".join([command.command.type, *command.command.params.values()]))
+    """Write a command as a person would: its type, its name or path, its arguments unless they are to be hidden."""
+    params = command.command.params
+    if os.environ.get("MDE_LIVE_RESPONSE_HIDE_ARGS", "0") not in ("", "0"):
+        params = {name: "***" if name == "Args" else value for name, value in params.items()}
+    return _plain(" ".join([command.command.type, *params.values()]))
 
 
 def _facts(command: CommandResult) -> Iterator[str]:

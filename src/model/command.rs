@@ -23,11 +23,19 @@ pub struct Command {
     params: Vec<Param>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Param {
     key: String,
     value: String,
+}
+
+impl fmt::Debug for Param {
+    /// Arguments may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = if self.key == "Args" { "***" } else { &self.value };
+        write!(f, "{}: {value:?}", self.key)
+    }
 }
 
 impl Command {
@@ -231,7 +239,8 @@ mod tests {
         assert!(check_commands(&[]).is_err());
         let error = check_commands(&[get, run]).unwrap_err();
         assert!(error.message.contains("command 1, RunScript triage.ps1"), "{error}");
-        assert!(!error.message.contains("-Depth"), "arguments may be secret");
+        let script = Command::run_script("triage.ps1", Some("-Depth 2")).unwrap();
+        assert!(!format!("{} {script:?}", error.message).contains("-Depth"), "arguments may be secret");
     }
 
     #[test]

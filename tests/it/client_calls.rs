@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use mde_live_response::check::check;
 use mde_live_response::config::Limits;
-use mde_live_response::emulator::{Fault, FaultKind, NewMachine, Route, Settings};
+use mde_live_response::emulator::{Fault, FaultKind, NewMachine, Route, ScriptOutcome, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::library;
 use mde_live_response::model::Command;
+use mde_live_response::session::Submit;
 use mde_live_response::transfer::{LibraryForm, sha256_hex};
 use mde_live_response::transport::Piece;
 use serde_json::{Map, json};
@@ -168,9 +169,44 @@ async fn each_finding_of_the_check_has_its_trigger() {
     assert_eq!(codes(&world, Some("nobody"), None).await, ["warning state", "error machine"]);
     let odd = codes(&world, Some("odd"), None).await;
     assert_eq!(odd, ["warning state", "error onboarding", "warning health"]);
+    let old = json!({"osPlatform": "Windows10", "version": "1803", "rbacGroupName": "Servers"});
+    let properties = old.as_object().unwrap().clone();
+    world.emulator.add_machine(NewMachine { properties, ..NewMachine::named("old.example.test") }).unwrap();
+    assert_eq!(codes(&world, Some("old"), None).await, ["warning state", "warning os", "warning remediation"]);
     let wrong = [Command::get_file("/a").unwrap(), run("missing.ps1")];
     assert_eq!(codes(&world, None, Some(&wrong)).await, ["warning state", "error commands", "error library"]);
     world.fault("machineactions", Fault::status(403), 1, 1);
     assert_eq!(codes(&world, None, None).await, ["warning state", "error api"]);
-    assert_eq!(world.count(Route::RunLiveResponse), 0);
+    let posted = world.emulator.requests().into_iter().filter(|request| request.method != "GET");
+    assert!(posted.map(|it| it.route).all(|route| route == Route::Token), "a check starts nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_tells_of_sessions_and_of_the_limits_that_are_left() {
+    let world = World::new();
+    let group = json!({"rbacGroupName": "Servers"}).as_object().unwrap().clone();
+    let machine =
+        world.emulator.add_machine(NewMachine { properties: group, ..NewMachine::named("grouped.example.test") });
+    let id = machine.unwrap().id;
+    let sessions = world.changed(|options| {
+        options.limits.sessions = 1;
+        options.limits.submit = vec![mde_live_response::config::Rate { count: 1, per: 600.0 }];
+    });
+    world.emulator.on_script("echo.ps1", ScriptOutcome { duration: 300.0, ..ScriptOutcome::default() });
+    let submit = Submit {
+        machine_id: id.clone(),
+        commands: vec![run("echo.ps1")],
+        comment: "c".into(),
+        correlation_id: None,
+        wait_if_busy: false,
+    };
+    let session = within(HOUR, sessions.submit(submit, None)).await.unwrap();
+    let check = within(HOUR, check(&sessions.pipeline, Some(&id), None)).await;
+    let told: Vec<_> = check.findings.iter().map(|it| (it.code.as_str(), it.message.as_str())).collect();
+    assert_eq!(told.iter().map(|it| it.0).collect::<Vec<_>>(), ["state", "limits", "limits", "busy"], "{told:?}");
+    assert!(told[3].1.contains(&session.id), "{told:?}");
+    assert_eq!(world.count(Route::RunLiveResponse), 1);
+    // A session that was accepted proves the group's remediation level.
+    within(HOUR, session.wait(None, None, None)).await.unwrap();
+    assert_eq!(codes(&world, Some(&id), None).await, ["warning state"]);
 }

@@ -1,0 +1,89 @@
+//! Whether a machine's system is one that live response is there for (page "run-live-response", "Prerequisites").
+//!
+//! Only what is known to be too old is told: which words the service has for a Mac or a Linux is not documented.
+
+/// The first release of Windows 10 that needs no update, and those before it that do (page "run-live-response").
+const WINDOWS_10: u32 = 1909;
+const WITH_UPDATE: [(u32, &str); 4] =
+    [(1709, "KB4537816"), (1803, "KB4537795"), (1809, "KB4537818"), (1903, "KB4515384")];
+const TOO_OLD: [&str; 9] = [
+    "WindowsXP",
+    "WindowsVista",
+    "Windows7",
+    "Windows8",
+    "Windows8.1",
+    "WindowsServer2008",
+    "WindowsServer2008R2",
+    "WindowsServer2012",
+    "WindowsServer2003",
+];
+/// Here by the page "live-response", with the unified agent; the API's own page leaves them out.
+const UNIFIED_AGENT: [&str; 2] = ["WindowsServer2012R2", "WindowsServer2016"];
+const MOBILE: [&str; 3] = ["Android", "iOS", "iPadOS"];
+
+/// What stands against a machine of this system, and what cures it.
+pub fn doubt(platform: &str, version: Option<&str>) -> Option<(String, &'static str)> {
+    let is_one_of = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(platform));
+    let shown = version.map_or_else(|| platform.to_owned(), |version| format!("{platform} {version}"));
+    if is_one_of(&TOO_OLD) || is_one_of(&MOBILE) {
+        return Some((format!("live response is not there for {shown}"), "leave this machine out"));
+    }
+    if is_one_of(&UNIFIED_AGENT) {
+        let message = format!("{shown} is not among the systems of the live response API's page");
+        return Some((
+            message,
+            "the product's page has it with the unified agent, KB5005292: see that it is installed",
+        ));
+    }
+    let release = version.and_then(|version| version.parse::<u32>().ok())?;
+    if platform.eq_ignore_ascii_case("Windows10") && release < WINDOWS_10 {
+        return Some(match WITH_UPDATE.iter().find(|(known, _)| *known == release) {
+            Some((_, update)) => {
+                (format!("live response on {shown} needs {update}"), "install the update, or a later release")
+            }
+            None => (format!("live response is not there for {shown}"), "update the machine to 1909 or later"),
+        });
+    }
+    if platform.eq_ignore_ascii_case("macOS") && release < 11 {
+        return Some((format!("live response is not there for {shown}"), "update the machine to macOS 11 or later"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::doubt;
+
+    #[test]
+    fn the_pages_list_is_kept() {
+        for (platform, version) in [
+            ("Windows11", Some("22H2")),
+            ("Windows10", Some("1909")),
+            ("Windows10", Some("21H2")),
+            ("Windows10", None),
+            ("WindowsServer2019", Some("1809")),
+            ("WindowsServer2022", Some("21H2")),
+            ("WindowsServer2025", None),
+            ("Ubuntu", Some("22.04")),
+            ("macOS", Some("13")),
+            ("macOS", Some("14.2")),
+            ("SomethingNew", Some("1")),
+        ] {
+            assert_eq!(doubt(platform, version), None, "{platform} {version:?}");
+        }
+        for (platform, version, told) in [
+            ("Windows10", Some("1903"), "KB4515384"),
+            ("Windows10", Some("1809"), "KB4537818"),
+            ("Windows10", Some("1803"), "KB4537795"),
+            ("windows10", Some("1709"), "KB4537816"),
+            ("Windows10", Some("1703"), "not there for Windows10 1703"),
+            ("Windows8.1", None, "not there for Windows8.1"),
+            ("WindowsServer2016", Some("1607"), "not among the systems"),
+            ("Android", Some("14"), "not there for Android 14"),
+            ("macOS", Some("10"), "not there for macOS 10"),
+        ] {
+            let (message, hint) = doubt(platform, version).unwrap();
+            assert!(message.contains(told) && !hint.is_empty(), "{message}");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+"""No secret comes out anywhere: every path is walked with every fault, at DEBUG, and all that came out is searched."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import pickle
+import re
+import subprocess
+import traceback
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runtime_help import python
+
+import mde_live_response as mde
+from mde_live_response import Command, LiveResponseClient
+from mde_live_response.display import session_result_text
+from mde_live_response.emulator import Emulator
+
+PACKAGE = str(Path(mde.__file__).parent)
+ARGS = "s3cr3t-args"
+PROXY, STATE, PASSWORD, ASSERTION, HEADER, GIVEN, CLAIMED = (
+    f"m4rk-{name}" for name in ("proxy", "state", "password", "assertion", "header", "given", "claimed")
+)
+PATTERNS = {
+    "a token": re.compile(r"eyJ[\w-]{8,}"),
+    "a link's signature": re.compile(r"sig(=|%3D)(?!\*\*\*)", re.IGNORECASE),
+    "a key": re.compile(r"PRIVATE KEY"),
+    "what was given": re.compile("m4rk-"),
+    "arguments": re.compile(ARGS),
+}
+
+
+class Told:
+    """All that came out, by the way it came."""
+
+    def __init__(self, *secrets: str) -> None:
+        self.patterns = {**PATTERNS, **{f"secret {at}": re.compile(re.escape(it)) for at, it in enumerate(secrets)}}
+        self.texts: list[tuple[str, str]] = []
+
+    def text(self, way: str, text: object) -> None:
+        self.texts.append((way, str(text)))
+
+    def value(self, value: object) -> None:
+        for way in (repr, str, format):
+            self.text(f"{way.__name__} of {type(value).__name__}", way(value))
+        page = getattr(value, "_repr_html_", None)
+        if page is not None:
+            self.text(f"page of {type(value).__name__}", page())
+        if isinstance(value, mde.SessionResult):
+            self.text("text of a result", session_result_text(value))
+        if isinstance(value, list | tuple):
+            for item in value:
+                self.value(item)
+
+    def error(self, error: BaseException | None) -> None:
+        """An error with all that hangs on it: its causes, its attributes, its pickle, and our own frames' variables."""
+        while error is not None:
+            name = type(error).__name__
+            self.text(f"error {name}", f"{error} {error!r} {error.args} {vars(error)}")
+            self.text(f"pickle of {name}", pickle.dumps(error).decode("latin-1"))
+            frames = [(frame, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+            own = [pair for pair in frames if pair[0].f_code.co_filename.startswith(PACKAGE)]
+            stack = traceback.StackSummary.extract(iter(own), capture_locals=True)
+            self.text(f"traceback of {name}", "".join(stack.format()))
+            error = error.__cause__ or error.__context__
+
+    def leaks(self) -> set[tuple[str, str]]:
+        return {(way, what) for way, text in self.texts for what, at in self.patterns.items() if at.search(text)}
+
+
+@pytest.fixture
+def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Told]:
+    """Searched at the end, with all logs at DEBUG, the warnings, and what was written to either stream."""
+    caplog.set_level(logging.DEBUG)
+    told = Told()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        yield told
+    for warning in warned:
+        told.text("warning", warning.message)
+    for record in caplog.records:
+        told.text("log", f"{record.getMessage()} {record.args} {record.exc_text}")
+    for stream in capfd.readouterr():
+        told.text("stream", stream)
+    assert told.leaks() == set()
+
+
+def populated(**options: Any) -> Emulator:
+    emulator = Emulator(machines=12, speed=50, **options)
+    emulator.on_script("a.ps1", stdout="done", exit_code=0)
+    for name in ("a.ps1", "old.ps1"):
+        emulator.add_library_file(name)
+    emulator.put_remote_file("*", "C:\\a.txt", b"evidence")
+    return emulator
+
+
+COMMANDS = [Command.run_script("a.ps1", ARGS), Command.get_file("C:\\a.txt")]
+
+
+def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Every call of a client, each with a machine of its own."""
+    folder.mkdir()
+    script = folder / "b.ps1"
+    script.write_text("b")
+    names = [f"ws-{number:04}" for number in range(1, 13)]
+
+    async def submitted(at: int) -> mde.Session:
+        return await client.submit_async(names[at], COMMANDS, "c", timeout=5)
+
+    async def fetched() -> object:
+        session = await submitted(1)
+        result = await session.result_async(5)
+        page = [session, result, await session.download_async(1, folder / "one.txt")]
+        return [*page, b"".join([piece async for piece in session.stream(1)])]
+
+    async def cancelled() -> object:
+        session = await submitted(2)
+        return [await session.refresh_async(), await session.cancel_async("why"), session.action]
+
+    async def found() -> object:
+        await client.submit_async(names[3], COMMANDS, "c", correlation_id="x", timeout=5)
+        return [await client.find_async(names[3], "x"), await client.sessions_async()]
+
+    async def fleet() -> object:
+        fleet = await client.run_many_async(names[4:6], COMMANDS, "c", save_to=folder / "fleet")
+        return [fleet, *(await fleet.report_async(5)).outcomes]
+
+    async def library() -> object:
+        return [await client.library.list_async(), await client.library.ensure_async(script)]
+
+    return {
+        "run": lambda: client.run_async(names[0], COMMANDS, "c", save_to=folder, timeout=5),
+        "fetch": fetched,
+        "cancel": cancelled,
+        "find": found,
+        "fleet": fleet,
+        "library": library,
+        "delete": lambda: client.library.delete_async("old.ps1"),
+        "check": lambda: client.check_async(names[6], COMMANDS),
+        "machines": lambda: client.machines_async(),
+        "actions": lambda: client.machine_actions_async(),
+    }
+
+
+async def walk(emulator: Emulator, folder: Path, told: Told, **options: Any) -> dict[str, object]:
+    """Makes every call at once, and tells what each gave or raised."""
+    ends: dict[str, object] = {}
+
+    async def one(name: str, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            ends[name] = await asyncio.wait_for(call(), 60)
+        except Exception as error:
+            ends[name] = error
+            told.error(error)
+        told.value(ends[name])
+
+    async with emulator.client(max_wait=5, request_timeout=5, **options) as client:
+        told.value(client)
+        await asyncio.gather(*(one(name, call) for name, call in calls(client, folder).items()))
+    return ends
+
+
+ROUTES = ["token", "machines", "machineactions", "runliveresponse", "resultlink", "blob"]
+FAULTS: dict[str, dict[str, Any]] = {
+    **{str(status): {"kind": "status", "status": status} for status in (400, 401, 403, 404, 429, 500)},
+    **{kind: {"kind": kind} for kind in ("truncate", "garble", "drop_before", "drop_after", "expire_token")},
+}
+
+
+def test_nothing_comes_out_where_all_is_well(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MDE_LIVE_RESPONSE_HIDE_ARGS", "1")
+    with populated() as emulator:
+        told.patterns.update(Told(emulator.client_secret, emulator.token).patterns)
+        ends = asyncio.run(walk(emulator, tmp_path / "all", told))
+        assert [name for name, end in ends.items() if isinstance(end, Exception)] == []
+
+
+def test_nothing_comes_out_where_something_fails(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fault on each route, all the time: most calls end in an error."""
+    monkeypatch.setenv("MDE_LIVE_RESPONSE_HIDE_ARGS", "1")
+
+    async def one(fault: str, route: str, emulator: Emulator) -> int:
+        details = dict(FAULTS[fault])
+        emulator.fault("*", route, details.pop("kind"), times=10_000, **details)
+        ends = await walk(emulator, tmp_path / f"{fault} {route}", told)
+        assert any(request["route"].lower() == route for request in emulator.requests), route
+        return sum(isinstance(end, Exception) for end in ends.values())
+
+    async def main(boxes: list[tuple[str, str, Emulator]]) -> list[int]:
+        return await asyncio.gather(*(one(*box) for box in boxes))
+
+    with contextlib.ExitStack() as stack:
+        boxes = [(fault, route, stack.enter_context(populated())) for fault in FAULTS for route in ROUTES]
+        told.patterns.update(Told(*(emulator.client_secret for _, _, emulator in boxes)).patterns)
+        failed = asyncio.run(main(boxes))
+    assert sum(failed) > len(boxes)
+
+
+def bad_clients(folder: Path, emulator: Emulator) -> dict[str, Callable[[], LiveResponseClient]]:
+    """Clients whose secrets serve to nothing."""
+    key, assertion = folder / "key.pem", folder / "assertion"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key), "-out", str(key.with_suffix(".crt")),
+         "-subj", "/CN=x", "-passout", f"pass:{PASSWORD}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    key.write_bytes(key.read_bytes() + key.with_suffix(".crt").read_bytes())
+    assertion.write_text(ASSERTION)
+    at = {"tenant_id": emulator.tenant_id, "client_id": emulator.client_id}
+
+    def client(credential: Any, **options: Any) -> LiveResponseClient:
+        return LiveResponseClient(credential, max_wait=2, **{"endpoint": emulator.url, "proxy": "", **options})
+
+    def raising() -> str:
+        raise LookupError("no token here")
+
+    return {
+        "secret": lambda: client(mde.ClientSecretCredential(**at, client_secret=GIVEN, authority=emulator.login_url)),
+        "token": lambda: client(GIVEN),
+        "callable": lambda: client(lambda: GIVEN),
+        "raising": lambda: client(raising),
+        "not a token": lambda: client(lambda: f"{GIVEN}\n{GIVEN}"),
+        "password": lambda: client(mde.ClientCertificateCredential(**at, certificate=key, password=CLAIMED)),
+        "certificate": lambda: client(
+            mde.ClientCertificateCredential(**at, certificate=key, password=PASSWORD, authority=emulator.login_url)
+        ),
+        "federated": lambda: client(
+            mde.WorkloadIdentityCredential(**at, token_file_path=assertion, authority=emulator.login_url)
+        ),
+        "app service": lambda: client(mde.ManagedIdentityCredential(client_id="x")),
+        "proxy": lambda: client(GIVEN, proxy=f"http://user:{PROXY}@127.0.0.1:9"),
+        "bad proxy": lambda: client(GIVEN, proxy=f"socks9://user:{PROXY}@127.0.0.1:9"),
+        "redis": lambda: client(GIVEN, state=f"redis://user:{STATE}@127.0.0.1:9/0"),
+        "bad state": lambda: client(GIVEN, state=f"what://user:{STATE}@127.0.0.1:9/0"),
+        "endpoint": lambda: client(GIVEN, endpoint=f"https://user:{PROXY}@127.0.0.1:9"),
+    }
+
+
+BAD = [
+    "secret", "token", "callable", "raising", "not a token", "password", "certificate", "federated", "app service",
+    "proxy", "bad proxy", "redis", "bad state", "endpoint",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_nothing_comes_out_of_secrets_that_do_not_serve(
+    kind: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with populated() as emulator:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{emulator.url}/msi")
+        monkeypatch.setenv("IDENTITY_HEADER", HEADER)
+        if kind in ("certificate", "federated"):
+            emulator.fault("*", "token", "status", times=100, status=401, body={"error": "invalid_client"})
+        try:
+            client = bad_clients(tmp_path, emulator)[kind]()
+            told.value(client)
+            with client:
+                told.value(client.machines())
+        except Exception as error:
+            told.error(error)
+            told.value(error)
+        else:
+            raise AssertionError(f"{kind} served")
+
+
+def test_a_panic_and_a_broken_process_tell_nothing(told: Told) -> None:
+    """What a child writes as it dies with a call under way, faulthandler on."""
+    code = f"""
+import faulthandler, os, threading
+from mde_live_response import Command, LiveResponseClient
+client = LiveResponseClient()
+threading.Timer(0.5, lambda: (faulthandler.dump_traceback(), os.abort())).start()
+client.run("ws-0001", Command.run_script("slow.ps1", {ARGS!r}), "c")
+"""
+    with populated() as emulator:
+        emulator.on_script("slow.ps1", duration=600)
+        done = python(code, emulator.env)
+        told.patterns.update(Told(emulator.client_secret).patterns)
+    assert done.code != 0
+    assert "Current thread" in done.err or "Thread" in done.err
+    told.text("a dying process", f"{done.out} {done.err}".replace(repr(ARGS), ""))
+
+
+@pytest.mark.parametrize("what", ["hush-1234", "eyJhbGciOiJ", "x?sig=abc", f"{ARGS}"])
+def test_what_comes_out_is_found(what: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The control: a secret on each of the ways is seen."""
+
+    class Careless:
+        def __repr__(self) -> str:
+            return what
+
+        def _repr_html_(self) -> str:
+            return what
+
+    def ways() -> Iterator[tuple[str, Told]]:
+        for name in ("value", "message", "cause", "attribute", "frame", "log"):
+            yield name, Told("hush-1234")
+
+    for name, told in ways():
+        if name == "value":
+            told.value([Careless()])
+        elif name == "log":
+            told.text("log", f"it said {what}")
+        else:
+            told.error(_failed(name, what))
+        assert told.leaks(), name
+
+
+def _failed(way: str, what: str) -> BaseException:
+    try:
+        if way == "frame":
+            scope = {"what": what}
+            exec(compile("def f(what):\n    raise mde_error('no')\nf(what)", f"{PACKAGE}/x.py", "exec"),
+                 {**scope, "mde_error": mde.LiveResponseError})  # fmt: skip
+        if way == "cause":
+            raise mde.LiveResponseError("no") from KeyError(what)
+        if way == "attribute":
+            raise mde.LiveResponseError("no", request_id=what)
+        raise mde.LiveResponseError(what)
+    except mde.LiveResponseError as error:
+        return error
