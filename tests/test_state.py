@@ -128,7 +128,8 @@ def test_show_and_prune(emulator: Emulator, address: str, capsys: pytest.Capture
         assert sum(quota["intents"] for quota in json.loads(capsys.readouterr().out)) == 0, "what is open stays"
         session.wait()
     assert main(["state", "prune", "--older-than", "0", address]) == 0
-    assert "1 intents" in capsys.readouterr().out
+    assert "1 intents" in (removed := capsys.readouterr().out)
+    assert removed.endswith("0 runs\n")
     assert main(["state", "show", "--json", address]) == 0
     (quota,) = json.loads(capsys.readouterr().out)
     assert (quota["intents"], quota["slots"]) == ([], [])

@@ -1036,6 +1036,7 @@ class LiveResponseClient:
         save_to: str | PathLike[str] | None = None,
         run_id: str | None = None,
         cancel_pending_after: float | None = None,
+        progress: bool = False,
     ) -> Fleet:
         """Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
 
@@ -1053,6 +1054,8 @@ class LiveResponseClient:
                 they stay at the service, for `Session.download`.
             run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
             cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
+            progress: show how far the run has come: by tqdm where it is installed (the extra `progress`), in a notebook
+                by its notebook form, else by a line on stderr if that is a terminal.
 
         Returns:
             The run, to loop over.
@@ -1072,6 +1075,7 @@ class LiveResponseClient:
         save_to: str | PathLike[str] | None = None,
         run_id: str | None = None,
         cancel_pending_after: float | None = None,
+        progress: bool = False,
     ) -> Coroutine[Any, Any, Fleet]:
         """Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
 
@@ -1089,6 +1093,8 @@ class LiveResponseClient:
                 they stay at the service, for `Session.download`.
             run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
             cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
+            progress: show how far the run has come: by tqdm where it is installed (the extra `progress`), in a notebook
+                by its notebook form, else by a line on stderr if that is a terminal.
 
         Returns:
             The run, to loop over.
@@ -1099,7 +1105,7 @@ class LiveResponseClient:
             StateError: the state store failed, or keeps no runs.
         """
 
-    def resume(self, run_id: str) -> Fleet:
+    def resume(self, run_id: str, *, progress: bool = False) -> Fleet:
         """Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
 
         Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
@@ -1108,6 +1114,7 @@ class LiveResponseClient:
 
         Args:
             run_id: the run's id.
+            progress: as in `run_many`.
 
         Returns:
             The run, to loop over from its start.
@@ -1118,7 +1125,7 @@ class LiveResponseClient:
             StateError: the state store failed, or keeps no runs.
         """
 
-    def resume_async(self, run_id: str) -> Coroutine[Any, Any, Fleet]:
+    def resume_async(self, run_id: str, *, progress: bool = False) -> Coroutine[Any, Any, Fleet]:
         """Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
 
         Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
@@ -1127,6 +1134,7 @@ class LiveResponseClient:
 
         Args:
             run_id: the run's id.
+            progress: as in `run_many`.
 
         Returns:
             The run, to loop over from its start.
@@ -1620,6 +1628,12 @@ class Fleet:
     def counts(self) -> dict[str, int]:
         """How many rows stand how: waiting, pending, running, succeeded, failed."""
 
+    @property
+    def done(self) -> bool:
+        """Every row has its outcome."""
+
+    @property
+    def _is_at_work(self) -> bool: ...
     def report(self, timeout: float | None = None) -> FleetReport:
         """Wait until every row has its outcome.
 

@@ -82,9 +82,8 @@ def _prune(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(removed)
         return 0
-    intents = sum(quota["intents"] for quota in removed)
-    looks = sum(quota["looks"] for quota in removed)
-    print(f"Removed: {intents} intents, {looks} looks")
+    counts = (f"{sum(quota[what] for quota in removed)} {what}" for what in ("intents", "looks", "runs"))
+    print(f"Removed: {', '.join(counts)}")
     return 0
 
 

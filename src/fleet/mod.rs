@@ -130,7 +130,7 @@ impl Fleet {
 
     /// Leaves the run. What runs goes on at the service; nothing more is submitted here. Tells whether it was at it.
     pub fn detach(&self) -> bool {
-        let was_at_work = matches!(*self.shared.standing.borrow(), Standing::AtWork);
+        let was_at_work = self.is_at_work();
         if was_at_work {
             self.shared.standing.send_replace(Standing::Detached);
         }
@@ -170,6 +170,11 @@ impl Fleet {
     pub fn is_over(&self) -> bool {
         let counts = self.counts();
         counts.succeeded + counts.failed >= self.rows()
+    }
+
+    /// This process goes on with the run, or has come to its end.
+    pub fn is_at_work(&self) -> bool {
+        matches!(*self.shared.standing.borrow(), Standing::AtWork)
     }
 
     fn detached(&self) -> Error {

@@ -262,6 +262,8 @@ operations! {
         ///         they stay at the service, for `Session.download`.
         ///     run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
         ///     cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
+        ///     progress: show how far the run has come: by tqdm where it is installed (the extra `progress`), in a notebook
+        ///         by its notebook form, else by a line on stderr if that is a terminal.
         ///
         /// Returns:
         ///     The run, to loop over.
@@ -270,20 +272,21 @@ operations! {
         ///     InvalidRequestError: the commands are wrong or missing for a machine, or the run id was used with others.
         ///     AuthenticationError: there is no token that the service accepts.
         ///     StateError: the state store failed, or keeps no runs.
-        run_many / run_many_async (machines, commands, comment, *, save_to=None, run_id=None, cancel_pending_after=None)
+        run_many / run_many_async (machines, commands, comment, *, save_to=None, run_id=None, cancel_pending_after=None, progress=false)
             [
                 machines: MachinesArgument,
                 commands: EachCommands,
                 comment: String,
                 save_to: Option<PathBuf>,
                 run_id: Option<String>,
-                cancel_pending_after: Option<Seconds>
+                cancel_pending_after: Option<Seconds>,
+                progress: bool
             ]
             |this, py| {
                 let order = fleet_order::order(py, machines, commands, comment, save_to, run_id, cancel_pending_after)?;
                 this.call(py, |sessions| async move {
                     let fleet = Fleet::start(&sessions, order).await?;
-                    Ok(Begun(sessions, fleet))
+                    Ok(Begun(sessions, fleet, progress))
                 })
             };
 
@@ -295,6 +298,7 @@ operations! {
         ///
         /// Args:
         ///     run_id: the run's id.
+        ///     progress: as in `run_many`.
         ///
         /// Returns:
         ///     The run, to loop over from its start.
@@ -303,10 +307,10 @@ operations! {
         ///     NotFoundError: the state store knows of no such run.
         ///     AuthenticationError: there is no token that the service accepts.
         ///     StateError: the state store failed, or keeps no runs.
-        resume / resume_async (run_id) [run_id: String]
+        resume / resume_async (run_id, *, progress=false) [run_id: String, progress: bool]
             |this, py| this.call(py, |sessions| async move {
                 let fleet = Fleet::resume(&sessions, &run_id).await?;
-                Ok(Begun(sessions, fleet))
+                Ok(Begun(sessions, fleet, progress))
             });
 
         /// Get one machine action.

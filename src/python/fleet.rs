@@ -1,7 +1,7 @@
 //! `Fleet`: one run over many machines, to loop over, blocking or with asyncio.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt;
 use pyo3::exceptions::{PyException, PyRuntimeError, PyStopAsyncIteration, PyTypeError};
@@ -33,17 +33,41 @@ pub struct Fleet {
 struct Core {
     sessions: Arc<Sessions>,
     fleet: Arc<fleet::Fleet>,
+    progress: Progress,
 }
 
-/// A fleet on its way to Python.
-pub struct Begun(pub Arc<Sessions>, pub fleet::Fleet);
+/// Python's `Progress` of the run, where it is to be shown.
+type Progress = Arc<OnceLock<Py<PyAny>>>;
+
+/// A fleet on its way to Python, and whether its progress is shown.
+pub struct Begun(pub Arc<Sessions>, pub fleet::Fleet, pub bool);
 
 impl IntoPython for Begun {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (run_id, rows) = (self.1.run_id().to_owned(), self.1.rows());
-        let core = Core { sessions: self.0, fleet: Arc::new(self.1) };
-        Ok(Py::new(py, Fleet { core: Own::new(core), run_id, rows })?.into_any())
+        let progress = Progress::default();
+        let core = Core { sessions: self.0, fleet: Arc::new(self.1), progress: progress.clone() };
+        let fleet = Py::new(py, Fleet { core: Own::new(core), run_id, rows })?;
+        if self.2 {
+            let shown = py.import("mde_live_response._progress")?.call_method1("Progress", (&fleet,))?;
+            let _ = progress.set(shown.unbind());
+        }
+        Ok(fleet.into_any())
     }
+}
+
+/// What is told once all outcomes are known.
+struct Settled<T>(T, Progress);
+
+impl<T: IntoPython> IntoPython for Settled<T> {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        settle(py, &self.1)?;
+        self.0.into_python(py)
+    }
+}
+
+fn settle(py: Python<'_>, progress: &Progress) -> PyResult<()> {
+    progress.get().map_or(Ok(()), |shown| shown.call_method0(py, "settle").map(drop))
 }
 
 impl Core {
@@ -51,7 +75,7 @@ impl Core {
         Told(outcome, self.sessions.clone(), self.fleet.results())
     }
 
-    async fn report(self, timeout: Option<f64>) -> Result<Reported> {
+    async fn report(self, timeout: Option<f64>) -> Result<Settled<Reported>> {
         let outcomes = self.fleet.outcomes();
         let mut outcomes = match timeout {
             None => outcomes.await?,
@@ -62,7 +86,7 @@ impl Core {
         };
         outcomes.sort_by_key(|outcome| outcome.row);
         let told = outcomes.into_iter().map(|outcome| self.told(outcome)).collect();
-        Ok(Reported(self.fleet.run_id().to_owned(), told))
+        Ok(Settled(Reported(self.fleet.run_id().to_owned(), told), self.progress.clone()))
     }
 
     fn not_over(&self, seconds: f64) -> Error {
@@ -136,6 +160,17 @@ operations! {
             super::models::values::json(py, &self.here()?.fleet.counts().named())
         }
 
+        /// Every row has its outcome.
+        #[getter]
+        fn done(&self) -> PyResult<bool> {
+            Ok(self.here()?.fleet.is_over())
+        }
+
+        #[getter]
+        fn _is_at_work(&self) -> PyResult<bool> {
+            Ok(self.here()?.fleet.is_at_work())
+        }
+
         /// Detach: what runs goes on at the service, and nothing more is submitted here.
         fn close(&self) {
             if let Some(core) = self.core.get() {
@@ -197,6 +232,7 @@ impl FleetIterator {
                     Ok(Some(told)) => told.into_python(py),
                     Ok(None) => {
                         ended.store(true, Ordering::SeqCst);
+                        settle(py, &core.progress)?;
                         Err(end())
                     }
                     Err(error) => {

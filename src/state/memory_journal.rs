@@ -20,6 +20,7 @@ pub struct MemoryJournal {
 
 struct Book {
     head: RunHead,
+    created: f64,
     stopped: Option<Stop>,
     rows: Vec<Row>,
     /// By machine id, the row that has it.
@@ -52,6 +53,15 @@ impl MemoryJournal {
         self.settings.now.as_ref().map_or_else(|| self.settings.clock.now(), |now| now())
     }
 
+    /// Forgets runs that began more than `seconds` ago and that nobody is at. Tells how many.
+    pub fn prune(&self, seconds: f64) -> u64 {
+        let now = self.now();
+        let mut runs = self.runs();
+        let before = runs.len();
+        runs.retain(|_, book| book.created > now - seconds || book.workers.values().any(|until| *until > now));
+        (before - runs.len()) as u64
+    }
+
     fn with<T: Send + 'static>(&self, run_id: &str, act: impl FnOnce(&mut Book, f64) -> T) -> Reply<'_, T> {
         let now = self.now();
         let done: Result<T> = self.runs().get_mut(run_id).map(|book| act(book, now)).ok_or_else(|| no_run(run_id));
@@ -60,9 +70,10 @@ impl MemoryJournal {
 }
 
 impl Book {
-    fn new(head: RunHead, rows: Vec<NewRow>) -> Self {
+    fn new(head: RunHead, rows: Vec<NewRow>, created: f64) -> Self {
         let mut book = Self {
             head,
+            created,
             stopped: None,
             rows: Vec::with_capacity(rows.len()),
             owners: HashMap::new(),
@@ -136,10 +147,11 @@ impl Book {
 
 impl Journal for MemoryJournal {
     fn begin_run(&self, head: RunHead, rows: Vec<NewRow>) -> Reply<'_, Option<RunHead>> {
+        let now = self.now();
         let mut runs = self.runs();
         let known = runs.get(&head.run_id).map(|book| book.head.clone());
         if known.is_none() {
-            runs.insert(head.run_id.clone(), Book::new(head, rows));
+            runs.insert(head.run_id.clone(), Book::new(head, rows, now));
         }
         ready(Ok(known)).boxed()
     }

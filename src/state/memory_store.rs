@@ -278,6 +278,7 @@ impl Store for MemoryStore {
     }
 
     fn prune(&self, seconds: f64) -> Reply<'_, Pruned> {
-        self.with(|table, now| Ok(table.prune(now, seconds)))
+        let runs = self.journal.prune(seconds);
+        self.with(|table, now| Ok(Pruned { runs, ..table.prune(now, seconds) }))
     }
 }

@@ -161,7 +161,7 @@ impl Table {
     pub fn prune(&mut self, now: f64, seconds: f64) -> Pruned {
         let intents = self.forget_intents(now, |intent| intent.created <= now - seconds);
         let looks = self.forget_looks(now - seconds);
-        Pruned { intents: intents as u64, looks: looks as u64 }
+        Pruned { intents: intents as u64, looks: looks as u64, runs: 0 }
     }
 
     /// Now and then, forgets what is kept no longer.

@@ -195,6 +195,8 @@ pub struct IntentState {
 pub struct Pruned {
     pub intents: u64,
     pub looks: u64,
+    /// With their rows, outcomes and results.
+    pub runs: u64,
 }
 
 /// What all that share a quota key share.

@@ -99,6 +99,49 @@ async fn keeps_a_journal(world: World) {
     assert!(two.rows("empty", 0, 9).await.unwrap().is_empty());
 }
 
+/// What is old goes with all that hangs on it; a run that somebody is at stays.
+async fn prunes_its_runs(world: World) {
+    let store = world.open().await;
+    let journal = store.journal().unwrap();
+    for run_id in ["old", "attended", "new"] {
+        if run_id == "new" {
+            world.pass(100.0);
+        }
+        assert!(journal.begin_run(head(run_id, 1), rows(&[("a", Some("id-a"))])).await.unwrap().is_none());
+        journal.finish(run_id, finished(0, Some("{}"))).await.unwrap();
+        journal.stop(run_id, Stop { comment: "c".to_owned(), running: true }).await.unwrap();
+    }
+    journal.attend("attended", 1, 10.0).await.unwrap();
+    assert_eq!(store.prune(1000.0).await.unwrap().runs, 0);
+    assert_eq!(store.prune(50.0).await.unwrap().runs, 1);
+    assert!(journal.run("old").await.unwrap().is_none() && journal.run("attended").await.unwrap().is_some());
+    world.pass(11.0);
+    assert_eq!(store.prune(50.0).await.unwrap().runs, 1, "nobody is at it any more");
+    assert!(journal.run("attended").await.unwrap().is_none() && journal.run("new").await.unwrap().is_some());
+    assert!(journal.begin_run(head("old", 1), rows(&[("b", None)])).await.unwrap().is_none());
+    let run = journal.run("old").await.unwrap().unwrap();
+    assert!(run.stopped.is_none() && journal.outcomes("old", 0, 9).await.unwrap().is_empty());
+    assert!(journal.result("old", 0).await.unwrap().is_none());
+    let row = journal.rows("old", 0, 9).await.unwrap().remove(0);
+    assert!(!row.done && row.machine == "b" && row.machine_id.is_none(), "{row:?}");
+}
+
+#[tokio::test]
+async fn memory_prunes_its_runs() {
+    prunes_its_runs(World::memory().await).await;
+}
+
+#[tokio::test]
+async fn sqlite_prunes_its_runs() {
+    prunes_its_runs(World::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn redis_prunes_its_runs() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    prunes_its_runs(World::redis(&redis).await).await;
+}
+
 #[tokio::test]
 async fn memory_keeps_a_journal() {
     keeps_a_journal(World::memory().await).await;

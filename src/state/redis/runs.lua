@@ -49,7 +49,35 @@ function op.begin_run()
     redis.call('PERSIST', of_run('rows'))
   end
   redis.call('HSET', key('runs'), args.run, args.head)
+  redis.call('HSET', key('begun'), args.run, text(now))
   return {}
+end
+
+local function has_worker(run)
+  for _, ends in ipairs(redis.call('HVALS', key('workers', run))) do
+    if tonumber(ends) > now then
+      return true
+    end
+  end
+  return false
+end
+
+-- Forgets runs that began more than so many seconds ago and that nobody is at.
+function op.prune_runs(seconds)
+  local count = 0
+  for _, run in ipairs(redis.call('HKEYS', key('runs'))) do
+    local begun = tonumber(redis.call('HGET', key('begun'), run) or '0')
+    if begun <= now - seconds and not has_worker(run) then
+      for _, name in ipairs({'rows', 'owners', 'machines', 'progress', 'workers', 'claims', 'done', 'outcomes', 'results'}) do
+        redis.call('DEL', key(name, run))
+      end
+      for _, name in ipairs({'runs', 'stops', 'begun'}) do
+        redis.call('HDEL', key(name), run)
+      end
+      count = count + 1
+    end
+  end
+  return count
 end
 
 function op.own_rows()

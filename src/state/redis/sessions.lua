@@ -253,6 +253,6 @@ function op.prune()
     redis.call('ZREM', key('seen'), action)
     looks = looks + 1
   end
-  return {intents = intents, looks = looks}
+  return {intents = intents, looks = looks, runs = op.prune_runs(args.seconds)}
 end
 

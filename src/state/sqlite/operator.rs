@@ -67,7 +67,7 @@ impl Books {
             params![quota, before, now],
         )?;
         let looks = self.execute("DELETE FROM looks WHERE quota = ? AND seen <= ?", params![quota, before])?;
-        Ok(Pruned { intents: intents as u64, looks: looks as u64 })
+        Ok(Pruned { intents: intents as u64, looks: looks as u64, runs: self.prune_runs(before, now)? })
     }
 
     /// Removes a few intents that are kept no longer, of whatever quota key.

@@ -35,6 +35,21 @@ impl Books {
         Ok(None)
     }
 
+    /// Removes runs that began before then and that nobody is at. Tells how many.
+    pub fn prune_runs(&self, before: f64, now: f64) -> Sql<u64> {
+        let old = "SELECT id FROM runs WHERE quota = ? AND created <= ? AND NOT EXISTS \
+                   (SELECT 1 FROM run_workers w WHERE w.run = runs.id AND w.until > ?)";
+        let mut old = self.connection.prepare_cached(old)?;
+        let old: Vec<i64> = old.query_map(params![self.quota, before, now], |row| row.get(0))?.collect::<Sql<_>>()?;
+        for run in &old {
+            for table in ["run_rows", "run_owners", "run_workers", "run_outcomes", "run_results"] {
+                self.execute(&format!("DELETE FROM {table} WHERE run = ?"), [run])?;
+            }
+            self.execute("DELETE FROM runs WHERE id = ?", [run])?;
+        }
+        Ok(old.len() as u64)
+    }
+
     pub fn run(&self, run_id: &str) -> Sql<Option<Run>> {
         let mut find = self.connection.prepare_cached("SELECT head, stopped FROM runs WHERE quota = ? AND run = ?")?;
         let run = |row: &Row<'_>| {

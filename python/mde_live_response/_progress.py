@@ -1,0 +1,107 @@
+"""How far a run has come, shown while it goes on: by tqdm where it is installed, else on a terminal. Private."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TextIO
+
+    from mde_live_response import Fleet
+
+_TICK = 0.2  # seconds
+
+
+class Progress:
+    """Shows a run from a thread of its own, until the run is over, left or forgotten."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = weakref.ref(fleet)
+        self._rows = len(fleet)
+        self._view: _Bar | _Line | None = _view(fleet.run_id, self._rows)
+        self._lock = threading.Lock()
+        self._settled = threading.Event()
+        if self._view is not None:
+            threading.Thread(target=self._follow, name="mde-live-response-progress", daemon=True).start()
+
+    def _follow(self) -> None:
+        while not self._settled.wait(_TICK):
+            fleet = self._fleet()
+            if fleet is None or fleet.done or not fleet._is_at_work:
+                self._end(None if fleet is None else fleet.counts)
+                break
+            self._show(fleet.counts)
+            del fleet
+
+    def _show(self, counts: Mapping[str, int]) -> None:
+        with self._lock:
+            if self._view is not None:
+                self._view.show(counts)
+
+    def _end(self, counts: Mapping[str, int] | None = None) -> None:
+        with self._lock:
+            if self._view is not None:
+                if counts is not None:
+                    self._view.show(counts)
+                self._view.close()
+            self._view = None
+
+    def settle(self) -> None:
+        """Show the end of the run, of which the caller has been told."""
+        self._settled.set()
+        fleet = self._fleet()
+        self._end(None if fleet is None else fleet.counts)
+
+
+class _Bar:
+    """tqdm's, which has a form for terminals and one for notebooks."""
+
+    def __init__(self, tqdm: Any, run_id: str, rows: int) -> None:
+        self._bar = tqdm(total=rows, desc=f"run {run_id}", unit="machine")
+
+    def show(self, counts: Mapping[str, int]) -> None:
+        words = {name: counts[name] for name in ("pending", "running", "failed")}
+        self._bar.set_postfix(words, refresh=False)
+        self._bar.n = counts["succeeded"] + counts["failed"]
+        self._bar.refresh()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Line:
+    """One line that is rewritten."""
+
+    def __init__(self, stream: TextIO, run_id: str, rows: int) -> None:
+        self._stream, self._run_id, self._rows = stream, run_id, rows
+
+    def show(self, counts: Mapping[str, int]) -> None:
+        from shutil import get_terminal_size
+
+        over = counts["succeeded"] + counts["failed"]
+        words = ", ".join(f"{counts[name]} {name}" for name in ("pending", "running", "failed"))
+        line = f"{over} of {self._rows} machines, {words}, run {self._run_id}"
+        self._stream.write(f"\r{line[: get_terminal_size().columns - 1]}\x1b[K")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.write("\n")
+        self._stream.flush()
+
+
+def _view(run_id: str, rows: int) -> _Bar | _Line | None:
+    shown = "".join(c for c in run_id if c.isprintable())
+    try:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a notebook without ipywidgets, where it writes text
+            from tqdm.autonotebook import tqdm  # type: ignore[import-untyped]
+
+            return _Bar(tqdm, shown, rows)
+    except ImportError:
+        return _Line(sys.stderr, shown, rows) if sys.stderr is not None and sys.stderr.isatty() else None

@@ -1,0 +1,13 @@
+"""The example's application, for an emulator whose windows are short: `celery -A celery_worker worker`."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import celery_workers  # type: ignore[import-not-found]
+from fleet_worker import LIMITS
+
+from mde_live_response import LiveResponseClient
+
+celery_workers.connect = partial(LiveResponseClient, limits=LIMITS)
+app = celery_workers.app

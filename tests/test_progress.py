@@ -1,0 +1,117 @@
+"""The progress of a run: by tqdm, by a plain line, in a notebook; and that it never outlives the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runtime_help import until
+
+from mde_live_response import Command, LiveResponseClient
+from mde_live_response.emulator import Emulator
+
+ECHO = Command.run_script("echo.ps1")
+NAMES = [f"ws-{number:04}" for number in range(1, 6)]
+NOTEBOOK = Path(__file__).parent.parent / "examples" / "many_machines.ipynb"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def client() -> Iterator[LiveResponseClient]:
+    with Emulator(machines=5, speed=200) as emulator, emulator.client() as client:
+        emulator.on_script("echo.ps1", stdout="done", exit_code=0, duration=100)
+        yield client
+
+
+def followers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "mde-live-response-progress"]
+
+
+def test_tqdm_shows_it(client: LiveResponseClient, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = client.run_many([*NAMES, "nobody"], ECHO, "c", run_id="a run", progress=True)
+    assert not fleet.done
+    assert len(list(fleet)) == 6
+    assert fleet.done
+    shown = capsys.readouterr().err
+    assert "run a run: 100%" in shown
+    assert "6/6" in shown
+    assert "failed=1" in shown
+    until(lambda: not followers(), "the end of the thread")
+    client.resume("a run", progress=True).report()
+    assert "6/6" in capsys.readouterr().err
+
+
+def test_without_tqdm_a_terminal_has_a_line(client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.autonotebook", None)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    client.run_many(NAMES, ECHO, "c", run_id="r\x1b[31m", progress=True).report()
+    shown = terminal.getvalue()
+    assert "5 of 5 machines, 0 pending, 0 running, 0 failed, run r[31m" in shown
+    assert shown.endswith("\n")
+    assert "\x1b[31m" not in shown
+
+
+def test_elsewhere_nothing_is_written(client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.autonotebook", None)
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    client.run_many(NAMES, ECHO, "c", progress=True).report()
+    assert written.getvalue() == ""
+    assert not followers()
+
+
+def test_it_ends_with_a_run_that_is_left_or_forgotten(client: LiveResponseClient) -> None:
+    fleet = client.run_many(NAMES, ECHO, "c", progress=True)
+    assert followers()
+    fleet.close()
+    until(lambda: not followers(), "the end of the thread")
+    fleet = client.run_many(NAMES[:1], Command.run_script("echo.ps1", "2"), "c", progress=True)
+    assert followers()
+    del fleet
+    until(lambda: not followers(), "the end of the thread")
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_reports_rows_are_a_table(client: LiveResponseClient, library: str) -> None:
+    report = client.run_many([*NAMES, "nobody"], ECHO, "c").report()
+    table: Any = import_module(library).DataFrame(report.to_dicts())
+    assert table.shape == (6, 11)
+    assert list(table["machine"]) == [*NAMES, "nobody"]
+    assert list(table["ok"]) == [True] * 5 + [False]
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    """In a kernel of its own; what it shows are a bar, a report and a table."""
+    executed = tmp_path / "executed.ipynb"
+    code = """
+import sys, nbformat, nbclient
+notebook = nbformat.read(sys.argv[1], 4)
+nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+nbformat.write(notebook, sys.argv[2])
+"""
+    command = [sys.executable, "-c", code, str(NOTEBOOK), str(executed)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(executed.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    shown = [kind for output in outputs for kind in output.get("data", {})]
+    assert "application/vnd.jupyter.widget-view+json" in shown, "the bar is a widget"
+    pages = ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
+    assert any("<svg" in page and "40 machines" in page for page in pages), "the report has its timeline"
+    assert any('class="dataframe"' in page for page in pages)
+    assert not [output for output in outputs if output["output_type"] == "error"]
