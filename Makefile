@@ -25,7 +25,7 @@ help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     format, lints, types and tests, Rust and Python'
 	@echo 'make soak     the stress tests of forks, exits, signals, threads and kills in their long form: an hour'
-	@echo 'make fuzz     drive each decoder with FUZZ_RUNS inputs: ten million each, three hours'
+	@echo 'make fuzz     drive each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    measure: the emulator, and benches/*.py against a release wheel'
 	@echo 'make format   put the sources into shape'
@@ -59,7 +59,7 @@ test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_signals.py \
 		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
-	MDE_LIVE_RESPONSE_FLEETS=10000 $(CARGO) test --locked --no-default-features fleet_properties
+	MDE_LIVE_RESPONSE_FLEETS=100000 $(CARGO) test --release --locked --no-default-features fleet_properties
 
 # New inputs go to target/fuzz; the kept ones stay as they are. A stable compiler does, told that it may.
 FUZZ_RUNS ?= 10000000

@@ -62,7 +62,7 @@ def _timeline(outcomes: Sequence[Outcome]) -> str:
     legend = (
         f'<text x="0" y="{height - 4}" font-size="11" fill="currentColor">{first:%Y-%m-%d %H:%M:%S} UTC</text>'
         f'<text x="{_WIDTH}" y="{height - 4}" font-size="11" fill="currentColor" text-anchor="end">'
-        f"{span / 60:.1f} min</text>"
+        f"{f'{span:.0f} s' if span < 120 else f'{span / 60:.0f} min'}</text>"
     )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" style="max-width:{_WIDTH}px" role="img"'

@@ -1,6 +1,8 @@
 //! Who goes next. At most two submits stand in line, so that a single `run` never waits behind a whole fleet.
 
-use std::collections::{BTreeMap, HashMap};
+mod placing;
+
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -8,13 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::journey::{Ended, Journey, Step, Wish};
-use super::order::{Class, Rank};
+use super::order::Class;
 use super::outcome::Outcome;
-use super::resolve::{Finding, Question, Resolver};
+use super::resolve::Finding;
 use super::shared::{Shared, Standing};
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
-use crate::model::is_machine_id;
 use crate::session::SessionResult;
 use crate::state::journal::{Numbered, RowState, Stop};
 use crate::trace::{self, Trace};
@@ -101,29 +102,6 @@ impl Scheduler {
         }
     }
 
-    /// Takes the rows from the journal, and has looked up what is not known of their machines.
-    async fn read_rows(&mut self) -> Result<()> {
-        let (tell, findings) = unbounded_channel();
-        self.findings = findings;
-        let mut questions = Vec::new();
-        let mut from = 0;
-        while from < self.shared.head.rows {
-            let page = self.shared.journal()?.rows(&self.shared.head.run_id, from, PAGE).await?;
-            from += PAGE;
-            for state in page.into_iter().filter(|state| !state.done) {
-                if state.progress.first_submit.is_some() && state.machine_id.is_some() {
-                    self.table.ready(state.row, Rank::of(Class::TakenUp));
-                } else {
-                    let RowState { row, machine, machine_id, .. } = state;
-                    questions.push(Question { row, machine, machine_id });
-                }
-            }
-        }
-        let resolver = Resolver::new(self.shared.sessions.pipeline.clone(), tell, questions);
-        self.resolving.spawn(resolver.run());
-        Ok(())
-    }
-
     /// What other workers did, and whether the run was stopped.
     async fn look_around(&mut self) -> Result<()> {
         if self.shared.now() - self.looked_at < TICK {
@@ -204,20 +182,6 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A machine that is given by its id need not be found in a list first.
-    async fn order_no_longer(&mut self) -> Result<()> {
-        self.started = f64::INFINITY;
-        let mut from = 0;
-        while from < self.shared.head.rows && self.table.has_unresolved() {
-            let page = self.shared.journal()?.rows(&self.shared.head.run_id, from, PAGE).await?;
-            let unresolved = page.into_iter().filter(|state| self.table.is_unresolved(state.row));
-            let named = unresolved.filter_map(|state| Some((state.row, (state.machine_id?, Rank::of(Class::Unknown)))));
-            self.place(named.collect()).await?;
-            from += PAGE;
-        }
-        Ok(())
-    }
-
     fn start(&mut self, state: RowState) {
         let row = state.row;
         let wish = self.stop().map_or(Wish::GoOn, |stop| wish_of(&stop));
@@ -275,65 +239,6 @@ impl Scheduler {
     async fn finish(&mut self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<()> {
         self.shared.finish(outcome, result).await?;
         self.read_outcomes().await
-    }
-
-    async fn resolved(&mut self, findings: Vec<Finding>) -> Result<()> {
-        let mut known = BTreeMap::new();
-        for finding in findings {
-            match finding {
-                Finding::Known(row, machine_id, rank) => drop(known.insert(row, (machine_id, rank))),
-                Finding::Wrong(row, error) => self.no_machine(row, error).await?,
-            }
-        }
-        self.place(known).await
-    }
-
-    /// Each machine is its first row's.
-    async fn place(&mut self, known: BTreeMap<u32, (String, Rank)>) -> Result<()> {
-        let machines = known.iter().map(|(row, (machine_id, _))| (*row, machine_id.clone())).collect();
-        let owners = self.shared.journal()?.resolved(&self.shared.head.run_id, machines).await?;
-        for (row, owner) in owners {
-            let Some((_, rank)) = known.get(&row) else { continue };
-            if row == owner {
-                self.table.ready(row, *rank);
-            } else {
-                self.duplicate(row, owner).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A sibling that found the machine goes on with it.
-    async fn no_machine(&mut self, row: u32, error: Error) -> Result<()> {
-        let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
-        match journal.claim(run_id, worker, vec![row]).await? {
-            Some(state) if state.machine_id.is_some() && !is_machine_id(state.machine.trim()) => {
-                self.table.ready(row, Rank::of(Class::Unknown));
-                Ok(())
-            }
-            Some(state) => {
-                let mut outcome = self.shared.outcome(&state);
-                outcome.correlation_id = None;
-                outcome.fail(error);
-                self.finish(&outcome, None).await
-            }
-            None => {
-                self.table.elsewhere(row);
-                Ok(())
-            }
-        }
-    }
-
-    async fn duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
-        let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
-        let Some(state) = journal.claim(run_id, worker, vec![row]).await? else {
-            self.table.elsewhere(row);
-            return Ok(());
-        };
-        let mut outcome = self.shared.outcome(&state);
-        outcome.correlation_id = None;
-        outcome.because("duplicate", format!("{} is the machine of row {owner}, and runs once", state.machine));
-        self.finish(&outcome, None).await
     }
 
     /// Pending sessions give way, before those that wait have no slot to go to.
