@@ -18,3 +18,42 @@ pub fn told<T>(clock: Clock, what: impl FnOnce() -> String, work: impl Future<Ou
         work.await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    use log::{LevelFilter, Log, Metadata, Record};
+
+    use super::*;
+
+    struct Kept(Mutex<Vec<String>>);
+
+    static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
+    impl Log for Kept {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.args().to_string());
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_once_and_a_short_one_never() {
+        log::set_logger(&KEPT).unwrap();
+        log::set_max_level(LevelFilter::Warn);
+        for (seconds, what) in [(9, "a short one"), (35, "a long one")] {
+            let work = tokio::time::sleep(Duration::from_secs(seconds));
+            told(Clock::new(), || what.to_owned(), work).await;
+        }
+        let kept = KEPT.0.lock().unwrap().clone();
+        let told: Vec<_> = kept.iter().filter(|line| line.starts_with("waiting for")).collect();
+        assert_eq!(told, ["waiting for more than 10 s: a long one"]);
+    }
+}
