@@ -129,7 +129,10 @@ def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Aw
 
     async def fleet() -> object:
         fleet = await client.run_many_async(names[4:6], COMMANDS, "c", save_to=folder / "fleet")
-        return [fleet, *(await fleet.report_async(5)).outcomes]
+        try:
+            return [fleet, *(await fleet.report_async(5)).outcomes]
+        finally:
+            fleet.close()
 
     async def library() -> object:
         return [await client.library.list_async(), await client.library.ensure_async(script)]
