@@ -47,9 +47,9 @@ impl Pipeline {
             timeout: seconds_to_duration(self.options.request_timeout),
         };
         self.transport.send(request).await.map_err(|failure| {
-            let mut error = failure.error;
+            let mut error = failure.error.clone();
             error.kind = Kind::Download;
-            error
+            error.with_source(failure.error)
         })
     }
 }

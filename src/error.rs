@@ -136,6 +136,13 @@ impl Error {
         self.retryable = false;
         self
     }
+
+    /// Nobody was reached, or too many ask: no answer says that it will be so the next time.
+    pub fn is_of_the_network(&self) -> bool {
+        let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
+        let passes = |kind: Kind| matches!(kind, Kind::ConnectionFailed | Kind::Throttled);
+        passes(self.kind) || cause.is_some_and(|cause| passes(cause.kind))
+    }
 }
 
 impl Deref for Error {

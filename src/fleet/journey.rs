@@ -1,8 +1,8 @@
 //! One row on its way: submitted, followed, its results fetched. What it came to is told, never thrown away.
 
+mod fetching;
 mod parking;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::manifest;
 use super::outcome::Outcome;
-use super::shared::Shared;
+use super::shared::{Shared, is_of_the_run};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::session::{Guidance, Session, SessionResult, Submit, UpdateSink};
@@ -18,8 +18,8 @@ use crate::state::journal::{Progress, RowState};
 use crate::state::store::IntentKey;
 use crate::trace::LOG;
 
-/// Tries of what may fail for a moment, once the session has ended.
-const FETCHES: u32 = 5;
+/// Tries of what the service fails at, once the session was started.
+const TRIES: u32 = 5;
 
 /// What the scheduler wants of a row under way.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +51,7 @@ pub enum Ended {
     Again(Error),
     /// Its session was cancelled while Pending, to make room.
     Parked,
-    /// The store failed.
+    /// It is the run that can't go on, not the row.
     Lost(Error),
 }
 
@@ -76,7 +76,7 @@ impl Journey {
         }
     }
 
-    /// None where the run was stopped before the submit left the line.
+    /// None where the run was stopped before anything was submitted.
     async fn submit(&mut self) -> Result<Option<Session>> {
         if matches!(*self.wishes.borrow(), Wish::Stop(_)) {
             return self.find().await;
@@ -91,20 +91,28 @@ impl Journey {
             correlation_id: Some(shared.correlation_id(self.state.progress.parked)),
             wait_if_busy: false,
         };
+        match self.stand_in_line(submit).await {
+            Some(submitted) => submitted.map(Some),
+            None => self.find().await,
+        }
+    }
+
+    /// None where the run was stopped before the submit left the line.
+    async fn stand_in_line(&mut self, submit: Submit) -> Option<Result<Session>> {
         let admitted = Arc::new(Notify::new());
-        let guidance = Guidance { fresh: head.generated, admitted: Some(admitted.clone()) };
+        let guidance = Guidance { fresh: self.shared.head.generated, admitted: Some(admitted.clone()) };
         let submitting = self.shared.sessions.submit_guided(submit, None, guidance);
         tokio::pin!(submitting);
         let mut in_line = true;
         loop {
             tokio::select! {
                 biased;
-                submitted = &mut submitting => return submitted.map(Some),
+                submitted = &mut submitting => return Some(submitted),
                 () = admitted.notified(), if in_line => {
                     in_line = false;
-                    self.tell(Step::Admitted);
+                    let _ = self.steps.send((self.state.row, Step::Admitted));
                 }
-                () = stopped(&mut self.wishes), if in_line => return Ok(None),
+                () = stopped(&mut self.wishes), if in_line => return None,
             }
         }
     }
@@ -113,13 +121,7 @@ impl Journey {
     async fn find(&self) -> Result<Option<Session>> {
         let Some(machine_id) = self.state.machine_id.clone() else { return Ok(None) };
         let correlation_id = self.shared.correlation_id(self.state.progress.parked);
-        let key = IntentKey { machine_id: machine_id.clone(), correlation_id: correlation_id.clone() };
-        match self.shared.quota.store().known_intent(key).await? {
-            Some(intent) if intent.posted || intent.action_id.is_some() => {
-                self.shared.sessions.find(&machine_id, &correlation_id).await
-            }
-            _ => Ok(None),
-        }
+        self.shared.sessions.find_started(&IntentKey { machine_id, correlation_id }).await
     }
 
     async fn until_the_end(&mut self, session: &Session) -> Result<Ended> {
@@ -170,21 +172,6 @@ impl Journey {
         }
     }
 
-    async fn fetch(&self, session: &Session) -> Result<SessionResult> {
-        let save_to = self.shared.head.save_to.as_ref().map(PathBuf::from);
-        let clock = self.shared.sessions.pipeline.clock;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match session.result(None, save_to.as_deref()).await {
-                Err(error) if error.retryable && tries < FETCHES => {
-                    clock.sleep(self.shared.sessions.pipeline.options.limits.settle_time / 4.0).await;
-                }
-                fetched => return fetched,
-            }
-        }
-    }
-
     async fn note(&mut self, progress: Progress) -> Result<()> {
         self.state.progress = progress;
         let shared = self.shared.clone();
@@ -227,6 +214,9 @@ impl Journey {
         if error.retryable {
             return Ended::Again(error);
         }
+        if is_of_the_run(&error) {
+            return Ended::Lost(error);
+        }
         let mut outcome = self.outcome();
         outcome.fail(error);
         Ended::Done(Box::new(outcome), None)
@@ -234,6 +224,9 @@ impl Journey {
 
     /// The session was started, and nothing more can be learned of it.
     fn lost_sight(&self, session: &Session, error: Error) -> Ended {
+        if is_of_the_run(&error) {
+            return Ended::Lost(error);
+        }
         let mut outcome = self.outcome();
         outcome.action_id = Some(session.id.clone());
         outcome.status = session.action().map(|action| action.status);

@@ -9,6 +9,7 @@
 mod journey;
 mod manifest;
 mod order;
+mod outage;
 mod outcome;
 mod resolve;
 mod scheduler;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use outage::Outage;
 pub use outcome::Outcome;
 pub use shared::Counts;
 pub use start::Order;
@@ -80,12 +82,18 @@ impl Fleet {
     /// The next outcome after those that `cursor` has seen, once it is there; none when all have been told.
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Option<Outcome>> {
         let mut news = self.shared.standing.subscribe();
+        let mut outage = Outage::default();
         loop {
             if let Some(outcome) = cursor.read.pop_front() {
                 return Ok(Some(outcome));
             }
             let standing = news.borrow_and_update().clone();
-            let page = self.shared.journal()?.outcomes(self.run_id(), cursor.number, PAGE).await?;
+            let page = match self.shared.journal()?.outcomes(self.run_id(), cursor.number, PAGE).await {
+                Err(error) if matches!(standing, Standing::AtWork) && outage.is_borne(&self.shared, &error).await => {
+                    continue;
+                }
+                page => page?,
+            };
             cursor.number = page.last().map_or(cursor.number, |last| last.number);
             for numbered in page {
                 let outcome = serde_json::from_str(&numbered.outcome).map_err(|error| {
@@ -141,13 +149,7 @@ impl Fleet {
         tasks.abort_all();
         tasks.detach_all();
         let shared = self.shared.clone();
-        // Its rows are free at once, instead of when its lease is over.
-        self.runtime.spawn(async move {
-            let left = async { shared.journal()?.attend(&shared.head.run_id, shared.worker, 0.0).await };
-            if let Err(error) = left.await {
-                log::debug!(target: LOG, "could not note that run {} was left: {error}", shared.head.run_id);
-            }
-        });
+        self.runtime.spawn(async move { shared.leave().await });
         was_at_work && !self.is_over()
     }
 

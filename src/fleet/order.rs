@@ -68,8 +68,9 @@ impl Queue {
     }
 
     pub fn remove(&mut self, row: u32, rank: Rank) {
-        self.ready.remove(&(rank, row));
-        self.later.retain(|(.., other)| *other != row);
+        if !self.ready.remove(&(rank, row)) {
+            self.later.retain(|(.., other)| *other != row);
+        }
     }
 
     /// The first rows, best first.

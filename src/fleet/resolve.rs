@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::order::{Class, Rank};
+use super::shared::is_of_the_run;
 use crate::client::literal;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, is_machine_id};
@@ -28,6 +29,8 @@ pub enum Finding {
     Known(u32, String, Rank),
     /// There is no such machine, or more than one.
     Wrong(u32, Error),
+    /// Nothing can be found out, of any row.
+    Lost(Error),
 }
 
 /// A row whose machine is to be looked up.
@@ -198,6 +201,9 @@ impl Resolver {
 
     /// Ids are good without the list.
     fn give_up(&mut self, error: &Error) {
+        if is_of_the_run(error) {
+            return self.say(vec![Finding::Lost(error.clone())]);
+        }
         let ids = std::mem::take(&mut self.ids);
         let known = ids.into_iter().flat_map(|(id, rows)| rows.into_iter().map(move |row| (row, id.clone())));
         let known = known.map(|(row, id)| Finding::Known(row, id, Rank::of(Class::Unknown)));

@@ -1,8 +1,9 @@
 //! Who goes next. At most two submits stand in line, so that a single `run` never waits behind a whole fleet.
 
+mod arriving;
 mod placing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -10,13 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::journey::{Ended, Journey, Step, Wish};
-use super::order::Class;
 use super::outcome::Outcome;
 use super::resolve::Finding;
-use super::shared::{Shared, Standing};
+use super::shared::Shared;
 use super::table::Table;
 use crate::error::{Error, Kind, Result};
-use crate::session::SessionResult;
 use crate::state::journal::{Numbered, RowState, Stop};
 use crate::trace::{self, Trace};
 
@@ -31,8 +30,8 @@ const TICK: f64 = 1.0;
 const INHERIT: f64 = 3.0;
 /// Seconds for which a machine id waits for its place in the order.
 const UNORDERED: f64 = 10.0;
-/// Tries of what the service itself fails at.
-const TRIES: u32 = 5;
+/// Rows of a stopped run that are under way at once to their outcomes.
+const LEAVING: usize = 50;
 
 pub struct Scheduler {
     shared: Arc<Shared>,
@@ -46,6 +45,8 @@ pub struct Scheduler {
     looked_at: f64,
     inherit_at: f64,
     started: f64,
+    /// Of a stopped run, rows that are yet to be told.
+    leaving: VecDeque<u32>,
 }
 
 /// Both ends of what rows under way tell.
@@ -70,18 +71,13 @@ impl Scheduler {
             looked_at: f64::NEG_INFINITY,
             inherit_at: started,
             started,
+            leaving: VecDeque::new(),
             shared,
         }
     }
 
-    /// Runs until every row has its outcome.
-    pub async fn run(mut self) {
-        if let Err(error) = self.until_over().await {
-            self.shared.standing.send_replace(Standing::Failed(error));
-        }
-    }
-
-    async fn until_over(&mut self) -> Result<()> {
+    /// Runs until every row has its outcome. Dropped, it leaves what it started to the service, and to the next.
+    pub async fn run(mut self) -> Result<()> {
         self.read_rows().await?;
         loop {
             self.look_around().await?;
@@ -113,21 +109,26 @@ impl Scheduler {
         let Some(stop) = run.and_then(|run| run.stopped) else { return Ok(()) };
         let known = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
         if known.as_ref() != Some(&stop) {
+            self.table.forget_troubles();
             let wish = wish_of(&stop);
             self.under_way.values().for_each(|it| drop(it.wishes.send_replace(wish.clone())));
         }
-        for row in self.table.idle() {
-            self.leave_out(row).await?;
+        if self.leaving.is_empty() {
+            self.leaving = self.table.idle(self.looked_at);
         }
         Ok(())
     }
 
-    /// Of a stopped run, a row that is not on its way: what was started is followed, the rest is told.
-    async fn leave_out(&mut self, row: u32) -> Result<()> {
-        let claimed = self.shared.journal()?.claim(&self.shared.head.run_id, self.shared.worker, vec![row]).await?;
-        match claimed {
-            Some(state) => self.start(state),
-            None => self.table.elsewhere(row),
+    /// Of a stopped run, the rows that are not on their way: what was started is followed, the rest is told.
+    async fn leave_out(&mut self) -> Result<()> {
+        while self.table.in_line() < LEAVING
+            && let Some(row) = self.leaving.pop_front()
+        {
+            let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
+            match journal.claim(run_id, worker, vec![row]).await? {
+                Some(state) => self.start(state),
+                None => self.table.elsewhere(row),
+            }
         }
         Ok(())
     }
@@ -154,14 +155,15 @@ impl Scheduler {
 
     async fn start_next(&mut self) -> Result<()> {
         if self.stop().is_some() {
-            return Ok(());
+            return self.leave_out().await;
         }
         if self.shared.now() - self.started >= UNORDERED {
             self.order_no_longer().await?;
         }
         while self.table.in_line() < IN_LINE {
             let mut candidates = self.table.queue.first(CANDIDATES);
-            if candidates.is_empty() && self.shared.now() >= self.inherit_at {
+            let inherits = candidates.is_empty() && self.shared.now() >= self.inherit_at;
+            if inherits {
                 candidates = self.table.others(PAGE as usize);
             }
             if candidates.is_empty() {
@@ -170,10 +172,13 @@ impl Scheduler {
             let (journal, run_id, worker) = (self.shared.journal()?, &self.shared.head.run_id, self.shared.worker);
             let claimed = journal.claim(run_id, worker, candidates.clone()).await?;
             let taken = claimed.as_ref().map(|state| state.row);
-            candidates.into_iter().take_while(|row| Some(*row) != taken).for_each(|row| self.table.elsewhere(row));
+            candidates.iter().take_while(|row| Some(**row) != taken).for_each(|row| self.table.elsewhere(*row));
             match claimed {
                 Some(state) => self.start(state),
                 None => {
+                    if inherits {
+                        self.table.pass(&candidates);
+                    }
                     self.inherit_at = self.shared.now() + INHERIT;
                     self.read_outcomes().await?;
                 }
@@ -204,41 +209,6 @@ impl Scheduler {
         if step == Step::Pending {
             self.table.no_trouble(row);
         }
-    }
-
-    async fn arrived(&mut self, row: u32, ended: Ended) -> Result<()> {
-        let Some(UnderWay { state, .. }) = self.under_way.remove(&row) else { return Ok(()) };
-        match ended {
-            Ended::Done(outcome, result) => self.finish(&outcome, result.as_deref()).await,
-            Ended::Parked => {
-                self.table.ready_at(row, Some(Class::Parked), self.shared.now());
-                Ok(())
-            }
-            Ended::Again(error) => self.again(&state, error).await,
-            Ended::Lost(error) => Err(error),
-        }
-    }
-
-    /// Later, or no more: a machine that is busy for longer than any session lasts, or a service that keeps failing.
-    async fn again(&mut self, state: &RowState, error: Error) -> Result<()> {
-        let limits = &self.shared.sessions.pipeline.options.limits;
-        let now = self.shared.now();
-        let trouble = self.table.trouble(state.row, now);
-        let patience = limits.queue_time + limits.script_time;
-        let hopeless = matches!(error.kind, Kind::Service) && trouble.tries >= TRIES;
-        if now - trouble.since > patience || hopeless || self.stop().is_some() {
-            let mut outcome = self.shared.outcome(state);
-            outcome.fail(error);
-            return self.finish(&outcome, None).await;
-        }
-        let pause = limits.settle_time / 4.0 * f64::from(1 << trouble.tries.min(5)) / 2.0;
-        self.table.ready_at(state.row, None, now + pause);
-        Ok(())
-    }
-
-    async fn finish(&mut self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<()> {
-        self.shared.finish(outcome, result).await?;
-        self.read_outcomes().await
     }
 
     /// Pending sessions give way, before those that wait have no slot to go to.

@@ -10,6 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::session::Sessions;
 use crate::state::journal::{Finished, Journal, RowState, RunHead};
+use crate::trace::LOG;
 
 /// How many rows stand how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +98,19 @@ impl Shared {
     pub fn counts(&self) -> Counts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// This worker's rows are free at once, instead of when its lease is over.
+    pub async fn leave(&self) {
+        let left = async { self.journal()?.attend(&self.head.run_id, self.worker, 0.0).await };
+        if let Err(error) = left.await {
+            log::debug!(target: LOG, "could not note that run {} was left: {error}", self.head.run_id);
+        }
+    }
+}
+
+/// No row is to pay for it: the store fails, or nobody can sign in.
+pub fn is_of_the_run(error: &Error) -> bool {
+    matches!(error.kind, Kind::State | Kind::Authentication | Kind::Caller)
 }
 
 impl Counts {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Fleet;
-use super::scheduler::Scheduler;
+use super::outage::outlive;
 use super::shared::{Counts, Shared, Standing, journal_of};
 use crate::error::{Error, Result};
 use crate::model::{Command, check_commands, is_machine_id};
@@ -116,19 +116,20 @@ impl Fleet {
         });
         shared.journal()?.attend(&shared.head.run_id, shared.worker, LEASE).await?;
         let mut tasks = JoinSet::new();
-        let (scheduler, attending) = (Scheduler::new(shared.clone()).run(), attend(shared.clone()));
+        let at_work = shared.clone();
         tasks.spawn(async move {
             tokio::select! {
-                () = scheduler => {}
-                () = attending => {}
+                () = outlive(&at_work) => {}
+                () = attend(&at_work) => {}
             }
+            at_work.leave().await;
         });
         Ok(Self { shared, tasks: Mutex::new(tasks), runtime: Handle::current() })
     }
 }
 
 /// Tells the others that this worker lives.
-async fn attend(shared: Arc<Shared>) {
+async fn attend(shared: &Shared) {
     loop {
         shared.sessions.pipeline.clock.sleep(HEARTBEAT).await;
         let attended = async { shared.journal()?.attend(&shared.head.run_id, shared.worker, LEASE).await };

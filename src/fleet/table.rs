@@ -1,6 +1,6 @@
 //! Where each row of a run stands, as this process sees it. It is small: a run may have very many.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::journey::Step;
 use super::order::{Class, Queue, Rank};
@@ -45,6 +45,8 @@ struct Open {
 pub struct Trouble {
     pub since: f64,
     pub tries: u32,
+    /// It rests until then.
+    until: f64,
 }
 
 #[derive(Default)]
@@ -52,6 +54,8 @@ pub struct Table {
     rows: Vec<Row>,
     pub queue: Queue,
     elsewhere: BTreeSet<u32>,
+    /// Of those, the one to be asked for next.
+    next_elsewhere: u32,
     pending: BTreeMap<u32, Open>,
     troubles: HashMap<u32, Trouble>,
     in_line: usize,
@@ -90,10 +94,11 @@ impl Table {
         self.rows.iter().any(|row| row.stage == Stage::Unresolved)
     }
 
-    /// Every row that is neither over nor on its way here.
-    pub fn idle(&self) -> Vec<u32> {
+    /// Every row that is neither over nor on its way here, but those that rest after a failure.
+    pub fn idle(&self, now: f64) -> VecDeque<u32> {
         let idle = |row: &Row| matches!(row.stage, Stage::Unresolved | Stage::Waiting | Stage::Elsewhere);
-        (0..).zip(&self.rows).filter(|(_, row)| idle(row)).map(|(at, _)| at).collect()
+        let rests = |at| self.troubles.get(&at).is_some_and(|trouble| now < trouble.until);
+        (0..).zip(&self.rows).filter(|(at, row)| idle(row) && !rests(*at)).map(|(at, _)| at).collect()
     }
 
     fn set(&mut self, at: u32, stage: Stage) {
@@ -142,6 +147,9 @@ impl Table {
             row.rank = rank;
         }
         self.queue.push_later(at, rank, when);
+        if let Some(trouble) = self.troubles.get_mut(&at) {
+            trouble.until = when;
+        }
     }
 
     fn wait(&mut self, at: u32, rank: Rank) {
@@ -160,8 +168,15 @@ impl Table {
         self.set(at, Stage::Elsewhere);
     }
 
+    /// Rows of other workers, from where the last were passed on.
     pub fn others(&self, count: usize) -> Vec<u32> {
-        self.elsewhere.iter().take(count).copied().collect()
+        let from = self.next_elsewhere;
+        self.elsewhere.range(from..).chain(self.elsewhere.range(..from)).take(count).copied().collect()
+    }
+
+    /// None of these was to be had: next time, those after them are asked for.
+    pub fn pass(&mut self, others: &[u32]) {
+        self.next_elsewhere = others.last().map_or(0, |last| last + 1);
     }
 
     pub fn step(&mut self, at: u32, step: Step, parked: u32, now: f64) {
@@ -185,13 +200,17 @@ impl Table {
 
     /// Counts a failure for now, and tells of how many for how long.
     pub fn trouble(&mut self, at: u32, now: f64) -> Trouble {
-        let trouble = self.troubles.entry(at).or_insert(Trouble { since: now, tries: 0 });
+        let trouble = self.troubles.entry(at).or_insert(Trouble { since: now, tries: 0, until: now });
         trouble.tries += 1;
         *trouble
     }
 
     pub fn no_trouble(&mut self, at: u32) {
         self.troubles.remove(&at);
+    }
+
+    pub fn forget_troubles(&mut self) {
+        self.troubles.clear();
     }
 
     /// Somebody waits for a slot.
@@ -258,5 +277,16 @@ mod tests {
         table.ended(1, true);
         table.ended(1, false);
         assert_eq!((table.counts().succeeded, table.counts().failed), (1, 0));
+    }
+
+    #[test]
+    fn the_rows_of_others_are_asked_for_in_turn() {
+        let mut table = Table::new(5);
+        (0..5).for_each(|row| table.elsewhere(row));
+        for asked in [[0, 1], [2, 3], [4, 0], [1, 2]] {
+            assert_eq!(table.others(2), asked);
+            assert_eq!(table.others(2), asked);
+            table.pass(&asked);
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! What an intent came to: the service's list asked for our tag, and the store told.
 
+use std::sync::Arc;
+
 use super::patience::Patience;
 use super::submit::{Plan, Verdict};
 use super::{Session, Sessions, Tag};
 use crate::client::literal;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::state::store::Learned;
+use crate::state::store::{IntentKey, Learned};
 
 /// When to look, as parts of `Limits.settle_time`: often at first, for most answers are lost after the act.
 const LOOKS: [f64; 9] =
@@ -110,9 +112,15 @@ impl Plan {
             .with_hint("submit again with the same correlation_id: it looks first, and starts nothing twice")
     }
 
-    /// Seconds from one look to the next, over the settle time.
     pub fn pauses(&self) -> impl Iterator<Item = f64> + use<> {
-        let settle_time = self.sessions.pipeline.options.limits.settle_time;
+        self.sessions.pauses()
+    }
+}
+
+impl Sessions {
+    /// Seconds from one look to the next, over the settle time.
+    fn pauses(&self) -> impl Iterator<Item = f64> + use<> {
+        let settle_time = self.pipeline.options.limits.settle_time;
         let mut before = 0.0;
         LOOKS.into_iter().map(move |look| {
             let pause = (look - before) * settle_time;
@@ -120,9 +128,27 @@ impl Plan {
             pause
         })
     }
-}
 
-impl Sessions {
+    /// The session that a submit of the store's came to, whoever is at it: nothing is submitted. Of one of which a POST
+    /// left, only the last look over the settle time says that there is none.
+    pub async fn find_started(self: &Arc<Self>, key: &IntentKey) -> Result<Option<Session>> {
+        let (_, quota) = self.pipeline.state().await?;
+        let mut found = Ok(None);
+        for pause in self.pauses() {
+            let intent = quota.store().known_intent(key.clone()).await?;
+            if !intent.is_some_and(|intent| intent.posted || intent.action_id.is_some()) {
+                return Ok(None);
+            }
+            found = self.find(&key.machine_id, &key.correlation_id).await;
+            match &found {
+                Ok(Some(_)) => break,
+                Err(error) if !error.retryable => break,
+                Ok(None) | Err(_) => self.pipeline.clock.sleep(pause).await,
+            }
+        }
+        found
+    }
+
     /// The actions that bear `tag` among the machine's live response actions, oldest first.
     pub(super) async fn tagged(&self, machine_id: &str, tag: &Tag) -> Result<Vec<MachineAction>> {
         let mut actions = self.pipeline.machine_actions(Some(&on_machine(machine_id)), None).await?;

@@ -96,16 +96,20 @@ impl Session {
             Some(action) => action,
             None => self.read_filled().await?,
         };
-        let folder = save_to.map(|folder| {
-            let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("machine");
-            folder.join(file_name::folder_name(machine, &action.id))
-        });
         let mut commands = CommandResult::untouched(&action);
         for result in &mut commands {
-            let fetched = self.fetch_one(result, folder.as_deref()).await;
-            result.error = fetched.err().map(|error| self.about(error));
+            self.fetch_one(&action, result, save_to).await;
         }
         Ok(SessionResult::new(action, commands))
+    }
+
+    /// Fetches again what could not be had of `result`, where that may help.
+    pub async fn fetch_missing(&self, result: SessionResult, save_to: Option<&Path>) -> SessionResult {
+        let SessionResult { action, mut commands, .. } = result;
+        for result in commands.iter_mut().filter(|result| result.error.as_ref().is_some_and(|error| error.retryable)) {
+            self.fetch_one(&action, result, save_to).await;
+        }
+        SessionResult::new(action, commands)
     }
 
     /// The final action. Its commands may fill in later than its status does.
@@ -121,12 +125,24 @@ impl Session {
         Ok(action)
     }
 
-    async fn fetch_one(&self, result: &mut CommandResult, folder: Option<&Path>) -> Result<()> {
+    async fn fetch_one(&self, action: &MachineAction, result: &mut CommandResult, save_to: Option<&Path>) {
+        let fetched = self.try_fetch(action, result, save_to).await;
+        result.error = fetched.err().map(|error| self.about(error));
+    }
+
+    async fn try_fetch(
+        &self,
+        action: &MachineAction,
+        result: &mut CommandResult,
+        save_to: Option<&Path>,
+    ) -> Result<()> {
         let index = result.command.index;
         if result.has_transcript() {
             result.script = self.transcript(&result.command).await?;
-        } else if let Some(folder) = folder.filter(|_| result.has_file()) {
-            let target = Target::Folder { folder: folder.to_owned(), index: index as usize };
+        } else if let Some(folder) = save_to.filter(|_| result.has_file()) {
+            let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("machine");
+            let folder = folder.join(file_name::folder_name(machine, &action.id));
+            let target = Target::Folder { folder, index: index as usize };
             let remote_path = result.command.command.param("Path").unwrap_or_default();
             result.file = Some(self.collect(index, remote_path, target).await?);
         }
@@ -191,6 +207,11 @@ impl SessionResult {
 
     pub fn is_ok(&self) -> bool {
         self.reason == "ok"
+    }
+
+    /// What kept results from being fetched.
+    pub fn errors(&self) -> impl Iterator<Item = &Error> {
+        self.commands.iter().filter_map(|command| command.error.as_ref())
     }
 }
 

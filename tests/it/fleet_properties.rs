@@ -1,17 +1,27 @@
-//! Random fleets and random faults, each of a seed: one outcome a row, nothing run twice, no rule broken, and an end.
+//! Random fleets, workers and faults, each of a seed: one outcome a row, nothing run twice or lost, no rule broken, and an
+//! end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 use mde_live_response::config::Limits;
 use mde_live_response::emulator::{
-    Compression, ForeignAnswer, NewMachine, ScriptOutcome, Settings, Switches, Violations,
+    Compression, Content, ForeignAnswer, NewMachine, ScriptOutcome, Settings, Switches, Violations,
 };
-use mde_live_response::fleet::{Fleet, Order};
+use mde_live_response::error::{Error, Kind};
+use mde_live_response::fleet::{Fleet, Order, Outcome};
+use mde_live_response::limits::Quotas;
+use mde_live_response::model::Command;
+use mde_live_response::session::Sessions;
 
 use crate::fleet_support::*;
-use crate::support::{HOUR, World, run, sleep, within};
+use crate::support::{Down, HOUR, Scratch, World, run, sleep, within};
 
 /// Seeds of the short form. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and `_SEED` the first.
 const FLEETS: u64 = 1_000;
+const FILE: &str = "C:\\evidence.bin";
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -59,45 +69,193 @@ fn populate(world: &World, rng: &mut Rng) -> Vec<String> {
     rows
 }
 
-async fn one(seed: u64) {
-    let mut rng = Rng::with_seed(seed);
-    let limits = limits(&mut rng);
-    let settings =
-        Settings { machines: 0, seed, switches: switches(&mut rng), limits: limits.clone(), ..Settings::default() };
-    let world = World::with(settings);
-    let duration = rng.f64() * 90.0;
-    world.emulator.on_script("echo.ps1", ScriptOutcome { duration, ..ScriptOutcome::default() });
-    let rows = populate(&world, &mut rng);
-    let count = rows.len();
-    let sessions = world.changed(|options| options.limits = limits);
-    let order = Order { commands: vec![vec![run("echo.ps1")]], run_id: Some(format!("seed {seed}")), ..order(rows) };
-    let mut fleet = start(&sessions, order).await;
-    if rng.f64() < 0.3 {
-        sleep(rng.f64() * 120.0).await;
-        fleet.detach();
-        fleet = Fleet::resume(&sessions, &format!("seed {seed}")).await.unwrap();
-    }
+fn commands(rng: &mut Rng) -> Vec<Command> {
+    let mut commands = vec![run("echo.ps1"); rng.usize(1..3)];
     if rng.f64() < 0.2 {
-        sleep(rng.f64() * 300.0).await;
+        commands.push(Command::get_file(FILE).unwrap());
+    }
+    commands
+}
+
+/// Machines go on and off, and what lies between them and us fails for a while. Tells how many submits arrive late.
+async fn disturb(world: &World, rng: &mut Rng) -> u64 {
+    let mut late = 0;
+    let ids = world.emulator.machine_ids();
+    for _ in 0..3 {
+        sleep(rng.f64() * 400.0).await;
+        world.emulator.set_online(&ids[rng.usize(..ids.len())], rng.bool()).unwrap();
+        let chance = rng.f64();
+        if chance < 0.1 {
+            let down = [Down::Everything, Down::Results, Down::SignIn][rng.usize(..3)];
+            world.wire.set_down(down);
+            sleep(rng.f64() * 900.0).await;
+            world.wire.set_down(Down::Nothing);
+        } else if chance < 0.2 {
+            world.wire.lists_are_cut.store(true, Ordering::SeqCst);
+            sleep(rng.f64() * 300.0).await;
+            world.wire.lists_are_cut.store(false, Ordering::SeqCst);
+        } else if chance < 0.3 {
+            world.wire.late_submits.lock().unwrap().push_back(rng.f64() * 25.0);
+            late += 1;
+        }
+    }
+    late
+}
+
+/// One process of a run: it comes at some time, may leave, and comes back until all is over.
+async fn work(sessions: &Arc<Sessions>, run_id: &str, rng: &mut Rng, begun: Option<Fleet>) -> Vec<Outcome> {
+    if begun.is_none() {
+        sleep(rng.f64() * 200.0).await;
+    }
+    let mut fleet = begun;
+    let mut leaves = rng.f64() < 0.4;
+    let can_come_back = |error: &Error| assert_eq!(error.kind, Kind::Authentication, "{run_id}: {error:?}");
+    loop {
+        let at_it = match fleet.take() {
+            Some(fleet) => Ok(fleet),
+            None => Fleet::resume(sessions, run_id).await,
+        };
+        match at_it {
+            Ok(at_it) if std::mem::take(&mut leaves) => {
+                sleep(rng.f64() * 120.0).await;
+                at_it.detach();
+            }
+            Ok(at_it) => match at_it.outcomes().await {
+                Ok(outcomes) => return outcomes,
+                Err(error) => can_come_back(&error),
+            },
+            Err(error) => can_come_back(&error),
+        }
+        sleep(rng.f64() * 60.0).await;
+    }
+}
+
+/// What was started is what the outcome of its machine tells of.
+async fn nothing_was_lost(world: &World, outcomes: &[Outcome], seed: u64) {
+    let told: BTreeMap<_, _> = outcomes.iter().filter_map(|it| Some((it.action_id.as_deref()?, it))).collect();
+    let unknown = |machine: Option<&str>| {
+        let of_machine = outcomes.iter().filter(|outcome| outcome.machine_id.as_deref() == machine);
+        of_machine.filter_map(|it| it.error.as_ref()).any(|error| error.kind == Kind::SubmitUnknown)
+    };
+    for action in world.actions().await {
+        let ours = action.requestor_comment.as_deref().is_some_and(|comment| comment.contains("[mlr:"));
+        if ours && action.has_started() && !unknown(action.machine_id.as_deref()) {
+            assert!(told.contains_key(action.id.as_str()), "seed {seed}: nothing tells of {action:?}: {outcomes:?}");
+        }
+    }
+}
+
+fn is_whole(outcomes: &[Outcome], rows: usize, seed: u64) {
+    assert_eq!(outcomes.len(), rows, "seed {seed}");
+    let _ = reasons(outcomes);
+    assert!(outcomes.iter().all(|it| !it.reason.is_empty() && !it.message.is_empty()), "seed {seed}");
+}
+
+/// The manifest names what was collected, each file once.
+fn is_evidence(folder: &Scratch, seed: u64) {
+    let manifest = std::fs::read_to_string(folder.0.join("manifest.jsonl")).unwrap_or_default();
+    let path =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["path"].as_str().unwrap().to_owned();
+    let mut named: Vec<String> = manifest.lines().map(path).collect();
+    named.sort();
+    let mut files = folder.files();
+    files.retain(|file| file != "manifest.jsonl");
+    assert_eq!(named, files, "seed {seed}");
+}
+
+/// A run, and all that can happen to it.
+struct Case {
+    seed: u64,
+    rng: Rng,
+    world: World,
+    limits: Limits,
+    quotas: Arc<Quotas>,
+    /// Where what is collected goes.
+    folder: Option<Scratch>,
+}
+
+impl Case {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let limits = limits(&mut rng);
+        let settings =
+            Settings { machines: 0, seed, switches: switches(&mut rng), limits: limits.clone(), ..Settings::default() };
+        let world = World::with(settings);
+        let duration = rng.f64() * 90.0;
+        world.emulator.on_script("echo.ps1", ScriptOutcome { duration, ..ScriptOutcome::default() });
+        world.emulator.put_remote_file("*", FILE, Content::Bytes("evidence".into())).unwrap();
+        let folder = (rng.f64() < 0.2).then(Scratch::new);
+        Self { seed, rng, world, limits, quotas: Arc::default(), folder }
+    }
+
+    /// A process of its own, but for the store.
+    fn client(&self) -> Arc<Sessions> {
+        self.world.sharing(&self.quotas, |options| options.limits = self.limits.clone())
+    }
+
+    fn order(&mut self) -> Order {
+        let rng = &mut self.rng;
+        let rows = populate(&self.world, rng);
+        Order {
+            commands: vec![commands(rng)],
+            run_id: rng.bool().then(|| format!("seed {}", self.seed)),
+            cancel_pending_after: (rng.f64() < 0.2).then(|| rng.f64() * 400.0),
+            save_to: self.folder.as_ref().map(|folder| folder.0.display().to_string()),
+            ..order(rows)
+        }
+    }
+
+    /// Works at it with up to three processes, until each has seen the end. Tells what each saw, and how many submits
+    /// arrived late.
+    async fn run(&mut self, sessions: Arc<Sessions>, fleet: Fleet) -> (Vec<Vec<Outcome>>, u64) {
+        let run_id = &fleet.run_id().to_owned();
+        let rng = &mut self.rng;
+        let (mut faults, mut stops) = (rng.fork(), rng.fork());
+        let mut workers = vec![(sessions.clone(), rng.fork(), Some(fleet))];
+        let others: Vec<_> = (0..rng.usize(0..3)).map(|_| rng.fork()).collect();
+        workers.extend(others.into_iter().map(|rng| (self.client(), rng, None)));
+        let working =
+            workers.into_iter().map(async |(sessions, mut rng, begun)| work(&sessions, run_id, &mut rng, begun).await);
+        let all = async {
+            tokio::join!(
+                futures_util::future::join_all(working),
+                disturb(&self.world, &mut faults),
+                stop(&sessions, run_id, &mut stops),
+            )
+        };
+        let (seen, late, ()) = Box::pin(within(48 * HOUR, all)).await;
+        (seen, late)
+    }
+}
+
+async fn stop(sessions: &Arc<Sessions>, run_id: &str, rng: &mut Rng) {
+    sleep(rng.f64() * 300.0).await;
+    if rng.f64() < 0.2
+        && let Ok(fleet) = Fleet::resume(sessions, run_id).await
+    {
         fleet.cancel("enough", rng.bool()).await.unwrap();
     }
-    let ids = world.emulator.machine_ids();
-    let turning = async {
-        for _ in 0..3 {
-            sleep(rng.f64() * 400.0).await;
-            let machine = &ids[rng.usize(..ids.len())];
-            world.emulator.set_online(machine, rng.bool()).unwrap();
-        }
-    };
-    let (outcomes, ()) = within(24 * HOUR, async { tokio::join!(fleet.outcomes(), turning) }).await;
-    let outcomes = outcomes.unwrap();
-    assert_eq!(outcomes.len(), count, "seed {seed}");
-    let _ = reasons(&outcomes);
-    assert!(outcomes.iter().all(|it| !it.reason.is_empty() && !it.message.is_empty()), "seed {seed}");
-    assert_eq!(world.emulator.violations(), Violations::default(), "seed {seed}");
+}
+
+async fn one(seed: u64) {
+    let mut case = Case::new(seed);
+    let (sessions, order) = (case.client(), case.order());
+    let rows = order.machines.len();
+    let fleet = start(&sessions, order).await;
+    let (seen, late) = case.run(sessions, fleet).await;
+    let world = &case.world;
+    is_whole(&seen[0], rows, seed);
+    let told = |outcomes: &[Outcome]| serde_json::to_value(outcomes).unwrap();
+    assert!(seen.iter().all(|other| told(other) == told(&seen[0])), "seed {seed}");
+    // Nobody can know that a lost submit of long ago arrives right now.
+    let violations = world.emulator.violations();
+    let broken = Violations { rate: violations.rate.saturating_sub(late), ..violations };
+    assert_eq!(broken, Violations::default(), "seed {seed}");
     world.emulator.set_switches(|switches| switches.fault_rate = 0.0);
-    let twice: Vec<_> = starts(&world).await.into_iter().filter(|(_, count)| *count > 1).collect();
+    let twice: Vec<_> = starts(world).await.into_iter().filter(|(_, count)| *count > 1).collect();
     assert!(twice.is_empty(), "seed {seed}: {twice:?}");
+    nothing_was_lost(world, &seen[0], seed).await;
+    case.folder.iter().for_each(|folder| is_evidence(folder, seed));
 }
 
 /// The first seed of `seeds` whose run breaks a promise.

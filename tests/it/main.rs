@@ -26,6 +26,7 @@ mod emulator_switches;
 mod emulator_tcp;
 mod emulator_tokens;
 mod emulator_wire;
+mod fleet_outages;
 mod fleet_parking;
 mod fleet_properties;
 mod fleet_run;

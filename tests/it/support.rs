@@ -36,9 +36,20 @@ pub async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
+/// What can't be reached, or fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Down {
+    Nothing,
+    Everything,
+    Results,
+    /// No token is given out, and the one in use is not taken any more.
+    SignIn,
+}
+
 /// The way to the emulator, on which things can go wrong that the emulator knows nothing of.
 pub struct Wire {
     emulator: Emulator,
+    down: Mutex<Down>,
     /// Lists of machine actions are lost before they arrive.
     pub lists_are_cut: AtomicBool,
     /// Each submit to come is lost here and reaches the emulator so many seconds later.
@@ -51,10 +62,24 @@ impl Wire {
     fn new(emulator: Emulator) -> Arc<Self> {
         Arc::new(Self {
             emulator,
+            down: Mutex::new(Down::Nothing),
             lists_are_cut: AtomicBool::new(false),
             late_submits: Mutex::default(),
             called: Mutex::default(),
         })
+    }
+
+    pub fn set_down(&self, down: Down) {
+        *self.down.lock().unwrap() = down;
+    }
+
+    fn is_down(&self, down: Down) -> bool {
+        *self.down.lock().unwrap() == down
+    }
+
+    fn reaches(&self, request: &Request) -> bool {
+        let to_service = request.audience == Audience::Service;
+        !self.is_down(Down::Everything) && (to_service || !self.is_down(Down::Results))
     }
 }
 
@@ -62,12 +87,18 @@ impl Wire {
 pub struct Line(pub Arc<Wire>);
 
 impl Transport for Line {
-    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
+    fn send(&self, mut request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
         let wire = self.0.clone();
         let lost = || Failure { sent: true, error: Error::new(Kind::ConnectionFailed, "the wire was cut") };
         let bearer = request.headers.contains_key("authorization");
+        if bearer && wire.is_down(Down::SignIn) {
+            request.headers.insert("authorization", http::HeaderValue::from_static("Bearer revoked"));
+        }
         wire.called.lock().unwrap().push((request.url.host().to_owned(), bearer));
         async move {
+            if !wire.reaches(&request) {
+                return Err(Failure { sent: false, error: Error::new(Kind::ConnectionFailed, "there is no way") });
+            }
             let path = request.url.expose().path().to_owned();
             if request.audience == Audience::Service && path == "/api/machineactions" {
                 if wire.lists_are_cut.load(Ordering::SeqCst) {
@@ -126,11 +157,16 @@ impl World {
 
     /// Another client that shares the store.
     pub fn sibling(&self) -> Arc<Sessions> {
-        client(&self.emulator, self.wire.clone(), self.quotas.clone(), |_| {})
+        self.sharing(&self.quotas, |_| {})
     }
 
     pub fn changed(&self, change: impl FnOnce(&mut Options)) -> Arc<Sessions> {
-        client(&self.emulator, self.wire.clone(), Arc::default(), change)
+        self.sharing(&Arc::default(), change)
+    }
+
+    /// A client that shares the stores of `quotas`.
+    pub fn sharing(&self, quotas: &Arc<Quotas>, change: impl FnOnce(&mut Options)) -> Arc<Sessions> {
+        client(&self.emulator, self.wire.clone(), quotas.clone(), change)
     }
 
     pub fn machine(&self, at: usize) -> String {
@@ -211,18 +247,22 @@ fn client(
     let clock = Clock::new();
     let mut options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
     change(&mut options);
-    let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
+    let tokens = TokenCache::new(Arc::new(Login(wire.clone())), None, clock).unwrap();
     let pipeline = Pipeline::new(options, Arc::new(Line(wire)), tokens, quotas, clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 
 /// A fresh token at every fetch.
-struct Login(Emulator);
+struct Login(Arc<Wire>);
 
 impl TokenSource for Login {
     fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
-        let token = self.0.token_with(ROLES);
-        std::future::ready(Ok(AccessToken::new(Secret::new(token), None))).boxed()
+        let fetched = if self.0.is_down(Down::SignIn) {
+            Err(Error::new(Kind::Authentication, "the client secret is wrong"))
+        } else {
+            Ok(AccessToken::new(Secret::new(self.0.emulator.token_with(ROLES)), None))
+        };
+        std::future::ready(fetched).boxed()
     }
 
     fn describe(&self) -> String {

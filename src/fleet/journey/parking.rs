@@ -1,6 +1,6 @@
 //! What is wished of a row under way: to end, or to give up its slot while it is Pending, and to be submitted again later.
 
-use super::{Ended, FETCHES, Journey, Step, Wish};
+use super::{Ended, Journey, Step, TRIES, Wish};
 use crate::error::Result;
 use crate::model::MachineAction;
 use crate::session::Session;
@@ -30,7 +30,7 @@ impl Journey {
             }
         };
         let limits = &self.shared.sessions.pipeline.options.limits;
-        for _ in 0..FETCHES {
+        for _ in 0..TRIES {
             let Err(error) = session.cancel(&comment).await else { return Ok(()) };
             log::warn!(target: LOG, "could not cancel session {}: {error}", session.id);
             if !error.retryable {

@@ -55,6 +55,7 @@ impl Scheduler {
             match finding {
                 Finding::Known(row, machine_id, rank) => drop(known.insert(row, (machine_id, rank))),
                 Finding::Wrong(row, error) => self.no_machine(row, error).await?,
+                Finding::Lost(error) => return Err(error),
             }
         }
         self.place(known).await

@@ -1,0 +1,50 @@
+//! What all of a run needs may fail for a while: the run waits, and goes on from its journal.
+
+use std::sync::Arc;
+
+use super::scheduler::Scheduler;
+use super::shared::{Shared, Standing};
+use crate::error::Error;
+use crate::trace::LOG;
+
+/// Seconds before the first look whether it is over.
+const PAUSE: f64 = 1.0;
+
+/// How long it has lasted.
+#[derive(Default)]
+pub struct Outage {
+    since: Option<f64>,
+    tries: i32,
+}
+
+impl Outage {
+    /// Waits where waiting may help, and no longer than a machine that is off is waited for.
+    pub async fn is_borne(&mut self, shared: &Shared, error: &Error) -> bool {
+        let limits = &shared.sessions.pipeline.options.limits;
+        let since = *self.since.get_or_insert(shared.now());
+        if !error.retryable || shared.now() - since > limits.queue_time {
+            return false;
+        }
+        let pause = (PAUSE * 2_f64.powi(self.tries)).min(limits.settle_time / 2.0);
+        self.tries = (self.tries + 1).min(16);
+        shared.sessions.pipeline.clock.sleep(pause).await;
+        true
+    }
+}
+
+/// Works at the run until every row has its outcome, or it can't be gone on with.
+pub async fn outlive(shared: &Arc<Shared>) {
+    let mut outage = Outage::default();
+    loop {
+        let began = shared.now();
+        let Err(error) = Scheduler::new(shared.clone()).run().await else { return };
+        if shared.now() - began > shared.sessions.pipeline.options.limits.settle_time {
+            outage = Outage::default();
+        }
+        log::warn!(target: LOG, "run {} can't go on: {error}", shared.head.run_id);
+        if !outage.is_borne(shared, &error).await {
+            shared.standing.send_replace(Standing::Failed(error));
+            return;
+        }
+    }
+}
