@@ -98,14 +98,14 @@ fn emulator(machines: usize, limits: Limits, log_size: usize) -> Emulator {
     emulator
 }
 
-fn client(emulator: &Emulator, state: &str, limits: &Limits, call: f64) -> Arc<Sessions> {
+/// `quotas`: what the clients of one process share.
+fn client(emulator: &Emulator, quotas: &Arc<Quotas>, state: &str, limits: &Limits, call: f64) -> Arc<Sessions> {
     let clock = Clock::new();
     let mut options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
     options.limits = limits.clone();
     options.state = Secret::new(state.to_owned());
     let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
-    let pipeline =
-        Pipeline::new(options, Arc::new(Wire(emulator.clone(), call)), tokens, Arc::new(Quotas::default()), clock);
+    let pipeline = Pipeline::new(options, Arc::new(Wire(emulator.clone(), call)), tokens, quotas.clone(), clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 
@@ -142,7 +142,7 @@ async fn run(machines: usize, offline: f64) -> Run {
         let machine = if rng.f64() < offline { machine.offline() } else { machine };
         emulator.add_machine(machine).unwrap();
     }
-    let sessions = client(&emulator, "memory:", &limits, CALL);
+    let sessions = client(&emulator, &Arc::default(), "memory:", &limits, CALL);
     let clock = sessions.pipeline.clock;
     let began = clock.now();
     let fleet = start(&sessions, emulator.machine_ids()).await;
@@ -278,15 +278,17 @@ async fn peers_call(emulator: &Emulator, method: Method, path: &str, body: Optio
     is_success.then(|| serde_json::from_slice(&body).unwrap())
 }
 
-/// As many tenants, each with its own fleet, and one alone.
+/// So many tenants of one process, each with its own client, limits and fleet; and one alone.
 async fn tenants() {
-    let one = |machines: usize| async move {
+    let quotas = Arc::default();
+    let one = async |machines: usize| {
         let limits = Limits::default();
         let emulator = emulator(machines, limits.clone(), 1);
-        let sessions = client(&emulator, "memory:", &limits, CALL);
+        let sessions = client(&emulator, &quotas, "memory:", &limits, CALL);
         let began = sessions.pipeline.clock.now();
         let fleet = start(&sessions, emulator.machine_ids()).await;
-        fleet.outcomes().await.unwrap();
+        let outcomes = fleet.outcomes().await.unwrap();
+        assert!(outcomes.len() == machines && emulator.violations() == Default::default());
         sessions.pipeline.clock.now() - began
     };
     let alone = one(100).await;
@@ -314,7 +316,7 @@ fn many(machines: usize) {
         let folder = std::env::temp_dir().join(format!("mde-bench-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&folder).unwrap();
         let state = format!("sqlite:///{}", folder.join("state.db").display());
-        let sessions = client(&emulator, &state, &limits, 0.0);
+        let sessions = client(&emulator, &Arc::default(), &state, &limits, 0.0);
         let before = peak_mb();
         let started = Instant::now();
         let fleet = start(&sessions, emulator.machine_ids()).await;

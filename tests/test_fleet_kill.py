@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -21,12 +22,15 @@ from mde_live_response.emulator import Emulator
 WORKER = Path(__file__).with_name("fleet_worker.py")
 MACHINES = times(60, 300)
 KILLS = times(6, 50)
+SESSIONS = 10
+DURATION = 0.5
 
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     with Emulator(machines=MACHINES, limits=LIMITS) as emulator:
-        emulator.on_script("echo.ps1", stdout="done", duration=0.2)
+        # No run is over before its last process is killed.
+        emulator.on_script("echo.ps1", stdout="done", duration=DURATION)
         yield emulator
 
 
@@ -45,8 +49,19 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 
 def work(emulator: Emulator, state: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(WORKER), state, "a run", str(MACHINES)]
+    command = [sys.executable, str(WORKER), state, "a run", str(MACHINES), str(SESSIONS)]
     return subprocess.Popen(command, env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, text=True)
+
+
+def kill(worker: subprocess.Popen[str], after: float) -> None:
+    """Kill it while it is at work, which it is once it tells of an outcome."""
+    assert worker.stdout is not None
+    worker.stdout.readline()
+    time.sleep(after)
+    worker.kill()
+    rest, _ = worker.communicate()
+    assert worker.returncode == -signal.SIGKILL
+    assert len(rest.splitlines()) < MACHINES - 1, "the run was over already"
 
 
 def told(worker: subprocess.Popen[str]) -> list[str]:
@@ -69,23 +84,14 @@ def test_a_run_survives_kill_9(emulator: Emulator, tmp_path: Path) -> None:
     state = f"sqlite:///{tmp_path / 'state.db'}"
     chance = random.Random(7)
     for _ in range(KILLS):
-        worker = work(emulator, state)
-        assert worker.stdout is not None
-        # It is at work when it tells of its first outcome.
-        worker.stdout.readline()
-        time.sleep(chance.random() * 0.3)
-        worker.kill()
-        worker.communicate()
+        kill(work(emulator, state), chance.random() * 0.3)
     ran_once(emulator, told(work(emulator, state)))
 
 
 @pytest.mark.parametrize("workers", [2, 4])
 def test_processes_share_a_run_over_redis_and_one_is_killed(emulator: Emulator, redis: str, workers: int) -> None:
     processes = [work(emulator, redis) for _ in range(workers)]
-    victim = processes.pop(random.Random(workers).randrange(workers))
-    assert victim.stdout is not None
-    victim.stdout.readline()
-    victim.kill()
-    victim.communicate()
+    chance = random.Random(workers)
+    kill(processes.pop(chance.randrange(workers)), chance.random() * 0.3)
     for process in processes:
         ran_once(emulator, told(process))
