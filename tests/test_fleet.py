@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from runtime_help import calls, until
 
 from mde_live_response import (
     Command,
@@ -160,6 +161,30 @@ def test_ctrl_c_detaches(client: LiveResponseClient, emulator: Emulator, caplog:
         fleet.report()
     assert f"run {fleet.run_id} was left" in caplog.text
     assert client.resume(fleet.run_id).report().ok
+
+
+def test_a_credential_that_fails_ends_no_row(emulator: Emulator) -> None:
+    """The run stops as a whole, by what the credential raised, and is gone on with."""
+    sealed = threading.Event()
+
+    def token() -> str:
+        if sealed.is_set():
+            raise RuntimeError("the vault is sealed")
+        return emulator.token_with("Machine.LiveResponse", "Machine.ReadWrite.All")
+
+    emulator.on_script("echo.ps1", stdout="done", duration=400)
+    with emulator.client(credential=token) as client:
+        fleet = client.run_many(NAMES, ECHO, "a test")
+        until(lambda: fleet.counts["waiting"] == 0, "the submits")
+        sealed.set()
+        emulator.fault("*", "machineactions", "expire_token")
+        with pytest.raises(RuntimeError, match="the vault is sealed"):
+            list(fleet)
+        assert fleet.counts["failed"] == 0
+        assert not fleet.done
+        sealed.clear()
+        assert client.resume(fleet.run_id).report(60).ok
+    assert len(calls(emulator, "runliveresponse")) == 5
 
 
 def test_a_cancelled_run_ends(client: LiveResponseClient, emulator: Emulator) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from fleet_worker import LIMITS
 from runtime_help import times
+from state_help import redis_server
 
 from mde_live_response.emulator import Emulator
 
@@ -36,16 +36,7 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
-    server = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.kill()
-        server.wait()
+    yield from redis_server(tmp_path)
 
 
 def work(emulator: Emulator, state: str) -> subprocess.Popen[str]:

@@ -1614,7 +1614,7 @@ class Fleet:
     """One run over many machines. Each loop over it yields each row's outcome once, as it ends, from the start.
 
     It is a blocking and an asynchronous iterable alike. Leaving a loop, or Ctrl-C, detaches: what runs goes on at the
-    service, nothing more is submitted here, and a warning tells the run id.
+    service, nothing more is submitted here, and a warning tells the run id. A loop raises what `report` raises.
     """
 
     @property
@@ -1643,7 +1643,8 @@ class Fleet:
         Raises:
             WaitTimeoutError: `timeout` is over; the run goes on.
             InvalidRequestError: the fleet was closed before the run was over.
-            StateError: the state store failed; the run can be resumed.
+            AuthenticationError: there is no token that the service accepts any more; the run can be resumed.
+            StateError: the state store failed, for as long as a run waits for it; the run can be resumed.
         """
 
     def report_async(self, timeout: float | None = None) -> Coroutine[Any, Any, FleetReport]:
@@ -1655,7 +1656,8 @@ class Fleet:
         Raises:
             WaitTimeoutError: `timeout` is over; the run goes on.
             InvalidRequestError: the fleet was closed before the run was over.
-            StateError: the state store failed; the run can be resumed.
+            AuthenticationError: there is no token that the service accepts any more; the run can be resumed.
+            StateError: the state store failed, for as long as a run waits for it; the run can be resumed.
         """
 
     def cancel(self, comment: str, *, running: bool = True) -> None:

@@ -4,7 +4,8 @@
 //! 2. `resolve` finds out which machine each row means, in pages, and how likely it answers;
 //! 3. `scheduler` decides who goes next, and which Pending session gives up its slot;
 //! 4. `journey` takes one row from its submit to its outcome;
-//! 5. [`Fleet`] tells the outcomes as they come, those of other workers too.
+//! 5. `outage` waits where what all rows need fails, and begins again at 2;
+//! 6. [`Fleet`] tells the outcomes as they come, those of other workers too.
 
 mod journey;
 mod manifest;

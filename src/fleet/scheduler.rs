@@ -42,6 +42,8 @@ pub struct Scheduler {
     findings: UnboundedReceiver<Vec<Finding>>,
     resolving: JoinSet<()>,
     seen: u64,
+    /// Since outcomes were last read.
+    has_finished: bool,
     looked_at: f64,
     inherit_at: f64,
     started: f64,
@@ -68,6 +70,7 @@ impl Scheduler {
             findings: unbounded_channel().1,
             resolving: JoinSet::new(),
             seen: 0,
+            has_finished: false,
             looked_at: f64::NEG_INFINITY,
             inherit_at: started,
             started,
@@ -95,16 +98,23 @@ impl Scheduler {
                 Some(findings) = self.findings.recv() => self.resolved(findings).await?,
                 () = self.shared.sessions.pipeline.clock.sleep(TICK) => {}
             }
+            // Nothing new is begun before what ended is told: it would pile up.
+            while let Some(Ok((row, ended))) = self.journeys.try_join_next() {
+                self.arrived(row, ended).await?;
+            }
         }
     }
 
     /// What other workers did, and whether the run was stopped.
     async fn look_around(&mut self) -> Result<()> {
-        if self.shared.now() - self.looked_at < TICK {
+        let is_due = self.shared.now() - self.looked_at >= TICK;
+        if is_due || std::mem::take(&mut self.has_finished) {
+            self.read_outcomes().await?;
+        }
+        if !is_due {
             return Ok(());
         }
         self.looked_at = self.shared.now();
-        self.read_outcomes().await?;
         let run = self.shared.journal()?.run(&self.shared.head.run_id).await?;
         let Some(stop) = run.and_then(|run| run.stopped) else { return Ok(()) };
         let known = self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());

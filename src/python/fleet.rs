@@ -21,7 +21,7 @@ use crate::session::Sessions;
 /// One run over many machines. Each loop over it yields each row's outcome once, as it ends, from the start.
 ///
 /// It is a blocking and an asynchronous iterable alike. Leaving a loop, or Ctrl-C, detaches: what runs goes on at the
-/// service, nothing more is submitted here, and a warning tells the run id.
+/// service, nothing more is submitted here, and a warning tells the run id. A loop raises what `report` raises.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Fleet {
     core: Own<Core>,
@@ -127,7 +127,8 @@ operations! {
         /// Raises:
         ///     WaitTimeoutError: `timeout` is over; the run goes on.
         ///     InvalidRequestError: the fleet was closed before the run was over.
-        ///     StateError: the state store failed; the run can be resumed.
+        ///     AuthenticationError: there is no token that the service accepts any more; the run can be resumed.
+        ///     StateError: the state store failed, for as long as a run waits for it; the run can be resumed.
         report / report_async (timeout=None) [timeout: Option<Seconds>]
             |this, py| { let _ = py; this.call(|core| core.report(timeout.map(|it| it.0))) };
 

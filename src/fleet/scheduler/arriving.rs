@@ -14,6 +14,10 @@ const TRIES: u32 = 5;
 
 impl Scheduler {
     pub(super) async fn arrived(&mut self, row: u32, ended: Ended) -> Result<()> {
+        // What it told on its way must not be taken for its next one's.
+        while let Ok((row, step)) = self.steps.1.try_recv() {
+            self.stepped(row, step);
+        }
         let Some(UnderWay { state, .. }) = self.under_way.remove(&row) else { return Ok(()) };
         match ended {
             Ended::Done(outcome, result) => self.finish(&outcome, result.as_deref()).await,
@@ -63,6 +67,7 @@ impl Scheduler {
 
     pub(super) async fn finish(&mut self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<()> {
         self.shared.finish(outcome, result).await?;
-        self.read_outcomes().await
+        self.has_finished = true;
+        Ok(())
     }
 }
