@@ -12,6 +12,8 @@ struct Run {
     /// Seconds from the start to the outcome of the last reachable machine.
     reachable: f64,
     end: f64,
+    /// Of sessions that ran to their end, well or not.
+    results: usize,
     /// When each submit arrived, from the start.
     submits: Vec<f64>,
     accepted: usize,
@@ -36,9 +38,10 @@ async fn run(machines: usize, offline: f64) -> Run {
     let began = clock.now();
     let fleet = start(&sessions, emulator.machine_ids()).await;
     let mut cursor = Cursor::default();
-    let (mut reachable, mut end): (f64, f64) = (0.0, 0.0);
+    let (mut reachable, mut end, mut results): (f64, f64, usize) = (0.0, 0.0, 0);
     while let Some(outcome) = fleet.next(&mut cursor).await.unwrap() {
         end = end.max(outcome.ended - began);
+        results += usize::from(fleet.results().of(outcome.row).await.unwrap().is_some());
         if outcome.reason != "timed_out" {
             reachable = reachable.max(outcome.ended - began);
         }
@@ -58,6 +61,7 @@ async fn run(machines: usize, offline: f64) -> Run {
     Run {
         reachable,
         end,
+        results,
         accepted: posts.iter().filter(|it| it.status == Ended::Status(201)).count(),
         submits,
         untried_until,
@@ -78,6 +82,7 @@ pub async fn reachable(machines: usize, offline: f64, compare: bool) {
     let run = run(machines, offline).await;
     let last = run.submits.last().copied().unwrap_or_default();
     println!("\n{machines} machines, {:.0} % of them off, and not known to be", offline * 100.0);
+    println!("  the end after {:.0} s, {} results had", run.end, run.results);
     println!("  rules broken: {} (bound: none)", if run.broken { "yes" } else { "none" });
     if compare {
         let alone = ((machines as f64 * (1.0 - offline)) as usize).max(1);
