@@ -1,4 +1,4 @@
-"""One process of a run that several share: `python fleet_worker.py STATE RUN_ID MACHINES SESSIONS`. It may be killed."""
+"""One of a run's processes, which may be killed: `python fleet_worker.py STATE RUN_ID MACHINES SESSIONS`."""
 
 from __future__ import annotations
 
