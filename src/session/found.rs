@@ -139,11 +139,12 @@ impl Sessions {
             if !intent.is_some_and(|intent| intent.posted || intent.action_id.is_some()) {
                 return Ok(None);
             }
+            self.pipeline.clock.sleep(pause).await;
             found = self.find(&key.machine_id, &key.correlation_id).await;
             match &found {
                 Ok(Some(_)) => break,
                 Err(error) if !error.retryable => break,
-                Ok(None) | Err(_) => self.pipeline.clock.sleep(pause).await,
+                Ok(None) | Err(_) => {}
             }
         }
         found
