@@ -185,3 +185,17 @@ async fn a_redis_that_goes_and_comes_back_costs_no_outcome() {
     nothing_ran_twice(&world).await;
     world.broke_nothing();
 }
+
+/// A submit that lands late is looked for until the settle time is over, though the run was stopped meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_run_tells_of_a_submit_that_landed_late() {
+    let world = world(1, |_| {});
+    world.wire.late_submits.lock().unwrap().push_back(100.0);
+    let fleet = start(&world.sessions, order(world.emulator.machine_ids())).await;
+    sleep(2.0).await;
+    fleet.cancel("enough", false).await.unwrap();
+    fleet.detach();
+    let again = Fleet::resume(&world.sessions, fleet.run_id()).await.unwrap();
+    all_ok(&all(&again).await, 1);
+    assert_eq!(accepted(&world), 1);
+}
