@@ -24,15 +24,21 @@ async def main():
     with Emulator(limits=Limits(read=[Rate(1_000_000, 60.0)])) as emulator:
         emulator.add_library_file("a.ps1")
         client = emulator.client()
-        session = await client.submit_async("ws-0001.example.test", Command.run_script("a.ps1"), "bench")
+        session = await client.submit_async(
+            "ws-0001.example.test", Command.run_script("a.ps1"), "bench"
+        )
         await session.refresh_async()
         for name, make in {
-            "refresh_async(max_age=1e9), not on the wire": lambda: session.refresh_async(max_age=1e9),
+            "refresh_async(max_age=1e9), not on the wire": lambda: session.refresh_async(
+                max_age=1e9
+            ),
             "asyncio.sleep(0)": lambda: asyncio.sleep(0),
             "run_in_executor(None, int)": lambda: loop.run_in_executor(None, int),
         }.items():
             middle, worst = await per_await(make)
-            print(f"{middle:8.1f} us an await, {worst:8.1f} in the worst of {ROUNDS} rounds: {name}")
+            print(
+                f"{middle:8.1f} us an await, {worst:8.1f} in the worst of {ROUNDS} rounds: {name}"
+            )
         started = time.perf_counter()
         for _ in range(1000):
             session.refresh(max_age=1e9)

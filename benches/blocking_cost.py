@@ -41,7 +41,10 @@ def measured(work, threads, on_main):
 
 def in_child(threads, kind, env):
     done = subprocess.run(
-        [sys.executable, __file__, str(threads), kind], env={**os.environ, **env}, capture_output=True, check=True
+        [sys.executable, __file__, str(threads), kind],
+        env={**os.environ, **env},
+        capture_output=True,
+        check=True,
     )
     return float(done.stdout)
 
@@ -55,9 +58,13 @@ def main():
         client = LiveResponseClient(limits=limits, max_wait=1e6, request_timeout=1e6)
         work = client.machines if kind == "call" else lambda: time.sleep(1e6)
         measured(work, threads, on_main=True)
-    server = subprocess.Popen([sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     env = json.loads(server.stdout.readline())
-    print(f"percent of a core over {SECONDS:.0f} s, one of the threads being the main one, which looks for signals")
+    print(
+        f"percent of a core over {SECONDS:.0f} s, one of the threads being the main one, which looks for signals"
+    )
     for threads in (1, 10, 100):
         call, sleep = in_child(threads, "call", env), in_child(threads, "sleep", env)
         print(f"{threads:4} in calls: {call:.3f} %   {threads:4} asleep: {sleep:.3f} %")

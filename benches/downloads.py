@@ -37,7 +37,11 @@ def write(path, mib):
 
 
 def memory(field):
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field)]
+    (line,) = [
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    ]
     return int(line.split()[1]) / 1024
 
 
@@ -77,7 +81,9 @@ def many(action_id):
             session = own.session(action_id)
             await session.refresh_async()
             before, started = memory("VmRSS"), time.perf_counter()
-            await asyncio.gather(*(session.download_async(0, Path(folder) / str(at)) for at in range(AT_ONCE)))
+            await asyncio.gather(
+                *(session.download_async(0, Path(folder) / str(at)) for at in range(AT_ONCE))
+            )
             return time.perf_counter() - started, memory("VmHWM") - before
 
     watcher = threading.Thread(target=watch)
@@ -91,21 +97,36 @@ def many(action_id):
 
 def child(emulator, what, action_id):
     command = [sys.executable, __file__, what, action_id]
-    done = subprocess.run(command, env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, check=True
+    )
     return json.loads(done.stdout)
 
 
 def link(emulator, action_id):
-    url = f"{emulator.url}/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index=0)"
+    url = (
+        f"{emulator.url}/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index=0)"
+    )
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {emulator.token}"})
-    with urllib.request.urlopen(request, context=create_default_context(cafile=emulator.ca_bundle)) as answer:
+    with urllib.request.urlopen(
+        request, context=create_default_context(cafile=emulator.ca_bundle)
+    ) as answer:
         return json.load(answer)["value"]
 
 
 def curl(emulator, action_id):
     started = time.perf_counter()
     line = 'curl -sS --noproxy "*" --cacert "$1" "$2" | gunzip | sha256sum'
-    command = ["bash", "-o", "pipefail", "-c", line, "-", emulator.ca_bundle, link(emulator, action_id)]
+    command = [
+        "bash",
+        "-o",
+        "pipefail",
+        "-c",
+        line,
+        "-",
+        emulator.ca_bundle,
+        link(emulator, action_id),
+    ]
     out = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     return time.perf_counter() - started, out.split()[0].decode()
 
@@ -125,7 +146,10 @@ def main():
 
         for mib in [size for size in (16, 64, 256, 1024) if size <= LARGEST]:
             action_id = collect(mib)
-            rows = [(child(emulator, "one", action_id), curl(emulator, action_id)) for _ in range(ROUNDS)]
+            rows = [
+                (child(emulator, "one", action_id), curl(emulator, action_id))
+                for _ in range(ROUNDS)
+            ]
             assert len({digest for ours, theirs in rows for digest in (ours[3], theirs[1])}) == 1
             streamed, saved, grown = (median(ours[at] for ours, _ in rows) for at in range(3))
             theirs = median(theirs[0] for _, theirs in rows)
@@ -136,7 +160,9 @@ def main():
                 flush=True,
             )
         took, grown, files = child(emulator, "many", collect(4))
-        print(f"{AT_ONCE} of 4 MiB at once: {took:.1f} s, memory grows by {grown:.1f} MiB, at most {files} open files")
+        print(
+            f"{AT_ONCE} of 4 MiB at once: {took:.1f} s, memory grows by {grown:.1f} MiB, at most {files} open files"
+        )
 
 
 if sys.argv[1:]:

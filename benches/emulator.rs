@@ -1,7 +1,11 @@
 //! How fast the emulator is: sessions behind the seam with the clock paused, requests over loopback.
 //! `cargo bench --no-default-features --bench emulator`
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement, not part of the package")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measurement, not part of the package"
+)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,10 +15,10 @@ use http::{HeaderMap, HeaderValue, Method};
 use mde_live_response::config::Limits;
 use mde_live_response::emulator::{Emulator, ScriptOutcome, Settings, Switches, serve};
 use mde_live_response::secret::SecretUrl;
-use mde_live_response::transport::{Audience, Request, Transport};
+use mde_live_response::transport::{Destination, Request, Transport};
 
 fn main() {
-    seam();
+    in_process();
     for connections in [1, 8, 32] {
         loopback(connections);
     }
@@ -23,16 +27,21 @@ fn main() {
 fn emulator(machines: usize) -> Emulator {
     let limits = Limits { submit: vec![], read: vec![], sessions: u32::MAX, ..Limits::default() };
     let switches = Switches { log_size: 1000, ..Switches::default() };
-    let emulator = Emulator::new(Settings { machines, limits, switches, ..Settings::default() }).unwrap();
+    let emulator =
+        Emulator::new(Settings { machines, limits, switches, ..Settings::default() }).unwrap();
     emulator.on_script("a.ps1", ScriptOutcome::default());
     emulator
 }
 
 /// 200,000 sessions from POST to final state, each machine one after another.
-fn seam() {
+fn in_process() {
     const MACHINES: usize = 20_000;
     const ROUNDS: usize = 10;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let emulator = emulator(MACHINES);
         let post = |machine: &str| format!("{}/api/machines/{machine}/runliveresponse", emulator.url());
@@ -41,7 +50,7 @@ fn seam() {
         headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {}", emulator.token())).unwrap());
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let request = |method: Method, url: SecretUrl, body: &'static str| Request {
-            audience: Audience::Service,
+            destination: Destination::Service,
             method,
             url,
             headers: headers.clone(),
@@ -70,12 +79,14 @@ fn seam() {
 /// GETs of one machine over so many kept connections, each waiting for its answer.
 fn loopback(connections: usize) {
     const EACH: Duration = Duration::from_secs(3);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let emulator = emulator(3);
     let server = runtime.block_on(serve(emulator.clone(), "127.0.0.1", 0, false)).unwrap();
     let (address, token) = (server.api_address(), emulator.token());
     let path = format!("/api/machines/{}", emulator.machine_ids()[0]);
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\n\r\n");
     let started = Instant::now();
     let clients: Vec<_> = (0..connections)
         .map(|_| {
@@ -99,5 +110,7 @@ fn loopback(connections: usize) {
         .collect();
     let served: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
     let rate = served as f64 / started.elapsed().as_secs_f64();
-    println!("over loopback, {connections} kept connections, client on the same cores: {rate:.0} requests/s");
+    println!(
+        "over loopback, {connections} kept connections, client on the same cores: {rate:.0} requests/s"
+    );
 }

@@ -28,7 +28,11 @@ def main():
     print(f"the import: {imported - bare:.1f} ms; goal 10 ms")
     inside = "import time; t = time.perf_counter(); import mde_live_response; print((time.perf_counter() - t) * 1e3)"
     own = [
-        float(subprocess.run([sys.executable, "-I", "-c", inside], check=True, capture_output=True).stdout)
+        float(
+            subprocess.run(
+                [sys.executable, "-I", "-c", inside], check=True, capture_output=True
+            ).stdout
+        )
         for _ in range(RUNS)
     ]
     print(f"as measured inside: {median(own):.1f} ms")

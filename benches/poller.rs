@@ -1,7 +1,11 @@
 //! What following fifty sessions costs, and how soon their ends are known: the service's limits, the clock paused.
 //! `cargo bench --no-default-features --bench poller`
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a measurement, not part of the package")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measurement, not part of the package"
+)]
 
 use std::sync::{Arc, Mutex};
 
@@ -9,30 +13,35 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mde_live_response::auth::{AccessToken, TokenCache, TokenSource};
 use mde_live_response::clock::Clock;
-use mde_live_response::config::{Cloud, Options};
+use mde_live_response::config::{ClientOptions, Cloud};
 use mde_live_response::emulator::{Emulator, ROLES, Route, ScriptOutcome, Settings};
 use mde_live_response::error::Result;
-use mde_live_response::limits::Quotas;
+use mde_live_response::limits::QuotaRegistry;
 use mde_live_response::model::Command;
 use mde_live_response::operation::Operation;
 use mde_live_response::pipeline::Pipeline;
 use mde_live_response::secret::Secret;
-use mde_live_response::session::{Sessions, Submit};
+use mde_live_response::session::{Sessions, SubmitRequest};
 
 const SESSIONS: usize = 50;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
     for clients in [1, 8] {
-        runtime.block_on(follow(clients));
+        runtime.block_on(measure(clients));
     }
 }
 
-struct Login(Emulator);
+struct EmulatorTokenSource(Emulator);
 
-impl TokenSource for Login {
+impl TokenSource for EmulatorTokenSource {
     fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
-        std::future::ready(Ok(AccessToken::new(Secret::new(self.0.token_with(ROLES)), None))).boxed()
+        std::future::ready(Ok(AccessToken::new(Secret::new(self.0.token_with(ROLES)), None)))
+            .boxed()
     }
 
     fn describe(&self) -> String {
@@ -40,24 +49,26 @@ impl TokenSource for Login {
     }
 }
 
-fn client(emulator: &Emulator, quotas: &Arc<Quotas>) -> Arc<Sessions> {
+fn client(emulator: &Emulator, quotas: &Arc<QuotaRegistry>) -> Arc<Sessions> {
     let clock = Clock::new();
-    let options = Options::new(Cloud::default(), Some(&emulator.url())).unwrap();
-    let tokens = TokenCache::new(Arc::new(Login(emulator.clone())), None, clock).unwrap();
-    let pipeline = Pipeline::new(options, Arc::new(emulator.clone()), tokens, quotas.clone(), clock);
+    let options = ClientOptions::new(Cloud::default(), Some(&emulator.url())).unwrap();
+    let tokens =
+        TokenCache::new(Arc::new(EmulatorTokenSource(emulator.clone())), None, clock).unwrap();
+    let pipeline =
+        Pipeline::new(options, Arc::new(emulator.clone()), tokens, quotas.clone(), clock);
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 
 /// Fifty sessions of 330 to 599 s, open side by side, by so many clients that share a store.
-async fn follow(clients: usize) {
+async fn measure(clients: usize) {
     let emulator = Emulator::new(Settings { machines: SESSIONS, ..Settings::default() }).unwrap();
-    let quotas = Arc::new(Quotas::default());
+    let quotas = Arc::new(QuotaRegistry::default());
     let clients: Vec<_> = (0..clients).map(|_| client(&emulator, &quotas)).collect();
     let runs = emulator.machine_ids().into_iter().enumerate().map(|(at, machine_id)| {
         let (sessions, script) = (clients[at % clients.len()].clone(), format!("s{at}.ps1"));
         let duration = 330.0 + (at * 37 % 270) as f64;
         emulator.on_script(&script, ScriptOutcome { duration, ..ScriptOutcome::default() });
-        let submit = Submit {
+        let submit = SubmitRequest {
             machine_id,
             commands: vec![Command::run_script(&script, None).unwrap()],
             comment: "a measurement".to_owned(),
@@ -67,11 +78,11 @@ async fn follow(clients: usize) {
         tokio::spawn(async move {
             let session = sessions.submit(submit, None).await.unwrap();
             let ended = session.wait(None, None, None).await.unwrap();
-            sessions.pipeline.clock.now() - ended.last_update_date_time_utc.unwrap().unix()
+            sessions.pipeline.clock.now() - ended.last_update_date_time_utc.unwrap().to_unix()
         })
     });
     let least = Arc::new(Mutex::new(1.0));
-    let watched = tokio::spawn(watch_the_share(clients[0].clone(), least.clone()));
+    let watched = tokio::spawn(watch_free_share(clients[0].clone(), least.clone()));
     let mut delays = Vec::new();
     for run in runs.collect::<Vec<_>>() {
         delays.push(run.await.unwrap());
@@ -99,11 +110,11 @@ async fn follow(clients: usize) {
 }
 
 /// Looks every second how much of the lists' windows is free.
-async fn watch_the_share(sessions: Arc<Sessions>, least: Arc<Mutex<f64>>) {
+async fn watch_free_share(sessions: Arc<Sessions>, least: Arc<Mutex<f64>>) {
     loop {
         sessions.pipeline.clock.sleep(1.0).await;
-        let Some(quota) = sessions.pipeline.known_quota() else { continue };
-        let share = quota.view(Operation::ListMachineActions).await.unwrap().share;
+        let Some(quota) = sessions.pipeline.quota_if_loaded() else { continue };
+        let share = quota.window_usage(Operation::ListMachineActions).await.unwrap().free_share;
         let mut least = least.lock().unwrap();
         *least = share.min(*least);
     }

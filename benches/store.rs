@@ -15,13 +15,14 @@ mod throughput;
 use mde_live_response::error::{Error, Result};
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Error::invalid(error.to_string()))?;
+    let runtime =
+        tokio::runtime::Runtime::new().map_err(|error| Error::invalid(error.to_string()))?;
     if let Some(worker) = cost::Worker::from_environment() {
         return runtime.block_on(worker.run());
     }
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
-    let folder = servers::Folder::new()?;
+    let folder = servers::TempDir::new()?;
     let redis = servers::Redis::start(&folder);
     runtime.block_on(async {
         if wanted("strictness") {
@@ -33,7 +34,10 @@ fn main() -> Result<()> {
             throughput::rows(&folder, redis.as_ref()).await?;
         }
         if wanted("cost") {
-            println!("{:42} {:>8} {:>8} {:>8}", "cost of one admission, us", "mean", "median", "p99");
+            println!(
+                "{:42} {:>8} {:>8} {:>8}",
+                "cost of one admission, us", "mean", "median", "p99"
+            );
             cost::rows(&folder, redis.as_ref()).await?;
         }
         Ok(())

@@ -13,7 +13,9 @@ from celery import Celery, group
 
 from mde_live_response import Command, LiveResponseClient
 
-app = Celery("celery_workers", broker=os.environ.get("CELERY_BROKER_URL", "redis://localhost:6379/1"))
+app = Celery(
+    "celery_workers", broker=os.environ.get("CELERY_BROKER_URL", "redis://localhost:6379/1")
+)
 
 
 def connect() -> LiveResponseClient:
@@ -22,16 +24,16 @@ def connect() -> LiveResponseClient:
 
 
 @app.task(acks_late=True, reject_on_worker_lost=True)
-def go_on(run_id: str) -> None:
+def work_on(run_id: str) -> None:
     """Works at the run until each of its machines has an outcome, whoever brought it."""
     with connect() as client:
         client.resume(run_id).report()
 
 
-def begin(machines: list[str], workers: int) -> str:
+def start_run(machines: list[str], workers: int) -> str:
     """Writes the run down, gives it to so many workers, and returns its id."""
     with connect() as client:
         fleet = client.run_many(machines, Command.run_script("triage.ps1"), "case 42")
         fleet.close()
-    group(go_on.s(fleet.run_id) for _ in range(workers)).delay()
+    group(work_on.s(fleet.run_id) for _ in range(workers)).delay()
     return fleet.run_id

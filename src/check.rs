@@ -10,7 +10,7 @@ use crate::limits::Quota;
 use crate::model::{Command, check_commands};
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
-use crate::state::alone;
+use crate::state::memory_warning;
 
 /// One thing that was found, and what cures it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,13 @@ impl Check {
         self.findings.iter().all(|finding| finding.level != "error")
     }
 
-    fn add(&mut self, level: &str, code: &str, message: impl Into<String>, hint: impl Into<String>) {
+    fn add(
+        &mut self,
+        level: &str,
+        code: &str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.findings.push(Finding {
             code: code.to_owned(),
             level: level.to_owned(),
@@ -48,37 +54,42 @@ impl Check {
 }
 
 /// Looks at token, API, machine, commands, library and state store, as far as each is known.
-pub async fn check(pipeline: &Pipeline, machine: Option<&str>, commands: Option<&[Command]>) -> Check {
+pub async fn check(
+    pipeline: &Pipeline,
+    machine: Option<&str>,
+    commands: Option<&[Command]>,
+) -> Check {
     let mut check = Check::default();
-    if let Err(error) = pipeline.tokens().token().await {
+    if let Err(error) = pipeline.tokens().get_token().await {
         check.add_error("token", &error);
         return check;
     }
-    match pipeline.state().await {
-        Ok((_, quota)) => look_at_state(&quota, pipeline.options.limits.sessions, &mut check).await,
+    match pipeline.shared_quota().await {
+        Ok((_, quota)) => check_state(&quota, pipeline.options.limits.sessions, &mut check).await,
         Err(error) => {
             check.add_error("state", &error);
             return check;
         }
     }
-    look_at_roles(pipeline, commands, &mut check).await;
-    if let Err(error) = pipeline.machine_actions(Some("type eq 'LiveResponse'"), Some(1)).await {
+    check_permissions(pipeline, commands, &mut check).await;
+    if let Err(error) = pipeline.list_machine_actions(Some("type eq 'LiveResponse'"), Some(1)).await
+    {
         check.add_error("api", &error);
     }
     if let Some(machine) = machine {
-        machine::look(pipeline, machine, &mut check).await;
+        machine::check_machine(pipeline, machine, &mut check).await;
     }
     if let Some(commands) = commands {
-        look_at_commands(pipeline, commands, &mut check).await;
+        check_library_commands(pipeline, commands, &mut check).await;
     }
     check
 }
 
 /// What the store shares, what is weak about it, and what is left of the limits.
-async fn look_at_state(quota: &Quota, sessions: u32, check: &mut Check) {
+async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
     let store = quota.store();
-    if let (false, Some(engine)) = (store.is_shared(), alone::engine()) {
-        check.add("warning", "state", alone::message(engine), alone::HINT);
+    if let (false, Some(engine)) = (store.is_shared(), memory_warning::detect_engine()) {
+        check.add("warning", "state", memory_warning::message(engine), memory_warning::HINT);
     } else if !store.is_shared() {
         check.add(
             "warning",
@@ -90,7 +101,7 @@ async fn look_at_state(quota: &Quota, sessions: u32, check: &mut Check) {
     for notice in store.notices() {
         check.add("warning", "state", notice.message, notice.hint);
     }
-    match quota.view(Operation::RunLiveResponse).await {
+    match quota.window_usage(Operation::RunLiveResponse).await {
         Ok(view) if view.wait > 0.0 => check.add(
             "warning",
             "limits",
@@ -113,19 +124,23 @@ async fn look_at_state(quota: &Quota, sessions: u32, check: &mut Check) {
 }
 
 /// A token without any role says nothing: it may be a user's, or of a form that can't be read.
-async fn look_at_roles(pipeline: &Pipeline, commands: Option<&[Command]>, check: &mut Check) {
-    let Ok(token) = pipeline.tokens().token().await else { return };
+async fn check_permissions(pipeline: &Pipeline, commands: Option<&[Command]>, check: &mut Check) {
+    let Ok(token) = pipeline.tokens().get_token().await else { return };
     let granted = |operation: Operation| {
         let wanted = operation.permissions();
-        let has = |name: &&str| token.claims.roles.iter().chain(&token.claims.scp).any(|role| role == name);
+        let has = |name: &&str| {
+            token.claims.roles.iter().chain(&token.claims.scp).any(|role| role == name)
+        };
         wanted.iter().any(has)
     };
     if token.claims.roles.is_empty() && token.claims.scp.is_empty() {
         return;
     }
-    let needs_library =
-        commands.is_some_and(|commands| commands.iter().any(|command| command.library_name().is_some()));
-    for operation in [Operation::RunLiveResponse, Operation::GetResultLink, Operation::ListLibraryFiles] {
+    let needs_library = commands
+        .is_some_and(|commands| commands.iter().any(|command| command.library_name().is_some()));
+    for operation in
+        [Operation::RunLiveResponse, Operation::GetResultLink, Operation::ListLibraryFiles]
+    {
         if granted(operation) {
             continue;
         }
@@ -135,13 +150,18 @@ async fn look_at_roles(pipeline: &Pipeline, commands: Option<&[Command]>, check:
             continue;
         }
         let wanted = operation.permissions().join(" or ");
-        let message = format!("the token lacks {wanted}, without which it could not {}", operation.doing());
-        let hint = format!("grant the application {wanted} of WindowsDefenderATP in Entra ID, and consent to it");
+        let message = format!(
+            "the token lacks {wanted}, without which it could not {}",
+            operation.description()
+        );
+        let hint = format!(
+            "grant the application {wanted} of WindowsDefenderATP in Entra ID, and consent to it"
+        );
         check.add(level, "permission", message, hint);
     }
 }
 
-async fn look_at_commands(pipeline: &Pipeline, commands: &[Command], check: &mut Check) {
+async fn check_library_commands(pipeline: &Pipeline, commands: &[Command], check: &mut Check) {
     if let Err(error) = check_commands(commands) {
         check.add_error("commands", &error);
     }
@@ -149,15 +169,26 @@ async fn look_at_commands(pipeline: &Pipeline, commands: &[Command], check: &mut
     if needed.is_empty() {
         return;
     }
-    match pipeline.library_files().await {
+    match pipeline.list_library_files().await {
         Ok(files) => {
-            let missing =
-                needed.iter().filter(|name| !files.iter().any(|file| file.file_name.eq_ignore_ascii_case(name)));
+            let missing = needed
+                .iter()
+                .filter(|name| !files.iter().any(|file| file.file_name.eq_ignore_ascii_case(name)));
             for name in missing {
                 let hint = "upload it with library.ensure(path)";
-                check.add("error", "library", format!("{name:?} is not in the live response library"), hint);
+                check.add(
+                    "error",
+                    "library",
+                    format!("{name:?} is not in the live response library"),
+                    hint,
+                );
             }
         }
-        Err(error) => check.add("warning", "library", error.message.clone(), error.hint.clone().unwrap_or_default()),
+        Err(error) => check.add(
+            "warning",
+            "library",
+            error.message.clone(),
+            error.hint.clone().unwrap_or_default(),
+        ),
     }
 }

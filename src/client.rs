@@ -8,52 +8,58 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::{Error, Kind, Result};
-use crate::limits::Pass;
+use crate::limits::CallPermit;
 use crate::model::{self, Command, Entity, LibraryFile, Machine, MachineAction, is_machine_id};
 use crate::operation::Operation;
-use crate::pipeline::{Answer, Attempt, Call, Pipeline};
+use crate::pipeline::{ApiCall, ApiResponse, AttemptOutcome, Pipeline};
 use crate::secret::SecretUrl;
-use crate::transfer::{LibraryForm, multipart};
+use crate::transfer::{LibraryUpload, encode_multipart};
 
 /// The unreserved characters of RFC 3986 stay as they are.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const URL_COMPONENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// The largest page that the service gives (page "api-odata" of the service's own).
-const PAGE: u32 = 10_000;
+const MAX_PAGE_SIZE: u32 = 10_000;
 
 fn encode(text: &str) -> String {
-    utf8_percent_encode(text, COMPONENT).to_string()
+    utf8_percent_encode(text, URL_COMPONENT).to_string()
 }
 
 /// A string literal of OData.
-pub fn literal(text: &str) -> String {
+pub fn odata_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 impl Pipeline {
     /// Reads a machine by its id (page "get-machine-by-id").
-    pub async fn machine_by_id(&self, id: &str) -> Result<Machine> {
-        let call = Call::get(Operation::GetMachine, format!("/api/machines/{id}")).of_machine(id);
-        self.call(&call, model::entity).await
+    pub async fn get_machine(&self, id: &str) -> Result<Machine> {
+        let call =
+            ApiCall::get(Operation::GetMachine, format!("/api/machines/{id}")).with_machine_id(id);
+        self.call(&call, model::decode_entity).await
     }
 
     /// Reads the one machine that `name` means: an id, a full or a short computer name.
-    pub async fn machine(&self, name: &str) -> Result<Machine> {
+    pub async fn resolve_machine(&self, name: &str) -> Result<Machine> {
         let name = name.trim();
         if is_machine_id(name) {
-            return self.machine_by_id(&name.to_ascii_lowercase()).await;
+            return self.get_machine(&name.to_ascii_lowercase()).await;
         }
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(Error::invalid(format!("{name:?} is not a machine"))
                 .with_hint("give a machine id of 40 hexadecimal digits, or a computer name"));
         }
-        let filter = format!("startswith(computerDnsName,{})", literal(&name.to_lowercase()));
-        let mut found = self.machines(Some(&filter), None).await?;
+        let filter = format!("startswith(computerDnsName,{})", odata_literal(&name.to_lowercase()));
+        let mut found = self.list_machines(Some(&filter), None).await?;
         found.retain(|machine| machine.is_named(name));
-        the_one(name, found)
+        single_match(name, found)
     }
 
     /// Lists machines (page "get-machines"). Nothing recent is a 404 there, and an empty list here.
-    pub async fn machines(&self, filter: Option<&str>, top: Option<u32>) -> Result<Vec<Machine>> {
+    pub async fn list_machines(
+        &self,
+        filter: Option<&str>,
+        top: Option<u32>,
+    ) -> Result<Vec<Machine>> {
         match self.list(Operation::ListMachines, "/api/machines", filter, top, None).await {
             Err(error) if error.status == Some(404) => Ok(Vec::new()),
             other => other,
@@ -61,80 +67,100 @@ impl Pipeline {
     }
 
     /// Reads one page of machines, and where the next one is. `next`: what an earlier page told.
-    pub async fn machines_page(
+    pub async fn list_machines_page(
         &self,
         filter: Option<&str>,
         next: Option<String>,
     ) -> Result<(Vec<Machine>, Option<String>)> {
         let path = next.unwrap_or_else(|| format!("/api/machines{}", query(filter, None, None)));
-        match self.call(&Call::get(Operation::ListMachines, path), model::page).await {
-            Ok(page) => Ok((page.value, page.next_link.as_deref().map(path_of_next).transpose()?)),
+        match self.call(&ApiCall::get(Operation::ListMachines, path), model::decode_page).await {
+            Ok(page) => {
+                Ok((page.value, page.next_link.as_deref().map(next_page_path).transpose()?))
+            }
             Err(error) if error.status == Some(404) => Ok((Vec::new(), None)),
             Err(error) => Err(error),
         }
     }
 
     /// Reads a machine action (page "get-machineaction-object").
-    pub async fn machine_action(&self, id: &str) -> Result<MachineAction> {
+    pub async fn get_machine_action(&self, id: &str) -> Result<MachineAction> {
         let path = format!("/api/machineactions/{}", encode(id));
-        let call = Call::get(Operation::GetMachineAction, path).of_action(id);
-        self.call(&call, model::entity).await
+        let call = ApiCall::get(Operation::GetMachineAction, path).with_action_id(id);
+        self.call(&call, model::decode_entity).await
     }
 
     /// Lists machine actions, newest first (page "get-machineactions-collection").
-    pub async fn machine_actions(&self, filter: Option<&str>, top: Option<u32>) -> Result<Vec<MachineAction>> {
+    pub async fn list_machine_actions(
+        &self,
+        filter: Option<&str>,
+        top: Option<u32>,
+    ) -> Result<Vec<MachineAction>> {
         let order = Some("creationDateTimeUtc desc");
-        let mut actions: Vec<MachineAction> =
-            self.list(Operation::ListMachineActions, "/api/machineactions", filter, top, order).await?;
+        let mut actions: Vec<MachineAction> = self
+            .list(Operation::ListMachineActions, "/api/machineactions", filter, top, order)
+            .await?;
         actions.sort_by_key(|action| std::cmp::Reverse(action.creation_date_time_utc));
         Ok(actions)
     }
 
     /// Cancels a machine action (page "cancel-machine-action").
-    pub async fn cancel(&self, id: &str, comment: &str) -> Result<MachineAction> {
+    pub async fn cancel_machine_action(&self, id: &str, comment: &str) -> Result<MachineAction> {
         let path = format!("/api/machineactions/{}/cancel", encode(id));
-        let call = Call::post_json(Operation::CancelMachineAction, path, &json!({ "Comment": comment })).of_action(id);
-        self.call(&call, model::entity).await
+        let call = ApiCall::post_json(
+            Operation::CancelMachineAction,
+            path,
+            &json!({ "Comment": comment }),
+        )
+        .with_action_id(id);
+        self.call(&call, model::decode_entity).await
     }
 
     /// Gets the link of a command's result, good for 30 minutes (page "get-live-response-result").
-    pub async fn result_link(&self, id: &str, index: u32) -> Result<SecretUrl> {
+    pub async fn get_result_link(&self, id: &str, index: u32) -> Result<SecretUrl> {
         #[derive(Deserialize)]
         struct Link {
             value: String,
         }
-        let path = format!("/api/machineactions/{}/GetLiveResponseResultDownloadLink(index={index})", encode(id));
-        let call = Call::get(Operation::GetResultLink, path).of_action(id);
+        let path = format!(
+            "/api/machineactions/{}/GetLiveResponseResultDownloadLink(index={index})",
+            encode(id)
+        );
+        let call = ApiCall::get(Operation::GetResultLink, path).with_action_id(id);
         // What is wrong with a link is never told in its own words: it is a secret.
-        let wrong = || Error::new(Kind::Service, format!("the service gave no link for command {index}"));
+        let wrong =
+            || Error::new(Kind::Service, format!("the service gave no link for command {index}"));
         let decode = |body: &[u8]| {
             let link: Link = serde_json::from_slice(body).map_err(|_| wrong())?;
-            SecretUrl::parse(link.value.trim_matches('"'), "the link of the result").map_err(|_| wrong())
+            SecretUrl::parse(link.value.trim_matches('"'), "the link of the result")
+                .map_err(|_| wrong())
         };
         self.call(&call, decode).await
     }
 
     /// Lists the live response library (page "list-library-files").
-    pub async fn library_files(&self) -> Result<Vec<LibraryFile>> {
+    pub async fn list_library_files(&self) -> Result<Vec<LibraryFile>> {
         self.list(Operation::ListLibraryFiles, "/api/libraryfiles", None, None, None).await
     }
 
     /// Uploads to the live response library (page "upload-library").
-    pub async fn upload_library_file(&self, form: &LibraryForm) -> Result<LibraryFile> {
-        let (content_type, body) = multipart(form);
-        let mut call = Call::get(Operation::UploadLibraryFile, "/api/libraryfiles");
+    pub async fn upload_library_file(&self, form: &LibraryUpload) -> Result<LibraryFile> {
+        let (content_type, body) = encode_multipart(form);
+        let mut call = ApiCall::get(Operation::UploadLibraryFile, "/api/libraryfiles");
         call.method = Method::POST;
         call.content_type = Some(content_type);
         call.body = body;
-        call.what = Some(form.file_name.clone());
-        self.call(&call, model::entity).await
+        call.file_name = Some(form.file_name.clone());
+        self.call(&call, model::decode_entity).await
     }
 
     /// Deletes from the live response library (page "delete-library").
     pub async fn delete_library_file(&self, name: &str) -> Result<()> {
-        let mut call = Call::get(Operation::DeleteLibraryFile, format!("/api/libraryfiles/{}", encode(name)));
+        let mut call = ApiCall::get(
+            Operation::DeleteLibraryFile,
+            format!("/api/libraryfiles/{}", encode(name)),
+        );
         call.method = Method::DELETE;
-        call.what = Some(name.to_owned());
+        call.file_name = Some(name.to_owned());
         self.call(&call, |_| Ok(())).await
     }
 
@@ -144,12 +170,13 @@ impl Pipeline {
         machine_id: &str,
         commands: &[Command],
         comment: &str,
-        pass: Pass,
-    ) -> Attempt {
+        permit: CallPermit,
+    ) -> AttemptOutcome {
         let path = format!("/api/machines/{machine_id}/runliveresponse");
         let body = json!({ "Commands": commands, "Comment": comment });
-        let call = Call::post_json(Operation::RunLiveResponse, path, &body).of_machine(machine_id);
-        self.attempt(&call, pass).await
+        let call =
+            ApiCall::post_json(Operation::RunLiveResponse, path, &body).with_machine_id(machine_id);
+        self.attempt(&call, permit).await
     }
 
     async fn list<T: Entity>(
@@ -161,17 +188,20 @@ impl Pipeline {
         order: Option<&str>,
     ) -> Result<Vec<T>> {
         let wanted = top.map_or(usize::MAX, |top| top as usize);
-        let mut call = Call::get(operation, format!("{path}{}", query(filter, top, order)));
+        let mut call = ApiCall::get(operation, format!("{path}{}", query(filter, top, order)));
         let mut all = Vec::new();
         let mut seen = HashSet::new();
         loop {
-            let page = self.call(&call, model::page).await?;
+            let page = self.call(&call, model::decode_page).await?;
             all.extend(page.value);
             let Some(next) = page.next_link.filter(|_| all.len() < wanted) else { break };
             if !seen.insert(next.clone()) {
-                return Err(Error::new(Kind::Service, "the service's list leads back to a page that was read already"));
+                return Err(Error::new(
+                    Kind::Service,
+                    "the service's list leads back to a page that was read already",
+                ));
             }
-            call.path = path_of_next(&next)?;
+            call.path = next_page_path(&next)?;
         }
         all.truncate(wanted);
         Ok(all)
@@ -180,22 +210,23 @@ impl Pipeline {
 
 fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String {
     // More than a page is not asked for by number: the pages' links lead there.
-    let top = top.filter(|top| *top <= PAGE).map(|top| top.to_string());
+    let top = top.filter(|top| *top <= MAX_PAGE_SIZE).map(|top| top.to_string());
     let options = [("$filter", filter), ("$top", top.as_deref()), ("$orderby", order)];
-    let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))));
+    let given =
+        options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))));
     let text = given.collect::<Vec<_>>().join("&");
     if text.is_empty() { text } else { format!("?{text}") }
 }
 
 /// The path and query of a next page: the link may name another of the service's hosts, and our token stays with ours.
-fn path_of_next(link: &str) -> Result<String> {
-    let url =
-        SecretUrl::parse(link, "@odata.nextLink").map_err(|error| Error::new(Kind::Service, error.message.clone()))?;
+fn next_page_path(link: &str) -> Result<String> {
+    let url = SecretUrl::parse(link, "@odata.nextLink")
+        .map_err(|error| Error::new(Kind::Service, error.message.clone()))?;
     let url = url.expose();
     Ok(url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())))
 }
 
-fn the_one(name: &str, mut found: Vec<Machine>) -> Result<Machine> {
+fn single_match(name: &str, mut found: Vec<Machine>) -> Result<Machine> {
     let candidates: Vec<_> = found.iter().map(|machine| machine.id.clone()).collect();
     match (found.pop(), found.len()) {
         (Some(machine), 0) => Ok(machine),
@@ -213,6 +244,6 @@ fn the_one(name: &str, mut found: Vec<Machine>) -> Result<Machine> {
 }
 
 /// Reads the machine action out of the answer to a submit.
-pub fn submitted(answer: &Answer) -> Result<MachineAction> {
-    model::entity(&answer.body)
+pub fn parse_submit_response(answer: &ApiResponse) -> Result<MachineAction> {
+    model::decode_entity(&answer.body)
 }

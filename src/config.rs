@@ -17,50 +17,51 @@ pub struct Cloud {
     pub scope: &'static str,
 }
 
-const PUBLIC_LOGIN: &str = "https://login.microsoftonline.com";
-const US_GOVERNMENT_LOGIN: &str = "https://login.microsoftonline.us";
+const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+const US_GOVERNMENT_AUTHORITY: &str = "https://login.microsoftonline.us";
 /// The audience is not derived from the host: a token for another one is Forbidden (api-hello-world pages, "exposed-apis-create-app-webapp").
 const PUBLIC_SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
 
-const fn public(name: &'static str, endpoint: &'static str) -> Cloud {
-    Cloud { name, endpoint, authority: PUBLIC_LOGIN, scope: PUBLIC_SCOPE }
+const fn public_cloud(name: &'static str, endpoint: &'static str) -> Cloud {
+    Cloud { name, endpoint, authority: PUBLIC_AUTHORITY, scope: PUBLIC_SCOPE }
 }
 
 /// Hosts of the pages "exposed-apis-list" and "gov".
 pub const CLOUDS: [Cloud; 11] = [
-    public("public", "https://api.security.microsoft.com"),
-    public("us", "https://us.api.security.microsoft.com"),
-    public("eu", "https://eu.api.security.microsoft.com"),
-    public("uk", "https://uk.api.security.microsoft.com"),
-    public("au", "https://au.api.security.microsoft.com"),
-    public("swa", "https://swa.api.security.microsoft.com"),
-    public("ina", "https://ina.api.security.microsoft.com"),
-    public("aea", "https://aea.api.security.microsoft.com"),
+    public_cloud("public", "https://api.security.microsoft.com"),
+    public_cloud("us", "https://us.api.security.microsoft.com"),
+    public_cloud("eu", "https://eu.api.security.microsoft.com"),
+    public_cloud("uk", "https://uk.api.security.microsoft.com"),
+    public_cloud("au", "https://au.api.security.microsoft.com"),
+    public_cloud("swa", "https://swa.api.security.microsoft.com"),
+    public_cloud("ina", "https://ina.api.security.microsoft.com"),
+    public_cloud("aea", "https://aea.api.security.microsoft.com"),
     Cloud {
         name: "gcc",
         endpoint: "https://api-gcc.securitycenter.microsoft.us",
-        authority: PUBLIC_LOGIN,
+        authority: PUBLIC_AUTHORITY,
         scope: "https://api-gcc.securitycenter.microsoft.us/.default",
     },
     Cloud {
         name: "gcc-high",
         endpoint: "https://api-gov.securitycenter.microsoft.us",
-        authority: US_GOVERNMENT_LOGIN,
+        authority: US_GOVERNMENT_AUTHORITY,
         scope: "https://api-gov.securitycenter.microsoft.us/.default",
     },
     Cloud {
         name: "dod",
         endpoint: "https://api-gov.securitycenter.microsoft.us",
-        authority: US_GOVERNMENT_LOGIN,
+        authority: US_GOVERNMENT_AUTHORITY,
         scope: "https://api-gov.securitycenter.microsoft.us/.default",
     },
 ];
 
 impl Cloud {
-    pub fn by_name(name: &str) -> Result<Self> {
+    pub fn from_name(name: &str) -> Result<Self> {
         CLOUDS.into_iter().find(|cloud| cloud.name == name).ok_or_else(|| {
             let known: Vec<_> = CLOUDS.iter().map(|cloud| cloud.name).collect();
-            Error::invalid(format!("cloud {name:?} is not known")).with_hint(format!("use one of {}", known.join(", ")))
+            Error::invalid(format!("cloud {name:?} is not known"))
+                .with_hint(format!("use one of {}", known.join(", ")))
         })
     }
 }
@@ -82,8 +83,10 @@ pub struct Rate {
 impl Rate {
     pub fn new(count: u32, per: f64) -> Result<Self> {
         if count == 0 || !per.is_finite() || per <= 0.0 {
-            return Err(Error::invalid(format!("a rate of {count} in {per} s lets nothing through"))
-                .with_hint("give a count of at least 1 and a length in seconds above 0"));
+            return Err(Error::invalid(format!(
+                "a rate of {count} in {per} s lets nothing through"
+            ))
+            .with_hint("give a count of at least 1 and a length in seconds above 0"));
         }
         Ok(Self { count, per })
     }
@@ -124,12 +127,17 @@ impl Default for Limits {
 
 impl Limits {
     /// Refuses what could never be kept.
-    pub fn checked(self) -> Result<Self> {
-        let times =
-            [("queue_time", self.queue_time), ("script_time", self.script_time), ("settle_time", self.settle_time)];
+    pub fn validated(self) -> Result<Self> {
+        let times = [
+            ("queue_time", self.queue_time),
+            ("script_time", self.script_time),
+            ("settle_time", self.settle_time),
+        ];
         for (name, seconds) in times {
             if !seconds.is_finite() || seconds < 0.0 {
-                return Err(Error::invalid(format!("limits: {name} is {seconds}; it takes seconds, 0 or more")));
+                return Err(Error::invalid(format!(
+                    "limits: {name} is {seconds}; it takes seconds, 0 or more"
+                )));
             }
         }
         if self.sessions == 0 {
@@ -144,7 +152,7 @@ impl Limits {
 
 /// How a client reaches the service.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ClientOptions {
     /// Scheme, host and port of the API. The default is the public cloud's.
     pub endpoint: Url,
     /// The default is the cloud's.
@@ -162,12 +170,12 @@ pub struct Options {
     pub request_timeout: f64,
     /// Seconds. The default is 10.
     pub connect_timeout: f64,
-    pub network: Network,
+    pub network: NetworkOptions,
 }
 
 /// Proxy, certificates and what the client calls itself.
 #[derive(Clone, Debug, Default)]
-pub struct Network {
+pub struct NetworkOptions {
     /// The default is HTTPS_PROXY and NO_PROXY; an empty one is none at all.
     pub proxy: Option<Secret>,
     /// PEM. The default is the system's roots, SSL_CERT_FILE or REQUESTS_CA_BUNDLE.
@@ -178,8 +186,8 @@ pub struct Network {
     pub user_agent: Option<String>,
 }
 
-impl Options {
-    /// Options of `cloud`, its own endpoint replaced where one is given.
+impl ClientOptions {
+    /// ClientOptions of `cloud`, its own endpoint replaced where one is given.
     pub fn new(cloud: Cloud, endpoint: Option<&str>) -> Result<Self> {
         let text = endpoint.unwrap_or(cloud.endpoint);
         Ok(Self {
@@ -192,7 +200,7 @@ impl Options {
             max_wait: 180.0,
             request_timeout: 30.0,
             connect_timeout: 10.0,
-            network: Network::default(),
+            network: NetworkOptions::default(),
         })
     }
 }
@@ -201,7 +209,10 @@ fn parse_endpoint(text: &str) -> Result<Url> {
     let hint = "give scheme and host alone, as https://api.security.microsoft.com";
     // What stands before an @ may be a password.
     let shown = text.rsplit('@').next().unwrap_or_default();
-    let refused = || Error::invalid(format!("endpoint {shown:?} is not the address of a service")).with_hint(hint);
+    let refused = || {
+        Error::invalid(format!("endpoint {shown:?} is not the address of a service"))
+            .with_hint(hint)
+    };
     let url = Url::parse(text).map_err(|_| refused())?;
     let loopback = match url.host() {
         Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
@@ -215,8 +226,10 @@ fn parse_endpoint(text: &str) -> Result<Url> {
     match url.scheme() {
         "https" => Ok(url),
         "http" if loopback => Ok(url),
-        "http" => Err(Error::invalid(format!("endpoint {shown:?} would send the token unencrypted"))
-            .with_hint("use https; http is for loopback only")),
+        "http" => {
+            Err(Error::invalid(format!("endpoint {shown:?} would send the token unencrypted"))
+                .with_hint("use https; http is for loopback only"))
+        }
         _ => Err(refused()),
     }
 }
@@ -227,17 +240,23 @@ mod tests {
 
     #[test]
     fn a_token_never_leaves_in_the_clear() {
-        assert!(Options::new(Cloud::default(), Some("http://127.0.0.1:8080")).is_ok());
-        assert!(Options::new(Cloud::default(), Some("http://[::1]:8080")).is_ok());
-        for wrong in ["http://api.example.test", "ftp://x", "https://x/api", "nonsense", "https://u@x/"] {
-            assert!(Options::new(Cloud::default(), Some(wrong)).is_err(), "{wrong}");
+        assert!(ClientOptions::new(Cloud::default(), Some("http://127.0.0.1:8080")).is_ok());
+        assert!(ClientOptions::new(Cloud::default(), Some("http://[::1]:8080")).is_ok());
+        for wrong in
+            ["http://api.example.test", "ftp://x", "https://x/api", "nonsense", "https://u@x/"]
+        {
+            assert!(ClientOptions::new(Cloud::default(), Some(wrong)).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_rate_that_lets_nothing_through_is_refused() {
-        assert!(Rate::new(0, 1.0).is_err() && Rate::new(1, 0.0).is_err() && Rate::new(1, f64::NAN).is_err());
-        assert!(Limits::default().checked().is_ok());
-        assert!(Limits { sessions: 0, ..Limits::default() }.checked().is_err());
+        assert!(
+            Rate::new(0, 1.0).is_err()
+                && Rate::new(1, 0.0).is_err()
+                && Rate::new(1, f64::NAN).is_err()
+        );
+        assert!(Limits::default().validated().is_ok());
+        assert!(Limits { sessions: 0, ..Limits::default() }.validated().is_err());
     }
 }

@@ -72,7 +72,11 @@ impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let retryable = matches!(
             kind,
-            Kind::MachineBusy | Kind::Throttled | Kind::Service | Kind::ConnectionFailed | Kind::SubmitUnknown
+            Kind::MachineBusy
+                | Kind::Throttled
+                | Kind::Service
+                | Kind::ConnectionFailed
+                | Kind::SubmitUnknown
         );
         Self(Box::new(Details {
             kind,
@@ -101,7 +105,8 @@ impl Error {
 
     /// A failure of the local disk, with what was being done to which path.
     pub fn io(doing: &str, path: &std::path::Path, source: std::io::Error) -> Self {
-        let mut error = Self::new(Kind::Io, format!("could not {doing} {}: {source}", path.display()));
+        let mut error =
+            Self::new(Kind::Io, format!("could not {doing} {}: {source}", path.display()));
         error.os_error = source.raw_os_error();
         error.path = Some(path.display().to_string());
         error.with_source(source)
@@ -138,7 +143,7 @@ impl Error {
     }
 
     /// Nobody was reached, or too many ask: no answer says that it will be so the next time.
-    pub fn is_of_the_network(&self) -> bool {
+    pub fn is_network_or_throttled(&self) -> bool {
         let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
         let passes = |kind: Kind| matches!(kind, Kind::ConnectionFailed | Kind::Throttled);
         passes(self.kind) || cause.is_some_and(|cause| passes(cause.kind))

@@ -10,12 +10,12 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::classify::{self, Context, told_by_headers};
+use crate::classify::{self, ErrorContext, retry_after_from_headers};
 use crate::emulator;
 use crate::error::Result;
 use crate::model::{self, LibraryFile, Machine, MachineAction, ScriptOutput};
 use crate::operation::Operation;
-use crate::transfer::{self, Sink, Target, UnpackLimits};
+use crate::transfer::{self, DecompressLimits, Sink, Target};
 
 /// Bytes that a payload may unpack to here.
 const LIMIT: usize = 1 << 16;
@@ -24,7 +24,7 @@ const NOW: f64 = 1_795_428_000.0;
 
 /// An action as the service describes it: what was read is read again from what is written of it.
 pub fn action(data: &[u8]) {
-    let Ok(action) = model::entity::<MachineAction>(data) else { return };
+    let Ok(action) = model::decode_entity::<MachineAction>(data) else { return };
     let written = serde_json::to_vec(&action).unwrap_or_default();
     let again: Option<MachineAction> = serde_json::from_slice(&written).ok();
     assert_eq!(again.map(|again| (again.id, again.status, again.commands.len())), {
@@ -35,9 +35,9 @@ pub fn action(data: &[u8]) {
 
 /// A page of each list.
 pub fn list(data: &[u8]) {
-    let actions = model::page::<MachineAction>(data).map(|page| page.value.len());
-    let machines = model::page::<Machine>(data).map(|page| page.value.len());
-    let files = model::page::<LibraryFile>(data).map(|page| page.value.len());
+    let actions = model::decode_page::<MachineAction>(data).map(|page| page.value.len());
+    let machines = model::decode_page::<Machine>(data).map(|page| page.value.len());
+    let files = model::decode_page::<LibraryFile>(data).map(|page| page.value.len());
     if let (Ok(machines), Ok(actions)) = (&machines, &actions) {
         assert_eq!(machines, actions);
     }
@@ -49,10 +49,11 @@ pub fn list(data: &[u8]) {
 /// A refusing answer: the first two bytes choose status and call, the rest is its body.
 pub fn error(data: &[u8]) {
     let [status, call, body @ ..] = data else { return };
-    let status = StatusCode::from_u16(400 + u16::from(*status) % 200).unwrap_or(StatusCode::BAD_REQUEST);
+    let status =
+        StatusCode::from_u16(400 + u16::from(*status) % 200).unwrap_or(StatusCode::BAD_REQUEST);
     let operation = Operation::ALL.get(usize::from(*call) % Operation::ALL.len()).copied();
-    let context = Context::new(operation.unwrap_or(Operation::GetMachine));
-    let error = classify::refusal(&context, status, &HeaderMap::new(), body, NOW);
+    let context = ErrorContext::new(operation.unwrap_or(Operation::GetMachine));
+    let error = classify::error_from_response(&context, status, &HeaderMap::new(), body, NOW);
     let shown = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
     assert!(error.status == Some(status.as_u16()) && !error.message.is_empty());
     assert!(!shown.contains(|c: char| c.is_control() || model::is_bidi_control(c)), "{shown:?}");
@@ -60,9 +61,13 @@ pub fn error(data: &[u8]) {
 
 /// A script's result: no control character of it is shown, and no unpacking goes beyond the limit.
 pub fn transcript(data: &[u8]) {
-    let Ok(output) = ScriptOutput::decode(Bytes::copy_from_slice(data), "a.ps1", LIMIT) else { return };
+    let Ok(output) = ScriptOutput::decode(Bytes::copy_from_slice(data), "a.ps1", LIMIT) else {
+        return;
+    };
     let shown = output.text();
-    assert!(!shown.contains(|c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || model::is_bidi_control(c)));
+    assert!(!shown.contains(
+        |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || model::is_bidi_control(c)
+    ));
     assert!(output.raw == data && output.json_text().len() <= output.stdout.len());
     // What is no text becomes U+FFFD, three bytes for one.
     assert!(output.stdout.len() + output.stderr.len() <= 3 * LIMIT.max(data.len()));
@@ -71,11 +76,11 @@ pub fn transcript(data: &[u8]) {
 /// A collected file or a script's result in a package: gzip, zip, or neither, told by its first bytes.
 pub fn package(data: &[u8]) {
     transcript(data);
-    let kept = Kept::default();
+    let kept = BufferSink::default();
     let target = Target::Sink(Box::new(kept.clone()));
-    let limits = UnpackLimits { size: LIMIT as u64, ratio: 500, ratio_from: 1 << 12 };
+    let limits = DecompressLimits { size: LIMIT as u64, ratio: 500, ratio_min_size: 1 << 12 };
     let body = Box::pin(futures_util::stream::iter([Ok(Bytes::copy_from_slice(data))]));
-    let saved = on_runtime(transfer::save(body, target, "/tmp/a", limits));
+    let saved = block_on(transfer::save(body, target, "/tmp/a", limits));
     let length = kept.0.lock().unwrap_or_else(PoisonError::into_inner).len();
     assert!(length <= LIMIT);
     if let Some(Ok(file)) = saved {
@@ -99,29 +104,34 @@ pub fn retry_after(data: &[u8]) {
         headers.insert("retry-after", value.clone());
         headers.insert("x-ms-retry-after-ms", value);
     }
-    let in_bounds = |wait: Option<f64>| assert!(wait.is_none_or(|wait| (0.0..=3600.0).contains(&wait)), "{wait:?}");
-    in_bounds(told_by_headers(&headers, NOW));
-    if let classify::Throttle::Rate { wait } = classify::throttle(Operation::RunLiveResponse, &headers, body, NOW) {
+    let in_bounds = |wait: Option<f64>| {
+        assert!(wait.is_none_or(|wait| (0.0..=3600.0).contains(&wait)), "{wait:?}")
+    };
+    in_bounds(retry_after_from_headers(&headers, NOW));
+    if let classify::Throttle::Rate { wait } =
+        classify::classify_throttle(Operation::RunLiveResponse, &headers, body, NOW)
+    {
         in_bounds(wait);
     }
 }
 
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct BufferSink(Arc<Mutex<Vec<u8>>>);
 
-impl Sink for Kept {
+impl Sink for BufferSink {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&data);
         std::future::ready(Ok(())).boxed()
     }
 }
 
-fn on_runtime<T>(work: impl Future<Output = T>) -> Option<T> {
+fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     thread_local! {
         static RUNTIME: OnceCell<Option<Runtime>> = const { OnceCell::new() };
     }
     RUNTIME.with(|runtime| {
-        let runtime = runtime.get_or_init(|| Builder::new_current_thread().max_blocking_threads(1).build().ok());
+        let runtime = runtime
+            .get_or_init(|| Builder::new_current_thread().max_blocking_threads(1).build().ok());
         runtime.as_ref().map(|runtime| runtime.block_on(work))
     })
 }
@@ -145,10 +155,13 @@ mod tests {
             ("retry_after", super::retry_after),
         ];
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
-        let kept = fs::read_dir(&corpus).unwrap().map(|folder| folder.unwrap().file_name().into_string().unwrap());
+        let kept = fs::read_dir(&corpus)
+            .unwrap()
+            .map(|folder| folder.unwrap().file_name().into_string().unwrap());
         assert_eq!(kept.filter(|name| !targets.iter().any(|(known, _)| known == name)).count(), 0);
         for (name, target) in targets {
-            let files: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
+            let files: Vec<_> =
+                fs::read_dir(corpus.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
             assert!(files.len() >= 3, "{name} has no corpus");
             for file in files {
                 target(&fs::read(&file).unwrap());

@@ -2,7 +2,7 @@
 //!
 //! How a call travels:
 //!
-//! 1. [`client`] turns an operation of the service into one [`pipeline::Call`];
+//! 1. [`client`] turns an operation of the service into one [`pipeline::ApiCall`];
 //! 2. [`pipeline`] stands in line ([`state`]), gets a token ([`auth`]), sends it through the [`transport`] seam, has the
 //!    answer judged ([`classify`]) and asks [`retry`] whether it goes again;
 //! 3. [`session`] submits once and proves the action ours, and waits for it by the [`poller`], which sees every open
@@ -17,7 +17,7 @@
 //! auth -> state, transport -> config, model -> error.
 
 pub mod auth;
-pub mod blob_host;
+pub mod blob_storage;
 pub mod check;
 pub mod classify;
 pub mod client;
@@ -37,11 +37,11 @@ pub mod poller;
 pub mod retry;
 pub mod secret;
 pub mod session;
+pub mod slow_wait;
 pub mod state;
 pub mod trace;
 pub mod transfer;
 pub mod transport;
-pub mod waiting;
 
 #[cfg(feature = "python")]
 mod python;

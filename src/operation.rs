@@ -61,12 +61,14 @@ impl Operation {
             | Self::GetResultLink
             | Self::GetMachine
             | Self::ListMachines => &["Machine.Read.All", "Machine.ReadWrite.All"],
-            Self::ListLibraryFiles | Self::UploadLibraryFile | Self::DeleteLibraryFile => &["Library.Manage"],
+            Self::ListLibraryFiles | Self::UploadLibraryFile | Self::DeleteLibraryFile => {
+                &["Library.Manage"]
+            }
         }
     }
 
     /// What the call does, to follow "could not".
-    pub fn doing(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
             Self::RunLiveResponse => "submit a live response session",
             Self::GetMachineAction => "read the machine action",

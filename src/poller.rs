@@ -1,30 +1,30 @@
 //! One list call for all open sessions of a client, as often as the read budget allows and as seldom as is polite.
 
 mod pace;
-mod siblings;
-mod watching;
+mod status_cache;
+mod subscription;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
-use crate::client::literal;
+use crate::client::odata_literal;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::model::MachineAction;
 use crate::pipeline::Pipeline;
-use crate::trace::LOG;
-use crate::trace::{self, Trace};
-use pace::{Bucket, Pace};
-pub use watching::{Attending, Watching};
+use crate::trace::LOG_TARGET;
+use crate::trace::{self, TraceContext};
+use pace::{Pace, TokenBucket};
+pub use subscription::{SlotWatch, Subscription};
 
 /// Ids in one `$filter`: the longest that the service takes is not documented.
-const CHUNK: usize = 50;
+const IDS_PER_FILTER: usize = 50;
 
 /// What was last seen of an action.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct ActionUpdate {
     pub action: Option<MachineAction>,
     /// Why there will be no further look.
     pub failed: Option<Error>,
@@ -33,146 +33,165 @@ pub struct Look {
 pub struct Poller {
     pipeline: Arc<Pipeline>,
     pace: Pace,
-    table: Mutex<Table>,
+    table: Mutex<WatchTable>,
     woken: Notify,
     /// Somebody who waited has left.
-    left: Notify,
+    watcher_dropped: Notify,
 }
 
 #[derive(Default)]
-struct Table {
-    watched: HashMap<String, Entry>,
+struct WatchTable {
+    watched: HashMap<String, WatchEntry>,
     /// Callers who wait for any of our sessions to end.
-    attending: usize,
+    slot_watches: usize,
     running: bool,
-    looked_at: f64,
-    lists: Bucket,
-    singles: Bucket,
+    polled_at: f64,
+    list_bucket: TokenBucket,
+    single_bucket: TokenBucket,
 }
 
-struct Entry {
-    looks: watch::Sender<Look>,
+struct WatchEntry {
+    updates: watch::Sender<ActionUpdate>,
     /// Where the requests belong that are made for it.
-    trace: Option<Trace>,
+    trace: Option<TraceContext>,
     since: f64,
     /// When anything was last heard of it, were it that a list does not have it.
-    heard_at: f64,
+    last_update_at: f64,
     pending_since: Option<f64>,
-    asked_singly_at: f64,
+    polled_individually_at: f64,
     failing_since: Option<f64>,
 }
 
 impl Poller {
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
         let pace = Pace::new(&pipeline.options.limits.read);
-        Self { pipeline, pace, table: Mutex::default(), woken: Notify::new(), left: Notify::new() }
-    }
-
-    /// Follows an action. What is seen final is not looked at again. `heard_at`: when the
-    /// caller last saw it, for the first look to come in good time after that.
-    pub fn watch(self: &Arc<Self>, action_id: &str, heard_at: Option<f64>) -> Watching {
-        let now = self.pipeline.clock.now();
-        let mut table = self.table();
-        let new = || Entry {
-            looks: watch::Sender::default(),
-            trace: Trace::current(),
-            since: now,
-            heard_at: heard_at.unwrap_or(f64::NEG_INFINITY),
-            pending_since: None,
-            asked_singly_at: f64::NEG_INFINITY,
-            failing_since: None,
-        };
-        let receiver = table.watched.entry(action_id.to_owned()).or_insert_with(new).looks.subscribe();
-        self.start(table);
-        Watching::new(self, receiver)
-    }
-
-    pub fn attend(self: &Arc<Self>) -> Attending {
-        let attending = Attending::new(self);
-        self.start(self.table());
-        attending
-    }
-
-    fn start(self: &Arc<Self>, mut table: MutexGuard<'_, Table>) {
-        let runs = std::mem::replace(&mut table.running, true);
-        drop(table);
-        if runs {
-            self.woken.notify_one();
-        } else {
-            tokio::spawn(Running { poller: self.clone(), ended: false }.run());
+        Self {
+            pipeline,
+            pace,
+            table: Mutex::default(),
+            woken: Notify::new(),
+            watcher_dropped: Notify::new(),
         }
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    /// Follows an action. What is seen final is not looked at again. `last_update_at`: when the
+    /// caller last saw it, for the first look to come in good time after that.
+    pub fn subscribe(
+        self: &Arc<Self>,
+        action_id: &str,
+        last_update_at: Option<f64>,
+    ) -> Subscription {
+        let now = self.pipeline.clock.now();
+        let mut table = self.table();
+        let new = || WatchEntry {
+            updates: watch::Sender::default(),
+            trace: TraceContext::current(),
+            since: now,
+            last_update_at: last_update_at.unwrap_or(f64::NEG_INFINITY),
+            pending_since: None,
+            polled_individually_at: f64::NEG_INFINITY,
+            failing_since: None,
+        };
+        let receiver =
+            table.watched.entry(action_id.to_owned()).or_insert_with(new).updates.subscribe();
+        self.wake_or_spawn(table);
+        Subscription::new(self, receiver)
+    }
+
+    pub fn watch_slots(self: &Arc<Self>) -> SlotWatch {
+        let slot_watch = SlotWatch::new(self);
+        self.wake_or_spawn(self.table());
+        slot_watch
+    }
+
+    fn wake_or_spawn(self: &Arc<Self>, mut table: MutexGuard<'_, WatchTable>) {
+        let was_running = std::mem::replace(&mut table.running, true);
+        drop(table);
+        if was_running {
+            self.woken.notify_one();
+        } else {
+            tokio::spawn(PollTask { poller: self.clone(), ended: false }.run());
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, WatchTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When to look next; none, and the task ends, when nobody waits for anything.
-    async fn next_look(&self) -> Option<f64> {
-        let share = self.pace.share_left(&self.pipeline).await;
+    async fn next_poll_at(&self) -> Option<f64> {
+        let share = self.pace.free_share(&self.pipeline).await;
         let now = self.pipeline.clock.now();
         let mut table = self.table();
-        table.watched.retain(|_, entry| entry.looks.receiver_count() > 0);
-        if table.watched.is_empty() && table.attending == 0 {
+        table.watched.retain(|_, entry| entry.updates.receiver_count() > 0);
+        if table.watched.is_empty() && table.slot_watches == 0 {
             table.running = false;
             return None;
         }
-        let due = self.due_at(&table, now) + self.spread();
-        let rested = table.looked_at + self.pace.rest(share);
-        Some(due.max(rested).max(table.lists.ready_at(now, self.pace.list)))
+        let due = self.due_at(&table, now) + self.jitter();
+        let rested = table.polled_at + self.pace.min_gap(share);
+        Some(due.max(rested).max(table.list_bucket.ready_at(now, self.pace.list)))
     }
 
-    fn due_at(&self, table: &Table, now: f64) -> f64 {
-        let due = |entry: &Entry| entry.heard_at + self.pace.interval(now, entry.since, entry.pending_since);
-        let attended = if table.attending > 0 { table.looked_at + self.pace.attended } else { f64::INFINITY };
+    fn due_at(&self, table: &WatchTable, now: f64) -> f64 {
+        let due = |entry: &WatchEntry| {
+            entry.last_update_at + self.pace.interval(now, entry.since, entry.pending_since)
+        };
+        let attended = if table.slot_watches > 0 {
+            table.polled_at + self.pace.slot_interval
+        } else {
+            f64::INFINITY
+        };
         table.watched.values().map(due).fold(attended, f64::min)
     }
 
     /// Until the last of those who wait has left: a look that is under way then is dropped with its request.
-    async fn nobody_waits(&self) {
-        let waits =
-            |table: &Table| table.attending > 0 || table.watched.values().any(|entry| entry.looks.receiver_count() > 0);
-        while waits(&self.table()) {
-            self.left.notified().await;
+    async fn wait_until_unwatched(&self) {
+        let has_watchers = |table: &WatchTable| {
+            table.slot_watches > 0
+                || table.watched.values().any(|entry| entry.updates.receiver_count() > 0)
+        };
+        while has_watchers(&self.table()) {
+            self.watcher_dropped.notified().await;
         }
     }
 
-    async fn look(&self) -> Result<()> {
+    async fn poll_once(&self) -> Result<()> {
         // Taken first: a look that fails early must not be followed by the next at once.
-        self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
-        let (_, quota) = self.pipeline.state().await?;
-        if !self.hear_siblings(&quota).await {
-            self.table().lists.give_back();
+        self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.list);
+        let (_, quota) = self.pipeline.shared_quota().await?;
+        if !self.read_cached_statuses(&quota).await {
+            self.table().list_bucket.refund();
             return Ok(());
         }
-        let ids = self.ids(&quota).await?;
-        let (listed, odd): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
-        let mut missing = odd;
-        for (at, chunk) in listed.chunks(CHUNK).enumerate() {
+        let ids = self.ids_to_poll(&quota).await?;
+        let (listed, not_guids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
+        let mut missing = not_guids;
+        for (at, chunk) in listed.chunks(IDS_PER_FILTER).enumerate() {
             if at > 0 {
-                self.table().lists.take(self.pipeline.clock.now(), self.pace.list);
+                self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.list);
             }
-            let found = self.pipeline.machine_actions(Some(&ids_filter(chunk)), None).await?;
-            self.tell_siblings(&quota, &found).await;
+            let found = self.pipeline.list_machine_actions(Some(&ids_filter(chunk)), None).await?;
+            self.cache_statuses(&quota, &found).await;
             let now = self.pipeline.clock.now();
             for id in chunk {
                 match found.iter().find(|action| action.id.eq_ignore_ascii_case(id)) {
-                    Some(action) => self.saw(&quota, id, action.clone(), now).await,
+                    Some(action) => self.record_action(&quota, id, action.clone(), now).await,
                     None => missing.push(id.clone()),
                 }
             }
         }
-        for id in self.whom_to_ask_singly(&missing) {
-            self.look_singly(&quota, &id).await;
+        for id in self.ids_to_poll_individually(&missing) {
+            self.poll_individually(&quota, &id).await;
         }
         Ok(())
     }
 
     /// Whoever is watched, and whoever else holds a slot: others may wait for those.
-    async fn ids(&self, quota: &Quota) -> Result<BTreeSet<String>> {
+    async fn ids_to_poll(&self, quota: &Quota) -> Result<BTreeSet<String>> {
         let mut ids: BTreeSet<_> = {
             let mut table = self.table();
-            table.looked_at = self.pipeline.clock.now();
+            table.polled_at = self.pipeline.clock.now();
             table.watched.keys().cloned().collect()
         };
         ids.extend(quota.store().slots().await?.into_iter().filter_map(|slot| slot.action_id));
@@ -181,41 +200,42 @@ impl Poller {
 
     /// A list may come from a replica that has not heard of an action yet. As many as the window of that call allows are
     /// asked for singly, those first that were not asked for the longest.
-    fn whom_to_ask_singly(&self, missing: &[String]) -> Vec<String> {
+    fn ids_to_poll_individually(&self, missing: &[String]) -> Vec<String> {
         let now = self.pipeline.clock.now();
         let table = &mut *self.table();
         let mut waiting: Vec<_> = Vec::new();
         for id in missing {
             if let Some(entry) = table.watched.get_mut(id) {
-                entry.heard_at = now;
-                waiting.push((entry.asked_singly_at, id.clone()));
+                entry.last_update_at = now;
+                waiting.push((entry.polled_individually_at, id.clone()));
             }
         }
         waiting.sort_by(|a, b| a.0.total_cmp(&b.0));
-        waiting.retain(|_| table.singles.try_take(now, self.pace.single));
+        waiting.retain(|_| table.single_bucket.try_take(now, self.pace.single));
         for (_, id) in &waiting {
             if let Some(entry) = table.watched.get_mut(id) {
-                entry.asked_singly_at = now;
+                entry.polled_individually_at = now;
             }
         }
         waiting.into_iter().map(|(_, id)| id).collect()
     }
 
     /// One call is made for all: it is told of where one of those is that wait for it.
-    fn trace_of_any(&self) -> Option<Trace> {
+    fn any_watcher_trace(&self) -> Option<TraceContext> {
         self.table().watched.values().find_map(|entry| entry.trace.clone())
     }
 
-    async fn look_singly(&self, quota: &Quota, id: &str) {
+    async fn poll_individually(&self, quota: &Quota, id: &str) {
         let trace = self.table().watched.get(id).and_then(|entry| entry.trace.clone());
-        let error = match trace::under(trace, self.pipeline.machine_action(id)).await {
+        let error = match trace::with_trace(trace, self.pipeline.get_machine_action(id)).await {
             Ok(action) => {
-                self.tell_siblings(quota, std::slice::from_ref(&action)).await;
-                return self.saw(quota, id, action, self.pipeline.clock.now()).await;
+                self.cache_statuses(quota, std::slice::from_ref(&action)).await;
+                return self.record_action(quota, id, action, self.pipeline.clock.now()).await;
             }
             Err(error) => error,
         };
-        let (now, patience) = (self.pipeline.clock.now(), self.pipeline.options.limits.settle_time);
+        let (now, settle_time) =
+            (self.pipeline.clock.now(), self.pipeline.options.limits.settle_time);
         let mut table = self.table();
         let Some(entry) = table.watched.get_mut(id) else { return };
         let since = match error.kind {
@@ -223,23 +243,24 @@ impl Poller {
             _ if error.retryable => *entry.failing_since.get_or_insert(now),
             _ => f64::NEG_INFINITY,
         };
-        if now - since > patience {
-            entry.looks.send_modify(|look| look.failed = Some(error));
+        if now - since > settle_time {
+            entry.updates.send_modify(|update| update.failed = Some(error));
             table.watched.remove(id);
         }
     }
 
-    async fn saw(&self, quota: &Quota, id: &str, action: MachineAction, seen_at: f64) {
+    async fn record_action(&self, quota: &Quota, id: &str, action: MachineAction, seen_at: f64) {
         let done = action.is_done();
-        if done && let Err(error) = quota.close(id).await {
-            log::warn!(target: LOG, "could not note that session {id} is over: {error}");
+        if done && let Err(error) = quota.close_session(id).await {
+            log::warn!(target: LOG_TARGET, "could not note that session {id} is over: {error}");
         }
         let mut table = self.table();
         let Some(entry) = table.watched.get_mut(id) else { return };
-        entry.heard_at = seen_at;
+        entry.last_update_at = seen_at;
         entry.failing_since = None;
-        entry.pending_since = (action.status == "Pending").then(|| entry.pending_since.unwrap_or(seen_at));
-        entry.looks.send_modify(|look| look.action = Some(action));
+        entry.pending_since =
+            (action.status == "Pending").then(|| entry.pending_since.unwrap_or(seen_at));
+        entry.updates.send_modify(|update| update.action = Some(action));
         if done {
             table.watched.remove(id);
         }
@@ -248,24 +269,24 @@ impl Poller {
     fn fail_all(&self, error: &Error) {
         for (id, entry) in self.table().watched.drain() {
             let error = error.clone().with_action(id);
-            entry.looks.send_modify(|look| look.failed = Some(error));
+            entry.updates.send_modify(|update| update.failed = Some(error));
         }
     }
 }
 
 /// The poller's one task.
-struct Running {
+struct PollTask {
     poller: Arc<Poller>,
     /// It found that nobody waits, and another may run already.
     ended: bool,
 }
 
-impl Running {
+impl PollTask {
     async fn run(mut self) {
         let poller = self.poller.clone();
         let clock = poller.pipeline.clock;
         let mut failing_since = None;
-        while let Some(at) = poller.next_look().await {
+        while let Some(at) = poller.next_poll_at().await {
             let pause = at - clock.now();
             if pause > 0.0 {
                 tokio::select! {
@@ -273,16 +294,17 @@ impl Running {
                     () = poller.woken.notified() => continue,
                 }
             }
-            let looked = tokio::select! {
-                looked = trace::under(poller.trace_of_any(), poller.look()) => looked,
-                () = poller.nobody_waits() => continue,
+            let polled = tokio::select! {
+                polled = trace::with_trace(poller.any_watcher_trace(), poller.poll_once()) => polled,
+                () = poller.wait_until_unwatched() => continue,
             };
-            match looked {
+            match polled {
                 Ok(()) => failing_since = None,
                 Err(error) => {
                     let now = clock.now();
                     let since = *failing_since.get_or_insert(now);
-                    if !error.retryable || now - since > poller.pipeline.options.limits.settle_time {
+                    if !error.retryable || now - since > poller.pipeline.options.limits.settle_time
+                    {
                         poller.fail_all(&error);
                     }
                 }
@@ -292,7 +314,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for PollTask {
     /// Cut off in the middle, it leaves those who wait to start another.
     fn drop(&mut self) {
         if !self.ended {
@@ -309,5 +331,5 @@ fn is_guid(id: &str) -> bool {
 }
 
 fn ids_filter(ids: &[String]) -> String {
-    format!("id in ({})", ids.iter().map(|id| literal(id)).collect::<Vec<_>>().join(","))
+    format!("id in ({})", ids.iter().map(|id| odata_literal(id)).collect::<Vec<_>>().join(","))
 }

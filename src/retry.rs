@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How one try ended, other than well.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Outcome {
+pub enum AttemptFailure {
     /// An answer of this status, and the seconds that it asked to wait.
     Status(u16, Option<f64>),
     /// No byte of the request left: the connection could not be made.
     NotSent,
     /// The request may have arrived, the answer did not.
-    Lost,
+    NoResponse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +24,7 @@ pub enum Decision {
 
 /// Numbers of the decision.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
+pub struct RetryPolicy {
     /// Tries in all, of which none but a 429 makes more. The default is 4.
     pub attempts: u32,
     /// Seconds that the first backoff may last; each next one may last twice as long. The default is 0.5.
@@ -37,7 +37,7 @@ pub struct Policy {
     pub window_cap: f64,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self { attempts: 4, base: 0.5, cap: 20.0, window: 60.0, window_cap: 300.0 }
     }
@@ -47,82 +47,100 @@ impl Default for Policy {
 ///
 /// A 429 was refused and did nothing, so it goes again whatever the method, and how often is for the caller's patience
 /// to say. A 401 is cured by a new token, not by another try; the caller sees to it.
-pub fn decide(attempt: u32, outcome: &Outcome, idempotent: bool, policy: &Policy, jitter: f64) -> Decision {
+pub fn decide(
+    attempt: u32,
+    outcome: &AttemptFailure,
+    idempotent: bool,
+    policy: &RetryPolicy,
+    jitter: f64,
+) -> Decision {
     let backoff = full_jitter(attempt, policy, jitter);
     let after = match *outcome {
-        Outcome::Status(429, told) => return Decision::Retry { after: throttled(attempt, told, policy, jitter) },
+        AttemptFailure::Status(429, retry_after) => {
+            return Decision::Retry { after: throttle_delay(attempt, retry_after, policy, jitter) };
+        }
         _ if attempt >= policy.attempts => return Decision::GiveUp,
-        Outcome::NotSent if attempt <= 1 => 0.0,
-        Outcome::NotSent => full_jitter(attempt - 1, policy, jitter),
-        Outcome::Lost if idempotent => backoff,
-        Outcome::Status(408 | 500 | 502 | 503 | 504, told) if idempotent => seconds(told).unwrap_or(0.0).max(backoff),
-        Outcome::Lost | Outcome::Status(..) => return Decision::GiveUp,
+        AttemptFailure::NotSent if attempt <= 1 => 0.0,
+        AttemptFailure::NotSent => full_jitter(attempt - 1, policy, jitter),
+        AttemptFailure::NoResponse if idempotent => backoff,
+        AttemptFailure::Status(408 | 500 | 502 | 503 | 504, retry_after) if idempotent => {
+            valid_seconds(retry_after).unwrap_or(0.0).max(backoff)
+        }
+        AttemptFailure::NoResponse | AttemptFailure::Status(..) => return Decision::GiveUp,
     };
     Decision::Retry { after }
 }
 
 /// Anywhere between nothing and the step: many clients that failed together do not come again together.
-fn full_jitter(attempt: u32, policy: &Policy, jitter: f64) -> f64 {
-    step(attempt, policy) * unit(jitter)
+fn full_jitter(attempt: u32, policy: &RetryPolicy, jitter: f64) -> f64 {
+    backoff_cap(attempt, policy) * clamp_jitter(jitter)
 }
 
-fn step(attempt: u32, policy: &Policy) -> f64 {
-    (policy.base * doubled(attempt)).min(policy.cap)
+fn backoff_cap(attempt: u32, policy: &RetryPolicy) -> f64 {
+    (policy.base * power_of_two(attempt)).min(policy.cap)
 }
 
-fn throttled(attempt: u32, told: Option<f64>, policy: &Policy, jitter: f64) -> f64 {
-    match seconds(told) {
-        Some(told) if attempt <= 1 => told,
+fn throttle_delay(
+    attempt: u32,
+    retry_after: Option<f64>,
+    policy: &RetryPolicy,
+    jitter: f64,
+) -> f64 {
+    match valid_seconds(retry_after) {
+        Some(retry_after) if attempt <= 1 => retry_after,
         // One that is told 0 seconds again and again must not become a tight loop.
-        Some(told) => told.max(step(attempt, policy)),
+        Some(retry_after) => retry_after.max(backoff_cap(attempt, policy)),
         // Sooner than a window is over would only be refused again, so the jitter comes on top of it.
         None => {
-            let spread = (policy.window / 2.0 * doubled(attempt)).min(policy.window_cap - policy.window);
-            policy.window + spread.max(0.0) * unit(jitter)
+            let spread = (policy.window / 2.0 * power_of_two(attempt))
+                .min(policy.window_cap - policy.window);
+            policy.window + spread.max(0.0) * clamp_jitter(jitter)
         }
     }
 }
 
 /// 1, 2, 4, ... for attempt 1, 2, 3, ...
-fn doubled(attempt: u32) -> f64 {
+fn power_of_two(attempt: u32) -> f64 {
     f64::from(1_u32 << attempt.saturating_sub(1).min(16))
 }
 
-fn unit(jitter: f64) -> f64 {
+fn clamp_jitter(jitter: f64) -> f64 {
     if jitter.is_nan() { 0.5 } else { jitter.clamp(0.0, 1.0) }
 }
 
-fn seconds(told: Option<f64>) -> Option<f64> {
-    told.filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
+fn valid_seconds(retry_after: Option<f64>) -> Option<f64> {
+    retry_after.filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
 }
 
 /// What all retries of a client together may spend. Each costs some of it, each success gives a little back, so that
 /// a service that is down is asked about once per call, and one that stumbles now and then is asked again.
 #[derive(Debug)]
-pub struct Budget {
+pub struct RetryBudget {
     capacity: u32,
     left: AtomicU32,
 }
 
-impl Budget {
+impl RetryBudget {
     /// As many as smithy's token bucket has: a hundred retries before anything has succeeded.
     pub const CAPACITY: u32 = 500;
     const COST: u32 = 5;
     /// A lost answer costs its time-out too.
-    const COST_LOST: u32 = 10;
+    const COST_NO_RESPONSE: u32 = 10;
 
     pub const fn new(capacity: u32) -> Self {
         Self { capacity, left: AtomicU32::new(capacity) }
     }
 
     /// `decision`, or to give up where the budget is spent. A 429 is free: waiting as told is no storm.
-    pub fn afford(&self, outcome: &Outcome, decision: Decision) -> Decision {
+    pub fn spend(&self, outcome: &AttemptFailure, decision: Decision) -> Decision {
         let cost = match (decision, outcome) {
-            (Decision::GiveUp, _) | (_, Outcome::Status(429, _)) => return decision,
-            (_, Outcome::Lost) => Self::COST_LOST,
+            (Decision::GiveUp, _) | (_, AttemptFailure::Status(429, _)) => return decision,
+            (_, AttemptFailure::NoResponse) => Self::COST_NO_RESPONSE,
             _ => Self::COST,
         };
-        let spent = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(cost));
+        let spent = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(cost));
         if spent.is_ok() { decision } else { Decision::GiveUp }
     }
 
@@ -134,7 +152,7 @@ impl Budget {
     }
 }
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
         Self::new(Self::CAPACITY)
     }
@@ -144,9 +162,10 @@ impl Default for Budget {
 mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy { attempts: 4, base: 0.5, cap: 20.0, window: 60.0, window_cap: 300.0 };
+    const POLICY: RetryPolicy =
+        RetryPolicy { attempts: 4, base: 0.5, cap: 20.0, window: 60.0, window_cap: 300.0 };
 
-    fn after(attempt: u32, outcome: Outcome, idempotent: bool, jitter: f64) -> Option<f64> {
+    fn after(attempt: u32, outcome: AttemptFailure, idempotent: bool, jitter: f64) -> Option<f64> {
         match decide(attempt, &outcome, idempotent, &POLICY, jitter) {
             Decision::Retry { after } => Some(after),
             Decision::GiveUp => None,
@@ -169,7 +188,9 @@ mod tests {
     #[test]
     fn the_statuses_that_go_again() {
         let goes_again = |attempt, idempotent| {
-            ranges(move |status| after(attempt, Outcome::Status(status, None), idempotent, 0.5).is_some())
+            ranges(move |status| {
+                after(attempt, AttemptFailure::Status(status, None), idempotent, 0.5).is_some()
+            })
         };
         //         attempt  idempotent        the statuses
         let table = [
@@ -181,30 +202,42 @@ mod tests {
             (4, false, "429"),
         ];
         for (attempt, idempotent, statuses) in table {
-            assert_eq!(goes_again(attempt, idempotent), statuses, "attempt {attempt}, idempotent {idempotent}");
+            assert_eq!(
+                goes_again(attempt, idempotent),
+                statuses,
+                "attempt {attempt}, idempotent {idempotent}"
+            );
         }
     }
 
     #[test]
     fn the_outcomes_without_an_answer() {
-        use Outcome::{Lost, NotSent};
+        use AttemptFailure::{NoResponse, NotSent};
         for idempotent in [true, false] {
-            let waits: Vec<_> = (1..=4).map(|attempt| after(attempt, NotSent, idempotent, 1.0)).collect();
+            let waits: Vec<_> =
+                (1..=4).map(|attempt| after(attempt, NotSent, idempotent, 1.0)).collect();
             assert_eq!(waits, [Some(0.0), Some(0.5), Some(1.0), None]);
         }
-        let waits: Vec<_> = (1..=4).map(|attempt| after(attempt, Lost, true, 1.0)).collect();
+        let waits: Vec<_> = (1..=4).map(|attempt| after(attempt, NoResponse, true, 1.0)).collect();
         assert_eq!(waits, [Some(0.5), Some(1.0), Some(2.0), None]);
-        assert_eq!(after(1, Lost, false, 1.0), None);
+        assert_eq!(after(1, NoResponse, false, 1.0), None);
     }
 
     #[test]
     fn a_429_waits_as_told() {
-        let told = |attempt, seconds| after(attempt, Outcome::Status(429, seconds), false, 1.0);
+        let told =
+            |attempt, seconds| after(attempt, AttemptFailure::Status(429, seconds), false, 1.0);
         assert_eq!(told(1, Some(8.0)), Some(8.0));
         assert_eq!(told(9, Some(3600.0)), Some(3600.0));
-        assert_eq!((told(1, Some(0.0)), told(3, Some(0.0)), told(99, Some(0.0))), (Some(0.0), Some(2.0), Some(20.0)));
-        assert_eq!((told(1, None), told(2, None), told(99, None)), (Some(90.0), Some(120.0), Some(300.0)));
-        assert_eq!(after(1, Outcome::Status(429, None), true, 0.0), Some(60.0));
+        assert_eq!(
+            (told(1, Some(0.0)), told(3, Some(0.0)), told(99, Some(0.0))),
+            (Some(0.0), Some(2.0), Some(20.0))
+        );
+        assert_eq!(
+            (told(1, None), told(2, None), told(99, None)),
+            (Some(90.0), Some(120.0), Some(300.0))
+        );
+        assert_eq!(after(1, AttemptFailure::Status(429, None), true, 0.0), Some(60.0));
         for odd in [f64::NAN, f64::INFINITY, -1.0] {
             assert_eq!(told(1, Some(odd)), told(1, None));
         }
@@ -212,37 +245,45 @@ mod tests {
 
     #[test]
     fn a_503_waits_as_told_and_no_less_than_the_backoff() {
-        assert_eq!(after(1, Outcome::Status(503, Some(7.0)), true, 1.0), Some(7.0));
-        assert_eq!(after(3, Outcome::Status(503, Some(0.1)), true, 1.0), Some(2.0));
-        assert_eq!(after(1, Outcome::Status(503, Some(7.0)), false, 1.0), None);
+        assert_eq!(after(1, AttemptFailure::Status(503, Some(7.0)), true, 1.0), Some(7.0));
+        assert_eq!(after(3, AttemptFailure::Status(503, Some(0.1)), true, 1.0), Some(2.0));
+        assert_eq!(after(1, AttemptFailure::Status(503, Some(7.0)), false, 1.0), None);
     }
 
     #[test]
     fn jitter_is_full_and_odd_numbers_do_no_harm() {
-        assert_eq!(after(2, Outcome::Lost, true, 0.0), Some(0.0));
-        assert_eq!(after(2, Outcome::Lost, true, 0.25), Some(0.25));
+        assert_eq!(after(2, AttemptFailure::NoResponse, true, 0.0), Some(0.0));
+        assert_eq!(after(2, AttemptFailure::NoResponse, true, 0.25), Some(0.25));
         for odd in [f64::NAN, f64::INFINITY, -3.0, 7.0] {
-            assert!((0.0..=1.0).contains(&after(2, Outcome::Lost, true, odd).unwrap()));
+            assert!(
+                (0.0..=1.0).contains(&after(2, AttemptFailure::NoResponse, true, odd).unwrap())
+            );
         }
-        let patient = Policy { attempts: u32::MAX, ..POLICY };
-        assert_eq!(decide(u32::MAX - 1, &Outcome::Lost, true, &patient, 1.0), Decision::Retry { after: 20.0 });
-        assert_eq!(after(0, Outcome::NotSent, false, 1.0), Some(0.0));
+        let patient = RetryPolicy { attempts: u32::MAX, ..POLICY };
+        assert_eq!(
+            decide(u32::MAX - 1, &AttemptFailure::NoResponse, true, &patient, 1.0),
+            Decision::Retry { after: 20.0 }
+        );
+        assert_eq!(after(0, AttemptFailure::NotSent, false, 1.0), Some(0.0));
     }
 
     #[test]
     fn a_service_that_is_down_is_not_stormed() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         let retry = Decision::Retry { after: 1.0 };
-        let down = Outcome::Status(503, None);
-        let afforded = (0..1000).filter(|_| budget.afford(&down, retry) == retry).count();
+        let down = AttemptFailure::Status(503, None);
+        let afforded = (0..1000).filter(|_| budget.spend(&down, retry) == retry).count();
         assert_eq!(afforded, 100);
-        assert_eq!(budget.afford(&Outcome::Lost, retry), Decision::GiveUp);
-        assert_eq!(budget.afford(&Outcome::Status(429, None), retry), retry);
+        assert_eq!(budget.spend(&AttemptFailure::NoResponse, retry), Decision::GiveUp);
+        assert_eq!(budget.spend(&AttemptFailure::Status(429, None), retry), retry);
         (0..4).for_each(|_| budget.refill());
-        assert_eq!(budget.afford(&down, retry), Decision::GiveUp);
+        assert_eq!(budget.spend(&down, retry), Decision::GiveUp);
         budget.refill();
-        assert_eq!(budget.afford(&down, retry), retry);
+        assert_eq!(budget.spend(&down, retry), retry);
         (0..2000).for_each(|_| budget.refill());
-        assert_eq!((0..1000).filter(|_| budget.afford(&Outcome::Lost, retry) == retry).count(), 50);
+        assert_eq!(
+            (0..1000).filter(|_| budget.spend(&AttemptFailure::NoResponse, retry) == retry).count(),
+            50
+        );
     }
 }

@@ -73,8 +73,11 @@ mod tests {
 
     #[test]
     fn a_link_tells_its_expiry() {
-        let expiry =
-            |query: &str| SecretUrl::parse(&format!("https://a.example.test/x?{query}"), "a link").unwrap().expiry();
+        let expiry = |query: &str| {
+            SecretUrl::parse(&format!("https://a.example.test/x?{query}"), "a link")
+                .unwrap()
+                .expiry()
+        };
         assert_eq!(expiry("sp=rt&se=2022-02-07T14%3A33%3A07Z&sig=x"), Some(1_644_244_387.0));
         assert_eq!((expiry("sig=x"), expiry("se=soon")), (None, None));
     }
@@ -82,9 +85,15 @@ mod tests {
     #[test]
     fn neither_prints_what_it_holds() {
         let secret = Secret::new("hunter2");
-        let link = SecretUrl::parse("https://store1.blob.example.test/c/x?sig=AbC%2B1", "a link").unwrap();
+        let link =
+            SecretUrl::parse("https://store1.blob.example.test/c/x?sig=AbC%2B1", "a link").unwrap();
         let printed = format!("{secret:?} {link:?}");
-        assert!(!printed.contains("hunter2") && !printed.contains("sig") && !printed.contains("/c/x"), "{printed}");
-        assert!(!format!("{}", SecretUrl::parse("no sig=1", "the link").unwrap_err()).contains("sig"));
+        assert!(
+            !printed.contains("hunter2") && !printed.contains("sig") && !printed.contains("/c/x"),
+            "{printed}"
+        );
+        assert!(
+            !format!("{}", SecretUrl::parse("no sig=1", "the link").unwrap_err()).contains("sig")
+        );
     }
 }

@@ -10,32 +10,32 @@ use tokio::task::JoinHandle;
 use crate::error::Result;
 
 /// The name under which everything here is logged.
-pub const LOG: &str = "mde_live_response";
+pub const LOG_TARGET: &str = "mde_live_response";
 
 tokio::task_local! {
-    static CURRENT: Trace;
+    static CURRENT: TraceContext;
     static ATTEMPT: u32;
 }
 
-static SPANS: AtomicU64 = AtomicU64::new(1);
+static NEXT_SPAN_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Whoever traces. Told from the core's threads, in order; it must not wait.
 pub trait Tracer: Send + Sync {
-    fn opened(&self, span: Opened);
-    fn closed(&self, span: Closed);
+    fn on_start(&self, span: SpanStart);
+    fn on_end(&self, span: SpanEnd);
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum AttributeValue {
     Text(String),
     Number(i64),
 }
 
-pub type Attributes = Vec<(&'static str, Value)>;
+pub type Attributes = Vec<(&'static str, AttributeValue)>;
 
 /// The beginning of a span.
 #[derive(Clone, Debug)]
-pub struct Opened {
+pub struct SpanStart {
     pub id: u64,
     /// None: the caller's own.
     pub parent: Option<u64>,
@@ -49,7 +49,7 @@ pub struct Opened {
 
 /// The end of a span.
 #[derive(Clone, Debug)]
-pub struct Closed {
+pub struct SpanEnd {
     pub id: u64,
     pub attributes: Attributes,
     /// One word for what went wrong.
@@ -59,19 +59,19 @@ pub struct Closed {
 
 /// Where the spans of what is under way belong.
 #[derive(Clone)]
-pub struct Trace {
+pub struct TraceContext {
     tracer: Arc<dyn Tracer>,
     span: Option<u64>,
 }
 
 /// A span that is open. Dropped before it is closed, its work was cancelled.
 pub struct Span {
-    trace: Trace,
+    trace: TraceContext,
     id: u64,
     closed: bool,
 }
 
-impl Trace {
+impl TraceContext {
     pub fn new(tracer: Arc<dyn Tracer>) -> Self {
         Self { tracer, span: None }
     }
@@ -83,7 +83,10 @@ impl Trace {
 }
 
 /// Runs `work`, its spans below `trace`.
-pub fn under<T>(trace: Option<Trace>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn with_trace<T>(
+    trace: Option<TraceContext>,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = T> {
     // On the heap, as below: each layer that holds another by value takes as much of a thread's stack again.
     let work = Box::pin(work);
     async move {
@@ -96,25 +99,25 @@ pub fn under<T>(trace: Option<Trace>, work: impl Future<Output = T>) -> impl Fut
 
 /// Runs `work` in a task of its own, its spans where those of the caller are.
 pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    match Trace::current() {
+    match TraceContext::current() {
         Some(trace) => tokio::spawn(CURRENT.scope(trace, work)),
         None => tokio::spawn(work),
     }
 }
 
-/// Runs `work` within a span of this name; `told` says of what came out what the span tells.
-pub fn within<T>(
+/// Runs `work` within a span of this name; `result_attributes` says of what came out what the span tells.
+pub fn in_span<T>(
     name: &str,
     attributes: impl FnOnce() -> Attributes,
     work: impl Future<Output = Result<T>>,
-    told: impl FnOnce(&T) -> Attributes,
+    result_attributes: impl FnOnce(&T) -> Attributes,
 ) -> impl Future<Output = Result<T>> {
     let work = Box::pin(work);
     async move {
         let Some(span) = Span::open(name, false, attributes) else { return work.await };
-        let result = CURRENT.scope(span.inner(), work).await;
+        let result = CURRENT.scope(span.child_trace(), work).await;
         match &result {
-            Ok(value) => span.close(told(value), None),
+            Ok(value) => span.close(result_attributes(value), None),
             Err(error) => span.close(Vec::new(), Some(format!("{:?}", error.kind))),
         }
         result
@@ -122,32 +125,36 @@ pub fn within<T>(
 }
 
 /// Runs `work`, whose requests are try number `attempt`, counted from 1.
-pub fn numbered<T>(attempt: u32, work: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn with_attempt<T>(attempt: u32, work: impl Future<Output = T>) -> impl Future<Output = T> {
     ATTEMPT.scope(attempt, Box::pin(work))
 }
 
 /// Which try of its call a request is.
-pub fn attempt() -> u32 {
+pub fn current_attempt() -> u32 {
     ATTEMPT.try_with(|attempt| *attempt).unwrap_or(1)
 }
 
 impl Span {
     /// None where nobody traces.
-    pub fn open(name: &str, is_request: bool, attributes: impl FnOnce() -> Attributes) -> Option<Self> {
-        let trace = Trace::current()?;
-        let id = SPANS.fetch_add(1, Ordering::Relaxed);
+    pub fn open(
+        name: &str,
+        is_request: bool,
+        attributes: impl FnOnce() -> Attributes,
+    ) -> Option<Self> {
+        let trace = TraceContext::current()?;
+        let id = NEXT_SPAN_ID.fetch_add(1, Ordering::Relaxed);
         let (parent, name, attributes) = (trace.span, name.to_owned(), attributes());
-        trace.tracer.opened(Opened { id, parent, name, is_request, attributes, at: now() });
+        trace.tracer.on_start(SpanStart { id, parent, name, is_request, attributes, at: now() });
         Some(Self { trace, id, closed: false })
     }
 
-    fn inner(&self) -> Trace {
-        Trace { tracer: self.trace.tracer.clone(), span: Some(self.id) }
+    fn child_trace(&self) -> TraceContext {
+        TraceContext { tracer: self.trace.tracer.clone(), span: Some(self.id) }
     }
 
     pub fn close(mut self, attributes: Attributes, error: Option<String>) {
         self.closed = true;
-        self.trace.tracer.closed(Closed { id: self.id, attributes, error, at: now() });
+        self.trace.tracer.on_end(SpanEnd { id: self.id, attributes, error, at: now() });
     }
 }
 
@@ -155,24 +162,29 @@ impl Drop for Span {
     fn drop(&mut self) {
         if !self.closed {
             let error = Some("cancelled".to_owned());
-            self.trace.tracer.closed(Closed { id: self.id, attributes: Vec::new(), error, at: now() });
+            self.trace.tracer.on_end(SpanEnd {
+                id: self.id,
+                attributes: Vec::new(),
+                error,
+                at: now(),
+            });
         }
     }
 }
 
-impl From<&str> for Value {
+impl From<&str> for AttributeValue {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
-impl From<u16> for Value {
+impl From<u16> for AttributeValue {
     fn from(number: u16) -> Self {
         Self::Number(number.into())
     }
 }
 
-impl From<u32> for Value {
+impl From<u32> for AttributeValue {
     fn from(number: u32) -> Self {
         Self::Number(number.into())
     }
@@ -191,22 +203,22 @@ mod tests {
     use crate::error::Error;
 
     #[derive(Default)]
-    struct Noted(Mutex<Vec<String>>);
+    struct RecordingTracer(Mutex<Vec<String>>);
 
-    impl Tracer for Noted {
-        fn opened(&self, span: Opened) {
+    impl Tracer for RecordingTracer {
+        fn on_start(&self, span: SpanStart) {
             self.0.lock().unwrap().push(format!("+{} in {:?}", span.name, span.parent.is_some()));
         }
 
-        fn closed(&self, span: Closed) {
+        fn on_end(&self, span: SpanEnd) {
             self.0.lock().unwrap().push(format!("-{}", span.error.unwrap_or_default()));
         }
     }
 
     #[tokio::test]
     async fn spans_are_within_one_another_across_tasks_and_end_with_what_is_dropped() {
-        let noted = Arc::new(Noted::default());
-        let fails = within(
+        let noted = Arc::new(RecordingTracer::default());
+        let fails = in_span(
             "outer",
             Vec::new,
             async {
@@ -215,10 +227,10 @@ mod tests {
             },
             |()| Vec::new(),
         );
-        assert!(under(Some(Trace::new(noted.clone())), fails).await.is_err());
+        assert!(with_trace(Some(TraceContext::new(noted.clone())), fails).await.is_err());
         let expected = ["+outer in false", "+inner in true", "-cancelled", "-InvalidRequest"];
         assert_eq!(*noted.0.lock().unwrap(), expected);
         assert!(Span::open("alone", true, Vec::new).is_none());
-        assert_eq!((attempt(), numbered(3, async { attempt() }).await), (1, 3));
+        assert_eq!((current_attempt(), with_attempt(3, async { current_attempt() }).await), (1, 3));
     }
 }

@@ -9,7 +9,9 @@ from mde_live_response import Command, Limits, LiveResponseClient, Rate
 
 def limits(sessions: int) -> Limits:
     """The service's, but that a minute is a second."""
-    return Limits(submit=[Rate(1000, 1.0)], read=[Rate(2000, 1.0)], sessions=sessions, settle_time=2.0)
+    return Limits(
+        submit=[Rate(1000, 1.0)], read=[Rate(2000, 1.0)], sessions=sessions, settle_time=2.0
+    )
 
 
 LIMITS = limits(50)

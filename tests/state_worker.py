@@ -10,20 +10,20 @@ from typing import Any
 import mde_live_response as mde
 
 
-def limits(told: dict[str, Any]) -> mde.Limits:
+def limits(values: dict[str, Any]) -> mde.Limits:
     """The limits of the test, whose windows are short so that much goes through them in little time."""
     return mde.Limits(
-        submit=[mde.Rate(count, per) for count, per in told["submit"]],
-        read=[mde.Rate(count, per) for count, per in told["read"]],
-        sessions=told["sessions"],
-        settle_time=told["settle_time"],
+        submit=[mde.Rate(count, per) for count, per in values["submit"]],
+        read=[mde.Rate(count, per) for count, per in values["read"]],
+        sessions=values["sessions"],
+        settle_time=values["settle_time"],
     )
 
 
 def main() -> None:
-    order = json.loads(sys.argv[1])
+    job = json.loads(sys.argv[1])
     with mde.LiveResponseClient(
-        request_timeout=2.0, connect_timeout=1.0, state=order["state"], limits=limits(order["limits"])
+        request_timeout=2.0, connect_timeout=1.0, state=job["state"], limits=limits(job["limits"])
     ) as client:
         print("go", flush=True)
         ran: list[dict[str, Any]] = []
@@ -39,16 +39,26 @@ def main() -> None:
             for machine, correlation_id in share:
                 result = client.run(
                     machine,
-                    [mde.Command.run_script("echo.ps1", correlation_id), mde.Command.get_file("C:\\x")],
+                    [
+                        mde.Command.run_script("echo.ps1", correlation_id),
+                        mde.Command.get_file("C:\\x"),
+                    ],
                     "a test",
                     on_busy="wait",
                     correlation_id=correlation_id,
-                    save_to=order.get("save_to"),
+                    save_to=job.get("save_to"),
                 )
                 output = result.scripts[0].stdout if result.scripts else ""
-                ran.append({"id": result.action.id, "ok": result.ok, "message": result.message, "stdout": output})
+                ran.append(
+                    {
+                        "id": result.action.id,
+                        "ok": result.ok,
+                        "message": result.message,
+                        "stdout": output,
+                    }
+                )
 
-        threads = [threading.Thread(target=run, args=[share]) for share in order["shares"]]
+        threads = [threading.Thread(target=run, args=[share]) for share in job["shares"]]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -14,7 +14,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from runtime_help import WS, calls, closed, times, under_way, until
+from runtime_helpers import (
+    MACHINE,
+    is_pending,
+    pick_count,
+    requests_of,
+    wait_until,
+    was_closed_by_client,
+)
 
 from mde_live_response import Command, LiveResponseClient, MachineAction, NotFoundError
 from mde_live_response.emulator import Emulator
@@ -49,8 +56,8 @@ each_loop = pytest.mark.parametrize("run", [run_on_asyncio, run_in_debug_mode, r
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-async def held_back(emulator: Emulator, route: str) -> None:
-    await asyncio.to_thread(until, lambda: under_way(emulator, route), f"the {route} call")
+async def wait_until_pending(emulator: Emulator, route: str) -> None:
+    await asyncio.to_thread(wait_until, lambda: is_pending(emulator, route), f"the {route} call")
 
 
 @each_loop
@@ -58,7 +65,7 @@ def test_a_run_from_end_to_end(run: Runner, emulator: Emulator, client: LiveResp
     async def main() -> None:
         async with client as same:
             assert same is client
-            result = await client.run_async(WS, RUN_SCRIPT, "why")
+            result = await client.run_async(MACHINE, RUN_SCRIPT, "why")
             assert result.ok
             assert result.scripts[0].stdout.endswith("hello")
 
@@ -73,33 +80,39 @@ def test_every_way_to_await(run: Runner, client: LiveResponseClient) -> None:
         assert len(await asyncio.wait_for(client.machines_async(), 20)) == 3
         assert len(await asyncio.shield(client.machines_async())) == 3
         assert len(await asyncio.ensure_future(client.machines_async())) == 3
-        both = await asyncio.gather(client.machines_async(), client.machine_async(WS))
+        both = await asyncio.gather(client.machines_async(), client.machine_async(MACHINE))
         assert both[1] in both[0]
         (done,), _ = await asyncio.wait([asyncio.create_task(client.machines_async())])
         assert len(done.result()) == 3
         with pytest.raises(NotFoundError):
             await client.machine_async("nobody.example.test")
-        results = await asyncio.gather(client.machine_async("nobody"), client.machines_async(), return_exceptions=True)
+        results = await asyncio.gather(
+            client.machine_async("nobody"), client.machines_async(), return_exceptions=True
+        )
         assert [type(result) for result in results] == [NotFoundError, list]
 
     run(main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="TaskGroup and timeout came with Python 3.11")
+@pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="TaskGroup and timeout came with Python 3.11"
+)
 @each_loop
-def test_task_group_and_timeout(run: Runner, emulator: Emulator, client: LiveResponseClient) -> None:
+def test_task_group_and_timeout(
+    run: Runner, emulator: Emulator, client: LiveResponseClient
+) -> None:
     async def main() -> None:
         if sys.version_info >= (3, 11):
             async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(client.machine_async(WS)) for _ in range(5)]
-            assert {task.result().computer_dns_name for task in tasks} == {WS}
+                tasks = [group.create_task(client.machine_async(MACHINE)) for _ in range(5)]
+            assert {task.result().computer_dns_name for task in tasks} == {MACHINE}
             emulator.fault("GET", "machines", "delay", seconds=60.0)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await client.machines_async()
 
     run(main())
-    until(lambda: closed(emulator, "machines"), "the connection's close")
+    wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
 
 
 def test_a_loop_runs_the_coroutine_itself(client: LiveResponseClient) -> None:
@@ -108,13 +121,16 @@ def test_a_loop_runs_the_coroutine_itself(client: LiveResponseClient) -> None:
 
 
 def test_one_client_in_one_loop_after_the_other(client: LiveResponseClient) -> None:
-    for _ in range(times(5, 100)):
+    for _ in range(pick_count(5, 100)):
         assert len(asyncio.run(client.machines_async())) == 3
 
 
 def test_one_client_in_loops_of_two_threads(client: LiveResponseClient) -> None:
     async def main() -> list[int]:
-        return [len(machines) for machines in await asyncio.gather(*(client.machines_async() for _ in range(20)))]
+        return [
+            len(machines)
+            for machines in await asyncio.gather(*(client.machines_async() for _ in range(20)))
+        ]
 
     found: list[list[int]] = []
     threads = [threading.Thread(target=lambda: found.append(asyncio.run(main()))) for _ in range(2)]
@@ -125,7 +141,7 @@ def test_one_client_in_loops_of_two_threads(client: LiveResponseClient) -> None:
     assert found == [[3] * 20] * 2
 
 
-def test_it_is_what_it_seems(client: LiveResponseClient) -> None:
+def test_type_and_repr_of_an_awaitable(client: LiveResponseClient) -> None:
     coroutine = client.machines_async()
     assert inspect.isawaitable(coroutine)
     assert asyncio.iscoroutine(coroutine)
@@ -134,23 +150,27 @@ def test_it_is_what_it_seems(client: LiveResponseClient) -> None:
     coroutine.close()
 
 
-def test_what_is_not_awaited_warns_and_does_nothing(emulator: Emulator, client: LiveResponseClient) -> None:
-    with pytest.warns(RuntimeWarning, match=r"coroutine 'LiveResponseClient\.machines_async' was never awaited"):
+def test_an_unawaited_call_warns_and_sends_nothing(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
+    with pytest.warns(
+        RuntimeWarning, match=r"coroutine 'LiveResponseClient\.machines_async' was never awaited"
+    ):
         client.machines_async()  # type: ignore[unused-coroutine]
-    assert client.machine(WS).computer_dns_name == WS
-    assert len(calls(emulator, "machines")) == 1
+    assert client.machine(MACHINE).computer_dns_name == MACHINE
+    assert len(requests_of(emulator, "machines")) == 1
 
 
-def test_a_warning_that_is_an_error_is_told_and_no_more(
+def test_a_warning_turned_into_an_error_is_unraisable(
     client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda info: told.append(info.exc_value))
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda info: reported.append(info.exc_value))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         client.machines_async()  # type: ignore[unused-coroutine]
         gc.collect()
-    assert ["never awaited" in str(error) for error in told] == [True]
+    assert ["never awaited" in str(error) for error in reported] == [True]
 
 
 def test_awaiting_twice_is_an_error(client: LiveResponseClient) -> None:
@@ -180,7 +200,9 @@ def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResp
 
 
 @pytest.mark.parametrize("thrown", [KeyError, KeyError("why")])
-def test_thrown_into_before_it_began(thrown: Any, emulator: Emulator, client: LiveResponseClient) -> None:
+def test_thrown_into_before_it_began(
+    thrown: Any, emulator: Emulator, client: LiveResponseClient
+) -> None:
     coroutine = client.machines_async()
     with pytest.raises(KeyError):
         coroutine.throw(thrown)
@@ -189,28 +211,32 @@ def test_thrown_into_before_it_began(thrown: Any, emulator: Emulator, client: Li
     assert not emulator.requests
 
 
-def test_closed_or_thrown_into_while_it_waits(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_closed_or_thrown_into_while_it_waits(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     async def main() -> None:
         for end in ("close", "throw"):
             emulator.fault("GET", "machines", "delay", seconds=60.0)
             coroutine = client.machines_async()
             waiting_for = coroutine.send(None)
             assert asyncio.isfuture(waiting_for)
-            await held_back(emulator, "machines")
+            await wait_until_pending(emulator, "machines")
             if end == "close":
                 coroutine.close()
             else:
                 with pytest.raises(KeyError):
                     coroutine.throw(KeyError("why"))
-            await asyncio.to_thread(until, lambda: not under_way(emulator, "machines"))
+            await asyncio.to_thread(wait_until, lambda: not is_pending(emulator, "machines"))
 
     asyncio.run(main())
-    assert [call["status"] for call in calls(emulator, "machines")] == ["closed", "closed"]
+    assert [call["status"] for call in requests_of(emulator, "machines")] == ["closed", "closed"]
 
 
 @each_loop
 @pytest.mark.parametrize("way", ["cancel", "wait_for", "gather"])
-def test_cancelling_drops_the_request(run: Runner, way: str, emulator: Emulator, client: LiveResponseClient) -> None:
+def test_cancelling_drops_the_request(
+    run: Runner, way: str, emulator: Emulator, client: LiveResponseClient
+) -> None:
     async def main() -> None:
         emulator.fault("GET", "machines", "delay", seconds=60.0)
         if way == "wait_for":
@@ -222,13 +248,13 @@ def test_cancelling_drops_the_request(run: Runner, way: str, emulator: Emulator,
             waiting = asyncio.create_task(client.machines_async())
         else:
             waiting = asyncio.gather(client.machines_async(), asyncio.sleep(60))
-        await held_back(emulator, "machines")
+        await wait_until_pending(emulator, "machines")
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
 
     run(main())
-    until(lambda: closed(emulator, "machines"), "the connection's close")
+    wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
     assert len(client.machines()) == 3
 
 
@@ -237,7 +263,7 @@ def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient)
         emulator.fault("GET", "machines", "delay", seconds=0.5)
         inner = asyncio.ensure_future(client.machines_async())
         outer = asyncio.ensure_future(asyncio.shield(inner))
-        await held_back(emulator, "machines")
+        await wait_until_pending(emulator, "machines")
         outer.cancel()
         assert len(await inner) == 3
 
@@ -245,21 +271,23 @@ def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient)
 
 
 @pytest.mark.parametrize("route", ["machineactions", "resultlink"])
-def test_a_cancelled_wait_leaves_the_session_alone(route: str, emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_cancelled_wait_leaves_the_session_alone(
+    route: str, emulator: Emulator, client: LiveResponseClient
+) -> None:
     async def main() -> str:
-        session = await client.submit_async(WS, RUN_SCRIPT, "why")
+        session = await client.submit_async(MACHINE, RUN_SCRIPT, "why")
         emulator.fault("GET", route, "delay", seconds=60.0)
         task = asyncio.create_task(session.result_async())
-        await held_back(emulator, route)
+        await wait_until_pending(emulator, route)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         return session.id
 
     action_id = asyncio.run(main())
-    until(lambda: closed(emulator, route), "the connection's close")
+    wait_until(lambda: was_closed_by_client(emulator, route), "the connection's close")
     assert client.session(action_id).result().ok
-    assert not calls(emulator, "cancel")
+    assert not requests_of(emulator, "cancel")
 
 
 def test_a_cancelled_submit_lands_and_is_found_again(
@@ -267,22 +295,24 @@ def test_a_cancelled_submit_lands_and_is_found_again(
 ) -> None:
     async def main() -> None:
         emulator.fault("POST", "runliveresponse", "delay", seconds=0.5)
-        task = asyncio.create_task(client.submit_async(WS, RUN_SCRIPT, "why", correlation_id="case-1"))
-        await held_back(emulator, "runliveresponse")
+        task = asyncio.create_task(
+            client.submit_async(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
+        )
+        await wait_until_pending(emulator, "runliveresponse")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    until(lambda: caplog.records, "the warning")
-    assert [post["status"] for post in calls(emulator, "runliveresponse")] == [201]
-    found = client.find(WS, "case-1")
+    wait_until(lambda: caplog.records, "the warning")
+    assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
+    found = client.find(MACHINE, "case-1")
     assert found is not None
     assert found.id in caplog.text
-    again = client.submit(WS, RUN_SCRIPT, "why", correlation_id="case-1")
+    again = client.submit(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
     assert (again.id, again.adopted) == (found.id, True)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert len(calls(emulator, "runliveresponse")) == 1
+    assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
 def test_updates_come_on_the_loops_thread_in_the_callers_context(
@@ -297,7 +327,7 @@ def test_updates_come_on_the_loops_thread_in_the_callers_context(
 
     async def main() -> None:
         mine.set("the caller's")
-        assert (await client.run_async(WS, RUN_SCRIPT, "why", on_update=on_update)).ok
+        assert (await client.run_async(MACHINE, RUN_SCRIPT, "why", on_update=on_update)).ok
 
     asyncio.run(main())
     assert {(thread, context) for _, thread, context in seen} == {("MainThread", "the caller's")}
@@ -310,7 +340,9 @@ def test_updates_come_on_the_callers_thread(emulator: Emulator, client: LiveResp
 
     def call() -> None:
         callers.append(threading.get_ident())
-        assert client.run(WS, RUN_SCRIPT, "why", on_update=lambda _: seen.add(threading.get_ident())).ok
+        assert client.run(
+            MACHINE, RUN_SCRIPT, "why", on_update=lambda _: seen.add(threading.get_ident())
+        ).ok
 
     thread = threading.Thread(target=call)
     thread.start()
@@ -322,7 +354,9 @@ class Enough(BaseException):
     """What no `except Exception` catches."""
 
 
-@pytest.mark.parametrize("raised", [KeyError("why"), Enough(), StopIteration("why")], ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize(
+    "raised", [KeyError("why"), Enough(), StopIteration("why")], ids=lambda it: type(it).__name__
+)
 @pytest.mark.parametrize("door", ["blocking", "asyncio"])
 def test_what_an_update_raises_ends_the_wait(
     door: str, raised: BaseException, emulator: Emulator, client: LiveResponseClient
@@ -330,15 +364,21 @@ def test_what_an_update_raises_ends_the_wait(
     def on_update(action: MachineAction) -> None:
         raise raised
 
-    told = RuntimeError if door == "asyncio" and isinstance(raised, StopIteration) else type(raised)
-    call = client.run if door == "blocking" else lambda *args, **named: asyncio.run(client.run_async(*args, **named))
-    with pytest.raises(told) as caught:
-        call(WS, RUN_SCRIPT, "why", correlation_id="case-1", on_update=on_update)
+    expected = (
+        RuntimeError if door == "asyncio" and isinstance(raised, StopIteration) else type(raised)
+    )
+    call = (
+        client.run
+        if door == "blocking"
+        else lambda *args, **named: asyncio.run(client.run_async(*args, **named))
+    )
+    with pytest.raises(expected) as caught:
+        call(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1", on_update=on_update)
     assert raised in (caught.value, caught.value.__cause__)
-    session = client.find(WS, "case-1")
+    session = client.find(MACHINE, "case-1")
     assert session is not None
     assert session.result().ok
-    assert not calls(emulator, "cancel")
+    assert not requests_of(emulator, "cancel")
 
 
 def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveResponseClient) -> None:
@@ -354,7 +394,9 @@ def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveRespo
     assert [type(result) for result in results] == [RuntimeError] * 20 + [list] * 20
 
 
-def test_a_loop_that_is_closed_meanwhile_harms_nobody(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_loop_closed_during_a_call_is_harmless(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     emulator.fault("GET", "machines", "delay", seconds=0.5, times=3)
     loop = asyncio.new_event_loop()
     coroutines = [client.machines_async() for _ in range(3)]
@@ -362,11 +404,14 @@ def test_a_loop_that_is_closed_meanwhile_harms_nobody(emulator: Emulator, client
     async def begin() -> None:
         for coroutine in coroutines:
             coroutine.send(None)
-        await held_back(emulator, "machines")
+        await wait_until_pending(emulator, "machines")
 
     loop.run_until_complete(begin())
     loop.close()
-    until(lambda: [call["status"] for call in calls(emulator, "machines")] == [200] * 3, "the answers")
+    wait_until(
+        lambda: [call["status"] for call in requests_of(emulator, "machines")] == [200] * 3,
+        "the answers",
+    )
     assert len(asyncio.run(client.machines_async())) == 3
     for coroutine in coroutines:
         coroutine.close()
@@ -383,7 +428,9 @@ def test_an_abandoned_call_is_collected(emulator: Emulator, client: LiveResponse
     def abandon() -> None:
         mine = Mine()
         marks.append(weakref.ref(mine))
-        coroutine = client.run_async(WS, RUN_SCRIPT, "why", on_update=lambda _: print(mine, holder))
+        coroutine = client.run_async(
+            MACHINE, RUN_SCRIPT, "why", on_update=lambda _: print(mine, holder)
+        )
         holder = [coroutine]
         coroutine.close()
 
@@ -394,16 +441,20 @@ def test_an_abandoned_call_is_collected(emulator: Emulator, client: LiveResponse
 
 def test_many_at_once(client: LiveResponseClient, emulator: Emulator) -> None:
     async def main() -> None:
-        session = await client.submit_async(WS, RUN_SCRIPT, "why")
+        session = await client.submit_async(MACHINE, RUN_SCRIPT, "why")
         await session.refresh_async()
-        for _ in range(times(3, 100)):
-            actions = await asyncio.gather(*(session.refresh_async(max_age=1e9) for _ in range(1000)))
+        for _ in range(pick_count(3, 100)):
+            actions = await asyncio.gather(
+                *(session.refresh_async(max_age=1e9) for _ in range(1000))
+            )
             assert {action.id for action in actions} == {session.id}
 
     asyncio.run(main())
 
 
-def test_a_blocking_call_in_a_loop_does_not_wait_for_it(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_blocking_call_in_a_loop_does_not_wait_for_it(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     async def main() -> None:
         task = asyncio.create_task(client.machines_async())
         await asyncio.sleep(0)

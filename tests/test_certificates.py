@@ -14,9 +14,9 @@ from typing import Any
 import jwt
 import pytest
 from cryptography import x509
-from pki_help import authority, openssl, pkcs12, self_signed
-from runtime_help import calls
-from web_help import Answer, web
+from pki_helpers import make_authority, make_pkcs12, make_self_signed, run_openssl
+from runtime_helpers import requests_of
+from web_helpers import WebResponse, web
 
 from mde_live_response import AuthenticationError, ClientCertificateCredential, InvalidRequestError
 from mde_live_response.emulator import Emulator
@@ -29,9 +29,9 @@ NOTHING = ["-keypbe", "NONE", "-certpbe", "NONE"]
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pki")
-    self_signed(folder, "own")
-    self_signed(folder, "other")
-    authority(folder, "authority")
+    make_self_signed(folder, "own")
+    make_self_signed(folder, "other")
+    make_authority(folder, "authority")
     return folder
 
 
@@ -40,12 +40,12 @@ def pem(folder: Path, key: str) -> bytes:
 
 
 def pkcs1(folder: Path) -> bytes:
-    openssl(folder, "rsa", "-in", "own.key", "-out", "pkcs1.key", "-traditional")
+    run_openssl(folder, "rsa", "-in", "own.key", "-out", "pkcs1.key", "-traditional")
     return pem(folder, "pkcs1.key")
 
 
 def encrypted(folder: Path) -> bytes:
-    openssl(
+    run_openssl(
         folder,
         "pkcs8",
         "-topk8",
@@ -63,14 +63,25 @@ def encrypted(folder: Path) -> bytes:
 
 def from_pkcs12(folder: Path) -> bytes:
     """PEM with the words that openssl puts around each part."""
-    pkcs12(folder, "own", "again.p12", "x")
-    openssl(folder, "pkcs12", "-in", "again.p12", "-nodes", "-passin", "pass:x", "-out", "again.pem")
+    make_pkcs12(folder, "own", "again.p12", "x")
+    run_openssl(
+        folder, "pkcs12", "-in", "again.p12", "-nodes", "-passin", "pass:x", "-out", "again.pem"
+    )
     return (folder / "again.pem").read_bytes()
 
 
 def chained(folder: Path) -> bytes:
-    return pkcs12(
-        folder, "own", "chained.p12", PASSWORD, "-name", "ours", "-certfile", "authority.crt", "-certfile", "other.crt"
+    return make_pkcs12(
+        folder,
+        "own",
+        "chained.p12",
+        PASSWORD,
+        "-name",
+        "ours",
+        "-certfile",
+        "authority.crt",
+        "-certfile",
+        "other.crt",
     )
 
 
@@ -79,22 +90,36 @@ FORMS: dict[str, tuple[Callable[[Path], bytes], str | None]] = {
     "PEM, PKCS#1": (pkcs1, None),
     "PEM, encrypted": (encrypted, PASSWORD),
     "PEM, of PKCS#12": (from_pkcs12, None),
-    "PKCS#12": (lambda folder: pkcs12(folder, "own", "a.p12", PASSWORD), PASSWORD),
+    "PKCS#12": (lambda folder: make_pkcs12(folder, "own", "a.p12", PASSWORD), PASSWORD),
     "PKCS#12 with others' certificates": (chained, PASSWORD),
-    "PKCS#12, empty password": (lambda folder: pkcs12(folder, "own", "b.p12", ""), None),
-    "PKCS#12, unencrypted": (lambda folder: pkcs12(folder, "own", "c.p12", "", *NOTHING), None),
-    "PKCS#12, no MAC": (lambda folder: pkcs12(folder, "own", "d.p12", PASSWORD, "-nomac"), PASSWORD),
-    "PKCS#12, MAC by SHA-512": (lambda folder: pkcs12(folder, "own", "e.p12", PASSWORD, "-macalg", "sha512"), PASSWORD),
-    "PKCS#12 of Windows": (lambda folder: pkcs12(folder, "own", "f.p12", PASSWORD, *LEGACY), PASSWORD),
+    "PKCS#12, empty password": (lambda folder: make_pkcs12(folder, "own", "b.p12", ""), None),
+    "PKCS#12, unencrypted": (
+        lambda folder: make_pkcs12(folder, "own", "c.p12", "", *NOTHING),
+        None,
+    ),
+    "PKCS#12, no MAC": (
+        lambda folder: make_pkcs12(folder, "own", "d.p12", PASSWORD, "-nomac"),
+        PASSWORD,
+    ),
+    "PKCS#12, MAC by SHA-512": (
+        lambda folder: make_pkcs12(folder, "own", "e.p12", PASSWORD, "-macalg", "sha512"),
+        PASSWORD,
+    ),
+    "PKCS#12 of Windows": (
+        lambda folder: make_pkcs12(folder, "own", "f.p12", PASSWORD, *LEGACY),
+        PASSWORD,
+    ),
     "PKCS#12, AES-128": (
-        lambda folder: pkcs12(folder, "own", "g.p12", PASSWORD, "-keypbe", "AES-128-CBC", "-certpbe", "AES-128-CBC"),
+        lambda folder: make_pkcs12(
+            folder, "own", "g.p12", PASSWORD, "-keypbe", "AES-128-CBC", "-certpbe", "AES-128-CBC"
+        ),
         PASSWORD,
     ),
 }
 
 
 def test_openssl_writes_what_is_meant(pki: Path) -> None:
-    pkcs12(pki, "own", "shown.p12", "x")
+    make_pkcs12(pki, "own", "shown.p12", "x")
     command = ["openssl", "pkcs12", "-in", "shown.p12", "-info", "-noout", "-passin", "pass:x"]
     shown = subprocess.run(command, cwd=pki, capture_output=True, text=True, check=True).stderr
     assert "MAC: sha256" in shown
@@ -112,21 +137,27 @@ def test_every_form_signs_in(form: str, pki: Path, emulator: Emulator, tmp_path:
     ways += [content.decode()] if form.startswith("PEM") else []
     for way in ways:
         credential = ClientCertificateCredential(
-            emulator.tenant_id, emulator.client_id, way, password=password, authority=emulator.login_url
+            emulator.tenant_id,
+            emulator.client_id,
+            way,
+            password=password,
+            authority=emulator.login_url,
         )
         assert len(emulator.client(credential=credential).machines()) == 3
-    assert len(calls(emulator, "token")) == len(ways)
+    assert len(requests_of(emulator, "token")) == len(ways)
 
 
 def test_what_is_sent(pki: Path, emulator: Emulator) -> None:
-    with web(lambda _: Answer(200, {"access_token": emulator.token, "expires_in": 0.001})) as login:
+    with web(
+        lambda _: WebResponse(200, {"access_token": emulator.token, "expires_in": 0.001})
+    ) as login:
         credential = ClientCertificateCredential(
             emulator.tenant_id, emulator.client_id, pem(pki, "own.key"), authority=login.url
         )
         client = emulator.client(credential=credential)
         for _ in range(2):
             client.machines()
-    forms = [asked.form for asked in login.asked]
+    forms = [asked.form for asked in login.requests]
     certificate = (pki / "own.crt").read_text(encoding="ascii")
     url = f"{login.url}/{emulator.tenant_id}/oauth2/v2.0/token"
     key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
@@ -134,7 +165,10 @@ def test_what_is_sent(pki: Path, emulator: Emulator) -> None:
     for form in forms:
         assert "client_secret" not in form
         assert form["grant_type"] == "client_credentials"
-        assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        assert (
+            form["client_assertion_type"]
+            == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        )
         header = jwt.get_unverified_header(form["client_assertion"])
         thumbprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest()
         named = urlsafe_b64encode(thumbprint).decode().rstrip("=")
@@ -156,13 +190,18 @@ def test_a_certificate_that_is_not_registered(pki: Path, emulator: Emulator) -> 
 
 
 def test_a_certificate_of_the_first_version(pki: Path, emulator: Emulator) -> None:
-    openssl(pki, "req", "-new", "-key", "own.key", "-out", "v1.csr", "-subj", "/CN=v1")
-    openssl(pki, "x509", "-req", "-in", "v1.csr", "-key", "own.key", "-days", "2", "-out", "v1.crt")
+    run_openssl(pki, "req", "-new", "-key", "own.key", "-out", "v1.csr", "-subj", "/CN=v1")
+    run_openssl(
+        pki, "x509", "-req", "-in", "v1.csr", "-key", "own.key", "-days", "2", "-out", "v1.crt"
+    )
     content = (pki / "own.key").read_bytes() + (pki / "v1.crt").read_bytes()
     assert (
         b"Version: 1"
         in subprocess.run(
-            ["openssl", "x509", "-in", "v1.crt", "-noout", "-text"], cwd=pki, capture_output=True, check=True
+            ["openssl", "x509", "-in", "v1.crt", "-noout", "-text"],
+            cwd=pki,
+            capture_output=True,
+            check=True,
         ).stdout
     )
     credential = ClientCertificateCredential(
@@ -172,25 +211,38 @@ def test_a_certificate_of_the_first_version(pki: Path, emulator: Emulator) -> No
 
 
 def small(folder: Path) -> bytes:
-    self_signed(folder, "small", "rsa:1024")
+    make_self_signed(folder, "small", "rsa:1024")
     return (folder / "small.key").read_bytes() + (folder / "small.crt").read_bytes()
 
 
 def elliptic(folder: Path) -> bytes:
-    self_signed(folder, "elliptic", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    make_self_signed(folder, "elliptic", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
     return (folder / "elliptic.key").read_bytes() + (folder / "elliptic.crt").read_bytes()
 
 
 def old_pem(folder: Path) -> bytes:
-    key = ["-in", "own.key", "-out", "old.key", "-traditional", "-aes256", "-passout", f"pass:{PASSWORD}"]
-    openssl(folder, "rsa", *key)
+    key = [
+        "-in",
+        "own.key",
+        "-out",
+        "old.key",
+        "-traditional",
+        "-aes256",
+        "-passout",
+        f"pass:{PASSWORD}",
+    ]
+    run_openssl(folder, "rsa", *key)
     return pem(folder, "old.key")
 
 
 REFUSED: dict[str, tuple[Callable[[Path], bytes], str | None, str]] = {
     "wrong password": (FORMS["PKCS#12"][0], "wrong hush", "password is wrong"),
     "wrong password, no MAC": (FORMS["PKCS#12, no MAC"][0], "wrong hush", "password is wrong"),
-    "wrong password of Windows": (FORMS["PKCS#12 of Windows"][0], "wrong hush", "password is wrong"),
+    "wrong password of Windows": (
+        FORMS["PKCS#12 of Windows"][0],
+        "wrong hush",
+        "password is wrong",
+    ),
     "wrong password of PEM": (encrypted, "wrong hush", "password is wrong"),
     "no password": (FORMS["PKCS#12"][0], None, "no password was given"),
     "no password for PEM": (encrypted, None, "no password was given"),
@@ -201,7 +253,11 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], str | None, str]] = {
         None,
         "no certificate in it is that of its private key",
     ),
-    "two keys": (lambda folder: pem(folder, "own.key") + pem(folder, "other.key"), None, "more than one"),
+    "two keys": (
+        lambda folder: pem(folder, "own.key") + pem(folder, "other.key"),
+        None,
+        "more than one",
+    ),
     "too small a key": (small, None, "not fit"),
     "an elliptic key": (elliptic, None, "not fit"),
     "PEM of old": (old_pem, PASSWORD, "in the old way"),
@@ -212,7 +268,7 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], str | None, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_used_is_told(case: str, pki: Path) -> None:
+def test_an_unusable_certificate_is_an_error(case: str, pki: Path) -> None:
     make, password, words = REFUSED[case]
     with pytest.raises(InvalidRequestError, match=words) as caught:
         ClientCertificateCredential("t.example.test", "c", make(pki), password=password)
@@ -220,8 +276,8 @@ def test_what_cannot_be_used_is_told(case: str, pki: Path) -> None:
     assert "hush" not in f"{caught.value!r} {caught.value.hint}"
 
 
-def test_a_cipher_of_old_is_told(pki: Path) -> None:
-    content = pkcs12(pki, "own", "rc2.p12", PASSWORD, "-legacy")
+def test_an_obsolete_cipher_is_an_error(pki: Path) -> None:
+    content = make_pkcs12(pki, "own", "rc2.p12", PASSWORD, "-legacy")
     with pytest.raises(InvalidRequestError, match="not read here") as caught:
         ClientCertificateCredential("t.example.test", "c", content, password=PASSWORD)
     assert "openssl pkcs12 -legacy" in str(caught.value.hint)
@@ -236,14 +292,17 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", ["PEM, encrypted", "PKCS#12", "PKCS#12, no MAC", "PKCS#12 of Windows", "PKCS#12, unencrypted"]
+    "form",
+    ["PEM, encrypted", "PKCS#12", "PKCS#12, no MAC", "PKCS#12 of Windows", "PKCS#12, unencrypted"],
 )
-def test_no_damage_makes_it_fall(form: str, pki: Path) -> None:
+def test_damaged_input_never_crashes(form: str, pki: Path) -> None:
     make, password = FORMS[form]
     content, chance = make(pki), random.Random(1)
     outcomes = set()
     for _ in range(300):
-        damaged = bytearray(content[: chance.randrange(len(content))] if chance.random() < 0.2 else content)
+        damaged = bytearray(
+            content[: chance.randrange(len(content))] if chance.random() < 0.2 else content
+        )
         for _ in range(chance.randrange(1, 4) if damaged else 0):
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         try:
@@ -255,7 +314,9 @@ def test_no_damage_makes_it_fall(form: str, pki: Path) -> None:
 
 
 def test_azure_identitys_certificate_credential(pki: Path) -> None:
-    azure = pytest.importorskip("azure.identity", reason="azure-identity is in requirements-dev.txt")
+    azure = pytest.importorskip(
+        "azure.identity", reason="azure-identity is in requirements-dev.txt"
+    )
     with Emulator(tls=True, speed=20.0) as emulator:
         emulator.add_certificate((pki / "own.crt").read_bytes())
         options = {"authority": emulator.login_url, "disable_instance_discovery": True}

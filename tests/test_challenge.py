@@ -9,8 +9,8 @@ from base64 import b64encode
 from typing import Any, NamedTuple
 
 import pytest
-from runtime_help import calls
-from web_help import Answer, web
+from runtime_helpers import requests_of
+from web_helpers import WebResponse, web
 
 from mde_live_response import (
     AuthenticationError,
@@ -21,14 +21,20 @@ from mde_live_response import (
 )
 from mde_live_response.emulator import Emulator
 
-WS = "ws-0001.example.test"
+MACHINE = "ws-0001.example.test"
 CLAIMS = json.dumps({"access_token": {"nbf": {"essential": True, "value": "1700000000"}}})
 
 
-def challenge(emulator: Emulator, times: int = 1, method: str = "GET", route: str = "machines") -> None:
+def challenge(
+    emulator: Emulator, times: int = 1, method: str = "GET", route: str = "machines"
+) -> None:
     asked = b64encode(CLAIMS.encode()).decode()
-    header = f'Bearer realm="", authorization_uri="x", error="insufficient_claims", claims="{asked}"'
-    emulator.fault(method, route, "status", status=401, headers={"WWW-Authenticate": header}, times=times)
+    header = (
+        f'Bearer realm="", authorization_uri="x", error="insufficient_claims", claims="{asked}"'
+    )
+    emulator.fault(
+        method, route, "status", status=401, headers={"WWW-Authenticate": header}, times=times
+    )
 
 
 class AccessToken(NamedTuple):
@@ -90,7 +96,9 @@ KINDS: dict[type[Source], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_callers_credential_is_given_the_claims_once(kind: type[Source], emulator: Emulator) -> None:
+def test_a_callers_credential_is_given_the_claims_once(
+    kind: type[Source], emulator: Emulator
+) -> None:
     source: Any = kind(emulator)
     client = emulator.client(credential=source)
     client.machines()
@@ -121,29 +129,35 @@ def test_a_submit_is_challenged(emulator: Emulator) -> None:
     source = Sync(emulator)
     client = emulator.client(credential=source)
     challenge(emulator, method="POST", route="runliveresponse")
-    assert client.run(WS, Command.run_script("a.ps1"), "why").ok
+    assert client.run(MACHINE, Command.run_script("a.ps1"), "why").ok
     assert source.asked == [{}, CAE]
     assert not any(emulator.violations.values())
 
 
 def test_a_secrets_login_is_given_the_claims(emulator: Emulator) -> None:
-    with web(lambda _: Answer(200, {"access_token": emulator.token, "expires_in": 3600})) as login:
-        credential = ClientSecretCredential(emulator.tenant_id, emulator.client_id, "hush", authority=login.url)
+    with web(
+        lambda _: WebResponse(200, {"access_token": emulator.token, "expires_in": 3600})
+    ) as login:
+        credential = ClientSecretCredential(
+            emulator.tenant_id, emulator.client_id, "hush", authority=login.url
+        )
         client = emulator.client(credential=credential)
         client.machines()
         challenge(emulator)
         client.machines()
-    assert [asked.form.get("claims") for asked in login.asked] == [None, CLAIMS]
+    assert [asked.form.get("claims") for asked in login.requests] == [None, CLAIMS]
 
 
 def test_a_platform_is_asked_anew(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    with web(lambda _: Answer(200, {"access_token": emulator.token, "expires_in": 3600})) as platform:
+    with web(
+        lambda _: WebResponse(200, {"access_token": emulator.token, "expires_in": 3600})
+    ) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
         client = emulator.client(credential=ManagedIdentityCredential())
         client.machines()
         challenge(emulator)
         client.machines()
-        assert len(platform.asked) == 2
+        assert len(platform.requests) == 2
 
 
 def test_az_wants_a_new_sign_in() -> None:
@@ -152,7 +166,9 @@ def test_az_wants_a_new_sign_in() -> None:
     assert "az login" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("header", ["Bearer", 'Bearer error="invalid_token"', 'Bearer claims="e30", error="other"'])
+@pytest.mark.parametrize(
+    "header", ["Bearer", 'Bearer error="invalid_token"', 'Bearer claims="e30", error="other"']
+)
 def test_a_401_without_a_challenge_asks_for_no_claims(header: str, emulator: Emulator) -> None:
     source = Sync(emulator)
     emulator.fault("GET", "machines", "status", status=401, headers={"WWW-Authenticate": header})
@@ -169,11 +185,13 @@ def azure_secret(azure: Any, emulator: Emulator) -> Any:
 
 
 def logins(emulator: Emulator) -> int:
-    return sum(call["method"] == "POST" for call in calls(emulator, "token"))
+    return sum(call["method"] == "POST" for call in requests_of(emulator, "token"))
 
 
 def test_azure_identitys_cache_is_passed_by() -> None:
-    azure = pytest.importorskip("azure.identity", reason="azure-identity is in requirements-dev.txt")
+    azure = pytest.importorskip(
+        "azure.identity", reason="azure-identity is in requirements-dev.txt"
+    )
     with Emulator(tls=True) as emulator, azure_secret(azure, emulator) as credential:
         client = emulator.client(credential=credential)
         client.machines()

@@ -19,7 +19,9 @@ from mde_live_response.emulator import Emulator
 CLI = [sys.executable, "-m", "mde_live_response"]
 MACHINE = "ws-0001.example.test"
 RUN = ["run", MACHINE, "--comment", "case 42"]
-posix_only = pytest.mark.skipif(os.name != "posix", reason="Windows ends a process without asking it")
+posix_only = pytest.mark.skipif(
+    os.name != "posix", reason="Windows ends a process without asking it"
+)
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def prepared(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
 
 
 def submits(emulator: Emulator) -> int:
-    return sum(request["path"].lower().endswith("/runliveresponse") for request in emulator.requests)
+    return sum(
+        request["path"].lower().endswith("/runliveresponse") for request in emulator.requests
+    )
 
 
 # ------------------------------------------------------------------------------------------------ demo
@@ -42,7 +46,11 @@ def submits(emulator: Emulator) -> int:
 def test_demo(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     done = subprocess.run(
-        [*CLI, "demo", "--save-to", str(folder)], capture_output=True, text=True, timeout=120, check=False
+        [*CLI, "demo", "--save-to", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -64,13 +72,23 @@ def test_demo(tmp_path: Path) -> None:
 @posix_only
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_emulator(number: signal.Signals) -> None:
-    with subprocess.Popen([*CLI, "emulator", "--machines", "2"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*CLI, "emulator", "--machines", "2"], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
-            told = json.loads(process.stdout.readline())
-            assert set(told) == {"url", "login_url", "token", "tenant_id", "client_id", "client_secret"}
+            printed = json.loads(process.stdout.readline())
+            assert set(printed) == {
+                "url",
+                "login_url",
+                "token",
+                "tenant_id",
+                "client_id",
+                "client_secret",
+            }
             request = urllib.request.Request(
-                f"{told['url']}/api/machines", headers={"Authorization": f"Bearer {told['token']}"}
+                f"{printed['url']}/api/machines",
+                headers={"Authorization": f"Bearer {printed['token']}"},
             )
             direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with direct.open(request, timeout=30) as answer:
@@ -87,7 +105,14 @@ def test_emulator(number: signal.Signals) -> None:
 
 
 def test_run(prepared: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    any_order = ["--get-file", r"C:\Temp\triage.zip", "--run-script", "triage.ps1", "--args", "-Depth 2"]
+    any_order = [
+        "--get-file",
+        r"C:\Temp\triage.zip",
+        "--run-script",
+        "triage.ps1",
+        "--args",
+        "-Depth 2",
+    ]
     code = main([*RUN, *any_order, "--put-file", "triage.ps1", "--save-to", str(tmp_path)])
     out, err = capsys.readouterr()
     assert code == 0, err
@@ -113,7 +138,9 @@ def test_run_json(prepared: Emulator, capsys: pytest.CaptureFixture[str]) -> Non
     assert submits(prepared) == 1
 
 
-def test_each_script_has_its_own_args(prepared: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_script_has_its_own_args(
+    prepared: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--run-script", "triage.ps1", "--args=-x", "--run-script", "triage.ps1"]
     assert main([*RUN, *arguments]) == 0
     out, _ = capsys.readouterr()
@@ -121,7 +148,9 @@ def test_each_script_has_its_own_args(prepared: Emulator, capsys: pytest.Capture
     assert "args: None" in out
 
 
-def test_a_script_that_fails_ends_in_1(prepared: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_script_exits_with_1(
+    prepared: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepared.on_script("triage.ps1", stdout="half done", stderr="it broke", exit_code=3)
     assert main([*RUN, "--run-script", "triage.ps1"]) == 1
     out, _ = capsys.readouterr()
@@ -144,15 +173,17 @@ def test_a_script_that_fails_ends_in_1(prepared: Emulator, capsys: pytest.Captur
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_in_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [RUN, [*RUN, "--run-script", "a b.ps1"], [*RUN, "--get-file", ""]], ids=" ".join)
-def test_a_wrong_request_ends_in_2(
+@pytest.mark.parametrize(
+    "arguments", [RUN, [*RUN, "--run-script", "a b.ps1"], [*RUN, "--get-file", ""]], ids=" ".join
+)
+def test_a_wrong_request_exits_with_2(
     arguments: list[str], prepared: Emulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -162,7 +193,9 @@ def test_a_wrong_request_ends_in_2(
     assert submits(prepared) == 0
 
 
-def test_no_credentials_end_in_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_credentials_exits_with_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in [name for name in os.environ if name.startswith("AZURE_")]:
         monkeypatch.delenv(name)
     assert main([*RUN, "--run-script", "triage.ps1"]) == 2
@@ -194,9 +227,11 @@ def unknown_machine(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(
-    "how", [no_remediation_level, busy, out_of_reach, wrong_secret, unknown_machine], ids=lambda how: how.__name__
+    "how",
+    [no_remediation_level, busy, out_of_reach, wrong_secret, unknown_machine],
+    ids=lambda how: how.__name__,
 )
-def test_what_stands_in_the_way_ends_in_3(
+def test_a_refusal_exits_with_3(
     how: Callable[[Emulator, pytest.MonkeyPatch], str],
     prepared: Emulator,
     monkeypatch: pytest.MonkeyPatch,
@@ -209,7 +244,9 @@ def test_what_stands_in_the_way_ends_in_3(
     assert err.count("\n") == 1
 
 
-def test_a_timeout_tells_how_to_go_on(prepared: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_timeout_prints_how_to_resume(
+    prepared: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepared.set_online(MACHINE, False)
     arguments = [*RUN, "--run-script", "triage.ps1", "--correlation-id", "case-42"]
     assert main([*arguments, "--timeout", "1"]) == 3
@@ -223,7 +260,9 @@ def test_a_timeout_tells_how_to_go_on(prepared: Emulator, capsys: pytest.Capture
 def test_ctrl_c_leaves_the_session_running(prepared: Emulator) -> None:
     prepared.set_online(MACHINE, False)
     arguments = [*CLI, *RUN, "--run-script", "triage.ps1"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             assert process.stdout is not None
             first = process.stdout.readline().split()

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime_help import WS, calls, closed, python, times, under_way, until
+from runtime_helpers import (
+    MACHINE,
+    is_pending,
+    pick_count,
+    requests_of,
+    run_python,
+    wait_until,
+    was_closed_by_client,
+)
 
 from mde_live_response import Command, InvalidRequestError, Limits, LiveResponseClient
 from mde_live_response.emulator import Emulator
@@ -32,9 +40,9 @@ def test_fifty_threads_share_it(emulator: Emulator) -> None:
     with Emulator(limits=Limits(read=[Rate(100_000, 60.0)])) as emulator:
         client = emulator.client()
         with ThreadPoolExecutor(50) as pool:
-            found = list(pool.map(lambda _: len(client.machines()), range(times(500, 20_000))))
+            found = list(pool.map(lambda _: len(client.machines()), range(pick_count(500, 20_000))))
         assert set(found) == {3}
-        assert len(calls(emulator, "token")) == 1
+        assert len(requests_of(emulator, "token")) == 1
         assert emulator.violations["rate"] == 0
 
 
@@ -48,7 +56,7 @@ def test_a_call_lets_other_threads_run(emulator: Emulator, client: LiveResponseC
 
     thread = threading.Thread(target=count)
     thread.start()
-    until(lambda: counted[0], "the first count")
+    wait_until(lambda: counted[0], "the first count")
     before = counted[0]
     client.machines()
     during = counted[0] - before
@@ -63,7 +71,7 @@ def test_calls_in_flight_outlive_a_close(emulator: Emulator) -> None:
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(len(client.machines())))
     thread.start()
-    until(lambda: under_way(emulator, "machines"), "the call")
+    wait_until(lambda: is_pending(emulator, "machines"), "the call")
     client.close()
     client.close()
     with pytest.raises(InvalidRequestError, match="closed"):
@@ -83,18 +91,18 @@ def test_calls_in_flight_outlive_the_client(emulator: Emulator) -> None:
 
     thread = threading.Thread(target=call, args=(clients[0].machines,))
     thread.start()
-    until(lambda: under_way(emulator, "machines"), "the call")
+    wait_until(lambda: is_pending(emulator, "machines"), "the call")
     clients.clear()
     thread.join()
     assert found == [3]
     del thread
-    until(lambda: gc.collect() is not None and mark() is None, "the client's end")
+    wait_until(lambda: gc.collect() is not None and mark() is None, "the client's end")
 
 
 def test_sessions_outlive_the_client(emulator: Emulator) -> None:
     emulator.on_script("a.ps1", duration=0.5)
     with emulator.client() as client:
-        session = client.submit(WS, Command.run_script("a.ps1"), "why")
+        session = client.submit(MACHINE, Command.run_script("a.ps1"), "why")
         library = client.library
     del client
     gc.collect()
@@ -105,7 +113,9 @@ def test_sessions_outlive_the_client(emulator: Emulator) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")
 def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> None:
     def threads_and_files() -> tuple[int, int]:
-        return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
+        return len(list(Path("/proc/self/task").iterdir())), len(
+            list(Path("/proc/self/fd").iterdir())
+        )
 
     async def later() -> str:
         return emulator.token
@@ -120,10 +130,13 @@ def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> No
         use(number)
     gc.collect()
     before = threads_and_files()
-    for number in range(times(150, 5000)):
+    for number in range(pick_count(150, 5000)):
         use(number)
     gc.collect()
-    until(lambda: threads_and_files() <= (before[0] + 2, before[1] + 2), f"no more than {before}, by now")
+    wait_until(
+        lambda: threads_and_files() <= (before[0] + 2, before[1] + 2),
+        f"no more than {before}, by now",
+    )
 
 
 def test_a_handler_that_calls_the_client(
@@ -149,7 +162,9 @@ def test_a_handler_that_calls_the_client(
     assert inside == [3]
 
 
-def test_a_lock_that_caller_and_handler_share(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_lock_that_caller_and_handler_share(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     lock, heard = threading.Lock(), threading.Event()
 
     class Locks(logging.Handler):
@@ -166,13 +181,13 @@ def test_a_lock_that_caller_and_handler_share(emulator: Emulator, client: LiveRe
             for _ in range(5):
                 assert len(client.machines()) == 3
             assert not heard.is_set()
-        until(heard.is_set, "the record")
+        wait_until(heard.is_set, "the record")
     finally:
         logger.setLevel(logging.NOTSET)
         logger.removeHandler(handler)
 
 
-def test_what_a_handler_raises_is_told_and_no_more(
+def test_a_handlers_exception_is_reported_only(
     emulator: Emulator, client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised: list[Any] = []
@@ -188,7 +203,7 @@ def test_what_a_handler_raises_is_told_and_no_more(
     logger.setLevel(logging.DEBUG)
     try:
         assert len(client.machines()) == 3
-        until(lambda: raised, "the report")
+        wait_until(lambda: raised, "the report")
         assert len(client.machines()) == 3
     finally:
         logger.setLevel(logging.NOTSET)
@@ -196,7 +211,7 @@ def test_what_a_handler_raises_is_told_and_no_more(
     assert set(raised) == {SystemExit}
 
 
-def test_records_are_there_when_the_call_returns(
+def test_records_are_delivered_before_the_call_returns(
     emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.machines()
@@ -204,23 +219,29 @@ def test_records_are_there_when_the_call_returns(
     caplog.set_level(logging.DEBUG, "mde_live_response")
     for count in range(1, 10):
         client.machine_actions()
-        lines = [record for record in caplog.records if "/machineactions 200" in record.getMessage()]
+        lines = [
+            record for record in caplog.records if "/machineactions 200" in record.getMessage()
+        ]
         assert len(lines) == count
-    assert {(record.name, record.levelname) for record in caplog.records} == {("mde_live_response", "DEBUG")}
+    assert {(record.name, record.levelname) for record in caplog.records} == {
+        ("mde_live_response", "DEBUG")
+    }
     assert all(record.pathname.endswith(".rs") and record.lineno for record in caplog.records)
 
 
-def test_the_log_of_another_crate_is_not_told(
+def test_logs_of_other_crates_are_dropped(
     emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(1)
     client.machines()
-    assert {record.name for record in caplog.records if record.pathname.endswith(".rs")} == {"mde_live_response"}
+    assert {record.name for record in caplog.records if record.pathname.endswith(".rs")} == {
+        "mde_live_response"
+    }
 
 
 def test_logging_is_not_imported_for_it(emulator: Emulator) -> None:
     code = "import sys, mde_live_response as mde; mde.LiveResponseClient().machines(); print('logging' in sys.modules)"
-    done = python(code, emulator.env)
+    done = run_python(code, emulator.env)
     assert (done.out, done.err) == ("False\n", ""), done
 
 
@@ -235,29 +256,33 @@ def test_a_connection_is_closed_with_its_client(emulator: Emulator) -> None:
         before = files()
         client.machines()
         assert files() > before
-    until(lambda: files() <= before, "the close")
+    wait_until(lambda: files() <= before, "the close")
 
 
-def test_a_wait_is_left_by_its_last_watcher_only(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_wait_is_left_by_its_last_watcher_only(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     import asyncio
 
     emulator.on_script("a.ps1", duration=20.0)
 
     async def main() -> None:
-        session = await client.submit_async(WS, Command.run_script("a.ps1"), "why")
+        session = await client.submit_async(MACHINE, Command.run_script("a.ps1"), "why")
         waits = [asyncio.create_task(session.wait_async()) for _ in range(3)]
         emulator.fault("GET", "machineactions", "delay", seconds=0.5)
-        await asyncio.to_thread(until, lambda: under_way(emulator, "machineactions"))
+        await asyncio.to_thread(wait_until, lambda: is_pending(emulator, "machineactions"))
         waits[0].cancel()
         waits[1].cancel()
         emulator.advance(100.0)
         assert (await waits[2]).status == "Succeeded"
 
     asyncio.run(main())
-    assert not closed(emulator, "machineactions")
+    assert not was_closed_by_client(emulator, "machineactions")
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_before_anything_runs(emulator: Emulator, tmp_path: Path) -> None:
+def test_a_file_at_the_folders_path_is_refused_before_anything_runs(
+    emulator: Emulator, tmp_path: Path
+) -> None:
     taken = tmp_path / "taken"
     taken.write_bytes(b"")
     with emulator.client() as client, pytest.raises(NotADirectoryError):
@@ -265,7 +290,9 @@ def test_a_file_in_the_place_of_the_folder_is_told_before_anything_runs(emulator
     assert emulator.counters.get("runliveresponse", 0) == 0
 
 
-def test_limits_that_another_client_has_set_are_told_of(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_conflicting_limits_are_warned_about(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="mde_live_response")
     with emulator.client() as first, emulator.client(limits=Limits(sessions=1)) as second:
         first.machines()

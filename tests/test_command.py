@@ -13,9 +13,15 @@ from mde_live_response import Command, InvalidRequestError
 PAGE: list[dict[str, Any]] = [
     {
         "type": "RunScript",
-        "params": [{"key": "ScriptName", "value": "minidump.ps1"}, {"key": "Args", "value": "OfficeClickToRun"}],
+        "params": [
+            {"key": "ScriptName", "value": "minidump.ps1"},
+            {"key": "Args", "value": "OfficeClickToRun"},
+        ],
     },
-    {"type": "GetFile", "params": [{"key": "Path", "value": "C:\\windows\\TEMP\\OfficeClickToRun.dmp.zip"}]},
+    {
+        "type": "GetFile",
+        "params": [{"key": "Path", "value": "C:\\windows\\TEMP\\OfficeClickToRun.dmp.zip"}],
+    },
 ]
 ONE_OF_EACH = [
     Command.put_file("helper.exe"),
@@ -33,7 +39,12 @@ def test_the_page_s_example() -> None:
 
 
 def test_type_and_params() -> None:
-    assert [command.type for command in ONE_OF_EACH] == ["PutFile", "RunScript", "RunScript", "GetFile"]
+    assert [command.type for command in ONE_OF_EACH] == [
+        "PutFile",
+        "RunScript",
+        "RunScript",
+        "GetFile",
+    ]
     assert [command.params for command in ONE_OF_EACH] == [
         {"FileName": "helper.exe"},
         {"ScriptName": "triage.ps1"},
@@ -49,7 +60,9 @@ def test_script_name_comes_before_args() -> None:
 
 
 def test_no_args_are_not_sent() -> None:
-    assert Command.run_script("a.ps1").to_dict()["params"] == [{"key": "ScriptName", "value": "a.ps1"}]
+    assert Command.run_script("a.ps1").to_dict()["params"] == [
+        {"key": "ScriptName", "value": "a.ps1"}
+    ]
 
 
 @pytest.mark.parametrize("command", ONE_OF_EACH, ids=repr)
@@ -82,7 +95,9 @@ def test_it_cannot_be_changed() -> None:
     assert command.params == {"FileName": "helper.exe"}
 
 
-@pytest.mark.parametrize("name", ["", " ", "a b.ps1", "dir/a.ps1", "dir\\a.ps1", "a;b", "ä.ps1", "a\n.ps1", "a\0"])
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b.ps1", "dir/a.ps1", "dir\\a.ps1", "a;b", "ä.ps1", "a\n.ps1", "a\0"]
+)
 def test_a_name_that_the_library_cannot_hold(name: str) -> None:
     with pytest.raises(InvalidRequestError):
         Command.put_file(name)
@@ -151,7 +166,9 @@ def test_a_sequence_is_quoted_for_powershell(args: list[str], sent: str) -> None
 
 
 @pytest.mark.parametrize("name", ["triage.sh", "triage", "triage.py"])
-@pytest.mark.parametrize("args", [["-d", "2"], ["two words"], ["it's"], ["$HOME", "a;b"], ["", "\\"], ["*", "~", "#"]])
+@pytest.mark.parametrize(
+    "args", [["-d", "2"], ["two words"], ["it's"], ["$HOME", "a;b"], ["", "\\"], ["*", "~", "#"]]
+)
 def test_a_sequence_is_quoted_for_sh(name: str, args: list[str]) -> None:
     assert shlex.split(Command.run_script(name, args).params["Args"]) == args
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from runtime_help import WS, calls, until
+from runtime_helpers import MACHINE, requests_of, wait_until
 
 from mde_live_response import (
     AuthenticationError,
@@ -25,7 +25,7 @@ from mde_live_response import (
     LiveResponseClient,
     LiveResponseError,
 )
-from mde_live_response._credential import own_loop
+from mde_live_response._credential import get_shared_loop
 from mde_live_response.emulator import Emulator
 
 SCOPE = "https://api.securitycenter.microsoft.com/.default"
@@ -76,7 +76,9 @@ FORMS: dict[str, Callable[[str], Any]] = {
     "token": lambda token: token,
     "callable": lambda token: lambda: token,
     "coroutine function": lambda token: lambda: later(token),
-    "callable that gives an AccessToken": lambda token: lambda: AccessToken(token, int(time.time() + 3600)),
+    "callable that gives an AccessToken": lambda token: (
+        lambda: AccessToken(token, int(time.time() + 3600))
+    ),
     "get_token": Source,
     "asynchronous get_token": AsyncSource,
     "get_token_info": InfoSource,
@@ -88,7 +90,7 @@ def test_every_form_serves_both_doors(form: str, emulator: Emulator) -> None:
     client = client_with(emulator, FORMS[form](emulator.token))
     assert len(client.machines()) == 3
     assert len(asyncio.run(client.machines_async())) == 3
-    assert not calls(emulator, "token")
+    assert not requests_of(emulator, "token")
     assert client.tenant_id == emulator.tenant_id
 
 
@@ -119,9 +121,17 @@ def fetches(emulator: Emulator) -> list[Any]:
 
 
 def test_azure_identity(tls: Emulator) -> None:
-    azure = pytest.importorskip("azure.identity", reason="azure-identity is in requirements-dev.txt")
-    options = {"authority": tls.login_url, "disable_instance_discovery": True, "connection_verify": tls.ca_bundle}
-    with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, **options) as credential:
+    azure = pytest.importorskip(
+        "azure.identity", reason="azure-identity is in requirements-dev.txt"
+    )
+    options = {
+        "authority": tls.login_url,
+        "disable_instance_discovery": True,
+        "connection_verify": tls.ca_bundle,
+    }
+    with azure.ClientSecretCredential(
+        tls.tenant_id, tls.client_id, tls.client_secret, **options
+    ) as credential:
         client = client_with(tls, credential)
         assert len(client.machines()) == 3
         assert len(asyncio.run(client.machines_async())) == 3
@@ -131,7 +141,9 @@ def test_azure_identity(tls: Emulator) -> None:
 
         asyncio.run(main())
         assert len(fetches(tls)) == 1
-    with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, "wrong", **options) as credential:
+    with azure.ClientSecretCredential(
+        tls.tenant_id, tls.client_id, "wrong", **options
+    ) as credential:
         from azure.core.exceptions import ClientAuthenticationError
 
         with pytest.raises(ClientAuthenticationError, match="AADSTS"):
@@ -139,31 +151,45 @@ def test_azure_identity(tls: Emulator) -> None:
 
 
 def test_azure_identity_asynchronous(tls: Emulator) -> None:
-    azure = pytest.importorskip("azure.identity.aio", reason="azure-identity is in requirements-dev.txt")
-    options = {"authority": tls.login_url, "disable_instance_discovery": True, "connection_verify": tls.ca_bundle}
+    azure = pytest.importorskip(
+        "azure.identity.aio", reason="azure-identity is in requirements-dev.txt"
+    )
+    options = {
+        "authority": tls.login_url,
+        "disable_instance_discovery": True,
+        "connection_verify": tls.ca_bundle,
+    }
 
     async def main() -> None:
-        async with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, **options) as ours:
+        async with azure.ClientSecretCredential(
+            tls.tenant_id, tls.client_id, tls.client_secret, **options
+        ) as ours:
             client = client_with(tls, ours)
             assert len(await client.machines_async()) == 3
             assert len(client.machines()) == 3
             assert len(fetches(tls)) == 1
-        async with azure.ClientSecretCredential(tls.tenant_id, tls.client_id, "wrong", **options) as wrong:
+        async with azure.ClientSecretCredential(
+            tls.tenant_id, tls.client_id, "wrong", **options
+        ) as wrong:
             from azure.core.exceptions import ClientAuthenticationError
 
             with pytest.raises(ClientAuthenticationError, match="AADSTS"):
                 await client_with(tls, wrong).machines_async()
-        ours = azure.ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, **options)
+        ours = azure.ClientSecretCredential(
+            tls.tenant_id, tls.client_id, tls.client_secret, **options
+        )
         client = client_with(tls, ours)
         assert len(client.machines()) == 3  # the loop is blocked meanwhile
         assert len(await client.machines_async()) == 3
         another = client_with(tls, ours)
         assert len(another.machines()) == 3
         # aiohttp closes a session only in the loop that it was first used in, which was not this one.
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), own_loop()))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), get_shared_loop()))
 
     asyncio.run(main())
-    with_secret = ClientSecretCredential(tls.tenant_id, tls.client_id, tls.client_secret, authority=tls.login_url)
+    with_secret = ClientSecretCredential(
+        tls.tenant_id, tls.client_id, tls.client_secret, authority=tls.login_url
+    )
     assert len(client_with(tls, with_secret).machines()) == 3
 
 
@@ -171,7 +197,9 @@ class Enough(BaseException):
     """What no `except Exception` catches."""
 
 
-@pytest.mark.parametrize("raised", [KeyError("why"), Enough("why"), SystemExit(3), KeyboardInterrupt("why")], ids=repr)
+@pytest.mark.parametrize(
+    "raised", [KeyError("why"), Enough("why"), SystemExit(3), KeyboardInterrupt("why")], ids=repr
+)
 @pytest.mark.parametrize("kind", ["plain", "asynchronous"])
 @pytest.mark.parametrize("door", ["blocking", "asyncio"])
 def test_what_a_credential_raises_comes_out_as_it_was(
@@ -192,7 +220,7 @@ def test_what_a_credential_raises_comes_out_as_it_was(
     with pytest.raises(type(raised)) as caught:
         client.machines() if door == "blocking" else asyncio.run(client.machines_async())
     assert caught.value is raised or caught.value.args == raised.args
-    assert not calls(emulator, "machines")
+    assert not requests_of(emulator, "machines")
     if door == "blocking":
         assert "fail" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     failing = False
@@ -208,7 +236,9 @@ def test_what_is_no_token_is_a_type_error(wrong: object, emulator: Emulator) -> 
 
 
 @pytest.mark.parametrize("wrong", ["", "hush hush", "hush\n", "hüsh"], ids=repr)
-def test_a_token_that_no_header_holds_is_an_authentication_error(wrong: str, emulator: Emulator) -> None:
+def test_a_token_that_no_header_holds_is_an_authentication_error(
+    wrong: str, emulator: Emulator
+) -> None:
     with pytest.raises(AuthenticationError) as caught:
         client_with(emulator, lambda: wrong).machines()
     assert "hush" not in str(caught.value)
@@ -235,7 +265,7 @@ def test_a_token_is_renewed_before_it_ends(emulator: Emulator) -> None:
     source = Source(emulator.token, lasts=2.0)
     client = client_with(emulator, source)
     client.machines()
-    until(lambda: client.machines() and len(source.scopes) >= 2, "the renewal")
+    wait_until(lambda: client.machines() and len(source.scopes) >= 2, "the renewal")
     source.lasts = 3600.0
 
 
@@ -249,7 +279,9 @@ def test_one_fetch_serves_fifty_threads(emulator: Emulator) -> None:
 
     client = client_with(emulator, slow)
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(len(client.machines()))) for _ in range(50)]
+    threads = [
+        threading.Thread(target=lambda: found.append(len(client.machines()))) for _ in range(50)
+    ]
     for thread in threads:
         thread.start()
     go.set()
@@ -262,14 +294,20 @@ def test_one_fetch_serves_fifty_threads(emulator: Emulator) -> None:
 def test_a_token_that_is_refused_is_fetched_once_more(emulator: Emulator) -> None:
     source = Source(emulator.token)
     client = client_with(emulator, source)
-    emulator.fault("GET", "machines", "status", status=401, body={"error": {"code": "Unauthorized", "message": "no"}})
+    emulator.fault(
+        "GET",
+        "machines",
+        "status",
+        status=401,
+        body={"error": {"code": "Unauthorized", "message": "no"}},
+    )
     assert len(client.machines()) == 3
     assert len(source.scopes) == 2
     emulator.fault("GET", "machines", "status", status=401, times=2)
     with pytest.raises(AuthenticationError):
         client.machines()
     assert len(source.scopes) == 3
-    assert [call["status"] for call in calls(emulator, "machines")] == [401, 200, 401, 401]
+    assert [call["status"] for call in requests_of(emulator, "machines")] == [401, 200, 401, 401]
 
 
 def test_another_tenants_token_is_not_sent(emulator: Emulator) -> None:
@@ -279,16 +317,21 @@ def test_another_tenants_token_is_not_sent(emulator: Emulator) -> None:
         with pytest.raises(AuthenticationError, match="nothing was sent"):
             client.machines()
         with pytest.raises(AuthenticationError):
-            client.submit(WS, Command.run_script("a.ps1"), "why")
+            client.submit(MACHINE, Command.run_script("a.ps1"), "why")
     assert not emulator.requests
-    assert len(client_with(emulator, emulator.token, tenant_id=emulator.tenant_id.upper()).machines()) == 3
+    assert (
+        len(client_with(emulator, emulator.token, tenant_id=emulator.tenant_id.upper()).machines())
+        == 3
+    )
 
 
 NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
 @pytest.mark.parametrize("missing", NEEDED)
-def test_a_variable_that_is_missing_is_named(missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_missing_is_named(
+    missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in emulator.env.items():
         monkeypatch.setenv(name, value)
     assert len(LiveResponseClient().machines()) == 3
@@ -303,25 +346,29 @@ def test_secrets_are_told_nowhere(emulator: Emulator, caplog: pytest.LogCaptureF
     credential = ClientSecretCredential(
         emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
     )
-    told: list[object] = [credential]
+    shown: list[object] = [credential]
     for given in (emulator.token, lambda: emulator.token, credential):
         client = client_with(emulator, given)
-        told += [client, client.library, *client.machines(), client.check()]
+        shown += [client, client.library, *client.machines(), client.check()]
         emulator.fault("GET", "machines", "status", status=401, times=2)
         with pytest.raises(AuthenticationError) as caught:
             client.machines()
-        told += [caught.value, pickle.dumps(caught.value), caught.value.__dict__]
-    wrong = ClientSecretCredential(emulator.tenant_id, emulator.client_id, "hush", authority=emulator.login_url)
+        shown += [caught.value, pickle.dumps(caught.value), caught.value.__dict__]
+    wrong = ClientSecretCredential(
+        emulator.tenant_id, emulator.client_id, "hush", authority=emulator.login_url
+    )
     with pytest.raises(LiveResponseError) as refused:
         client_with(emulator, wrong).machines()
-    told += [refused.value, refused.value.__dict__, wrong]
-    text = " ".join(f"{one!r} {one!s}" for one in told) + caplog.text
+    shown += [refused.value, refused.value.__dict__, wrong]
+    text = " ".join(f"{one!r} {one!s}" for one in shown) + caplog.text
     assert "mde_live_response" in caplog.text
     for secret in (emulator.client_secret, emulator.token, emulator.token.split(".")[2], "hush"):
         assert secret not in text
 
 
-@pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__)
+@pytest.mark.parametrize(
+    "way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__
+)
 def test_a_secret_is_not_pickled(way: Callable[[object], object], emulator: Emulator) -> None:
     credential = ClientSecretCredential(emulator.tenant_id, emulator.client_id, "hush")
     with pytest.raises(TypeError, match="not pickled") as caught:
@@ -340,7 +387,9 @@ def test_a_credential_that_never_answers_is_left(emulator: Emulator) -> None:
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(client_with(emulator, blocks).machines_async(), 0.1)
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(client_with(emulator, lambda: asyncio.sleep(60)).machines_async(), 0.1)
+            await asyncio.wait_for(
+                client_with(emulator, lambda: asyncio.sleep(60)).machines_async(), 0.1
+            )
 
     try:
         asyncio.run(main())
@@ -353,8 +402,11 @@ def test_asynchronous_credentials_share_one_loop(emulator: Emulator) -> None:
     clients = [client_with(emulator, AsyncSource(emulator.token)) for _ in range(20)]
     for client in clients:
         client.machines()
-    until(
-        lambda: sum(thread.name == "mde-live-response-credential" for thread in threading.enumerate()) == 1,
+    wait_until(
+        lambda: (
+            sum(thread.name == "mde-live-response-credential" for thread in threading.enumerate())
+            == 1
+        ),
         "one thread for all",
     )
 
@@ -366,4 +418,4 @@ def test_a_credential_that_is_no_longer_used_is_let_go(emulator: Emulator) -> No
     mark = weakref.ref(source)
     client.close()
     del source, client
-    until(lambda: gc.collect() is not None and mark() is None, "the credential's end")
+    wait_until(lambda: gc.collect() is not None and mark() is None, "the credential's end")

@@ -14,27 +14,46 @@ if TYPE_CHECKING:
 HOSTILE = "<img src=x onerror=alert(1)>\x1b]0;owned\x07"
 
 
-def command(index: int, kind: str, value: str, status: str = "Completed", **rest: Any) -> SimpleNamespace:
-    parts: dict[str, Any] = {"errors": [], "skipped": False, "script": None, "file": None, "error": None, **rest}
+def command(
+    index: int, kind: str, value: str, status: str = "Completed", **rest: Any
+) -> SimpleNamespace:
+    parts: dict[str, Any] = {
+        "errors": [],
+        "skipped": False,
+        "script": None,
+        "file": None,
+        "error": None,
+        **rest,
+    }
     return SimpleNamespace(
-        index=index, command=SimpleNamespace(type=kind, params={"Name": value}), status=status, **parts
+        index=index,
+        command=SimpleNamespace(type=kind, params={"Name": value}),
+        status=status,
+        **parts,
     )
 
 
 def result(*commands: SimpleNamespace, ok: bool = True, **rest: Any) -> SessionResult:
-    action = SimpleNamespace(id="6b1d2c1e", computer_dns_name="ws-0001", machine_id=None, status="Succeeded")
+    action = SimpleNamespace(
+        id="6b1d2c1e", computer_dns_name="ws-0001", machine_id=None, status="Succeeded"
+    )
     parts = {"reason": "ok", "message": "", **rest}
-    return cast("SessionResult", SimpleNamespace(action=action, commands=list(commands), ok=ok, **parts))
+    return cast(
+        "SessionResult", SimpleNamespace(action=action, commands=list(commands), ok=ok, **parts)
+    )
 
 
 def script(text: str, stderr: str = "") -> SimpleNamespace:
     return SimpleNamespace(exit_code=0, text=text, stderr=stderr)
 
 
-def test_text_tells_all() -> None:
+def test_text_of_a_result() -> None:
     file = SimpleNamespace(size=2048, sha256="ab" * 32, path="out/1_a.zip")
     text = session_result_text(
-        result(command(0, "RunScript", "a.ps1", script=script("one\ntwo", "oh")), command(1, "GetFile", "a", file=file))
+        result(
+            command(0, "RunScript", "a.ps1", script=script("one\ntwo", "oh")),
+            command(1, "GetFile", "a", file=file),
+        )
     )
     assert text.splitlines() == [
         "ws-0001: Succeeded",
@@ -49,7 +68,7 @@ def test_text_tells_all() -> None:
     ]
 
 
-def test_text_tells_what_went_wrong() -> None:
+def test_text_of_a_failed_result() -> None:
     text = session_result_text(
         result(
             command(0, "RunScript", "a.ps1", "Failed", errors=["it broke"]),
@@ -64,9 +83,16 @@ def test_text_tells_what_went_wrong() -> None:
         assert expected in text
 
 
-def test_hostile_words_stay_words() -> None:
+def test_hostile_text_is_escaped() -> None:
     hostile = result(
-        command(0, HOSTILE, HOSTILE, HOSTILE, errors=[HOSTILE], script=script(HOSTILE.split("\x1b")[0], HOSTILE)),
+        command(
+            0,
+            HOSTILE,
+            HOSTILE,
+            HOSTILE,
+            errors=[HOSTILE],
+            script=script(HOSTILE.split("\x1b")[0], HOSTILE),
+        ),
         ok=False,
         reason=HOSTILE,
         message=HOSTILE,
@@ -80,7 +106,10 @@ def test_hostile_words_stay_words() -> None:
 
 
 def test_a_cell_holds_a_bounded_part_of_a_long_output() -> None:
-    assert len(session_result_html(result(command(0, "RunScript", "a", script=script("x" * 10**6))))) < 50_000
+    assert (
+        len(session_result_html(result(command(0, "RunScript", "a", script=script("x" * 10**6)))))
+        < 50_000
+    )
 
 
 class Terminal(io.StringIO):
@@ -90,7 +119,11 @@ class Terminal(io.StringIO):
 
 def test_progress() -> None:
     action = SimpleNamespace(
-        id="6b1d2c1e", computer_dns_name="ws\x1b-0001", machine_id=None, status="InProgress", commands=[]
+        id="6b1d2c1e",
+        computer_dns_name="ws\x1b-0001",
+        machine_id=None,
+        status="InProgress",
+        commands=[],
     )
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):

@@ -28,12 +28,20 @@ MEMBERS = dict.fromkeys(members())
 
 
 def stub_doc(cls: str, member: str) -> str | None:
-    found = [node for node in CLASSES[cls].body if isinstance(node, ast.FunctionDef) and node.name == member]
+    found = [
+        node
+        for node in CLASSES[cls].body
+        if isinstance(node, ast.FunctionDef) and node.name == member
+    ]
     return ast.get_docstring(found[0])
 
 
 def test_the_stub_declares_what_the_package_exports() -> None:
-    names = [node for node in STUB.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
+    names = [
+        node
+        for node in STUB.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
     exported = ast.literal_eval(names[0].value)
     assert exported == mde.__all__
     assert set(CLASSES) <= set(exported)
@@ -54,7 +62,9 @@ def test_a_member(cls: str, member: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cls", "member"), [pair for pair in MEMBERS if pair[1].endswith("_async")], ids=lambda name: str(name)
+    ("cls", "member"),
+    [pair for pair in MEMBERS if pair[1].endswith("_async")],
+    ids=lambda name: str(name),
 )
 def test_twins_say_the_same(cls: str, member: str) -> None:
     assert stub_doc(cls, member) == stub_doc(cls, member.removesuffix("_async"))
@@ -66,7 +76,7 @@ def test_an_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_the_runtime_has_no_member_that_the_stub_does_not_tell_of(cls: str) -> None:
+def test_the_runtime_has_no_member_missing_from_the_stub(cls: str) -> None:
     runtime: Any = getattr(mde, cls)
     assert {name for name in vars(runtime) if not name.startswith("_")} == {
         member for owner, member in MEMBERS if owner == cls

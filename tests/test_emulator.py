@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulator_help import DIRECT, call, finished, result, run, script
+from emulator_helpers import DIRECT, call, finished, result, run, script
 
 from mde_live_response import Limits, Machine, Rate, ScriptOutput
 from mde_live_response.emulator import Emulator
@@ -43,7 +43,9 @@ def test_a_script_written_in_python(box: Emulator) -> None:
     assert seen[0][2] != threading.current_thread().name
 
 
-def test_a_script_that_raises_fails_its_command(box: Emulator, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_script_that_raises_fails_its_command(
+    box: Emulator, capfd: pytest.CaptureFixture[str]
+) -> None:
     def wrong(machine_id: str, args: str | None) -> str:
         raise KeyError(machine_id, args)
 
@@ -60,11 +62,15 @@ def test_outcomes_of_a_script(box: Emulator) -> None:
     payload = json.loads(result(box, action["id"]))
     assert (payload["exit_code"], payload["script_errors"]) == (3, "err")
     box.on_script("b.ps1", fails="no such host")
-    assert finished(box, run(box, script("b.ps1"))["id"])["commands"][0]["errors"] == ["no such host"]
+    assert finished(box, run(box, script("b.ps1"))["id"])["commands"][0]["errors"] == [
+        "no such host"
+    ]
 
 
 def test_a_machine_is_described(box: Emulator) -> None:
-    machine = box.add_machine("srv.example.test", online=False, osPlatform="Linux", machineTags=["red"])
+    machine = box.add_machine(
+        "srv.example.test", online=False, osPlatform="Linux", machineTags=["red"]
+    )
     assert isinstance(machine, Machine)
     assert (machine.computer_dns_name, machine.os_platform, machine.machine_tags) == (
         "srv.example.test",
@@ -111,7 +117,10 @@ def test_limits_faults_log_and_violations() -> None:
         assert box.counters == {"machines": 5}
         assert [entry["status"] for entry in box.requests] == [502, 200, 200, 200, 429]
         assert not any(box.token in json.dumps(entry) for entry in box.requests)
-        assert call(box, "GET", "/api/libraryfiles", token=box.token_with("Machine.LiveResponse"))[0] == 403
+        assert (
+            call(box, "GET", "/api/libraryfiles", token=box.token_with("Machine.LiveResponse"))[0]
+            == 403
+        )
 
 
 def test_the_same_seed_is_the_same_emulator() -> None:
@@ -161,10 +170,14 @@ def test_azure_identity_gets_a_token_over_tls() -> None:
         token = credential.get_token("https://api.securitycenter.microsoft.com/.default")
         credential.close()
         assert 3500 < token.expires_on - time.time() < 3600
-        request = urllib.request.Request(f"{box.url}/api/machines", headers={"Authorization": f"Bearer {token.token}"})
+        request = urllib.request.Request(
+            f"{box.url}/api/machines", headers={"Authorization": f"Bearer {token.token}"}
+        )
         import ssl
 
-        https = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=box.ca_bundle))
+        https = urllib.request.HTTPSHandler(
+            context=ssl.create_default_context(cafile=box.ca_bundle)
+        )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
         with opener.open(request, timeout=30) as answer:
             assert len(json.load(answer)["value"]) == 3
@@ -179,12 +192,19 @@ def certificate() -> tuple[bytes, bytes]:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")]), datetime.now(timezone.utc)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    name, now = (
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "app")]),
+        datetime.now(timezone.utc),
+    )
+    builder = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    )
     builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now)
     made = builder.not_valid_after(now + timedelta(days=1)).sign(key, hashes.SHA256())
     pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return private, made.public_bytes(pem)
 
 
@@ -242,7 +262,7 @@ def test_one_that_is_forgotten_stops() -> None:
     raise AssertionError(threads())
 
 
-def test_a_script_that_holds_its_emulator_is_let_go() -> None:
+def test_a_script_that_references_its_emulator_is_collected() -> None:
     import weakref
 
     class Holder:
@@ -288,7 +308,9 @@ threading.Thread(target=urllib.request.urlopen, args=[request], daemon=True).sta
 while not box.requests: pass
 """
     for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
 
 
@@ -297,7 +319,7 @@ def test_ctrl_c_and_close_while_a_script_runs() -> None:
     code = """
 import threading, time, sys
 sys.path.insert(0, sys.argv[1])
-from emulator_help import *
+from emulator_helpers import *
 from mde_live_response.emulator import Emulator
 import threading
 box = Emulator(speed=50)

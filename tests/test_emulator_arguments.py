@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_help import call, finished, result, run, script
+from emulator_helpers import call, finished, result, run, script
 
 from mde_live_response import InvalidRequestError, NotFoundError, ScriptOutput
 from mde_live_response.emulator import Emulator
@@ -19,10 +19,20 @@ def box() -> Iterator[Emulator]:
         yield emulator
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     message = str(error)
     assert "\n" not in message
-    for leak in ("line 1", "column", "expected", "usize", "u16", "u64", "f64", "PyString", "panicked"):
+    for leak in (
+        "line 1",
+        "column",
+        "expected",
+        "usize",
+        "u16",
+        "u64",
+        "f64",
+        "PyString",
+        "panicked",
+    ):
         assert leak not in message
     return message
 
@@ -38,17 +48,29 @@ def told(error: BaseException) -> str:
         ({"speed": math.inf}, "speed is inf"),
         ({"seed": -1}, "seed is -1; it has to be between 0 and 18446744073709551615"),
         ({"port": 65536}, "port is 65536; it has to be between 0 and 65535"),
-        ({"switches": {"acepted_status": 200}}, 'there is no switch "acepted_status"; there are accepted_status, '),
-        ({"switches": {"accepted_status": "x"}}, 'switch accepted_status is "x"; it has to be an HTTP status'),
-        ({"switches": {"windows": "round"}}, "switch windows is \"round\"; it has to be 'sliding' or 'fixed'"),
-        ({"switches": {"fresh_404": math.nan}}, "switches fresh_404 is nan, which JSON has nothing for"),
+        (
+            {"switches": {"acepted_status": 200}},
+            'there is no switch "acepted_status"; there are accepted_status, ',
+        ),
+        (
+            {"switches": {"accepted_status": "x"}},
+            'switch accepted_status is "x"; it has to be an HTTP status',
+        ),
+        (
+            {"switches": {"windows": "round"}},
+            "switch windows is \"round\"; it has to be 'sliding' or 'fixed'",
+        ),
+        (
+            {"switches": {"fresh_404": math.nan}},
+            "switches fresh_404 is nan, which JSON has nothing for",
+        ),
     ],
     ids=str,
 )
 def test_wrong_settings(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         Emulator(**options)
-    assert message in told(raised.value)
+    assert message in message_of(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +93,7 @@ def test_wrong_settings(options: dict[str, Any], message: str) -> None:
 def test_settings_of_a_wrong_type(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError) as raised:
         Emulator(**options)
-    assert message in told(raised.value)
+    assert message in message_of(raised.value)
 
 
 WRONG: list[tuple[Callable[[Any], Any], str]] = [
@@ -83,65 +105,118 @@ WRONG: list[tuple[Callable[[Any], Any], str]] = [
         lambda box: box.add_machine("a", osBuild="x"),
         'machine property osBuild is "x"; it has to be a whole number or null',
     ),
-    (lambda box: box.add_machine("a", machineTags="red"), 'machine property machineTags is "red"; it has to be a list'),
-    (lambda box: box.add_machine("a", id="xyz"), 'machine property id is "xyz"; it has to be 40 hexadecimal digits'),
-    (lambda box: box.add_machine("a", id=5), "machine property id is 5; it has to be 40 hexadecimal digits"),
-    (lambda box: box.add_machine("a", lastSeen="soon"), 'machine property lastSeen is "soon"; it has to be a time as'),
+    (
+        lambda box: box.add_machine("a", machineTags="red"),
+        'machine property machineTags is "red"; it has to be a list',
+    ),
+    (
+        lambda box: box.add_machine("a", id="xyz"),
+        'machine property id is "xyz"; it has to be 40 hexadecimal digits',
+    ),
+    (
+        lambda box: box.add_machine("a", id=5),
+        "machine property id is 5; it has to be 40 hexadecimal digits",
+    ),
+    (
+        lambda box: box.add_machine("a", lastSeen="soon"),
+        'machine property lastSeen is "soon"; it has to be a time as',
+    ),
     (lambda box: box.add_machine("a", computerDnsName="b"), "it is the machine's name"),
     (lambda box: box.add_machine(""), "a machine needs a name"),
-    (lambda box: box.add_machine("a", start_delay=-1), "start_delay is -1; it has to be between 0 and 1e+09"),
+    (
+        lambda box: box.add_machine("a", start_delay=-1),
+        "start_delay is -1; it has to be between 0 and 1e+09",
+    ),
     (
         lambda box: box.on_script("x y"),
         "\"x y\" is no name of a library file; it has to be of letters, digits, '-', '_'",
     ),
     (lambda box: box.on_script(""), "is no name of a library file"),
     (lambda box: box.add_library_file("a/b"), '"a/b" is no name of a library file'),
-    (lambda box: box.on_script("a", duration=-1), "duration is -1; it has to be between 0 and 1e+09"),
-    (lambda box: box.on_script("a", exit_code=2**40), "exit_code is 1099511627776; it has to be between"),
+    (
+        lambda box: box.on_script("a", duration=-1),
+        "duration is -1; it has to be between 0 and 1e+09",
+    ),
+    (
+        lambda box: box.on_script("a", exit_code=2**40),
+        "exit_code is 1099511627776; it has to be between",
+    ),
     (lambda box: box.advance(-1), "seconds is -1; it has to be between 0 and 1e+09"),
     (lambda box: box.advance(math.nan), "seconds is nan; it has to be between 0 and 1e+09"),
     (lambda box: box.advance(1e300), "seconds is 1e+300; it has to be between 0 and 1e+09"),
     (lambda box: box.add_foreign_session("ws-0001", -1), "seconds is -1; it has to be between 0"),
-    (lambda box: box.add_foreign_session("ws-0001", 1, answer="x"), "answer is 'x'; it has to be 'error' or 'foreign'"),
-    (lambda box: box.fault("GET", "/x", "status", colour="red"), 'there is no fault detail "colour"; there are acts, '),
-    (lambda box: box.fault("GET", "/x", "explode"), "fault detail kind is \"explode\"; it has to be one of 'status', "),
+    (
+        lambda box: box.add_foreign_session("ws-0001", 1, answer="x"),
+        "answer is 'x'; it has to be 'error' or 'foreign'",
+    ),
+    (
+        lambda box: box.fault("GET", "/x", "status", colour="red"),
+        'there is no fault detail "colour"; there are acts, ',
+    ),
+    (
+        lambda box: box.fault("GET", "/x", "explode"),
+        "fault detail kind is \"explode\"; it has to be one of 'status', ",
+    ),
     (lambda box: box.fault("GET", "/x", "garble", nth=0), "nth is 0; it has to be between 1"),
     (lambda box: box.fault("GET", "/x", "garble", nth=-1), "nth is -1; it has to be between 1"),
     (lambda box: box.fault("GET", "/x", "garble", times=0), "times is 0; it has to be between 1"),
-    (lambda box: box.fault("GET", "/x", "status", status=99), "fault detail status is 99; it has to be an HTTP status"),
-    (lambda box: box.fault("GET", "/x", "delay", seconds=-1), "fault detail seconds is -1; it has to be a number"),
-    (lambda box: box.fault("GET", "/x", "drop_after", status=500), 'a fault of kind drop_after has no detail "status"'),
-    (lambda box: box.fault("POST", "runliverespons", "drop_after"), 'there is no route "runliverespons"'),
+    (
+        lambda box: box.fault("GET", "/x", "status", status=99),
+        "fault detail status is 99; it has to be an HTTP status",
+    ),
+    (
+        lambda box: box.fault("GET", "/x", "delay", seconds=-1),
+        "fault detail seconds is -1; it has to be a number",
+    ),
+    (
+        lambda box: box.fault("GET", "/x", "drop_after", status=500),
+        'a fault of kind drop_after has no detail "status"',
+    ),
+    (
+        lambda box: box.fault("POST", "runliverespons", "drop_after"),
+        'there is no route "runliverespons"',
+    ),
     (lambda box: box.add_certificate(b"-----BEGIN NOTHING"), "the certificate is not PEM"),
 ]
 
 
 @pytest.mark.parametrize(("act", "message"), WRONG, ids=[message for _, message in WRONG])
-def test_a_wrong_value_is_told(act: Callable[[Any], Any], message: str, box: Emulator) -> None:
+def test_a_wrong_value_is_an_error(act: Callable[[Any], Any], message: str, box: Emulator) -> None:
     with pytest.raises(InvalidRequestError) as raised:
         act(box)
-    assert message in told(raised.value)
+    assert message in message_of(raised.value)
     assert len(call(box, "GET", "/api/machines")[1]["value"]) == 3, "nothing was added"
 
 
 WRONG_TYPES: list[tuple[Callable[[Any], Any], str]] = [
     (lambda box: box.add_machine(5), "name is 5; it has to be a str"),
     (lambda box: box.add_machine("a", online="no"), "online is 'no'; it has to be True or False"),
-    (lambda box: box.add_machine("a", vmMetadata={1}), "properties vmMetadata is {1}, which JSON has nothing for"),
+    (
+        lambda box: box.add_machine("a", vmMetadata={1}),
+        "properties vmMetadata is {1}, which JSON has nothing for",
+    ),
     (lambda box: box.advance("1"), "seconds is '1'; it has to be a number"),
     (lambda box: box.on_script("a", stdout=5), "stdout is 5; it has to be a str"),
-    (lambda box: box.on_script("a", exit_code="0"), "exit_code is '0'; it has to be a whole number"),
+    (
+        lambda box: box.on_script("a", exit_code="0"),
+        "exit_code is '0'; it has to be a whole number",
+    ),
     (lambda box: box.token_with(5), "role is 5; it has to be a str"),
     (lambda box: box.put_remote_file("*", "/x", 5), "bytes or a path"),
-    (lambda box: box.fault("GET", "/x", "garble", nth=1.5), "nth is 1.5; it has to be a whole number"),
+    (
+        lambda box: box.fault("GET", "/x", "garble", nth=1.5),
+        "nth is 1.5; it has to be a whole number",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("act", "message"), WRONG_TYPES, ids=[message for _, message in WRONG_TYPES])
-def test_a_wrong_type_is_told(act: Callable[[Any], Any], message: str, box: Emulator) -> None:
+@pytest.mark.parametrize(
+    ("act", "message"), WRONG_TYPES, ids=[message for _, message in WRONG_TYPES]
+)
+def test_a_wrong_type_is_an_error(act: Callable[[Any], Any], message: str, box: Emulator) -> None:
     with pytest.raises(TypeError) as raised:
         act(box)
-    assert message in told(raised.value)
+    assert message in message_of(raised.value)
 
 
 def test_unknown_machines(box: Emulator) -> None:
@@ -151,7 +226,9 @@ def test_unknown_machines(box: Emulator) -> None:
         lambda: box.add_foreign_session("nobody", 1),
         lambda: box.put_remote_file("nobody", "/x", b"x"),
     ):
-        with pytest.raises(NotFoundError, match=r"no machine \"nobody\"; it has ws-0001\.example\.test, "):
+        with pytest.raises(
+            NotFoundError, match=r"no machine \"nobody\"; it has ws-0001\.example\.test, "
+        ):
             act()
 
 
@@ -169,7 +246,7 @@ def test_faults_by_path_and_by_route(box: Emulator) -> None:
     assert run(box, script("a.ps1"))["status"] == "Pending"
 
 
-def test_a_local_file_that_is_not_there_is_told_at_once(box: Emulator, tmp_path: Path) -> None:
+def test_a_missing_local_file_is_an_error_at_once(box: Emulator, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         box.put_remote_file("*", r"C:\s", tmp_path / "missing")
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from emulator_help import call, finished, result, run, script
+from emulator_helpers import call, finished, result, run, script
 
 from mde_live_response.__main__ import main
 
@@ -35,22 +35,49 @@ def serving() -> Iterator[Callable[..., Any]]:
         process.communicate()
 
 
-def test_it_is_furnished(tmp_path: Path, serving: Callable[..., Any]) -> None:
+def test_options_configure_the_emulator(tmp_path: Path, serving: Callable[..., Any]) -> None:
     (tmp_path / "triage.out").write_text("nothing found", encoding="utf-8")
     (tmp_path / "helper.exe").write_bytes(b"MZ")
     (tmp_path / "collected").write_bytes(b"what matters")
     remote = r"C:\a=b\triage.zip"
     box = serving(
-        *["--machines", "1", "--machine", "srv-01.example.test", "--offline", "ws-0900.example.test", "--speed", "50"],
-        *["--script", f"triage.ps1={tmp_path / 'triage.out'}", "--library", str(tmp_path / "helper.exe")],
+        *[
+            "--machines",
+            "1",
+            "--machine",
+            "srv-01.example.test",
+            "--offline",
+            "ws-0900.example.test",
+            "--speed",
+            "50",
+        ],
+        *[
+            "--script",
+            f"triage.ps1={tmp_path / 'triage.out'}",
+            "--library",
+            str(tmp_path / "helper.exe"),
+        ],
         *["--file", f"{remote}={tmp_path / 'collected'}"],
-        *["--switch", "transcript_line=false", "--switch", "windows=fixed", "--switch", "accepted_status=200"],
+        *[
+            "--switch",
+            "transcript_line=false",
+            "--switch",
+            "windows=fixed",
+            "--switch",
+            "accepted_status=200",
+        ],
     )
-    names = [machine["computerDnsName"] for machine in call(box, "GET", "/api/machines")[1]["value"]]
+    names = [
+        machine["computerDnsName"] for machine in call(box, "GET", "/api/machines")[1]["value"]
+    ]
     assert names == ["ws-0001.example.test", "srv-01.example.test", "ws-0900.example.test"]
     library = [file["fileName"] for file in call(box, "GET", "/api/libraryfiles")[1]["value"]]
     assert library == ["helper.exe", "triage.ps1"]
-    commands = [("PutFile", {"FileName": "helper.exe"}), script("triage.ps1"), ("GetFile", {"Path": remote})]
+    commands = [
+        ("PutFile", {"FileName": "helper.exe"}),
+        script("triage.ps1"),
+        ("GetFile", {"Path": remote}),
+    ]
     action = run(box, *commands, machine="srv-01")
     assert finished(box, action["id"])["status"] == "Succeeded"
     assert json.loads(result(box, action["id"], 1))["script_output"] == "nothing found\0"
@@ -58,12 +85,15 @@ def test_it_is_furnished(tmp_path: Path, serving: Callable[..., Any]) -> None:
     queued = run(box, script("triage.ps1"), machine="ws-0900")
     assert call(box, "GET", f"/api/machineactions/{queued['id']}")[1]["status"] == "Pending"
     machine_id = call(box, "GET", "/api/machines/ws-0001")[1]["id"]
-    body = {"Commands": [{"type": "PutFile", "params": [{"key": "FileName", "value": "helper.exe"}]}], "Comment": "c"}
+    body = {
+        "Commands": [{"type": "PutFile", "params": [{"key": "FileName", "value": "helper.exe"}]}],
+        "Comment": "c",
+    }
     assert call(box, "POST", f"/api/machines/{machine_id}/runliveresponse", body)[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--script", "triage.ps1"], "'triage.ps1' has to be of the form NAME=VALUE"),
         (["--script", "triage.ps1=/no/such/file"], "there is no file '/no/such/file'"),
@@ -74,18 +104,23 @@ def test_it_is_furnished(tmp_path: Path, serving: Callable[..., Any]) -> None:
     ],
     ids=str,
 )
-def test_wrong_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["emulator", *arguments])
     assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--switch", "nosuch=1"], 'there is no switch "nosuch"; there are accepted_status'),
-        (["--switch", "windows=round"], "switch windows is \"round\"; it has to be 'sliding' or 'fixed'"),
+        (
+            ["--switch", "windows=round"],
+            "switch windows is \"round\"; it has to be 'sliding' or 'fixed'",
+        ),
         (["--machines", "-1"], "machines is -1; it has to be between 0 and 1000000"),
         (["--speed", "0"], "speed is 0; it has to be above 0"),
         (["--seed", "-1"], "seed is -1"),
@@ -95,24 +130,32 @@ def test_wrong_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixt
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_values(arguments: list[str], told: str) -> None:
-    done = subprocess.run([*CLI, *arguments], capture_output=True, text=True, timeout=60, check=False)
+def test_wrong_values(arguments: list[str], expected: str) -> None:
+    done = subprocess.run(
+        [*CLI, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_the_page_and_the_help_name_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["emulator", "--help"])
-    told = capsys.readouterr().out
+    expected = capsys.readouterr().out
     page = (Path(__file__).parents[1] / "docs" / "emulator.md").read_text(encoding="utf-8")
     for option in ["--host", "--port", "--machines", "--speed", "--seed", "--tls"]:
-        assert option in told
+        assert option in expected
         assert f"`{option}" in page
-    for option in ["--machine NAME", "--offline NAME", "--script NAME=FILE", "--library FILE", "--file PATH=FILE"]:
-        assert option in told
+    for option in [
+        "--machine NAME",
+        "--offline NAME",
+        "--script NAME=FILE",
+        "--library FILE",
+        "--file PATH=FILE",
+    ]:
+        assert option in expected
         assert f"`{option}`" in page
-    assert "--switch NAME=VALUE" in told
+    assert "--switch NAME=VALUE" in expected
     assert "`--switch NAME=VALUE`" in page

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from emulator_help import call
+from emulator_helpers import call
 
 from mde_live_response.emulator import Emulator
 
@@ -43,13 +43,19 @@ def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
             call(box, "GET", "/api/libraryfiles")
 
     def child() -> None:
-        for refused in (lambda: box.violations, lambda: box.token_with("x"), lambda: box.advance(1)):
+        for refused in (
+            lambda: box.violations,
+            lambda: box.token_with("x"),
+            lambda: box.advance(1),
+        ):
             with pytest.raises(RuntimeError, match="belongs to the process"):
                 refused()
         assert call(box, "GET", "/api/machines")[0] in (200, 429)
         box.close()
 
-    call(box, "GET", "/api/machines")  # what it imports: a lock of the interpreter's might be held at the fork
+    call(
+        box, "GET", "/api/machines"
+    )  # what it imports: a lock of the interpreter's might be held at the fork
     worker = threading.Thread(target=load)
     worker.start()
     try:
@@ -92,7 +98,9 @@ def sleeping_child() -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("options", [{}, {"tls": True}, {"host": "0.0.0.0"}], ids=str)
 @pytest.mark.filterwarnings("ignore:the emulator listens:UserWarning")
-def test_a_child_keeps_no_port_open(options: dict[str, str], sleeping_child: Callable[[], None]) -> None:
+def test_a_child_keeps_no_port_open(
+    options: dict[str, str], sleeping_child: Callable[[], None]
+) -> None:
     with Emulator(**options) as box:  # type: ignore[arg-type]
         sleeping_child()
         host, port = address(box)
@@ -102,7 +110,9 @@ def test_a_child_keeps_no_port_open(options: dict[str, str], sleeping_child: Cal
         pass
 
 
-def test_a_child_keeps_no_connection_open(box: Emulator, sleeping_child: Callable[[], None]) -> None:
+def test_a_child_keeps_no_connection_open(
+    box: Emulator, sleeping_child: Callable[[], None]
+) -> None:
     with socket.create_connection(address(box), timeout=10) as connection:
         connection.sendall(b"GET /x HTTP/1.1\r\nhost: x\r\n\r\n")
         assert connection.recv(8) == b"HTTP/1.1"
@@ -113,7 +123,10 @@ def test_a_child_keeps_no_connection_open(box: Emulator, sleeping_child: Callabl
 
 
 def test_a_child_serves_its_own(box: Emulator) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, socket.create_connection(address(box)) as connection:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(address(box)) as connection,
+    ):
 
         def child() -> None:
             other.getsockname()

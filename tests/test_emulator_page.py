@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from emulator_help import call
+from emulator_helpers import call
 
 from mde_live_response.emulator import Emulator
 
@@ -25,24 +25,34 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 def test_the_pages_script(tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(BLOCKS[0], encoding="utf-8")
     command = [sys.executable, "-W", "error", "block.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert [path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()] == [b"evidence"]
+    assert [path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()] == [
+        b"evidence"
+    ]
 
 
 def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     (tmp_path / "test_block.py").write_text(BLOCKS[1], encoding="utf-8")
     plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
     command = [sys.executable, "-m", "pytest", "-q", "--strict-markers", *plugin, "test_block.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 
-def test_an_unnamed_argument_of_the_mark_is_refused(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_an_unnamed_argument_of_the_mark_is_refused(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     code = "import pytest\n\n@pytest.mark.mde_emulator(5)\ndef test_it(mde_emulator):\n    raise SystemExit\n"
     (tmp_path / "test_mark.py").write_text(code, encoding="utf-8")
     plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "test_mark.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1, done.stdout
     assert "mde_emulator(5): it takes Emulator's arguments by name, as machines=5" in done.stdout

@@ -82,7 +82,9 @@ def test_it_names_the_public_module(cls: type[mde.LiveResponseError]) -> None:
 def test_attributes_are_none_false_or_empty_unless_given(cls: type[mde.LiveResponseError]) -> None:
     needed = {"result": None} if cls is mde.SessionFailedError else {}
     error = cls("It failed.", **needed)  # type: ignore[arg-type]
-    expected = {name: False if name == "retryable" else None for name in [*COMMON, *OWN.get(cls, {})]}
+    expected = {
+        name: False if name == "retryable" else None for name in [*COMMON, *OWN.get(cls, {})]
+    }
     if cls is mde.AmbiguousMachineError:
         expected["machines"] = []  # type: ignore[assignment]
     assert {name: getattr(error, name) for name in expected} == expected
@@ -134,12 +136,20 @@ class OwnError(mde.ConnectionFailedError):
     [
         ("", {}, ""),
         ("It failed", {}, "It failed"),
-        ("It failed.", {"hint": "Grant Machine.LiveResponse."}, "It failed. Hint: Grant Machine.LiveResponse."),
+        (
+            "It failed.",
+            {"hint": "Grant Machine.LiveResponse."},
+            "It failed. Hint: Grant Machine.LiveResponse.",
+        ),
         ("It failed", {"hint": "wait"}, "It failed. Hint: wait"),
         ("", {"hint": "wait"}, "wait"),
         ("It failed; wait for it.", {"hint": "wait for it"}, "It failed; wait for it."),
         ("It failed.", {"machine_id": "m", "request_id": "r"}, "It failed. (machine m, request r)"),
-        ("Machine 9a0b is busy.", {"machine_id": "9a0b", "action_id": "x"}, "Machine 9a0b is busy. (action x)"),
+        (
+            "Machine 9a0b is busy.",
+            {"machine_id": "9a0b", "action_id": "x"},
+            "Machine 9a0b is busy. (action x)",
+        ),
         ("It failed.", {"code": "Forbidden", "tenant_id": "t"}, "It failed."),
         ("It failed.", {"correlation_id": "c"}, "It failed. (correlation id c)"),
     ],

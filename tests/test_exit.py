@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from runtime_help import Done, calls, python, times, under_way, until
+from runtime_helpers import (
+    ProcessResult,
+    is_pending,
+    pick_count,
+    requests_of,
+    run_python,
+    wait_until,
+)
 
 from mde_live_response import Command, Limits, Rate
 from mde_live_response.emulator import Emulator
@@ -177,12 +184,12 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_it_ends_as_if_nothing_were_in_flight(end: str, emulator: Emulator) -> None:
-    def one(_: int) -> Done:
-        return python(START + ENDS[end], emulator.env, seconds=60.0)
+def test_exit_is_unaffected_by_calls_in_flight(end: str, emulator: Emulator) -> None:
+    def one(_: int) -> ProcessResult:
+        return run_python(START + ENDS[end], emulator.env, seconds=60.0)
 
     with ThreadPoolExecutor(3) as pool:
-        for done in pool.map(one, range(times(6, 100))):
+        for done in pool.map(one, range(pick_count(6, 100))):
             assert done.code == 0, done
             assert done.seconds < BOUND, done
             foreign = [line for line in done.err.splitlines() if not PYTHONS_OWN.search(line)]
@@ -191,22 +198,27 @@ def test_it_ends_as_if_nothing_were_in_flight(end: str, emulator: Emulator) -> N
 
 @pytest.mark.parametrize("left", [False, True], ids=["waited for", "left by Ctrl-C"])
 def test_a_post_on_the_wire_lands(left: bool) -> None:
-    code = START + 'client.submit(WS, mde.Command.run_script("a.ps1"), "why", correlation_id="exit-1")'
+    code = (
+        START + 'client.submit(WS, mde.Command.run_script("a.ps1"), "why", correlation_id="exit-1")'
+    )
     if not left:
         code = code.replace("client.submit", "daemon(lambda: client.submit") + "); time.sleep(0.2)"
     with Emulator() as emulator, emulator.client() as client:
         emulator.add_library_file("a.ps1")
         emulator.fault("POST", "runliveresponse", "delay", seconds=1.0)
         process = subprocess.Popen(
-            [sys.executable, "-c", code], env={**os.environ, **emulator.env}, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code],
+            env={**os.environ, **emulator.env},
+            stderr=subprocess.PIPE,
+            text=True,
         )
         if left:
-            until(lambda: under_way(emulator, "runliveresponse"), "the POST")
+            wait_until(lambda: is_pending(emulator, "runliveresponse"), "the POST")
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode == (-signal.SIGINT if left else 0), err
         assert ("was left by its caller, and started" in err) == left, err
-        assert [post["status"] for post in calls(emulator, "runliveresponse")] == [201]
+        assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
         assert client.find("ws-0001.example.test", "exit-1") is not None
 
 
@@ -225,7 +237,10 @@ def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: 
             stderr=subprocess.PIPE,
             text=True,
         )
-        until(lambda: [True for call in calls(emulator, "machines") if call["status"] is None], "the call")
+        wait_until(
+            lambda: [True for call in requests_of(emulator, "machines") if call["status"] is None],
+            "the call",
+        )
         process.send_signal(number)
         _, err = process.communicate(timeout=20)
     assert process.returncode == -number
@@ -239,5 +254,5 @@ from concurrent.futures import ThreadPoolExecutor
 pool = ThreadPoolExecutor(4)
 futures = [pool.submit(client.machines) for _ in range(20)]
 """
-    done = python(START + code, emulator.env)
+    done = run_python(START + code, emulator.env)
     assert (done.code, done.err) == (0, ""), done

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runtime_help import calls, until
+from runtime_helpers import requests_of, wait_until
 
 from mde_live_response import (
     Command,
@@ -45,7 +45,9 @@ def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
 NAMES = [f"ws-{number:04}" for number in range(1, 6)]
 
 
-def test_each_row_has_one_outcome_and_every_loop_tells_them_all(client: LiveResponseClient, emulator: Emulator) -> None:
+def test_each_row_has_one_outcome_and_every_loop_yields_them_all(
+    client: LiveResponseClient, emulator: Emulator
+) -> None:
     fleet = client.run_many([*NAMES, "nobody", "ws-0001"], ECHO, "a test")
     assert len(fleet) == 7
     outcomes = list(fleet)
@@ -91,10 +93,14 @@ def test_commands_of_each_machines_own(client: LiveResponseClient, emulator: Emu
         client.run_many(NAMES[:3], {"ws-0001": ECHO, "ws-0002": ECHO}, "a test")
 
 
-def test_a_report_is_rows_for_a_table(client: LiveResponseClient, emulator: Emulator, tmp_path: Path) -> None:
+def test_a_report_is_rows_for_a_table(
+    client: LiveResponseClient, emulator: Emulator, tmp_path: Path
+) -> None:
     emulator.put_remote_file("*", r"C:\a.bin", b"evidence")
     commands = [ECHO, Command.get_file(r"C:\a.bin")]
-    report = client.run_many([*NAMES[:2], "<b>no</b>"], commands, "a test", save_to=tmp_path).report()
+    report = client.run_many(
+        [*NAMES[:2], "<b>no</b>"], commands, "a test", save_to=tmp_path
+    ).report()
     rows = report.to_dicts()
     assert list(rows[0]) == [
         "tenant_id", "machine", "machine_id", "action_id", "status", "ok", "reason", "message", "exit_code", "stdout",
@@ -122,7 +128,9 @@ def test_what_is_pickled_has_its_results(client: LiveResponseClient) -> None:
         pickle.dumps(client.run_many(NAMES[:1], ECHO, "a test"))
 
 
-def test_a_report_has_a_time_out_and_the_run_goes_on(client: LiveResponseClient, emulator: Emulator) -> None:
+def test_a_report_has_a_time_out_and_the_run_goes_on(
+    client: LiveResponseClient, emulator: Emulator
+) -> None:
     emulator.on_script("echo.ps1", stdout="done", duration=200)
     fleet = client.run_many(NAMES, ECHO, "a test")
     with pytest.raises(WaitTimeoutError, match="0 of 5"):
@@ -150,7 +158,9 @@ def test_leaving_a_loop_detaches_and_the_run_can_be_resumed(
         client.resume("nothing")
 
 
-def test_ctrl_c_detaches(client: LiveResponseClient, emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_ctrl_c_detaches(
+    client: LiveResponseClient, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     emulator.on_script("echo.ps1", stdout="done", duration=500)
     fleet = client.run_many(NAMES, ECHO, "a test")
     loop = iter(fleet)
@@ -175,7 +185,7 @@ def test_a_credential_that_fails_ends_no_row(emulator: Emulator) -> None:
     emulator.on_script("echo.ps1", stdout="done", duration=400)
     with emulator.client(credential=token) as client:
         fleet = client.run_many(NAMES, ECHO, "a test")
-        until(lambda: fleet.counts["waiting"] == 0, "the submits")
+        wait_until(lambda: fleet.counts["waiting"] == 0, "the submits")
         sealed.set()
         emulator.fault("*", "machineactions", "expire_token")
         with pytest.raises(RuntimeError, match="the vault is sealed"):
@@ -184,7 +194,7 @@ def test_a_credential_that_fails_ends_no_row(emulator: Emulator) -> None:
         assert not fleet.done
         sealed.clear()
         assert client.resume(fleet.run_id).report(60).ok
-    assert len(calls(emulator, "runliveresponse")) == 5
+    assert len(requests_of(emulator, "runliveresponse")) == 5
 
 
 def test_a_cancelled_run_ends(client: LiveResponseClient, emulator: Emulator) -> None:
@@ -198,8 +208,11 @@ def test_a_cancelled_run_ends(client: LiveResponseClient, emulator: Emulator) ->
 
 
 @pytest.mark.parametrize(
-    ("machines", "error"), [("ws-0001", TypeError), (3, TypeError), ([3], TypeError), (b"ws-0001", TypeError)]
+    ("machines", "error"),
+    [("ws-0001", TypeError), (3, TypeError), ([3], TypeError), (b"ws-0001", TypeError)],
 )
-def test_machines_of_a_wrong_type(client: LiveResponseClient, machines: object, error: type[Exception]) -> None:
+def test_machines_of_a_wrong_type(
+    client: LiveResponseClient, machines: object, error: type[Exception]
+) -> None:
     with pytest.raises(error, match="machines takes"):
         client.run_many(machines, ECHO, "a test")  # type: ignore[arg-type]

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 from fleet_worker import LIMITS
-from runtime_help import times
-from state_help import redis_server
+from runtime_helpers import pick_count
+from state_helpers import redis_server
 
 from mde_live_response.emulator import Emulator
 
 WORKER = Path(__file__).with_name("fleet_worker.py")
-MACHINES = times(60, 300)
-KILLS = times(6, 50)
+MACHINES = pick_count(60, 300)
+KILLS = pick_count(6, 50)
 SESSIONS = 10
 DURATION = 0.5
 
@@ -41,7 +41,9 @@ def redis(tmp_path: Path) -> Iterator[str]:
 
 def work(emulator: Emulator, state: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(WORKER), state, "a run", str(MACHINES), str(SESSIONS)]
-    return subprocess.Popen(command, env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env={**os.environ, **emulator.env}, stdout=subprocess.PIPE, text=True
+    )
 
 
 def kill(worker: subprocess.Popen[str], after: float) -> None:
@@ -55,13 +57,13 @@ def kill(worker: subprocess.Popen[str], after: float) -> None:
     assert len(rest.splitlines()) < MACHINES - 1, "the run was over already"
 
 
-def told(worker: subprocess.Popen[str]) -> list[str]:
+def read_outcomes(worker: subprocess.Popen[str]) -> list[str]:
     out, _ = worker.communicate(timeout=120)
     assert worker.returncode == 0
     return out.splitlines()
 
 
-def ran_once(emulator: Emulator, outcomes: list[str]) -> None:
+def assert_ran_once(emulator: Emulator, outcomes: list[str]) -> None:
     """Every row has its outcome, and no machine more than one session."""
     assert sorted(int(line.split()[0]) for line in outcomes) == list(range(MACHINES))
     assert {line.split()[1] for line in outcomes} == {"ok"}
@@ -76,13 +78,15 @@ def test_a_run_survives_kill_9(emulator: Emulator, tmp_path: Path) -> None:
     chance = random.Random(7)
     for _ in range(KILLS):
         kill(work(emulator, state), chance.random() * 0.3)
-    ran_once(emulator, told(work(emulator, state)))
+    assert_ran_once(emulator, read_outcomes(work(emulator, state)))
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_processes_share_a_run_over_redis_and_one_is_killed(emulator: Emulator, redis: str, workers: int) -> None:
+def test_processes_share_a_run_over_redis_and_one_is_killed(
+    emulator: Emulator, redis: str, workers: int
+) -> None:
     processes = [work(emulator, redis) for _ in range(workers)]
     chance = random.Random(workers)
     kill(processes.pop(chance.randrange(workers)), chance.random() * 0.3)
     for process in processes:
-        ran_once(emulator, told(process))
+        assert_ran_once(emulator, read_outcomes(process))

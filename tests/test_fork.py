@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from runtime_help import Done, python, times
+from runtime_helpers import ProcessResult, pick_count, run_python
 
 from mde_live_response.emulator import Emulator
 
@@ -18,7 +18,7 @@ import asyncio, os, sys, threading, time, warnings
 import mde_live_response as mde
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
 client = mde.LiveResponseClient(limits=mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)]))
-WS = "ws-0001.example.test"
+MACHINE = "ws-0001.example.test"
 
 def wait_for(pid, seconds=30.0):
     deadline = time.monotonic() + seconds
@@ -56,9 +56,9 @@ def emulator() -> Emulator:
     return Emulator(speed=20.0, limits=limits)
 
 
-def script(emulator: Emulator, code: str, seconds: float = 150.0) -> Done:
+def script(emulator: Emulator, code: str, seconds: float = 150.0) -> ProcessResult:
     with emulator:
-        done = python(START + code, emulator.env, seconds=seconds)
+        done = run_python(START + code, emulator.env, seconds=seconds)
     assert done.code == 0, done
     assert not done.err, done
     return done
@@ -102,7 +102,7 @@ def test_what_the_client_gave_works_in_the_child_too(emulator: Emulator) -> None
     code = """
 command = mde.Command.run_script("a.ps1")
 client.library.upload(b"x", name="a.ps1")
-library, session = client.library, client.submit(WS, command, "why", correlation_id="case-1")
+library, session = client.library, client.submit(MACHINE, command, "why", correlation_id="case-1")
 session.refresh()
 def child():
     assert [file.file_name for file in library.list()] == ["a.ps1"]
@@ -125,7 +125,7 @@ def test_what_is_dropped_in_the_child_stays_the_parents(emulator: Emulator) -> N
 import gc
 used()
 client.library.upload(b"x", name="a.ps1")
-session = client.submit(WS, mde.Command.run_script("a.ps1"), "why")
+session = client.submit(MACHINE, mde.Command.run_script("a.ps1"), "why")
 others = [mde.LiveResponseClient() for _ in range(5)]
 for other in others: other.machines()
 def child():
@@ -144,7 +144,7 @@ for _ in range(5):
 
 def test_a_child_of_a_busy_process_works(emulator: Emulator) -> None:
     """From the main thread and from another, while threads are in calls, a loop is busy and all is logged."""
-    count = times(200, 2000)
+    count = pick_count(200, 2000)
     code = f"""
 import logging
 class Quiet(logging.Handler):
@@ -159,12 +159,12 @@ def busy():
 
 async def busy_loop():
     while not over.is_set():
-        await asyncio.gather(*(client.machine_async(WS) for _ in range(10)), return_exceptions=True)
+        await asyncio.gather(*(client.machine_async(MACHINE) for _ in range(10)), return_exceptions=True)
         done.append(1)
 
 def child():
     used()
-    assert client.machine(WS).computer_dns_name == WS
+    assert client.machine(MACHINE).computer_dns_name == MACHINE
     asyncio.run(asyncio.wait_for(client.machines_async(), 20))
 
 def forks(count):
@@ -285,7 +285,7 @@ def on_update(action):
         if pid:
             codes.append(wait_for(pid))
 try:
-    result = client.run(WS, mde.Command.run_script("a.ps1"), "why", on_update=on_update)
+    result = client.run(MACHINE, mde.Command.run_script("a.ps1"), "why", on_update=on_update)
 except RuntimeError as error:
     assert os.getpid() != parent and "the process was forked" in str(error), error
     used()

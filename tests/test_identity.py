@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pki_help import self_signed
-from runtime_help import calls
-from web_help import Answer, Asked, Web, web
+from pki_helpers import make_self_signed
+from runtime_helpers import requests_of
+from web_helpers import RecordedRequest, WebResponse, WebServer, web
 
 from mde_live_response import (
     AuthenticationError,
@@ -57,17 +57,19 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def granted(emulator: Emulator, **more: Any) -> Answer:
-    return Answer(200, {"access_token": emulator.token, "token_type": "Bearer", **more})
+def granted(emulator: Emulator, **more: Any) -> WebResponse:
+    return WebResponse(200, {"access_token": emulator.token, "token_type": "Bearer", **more})
 
 
 @pytest.fixture
-def imds(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    def answer(asked: Asked) -> Answer:
+def imds(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
+    def answer(asked: RecordedRequest) -> WebResponse:
         if asked.headers.get("metadata") != "true":
-            return Answer(400, {"error": "bad_request_102"})
+            return WebResponse(400, {"error": "bad_request_102"})
         end = str(int(time.time() + 3600))
-        return granted(emulator, expires_on=end, expires_in="3600", resource=asked.query.get("resource"))
+        return granted(
+            emulator, expires_on=end, expires_in="3600", resource=asked.query.get("resource")
+        )
 
     with web(answer) as served:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", served.url)
@@ -77,39 +79,49 @@ def imds(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
         yield served
 
 
-def test_a_machines_own_identity(imds: Web, emulator: Emulator) -> None:
+def test_a_machines_own_identity(imds: WebServer, emulator: Emulator) -> None:
     client = emulator.client(credential=ManagedIdentityCredential())
     assert len(client.machines()) == 3
     assert len(asyncio.run(client.machines_async())) == 3
     assert client.tenant_id == emulator.tenant_id
-    (asked,) = imds.asked
+    (asked,) = imds.requests
     assert (asked.method, asked.path) == ("GET", "/metadata/identity/oauth2/token")
     assert asked.query == {"api-version": "2018-02-01", "resource": RESOURCE}
 
 
-def test_a_user_assigned_identity(imds: Web, emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_assigned_identity(
+    imds: WebServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     emulator.client(credential=ManagedIdentityCredential(client_id="given")).machines()
     monkeypatch.setenv("AZURE_CLIENT_ID", "from the environment")
     emulator.client(credential=ManagedIdentityCredential()).machines()
-    assert [asked.query["client_id"] for asked in imds.asked] == ["given", "from the environment"]
+    assert [asked.query["client_id"] for asked in imds.requests] == [
+        "given",
+        "from the environment",
+    ]
 
 
-def test_an_app_service(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_app_service(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
 
-    def answer(asked: Asked) -> Answer:
+    def answer(asked: RecordedRequest) -> WebResponse:
         if asked.headers.get("x-identity-header") != "hush":
-            return Answer(401, {"message": "no header"})
+            return WebResponse(401, {"message": "no header"})
         return granted(emulator, expires_on=int(time.time() + 3600))
 
     with web(answer) as service:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{service.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "hush")
-        assert len(emulator.client(credential=ManagedIdentityCredential(client_id="app")).machines()) == 3
+        assert (
+            len(emulator.client(credential=ManagedIdentityCredential(client_id="app")).machines())
+            == 3
+        )
         # Without any credential it is what the environment names.
         monkeypatch.setenv("MDE_LIVE_RESPONSE_ENDPOINT", emulator.url)
         assert len(LiveResponseClient().machines()) == 3
-        first, second = service.asked
+        first, second = service.requests
         assert (first.path, first.query["client_id"]) == ("/msi/token", "app")
         assert second.query == {"api-version": "2019-08-01", "resource": RESOURCE}
         monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
@@ -120,31 +132,33 @@ def test_an_app_service(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, cap
 
 def test_a_platform_that_refuses(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     refusal = {"error": "invalid_request", "error_description": "Identity not found"}
-    with web(lambda _: Answer(400, refusal)) as platform:
+    with web(lambda _: WebResponse(400, refusal)) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
         with pytest.raises(AuthenticationError, match="400: Identity not found") as caught:
             emulator.client(credential=ManagedIdentityCredential()).machines()
-        assert len(platform.asked) == 1
+        assert len(platform.requests) == 1
     assert "assign an identity" in str(caught.value.hint)
     assert caught.value.code == "invalid_request"
     with pytest.raises(ConnectionFailedError, match="managed identity of this machine") as gone:
         emulator.client(credential=ManagedIdentityCredential()).machines()
     assert "in Azure" in str(gone.value.hint)
-    assert not calls(emulator, "machines")
+    assert not requests_of(emulator, "machines")
 
 
-def test_a_platform_that_is_being_updated(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([Answer(404), Answer(410)])
+def test_a_platform_that_is_being_updated(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([WebResponse(404), WebResponse(410)])
     with web(lambda _: next(answers, None) or granted(emulator, expires_in="3600")) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
         assert len(emulator.client(credential=ManagedIdentityCredential()).machines()) == 3
-        assert len(platform.asked) == 3
+        assert len(platform.requests) == 3
 
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("issuer")
-    self_signed(folder, "issuer")
+    make_self_signed(folder, "issuer")
     return folder
 
 
@@ -168,10 +182,17 @@ def federated(issuer: Path, emulator: Emulator) -> str:
         "exp": now + 3600,
     }
     headers = {"x5t#S256": urlsafe_b64encode(digest).decode().rstrip("=")}
-    return jwt.encode(claims, (issuer / "issuer.key").read_text(encoding="ascii"), algorithm="PS256", headers=headers)
+    return jwt.encode(
+        claims,
+        (issuer / "issuer.key").read_text(encoding="ascii"),
+        algorithm="PS256",
+        headers=headers,
+    )
 
 
-def test_a_federated_token(issuer: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_federated_token(
+    issuer: Path, emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "token"
     file.write_text("stale.token.here\n", encoding="ascii")
     credential = WorkloadIdentityCredential(
@@ -207,7 +228,10 @@ def test_a_file_without_a_token(content: str | None, emulator: Emulator, tmp_pat
     if content is not None:
         file.write_text(content, encoding="ascii")
     credential = WorkloadIdentityCredential(
-        tenant_id=emulator.tenant_id, client_id="c", token_file_path=file, authority=emulator.login_url
+        tenant_id=emulator.tenant_id,
+        client_id="c",
+        token_file_path=file,
+        authority=emulator.login_url,
     )
     with pytest.raises(AuthenticationError) as caught:
         emulator.client(credential=credential).machines()
@@ -222,9 +246,7 @@ def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]
 
     def install(lines: str) -> Path:
         script, noted = tmp_path / "az", tmp_path / "arguments"
-        head = (
-            f"#!{sys.executable}\nimport json, sys, time\nopen({str(noted)!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
-        )
+        head = f"#!{sys.executable}\nimport json, sys, time\nopen({str(noted)!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
         script.write_text(head + lines, encoding="utf-8")
         script.chmod(0o700)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -234,14 +256,27 @@ def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]
 
 
 def test_az(az: Callable[[str], Path], emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"accessToken": emulator.token, "expires_on": int(time.time() + 3600), "tokenType": "Bearer"}
-    noted = az(f"print({str(told)!r}.replace(\"'\", '\"'))")
+    token = {
+        "accessToken": emulator.token,
+        "expires_on": int(time.time() + 3600),
+        "tokenType": "Bearer",
+    }
+    noted = az(f"print({str(token)!r}.replace(\"'\", '\"'))")
     client = emulator.client(credential=AzureCliCredential("contoso.example.test"))
     assert len(client.machines()) == 3
     assert len(asyncio.run(client.machines_async())) == 3
     arguments = noted.read_text(encoding="ascii")
     scope = f"{RESOURCE}/.default"
-    expected = ["account", "get-access-token", "--output", "json", "--scope", scope, "--tenant", "contoso.example.test"]
+    expected = [
+        "account",
+        "get-access-token",
+        "--output",
+        "json",
+        "--scope",
+        scope,
+        "--tenant",
+        "contoso.example.test",
+    ]
     assert arguments == str(expected).replace("'", '"')
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
     monkeypatch.setenv("MDE_LIVE_RESPONSE_ENDPOINT", emulator.url)
@@ -250,7 +285,11 @@ def test_az(az: Callable[[str], Path], emulator: Emulator, monkeypatch: pytest.M
 
 
 FAILURES = {
-    "not signed in": ("sys.exit('ERROR: Please run az login to set up account.')", "Please run az login", "az login"),
+    "not signed in": (
+        "sys.exit('ERROR: Please run az login to set up account.')",
+        "Please run az login",
+        "az login",
+    ),
     "no token": ('print(\'{"accessTok": "hush"}\')', "printed no token", "az upgrade"),
     "no JSON": ("print('hush')", "printed no token", "az upgrade"),
     "too slow": ("print('hush', flush=True)\ntime.sleep(60)", "within 0.5 s", "process_timeout"),
@@ -262,26 +301,34 @@ def test_an_az_that_fails(case: str, az: Callable[[str], Path], emulator: Emulat
     lines, message, hint = FAILURES[case]
     az(lines)
     with pytest.raises(AuthenticationError, match=message) as caught:
-        emulator.client(credential=AzureCliCredential(process_timeout=0.5 if case == "too slow" else 30)).machines()
+        emulator.client(
+            credential=AzureCliCredential(process_timeout=0.5 if case == "too slow" else 30)
+        ).machines()
     assert hint in str(caught.value.hint)
-    assert "hush" not in locals_of_ours(caught.value)
+    assert "hush" not in locals_of_our_frames(caught.value)
     assert not emulator.requests
 
 
-def locals_of_ours(error: BaseException | None) -> str:
+def locals_of_our_frames(error: BaseException | None) -> str:
     """What a traceback shows at its most talkative of the package's own frames, causes and contexts included."""
     shown = ""
     while error is not None:
         shown += f"{error!r} {error.__dict__}"
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        ours = [frame for frame in frames if Path(frame.f_code.co_filename).parent.name == "mde_live_response"]
+        ours = [
+            frame
+            for frame in frames
+            if Path(frame.f_code.co_filename).parent.name == "mde_live_response"
+        ]
         assert ours
         shown += " ".join(repr(frame.f_locals) for frame in ours)
         error = error.__cause__ or error.__context__
     return shown
 
 
-def test_an_az_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: Emulator) -> None:
+def test_an_az_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: Emulator
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AuthenticationError, match="not on the PATH"):
         emulator.client(credential=AzureCliCredential()).machines()
@@ -292,17 +339,23 @@ def test_an_az_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         AzureCliCredential(process_timeout=0)
 
 
-def test_the_environments_order(emulator: Emulator, issuer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_order(
+    emulator: Emulator, issuer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is set besides those that come after it; the emulator tells by what an application signed in."""
     pem = issuer / "all.pem"
     pem.write_bytes((issuer / "issuer.key").read_bytes() + (issuer / "issuer.crt").read_bytes())
     seen: list[str] = []
 
-    def login(asked: Asked) -> Answer:
-        seen.append("secret" if "client_secret" in asked.form else asked.form["client_assertion"].split(".")[0])
+    def login(asked: RecordedRequest) -> WebResponse:
+        seen.append(
+            "secret"
+            if "client_secret" in asked.form
+            else asked.form["client_assertion"].split(".")[0]
+        )
         return granted(emulator, expires_in=3600)
 
-    def platforms(_: Asked) -> Answer:
+    def platforms(_: RecordedRequest) -> WebResponse:
         seen.append("platform")
         return granted(emulator)
 
@@ -321,7 +374,12 @@ def test_the_environments_order(emulator: Emulator, issuer: Path, monkeypatch: p
             "IDENTITY_HEADER": "header",
         }.items():
             monkeypatch.setenv(name, value)
-        gone = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "IDENTITY_HEADER")
+        gone = (
+            "AZURE_CLIENT_SECRET",
+            "AZURE_CLIENT_CERTIFICATE_PATH",
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "IDENTITY_HEADER",
+        )
         for name in gone:
             LiveResponseClient().machines()
             monkeypatch.delenv(name)
@@ -332,23 +390,25 @@ def test_the_environments_order(emulator: Emulator, issuer: Path, monkeypatch: p
 
 def test_azure_identitys_own(
     emulator: Emulator,
-    imds: Web,
+    imds: WebServer,
     az: Callable[[str], Path],
     issuer: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    azure = pytest.importorskip("azure.identity", reason="azure-identity is in requirements-dev.txt")
+    azure = pytest.importorskip(
+        "azure.identity", reason="azure-identity is in requirements-dev.txt"
+    )
     monkeypatch.delenv("HTTP_PROXY")
     monkeypatch.delenv("ALL_PROXY")
     plain = emulator
     with Emulator(tls=True, speed=20.0) as emulator:
-        told = {
+        token = {
             "accessToken": emulator.token,
             "expires_on": int(time.time() + 3600),
             "expiresOn": "2099-01-01 00:00:00",
         }
-        az(f"print({str(told)!r}.replace(\"'\", '\"'))")
+        az(f"print({str(token)!r}.replace(\"'\", '\"'))")
         file = tmp_path / "token"
         file.write_text(federated(issuer, emulator), encoding="ascii")
         workload = azure.WorkloadIdentityCredential(
@@ -363,20 +423,26 @@ def test_azure_identitys_own(
             assert len(emulator.client(credential=credential).machines()) == 3
     managed = azure.ManagedIdentityCredential(client_id="mine")
     assert len(plain.client(credential=managed).machines()) == 3
-    assert imds.asked[-1].query["client_id"] == "mine"
+    assert imds.requests[-1].query["client_id"] == "mine"
 
 
 SECRETS: list[Callable[[Path], Any]] = [
     lambda _: ClientSecretCredential("t.example.test", "c", "hush"),
     lambda issuer: ClientCertificateCredential(
-        "t.example.test", "c", (issuer / "issuer.key").read_bytes() + (issuer / "issuer.crt").read_bytes()
+        "t.example.test",
+        "c",
+        (issuer / "issuer.key").read_bytes() + (issuer / "issuer.crt").read_bytes(),
     ),
 ]
 
 
 @pytest.mark.parametrize("make", SECRETS)
-@pytest.mark.parametrize("way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__)
-def test_a_secret_is_not_pickled(way: Callable[[Any], Any], make: Callable[[Path], Any], issuer: Path) -> None:
+@pytest.mark.parametrize(
+    "way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__
+)
+def test_a_secret_is_not_pickled(
+    way: Callable[[Any], Any], make: Callable[[Path], Any], issuer: Path
+) -> None:
     credential = make(issuer)
     with pytest.raises(TypeError, match="not pickled") as caught:
         way(credential)
@@ -395,10 +461,15 @@ NO_SECRETS: list[Any] = [
 
 
 @pytest.mark.parametrize("credential", NO_SECRETS, ids=repr)
-@pytest.mark.parametrize("way", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy])
+@pytest.mark.parametrize(
+    "way", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy]
+)
 def test_what_has_no_secret_is_pickled(way: Callable[[Any], Any], credential: Any) -> None:
     again = way(credential)
     assert type(again) is type(credential)
     assert repr(again) == repr(credential)
-    state = [getattr(one, "__getnewargs_ex__", lambda one=one: one._process_timeout)() for one in (credential, again)]
+    state = [
+        getattr(one, "__getnewargs_ex__", lambda one=one: one._process_timeout)()
+        for one in (credential, again)
+    ]
     assert state[0] == state[1]

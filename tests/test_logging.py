@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runtime_help import WS, calls
+from runtime_helpers import MACHINE, requests_of
 
 from mde_live_response import Command
 from mde_live_response.emulator import Emulator
@@ -35,44 +35,58 @@ def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
 def run(emulator: Emulator, folder: Path) -> str:
     commands = [Command.run_script("a.ps1", "-Secret s3cret"), Command.get_file("C:\\a.txt")]
     with emulator.client() as client:
-        result = client.run(WS, commands, "why", save_to=folder, correlation_id="case-7")
+        result = client.run(MACHINE, commands, "why", save_to=folder, correlation_id="case-7")
     assert result.ok
     return result.action.id
 
 
-def test_each_request_is_one_line(emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_request_is_one_line(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.DEBUG, LOG):
         run(emulator, tmp_path)
-    lines = [LINE.match(message) for message in messages(caplog, logging.DEBUG) if " in " in message]
+    lines = [
+        LINE.match(message) for message in messages(caplog, logging.DEBUG) if " in " in message
+    ]
     assert all(lines)
     assert len(lines) == len(emulator.requests)
-    told = [line for line in lines if line]
-    assert [line["status"] for line in told] == [str(request["status"]) for request in emulator.requests]
-    assert {line["attempt"] for line in told} == {"1"}
-    served = [line["path"] for line in told if line["path"].startswith("/api/")]
-    assert served == [request["path"] for request in emulator.requests if request["path"].startswith("/api/")]
-    assert any(line["request"] for line in told), "the request id is told where the service tells one"
-    assert "?" not in "".join(line["path"] for line in told)
+    logged = [line for line in lines if line]
+    assert [line["status"] for line in logged] == [
+        str(request["status"]) for request in emulator.requests
+    ]
+    assert {line["attempt"] for line in logged} == {"1"}
+    served = [line["path"] for line in logged if line["path"].startswith("/api/")]
+    assert served == [
+        request["path"] for request in emulator.requests if request["path"].startswith("/api/")
+    ]
+    assert any(line["request"] for line in logged), (
+        "the request id is told where the service tells one"
+    )
+    assert "?" not in "".join(line["path"] for line in logged)
     assert "s3cret" not in caplog.text
     assert "sig=" not in caplog.text
 
 
-def test_a_sessions_life_is_told(emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sessions_lifecycle_is_logged(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO, LOG):
         action = run(emulator, tmp_path)
-    told = messages(caplog, logging.INFO)
-    assert [message for message in told if action in message] == told
-    assert len(told) == len(set(told))
-    assert all(f"session {action} on machine" in message for message in told)
-    assert sum("was started, correlation id case-7" in message for message in told) == 1
-    assert told[-1].endswith("is Succeeded")
+    logged = messages(caplog, logging.INFO)
+    assert [message for message in logged if action in message] == logged
+    assert len(logged) == len(set(logged))
+    assert all(f"session {action} on machine" in message for message in logged)
+    assert sum("was started, correlation id case-7" in message for message in logged) == 1
+    assert logged[-1].endswith("is Succeeded")
     assert messages(caplog, logging.DEBUG) == messages(caplog, logging.WARNING) == []
 
 
-def test_each_try_is_told_and_why(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_attempt_is_logged_with_its_reason(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     emulator.fault("GET", "machines", "status", status=503, times=2)
     with caplog.at_level(logging.DEBUG, LOG), emulator.client() as client:
-        client.machine(WS)
+        client.machine(MACHINE)
     lines = [line for message in messages(caplog, logging.DEBUG) if (line := LINE.match(message))]
     machines = [(line["status"], line["attempt"]) for line in lines if "/machines" in line["path"]]
     assert machines[:3] == [("503", "1"), ("503", "2"), ("200", "3")]
@@ -81,33 +95,41 @@ def test_each_try_is_told_and_why(emulator: Emulator, caplog: pytest.LogCaptureF
     assert all("503" in message and "trying again in" in message for message in warnings)
 
 
-def test_a_lost_connection_is_told(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lost_connection_is_logged(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     emulator.fault("GET", "machines", "drop_before")
     with caplog.at_level(logging.DEBUG, LOG), emulator.client() as client:
-        client.machine(WS)
+        client.machine(MACHINE)
     assert any(
         message.startswith("GET /api/machines no answer in") and "attempt 1" in message
         for message in messages(caplog, logging.DEBUG)
     )
 
 
-def test_a_level_that_is_changed_later_is_obeyed(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_level_that_is_changed_later_is_obeyed(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
     logger = logging.getLogger(LOG)
     before = logger.level
     try:
         with emulator.client() as client:
-            for level, wanted in ((logging.WARNING, False), (logging.DEBUG, True), (logging.INFO, False)):
+            for level, wanted in (
+                (logging.WARNING, False),
+                (logging.DEBUG, True),
+                (logging.INFO, False),
+            ):
                 logger.setLevel(level)
                 caplog.clear()
-                client.machine(WS)
+                client.machine(MACHINE)
                 client.machine_actions()
                 assert bool(messages(caplog, logging.DEBUG)) is wanted
     finally:
         logger.setLevel(before)
 
 
-def test_nothing_of_other_crates_is_told(emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_of_other_crates_is_logged(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(1), caplog.at_level(1, LOG):
         run(emulator, tmp_path)
     assert {record.name.split(".")[0] for record in caplog.records} == {LOG}
-    assert len(calls(emulator, "blob")) == 2
+    assert len(requests_of(emulator, "blob")) == 2

@@ -90,7 +90,10 @@ def forge(folder: Path) -> None:
     before = hashlib.sha256(path.read_bytes()).hexdigest()
     content = path.read_bytes()[:-1] + b"!"
     path.write_bytes(content)
-    write(folder, [all_lines[0].replace(before, hashlib.sha256(content).hexdigest(), 1), *all_lines[1:]])
+    write(
+        folder,
+        [all_lines[0].replace(before, hashlib.sha256(content).hexdigest(), 1), *all_lines[1:]],
+    )
 
 
 def lead_out(folder: Path) -> None:
@@ -108,15 +111,24 @@ def lead_out(folder: Path) -> None:
         (lambda folder: (folder / "new.txt").write_bytes(b""), "'new.txt' is not in the manifest"),
         (forge, "line 2 does not follow line 1"),
         (lambda folder: write(folder, lines(folder)[1:]), "line 1 does not follow line 0"),
-        (lambda folder: write(folder, [*lines(folder)[:3], *lines(folder)[4:]]), "line 4 does not follow line 3"),
-        (lambda folder: write(folder, [lines(folder)[1], lines(folder)[0], *lines(folder)[2:]]), "does not follow"),
+        (
+            lambda folder: write(folder, [*lines(folder)[:3], *lines(folder)[4:]]),
+            "line 4 does not follow line 3",
+        ),
+        (
+            lambda folder: write(folder, [lines(folder)[1], lines(folder)[0], *lines(folder)[2:]]),
+            "does not follow",
+        ),
         (lambda folder: write(folder, [*lines(folder), '{"half']), "the last line is not whole"),
-        (lambda folder: write(folder, [*lines(folder), "nonsense\n"]), "line 9 is not a manifest's"),
+        (
+            lambda folder: write(folder, [*lines(folder), "nonsense\n"]),
+            "line 9 is not a manifest's",
+        ),
         (lead_out, "leads out of the folder"),
         (lambda folder: (folder / "manifest.jsonl").unlink(), "there is no manifest.jsonl"),
     ],
 )
-def test_what_is_wrong_is_told(
+def test_each_problem_is_reported(
     spoil: Callable[[Path], object], said: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(folder)
@@ -124,7 +136,7 @@ def test_what_is_wrong_is_told(
     assert said in capsys.readouterr().out
 
 
-def test_lines_that_are_missing_from_the_end_are_told_by_the_hash_that_was_kept(
+def test_truncation_is_detected_by_the_recorded_hash(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last = hashlib.sha256(lines(folder)[-1].rstrip("\n").encode()).hexdigest()

@@ -11,15 +11,23 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from pki_help import authority, expired, signed
-from proxy_help import Noting, Proxy, free_port, nghttpx, squid, tinyproxy
-from runtime_help import WS, calls, python
+from pki_helpers import make_authority, make_expired, make_signed
+from proxy_helpers import Proxy, RecordingServer, free_port, nghttpx, squid, tinyproxy
+from runtime_helpers import MACHINE, requests_of, run_python
 
 from mde_live_response import Command, ConnectionFailedError, LiveResponseClient
 from mde_live_response.emulator import Emulator
 
 CONTENT = b"collected " * 1000
-NAMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+NAMES = (
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +37,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-def furnish(emulator: Emulator) -> None:
+def populate(emulator: Emulator) -> None:
     emulator.add_library_file("a.ps1", b"")
     emulator.put_remote_file("*", "C:\\a.txt", CONTENT)
 
@@ -37,7 +45,7 @@ def furnish(emulator: Emulator) -> None:
 @pytest.fixture
 def tls() -> Iterator[Emulator]:
     with Emulator(tls=True, speed=50.0) as emulator:
-        furnish(emulator)
+        populate(emulator)
         yield emulator
 
 
@@ -47,7 +55,9 @@ def host(url: str) -> str:
 
 def everything(client: LiveResponseClient, folder: Path) -> None:
     """A login, calls of the API and a result's download."""
-    result = client.run(WS, [Command.run_script("a.ps1"), Command.get_file("C:\\a.txt")], "why", save_to=folder)
+    result = client.run(
+        MACHINE, [Command.run_script("a.ps1"), Command.get_file("C:\\a.txt")], "why", save_to=folder
+    )
     assert result.ok
     (collected,) = folder.rglob("*a.txt")
     assert collected.read_bytes() == CONTENT
@@ -55,7 +65,7 @@ def everything(client: LiveResponseClient, folder: Path) -> None:
 
 def failure(client: LiveResponseClient) -> ConnectionFailedError:
     with pytest.raises(ConnectionFailedError) as caught:
-        client.machine(WS)
+        client.machine(MACHINE)
     return caught.value
 
 
@@ -64,7 +74,11 @@ def failure(client: LiveResponseClient) -> ConnectionFailedError:
 
 def tunnels(proxy: Proxy) -> list[str]:
     """Whom a proxy was asked to connect to, each time."""
-    return [line.split(": CONNECT ")[1].split()[0] for line in proxy.log.splitlines() if ": CONNECT " in line]
+    return [
+        line.split(": CONNECT ")[1].split()[0]
+        for line in proxy.log.splitlines()
+        if ": CONNECT " in line
+    ]
 
 
 @pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
@@ -90,11 +104,13 @@ def test_a_tunnel_is_used_again(tls: Emulator, tmp_path: Path) -> None:
         for _ in range(10):
             client.machine_actions()
         assert tunnels(proxy) == before
-    assert len(calls(tls, "machineactions")) == 11
+    assert len(requests_of(tls, "machineactions")) == 11
 
 
 @pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY"])
-def test_a_proxy_is_given_its_login(way: str, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_given_its_login(
+    way: str, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tinyproxy(tmp_path, "BasicAuth user secret") as proxy:
         url = f"http://user:secret@{proxy.address}"
         if way != "argument":
@@ -104,21 +120,28 @@ def test_a_proxy_is_given_its_login(way: str, tls: Emulator, tmp_path: Path, mon
 
 
 def test_a_login_with_what_is_special_in_a_url_comes_whole() -> None:
-    with Noting() as proxy, Emulator(tls=True) as emulator:
+    with RecordingServer() as proxy, Emulator(tls=True) as emulator:
         with emulator.client(proxy=f"http://us%40er:p%40ss%3Aw%C3%B6rd@{proxy.address}") as client:
             failure(client)
-        given = {line.split()[-1] for head in proxy.heads for line in head if line.lower().startswith("proxy-auth")}
+        given = {
+            line.split()[-1]
+            for head in proxy.heads
+            for line in head
+            if line.lower().startswith("proxy-auth")
+        }
     assert {b64decode(login).decode() for login in given} == {"us@er:p@ss:wörd"}
 
 
 @pytest.mark.parametrize(
-    ("login", "said"), [("", "wants a user and a password"), ("user:wr0ng@", "does not accept the user and password")]
+    ("login", "said"),
+    [("", "wants a user and a password"), ("user:wr0ng@", "does not accept the user and password")],
 )
 def test_a_proxy_that_refuses_the_login_is_asked_once(login: str, said: str, tls: Emulator) -> None:
-    refusal = (
-        b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
-    )
-    with Noting(refusal) as proxy, tls.client(proxy=f"http://{login}{proxy.address}") as client:
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    with (
+        RecordingServer(refusal) as proxy,
+        tls.client(proxy=f"http://{login}{proxy.address}") as client,
+    ):
         error = failure(client)
         assert len(proxy.heads) == 1
     assert f"the proxy {proxy.address} {said}" in str(error)
@@ -128,9 +151,12 @@ def test_a_proxy_that_refuses_the_login_is_asked_once(login: str, said: str, tls
 
 
 @pytest.mark.parametrize(
-    ("login", "said"), [("", "wants a user and a password"), ("user:wr0ng@", "check the user and password")]
+    ("login", "said"),
+    [("", "wants a user and a password"), ("user:wr0ng@", "check the user and password")],
 )
-def test_a_real_proxy_that_refuses_the_login(login: str, said: str, tls: Emulator, tmp_path: Path) -> None:
+def test_a_real_proxy_that_refuses_the_login(
+    login: str, said: str, tls: Emulator, tmp_path: Path
+) -> None:
     """Tinyproxy answers a wrong login with 401."""
     with (
         tinyproxy(tmp_path, "BasicAuth user secret") as proxy,
@@ -143,7 +169,7 @@ def test_a_real_proxy_that_refuses_the_login(login: str, said: str, tls: Emulato
     assert tls.requests == []
 
 
-def test_a_proxy_that_lets_a_host_not_through_is_named_with_the_host(tls: Emulator, tmp_path: Path) -> None:
+def test_a_proxy_that_blocks_a_host_is_named_with_the_host(tls: Emulator, tmp_path: Path) -> None:
     with tinyproxy(tmp_path, "ConnectPort 1") as proxy, tls.client(proxy=proxy.url) as client:
         error = failure(client)
     assert f"the proxy {proxy.address} refused to connect to 127.0.0.1" in str(error)
@@ -170,10 +196,15 @@ def test_a_proxy_that_is_not_there_is_named(tls: Emulator) -> None:
 )
 @pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY"])
 def test_no_proxy_names_addresses_and_networks(
-    way: str, around: str, direct: bool, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str,
+    around: str,
+    direct: bool,
+    tls: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NO_PROXY", around)
-    with Noting() as proxy:
+    with RecordingServer() as proxy:
         if way != "argument":
             monkeypatch.setenv(way, proxy.url)
         with tls.client(proxy=proxy.url if way == "argument" else None) as client:
@@ -184,8 +215,10 @@ def test_no_proxy_names_addresses_and_networks(
         assert bool(proxy.heads) is not direct
 
 
-def test_an_empty_proxy_is_none_at_all(tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Noting() as proxy:
+def test_an_empty_proxy_is_none_at_all(
+    tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RecordingServer() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with tls.client(proxy="") as client:
             everything(client, tmp_path / "out")
@@ -199,14 +232,14 @@ def test_an_empty_proxy_is_none_at_all(tls: Emulator, tmp_path: Path, monkeypatc
 def named() -> Iterator[Emulator]:
     """Known by a name: Squid's certificates for an address are of the wrong kind."""
     with Emulator(tls=True, speed=50.0, host="localhost") as emulator:
-        furnish(emulator)
+        populate(emulator)
         yield emulator
 
 
 @pytest.fixture
-def bumped(named: Emulator, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def intercepting_proxy(named: Emulator, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The proxy's address, and the PEM file of the authority that it signs with."""
-    trusted = authority(tmp_path, "interceptor")
+    trusted = make_authority(tmp_path, "interceptor")
     assert named.ca_bundle is not None
     both = (tmp_path / "interceptor.key").read_bytes() + trusted.read_bytes()
     with squid(both, Path(named.ca_bundle).read_bytes()) as proxy:
@@ -214,10 +247,14 @@ def bumped(named: Emulator, tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize("way", ["argument", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_a_proxy_that_breaks_tls_open_is_trusted_by_its_authority(
-    way: str, bumped: tuple[str, Path], named: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_intercepting_proxy_is_trusted_by_its_ca(
+    way: str,
+    intercepting_proxy: tuple[str, Path],
+    named: Emulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    proxy, given = bumped
+    proxy, given = intercepting_proxy
     if way != "argument":
         monkeypatch.setenv(way, str(given))
     with named.client(proxy=proxy, ca_bundle=given if way == "argument" else None) as client:
@@ -227,8 +264,10 @@ def test_a_proxy_that_breaks_tls_open_is_trusted_by_its_authority(
     assert named.violations == dict.fromkeys(named.violations, 0)
 
 
-def test_a_proxy_that_breaks_tls_open_is_not_trusted_unasked(bumped: tuple[str, Path], named: Emulator) -> None:
-    with named.client(proxy=bumped[0]) as client:
+def test_an_intercepting_proxy_is_not_trusted_by_default(
+    intercepting_proxy: tuple[str, Path], named: Emulator
+) -> None:
+    with named.client(proxy=intercepting_proxy[0]) as client:
         error = failure(client)
     assert "failed the TLS handshake (through the proxy" in str(error)
     assert "give its CA as a PEM file by ca_bundle" in str(error)
@@ -236,17 +275,19 @@ def test_a_proxy_that_breaks_tls_open_is_not_trusted_unasked(bumped: tuple[str, 
     assert named.requests == []
 
 
-def test_verify_false_trusts_it_and_warns_once(bumped: tuple[str, Path], named: Emulator) -> None:
+def test_verify_false_trusts_it_and_warns_once(
+    intercepting_proxy: tuple[str, Path], named: Emulator
+) -> None:
     code = f"""
 import logging
 from mde_live_response import LiveResponseClient
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 for _ in range(3):
-    with LiveResponseClient({named.token!r}, endpoint={named.url!r}, proxy={bumped[0]!r}, verify=False) as client:
-        print(client.machine({WS!r}).computer_dns_name)
+    with LiveResponseClient({named.token!r}, endpoint={named.url!r}, proxy={intercepting_proxy[0]!r}, verify=False) as client:
+        print(client.machine({MACHINE!r}).computer_dns_name)
 """
-    done = python(code)
-    assert done.out.split() == [WS] * 3, done
+    done = run_python(code)
+    assert done.out.split() == [MACHINE] * 3, done
     assert done.err.count("WARNING verify=False") == 1, done
 
 
@@ -254,23 +295,27 @@ for _ in range(3):
 
 
 @contextmanager
-def fronted(folder: Path, *, names: str = "IP:127.0.0.1") -> Iterator[tuple[Emulator, str, Path, Path]]:
+def http2_frontend(
+    folder: Path, *, names: str = "IP:127.0.0.1"
+) -> Iterator[tuple[Emulator, str, Path, Path]]:
     """An emulator behind nghttpx: it, the front's URL, the PEM file of its authority, and the front's log."""
-    root = authority(folder, "root")
-    signed(folder, "front", "root", names)
+    root = make_authority(folder, "root")
+    make_signed(folder, "front", "root", names)
     with (
         Emulator() as emulator,
-        nghttpx(folder, folder / "front.crt", folder / "front.key", emulator.url.removeprefix("http://")) as front,
+        nghttpx(
+            folder, folder / "front.crt", folder / "front.key", emulator.url.removeprefix("http://")
+        ) as front,
     ):
         yield emulator, f"https://{front.address}", root, folder / "nghttpx.log"
 
 
 def test_http_2_is_spoken_where_it_is_offered(tmp_path: Path) -> None:
-    with fronted(tmp_path) as (emulator, url, root, log):
+    with http2_frontend(tmp_path) as (emulator, url, root, log):
         with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client:
-            names = [client.machine(name).computer_dns_name for name in (WS, "ws-0002")]
+            names = [client.machine(name).computer_dns_name for name in (MACHINE, "ws-0002")]
         protocols = {line.split()[-1] for line in log.read_text().splitlines()}
-    assert names == [WS, "ws-0002.example.test"]
+    assert names == [MACHINE, "ws-0002.example.test"]
     assert protocols == {"HTTP/2"}
 
 
@@ -278,19 +323,19 @@ def test_http_2_is_spoken_where_it_is_offered(tmp_path: Path) -> None:
 def test_an_own_authority_is_trusted_when_it_is_given(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fronted(tmp_path) as (emulator, url, root, _):
+    with http2_frontend(tmp_path) as (emulator, url, root, _):
         with LiveResponseClient(emulator.token, endpoint=url) as client:
             assert "UnknownIssuer" in str(failure(client))
         if way != "argument":
             monkeypatch.setenv(way, str(root))
         bundle = root if way == "argument" else None
         with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=bundle) as client:
-            assert client.machine(WS).computer_dns_name == WS
+            assert client.machine(MACHINE).computer_dns_name == MACHINE
 
 
-def test_a_certificate_of_another_host_is_told(tmp_path: Path) -> None:
+def test_a_certificate_of_another_host_is_reported(tmp_path: Path) -> None:
     with (
-        fronted(tmp_path, names="DNS:elsewhere.example.test") as (emulator, url, root, _),
+        http2_frontend(tmp_path, names="DNS:elsewhere.example.test") as (emulator, url, root, _),
         LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client,
     ):
         error = failure(client)
@@ -298,16 +343,21 @@ def test_a_certificate_of_another_host_is_told(tmp_path: Path) -> None:
     assert not error.retryable
 
 
-def test_a_certificate_that_ran_out_is_told(tmp_path: Path) -> None:
-    root = authority(tmp_path, "root")
-    signed(tmp_path, "front", "root", "IP:127.0.0.1")
-    expired(tmp_path, "front", "root")
+def test_an_expired_certificate_is_reported(tmp_path: Path) -> None:
+    root = make_authority(tmp_path, "root")
+    make_signed(tmp_path, "front", "root", "IP:127.0.0.1")
+    make_expired(tmp_path, "front", "root")
     with (
         Emulator() as emulator,
         nghttpx(
-            tmp_path, tmp_path / "front.crt", tmp_path / "front.key", emulator.url.removeprefix("http://")
+            tmp_path,
+            tmp_path / "front.crt",
+            tmp_path / "front.key",
+            emulator.url.removeprefix("http://"),
         ) as front,
-        LiveResponseClient(emulator.token, endpoint=f"https://{front.address}", ca_bundle=root) as client,
+        LiveResponseClient(
+            emulator.token, endpoint=f"https://{front.address}", ca_bundle=root
+        ) as client,
     ):
         error = failure(client)
     assert "check this machine's clock" in str(error)
@@ -317,7 +367,7 @@ def test_a_certificate_that_ran_out_is_told(tmp_path: Path) -> None:
 def test_ipv6(encrypted: bool, tmp_path: Path) -> None:
     with Emulator(host="::1", tls=encrypted, speed=50.0) as emulator:
         assert "[::1]" in emulator.url
-        furnish(emulator)
+        populate(emulator)
         with emulator.client() as client:
             everything(client, tmp_path / "out")
 
@@ -368,7 +418,9 @@ def close(connection: socket.socket) -> None:
         ("https", not_tls, "failed the TLS handshake"),
     ],
 )
-def test_a_connection_that_breaks_is_told(scheme: str, serve: Callable[[socket.socket], None], said: str) -> None:
+def test_a_broken_connection_is_reported(
+    scheme: str, serve: Callable[[socket.socket], None], said: str
+) -> None:
     with (
         listener(serve) as address,
         LiveResponseClient("token", endpoint=f"{scheme}://{address}", max_wait=1) as client,
@@ -378,7 +430,7 @@ def test_a_connection_that_breaks_is_told(scheme: str, serve: Callable[[socket.s
     assert address.split(":")[0] in str(error)
 
 
-def test_a_refused_connection_is_told() -> None:
+def test_a_refused_connection_is_reported() -> None:
     port = free_port()
     with LiveResponseClient("token", endpoint=f"http://127.0.0.1:{port}", max_wait=1) as client:
         error = failure(client)
@@ -386,7 +438,7 @@ def test_a_refused_connection_is_told() -> None:
     assert "check host and port" in str(error)
 
 
-def test_a_name_that_is_not_in_dns_is_told(tls: Emulator) -> None:
+def test_an_unresolvable_name_is_reported(tls: Emulator) -> None:
     # A label of more than 63 letters: no resolver asks anyone for it.
     proxy = f"{'a' * 64}.example.test:3128"
     with tls.client(proxy=f"http://{proxy}", max_wait=1) as client:
@@ -394,7 +446,7 @@ def test_a_name_that_is_not_in_dns_is_told(tls: Emulator) -> None:
     assert f"the proxy {proxy} could not be found in DNS" in str(error)
 
 
-def test_a_connection_that_does_not_come_about_in_time_is_told() -> None:
+def test_a_connect_timeout_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
         # Once the backlog is full, the kernel leaves whoever comes unanswered.
         for _ in range(4):
@@ -408,7 +460,7 @@ def test_a_connection_that_does_not_come_about_in_time_is_told() -> None:
     assert "see connect_timeout" in str(error)
 
 
-def test_an_answer_that_does_not_come_in_time_is_told() -> None:
+def test_a_response_timeout_is_reported() -> None:
     with Emulator() as emulator:
         emulator.fault("GET", "/api/machines", "delay", seconds=30, times=100)
         with emulator.client(request_timeout=0.3, max_wait=1) as client:

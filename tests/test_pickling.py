@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime_help import WS
+from runtime_helpers import MACHINE
 
 import mde_live_response as mde
 from mde_live_response import Command
@@ -42,9 +42,11 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
     client = emulator.client()
     folder: Path = tmp_path_factory.mktemp("collected")
     commands = [Command.run_script("a.ps1", "-x 1"), Command.get_file(r"C:\evidence.txt")]
-    result = client.run(WS, commands, "why", save_to=folder)
+    result = client.run(MACHINE, commands, "why", save_to=folder)
     check = client.check("nobody.example.test", commands)
-    report = client.run_many(["ws-0002.example.test", "nobody.example.test"], commands[0], "why").report(60.0)
+    report = client.run_many(
+        ["ws-0002.example.test", "nobody.example.test"], commands[0], "why"
+    ).report(60.0)
     return {
         "Command": commands[0],
         "Rate": mde.Rate(3, 7.5),
@@ -99,7 +101,9 @@ def test_all_models_are_here() -> None:
         and not issubclass(found, BaseException)
         and not getattr(found, "_is_protocol", False)
     }
-    credentials = {name for name in classes if name.endswith("Credential")}  # tests/test_identity.py
+    credentials = {
+        name for name in classes if name.endswith("Credential")
+    }  # tests/test_identity.py
     assert classes - holds_a_client - credentials == set(MODELS)
 
 
@@ -135,12 +139,22 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
             "InvalidRequestError": raised(lambda: client.machines("no filter at all")),
             "AmbiguousMachineError": raised(lambda: client.machine("twin.example.test")),
             "AlreadyExistsError": raised(lambda: client.library.upload(b"y", name="b.ps1")),
-            "MachineBusyError": raised(lambda: client.submit("ws-0002.example.test", script, "why")),
+            "MachineBusyError": raised(
+                lambda: client.submit("ws-0002.example.test", script, "why")
+            ),
             "SessionFailedError": raised(failed.raise_for_status),
             "WaitTimeoutError": raised(
-                lambda: client.run(WS, Command.run_script("slow.ps1"), "why", timeout=1.0, correlation_id="case-1")
+                lambda: client.run(
+                    MACHINE,
+                    Command.run_script("slow.ps1"),
+                    "why",
+                    timeout=1.0,
+                    correlation_id="case-1",
+                )
             ),
-            "ConnectionFailedError": raised(lambda: emulator.client(endpoint="http://127.0.0.1:9").machines()),
+            "ConnectionFailedError": raised(
+                lambda: emulator.client(endpoint="http://127.0.0.1:9").machines()
+            ),
             "AuthenticationError": refused(401),
             "PermissionDeniedError": refused(403, "Forbidden"),
             "ServiceError": refused(500),
@@ -171,7 +185,9 @@ def test_an_error(name: str, way: str, errors: dict[str, mde.LiveResponseError])
     assert vars(again) == expected
 
 
-def test_a_cause_is_not_pickled_as_python_pickles_none(errors: dict[str, mde.LiveResponseError]) -> None:
+def test_a_cause_is_not_pickled_as_python_pickles_none(
+    errors: dict[str, mde.LiveResponseError],
+) -> None:
     error = mde.SubmitUnknownError("unknown", machine_id="m")
     error.__cause__ = errors["ServiceError"]
     assert copy.copy(error).__cause__ is None
@@ -180,7 +196,9 @@ def test_a_cause_is_not_pickled_as_python_pickles_none(errors: dict[str, mde.Liv
 
 
 @pytest.mark.parametrize("way", ["pickle 2", "pickle 5", "copy", "deepcopy"])
-@pytest.mark.parametrize("name", ["LiveResponseClient", "Session", "Library", "ClientSecretCredential"])
+@pytest.mark.parametrize(
+    "name", ["LiveResponseClient", "Session", "Library", "ClientSecretCredential"]
+)
 def test_what_holds_a_client_or_a_secret_refuses(name: str, way: str, emulator: Emulator) -> None:
     client = emulator.client()
     held: dict[str, Any] = {

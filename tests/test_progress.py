@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime_help import until
+from runtime_helpers import wait_until
 
 from mde_live_response import Command, LiveResponseClient
 from mde_live_response.emulator import Emulator
@@ -36,7 +36,11 @@ def client() -> Iterator[LiveResponseClient]:
 
 
 def followers() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "mde-live-response-progress"]
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.name == "mde-live-response-progress"
+    ]
 
 
 def test_tqdm_shows_it(client: LiveResponseClient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,12 +52,14 @@ def test_tqdm_shows_it(client: LiveResponseClient, capsys: pytest.CaptureFixture
     assert "run a run: 100%" in shown
     assert "6/6" in shown
     assert "failed=1" in shown
-    until(lambda: not followers(), "the end of the thread")
+    wait_until(lambda: not followers(), "the end of the thread")
     client.resume("a run", progress=True).report()
     assert "6/6" in capsys.readouterr().err
 
 
-def test_without_tqdm_a_terminal_has_a_line(client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_tqdm_a_terminal_has_a_line(
+    client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.autonotebook", None)
     terminal = Terminal()
@@ -65,7 +71,9 @@ def test_without_tqdm_a_terminal_has_a_line(client: LiveResponseClient, monkeypa
     assert "\x1b[31m" not in shown
 
 
-def test_elsewhere_nothing_is_written(client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_nothing_is_written(
+    client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.autonotebook", None)
     written = io.StringIO()
@@ -79,11 +87,11 @@ def test_it_ends_with_a_run_that_is_left_or_forgotten(client: LiveResponseClient
     fleet = client.run_many(NAMES, ECHO, "c", progress=True)
     assert followers()
     fleet.close()
-    until(lambda: not followers(), "the end of the thread")
+    wait_until(lambda: not followers(), "the end of the thread")
     fleet = client.run_many(NAMES[:1], Command.run_script("echo.ps1", "2"), "c", progress=True)
     assert followers()
     del fleet
-    until(lambda: not followers(), "the end of the thread")
+    wait_until(lambda: not followers(), "the end of the thread")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -111,7 +119,13 @@ nbformat.write(notebook, sys.argv[2])
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     shown = [kind for output in outputs for kind in output.get("data", {})]
     assert "application/vnd.jupyter.widget-view+json" in shown, "the bar is a widget"
-    pages = ["".join(output["data"]["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
-    assert any("<svg" in page and "40 machines" in page for page in pages), "the report has its timeline"
+    pages = [
+        "".join(output["data"]["text/html"])
+        for output in outputs
+        if "text/html" in output.get("data", {})
+    ]
+    assert any("<svg" in page and "40 machines" in page for page in pages), (
+        "the report has its timeline"
+    )
     assert any('class="dataframe"' in page for page in pages)
     assert not [output for output in outputs if output["output_type"] == "error"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime_help import python
+from runtime_helpers import run_python
 
 import mde_live_response as mde
 from mde_live_response import Command, LiveResponseClient
@@ -25,7 +25,8 @@ from mde_live_response.emulator import Emulator
 PACKAGE = str(Path(mde.__file__).parent)
 ARGS = "s3cr3t-args"
 PROXY, STATE, PASSWORD, ASSERTION, HEADER, GIVEN, CLAIMED = (
-    f"m4rk-{name}" for name in ("proxy", "state", "password", "assertion", "header", "given", "claimed")
+    f"m4rk-{name}"
+    for name in ("proxy", "state", "password", "assertion", "header", "given", "claimed")
 )
 PATTERNS = {
     "a token": re.compile(r"eyJ[\w-]{8,}"),
@@ -36,11 +37,14 @@ PATTERNS = {
 }
 
 
-class Told:
+class LeakDetector:
     """All that came out, by the way it came."""
 
     def __init__(self, *secrets: str) -> None:
-        self.patterns = {**PATTERNS, **{f"secret {at}": re.compile(re.escape(it)) for at, it in enumerate(secrets)}}
+        self.patterns = {
+            **PATTERNS,
+            **{f"secret {at}": re.compile(re.escape(it)) for at, it in enumerate(secrets)},
+        }
         self.texts: list[tuple[str, str]] = []
 
     def text(self, way: str, text: object) -> None:
@@ -71,24 +75,31 @@ class Told:
             error = error.__cause__ or error.__context__
 
     def leaks(self) -> set[tuple[str, str]]:
-        return {(way, what) for way, text in self.texts for what, at in self.patterns.items() if at.search(text)}
+        return {
+            (way, what)
+            for way, text in self.texts
+            for what, at in self.patterns.items()
+            if at.search(text)
+        }
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[Told]:
+def detector(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> Iterator[LeakDetector]:
     """Searched at the end, with all logs at DEBUG, the warnings, and what was written to either stream."""
     caplog.set_level(logging.DEBUG)
-    told = Told()
+    detector = LeakDetector()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        yield told
+        yield detector
     for warning in warned:
-        told.text("warning", warning.message)
+        detector.text("warning", warning.message)
     for record in caplog.records:
-        told.text("log", f"{record.getMessage()} {record.args} {record.exc_text}")
+        detector.text("log", f"{record.getMessage()} {record.args} {record.exc_text}")
     for stream in capfd.readouterr():
-        told.text("stream", stream)
-    assert told.leaks() == set()
+        detector.text("stream", stream)
+    assert detector.leaks() == set()
 
 
 def populated(**options: Any) -> Emulator:
@@ -151,7 +162,9 @@ def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Aw
     }
 
 
-async def walk(emulator: Emulator, folder: Path, told: Told, **options: Any) -> dict[str, object]:
+async def run_all_calls(
+    emulator: Emulator, folder: Path, detector: LeakDetector, **options: Any
+) -> dict[str, object]:
     """Makes every call at once, and tells what each gave or raised."""
     ends: dict[str, object] = {}
 
@@ -160,38 +173,48 @@ async def walk(emulator: Emulator, folder: Path, told: Told, **options: Any) -> 
             ends[name] = await asyncio.wait_for(call(), 60)
         except Exception as error:
             ends[name] = error
-            told.error(error)
-        told.value(ends[name])
+            detector.error(error)
+        detector.value(ends[name])
 
     async with emulator.client(max_wait=5, request_timeout=5, **options) as client:
-        told.value(client)
+        detector.value(client)
         await asyncio.gather(*(one(name, call) for name, call in calls(client, folder).items()))
     return ends
 
 
 ROUTES = ["token", "machines", "machineactions", "runliveresponse", "resultlink", "blob"]
 FAULTS: dict[str, dict[str, Any]] = {
-    **{str(status): {"kind": "status", "status": status} for status in (400, 401, 403, 404, 429, 500)},
-    **{kind: {"kind": kind} for kind in ("truncate", "garble", "drop_before", "drop_after", "expire_token")},
+    **{
+        str(status): {"kind": "status", "status": status}
+        for status in (400, 401, 403, 404, 429, 500)
+    },
+    **{
+        kind: {"kind": kind}
+        for kind in ("truncate", "garble", "drop_before", "drop_after", "expire_token")
+    },
 }
 
 
-def test_nothing_comes_out_where_all_is_well(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_leak_on_success(
+    detector: LeakDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MDE_LIVE_RESPONSE_HIDE_ARGS", "1")
     with populated() as emulator:
-        told.patterns.update(Told(emulator.client_secret, emulator.token).patterns)
-        ends = asyncio.run(walk(emulator, tmp_path / "all", told))
+        detector.patterns.update(LeakDetector(emulator.client_secret, emulator.token).patterns)
+        ends = asyncio.run(run_all_calls(emulator, tmp_path / "all", detector))
         assert [name for name, end in ends.items() if isinstance(end, Exception)] == []
 
 
-def test_nothing_comes_out_where_something_fails(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_leak_on_failure(
+    detector: LeakDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each fault on each route, all the time: most calls end in an error."""
     monkeypatch.setenv("MDE_LIVE_RESPONSE_HIDE_ARGS", "1")
 
     async def one(fault: str, route: str, emulator: Emulator) -> int:
         details = dict(FAULTS[fault])
         emulator.fault("*", route, details.pop("kind"), times=10_000, **details)
-        ends = await walk(emulator, tmp_path / f"{fault} {route}", told)
+        ends = await run_all_calls(emulator, tmp_path / f"{fault} {route}", detector)
         assert any(request["route"].lower() == route for request in emulator.requests), route
         return sum(isinstance(end, Exception) for end in ends.values())
 
@@ -199,8 +222,12 @@ def test_nothing_comes_out_where_something_fails(told: Told, tmp_path: Path, mon
         return await asyncio.gather(*(one(*box) for box in boxes))
 
     with contextlib.ExitStack() as stack:
-        boxes = [(fault, route, stack.enter_context(populated())) for fault in FAULTS for route in ROUTES]
-        told.patterns.update(Told(*(emulator.client_secret for _, _, emulator in boxes)).patterns)
+        boxes = [
+            (fault, route, stack.enter_context(populated())) for fault in FAULTS for route in ROUTES
+        ]
+        detector.patterns.update(
+            LeakDetector(*(emulator.client_secret for _, _, emulator in boxes)).patterns
+        )
         failed = asyncio.run(main(boxes))
     assert sum(failed) > len(boxes)
 
@@ -218,23 +245,33 @@ def bad_clients(folder: Path, emulator: Emulator) -> dict[str, Callable[[], Live
     at = {"tenant_id": emulator.tenant_id, "client_id": emulator.client_id}
 
     def client(credential: Any, **options: Any) -> LiveResponseClient:
-        return LiveResponseClient(credential, max_wait=2, **{"endpoint": emulator.url, "proxy": "", **options})
+        return LiveResponseClient(
+            credential, max_wait=2, **{"endpoint": emulator.url, "proxy": "", **options}
+        )
 
     def raising() -> str:
         raise LookupError("no token here")
 
     return {
-        "secret": lambda: client(mde.ClientSecretCredential(**at, client_secret=GIVEN, authority=emulator.login_url)),
+        "secret": lambda: client(
+            mde.ClientSecretCredential(**at, client_secret=GIVEN, authority=emulator.login_url)
+        ),
         "token": lambda: client(GIVEN),
         "callable": lambda: client(lambda: GIVEN),
         "raising": lambda: client(raising),
         "not a token": lambda: client(lambda: f"{GIVEN}\n{GIVEN}"),
-        "password": lambda: client(mde.ClientCertificateCredential(**at, certificate=key, password=CLAIMED)),
+        "password": lambda: client(
+            mde.ClientCertificateCredential(**at, certificate=key, password=CLAIMED)
+        ),
         "certificate": lambda: client(
-            mde.ClientCertificateCredential(**at, certificate=key, password=PASSWORD, authority=emulator.login_url)
+            mde.ClientCertificateCredential(
+                **at, certificate=key, password=PASSWORD, authority=emulator.login_url
+            )
         ),
         "federated": lambda: client(
-            mde.WorkloadIdentityCredential(**at, token_file_path=assertion, authority=emulator.login_url)
+            mde.WorkloadIdentityCredential(
+                **at, token_file_path=assertion, authority=emulator.login_url
+            )
         ),
         "app service": lambda: client(mde.ManagedIdentityCredential(client_id="x")),
         "proxy": lambda: client(GIVEN, proxy=f"http://user:{PROXY}@127.0.0.1:9"),
@@ -252,27 +289,29 @@ BAD = [
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_nothing_comes_out_of_secrets_that_do_not_serve(
-    kind: str, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_leak_of_unusable_secrets(
+    kind: str, detector: LeakDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with populated() as emulator:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{emulator.url}/msi")
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
         if kind in ("certificate", "federated"):
-            emulator.fault("*", "token", "status", times=100, status=401, body={"error": "invalid_client"})
+            emulator.fault(
+                "*", "token", "status", times=100, status=401, body={"error": "invalid_client"}
+            )
         try:
             client = bad_clients(tmp_path, emulator)[kind]()
-            told.value(client)
+            detector.value(client)
             with client:
-                told.value(client.machines())
+                detector.value(client.machines())
         except Exception as error:
-            told.error(error)
-            told.value(error)
+            detector.error(error)
+            detector.value(error)
         else:
             raise AssertionError(f"{kind} served")
 
 
-def test_a_panic_and_a_broken_process_tell_nothing(told: Told) -> None:
+def test_no_leak_on_a_panic(detector: LeakDetector) -> None:
     """What a child writes as it dies with a call under way, faulthandler on."""
     code = f"""
 import faulthandler, os, threading
@@ -283,15 +322,15 @@ client.run("ws-0001", Command.run_script("slow.ps1", {ARGS!r}), "c")
 """
     with populated() as emulator:
         emulator.on_script("slow.ps1", duration=600)
-        done = python(code, emulator.env)
-        told.patterns.update(Told(emulator.client_secret).patterns)
+        done = run_python(code, emulator.env)
+        detector.patterns.update(LeakDetector(emulator.client_secret).patterns)
     assert done.code != 0
     assert "Current thread" in done.err or "Thread" in done.err
-    told.text("a dying process", f"{done.out} {done.err}".replace(repr(ARGS), ""))
+    detector.text("a dying process", f"{done.out} {done.err}".replace(repr(ARGS), ""))
 
 
 @pytest.mark.parametrize("what", ["hush-1234", "eyJhbGciOiJ", "x?sig=abc", f"{ARGS}"])
-def test_what_comes_out_is_found(what: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_leaks_are_detected(what: str, caplog: pytest.LogCaptureFixture) -> None:
     """The control: a secret on each of the ways is seen."""
 
     class Careless:
@@ -301,18 +340,18 @@ def test_what_comes_out_is_found(what: str, caplog: pytest.LogCaptureFixture) ->
         def _repr_html_(self) -> str:
             return what
 
-    def ways() -> Iterator[tuple[str, Told]]:
+    def ways() -> Iterator[tuple[str, LeakDetector]]:
         for name in ("value", "message", "cause", "attribute", "frame", "log"):
-            yield name, Told("hush-1234")
+            yield name, LeakDetector("hush-1234")
 
-    for name, told in ways():
+    for name, detector in ways():
         if name == "value":
-            told.value([Careless()])
+            detector.value([Careless()])
         elif name == "log":
-            told.text("log", f"it said {what}")
+            detector.text("log", f"it said {what}")
         else:
-            told.error(_failed(name, what))
-        assert told.leaks(), name
+            detector.error(_failed(name, what))
+        assert detector.leaks(), name
 
 
 def _failed(way: str, what: str) -> BaseException:

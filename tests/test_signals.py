@@ -13,7 +13,14 @@ from statistics import median
 from typing import Any
 
 import pytest
-from runtime_help import WS, calls, closed, times, under_way, until
+from runtime_helpers import (
+    MACHINE,
+    is_pending,
+    pick_count,
+    requests_of,
+    wait_until,
+    was_closed_by_client,
+)
 
 from mde_live_response import Command, LiveResponseClient, Session
 from mde_live_response.emulator import Emulator
@@ -37,7 +44,9 @@ def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
 def _tell() -> Iterator[None]:
     yield
     if ANSWERED:
-        print(f"\nCtrl-C answered in {median(ANSWERED) * 1e3:.1f} ms, at worst {max(ANSWERED) * 1e3:.1f} ms")
+        print(
+            f"\nCtrl-C answered in {median(ANSWERED) * 1e3:.1f} ms, at worst {max(ANSWERED) * 1e3:.1f} ms"
+        )
 
 
 @contextmanager
@@ -47,7 +56,7 @@ def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[Non
     over = threading.Event()
 
     def press() -> None:
-        until(lambda: over.is_set() or condition(), what)
+        wait_until(lambda: over.is_set() or condition(), what)
         if not over.is_set():
             sent.append(time.perf_counter())
             os.kill(os.getpid(), signal.SIGINT)
@@ -66,27 +75,36 @@ def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[Non
 
 
 def finished(client: LiveResponseClient, command: Command = GET_FILE) -> Session:
-    session = client.submit(WS, command, "why")
+    session = client.submit(MACHINE, command, "why")
     session.wait()
     return session
 
 
 Call = Callable[[LiveResponseClient, Path], Any]
 READS: dict[str, tuple[str, Call]] = {
-    "run, looking its machine up": ("machines", lambda c, _: c.run(WS, RUN_SCRIPT, "why")),
-    "run, waiting": ("machineactions", lambda c, _: c.run(WS, RUN_SCRIPT, "why")),
-    "submit, looking its machine up": ("machines", lambda c, _: c.submit(WS, RUN_SCRIPT, "why")),
-    "find": ("machineactions", lambda c, _: c.find(WS, "case-1")),
+    "run, looking its machine up": ("machines", lambda c, _: c.run(MACHINE, RUN_SCRIPT, "why")),
+    "run, waiting": ("machineactions", lambda c, _: c.run(MACHINE, RUN_SCRIPT, "why")),
+    "submit, looking its machine up": (
+        "machines",
+        lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why"),
+    ),
+    "find": ("machineactions", lambda c, _: c.find(MACHINE, "case-1")),
     "machine_action": ("machineaction", lambda c, _: c.machine_action(finished(c).id)),
     "machine_actions": ("machineactions", lambda c, _: c.machine_actions()),
-    "machine": ("machines", lambda c, _: c.machine(WS)),
+    "machine": ("machines", lambda c, _: c.machine(MACHINE)),
     "machines": ("machines", lambda c, _: c.machines()),
-    "check": ("machines", lambda c, _: c.check(WS, RUN_SCRIPT)),
+    "check": ("machines", lambda c, _: c.check(MACHINE, RUN_SCRIPT)),
     "Session.refresh": ("machineaction", lambda c, _: finished(c).refresh()),
-    "Session.wait": ("machineactions", lambda c, _: c.submit(WS, RUN_SCRIPT, "why").wait()),
-    "Session.result": ("machineactions", lambda c, _: c.submit(WS, RUN_SCRIPT, "why").result()),
+    "Session.wait": ("machineactions", lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why").wait()),
+    "Session.result": (
+        "machineactions",
+        lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why").result(),
+    ),
     "Session.result, fetching": ("resultlink", lambda c, _: finished(c, RUN_SCRIPT).result()),
-    "Session.cancel": ("cancel", lambda c, _: c.submit(WS, RUN_SCRIPT, "why").cancel("enough")),
+    "Session.cancel": (
+        "cancel",
+        lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why").cancel("enough"),
+    ),
     "Session.download": ("blob", lambda c, path: finished(c).download(0, path / "file")),
     "Library.list": ("libraryfiles", lambda c, _: c.library.list()),
     "Library.upload": ("upload", lambda c, _: c.library.upload(b"x", name="b.ps1")),
@@ -97,14 +115,14 @@ READS: dict[str, tuple[str, Call]] = {
 
 
 @pytest.mark.parametrize("name", READS)
-def test_a_call_is_left_and_its_connection_closed(
+def test_a_call_is_interrupted_and_its_connection_closed(
     name: str, emulator: Emulator, client: LiveResponseClient, tmp_path: Path
 ) -> None:
     route, call = READS[name]
     emulator.fault("*", route, "delay", seconds=60.0)
-    with interrupted_when(lambda: under_way(emulator, route), f"the {route} call"):
+    with interrupted_when(lambda: is_pending(emulator, route), f"the {route} call"):
         call(client, tmp_path)
-    until(lambda: closed(emulator, route), "the connection's close")
+    wait_until(lambda: was_closed_by_client(emulator, route), "the connection's close")
     assert not list(tmp_path.iterdir())
     assert len(client.machines()) == 3
     for action in client.machine_actions():
@@ -112,44 +130,53 @@ def test_a_call_is_left_and_its_connection_closed(
 
 
 @pytest.mark.parametrize("method", ["run", "submit"])
-def test_a_post_on_its_way_is_left_and_lands(
+def test_an_interrupted_post_still_lands(
     method: str, emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     emulator.fault("POST", "runliveresponse", "delay", seconds=1.0)
-    with interrupted_when(lambda: under_way(emulator, "runliveresponse"), "the POST"):
-        getattr(client, method)(WS, RUN_SCRIPT, "why", correlation_id="case-1")
-    until(lambda: [post["status"] for post in calls(emulator, "runliveresponse")] == [201], "the POST's end")
+    with interrupted_when(lambda: is_pending(emulator, "runliveresponse"), "the POST"):
+        getattr(client, method)(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
+    wait_until(
+        lambda: [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201],
+        "the POST's end",
+    )
 
     def left() -> list[tuple[str, str]]:
-        told = (record for record in caplog.records if "was left by its caller" in record.getMessage())
+        told = (
+            record for record in caplog.records if "was left by its caller" in record.getMessage()
+        )
         return [(record.levelname, record.name) for record in told]
 
-    until(left, "the warning")
+    wait_until(left, "the warning")
     assert left() == [("WARNING", "mde_live_response")]
-    session = client.submit(WS, RUN_SCRIPT, "why", correlation_id="case-1")
+    session = client.submit(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
     assert session.adopted
     assert session.id in caplog.text
     assert session.result().ok
-    assert len(calls(emulator, "runliveresponse")) == 1
+    assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
-def test_standing_in_line_is_left(emulator: Emulator, client: LiveResponseClient) -> None:
-    emulator.add_foreign_session(WS, 4000.0)
-    with interrupted_when(lambda: calls(emulator, "machineactions"), "the look at the busy machine"):
-        client.submit(WS, RUN_SCRIPT, "why", on_busy="wait")
+def test_queueing_is_interrupted(emulator: Emulator, client: LiveResponseClient) -> None:
+    emulator.add_foreign_session(MACHINE, 4000.0)
+    with interrupted_when(
+        lambda: requests_of(emulator, "machineactions"), "the look at the busy machine"
+    ):
+        client.submit(MACHINE, RUN_SCRIPT, "why", on_busy="wait")
     assert client.machines()
 
 
-def test_a_session_that_was_left_goes_on(emulator: Emulator, client: LiveResponseClient) -> None:
-    session = client.submit(WS, Command.run_script("slow.ps1"), "why")
-    with interrupted_when(lambda: len(calls(emulator, "machineactions")) >= 2, "two looks"):
+def test_an_interrupted_session_continues(emulator: Emulator, client: LiveResponseClient) -> None:
+    session = client.submit(MACHINE, Command.run_script("slow.ps1"), "why")
+    with interrupted_when(lambda: len(requests_of(emulator, "machineactions")) >= 2, "two looks"):
         session.wait()
     assert session.refresh().status in ("Pending", "InProgress")
     emulator.advance(1000.0)
     assert session.result().ok
 
 
-def test_a_callback_is_interrupted_as_python_is(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_callback_is_interrupted_as_python_is(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     entered = threading.Event()
 
     def on_update(action: object) -> None:
@@ -158,7 +185,7 @@ def test_a_callback_is_interrupted_as_python_is(emulator: Emulator, client: Live
             pass
 
     with interrupted_when(entered.is_set, "the callback"):
-        client.run(WS, RUN_SCRIPT, "why", on_update=on_update)
+        client.run(MACHINE, RUN_SCRIPT, "why", on_update=on_update)
 
 
 @contextmanager
@@ -172,7 +199,7 @@ def handler_of_sigusr1(handler: Callable[[int, Any], None]) -> Iterator[None]:
 
 def kill_when(condition: Callable[[], object]) -> threading.Thread:
     def press() -> None:
-        until(condition)
+        wait_until(condition)
         os.kill(os.getpid(), signal.SIGUSR1)
 
     thread = threading.Thread(target=press)
@@ -180,17 +207,23 @@ def kill_when(condition: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_a_handler_that_returns_lets_the_call_go_on(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_handler_that_returns_lets_the_call_go_on(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     emulator.fault("GET", "machines", "delay", seconds=0.5)
     answered: list[int] = []
-    with handler_of_sigusr1(lambda number, _: answered.append(len(calls(emulator, "machines")))):
-        thread = kill_when(lambda: under_way(emulator, "machines"))
+    with handler_of_sigusr1(
+        lambda number, _: answered.append(len(requests_of(emulator, "machines")))
+    ):
+        thread = kill_when(lambda: is_pending(emulator, "machines"))
         assert len(client.machines()) == 3
         thread.join()
     assert answered == [1]
 
 
-def test_what_a_handler_raises_ends_the_call(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_what_a_handler_raises_ends_the_call(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     class Enough(BaseException):
         pass
 
@@ -199,46 +232,48 @@ def test_what_a_handler_raises_ends_the_call(emulator: Emulator, client: LiveRes
 
     emulator.fault("GET", "machines", "delay", seconds=60.0)
     with handler_of_sigusr1(handler):
-        thread = kill_when(lambda: under_way(emulator, "machines"))
+        thread = kill_when(lambda: is_pending(emulator, "machines"))
         with pytest.raises(Enough):
             client.machines()
         thread.join()
-    until(lambda: closed(emulator, "machines"))
+    wait_until(lambda: was_closed_by_client(emulator, "machines"))
 
 
 def test_a_handler_may_call_the_client(emulator: Emulator, client: LiveResponseClient) -> None:
     seen: list[int] = []
     emulator.fault("GET", "machineactions", "delay", seconds=0.5)
     with handler_of_sigusr1(lambda *_: seen.append(len(client.machines()))):
-        thread = kill_when(lambda: under_way(emulator, "machineactions"))
+        thread = kill_when(lambda: is_pending(emulator, "machineactions"))
         assert client.machine_actions() == []
         thread.join()
     assert seen == [3]
 
 
-def test_another_threads_call_does_not_swallow_it(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_another_threads_call_does_not_swallow_it(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     emulator.fault("GET", "machines", "delay", seconds=1.0)
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(len(client.machines())))
     thread.start()
-    with interrupted_when(lambda: under_way(emulator, "machines"), "the other thread's call"):
+    with interrupted_when(lambda: is_pending(emulator, "machines"), "the other thread's call"):
         threading.Event().wait(30)
     thread.join()
     assert found == [3]
 
 
 def test_it_is_as_quick_every_time(emulator: Emulator, client: LiveResponseClient) -> None:
-    for _ in range(times(10, 300)):
+    for _ in range(pick_count(10, 300)):
         emulator.fault("GET", "machines", "delay", seconds=60.0)
-        with interrupted_when(lambda: under_way(emulator, "machines"), "the call"):
+        with interrupted_when(lambda: is_pending(emulator, "machines"), "the call"):
             client.machines()
-        until(lambda: not under_way(emulator, "machines"))
+        wait_until(lambda: not is_pending(emulator, "machines"))
 
 
 def test_in_asyncio_it_is_asyncios(emulator: Emulator, client: LiveResponseClient) -> None:
     import asyncio
 
     emulator.fault("GET", "machines", "delay", seconds=60.0)
-    with interrupted_when(lambda: under_way(emulator, "machines"), "the call"):
+    with interrupted_when(lambda: is_pending(emulator, "machines"), "the call"):
         asyncio.run(client.machines_async())
-    until(lambda: closed(emulator, "machines"))
+    wait_until(lambda: was_closed_by_client(emulator, "machines"))

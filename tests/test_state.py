@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from runtime_help import WS, calls, python, times
-from state_help import redis_server
+from runtime_helpers import MACHINE, pick_count, requests_of, run_python
+from state_helpers import redis_server
 
 import mde_live_response as mde
 from mde_live_response.__main__ import main
@@ -24,45 +24,55 @@ def address(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'state.db'}"
 
 
-@pytest.mark.parametrize("state", ["postgres://u:hunter2@h/1", "sqlite://x", "redis://:hunter2@h/one", "memory"])
-def test_an_address_that_is_none_is_refused_before_any_request_and_without_its_password(state: str) -> None:
+@pytest.mark.parametrize(
+    "state", ["postgres://u:hunter2@h/1", "sqlite://x", "redis://:hunter2@h/one", "memory"]
+)
+def test_an_invalid_address_is_refused_before_any_request_without_its_password(state: str) -> None:
     with pytest.raises(mde.InvalidRequestError) as caught:
         mde.LiveResponseClient("token", state=state)
     assert "hunter2" not in repr(caught.value) + str(caught.value)
     assert caught.value.hint
 
 
-def test_the_environment_names_a_store(emulator: Emulator, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_a_store(
+    emulator: Emulator, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MDE_LIVE_RESPONSE_STATE", address)
     with emulator.client() as client:
-        client.run(WS, RUN, "a test")
+        client.run(MACHINE, RUN, "a test")
     file = Path(address.removeprefix("sqlite:///"))
     if sys.platform != "win32":
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_what_one_client_started_another_finds_in_the_store(emulator: Emulator, address: str) -> None:
+def test_what_one_client_started_another_finds_in_the_store(
+    emulator: Emulator, address: str
+) -> None:
     emulator.on_script("echo.ps1", duration=60.0)
     with emulator.client(state=address) as one, emulator.client(state=address) as other:
-        started = one.submit(WS, RUN, "a test", correlation_id="case 42")
+        started = one.submit(MACHINE, RUN, "a test", correlation_id="case 42")
         (open_session,) = other.sessions()
         assert (open_session.id, open_session.correlation_id) == (started.id, "case 42")
-        before = len(calls(emulator, "machineactions"))
-        again = other.submit(WS, RUN, "a test", correlation_id="case 42")
+        before = len(requests_of(emulator, "machineactions"))
+        again = other.submit(MACHINE, RUN, "a test", correlation_id="case 42")
         assert again.adopted
         assert again.id == started.id
-        found = other.find(WS, "case 42")
+        found = other.find(MACHINE, "case 42")
         assert found is not None
         assert found.id == started.id
-        assert len(calls(emulator, "machineactions")) == before, "the store knows: no list is asked"
+        assert len(requests_of(emulator, "machineactions")) == before, (
+            "the store knows: no list is asked"
+        )
         with pytest.raises(mde.InvalidRequestError, match="other commands"):
-            other.submit(WS, mde.Command.run_script("other.ps1"), "a test", correlation_id="case 42")
+            other.submit(
+                MACHINE, mde.Command.run_script("other.ps1"), "a test", correlation_id="case 42"
+            )
         with pytest.raises(mde.MachineBusyError) as busy:
-            other.submit(WS, RUN, "a test")
+            other.submit(MACHINE, RUN, "a test")
         assert busy.value.active_action_id == started.id
         assert again.result().ok
         assert one.sessions() == [] == other.sessions()
-    assert len(calls(emulator, "runliveresponse")) == 1
+    assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
 async def sessions_of(client: mde.LiveResponseClient) -> list[str]:
@@ -74,30 +84,35 @@ def test_sessions_async(emulator: Emulator, address: str) -> None:
 
     emulator.on_script("echo.ps1", duration=60.0)
     with emulator.client(state=address) as client:
-        started = client.submit(WS, RUN, "a test")
+        started = client.submit(MACHINE, RUN, "a test")
         assert asyncio.run(sessions_of(client)) == [started.id]
 
 
-def test_a_store_that_cannot_be_had_is_a_state_error(emulator: Emulator, tmp_path: Path) -> None:
-    (tmp_path / "not.db").write_bytes(b"this is no database, and is long enough to be seen as none" * 40)
-    for state in (f"sqlite:///{tmp_path / 'nowhere' / 'state.db'}", f"sqlite:///{tmp_path / 'not.db'}"):
+def test_an_unavailable_store_is_a_state_error(emulator: Emulator, tmp_path: Path) -> None:
+    (tmp_path / "not.db").write_bytes(
+        b"this is no database, and is long enough to be seen as none" * 40
+    )
+    for state in (
+        f"sqlite:///{tmp_path / 'nowhere' / 'state.db'}",
+        f"sqlite:///{tmp_path / 'not.db'}",
+    ):
         with emulator.client(state=state) as client:
             with pytest.raises(mde.StateError) as caught:
-                client.run(WS, RUN, "a test")
+                client.run(MACHINE, RUN, "a test")
             assert caught.value.hint
             (finding,) = client.check().findings
             assert (finding.code, finding.level) == ("state", "error")
-    assert calls(emulator, "runliveresponse") == []
+    assert requests_of(emulator, "runliveresponse") == []
 
 
-def test_check_tells_of_a_store_that_shares_nothing(emulator: Emulator, address: str) -> None:
+def test_check_reports_an_unshared_store(emulator: Emulator, address: str) -> None:
     with emulator.client(state="memory:") as client:
         assert [finding.code for finding in client.check().findings] == ["state"]
     with emulator.client(state=address) as client:
         assert client.check().findings == []
 
 
-def test_an_engine_of_many_processes_is_told_of_once(emulator: Emulator, address: str) -> None:
+def test_a_multiprocess_engine_is_warned_about_once(emulator: Emulator, address: str) -> None:
     code = """
 import logging, mde_live_response as mde
 logging.basicConfig(format="%(levelname)s %(message)s")
@@ -107,25 +122,36 @@ for _ in range(2):
         print([finding.message for finding in client.check().findings if finding.code == "state"])
 """
     env = {**emulator.env, "AWS_LAMBDA_FUNCTION_NAME": "isolate"}
-    alone = python(code.format(state="memory:"), env)
+    alone = run_python(code.format(state="memory:"), env)
     assert alone.err.count("AWS Lambda") == 1, alone
     assert "WARNING" in alone.err, alone
     assert "AWS Lambda" in alone.out, alone
-    shared = python(code.format(state=address), env)
+    shared = run_python(code.format(state=address), env)
     assert shared.code == 0, shared
     assert "AWS Lambda" not in shared.err + shared.out, shared
 
 
-def test_show_and_prune(emulator: Emulator, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_and_prune(
+    emulator: Emulator, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     emulator.on_script("echo.ps1", duration=60.0)
     with emulator.client(state=address) as client:
-        session = client.submit(WS, RUN, "a test", correlation_id="case 42")
+        session = client.submit(MACHINE, RUN, "a test", correlation_id="case 42")
         assert main(["state", "show", address]) == 0
         shown = capsys.readouterr().out
-        for word in (emulator.tenant_id, "runliveresponse", session.id, "case 42", "open sessions: 1", "intents: 1"):
+        for word in (
+            emulator.tenant_id,
+            "runliveresponse",
+            session.id,
+            "case 42",
+            "open sessions: 1",
+            "intents: 1",
+        ):
             assert word in shown, shown
         assert main(["state", "prune", "--older-than", "0", "--json", address]) == 0
-        assert sum(quota["intents"] for quota in json.loads(capsys.readouterr().out)) == 0, "what is open stays"
+        assert sum(quota["intents"] for quota in json.loads(capsys.readouterr().out)) == 0, (
+            "what is open stays"
+        )
         session.wait()
     assert main(["state", "prune", "--older-than", "0", address]) == 0
     assert "1 intents" in (removed := capsys.readouterr().out)
@@ -154,8 +180,12 @@ def test_show_takes_the_address_from_the_environment(
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_children_of_a_fork_share_the_store(kind: str, tmp_path: Path) -> None:
     """The parent goes on calling in threads while it forks: a store's locks and connections are not the child's."""
-    served = redis_server(tmp_path) if kind == "redis" else iter([f"sqlite:///{tmp_path / 'state.db'}"])
-    fast = mde.Limits(submit=[mde.Rate(10_000, 1.0)], read=[mde.Rate(10_000, 1.0)], sessions=1000, settle_time=1.0)
+    served = (
+        redis_server(tmp_path) if kind == "redis" else iter([f"sqlite:///{tmp_path / 'state.db'}"])
+    )
+    fast = mde.Limits(
+        submit=[mde.Rate(10_000, 1.0)], read=[mde.Rate(10_000, 1.0)], sessions=1000, settle_time=1.0
+    )
     code = f"""
 import os, sys, threading, warnings
 import mde_live_response as mde
@@ -172,7 +202,7 @@ threads = [threading.Thread(target=call) for _ in range(3)]
 for thread in threads:
     thread.start()
 children = []
-for at in range({times(24, 200)}):
+for at in range({pick_count(24, 200)}):
     pid = os.fork()
     if pid == 0:
         code = 99
@@ -196,9 +226,11 @@ print(len(codes))
     for state in served:
         with Emulator(limits=fast) as emulator:
             emulator.on_script("echo.ps1", duration=0.01)
-            done = python(code, {**emulator.env, "MDE_LIVE_RESPONSE_STATE": state}, seconds=240.0)
+            done = run_python(
+                code, {**emulator.env, "MDE_LIVE_RESPONSE_STATE": state}, seconds=240.0
+            )
             assert done.code == 0, done
-            assert len(calls(emulator, "runliveresponse")) == int(done.out), done
+            assert len(requests_of(emulator, "runliveresponse")) == int(done.out), done
             assert emulator.violations["duplicate_submit"] == emulator.violations["sessions"] == 0
 
 
@@ -220,14 +252,14 @@ def test_threads_that_open_the_store_at_the_same_time(emulator: Emulator, addres
     assert failed == []
 
 
-def test_a_redis_that_goes_away_is_told_of(tmp_path: Path, emulator: Emulator) -> None:
+def test_a_lost_redis_is_reported(tmp_path: Path, emulator: Emulator) -> None:
     emulator.on_script("echo.ps1")
     served = redis_server(tmp_path)
     with emulator.client(state=next(served), request_timeout=5.0) as client:
-        assert client.run(WS, RUN, "a test").ok
+        assert client.run(MACHINE, RUN, "a test").ok
         next(served, None)
         with pytest.raises(mde.StateError) as caught:
-            client.submit(WS, RUN, "a test")
+            client.submit(MACHINE, RUN, "a test")
         assert caught.value.retryable
         assert "127.0.0.1" in str(caught.value)
-    assert len(calls(emulator, "runliveresponse")) == 1
+    assert len(requests_of(emulator, "runliveresponse")) == 1

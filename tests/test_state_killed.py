@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtime_help import WS, calls, times, until
-from state_help import answer, redis_server, worker
+from runtime_helpers import MACHINE, pick_count, requests_of, wait_until
+from state_helpers import read_output, redis_server, start_worker
 from state_worker import limits
 
-from mde_live_response._native import state_show
+from mde_live_response._native import show_state
 from mde_live_response.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -24,7 +24,12 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIG
 
 AT_ONCE = 32
 """A turn that a dead process holds falls free after 15 s: so many wait for that side by side."""
-LIMITS: dict[str, Any] = {"submit": [[1000, 1.0]], "read": [[1000, 1.0]], "sessions": 50, "settle_time": 0.5}
+LIMITS: dict[str, Any] = {
+    "submit": [[1000, 1.0]],
+    "read": [[1000, 1.0]],
+    "sessions": 50,
+    "settle_time": 0.5,
+}
 
 HANGING = ("machineactions", "runliveresponse", "resultlink", "blob")
 LATE = {"kind": "delay", "seconds": 60.0}
@@ -33,12 +38,18 @@ STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]
     "before the post": ([{"path": "machineactions", **LATE}], ("machineactions", 1), "intended"),
     "on the post": ([{"path": "runliveresponse", **LATE}], ("runliveresponse", 1), "posted"),
     "settling one that was taken": (
-        [{"path": "runliveresponse", "kind": "drop_after"}, {"path": "machineactions", "nth": 2, **LATE}],
+        [
+            {"path": "runliveresponse", "kind": "drop_after"},
+            {"path": "machineactions", "nth": 2, **LATE},
+        ],
         ("machineactions", 2),
         "posted",
     ),
     "settling one that was not": (
-        [{"path": "runliveresponse", "kind": "drop_before"}, {"path": "machineactions", "nth": 2, **LATE}],
+        [
+            {"path": "runliveresponse", "kind": "drop_before"},
+            {"path": "machineactions", "nth": 2, **LATE},
+        ],
         ("machineactions", 2),
         "posted",
     ),
@@ -59,34 +70,44 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def quotas(state: str, emulator: Emulator) -> list[Any]:
     """What the store has of this emulator: its port may have been another's before, its application not."""
-    return [quota for quota in state_show(state) if quota["application"] == emulator.client_id]
+    return [quota for quota in show_state(state) if quota["application"] == emulator.client_id]
 
 
-def stage(state: str, emulator: Emulator, order: str) -> str | None:
+def stage(state: str, emulator: Emulator, job: str) -> str | None:
     """How far the intent came, as the store has it."""
     for quota in quotas(state, emulator):
-        for intent in [it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == order]:
-            return "started" if intent["action_id"] else "posted" if intent["posted"] else "intended"
+        for intent in [
+            it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == job
+        ]:
+            return (
+                "started" if intent["action_id"] else "posted" if intent["posted"] else "intended"
+            )
     return None
 
 
-def kill(emulator: Emulator, state: str, order: dict[str, Any], step: str, at: int) -> None:
+def kill(emulator: Emulator, state: str, job: dict[str, Any], step: str, at: int) -> None:
     faults, hangs, known = STEPS[step]
-    before = {route: len(calls(emulator, route)) for route in HANGING}
+    before = {route: len(requests_of(emulator, route)) for route in HANGING}
     for fault in faults:
         emulator.fault("*", **fault)
-    process = worker(emulator, order)
+    process = start_worker(emulator, job)
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
     if hangs is None:
         time.sleep(random.Random(at).uniform(0.0, 0.5))
     else:
         route, nth = hangs
-        until(lambda: [call["status"] for call in calls(emulator, route)][before[route] + nth - 1 :] == [None], step)
+        wait_until(
+            lambda: (
+                [call["status"] for call in requests_of(emulator, route)][before[route] + nth - 1 :]
+                == [None]
+            ),
+            step,
+        )
     process.kill()
     process.communicate()
     if known is not None:
-        assert stage(state, emulator, order["shares"][0][0][1]) == known, step
+        assert stage(state, emulator, job["shares"][0][0][1]) == known, step
 
 
 def once(state: str, at: int, folder: Path) -> None:
@@ -94,23 +115,33 @@ def once(state: str, at: int, folder: Path) -> None:
     step = list(STEPS)[at % len(STEPS)]
     with Emulator(limits=limits(LIMITS), seed=at) as emulator:
         emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
-        emulator.put_remote_file(WS, "C:\\x", b"evidence")
-        order = {"state": state, "limits": LIMITS, "shares": [[[WS, f"order-{at}"]]], "save_to": str(folder / str(at))}
+        emulator.put_remote_file(MACHINE, "C:\\x", b"evidence")
+        job = {
+            "state": state,
+            "limits": LIMITS,
+            "shares": [[[MACHINE, f"job-{at}"]]],
+            "save_to": str(folder / str(at)),
+        }
         # A Redis that was never used may be one that forgot: until a settle time after its first use more is asked.
-        first = answer(worker(emulator, {**order, "shares": [[[WS, "first"]]]}), 120)[0]["id"]
-        kill(emulator, state, order, step, at)
-        (row,) = answer(worker(emulator, order), 120)
+        first = read_output(start_worker(emulator, {**job, "shares": [[[MACHINE, "first"]]]}), 120)[
+            0
+        ]["id"]
+        kill(emulator, state, job, step, at)
+        (row,) = read_output(start_worker(emulator, job), 120)
         assert row["ok"], f"{step}: {row}"
         with emulator.client() as client:
             assert {action.id for action in client.machine_actions()} == {first, row["id"]}, step
         (quota,) = quotas(state, emulator)
         assert quota["slots"] == [], step
-        assert {intent["intent"]["action_id"] for intent in quota["intents"]} == {first, row["id"]}, step
+        assert {intent["intent"]["action_id"] for intent in quota["intents"]} == {
+            first,
+            row["id"],
+        }, step
         assert emulator.violations == dict.fromkeys(emulator.violations, 0), step
 
 
-def test_a_process_that_is_killed_at_any_step_is_taken_up(state: str, tmp_path: Path) -> None:
-    kills = times(32, 500)
+def test_a_process_killed_at_any_step_is_resumed(state: str, tmp_path: Path) -> None:
+    kills = pick_count(32, 500)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for done in [pool.submit(once, state, at, tmp_path) for at in range(kills)]:
             done.result()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import pytest
-from runtime_help import WS, calls, until
+from runtime_helpers import MACHINE, requests_of, wait_until
 
 from mde_live_response import (
     AlreadyExistsError,
@@ -44,10 +44,13 @@ def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
 
 
 def collected(
-    emulator: Emulator, client: LiveResponseClient, content: bytes = CONTENT, path: str = "C:\\a.dmp"
+    emulator: Emulator,
+    client: LiveResponseClient,
+    content: bytes = CONTENT,
+    path: str = "C:\\a.dmp",
 ) -> Session:
     emulator.put_remote_file("*", path, content)
-    session = client.submit(WS, Command.get_file(path), "why")
+    session = client.submit(MACHINE, Command.get_file(path), "why")
     session.wait()
     return session
 
@@ -68,18 +71,25 @@ def sockets() -> list[str]:
 # Where a file goes
 
 
-def test_a_file_tells_what_came_and_what_it_holds(
+def test_a_file_reports_its_size_and_hash(
     emulator: Emulator, client: LiveResponseClient, tmp_path: Path
 ) -> None:
     file = collected(emulator, client).download(0, tmp_path / "b.dmp")
     assert Path(str(file.path)).read_bytes() == CONTENT
-    assert (file.size, file.sha256, file.name, file.payload) == (len(CONTENT), SHA256, "a.dmp", "gzip")
+    assert (file.size, file.sha256, file.name, file.payload) == (
+        len(CONTENT),
+        SHA256,
+        "a.dmp",
+        "gzip",
+    )
     assert file.received_size > file.size, "noise does not pack"
     assert file.received_sha256 != SHA256
     assert file.to_dict()["received_sha256"] == file.received_sha256
 
 
-def test_a_folder_gets_it_under_its_own_name(emulator: Emulator, client: LiveResponseClient, tmp_path: Path) -> None:
+def test_a_folder_gets_it_under_its_own_name(
+    emulator: Emulator, client: LiveResponseClient, tmp_path: Path
+) -> None:
     file = collected(emulator, client).download(0, tmp_path)
     assert file.path == str(tmp_path / "0_a.dmp")
     assert files(tmp_path) == ["0_a.dmp"]
@@ -98,7 +108,7 @@ def test_an_asynchronous_loop_takes_it_piece_by_piece(emulator: Emulator) -> Non
     async def take() -> bytes:
         async with emulator.client() as client:
             emulator.put_remote_file("*", "C:\\a.dmp", CONTENT)
-            session = await client.submit_async(WS, Command.get_file("C:\\a.dmp"), "why")
+            session = await client.submit_async(MACHINE, Command.get_file("C:\\a.dmp"), "why")
             await session.wait_async()
             return b"".join([piece async for piece in session.stream(0)])
 
@@ -106,23 +116,29 @@ def test_an_asynchronous_loop_takes_it_piece_by_piece(emulator: Emulator) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open sockets are counted in /proc")
-def test_a_loop_that_is_left_ends_the_download(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_loop_that_is_left_ends_the_download(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     big = CONTENT * 10
     stream = collected(emulator, client, big).stream(0)
     assert big.startswith(next(stream))
     during = len(sockets())
     stream.close()
     assert list(stream) == []
-    until(lambda: len(sockets()) < during, "the connection's end")
+    wait_until(lambda: len(sockets()) < during, "the connection's end")
 
 
-def test_a_loop_over_no_file_raises_in_the_loop(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_loop_over_no_file_raises_in_the_loop(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     stream = collected(emulator, client).stream(1)
     with pytest.raises(InvalidRequestError, match="1"):
         next(stream)
 
 
-def test_a_file_object_that_fails_is_the_error(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_file_object_that_fails_is_the_error(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     class Full(io.BytesIO):
         def write(self, data: object, /) -> int:
             raise OSError(28, "No space left on device")
@@ -134,7 +150,7 @@ def test_a_file_object_that_fails_is_the_error(emulator: Emulator, client: LiveR
         session.download(0, cast("BinaryIO", 5))
 
 
-def test_file_objects_that_take_their_time_hold_nobody_up(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_slow_file_objects_block_nobody(emulator: Emulator, client: LiveResponseClient) -> None:
     gate, began = threading.Event(), threading.Semaphore(0)
 
     class Slow(io.BytesIO):
@@ -161,7 +177,7 @@ def test_file_objects_that_take_their_time_hold_nobody_up(emulator: Emulator, cl
 # What breaks on the way
 
 
-def test_a_connection_that_is_cut_is_gone_on_with(
+def test_a_cut_connection_is_resumed(
     emulator: Emulator, client: LiveResponseClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = collected(emulator, client)
@@ -169,10 +185,10 @@ def test_a_connection_that_is_cut_is_gone_on_with(
         emulator.fault("GET", "blob", "truncate", nth=nth, keep=700_000)
     file = session.download(0, tmp_path / "a")
     assert file.sha256 == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest() == SHA256
-    ranges = [call["headers"].get("range") for call in calls(emulator, "blob")]
+    ranges = [call["headers"].get("range") for call in requests_of(emulator, "blob")]
     assert ranges[0] is None
     assert all(str(each).startswith("bytes=") for each in ranges[1:])
-    assert len(calls(emulator, "resultlink")) == 1
+    assert len(requests_of(emulator, "resultlink")) == 1
     assert caplog.text.count("broke off after") == 3
     assert "broke the connection off" in caplog.text
     assert "sig=" not in caplog.text
@@ -190,7 +206,7 @@ def test_one_that_is_cut_for_good_leaves_nothing(
     assert files(tmp_path) == []
 
 
-def test_a_damaged_gzip_is_told_and_leaves_nothing(
+def test_a_damaged_gzip_is_an_error_and_leaves_nothing(
     emulator: Emulator, client: LiveResponseClient, tmp_path: Path
 ) -> None:
     session = collected(emulator, client)
@@ -224,7 +240,7 @@ def test_a_hostile_name_stays_in_its_folder(
     try:
         session = collected(emulator, client, b"evidence", path)
     except InvalidRequestError:
-        assert not calls(emulator, "runliveresponse")
+        assert not requests_of(emulator, "runliveresponse")
         return
     file = session.download(0, folder)
     assert [tmp_path / name for name in files(tmp_path)] == [Path(str(file.path))]
@@ -250,7 +266,7 @@ def test_what_is_too_big_is_refused_before_it_is_sent(
         for given in (path, path.read_bytes(), endless):
             with pytest.raises(InvalidRequestError, match=r"big\.bin"):
                 client.library.upload(given, name="big.bin")
-    assert calls(emulator, "libraryfiles") == []
+    assert requests_of(emulator, "libraryfiles") == []
     with path.open("r+b") as file:
         file.truncate(20 << 20)
     assert client.library.upload(path).file_name == "big.bin"

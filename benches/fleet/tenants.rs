@@ -6,7 +6,7 @@ use std::time::Instant;
 use mde_live_response::config::Limits;
 use mde_live_response::emulator::{Settings, Switches};
 
-use crate::world::{CALL, client, furnished, start};
+use crate::fixture::{CALL, client, emulator_with, start};
 
 /// So many tenants of one process, each with its own client, limits and fleet; and the slowest of them alone.
 pub async fn tenants() {
@@ -14,7 +14,7 @@ pub async fn tenants() {
     let one = async |seed: u64| {
         let (machines, switches) = (100, Switches { log_size: 1, ..Switches::default() });
         // A tenant of its own, by the seed.
-        let emulator = furnished(Settings { machines, seed, switches, ..Settings::default() });
+        let emulator = emulator_with(Settings { machines, seed, switches, ..Settings::default() });
         let sessions = client(&emulator, &quotas, "memory:", &Limits::default(), CALL);
         let began = sessions.pipeline.clock.now();
         let fleet = start(&sessions, emulator.machine_ids()).await;
@@ -25,7 +25,8 @@ pub async fn tenants() {
     let started = Instant::now();
     let together = futures_util::future::join_all((1..=200).map(&one)).await;
     let took = started.elapsed().as_secs_f64();
-    let (slowest, seed) = together.into_iter().zip(1..).max_by(|(a, _), (b, _)| a.total_cmp(b)).unwrap();
+    let (slowest, seed) =
+        together.into_iter().zip(1..).max_by(|(a, _), (b, _)| a.total_cmp(b)).unwrap();
     let alone = one(seed).await;
     println!("\n200 tenants at once, 100 machines each");
     println!("  the slowest takes {slowest:.0} s, and alone {alone:.0} s (bound: the same)");

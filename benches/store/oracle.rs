@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mde_live_response::config::{Limits, Rate};
 use mde_live_response::error::{Error, Result};
 use mde_live_response::operation::Operation;
-use mde_live_response::state::store::{Ask, Joining, Later, Store, Ticket};
+use mde_live_response::state::store::{AdmissionRequest, DeferredWrite, QueueEntry, Store, Ticket};
 
-use super::servers::{Folder, Redis, open};
+use super::servers::{Redis, TempDir, open};
 
 const WINDOW: Operation = Operation::GetMachine;
 /// Seconds.
 const LEASE: f64 = 5.0;
 const PROCESSES: usize = 4;
 
-pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
+pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     row("memory", "memory:", 10_000_000).await?;
     row("sqlite", &folder.sqlite("oracle.db"), 20_000).await?;
     match redis {
@@ -31,53 +31,53 @@ async fn row(name: &str, address: &str, admissions: u64) -> Result<()> {
     let rates = vec![Rate::new(100, 60.0)?, Rate::new(1500, 3600.0)?];
     let limits = Limits { read: rates.clone(), ..Limits::default() };
     let store = open(address, "oracle", &limits, Some(now)).await?;
-    store.learn(Vec::new()).await?;
-    let judges = rates.into_iter().map(Judge::new).collect();
-    let mut world = World::new(store, time, judges);
+    store.record_open_sessions(Vec::new()).await?;
+    let checkers = rates.into_iter().map(WindowChecker::new).collect();
+    let mut simulation = Simulation::new(store, time, checkers);
     // What is not known of a new store counts as full for the longest length.
-    world.pass(4000.0);
-    while world.stamped < admissions {
-        world.step().await?;
+    simulation.advance_time(4000.0);
+    while simulation.stamped < admissions {
+        simulation.step().await?;
     }
-    world.judge(f64::INFINITY);
-    let broken: u64 = world.judges.iter().map(|judge| judge.broken).sum();
-    println!("{:42} {broken:>14}", format!("{name}, {} admissions", world.stamped));
+    simulation.check(f64::INFINITY);
+    let broken: u64 = simulation.checkers.iter().map(|check| check.broken).sum();
+    println!("{:42} {broken:>14}", format!("{name}, {} admissions", simulation.stamped));
     if broken > 0 { Err(Error::invalid(format!("{broken} windows were broken"))) } else { Ok(()) }
 }
 
-struct World {
+struct Simulation {
     store: Arc<dyn Store>,
     time: Arc<Mutex<f64>>,
-    truth: f64,
+    true_time: f64,
     random: fastrand::Rng,
     processes: [(u64, u64); PROCESSES],
     waiting: Vec<Ticket>,
     running: Vec<(Ticket, f64)>,
-    judges: Vec<Judge>,
+    checkers: Vec<WindowChecker>,
     stamped: u64,
     unsorted: Vec<f64>,
 }
 
-impl World {
-    fn new(store: Arc<dyn Store>, time: Arc<Mutex<f64>>, judges: Vec<Judge>) -> Self {
+impl Simulation {
+    fn new(store: Arc<dyn Store>, time: Arc<Mutex<f64>>, checkers: Vec<WindowChecker>) -> Self {
         Self {
             store,
             time,
-            truth: 0.0,
+            true_time: 0.0,
             random: fastrand::Rng::with_seed(7),
             processes: [(1, 0), (2, 0), (3, 0), (4, 0)],
             waiting: Vec::new(),
             running: Vec::new(),
-            judges,
+            checkers,
             stamped: 0,
             unsorted: Vec::new(),
         }
     }
 
     /// The store's clock may be set back; the oracle's never is.
-    fn pass(&mut self, seconds: f64) {
+    fn advance_time(&mut self, seconds: f64) {
         *self.time.lock().unwrap_or_else(PoisonError::into_inner) += seconds;
-        self.truth += seconds.max(0.0);
+        self.true_time += seconds.max(0.0);
     }
 
     async fn step(&mut self) -> Result<()> {
@@ -85,17 +85,17 @@ impl World {
         match self.random.u32(0..10_000) {
             0 => {
                 let back = 1000.0 * self.random.f64();
-                self.pass(-back);
+                self.advance_time(-back);
             }
-            1..=3 => self.die(process),
-            4 => self.store.hold(WINDOW, 50.0 * self.random.f64()).await?,
+            1..=3 => self.kill_process(process),
+            4 => self.store.block_window(WINDOW, 50.0 * self.random.f64()).await?,
             5..=100 => {
                 let left = self.waiting.pop();
                 self.ask(process, 0, left.into_iter().collect()).await?;
             }
             101..=1000 => {
                 let seconds = 10.0 * self.random.f64();
-                self.pass(seconds);
+                self.advance_time(seconds);
             }
             1001..=3000 => {
                 let count = self.random.u64(1..60);
@@ -109,7 +109,7 @@ impl World {
             }
             _ => {}
         }
-        self.end_what_took_too_long().await
+        self.expire_overdue().await
     }
 
     fn stamp(&mut self, start: f64, end: f64) {
@@ -123,90 +123,108 @@ impl World {
     }
 
     async fn end(&mut self, ticket: Ticket, start: f64) -> Result<()> {
-        self.stamp(start, self.truth);
+        self.stamp(start, self.true_time);
         self.finish(&[ticket]).await
     }
 
     /// The caller reads the oracle's clock, so nothing may be on its way when it moves.
     async fn finish(&self, tickets: &[Ticket]) -> Result<()> {
         for ticket in tickets {
-            self.store.later(Later::Finish(WINDOW, *ticket));
+            self.store.defer(DeferredWrite::EndCall(WINDOW, *ticket));
         }
-        if self.store.is_shared() && !tickets.is_empty() { self.store.flush().await } else { Ok(()) }
+        if self.store.is_shared() && !tickets.is_empty() {
+            self.store.flush().await
+        } else {
+            Ok(())
+        }
     }
 
     /// A process dies with its calls on the wire. In memory all die together: there, only ends are lost.
-    fn die(&mut self, process: usize) {
+    fn kill_process(&mut self, process: usize) {
         let Some((owner, next)) = self.processes.get_mut(process) else { return };
         let dead = *owner;
         if self.store.is_shared() {
             (*owner, *next) = (*owner + PROCESSES as u64, 0);
             self.waiting.retain(|ticket| ticket.owner != dead);
         }
-        let (gone, alive) = self.running.drain(..).partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == dead);
+        let (gone, alive) =
+            self.running.drain(..).partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == dead);
         self.running = alive;
         for (_, start) in gone {
             self.stamp(start, start + LEASE);
         }
     }
 
-    /// A request has a time-out. Then all that are still to come are stamped after this, and the judges may go on.
-    async fn end_what_took_too_long(&mut self) -> Result<()> {
-        let oldest = self.truth - LEASE;
-        let (late, rest) = self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= oldest);
+    /// A request has a time-out. Then all that are still to come are stamped after this, and the checkers may go on.
+    async fn expire_overdue(&mut self) -> Result<()> {
+        let oldest = self.true_time - LEASE;
+        let (late, rest) =
+            self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= oldest);
         self.running = rest;
         for (_, start) in &late {
             self.stamp(*start, start + LEASE);
         }
         self.finish(&late.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>()).await?;
         if self.unsorted.len() > 2000 {
-            self.judge(oldest);
+            self.check(oldest);
         }
         Ok(())
     }
 
-    /// Shows the judges every stamp up to this.
-    fn judge(&mut self, until: f64) {
+    /// Shows the checkers every stamp up to this.
+    fn check(&mut self, until: f64) {
         self.unsorted.sort_by(f64::total_cmp);
         let safe = self.unsorted.partition_point(|stamp| *stamp <= until);
         for stamp in self.unsorted.drain(..safe) {
-            self.judges.iter_mut().for_each(|judge| judge.see(stamp));
+            self.checkers.iter_mut().for_each(|check| check.record(stamp));
         }
     }
 
     async fn ask(&mut self, process: usize, count: u64, leave: Vec<Ticket>) -> Result<()> {
         let Some((owner, next)) = self.processes.get_mut(process) else { return Ok(()) };
         let count = if self.waiting.len() < 200 { count } else { 0 };
-        let tickets: Vec<Ticket> = (*next..*next + count).map(|number| Ticket { owner: *owner, number }).collect();
+        let tickets: Vec<Ticket> =
+            (*next..*next + count).map(|number| Ticket { owner: *owner, number }).collect();
         *next += count;
-        let leave: Vec<Ticket> = leave.into_iter().filter(|ticket| ticket.owner == *owner).collect();
-        let join = tickets.iter().map(|ticket| Joining { ticket: *ticket, errand: None }).collect();
+        let leave: Vec<Ticket> =
+            leave.into_iter().filter(|ticket| ticket.owner == *owner).collect();
+        let join = tickets
+            .iter()
+            .map(|ticket| QueueEntry { ticket: *ticket, slot_request: None })
+            .collect();
         let owner = *owner;
         self.waiting.extend(tickets);
-        let ask = Ask { window: WINDOW, owner, call_lease: LEASE, join, again: false, leave };
-        let answer = match self.store.ask_now(&ask) {
+        let ask = AdmissionRequest {
+            window: WINDOW,
+            owner,
+            call_lease: LEASE,
+            join,
+            is_retry: false,
+            leave,
+        };
+        let answer = match self.store.try_admit_now(&ask) {
             Some(answer) => answer,
-            None => self.store.ask(ask).await?,
+            None => self.store.request_admission(ask).await?,
         };
         self.waiting.retain(|ticket| !answer.granted.contains(ticket));
-        self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.truth)));
+        self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.true_time)));
         Ok(())
     }
 }
 
 /// One window, laid at every place.
-struct Judge {
+struct WindowChecker {
     rate: Rate,
     last: VecDeque<f64>,
     broken: u64,
 }
 
-impl Judge {
+impl WindowChecker {
     fn new(rate: Rate) -> Self {
         Self { rate, last: VecDeque::new(), broken: 0 }
     }
 
-    fn see(&mut self, stamp: f64) {
+    fn record(&mut self, stamp: f64) {
         if self.last.len() == self.rate.count as usize
             && let Some(first) = self.last.pop_front()
         {

@@ -10,12 +10,12 @@ use mde_live_response::config::Limits;
 use mde_live_response::error::{Error, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
-use mde_live_response::state::store::{Now, Settings, Store};
+use mde_live_response::state::store::{Settings, Store, TimeSource};
 
 /// A directory that goes with the run.
-pub struct Folder(PathBuf);
+pub struct TempDir(PathBuf);
 
-impl Folder {
+impl TempDir {
     pub fn new() -> Result<Self> {
         let path = std::env::temp_dir().join(format!("mde-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|error| Error::invalid(error.to_string()))?;
@@ -27,7 +27,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -40,8 +40,9 @@ pub struct Redis {
 }
 
 impl Redis {
-    pub fn start(folder: &Folder) -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).ok()?.port();
+    pub fn start(folder: &TempDir) -> Option<Self> {
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).ok()?.port();
         let child = Command::new("/usr/bin/redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"])
             .arg(&folder.0)
@@ -52,7 +53,8 @@ impl Redis {
             return None;
         };
         let give_up = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() && Instant::now() < give_up {
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() && Instant::now() < give_up
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
         Some(Self { child, port })
@@ -71,7 +73,12 @@ impl Drop for Redis {
 }
 
 /// Opens the store of one measurement at `address`, at a time of its own where `now` sets one.
-pub async fn open(address: &str, name: &str, limits: &Limits, now: Option<Now>) -> Result<Arc<dyn Store>> {
+pub async fn open(
+    address: &str,
+    name: &str,
+    limits: &Limits,
+    now: Option<TimeSource>,
+) -> Result<Arc<dyn Store>> {
     let key = QuotaKey { host: "h".into(), tenant: name.into(), application: "a".into() };
     let mut settings = Settings::new(&key, limits, Clock::new());
     settings.now = now;

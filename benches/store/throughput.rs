@@ -10,7 +10,7 @@ use mde_live_response::error::{Error, Result};
 use mde_live_response::limits::Quota;
 use mde_live_response::operation::Operation;
 
-use super::servers::{Folder, Redis, open};
+use super::servers::{Redis, TempDir, open};
 
 const COUNT: u32 = 20;
 /// Seconds.
@@ -19,7 +19,7 @@ const CALL: f64 = 0.1;
 /// Windows that are let pass.
 const ROUNDS: u32 = 10;
 
-pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
+pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     row("memory", "memory:").await?;
     row("sqlite", &folder.sqlite("throughput.db")).await?;
     match redis {
@@ -31,15 +31,15 @@ pub async fn rows(folder: &Folder, redis: Option<&Redis>) -> Result<()> {
 async fn row(name: &str, address: &str) -> Result<()> {
     let limits = Limits { read: vec![Rate::new(COUNT, LENGTH)?], ..Limits::default() };
     let store = open(address, "throughput", &limits, None).await?;
-    store.learn(Vec::new()).await?;
+    store.record_open_sessions(Vec::new()).await?;
     let quota = Arc::new(Quota::new(store, Clock::new(), 30.0));
-    drop(quota.enter(Operation::GetMachine).await?);
+    drop(quota.admit_call(Operation::GetMachine).await?);
     tokio::time::sleep(Duration::from_secs_f64(LENGTH + 0.1)).await;
     let start = Instant::now();
     let calls = (0..COUNT * (ROUNDS + 1)).map(|_| {
         let quota = quota.clone();
         tokio::spawn(async move {
-            let pass = quota.enter(Operation::GetMachine).await?;
+            let pass = quota.admit_call(Operation::GetMachine).await?;
             let (begun, at) = (start.elapsed().as_secs_f64(), Instant::now());
             tokio::time::sleep(Duration::from_secs_f64(CALL)).await;
             drop(pass);
@@ -54,6 +54,10 @@ async fn row(name: &str, address: &str) -> Result<()> {
     let mean = length / f64::from(count);
     // The first window's calls begin at once, those of the last after ROUNDS lengths.
     let bound = f64::from(ROUNDS) * (LENGTH + mean);
-    println!("{:42} {:>13.2}%", format!("{name}, {COUNT} in {LENGTH} s, {mean:.3} s a call"), 100.0 * bound / last);
+    println!(
+        "{:42} {:>13.2}%",
+        format!("{name}, {COUNT} in {LENGTH} s, {mean:.3} s a call"),
+        100.0 * bound / last
+    );
     Ok(())
 }

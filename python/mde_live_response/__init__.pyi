@@ -6,7 +6,15 @@ background. Attributes are read-only. Times are seconds (`float`) or timezone-aw
 """
 
 from builtins import list as _list
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from datetime import datetime
 from os import PathLike
 from typing import Any, BinaryIO, Literal, final
@@ -174,7 +182,9 @@ class ClientSecretCredential:
         authority: the login host; None: that of the client's cloud.
     """
 
-    def __new__(cls, tenant_id: str, client_id: str, client_secret: str, *, authority: str | None = None) -> Self: ...
+    def __new__(
+        cls, tenant_id: str, client_id: str, client_secret: str, *, authority: str | None = None
+    ) -> Self: ...
 
 @final
 class ClientCertificateCredential:
@@ -365,7 +375,9 @@ class ScriptOutput:
         stderr: what it wrote to its errors.
     """
 
-    def __new__(cls, script_name: str, *, exit_code: int | None = 0, stdout: str = "", stderr: str = "") -> Self: ...
+    def __new__(
+        cls, script_name: str, *, exit_code: int | None = 0, stdout: str = "", stderr: str = ""
+    ) -> Self: ...
     @property
     def script_name(self) -> str:
         """The library script's name."""
@@ -1008,7 +1020,9 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def find_async(self, machine: str | Machine, correlation_id: str) -> Coroutine[Any, Any, Session | None]:
+    def find_async(
+        self, machine: str | Machine, correlation_id: str
+    ) -> Coroutine[Any, Any, Session | None]:
         """Find the session that was started with a correlation id. Starts nothing.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
@@ -1183,7 +1197,9 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machine_actions(self, filter: str | None = None, *, top: int | None = None) -> _list[MachineAction]:
+    def machine_actions(
+        self, filter: str | None = None, *, top: int | None = None
+    ) -> _list[MachineAction]:
         """List machine actions, newest first.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
@@ -1279,7 +1295,9 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def check(self, machine: str | Machine | None = None, commands: Commands | None = None) -> Check:
+    def check(
+        self, machine: str | Machine | None = None, commands: Commands | None = None
+    ) -> Check:
         """Look for what would stop a session before it starts, or weaken it. Starts nothing.
 
         It looks at the token's permissions, and at machine, library and state store as far as they are given.
@@ -1401,7 +1419,9 @@ class Session:
             NotFoundError: the service does not list it.
         """
 
-    def result(self, timeout: float | None = None, *, save_to: str | PathLike[str] | None = None) -> SessionResult:
+    def result(
+        self, timeout: float | None = None, *, save_to: str | PathLike[str] | None = None
+    ) -> SessionResult:
         """Wait until the session has ended, and fetch its results.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
@@ -1489,7 +1509,9 @@ class Session:
             OSError: it could not be written.
         """
 
-    def download_async(self, index: int, to: str | PathLike[str] | BinaryIO) -> Coroutine[Any, Any, CollectedFile]:
+    def download_async(
+        self, index: int, to: str | PathLike[str] | BinaryIO
+    ) -> Coroutine[Any, Any, CollectedFile]:
         """Fetch the file that one GetFile command collected.
 
         A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
@@ -1633,7 +1655,7 @@ class Fleet:
         """Every row has its outcome."""
 
     @property
-    def _is_at_work(self) -> bool: ...
+    def _is_active(self) -> bool: ...
     def report(self, timeout: float | None = None) -> FleetReport:
         """Wait until every row has its outcome.
 

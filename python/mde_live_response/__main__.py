@@ -13,7 +13,7 @@ from pathlib import Path
 
 import mde_live_response as mde
 from mde_live_response import _emulator_cli, _verify
-from mde_live_response._operator import add_commands
+from mde_live_response._state_cli import add_commands
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,21 +24,25 @@ __all__ = ["main"]
 
 OK, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
-_DUMP = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip"
+_DUMP_PATH = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip"
 
 
-class _ScriptArgs(argparse.Action):
+class _SetScriptArgs(argparse.Action):
     """`--args` belongs to the `--run-script` before it."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
+    ) -> None:
         scripts = namespace.run_script
         if not scripts or scripts[-1][1] is not None:
             parser.error("--args must follow a --run-script, once")
         scripts[-1] = (scripts[-1][0], values)
 
 
-class _Script(argparse.Action):
-    def __call__(self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *__: Any) -> None:
+class _AppendScript(argparse.Action):
+    def __call__(
+        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *__: Any
+    ) -> None:
         namespace.run_script = [*namespace.run_script, (values, None)]
 
 
@@ -49,10 +53,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m mde_live_response", description=mde.__doc__, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"mde-live-response {mde.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="emulator|demo|run|state|verify")
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mde_live_response", description=mde.__doc__, allow_abbrev=False
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"mde-live-response {mde.__version__}"
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="emulator|demo|run|state|verify"
+    )
 
     emulator = commands.add_parser(
         "emulator",
@@ -66,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     emulator.set_defaults(call=_emulator_cli.serve)
 
     demo = commands.add_parser(
-        "demo", allow_abbrev=False, help="run the documentation's example against the emulator; needs no tenant"
+        "demo",
+        allow_abbrev=False,
+        help="run the documentation's example against the emulator; needs no tenant",
     )
     demo.add_argument("--save-to", type=Path, default=Path("mde-live-response-demo"), metavar="DIR")
     demo.set_defaults(call=_demo)
@@ -79,21 +91,43 @@ def _parser() -> argparse.ArgumentParser:
         "--run-script, then every --get-file. Credentials: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
     )
     run.add_argument("machine", metavar="MACHINE", help="a machine id or a computer name")
-    run.add_argument("--put-file", action="append", default=[], metavar="NAME", help="a library file")
-    run.add_argument("--run-script", action=_Script, default=[], metavar="NAME", help="a library script")
-    run.add_argument("--args", action=_ScriptArgs, help="of the script before it; write --args=-x for a dash")
-    run.add_argument("--get-file", action="append", default=[], metavar="PATH", help="a path on the device")
-    run.add_argument("--comment", required=True, metavar="TEXT", help="why; it is kept with the action")
-    run.add_argument("--save-to", type=Path, default=Path(), metavar="DIR", help="for collected files (default: here)")
+    run.add_argument(
+        "--put-file", action="append", default=[], metavar="NAME", help="a library file"
+    )
+    run.add_argument(
+        "--run-script", action=_AppendScript, default=[], metavar="NAME", help="a library script"
+    )
+    run.add_argument(
+        "--args", action=_SetScriptArgs, help="of the script before it; write --args=-x for a dash"
+    )
+    run.add_argument(
+        "--get-file", action="append", default=[], metavar="PATH", help="a path on the device"
+    )
+    run.add_argument(
+        "--comment", required=True, metavar="TEXT", help="why; it is kept with the action"
+    )
+    run.add_argument(
+        "--save-to",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="for collected files (default: here)",
+    )
     run.add_argument(
         "--timeout",
         type=_seconds,
         metavar="S",
         help="seconds to wait; a submit on its way is settled first (default: no bound)",
     )
-    run.add_argument("--on-busy", choices=["raise", "wait"], default="raise", help="another's session is on it")
-    run.add_argument("--correlation-id", metavar="ID", help="the id of an earlier call, to take its session up")
-    run.add_argument("--json", action="store_true", help="print the result as JSON, all else to stderr")
+    run.add_argument(
+        "--on-busy", choices=["raise", "wait"], default="raise", help="another's session is on it"
+    )
+    run.add_argument(
+        "--correlation-id", metavar="ID", help="the id of an earlier call, to take its session up"
+    )
+    run.add_argument(
+        "--json", action="store_true", help="print the result as JSON, all else to stderr"
+    )
     run.set_defaults(call=_run)
 
     add_commands(commands)
@@ -101,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _made_dump() -> bytes:
+def _make_dump() -> bytes:
     import io
     import zipfile
 
@@ -118,18 +152,30 @@ def _demo(options: argparse.Namespace) -> int:
 
     machine = "ws-0001.example.test"
     with Emulator() as emulator:
-        emulator.add_library_file("minidump.ps1", b"# writes a process's dump to C:\\windows\\TEMP\r\n")
-        emulator.on_script("minidump.ps1", stdout=lambda _, args: f"Dumping {args}\r\nSaved {_DUMP}\r\n")
-        emulator.put_remote_file(machine, _DUMP, _made_dump())
+        emulator.add_library_file(
+            "minidump.ps1", b"# writes a process's dump to C:\\windows\\TEMP\r\n"
+        )
+        emulator.on_script(
+            "minidump.ps1", stdout=lambda _, args: f"Dumping {args}\r\nSaved {_DUMP_PATH}\r\n"
+        )
+        emulator.put_remote_file(machine, _DUMP_PATH, _make_dump())
         credential = mde.ClientSecretCredential(
-            emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
+            emulator.tenant_id,
+            emulator.client_id,
+            emulator.client_secret,
+            authority=emulator.login_url,
         )
         print(f"The emulator serves the live response API at {emulator.url}")
         progress = ProgressLine(sys.stdout)
-        with mde.LiveResponseClient(credential, endpoint=emulator.url, state="memory:", proxy="") as client:
+        with mde.LiveResponseClient(
+            credential, endpoint=emulator.url, state="memory:", proxy=""
+        ) as client:
             result = client.run(
                 machine,
-                [mde.Command.run_script("minidump.ps1", "OfficeClickToRun"), mde.Command.get_file(_DUMP)],
+                [
+                    mde.Command.run_script("minidump.ps1", "OfficeClickToRun"),
+                    mde.Command.get_file(_DUMP_PATH),
+                ],
                 "Testing Live Response API",
                 save_to=options.save_to,
                 on_update=progress,
@@ -152,15 +198,17 @@ def _run(options: argparse.Namespace) -> int:
         *map(mde.Command.get_file, options.get_file),
     ]
     if not commands:
-        raise mde.InvalidRequestError("there is nothing to run", hint="give --put-file, --run-script or --get-file")
+        raise mde.InvalidRequestError(
+            "there is nothing to run", hint="give --put-file, --run-script or --get-file"
+        )
     correlation_id = options.correlation_id or str(uuid.uuid4())
     out = sys.stderr if options.json else sys.stdout
     progress = ProgressLine(sys.stderr)
-    seen: list[str] = []
+    announced: list[str] = []
 
     def on_update(action: mde.MachineAction) -> None:
-        if not seen:
-            seen.append(action.id)
+        if not announced:
+            announced.append(action.id)
             print(f"Session {action.id}, correlation id {correlation_id}", file=out, flush=True)
         progress(action)
 
@@ -178,9 +226,11 @@ def _run(options: argparse.Namespace) -> int:
             )
     except (KeyboardInterrupt, mde.WaitTimeoutError, mde.SubmitUnknownError) as error:
         progress.close()
-        started = bool(seen) or getattr(error, "session", None) is not None
-        if started or not isinstance(error, mde.WaitTimeoutError):  # without a session, nothing was sent
-            print(_take_up(started, correlation_id), file=sys.stderr)
+        started = bool(announced) or getattr(error, "session", None) is not None
+        if started or not isinstance(
+            error, mde.WaitTimeoutError
+        ):  # without a session, nothing was sent
+            print(_resume_hint(started, correlation_id), file=sys.stderr)
         raise
     finally:
         progress.close()
@@ -193,16 +243,20 @@ def _run(options: argparse.Namespace) -> int:
     return OK if result.ok else FAILED
 
 
-def _take_up(started: bool, correlation_id: str) -> str:
+def _resume_hint(started: bool, correlation_id: str) -> str:
     state = "The session goes on at the service." if started else "A session may have been started."
-    return f"{state} To take it up, give the same command again with --correlation-id {correlation_id}"
+    return (
+        f"{state} To take it up, give the same command again with --correlation-id {correlation_id}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a transcript may hold what the terminal's encoding has no sign for
+        if isinstance(
+            stream, TextIOWrapper
+        ):  # a transcript may hold what the terminal's encoding has no sign for
             stream.reconfigure(errors="replace")
     try:
         code: int = options.call(options)

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SIGN_IN = "sign in: az login"
-_LONGEST = 400
+_MAX_STDERR = 400
 """Characters of what `az` said that go into an error."""
 
 
-_OF_A_TENANT = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-.")
+_TENANT_CHARS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-.")
 
 
 class Token:
@@ -43,10 +43,12 @@ class AzureCliCredential:
 
     def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None:
         # On Windows az is a batch file, whose arguments a shell reads again.
-        if tenant_id is not None and not (tenant_id and set(tenant_id) <= _OF_A_TENANT):
+        if tenant_id is not None and not (tenant_id and set(tenant_id) <= _TENANT_CHARS):
             raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant's id nor a domain")
         if not process_timeout > 0:
-            raise InvalidRequestError(f"process_timeout is {process_timeout}; it takes seconds, more than 0")
+            raise InvalidRequestError(
+                f"process_timeout is {process_timeout}; it takes seconds, more than 0"
+            )
         self._tenant_id, self._process_timeout = tenant_id, process_timeout
 
     def __repr__(self) -> str:
@@ -67,17 +69,24 @@ class AzureCliCredential:
                 "the service asks for a token with other claims, which az gives after a new sign-in alone",
                 hint="sign in anew: az logout, then az login",
             )
-        code, token, said = self._run(*scopes)
+        code, token, stderr_text = self._run_az(*scopes)
         if code is None:
             message = f"az gave no token within {self._process_timeout:g} s"
-            raise AuthenticationError(message, hint="raise process_timeout, or see whether az waits for you")
+            raise AuthenticationError(
+                message, hint="raise process_timeout, or see whether az waits for you"
+            )
         if code:
-            raise AuthenticationError(f"az gave no token (exit code {code}): {said}", hint=_hint(said))
+            raise AuthenticationError(
+                f"az gave no token (exit code {code}): {stderr_text}",
+                hint=_sign_in_hint(stderr_text),
+            )
         if token is None:
-            raise AuthenticationError("az printed no token", hint="update the Azure CLI: az upgrade")
+            raise AuthenticationError(
+                "az printed no token", hint="update the Azure CLI: az upgrade"
+            )
         return token
 
-    def _run(self, scope: str) -> tuple[int | None, Token | None, str]:
+    def _run_az(self, scope: str) -> tuple[int | None, Token | None, str]:
         """Give its exit code, None when time was over; its token; what it complained of.
 
         Nothing is raised where a local holds what it printed: that may be a token.
@@ -87,32 +96,49 @@ class AzureCliCredential:
 
         az = shutil.which("az")
         if az is None:
-            raise AuthenticationError("az, the Azure CLI, is not on the PATH", hint="install it, then run az login")
+            raise AuthenticationError(
+                "az, the Azure CLI, is not on the PATH", hint="install it, then run az login"
+            )
         command = [az, "account", "get-access-token", "--output", "json", "--scope", scope]
         if self._tenant_id is not None:
             command += ["--tenant", self._tenant_id]
-        pipe, patience = subprocess.PIPE, self._process_timeout
+        pipe, timeout = subprocess.PIPE, self._process_timeout
         try:
-            done = subprocess.run(  # noqa: S603
-                command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, timeout=patience, check=False
+            process = subprocess.run(  # noqa: S603
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             return None, None, ""
         except OSError as error:
-            raise AuthenticationError(f"az could not be run: {error}", hint="reinstall the Azure CLI") from error
-        return done.returncode, _token(done.stdout), " ".join(done.stderr.decode(errors="replace").split())[:_LONGEST]
+            raise AuthenticationError(
+                f"az could not be run: {error}", hint="reinstall the Azure CLI"
+            ) from error
+        return (
+            process.returncode,
+            _parse_token(process.stdout),
+            " ".join(process.stderr.decode(errors="replace").split())[:_MAX_STDERR],
+        )
 
 
-def _hint(said: str) -> str:
-    return _SIGN_IN if "az login" in said or "AADSTS" in said else "run it yourself: az account get-access-token"
+def _sign_in_hint(stderr_text: str) -> str:
+    return (
+        _SIGN_IN
+        if "az login" in stderr_text or "AADSTS" in stderr_text
+        else "run it yourself: az account get-access-token"
+    )
 
 
-def _token(printed: bytes) -> Token | None:
+def _parse_token(printed: bytes) -> Token | None:
     import json
 
     try:
-        answer = json.loads(printed)
-        token, expires_on = answer["accessToken"], answer.get("expires_on")
+        output = json.loads(printed)
+        token, expires_on = output["accessToken"], output.get("expires_on")
         return Token(str(token), None if expires_on is None else float(expires_on))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

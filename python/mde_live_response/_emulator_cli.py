@@ -57,32 +57,60 @@ def _switch(text: str) -> tuple[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, choices=range(65536), default=0, metavar="PORT", help="0, the default, takes a free one"
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
     parser.add_argument(
-        "--machines", type=int, default=3, metavar="N", help="ws-0001.example.test and so on (default: %(default)s)"
+        "--port",
+        type=int,
+        choices=range(65536),
+        default=0,
+        metavar="PORT",
+        help="0, the default, takes a free one",
     )
     parser.add_argument(
-        "--speed", type=float, default=1.0, metavar="X", help="of its clock: 60 makes a minute a second"
+        "--machines",
+        type=int,
+        default=3,
+        metavar="N",
+        help="ws-0001.example.test and so on (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of its ids, durations and random faults")
-    parser.add_argument("--tls", action="store_true", help="serve https, with a certificate made for this run")
+    parser.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of its clock: 60 makes a minute a second",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of its ids, durations and random faults"
+    )
+    parser.add_argument(
+        "--tls", action="store_true", help="serve https, with a certificate made for this run"
+    )
 
-    def more(option: str, metavar: str, convert: Any, told: str) -> None:
-        help_text = f"{told}; may be repeated"
-        parser.add_argument(option, action="append", default=[], metavar=metavar, type=convert, help=help_text)
+    def add_repeatable(option: str, metavar: str, convert: Any, description: str) -> None:
+        help_text = f"{description}; may be repeated"
+        parser.add_argument(
+            option, action="append", default=[], metavar=metavar, type=convert, help=help_text
+        )
 
-    more("--machine", "NAME", str, "another machine, online")
-    more("--offline", "NAME", str, "another machine, offline: its sessions are queued")
-    more("--script", "NAME=FILE", _pair_with_file, "a script of the library, which prints what is in FILE")
-    more("--library", "FILE", _file, "a file of the library")
-    more("--file", "PATH=FILE", _pair_with_file, "a file for GetFile, at PATH on every machine")
-    more("--switch", "NAME=VALUE", _switch, "what is not known of the service")
+    add_repeatable("--machine", "NAME", str, "another machine, online")
+    add_repeatable("--offline", "NAME", str, "another machine, offline: its sessions are queued")
+    add_repeatable(
+        "--script",
+        "NAME=FILE",
+        _pair_with_file,
+        "a script of the library, which prints what is in FILE",
+    )
+    add_repeatable("--library", "FILE", _file, "a file of the library")
+    add_repeatable(
+        "--file", "PATH=FILE", _pair_with_file, "a file for GetFile, at PATH on every machine"
+    )
+    add_repeatable("--switch", "NAME=VALUE", _switch, "what is not known of the service")
 
 
-def _furnish(emulator: Emulator, options: argparse.Namespace) -> None:
+def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
     for name in options.machine:
         emulator.add_machine(name)
     for name in options.offline:
@@ -114,7 +142,7 @@ def serve(options: argparse.Namespace) -> int:
         tls=options.tls,
         switches=dict(options.switch),
     ) as emulator:
-        _furnish(emulator, options)
+        _configure(emulator, options)
         names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
         names += ["ca_bundle"] if options.tls else []
         print(json.dumps({name: getattr(emulator, name) for name in names}), flush=True)

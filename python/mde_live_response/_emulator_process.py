@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ._native import EmulatorServer
 
-_served: set[tuple[str, int]] = set()
+_listening: set[tuple[str, int]] = set()
 """Where this process's emulators listen."""
 
 
@@ -26,7 +26,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def write_bundle(pem: str | None) -> str | None:
+def write_ca_bundle(pem: str | None) -> str | None:
     if pem is None:
         return None
     handle, path = tempfile.mkstemp(prefix="mde-emulator-", suffix=".pem")
@@ -35,15 +35,15 @@ def write_bundle(pem: str | None) -> str | None:
     return path
 
 
-def started(server: EmulatorServer) -> None:
-    _served.update(server.addresses)
+def register_server(server: EmulatorServer) -> None:
+    _listening.update(server.addresses)
 
 
 def stop(server: EmulatorServer, bundle: str | None, pid: int) -> None:
     if os.getpid() != pid:
         return  # a forked child's copy: its parent goes on serving
     server.close()
-    _served.difference_update(server.addresses)
+    _listening.difference_update(server.addresses)
     if bundle is not None:
         with contextlib.suppress(FileNotFoundError):
             os.remove(bundle)  # noqa: PTH107, a string is all there is
@@ -58,21 +58,21 @@ def _descriptors() -> Iterator[int]:
     yield from map(int, names)
 
 
-def _is_served(own: object) -> bool:
+def _is_listening_address(own: object) -> bool:
     if not isinstance(own, tuple) or len(own) < 2:
         return False
     host, port = own[:2]
     anywhere = {("0.0.0.0", port), ("::", port)}  # noqa: S104, compared with
-    return (host, port) in _served or not _served.isdisjoint(anywhere)
+    return (host, port) in _listening or not _listening.isdisjoint(anywhere)
 
 
-def _let_go() -> None:
+def _close_inherited_sockets() -> None:
     """In a forked child: close the parent's listening sockets and connections.
 
     Held open here, they would take in calls that nobody answers, and keep clients from hearing that the parent closed.
     They are known by their own address: nothing that a thread of the parent's may hold is asked.
     """
-    if not _served:
+    if not _listening:
         return
     for descriptor in _descriptors():
         with contextlib.suppress(OSError):
@@ -80,13 +80,13 @@ def _let_go() -> None:
                 continue
             found = socket.socket(fileno=descriptor)
             try:
-                ours = _is_served(found.getsockname())
+                ours = _is_listening_address(found.getsockname())
             finally:
                 found.detach()
             if ours:
                 os.close(descriptor)
-    _served.clear()
+    _listening.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_inherited_sockets)

@@ -57,10 +57,10 @@ __all__ = [
 
 __version__: str
 
-def state_show(address: str) -> list[dict[str, Any]]:
+def show_state(address: str) -> list[dict[str, Any]]:
     """Tell what a state store holds, one dict for each quota key."""
 
-def state_prune(address: str, older_than: float) -> list[dict[str, Any]]:
+def prune_state(address: str, older_than: float) -> list[dict[str, Any]]:
     """Remove from a state store what is older than so many seconds, less what is open."""
 
 @final
@@ -77,7 +77,15 @@ class EmulatorServer:
     """An emulator behind a TCP port, with threads of its own. Public as `mde_live_response.emulator.Emulator`."""
 
     def __new__(
-        cls, machines: int, limits: Limits, speed: float, seed: int, host: str, port: int, tls: bool, switches: str
+        cls,
+        machines: int,
+        limits: Limits,
+        speed: float,
+        seed: int,
+        host: str,
+        port: int,
+        tls: bool,
+        switches: str,
     ) -> EmulatorServer: ...
     @property
     def ca(self) -> str | None: ...
@@ -98,7 +106,9 @@ class EmulatorServer:
     ) -> Machine: ...
     def set_online(self, machine: str, online: bool) -> None: ...
     def set_stuck(self, machine: str, stuck: bool) -> None: ...
-    def add_foreign_session(self, machine: str, seconds: float, listed: bool, foreign: bool) -> str: ...
+    def add_foreign_session(
+        self, machine: str, seconds: float, listed: bool, foreign: bool
+    ) -> str: ...
     def add_library_file(self, name: str, content: bytes) -> None: ...
     def on_script(
         self,

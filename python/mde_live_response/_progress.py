@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mde_live_response import Fleet
 
-_TICK = 0.2  # seconds
+_REFRESH_INTERVAL = 0.2  # seconds
 
 
 class Progress:
@@ -22,17 +22,19 @@ class Progress:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = weakref.ref(fleet)
         self._rows = len(fleet)
-        self._view: _Bar | _Line | None = _view(fleet.run_id, self._rows)
+        self._view: _TqdmBar | _TerminalLine | None = _make_view(fleet.run_id, self._rows)
         self._lock = threading.Lock()
-        self._settled = threading.Event()
+        self._finished = threading.Event()
         if self._view is not None:
-            threading.Thread(target=self._follow, name="mde-live-response-progress", daemon=True).start()
+            threading.Thread(
+                target=self._refresh_until_done, name="mde-live-response-progress", daemon=True
+            ).start()
 
-    def _follow(self) -> None:
-        while not self._settled.wait(_TICK):
+    def _refresh_until_done(self) -> None:
+        while not self._finished.wait(_REFRESH_INTERVAL):
             fleet = self._fleet()
-            if fleet is None or fleet.done or not fleet._is_at_work:
-                self._end(None if fleet is None else fleet.counts)
+            if fleet is None or fleet.done or not fleet._is_active:
+                self._close_view(None if fleet is None else fleet.counts)
                 break
             self._show(fleet.counts)
             del fleet
@@ -42,7 +44,7 @@ class Progress:
             if self._view is not None:
                 self._view.show(counts)
 
-    def _end(self, counts: Mapping[str, int] | None = None) -> None:
+    def _close_view(self, counts: Mapping[str, int] | None = None) -> None:
         with self._lock:
             if self._view is not None:
                 if counts is not None:
@@ -50,22 +52,22 @@ class Progress:
                 self._view.close()
             self._view = None
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """Show the end of the run, of which the caller has been told."""
-        self._settled.set()
+        self._finished.set()
         fleet = self._fleet()
-        self._end(None if fleet is None else fleet.counts)
+        self._close_view(None if fleet is None else fleet.counts)
 
 
-class _Bar:
+class _TqdmBar:
     """tqdm's, which has a form for terminals and one for notebooks."""
 
     def __init__(self, tqdm: Any, run_id: str, rows: int) -> None:
         self._bar = tqdm(total=rows, desc=f"run {run_id}", unit="machine")
 
     def show(self, counts: Mapping[str, int]) -> None:
-        words = {name: counts[name] for name in ("pending", "running", "failed")}
-        self._bar.set_postfix(words, refresh=False)
+        counters = {name: counts[name] for name in ("pending", "running", "failed")}
+        self._bar.set_postfix(counters, refresh=False)
         self._bar.n = counts["succeeded"] + counts["failed"]
         self._bar.refresh()
 
@@ -73,7 +75,7 @@ class _Bar:
         self._bar.close()
 
 
-class _Line:
+class _TerminalLine:
     """One line that is rewritten."""
 
     def __init__(self, stream: TextIO, run_id: str, rows: int) -> None:
@@ -83,8 +85,8 @@ class _Line:
         from shutil import get_terminal_size
 
         over = counts["succeeded"] + counts["failed"]
-        words = ", ".join(f"{counts[name]} {name}" for name in ("pending", "running", "failed"))
-        line = f"{over} of {self._rows} machines, {words}, run {self._run_id}"
+        counters = ", ".join(f"{counts[name]} {name}" for name in ("pending", "running", "failed"))
+        line = f"{over} of {self._rows} machines, {counters}, run {self._run_id}"
         self._stream.write(f"\r{line[: get_terminal_size().columns - 1]}\x1b[K")
         self._stream.flush()
 
@@ -93,15 +95,21 @@ class _Line:
         self._stream.flush()
 
 
-def _view(run_id: str, rows: int) -> _Bar | _Line | None:
+def _make_view(run_id: str, rows: int) -> _TqdmBar | _TerminalLine | None:
     shown = "".join(c for c in run_id if c.isprintable())
     try:
         import warnings
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a notebook without ipywidgets, where it writes text
+            warnings.simplefilter(
+                "ignore"
+            )  # of a notebook without ipywidgets, where it writes text
             from tqdm.autonotebook import tqdm  # type: ignore[import-untyped]
 
-            return _Bar(tqdm, shown, rows)
+            return _TqdmBar(tqdm, shown, rows)
     except ImportError:
-        return _Line(sys.stderr, shown, rows) if sys.stderr is not None and sys.stderr.isatty() else None
+        return (
+            _TerminalLine(sys.stderr, shown, rows)
+            if sys.stderr is not None and sys.stderr.isatty()
+            else None
+        )

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
 
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
-LARGEST = 10_000
+MAX_OPEN_SPANS = 10_000
 """Spans that are open. Beyond it the end of some was lost."""
 
-_open: dict[int, Span] = {}
+_open_spans: dict[int, Span] = {}
 
 
-def opened(
-    number: int,
+def open_span(
+    span_id: int,
     parent: int | None,
     name: str,
     is_request: bool,
@@ -31,18 +31,20 @@ def opened(
     context: Context,
 ) -> None:
     """Start a span below another of ours, or below what is current where the call was made."""
-    if parent in _open:
-        context = trace.set_span_in_context(_open[parent], context)
+    if parent in _open_spans:
+        context = trace.set_span_in_context(_open_spans[parent], context)
     tracer = trace.get_tracer("mde_live_response", __version__, schema_url=SCHEMA)
     kind = SpanKind.CLIENT if is_request else SpanKind.INTERNAL
-    while len(_open) >= LARGEST:
-        del _open[next(iter(_open))]
-    _open[number] = tracer.start_span(name, context, kind, dict(attributes), start_time=at)
+    while len(_open_spans) >= MAX_OPEN_SPANS:
+        del _open_spans[next(iter(_open_spans))]
+    _open_spans[span_id] = tracer.start_span(name, context, kind, dict(attributes), start_time=at)
 
 
-def closed(number: int, attributes: Mapping[str, str | int], error: str | None, at: int) -> None:
+def close_span(
+    span_id: int, attributes: Mapping[str, str | int], error: str | None, at: int
+) -> None:
     """End a span; `error` is one word for what went wrong."""
-    span = _open.pop(number, None)
+    span = _open_spans.pop(span_id, None)
     if span is None:
         return
     for key, value in attributes.items():

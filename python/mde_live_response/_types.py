@@ -32,11 +32,20 @@ Credential: TypeAlias = (
     | WorkloadIdentityCredential
     | ManagedIdentityCredential
 )
-ActionStatus: TypeAlias = Literal["Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled"] | str
-CommandStatus: TypeAlias = Literal["Created", "Submitted", "PendingResource", "Executing", "Completed", "Failed"] | str
+ActionStatus: TypeAlias = (
+    Literal["Pending", "InProgress", "Succeeded", "Failed", "TimeOut", "Cancelled"] | str
+)
+CommandStatus: TypeAlias = (
+    Literal["Created", "Submitted", "PendingResource", "Executing", "Completed", "Failed"] | str
+)
 Reason: TypeAlias = (
     Literal["ok", "script", "command", "fetch", "timed_out", "cancelled", "failed"]
-    | Literal["busy", "machine", "permission", "duplicate", "not_submitted", "error"]  # an Outcome's only
+    | Literal[
+        "busy", "machine", "permission", "duplicate", "not_submitted", "error"
+    ]  # an Outcome's only
     | str
 )
-Cloud: TypeAlias = Literal["public", "us", "eu", "uk", "au", "swa", "ina", "aea"] | Literal["gcc", "gcc-high", "dod"]
+Cloud: TypeAlias = (
+    Literal["public", "us", "eu", "uk", "au", "swa", "ina", "aea"]
+    | Literal["gcc", "gcc-high", "dod"]
+)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["add_command", "verify"]
 
 MANIFEST = "manifest.jsonl"
-BEGINNING = "0" * 64
-PIECE = 1 << 20
+INITIAL_HASH = "0" * 64
+CHUNK_SIZE = 1 << 20
 
 
 def add_command(commands: Any) -> None:
@@ -28,12 +28,14 @@ def add_command(commands: Any) -> None:
         description="Hash every file that a run's manifest names, and check that no line of it was changed, left out "
         "or moved. Prints what is wrong, and the hash of the last line. Exit code 0: all is as it was noted.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="what save_to named")
-    parser.add_argument("--last", metavar="SHA256", help="the last line's hash as it was kept elsewhere")
-    parser.set_defaults(call=_call)
+    parser.add_argument("folder", type=Path, metavar="DIR", help="what save_to entries")
+    parser.add_argument(
+        "--last", metavar="SHA256", help="the last line's hash as it was kept elsewhere"
+    )
+    parser.set_defaults(call=_run)
 
 
-def _call(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     manifest = options.folder / MANIFEST
     if not manifest.is_file():
         print(f"there is no {MANIFEST} in {str(options.folder)!a}")
@@ -52,37 +54,43 @@ def _call(options: argparse.Namespace) -> int:
 def verify(folder: Path) -> tuple[list[str], int, str]:
     """Give what is wrong, how many files the manifest names, and its last line's hash."""
     problems: list[str] = []
-    named: dict[str, dict[str, Any]] = {}
+    entries: dict[str, dict[str, Any]] = {}
     content = (folder / MANIFEST).read_bytes()
     lines = content.split(b"\n")
     if lines.pop():
-        problems.append("the last line is not whole: its writer was stopped; resuming the run notes it anew")
-    previous = BEGINNING
+        problems.append(
+            "the last line is not whole: its writer was stopped; resuming the run notes it anew"
+        )
+    previous = INITIAL_HASH
     for number, line in enumerate(lines, 1):
-        entry = _entry(line)
+        entry = _parse_entry(line)
         if entry is None:
             problems.append(f"line {number} is not a manifest's")
         else:
             if entry["previous"] != previous:
-                problems.append(f"line {number} does not follow line {number - 1}: one was changed, left out or moved")
-            named[entry["path"]] = entry
+                problems.append(
+                    f"line {number} does not follow line {number - 1}: one was changed, left out or moved"
+                )
+            entries[entry["path"]] = entry
         previous = hashlib.sha256(line).hexdigest()
-    for path, entry in named.items():
-        problems += _of_file(folder, path, entry)
-    problems += [f"{path!a} is not in the manifest" for path in _files(folder) if path not in named]
-    return problems, len(named), previous
+    for path, entry in entries.items():
+        problems += _check_file(folder, path, entry)
+    problems += [
+        f"{path!a} is not in the manifest" for path in _list_files(folder) if path not in entries
+    ]
+    return problems, len(entries), previous
 
 
-def _entry(line: bytes) -> dict[str, Any] | None:
+def _parse_entry(line: bytes) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-        texts = all(isinstance(entry[key], str) for key in ("path", "sha256", "previous"))
-        return entry if texts and isinstance(entry["size"], int) else None
+        has_strings = all(isinstance(entry[key], str) for key in ("path", "sha256", "previous"))
+        return entry if has_strings and isinstance(entry["size"], int) else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _of_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]:
+def _check_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]:
     parts = PurePosixPath(path).parts
     if not parts or ".." in parts or Path(path).is_absolute() or "\\" in path:
         yield f"{path!a} leads out of the folder"
@@ -93,16 +101,16 @@ def _of_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]:
         return
     digest, size = hashlib.sha256(), 0
     with file.open("rb") as stream:
-        while piece := stream.read(PIECE):
-            digest.update(piece)
-            size += len(piece)
+        while chunk := stream.read(CHUNK_SIZE):
+            digest.update(chunk)
+            size += len(chunk)
     if size != entry["size"]:
         yield f"{path!a} has {size} bytes, and had {entry['size']}"
     elif digest.hexdigest() != entry["sha256"]:
         yield f"{path!a} was changed: its SHA-256 is {digest.hexdigest()}, and was {entry['sha256']!a}"
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _list_files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         if (path.is_symlink() or not path.is_dir()) and path != folder / MANIFEST:
             yield path.relative_to(folder).as_posix()

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressLine", "command_text", "session_result_html", "session_result_text"]
 
-_SHOWN = 20_000  # characters of one script's output in a notebook cell
+_MAX_OUTPUT = 20_000  # characters of one script's output in a notebook cell
 
 
-def _plain(text: object) -> str:
+def _strip_unprintable(text: object) -> str:
     return "".join(c for c in str(text) if c.isprintable())
 
 
-def _size(size: int) -> str:
+def _format_size(size: int) -> str:
     value, unit = float(size), "bytes"
-    for bigger in ("KiB", "MiB", "GiB"):
+    for next_unit in ("KiB", "MiB", "GiB"):
         if value < 1024:
             break
-        value, unit = value / 1024, bigger
+        value, unit = value / 1024, next_unit
     return f"{size} bytes" if unit == "bytes" else f"{value:.1f} {unit} ({size} bytes)"
 
 
@@ -40,35 +40,41 @@ def command_text(command: CommandResult) -> str:
     params = command.command.params
     if os.environ.get("MDE_LIVE_RESPONSE_HIDE_ARGS", "0") not in ("", "0"):
         params = {name: "***" if name == "Args" else value for name, value in params.items()}
-    return _plain(" ".join([command.command.type, *params.values()]))
+    return _strip_unprintable(" ".join([command.command.type, *params.values()]))
 
 
-def _facts(command: CommandResult) -> Iterator[str]:
+def _details(command: CommandResult) -> Iterator[str]:
     if command.skipped:
         yield "skipped, because a command before it failed"
-    yield from (_plain(error) for error in command.errors)
+    yield from (_strip_unprintable(error) for error in command.errors)
     if command.script is not None and command.script.exit_code is not None:
         yield f"exit code {command.script.exit_code}"
     if command.file is not None:
-        yield f"{_size(command.file.size)}, SHA-256 {command.file.sha256}"
+        yield f"{_format_size(command.file.size)}, SHA-256 {command.file.sha256}"
         if command.file.path is not None:
-            yield f"saved as {_plain(command.file.path)}"
+            yield f"saved as {_strip_unprintable(command.file.path)}"
     if command.error is not None:
-        yield f"its result is not here: {_plain(command.error)}"
+        yield f"its result is not here: {_strip_unprintable(command.error)}"
 
 
 def session_result_text(result: SessionResult) -> str:
     """Write a session's result for a terminal."""
     action = result.action
-    lines = [f"{_plain(action.computer_dns_name or action.machine_id or 'machine')}: {_plain(action.status)}"]
+    lines = [
+        f"{_strip_unprintable(action.computer_dns_name or action.machine_id or 'machine')}: {_strip_unprintable(action.status)}"
+    ]
     if not result.ok:
-        lines.append(f"{_plain(result.reason)}: {_plain(result.message)}")
+        lines.append(f"{_strip_unprintable(result.reason)}: {_strip_unprintable(result.message)}")
     for command in result.commands:
-        lines.append(f"  [{command.index}] {command_text(command)}: {_plain(command.status)}")
-        lines.extend(f"      {fact}" for fact in _facts(command))
+        lines.append(
+            f"  [{command.index}] {command_text(command)}: {_strip_unprintable(command.status)}"
+        )
+        lines.extend(f"      {detail}" for detail in _details(command))
         if command.script is not None:
             lines.extend(f"      | {line}" for line in command.script.text.splitlines())
-            lines.extend(f"      ! {_plain(line)}" for line in command.script.stderr.splitlines())
+            lines.extend(
+                f"      ! {_strip_unprintable(line)}" for line in command.script.stderr.splitlines()
+            )
     return "\n".join(lines)
 
 
@@ -77,20 +83,27 @@ def session_result_html(result: SessionResult) -> str:
     from html import escape
 
     action = result.action
-    name = escape(_plain(action.computer_dns_name or action.machine_id or "machine"))
-    verdict = "ok" if result.ok else f"{escape(_plain(result.reason))}: {escape(_plain(result.message))}"
+    name = escape(_strip_unprintable(action.computer_dns_name or action.machine_id or "machine"))
+    summary = (
+        "ok"
+        if result.ok
+        else f"{escape(_strip_unprintable(result.reason))}: {escape(_strip_unprintable(result.message))}"
+    )
     rows = []
     for command in result.commands:
-        facts = "<br>".join(escape(fact) for fact in _facts(command))
+        details = "<br>".join(escape(detail) for detail in _details(command))
         if command.script is not None:
-            for output in (command.script.text, "\n".join(map(_plain, command.script.stderr.splitlines()))):
-                cut = "\n... cut here" if len(output) > _SHOWN else ""
-                facts += f"<pre>{escape(output[:_SHOWN])}{cut}</pre>" if output else ""
+            for output in (
+                command.script.text,
+                "\n".join(map(_strip_unprintable, command.script.stderr.splitlines())),
+            ):
+                cut = "\n... cut here" if len(output) > _MAX_OUTPUT else ""
+                details += f"<pre>{escape(output[:_MAX_OUTPUT])}{cut}</pre>" if output else ""
         rows.append(
             f"<tr><td>{command.index}</td><td>{escape(command_text(command))}</td>"
-            f"<td>{escape(_plain(command.status))}</td><td>{facts}</td></tr>"
+            f"<td>{escape(_strip_unprintable(command.status))}</td><td>{details}</td></tr>"
         )
-    head = f"<b>{name}</b>: {escape(_plain(action.status))}, {verdict}<br><small>{escape(_plain(action.id))}</small>"
+    head = f"<b>{name}</b>: {escape(_strip_unprintable(action.status))}, {summary}<br><small>{escape(_strip_unprintable(action.id))}</small>"
     return (
         f"<p>{head}</p>"
         "<table><thead><tr><th>#</th><th>command</th><th>status</th><th>what it left</th></tr></thead>"
@@ -106,26 +119,28 @@ class ProgressLine:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._live = stream.isatty()
-        self._began = time.monotonic()
-        self._last = ""
+        self._is_terminal = stream.isatty()
+        self._started_at = time.monotonic()
+        self._last_text = ""
 
     def __call__(self, action: MachineAction) -> None:
         """Show the action as it now stands."""
-        steps = ", ".join(f"{c.command.type} {_plain(c.status)}" for c in action.commands)
-        text = f"{_plain(action.computer_dns_name or action.machine_id or action.id)}: {_plain(action.status)}"
+        steps = ", ".join(
+            f"{c.command.type} {_strip_unprintable(c.status)}" for c in action.commands
+        )
+        text = f"{_strip_unprintable(action.computer_dns_name or action.machine_id or action.id)}: {_strip_unprintable(action.status)}"
         text = f"{text} ({steps})" if steps else text
-        if self._live:
-            line = f"{text}, {time.monotonic() - self._began:.0f} s"
+        if self._is_terminal:
+            line = f"{text}, {time.monotonic() - self._started_at:.0f} s"
             self._stream.write(f"\r{line[: get_terminal_size().columns - 1]}\x1b[K")
-        elif text != self._last:
+        elif text != self._last_text:
             self._stream.write(f"{text}\n")
         self._stream.flush()
-        self._last = text
+        self._last_text = text
 
     def close(self) -> None:
         """End the line."""
-        if self._live and self._last:
+        if self._is_terminal and self._last_text:
             self._stream.write("\n")
             self._stream.flush()
-        self._last = ""
+        self._last_text = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .display import _plain
+from .display import _strip_unprintable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,55 +17,61 @@ if TYPE_CHECKING:
 
 __all__ = ["fleet_html", "fleet_report_html"]
 
-_ROWS = 500  # of the table, and bars of the timeline
-_WIDTH, _BAR = 720, 6  # pixels
+_MAX_ROWS = 500  # of the table, and bars of the timeline
+_SVG_WIDTH, _BAR_HEIGHT = 720, 6  # pixels
 _COLOURS = {"ok": "#2e7d32", "timed_out": "#f9a825", "cancelled": "#757575", "busy": "#757575"}
-_BAD = "#c62828"
+_FAILURE_COLOUR = "#c62828"
 
 
-def _text(text: object) -> str:
-    return escape(_plain(text))
+def _escape_text(text: object) -> str:
+    return escape(_strip_unprintable(text))
 
 
-def _tally(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    tally: dict[str, int] = {}
+def _count_reasons(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    counts: dict[str, int] = {}
     for outcome in outcomes:
-        tally[outcome.reason] = tally.get(outcome.reason, 0) + 1
-    return dict(sorted(tally.items(), key=lambda item: (item[0] != "ok", -item[1])))
+        counts[outcome.reason] = counts.get(outcome.reason, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", -item[1])))
 
 
-def _line(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {_text(word)}" for word, count in counts.items() if count)
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {_escape_text(word)}" for word, count in counts.items() if count)
 
 
-def _timeline(outcomes: Sequence[Outcome]) -> str:
+def _render_timeline(outcomes: Sequence[Outcome]) -> str:
     """Draw a bar for each session, from its submit to its outcome, in the order of their starts."""
-    began = sorted((o for o in outcomes if o.start_time is not None), key=lambda o: (o.start_time, o.row))[:_ROWS]
-    times = [o.start_time for o in began if o.start_time is not None]
+    started = sorted(
+        (o for o in outcomes if o.start_time is not None), key=lambda o: (o.start_time, o.row)
+    )[:_MAX_ROWS]
+    times = [o.start_time for o in started if o.start_time is not None]
     if not times:
         return ""
     first = min(times)
-    last = max(o.end_time for o in began)
+    last = max(o.end_time for o in started)
     span = max((last - first).total_seconds(), 1.0)
     bars = []
-    for at, outcome in enumerate(began):
-        start = (outcome.start_time - first).total_seconds() if outcome.start_time is not None else 0.0
+    for at, outcome in enumerate(started):
+        start = (
+            (outcome.start_time - first).total_seconds() if outcome.start_time is not None else 0.0
+        )
         end = (outcome.end_time - first).total_seconds()
-        colour = _COLOURS.get(outcome.reason, _BAD)
-        width = max((end - start) / span * _WIDTH, 1.0)
-        title = f"{_text(outcome.machine)}: {_text(outcome.reason)}, {end - start:.0f} s"
+        colour = _COLOURS.get(outcome.reason, _FAILURE_COLOUR)
+        width = max((end - start) / span * _SVG_WIDTH, 1.0)
+        title = (
+            f"{_escape_text(outcome.machine)}: {_escape_text(outcome.reason)}, {end - start:.0f} s"
+        )
         bars.append(
-            f'<rect x="{start / span * _WIDTH:.1f}" y="{at * _BAR}" width="{width:.1f}" height="{_BAR - 1}"'
+            f'<rect x="{start / span * _SVG_WIDTH:.1f}" y="{at * _BAR_HEIGHT}" width="{width:.1f}" height="{_BAR_HEIGHT - 1}"'
             f' fill="{colour}"><title>{title}</title></rect>'
         )
-    height = len(began) * _BAR + 18
+    height = len(started) * _BAR_HEIGHT + 18
     legend = (
         f'<text x="0" y="{height - 4}" font-size="11" fill="currentColor">{first:%Y-%m-%d %H:%M:%S} UTC</text>'
-        f'<text x="{_WIDTH}" y="{height - 4}" font-size="11" fill="currentColor" text-anchor="end">'
+        f'<text x="{_SVG_WIDTH}" y="{height - 4}" font-size="11" fill="currentColor" text-anchor="end">'
         f"{f'{span:.0f} s' if span < 120 else f'{span / 60:.0f} min'}</text>"
     )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" style="max-width:{_WIDTH}px" role="img"'
+        f'<svg viewBox="0 0 {_SVG_WIDTH} {height}" width="100%" style="max-width:{_SVG_WIDTH}px" role="img"'
         f' aria-label="timeline of the sessions">{"".join(bars)}{legend}</svg>'
     )
 
@@ -73,23 +79,27 @@ def _timeline(outcomes: Sequence[Outcome]) -> str:
 def fleet_html(fleet: Fleet) -> str:
     """Write how a run stands, for `Fleet._repr_html_`."""
     counts = fleet.counts
-    return f"<p><b>run {_text(fleet.run_id)}</b>: {len(fleet)} machines<br>{_line(counts)}</p>"
+    return f"<p><b>run {_escape_text(fleet.run_id)}</b>: {len(fleet)} machines<br>{_format_counts(counts)}</p>"
 
 
 def fleet_report_html(report: FleetReport) -> str:
     """Write a run's report: a summary, a timeline and a table, for `FleetReport._repr_html_`."""
     outcomes = report.outcomes
     # What went wrong is what one looks for.
-    shown = sorted(outcomes, key=lambda outcome: outcome.ok)[:_ROWS]
+    shown = sorted(outcomes, key=lambda outcome: outcome.ok)[:_MAX_ROWS]
     rows = "".join(
-        f"<tr><td>{_text(o.machine)}</td><td>{_text(o.status or '')}</td>"
-        f"<td>{_text(o.reason)}</td><td>{'' if o.ok else _text(o.message)}</td></tr>"
+        f"<tr><td>{_escape_text(o.machine)}</td><td>{_escape_text(o.status or '')}</td>"
+        f"<td>{_escape_text(o.reason)}</td><td>{'' if o.ok else _escape_text(o.message)}</td></tr>"
         for o in shown
     )
-    cut = f"<p>{len(outcomes) - len(shown)} more machines are not shown.</p>" if len(shown) < len(outcomes) else ""
+    cut = (
+        f"<p>{len(outcomes) - len(shown)} more machines are not shown.</p>"
+        if len(shown) < len(outcomes)
+        else ""
+    )
     return (
-        f"<p><b>run {_text(report.run_id)}</b>: {len(outcomes)} machines<br>{_line(_tally(outcomes))}</p>"
-        f"{_timeline(outcomes)}"
+        f"<p><b>run {_escape_text(report.run_id)}</b>: {len(outcomes)} machines<br>{_format_counts(_count_reasons(outcomes))}</p>"
+        f"{_render_timeline(outcomes)}"
         "<table><thead><tr><th>machine</th><th>status</th><th>reason</th><th>message</th></tr></thead>"
         f"<tbody>{rows}</tbody></table>{cut}"
     )

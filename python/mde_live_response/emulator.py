@@ -8,9 +8,9 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from . import _emulator_checks as checks
+from . import _emulator_endpoint as endpoint
 from . import _emulator_process as process
-from . import _emulator_reach as reach
+from . import _emulator_validation as validation
 from ._native import EmulatorServer, Limits, LiveResponseClient, ScriptOutput
 from .errors import InvalidRequestError
 
@@ -78,33 +78,37 @@ class Emulator:
         """
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits is {limits!r}; it has to be a Limits")
-        if not process.is_loopback(checks.text("host", host)):
-            warnings.warn(f"the emulator listens on {host}: whoever reaches it can use it", stacklevel=2)
+        if not process.is_loopback(validation.text("host", host)):
+            warnings.warn(
+                f"the emulator listens on {host}: whoever reaches it can use it", stacklevel=2
+            )
         self._limits = limits if limits is not None else Limits()
-        self._speed = checks.speed(speed)
-        self._machines = checks.whole("machines", machines, 0, 1_000_000)
+        self._speed = validation.speed(speed)
+        self._machines = validation.integer("machines", machines, 0, 1_000_000)
         self._server = EmulatorServer(
             self._machines,
             self._limits,
             self._speed,
-            checks.whole("seed", seed, 0, 2**64 - 1),
+            validation.integer("seed", seed, 0, 2**64 - 1),
             host,
-            checks.whole("port", port, 0, 65535),
-            checks.flag("tls", tls),
-            checks.as_json("switches", {} if switches is None else switches),
+            validation.integer("port", port, 0, 65535),
+            validation.boolean("tls", tls),
+            validation.as_json("switches", {} if switches is None else switches),
         )
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
             self._server.credentials()
         )
-        process.started(self._server)
-        self.ca_bundle = process.write_bundle(self._server.ca)
-        self.env = reach.environment(self)
+        process.register_server(self._server)
+        self.ca_bundle = process.write_ca_bundle(self._server.ca)
+        self.env = endpoint.environment(self)
         self._pid = os.getpid()
         # Called by close, else when this is forgotten, else at exit.
         self._stop = weakref.finalize(self, process.stop, self._server, self.ca_bundle, self._pid)
 
     def __repr__(self) -> str:
-        state = f"{self._machines} machines, speed {self._speed:g}" if self._stop.alive else "closed"
+        state = (
+            f"{self._machines} machines, speed {self._speed:g}" if self._stop.alive else "closed"
+        )
         owner = "" if os.getpid() == self._pid else f", served by process {self._pid}"
         return f"<Emulator at {self.url}, {state}{owner}>"
 
@@ -126,7 +130,7 @@ class Emulator:
 
     def token_with(self, *roles: str) -> str:
         """A bearer token with these application permissions alone, as `Machine.LiveResponse`."""
-        return self._server.token_with([checks.text("role", role) for role in roles])
+        return self._server.token_with([validation.text("role", role) for role in roles])
 
     def add_certificate(self, certificate: bytes) -> None:
         """Register a certificate, PEM or DER, by which the client may sign assertions in place of its secret.
@@ -137,7 +141,9 @@ class Emulator:
 
     def client(self, **options: Any) -> LiveResponseClient:
         """A client wired to this emulator, limits and speed included. `options` are LiveResponseClient's and win."""
-        return LiveResponseClient(**{**reach.client_options(self, self._limits, self._speed), **options})
+        return LiveResponseClient(
+            **{**endpoint.client_options(self, self._limits, self._speed), **options}
+        )
 
     def add_machine(
         self,
@@ -157,12 +163,12 @@ class Emulator:
         `id`; docs/emulator.md lists each.
         """
         added = self._server.add_machine(
-            checks.text("name", name),
-            checks.flag("online", online),
-            checks.seconds("start_delay", start_delay),
-            checks.flag("remediation_level", remediation_level),
-            checks.flag("supported", supported),
-            checks.as_json("properties", properties),
+            validation.text("name", name),
+            validation.boolean("online", online),
+            validation.seconds("start_delay", start_delay),
+            validation.boolean("remediation_level", remediation_level),
+            validation.boolean("supported", supported),
+            validation.as_json("properties", properties),
         )
         self._machines += 1
         return added
@@ -176,7 +182,12 @@ class Emulator:
         self._server.set_stuck(machine, stuck)
 
     def add_foreign_session(
-        self, machine: str, seconds: float, *, listed: bool = True, answer: Literal["error", "foreign"] = "error"
+        self,
+        machine: str,
+        seconds: float,
+        *,
+        listed: bool = True,
+        answer: Literal["error", "foreign"] = "error",
     ) -> str:
         """Let another's session occupy a machine; its action id.
 
@@ -185,8 +196,10 @@ class Emulator:
         """
         if answer not in ("error", "foreign"):
             raise InvalidRequestError(f"answer is {answer!r}; it has to be 'error' or 'foreign'")
-        length = checks.seconds("seconds", seconds)
-        return self._server.add_foreign_session(machine, length, checks.flag("listed", listed), answer == "foreign")
+        length = validation.seconds("seconds", seconds)
+        return self._server.add_foreign_session(
+            machine, length, validation.boolean("listed", listed), answer == "foreign"
+        )
 
     def add_library_file(self, name: str, content: bytes = b"") -> None:
         """Put a file into the library, over what has its name: letters, digits, `-`, `_` and `.`."""
@@ -209,22 +222,24 @@ class Emulator:
         a ScriptOutput's None does. duration: until it ends. fails: the command ends Failed, with this in its errors.
         A script of the library for which nothing was said prints its own name and arguments.
         """
-        written = stdout if callable(stdout) else None
+        script = stdout if callable(stdout) else None
 
         def call(machine: str, args: str | None) -> tuple[str, str, int | None]:
-            answer = written(machine, args) if written else ""
-            if isinstance(answer, ScriptOutput):
-                return answer.stdout, answer.stderr, answer.exit_code
-            return checks.text("what the script printed", answer), stderr, exit_code
+            output = script(machine, args) if script else ""
+            if isinstance(output, ScriptOutput):
+                return output.stdout, output.stderr, output.exit_code
+            return validation.text("what the script printed", output), stderr, exit_code
 
         self._server.on_script(
-            checks.text("name", name),
-            "" if callable(stdout) else checks.text("stdout", stdout),
-            checks.text("stderr", stderr),
-            None if exit_code is None else checks.whole("exit_code", exit_code, -(2**31), 2**32 - 1),
-            checks.seconds("duration", duration),
-            None if fails is None else checks.text("fails", fails),
-            call if written else None,
+            validation.text("name", name),
+            "" if callable(stdout) else validation.text("stdout", stdout),
+            validation.text("stderr", stderr),
+            None
+            if exit_code is None
+            else validation.integer("exit_code", exit_code, -(2**31), 2**32 - 1),
+            validation.seconds("duration", duration),
+            None if fails is None else validation.text("fails", fails),
+            call if script else None,
         )
 
     def put_remote_file(self, machine: str, path: str, content: bytes | PathLike[str]) -> None:
@@ -234,7 +249,16 @@ class Emulator:
         """
         self._server.put_remote_file(machine, path, content)
 
-    def fault(self, method: str, path: str, kind: FaultKind, *, nth: int = 1, times: int = 1, **details: Any) -> None:
+    def fault(
+        self,
+        method: str,
+        path: str,
+        kind: FaultKind,
+        *,
+        nth: int = 1,
+        times: int = 1,
+        **details: Any,
+    ) -> None:
         """Let the `nth` call from now on that matches, and the `times - 1` after it, go wrong.
 
         method: `*` is any. path: as `/api/machineactions/*/cancel`, where `*` is one segment, or a route's name as
@@ -245,13 +269,16 @@ class Emulator:
         """
         if isinstance(details.get("body"), dict | list):
             details["body"] = json.dumps(details["body"])
-        text = checks.as_json("fault", {"kind": kind, **details})
-        nth, times = checks.whole("nth", nth, 1, 2**32 - 1), checks.whole("times", times, 1, 2**32 - 1)
+        text = validation.as_json("fault", {"kind": kind, **details})
+        nth, times = (
+            validation.integer("nth", nth, 1, 2**32 - 1),
+            validation.integer("times", times, 1, 2**32 - 1),
+        )
         self._server.fault(method, path, text, nth, times)
 
     def advance(self, seconds: float) -> None:
         """Let its clock jump, by up to 1e9 seconds; it never goes back."""
-        self._server.advance(checks.seconds("seconds", seconds))
+        self._server.advance(validation.seconds("seconds", seconds))
 
     @property
     def requests(self) -> Sequence[Mapping[str, Any]]:

@@ -42,7 +42,9 @@ __all__ = [
 ]
 
 
-def _remake(cls: type[LiveResponseError], args: tuple[object, ...], attributes: dict[str, Any]) -> LiveResponseError:
+def _restore_error(
+    cls: type[LiveResponseError], args: tuple[object, ...], attributes: dict[str, Any]
+) -> LiveResponseError:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(attributes)
@@ -103,14 +105,18 @@ class LiveResponseError(Exception):
             ("correlation id", self.correlation_id),
             ("request", self.request_id),
         )
-        told = ", ".join(f"{name} {value}" for name, value in ids if value and value not in text)
-        return f"{text} ({told})".lstrip() if told else text
+        ids_text = ", ".join(
+            f"{name} {value}" for name, value in ids if value and value not in text
+        )
+        return f"{text} ({ids_text})".lstrip() if ids_text else text
 
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = dict(self.__dict__)
-        if "session" in attributes:  # it holds a client, and a client's connections stay in its process
+        if (
+            "session" in attributes
+        ):  # it holds a client, and a client's connections stay in its process
             attributes["session"] = None
-        return _remake, (type(self), self.args, attributes)
+        return _restore_error, (type(self), self.args, attributes)
 
 
 class InvalidRequestError(LiveResponseError, ValueError):
@@ -135,7 +141,11 @@ class AmbiguousMachineError(InvalidRequestError):
     __module__ = "mde_live_response"
 
     def __init__(
-        self, message: str = "", *, machines: list[Machine] | None = None, **attributes: Unpack[_Attributes]
+        self,
+        message: str = "",
+        *,
+        machines: list[Machine] | None = None,
+        **attributes: Unpack[_Attributes],
     ) -> None:
         super().__init__(message, **attributes)
         self.machines: list[Machine] = [] if machines is None else machines
@@ -193,7 +203,11 @@ class MachineBusyError(LiveResponseError):
     __module__ = "mde_live_response"
 
     def __init__(
-        self, message: str = "", *, active_action_id: str | None = None, **attributes: Unpack[_Attributes]
+        self,
+        message: str = "",
+        *,
+        active_action_id: str | None = None,
+        **attributes: Unpack[_Attributes],
     ) -> None:
         super().__init__(message, **attributes)
         self.active_action_id = active_action_id
@@ -212,7 +226,11 @@ class ThrottledError(LiveResponseError):
     __module__ = "mde_live_response"
 
     def __init__(
-        self, message: str = "", *, retry_after: float | None = None, **attributes: Unpack[_Attributes]
+        self,
+        message: str = "",
+        *,
+        retry_after: float | None = None,
+        **attributes: Unpack[_Attributes],
     ) -> None:
         super().__init__(message, **attributes)
         self.retry_after = retry_after
@@ -259,7 +277,9 @@ class SessionFailedError(LiveResponseError):
 
     __module__ = "mde_live_response"
 
-    def __init__(self, message: str = "", *, result: SessionResult, **attributes: Unpack[_Attributes]) -> None:
+    def __init__(
+        self, message: str = "", *, result: SessionResult, **attributes: Unpack[_Attributes]
+    ) -> None:
         super().__init__(message, **attributes)
         self.result = result
 
@@ -276,7 +296,13 @@ class WaitTimeoutError(LiveResponseError, TimeoutError):
 
     __module__ = "mde_live_response"
 
-    def __init__(self, message: str = "", *, session: Session | None = None, **attributes: Unpack[_Attributes]) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        session: Session | None = None,
+        **attributes: Unpack[_Attributes],
+    ) -> None:
         super().__init__(message, **attributes)
         self.session = session
 

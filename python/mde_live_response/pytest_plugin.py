@@ -19,7 +19,9 @@ __all__ = ["mde_emulator", "pytest_configure"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "mde_emulator(**options): arguments of the emulator behind `mde_emulator`")
+    config.addinivalue_line(
+        "markers", "mde_emulator(**options): arguments of the emulator behind `mde_emulator`"
+    )
 
 
 @pytest.fixture
@@ -29,9 +31,9 @@ def mde_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 
     marker = request.node.get_closest_marker("mde_emulator")
     if marker and marker.args:
-        given = ", ".join(map(repr, marker.args))
+        unnamed = ", ".join(map(repr, marker.args))
         raise pytest.UsageError(
-            f"@pytest.mark.mde_emulator({given}): it takes Emulator's arguments by name, as machines=5"
+            f"@pytest.mark.mde_emulator({unnamed}): it takes Emulator's arguments by name, as machines=5"
         )
     with Emulator(**(marker.kwargs if marker else {})) as emulator:
         yield emulator

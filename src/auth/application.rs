@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 
 use super::assertion;
 use super::certificate::Certificate;
-use super::federated;
-use super::{AccessToken, LoginEndpoint, TokenSource};
+use super::federated_token;
+use super::{AccessToken, TokenEndpoint, TokenSource};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -23,7 +23,7 @@ pub struct Application {
     /// The tenant's id, or a domain of it.
     pub tenant_id: String,
     pub client_id: String,
-    pub proof: Proof,
+    pub credential: ClientCredential,
     /// The login host.
     pub authority: String,
     pub scope: String,
@@ -31,7 +31,7 @@ pub struct Application {
 
 /// How an application shows that it is itself.
 #[derive(Clone, Debug)]
-pub enum Proof {
+pub enum ClientCredential {
     Secret(Secret),
     Certificate(Arc<Certificate>),
     /// A file with another issuer's token, which is replaced from time to time.
@@ -39,71 +39,89 @@ pub enum Proof {
 }
 
 /// Tokens for an application, each by one POST to the login host.
-pub struct ApplicationSource {
-    endpoint: LoginEndpoint,
+pub struct ApplicationTokenSource {
+    endpoint: TokenEndpoint,
     clock: Clock,
     client_id: String,
-    proof: Proof,
+    credential: ClientCredential,
     scope: String,
 }
 
-impl ApplicationSource {
+impl ApplicationTokenSource {
     /// `timeout`: seconds of one request.
-    pub fn new(transport: Arc<dyn Transport>, clock: Clock, application: Application, timeout: f64) -> Result<Self> {
-        let Application { tenant_id, client_id, proof, authority, scope } = application;
-        let endpoint = LoginEndpoint::new(transport, clock, &authority, &tenant_id, timeout)?;
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        clock: Clock,
+        application: Application,
+        timeout: f64,
+    ) -> Result<Self> {
+        let Application { tenant_id, client_id, credential, authority, scope } = application;
+        let endpoint = TokenEndpoint::new(transport, clock, &authority, &tenant_id, timeout)?;
         for (name, empty) in [
             ("client_id", client_id.trim().is_empty()),
-            ("client_secret", matches!(&proof, Proof::Secret(secret) if secret.expose().is_empty())),
+            (
+                "client_secret",
+                matches!(&credential, ClientCredential::Secret(secret) if secret.expose().is_empty()),
+            ),
             ("scope", scope.trim().is_empty()),
         ] {
             if empty {
                 return Err(Error::invalid(format!("{name} is empty")));
             }
         }
-        Ok(Self { endpoint, clock, client_id, proof, scope })
+        Ok(Self { endpoint, clock, client_id, credential, scope })
     }
 
-    async fn request(&self, claims: Option<String>) -> Result<AccessToken> {
-        let (name, secret) = self.proof().await?;
+    async fn request_token(&self, claims: Option<String>) -> Result<AccessToken> {
+        let (name, secret) = self.client_credential_field().await?;
         let mut form = vec![("client_id", self.client_id.as_str()), ("scope", self.scope.as_str())];
         if name == assertion::FIELD {
             form.push((assertion::TYPE_FIELD, assertion::TYPE));
         }
         form.extend([(name, secret.expose()), ("grant_type", "client_credentials")]);
         form.extend(claims.as_deref().map(|claims| ("claims", claims)));
-        self.endpoint.request(&self.client_id, &form, &[&secret]).await
+        self.endpoint.request_token(&self.client_id, &form, &[&secret]).await
     }
 
     /// The form's field that proves it, made anew for each request.
-    async fn proof(&self) -> Result<(&'static str, Cow<'_, Secret>)> {
-        Ok(match &self.proof {
-            Proof::Secret(secret) => ("client_secret", Cow::Borrowed(secret)),
-            Proof::Certificate(certificate) => {
+    async fn client_credential_field(&self) -> Result<(&'static str, Cow<'_, Secret>)> {
+        Ok(match &self.credential {
+            ClientCredential::Secret(secret) => ("client_secret", Cow::Borrowed(secret)),
+            ClientCredential::Certificate(certificate) => {
                 let (audience, now) = (self.endpoint.url().as_str(), self.clock.now());
-                (assertion::FIELD, Cow::Owned(assertion::signed(certificate, audience, &self.client_id, now)?))
+                (
+                    assertion::FIELD,
+                    Cow::Owned(assertion::build_signed_jwt(
+                        certificate,
+                        audience,
+                        &self.client_id,
+                        now,
+                    )?),
+                )
             }
-            Proof::FederatedToken(path) => (assertion::FIELD, Cow::Owned(federated::token(path).await?)),
+            ClientCredential::FederatedToken(path) => {
+                (assertion::FIELD, Cow::Owned(federated_token::read_token(path).await?))
+            }
         })
     }
 }
 
-impl TokenSource for ApplicationSource {
+impl TokenSource for ApplicationTokenSource {
     fn fetch(&self, claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
-        self.request(claims).boxed()
+        self.request_token(claims).boxed()
     }
 
     fn describe(&self) -> String {
-        let by = match self.proof {
-            Proof::Secret(_) => "a client secret",
-            Proof::Certificate(_) => "a certificate",
-            Proof::FederatedToken(_) => "a federated token",
+        let by = match self.credential {
+            ClientCredential::Secret(_) => "a client secret",
+            ClientCredential::Certificate(_) => "a certificate",
+            ClientCredential::FederatedToken(_) => "a federated token",
         };
         format!("{by} of application {} in tenant {}", self.client_id, self.endpoint.tenant())
     }
 }
 
-impl fmt::Debug for ApplicationSource {
+impl fmt::Debug for ApplicationTokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe())
     }

@@ -7,12 +7,12 @@ use serde_json::json;
 use super::*;
 use crate::auth::tests::jwt;
 use crate::error::Kind;
-use crate::transport::{Audience, Failure, Request, Response};
+use crate::transport::{Destination, Failure, Request, Response};
 
 const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 const SECRET: &str = "s3cr~t &=+/ä";
 
-enum Answer {
+enum MockResponse {
     Status(u16, String),
     RetryAfter(u16, &'static str),
     Broken { sent: bool },
@@ -20,66 +20,76 @@ enum Answer {
 
 /// A login host that gives the answers it was given, the last one for ever.
 #[derive(Default)]
-struct Script {
-    answers: Mutex<VecDeque<Answer>>,
+struct MockTransport {
+    answers: Mutex<VecDeque<MockResponse>>,
     requests: Mutex<Vec<Request>>,
 }
 
-impl Transport for Script {
+impl Transport for MockTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
         self.requests.lock().unwrap().push(request);
         let mut answers = self.answers.lock().unwrap();
         let answer = answers.pop_front().unwrap();
         if answers.is_empty() {
             answers.push_back(match &answer {
-                Answer::Status(status, body) => Answer::Status(*status, body.clone()),
-                Answer::RetryAfter(status, after) => Answer::RetryAfter(*status, after),
-                Answer::Broken { sent } => Answer::Broken { sent: *sent },
+                MockResponse::Status(status, body) => MockResponse::Status(*status, body.clone()),
+                MockResponse::RetryAfter(status, after) => MockResponse::RetryAfter(*status, after),
+                MockResponse::Broken { sent } => MockResponse::Broken { sent: *sent },
             });
         }
-        let full = |status, headers, body| Ok(Response::full(StatusCode::from_u16(status).unwrap(), headers, body));
+        let full = |status, headers, body| {
+            Ok(Response::from_bytes(StatusCode::from_u16(status).unwrap(), headers, body))
+        };
         let result = match answer {
-            Answer::Status(status, body) => full(status, HeaderMap::new(), body),
-            Answer::RetryAfter(status, after) => {
-                full(status, HeaderMap::from_iter([(http::header::RETRY_AFTER, after.parse().unwrap())]), String::new())
-            }
-            Answer::Broken { sent } => {
-                Err(Failure { sent, error: Error::new(Kind::ConnectionFailed, "login.example.test broke off") })
-            }
+            MockResponse::Status(status, body) => full(status, HeaderMap::new(), body),
+            MockResponse::RetryAfter(status, after) => full(
+                status,
+                HeaderMap::from_iter([(http::header::RETRY_AFTER, after.parse().unwrap())]),
+                String::new(),
+            ),
+            MockResponse::Broken { sent } => Err(Failure {
+                sent,
+                error: Error::new(Kind::ConnectionFailed, "login.example.test broke off"),
+            }),
         };
         std::future::ready(result).boxed()
     }
 }
 
-fn ok(answer: &serde_json::Value) -> Answer {
-    Answer::Status(200, answer.to_string())
+fn ok(answer: &serde_json::Value) -> MockResponse {
+    MockResponse::Status(200, answer.to_string())
 }
 
 fn client() -> Application {
     Application {
         tenant_id: TENANT.into(),
         client_id: "app-1".into(),
-        proof: Proof::Secret(Secret::new(SECRET)),
+        credential: ClientCredential::Secret(Secret::new(SECRET)),
         authority: "https://login.example.test/".into(),
         scope: "https://api.example.test/.default".into(),
     }
 }
 
 struct Login {
-    script: Arc<Script>,
-    source: ApplicationSource,
+    script: Arc<MockTransport>,
+    source: ApplicationTokenSource,
     clock: Clock,
 }
 
-fn login(answers: impl IntoIterator<Item = Answer>) -> Login {
-    let script = Arc::new(Script { answers: Mutex::new(answers.into_iter().collect()), ..Script::default() });
+fn login(answers: impl IntoIterator<Item = MockResponse>) -> Login {
+    let script = Arc::new(MockTransport {
+        answers: Mutex::new(answers.into_iter().collect()),
+        ..MockTransport::default()
+    });
     let clock = Clock::new();
-    let source = ApplicationSource::new(Arc::<Script>::clone(&script), clock, client(), 30.0).unwrap();
+    let source =
+        ApplicationTokenSource::new(Arc::<MockTransport>::clone(&script), clock, client(), 30.0)
+            .unwrap();
     Login { script, source, clock }
 }
 
 impl Login {
-    fn tries(&self) -> usize {
+    fn request_count(&self) -> usize {
         self.script.requests.lock().unwrap().len()
     }
 
@@ -94,19 +104,25 @@ impl Login {
 #[tokio::test(start_paused = true)]
 async fn asks_by_form_and_takes_the_token() {
     let token = jwt(&json!({"tid": TENANT, "roles": ["Machine.LiveResponse"]}));
-    let login = login([ok(&json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token}))]);
+    let login =
+        login([ok(&json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token}))]);
     let got = login.source.fetch(None).await.unwrap();
     assert_eq!((got.secret.expose(), got.claims.tid.as_deref()), (token.as_str(), Some(TENANT)));
     assert!((got.expires_at - login.clock.now() - 3599.0).abs() < 0.1);
     let requests = login.script.requests.lock().unwrap();
     let request = &requests[0];
-    assert_eq!(request.url.expose().as_str(), format!("https://login.example.test/{TENANT}/oauth2/v2.0/token"));
     assert_eq!(
-        (request.audience, request.headers["content-type"].as_bytes()),
-        (Audience::Login, &b"application/x-www-form-urlencoded"[..])
+        request.url.expose().as_str(),
+        format!("https://login.example.test/{TENANT}/oauth2/v2.0/token")
+    );
+    assert_eq!(
+        (request.destination, request.headers["content-type"].as_bytes()),
+        (Destination::Login, &b"application/x-www-form-urlencoded"[..])
     );
     let form: Vec<(String, String)> =
-        url::form_urlencoded::parse(&request.body.at_hand().unwrap()).into_owned().collect();
+        url::form_urlencoded::parse(&request.body.in_memory_bytes().unwrap())
+            .into_owned()
+            .collect();
     let expected = [
         ("client_id", "app-1"),
         ("scope", "https://api.example.test/.default"),
@@ -145,9 +161,12 @@ async fn a_refusal_keeps_what_the_login_host_said() {
                 "error": "invalid_client", "error_description": format!("AADSTS{number}: It's {SECRET}\r\nTrace ID: x"),
                 "error_codes": listed, "trace_id": "t-1", "correlation_id": "c-1"
             });
-            let login = login([Answer::Status(401, body.to_string())]);
+            let login = login([MockResponse::Status(401, body.to_string())]);
             let error = login.error().await;
-            assert_eq!((error.kind, error.retryable, error.status), (Kind::Authentication, false, Some(401)));
+            assert_eq!(
+                (error.kind, error.retryable, error.status),
+                (Kind::Authentication, false, Some(401))
+            );
             assert_eq!(
                 (error.code.as_deref(), error.request_id.as_deref()),
                 (Some(format!("AADSTS{number}").as_str()), Some("c-1"))
@@ -158,17 +177,26 @@ async fn a_refusal_keeps_what_the_login_host_said() {
             );
             assert_eq!(error.message, message);
             assert!(error.hint.as_deref().unwrap().contains(cure), "{error:?}");
-            assert_eq!(login.tries(), 1);
+            assert_eq!(login.request_count(), 1);
         }
     }
-    let login = login([Answer::Status(400, json!({"error": "invalid_grant", "trace_id": "t-1"}).to_string())]);
+    let login = login([MockResponse::Status(
+        400,
+        json!({"error": "invalid_grant", "trace_id": "t-1"}).to_string(),
+    )]);
     let error = login.error().await;
-    assert_eq!((error.code.as_deref(), error.request_id.as_deref()), (Some("invalid_grant"), Some("t-1")));
+    assert_eq!(
+        (error.code.as_deref(), error.request_id.as_deref()),
+        (Some("invalid_grant"), Some("t-1"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn any_other_answer_is_an_authentication_error() {
-    let echo = format!("<html>{}", url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect::<String>());
+    let echo = format!(
+        "<html>{}",
+        url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect::<String>()
+    );
     for (status, body) in [
         (200, "<html>sign in"),
         (200, ""),
@@ -181,9 +209,13 @@ async fn any_other_answer_is_an_authentication_error() {
         (403, "null"),
         (400, r#"{"error":{"code":1},"error_codes":"x"}"#),
     ] {
-        let login = login([Answer::Status(status, body.to_owned())]);
+        let login = login([MockResponse::Status(status, body.to_owned())]);
         let error = login.error().await;
-        assert_eq!((error.kind, error.retryable, login.tries()), (Kind::Authentication, false, 1), "{status} {body}");
+        assert_eq!(
+            (error.kind, error.retryable, login.request_count()),
+            (Kind::Authentication, false, 1),
+            "{status} {body}"
+        );
         assert!(!error.message.contains("half") && error.hint.is_some(), "{error:?}");
     }
 }
@@ -191,41 +223,58 @@ async fn any_other_answer_is_an_authentication_error() {
 #[tokio::test(start_paused = true)]
 async fn trouble_that_passes_is_waited_out() {
     let token = || ok(&json!({"expires_in": 60, "access_token": "opaque"}));
-    let login_503 =
-        login([Answer::RetryAfter(503, "7"), Answer::Broken { sent: true }, Answer::Broken { sent: false }, token()]);
+    let login_503 = login([
+        MockResponse::RetryAfter(503, "7"),
+        MockResponse::Broken { sent: true },
+        MockResponse::Broken { sent: false },
+        token(),
+    ]);
     let started = login_503.clock.now();
     login_503.source.fetch(None).await.unwrap();
-    assert!(login_503.tries() == 4 && login_503.clock.now() - started >= 7.0);
+    assert!(login_503.request_count() == 4 && login_503.clock.now() - started >= 7.0);
 
-    let down = login([Answer::Status(503, "<html>".into())]);
+    let down = login([MockResponse::Status(503, "<html>".into())]);
     let error = down.error().await;
-    assert_eq!((error.kind, error.retryable, down.tries()), (Kind::Authentication, true, 4));
+    assert_eq!(
+        (error.kind, error.retryable, down.request_count()),
+        (Kind::Authentication, true, 4)
+    );
 
-    let broken = login([Answer::Broken { sent: true }]);
+    let broken = login([MockResponse::Broken { sent: true }]);
     let error = broken.error().await;
-    assert_eq!((error.kind, broken.tries()), (Kind::ConnectionFailed, 4));
+    assert_eq!((error.kind, broken.request_count()), (Kind::ConnectionFailed, 4));
     assert!(error.message.starts_with("could not get a token for application app-1"), "{error}");
 
-    let busy = login([Answer::RetryAfter(429, "600")]);
+    let busy = login([MockResponse::RetryAfter(429, "600")]);
     let error = busy.error().await;
-    assert_eq!((error.retry_after, error.retryable, busy.tries()), (Some(600.0), true, 1));
+    assert_eq!((error.retry_after, error.retryable, busy.request_count()), (Some(600.0), true, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_right_is_refused_before_any_request() {
-    let script: Arc<dyn Transport> = Arc::new(Script::default());
+    let script: Arc<dyn Transport> = Arc::new(MockTransport::default());
     let refused = |change: &dyn Fn(&mut Application)| {
         let mut client = client();
         change(&mut client);
-        ApplicationSource::new(Arc::clone(&script), Clock::new(), client, 30.0).map(drop)
+        ApplicationTokenSource::new(Arc::clone(&script), Clock::new(), client, 30.0).map(drop)
     };
-    for authority in ["login.example.test", "http://127.0.0.1:8080", "http://[::1]:8080/", "https://login.example.test"]
-    {
+    for authority in [
+        "login.example.test",
+        "http://127.0.0.1:8080",
+        "http://[::1]:8080/",
+        "https://login.example.test",
+    ] {
         refused(&|client| client.authority = authority.into()).unwrap();
     }
-    for authority in
-        ["", "http://login.example.test", "https://x/y", "https://x/?a", "https://u:p@x", "ftp://x", "https://"]
-    {
+    for authority in [
+        "",
+        "http://login.example.test",
+        "https://x/y",
+        "https://x/?a",
+        "https://u:p@x",
+        "ftp://x",
+        "https://",
+    ] {
         assert_eq!(
             refused(&|client| client.authority = authority.into()).unwrap_err().kind,
             Kind::InvalidRequest,
@@ -234,6 +283,8 @@ async fn what_cannot_be_right_is_refused_before_any_request() {
     }
     assert!(refused(&|client| client.tenant_id = "../x".into()).is_err());
     assert!(refused(&|client| client.client_id = " ".into()).is_err());
-    assert!(refused(&|client| client.proof = Proof::Secret(Secret::new(""))).is_err());
+    assert!(
+        refused(&|client| client.credential = ClientCredential::Secret(Secret::new(""))).is_err()
+    );
     assert!(refused(&|client| client.scope = String::new()).is_err());
 }

@@ -13,15 +13,20 @@ pub const FIELD: &str = "client_assertion";
 pub const TYPE_FIELD: &str = "client_assertion_type";
 pub const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 /// Seconds; the page asks for 5 to 10 minutes.
-const LIFE: u64 = 600;
+const LIFETIME: u64 = 600;
 
 /// A JWT by which application `client_id` presents itself to `audience`, at the Unix time `now`.
-pub fn signed(certificate: &Certificate, audience: &str, client_id: &str, now: f64) -> Result<Secret> {
+pub fn build_signed_jwt(
+    certificate: &Certificate,
+    audience: &str,
+    client_id: &str,
+    now: f64,
+) -> Result<Secret> {
     let now = now as u64;
     let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": certificate.thumbprint()});
     let claims = json!({
         "aud": audience, "iss": client_id, "sub": client_id, "jti": Uuid::new_v4().to_string(),
-        "iat": now, "nbf": now, "exp": now + LIFE,
+        "iat": now, "nbf": now, "exp": now + LIFETIME,
     });
     let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
     let signature = URL_SAFE_NO_PAD.encode(certificate.sign(signed.as_bytes())?);

@@ -30,8 +30,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    pub fn of(token: &str) -> Self {
-        payload(token).map(|payload| Self::from_payload(&payload)).unwrap_or_default()
+    pub fn from_token(token: &str) -> Self {
+        decode_payload(token).map(|payload| Self::from_payload(&payload)).unwrap_or_default()
     }
 
     fn from_payload(payload: &Value) -> Self {
@@ -41,33 +41,35 @@ impl Claims {
         };
         Self {
             tid: text("tid"),
-            roles: words(payload.get("roles")),
-            scp: words(payload.get("scp")),
-            exp: payload.get("exp").and_then(number),
+            roles: string_list(payload.get("roles")),
+            scp: string_list(payload.get("scp")),
+            exp: payload.get("exp").and_then(positive_number),
             // A token of version 2.0 calls it azp.
             appid: text("appid").or_else(|| text("azp")),
-            aud: words(payload.get("aud")).into_iter().next(),
+            aud: string_list(payload.get("aud")).into_iter().next(),
         }
     }
 }
 
-fn payload(token: &str) -> Option<Value> {
+fn decode_payload(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     serde_json::from_slice(&BASE64.decode(payload).ok()?).ok()
 }
 
 /// A list of words, or words in one string with blanks between them.
-fn words(value: Option<&Value>) -> Vec<String> {
+fn string_list(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => text.split_whitespace().map(str::to_owned).collect(),
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(items)) => {
+            items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
         _ => Vec::new(),
     }
 }
 
 /// A number, or one in a string, that could be a time or a length of time.
-pub(super) fn number(value: &Value) -> Option<f64> {
+pub(super) fn positive_number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_f64(),
@@ -88,7 +90,7 @@ mod tests {
         let token = jwt(&json!({
             "tid": "t", "roles": ["Machine.LiveResponse", 7, "Library.Manage"], "exp": 1.8e9, "appid": "a", "aud": "https://x"
         }));
-        let claims = Claims::of(&token);
+        let claims = Claims::from_token(&token);
         assert_eq!(
             (claims.tid.as_deref(), claims.appid.as_deref(), claims.aud.as_deref()),
             (Some("t"), Some("a"), Some("https://x"))
@@ -97,26 +99,33 @@ mod tests {
             (claims.roles, claims.exp),
             (vec!["Machine.LiveResponse".to_owned(), "Library.Manage".to_owned()], Some(1.8e9))
         );
-        let claims =
-            Claims::of(&jwt(&json!({"scp": "Machine.Read  user_impersonation", "exp": "1800000000", "azp": "b"})));
-        assert_eq!((claims.scp.len(), claims.exp, claims.appid.as_deref()), (2, Some(1.8e9), Some("b")));
+        let claims = Claims::from_token(&jwt(
+            &json!({"scp": "Machine.Read  user_impersonation", "exp": "1800000000", "azp": "b"}),
+        ));
+        assert_eq!(
+            (claims.scp.len(), claims.exp, claims.appid.as_deref()),
+            (2, Some(1.8e9), Some("b"))
+        );
     }
 
     #[test]
     fn junk_has_no_claims() {
-        let odd = jwt(&json!({"tid": 1, "roles": {"a": 1}, "scp": null, "exp": -5, "appid": "", "aud": [1]}));
+        let odd = jwt(
+            &json!({"tid": 1, "roles": {"a": 1}, "scp": null, "exp": -5, "appid": "", "aud": [1]}),
+        );
         for junk in ["", "a", "a.b.c", "a.e30.c", "..", "a.bnVsbA.c", "a.W10.c", odd.as_str()] {
-            assert_eq!(Claims::of(junk), Claims::default(), "{junk}");
+            assert_eq!(Claims::from_token(junk), Claims::default(), "{junk}");
         }
-        let padded = format!("a.{}.c", base64::engine::general_purpose::URL_SAFE.encode(br#"{"tid":"t1"}"#));
-        assert_eq!(Claims::of(&padded).tid.as_deref(), Some("t1"));
+        let padded =
+            format!("a.{}.c", base64::engine::general_purpose::URL_SAFE.encode(br#"{"tid":"t1"}"#));
+        assert_eq!(Claims::from_token(&padded).tid.as_deref(), Some("t1"));
     }
 
     proptest! {
         #[test]
         fn no_token_makes_it_fall(token in r"[\PC.]{0,80}", payload in ".{0,80}") {
-            Claims::of(&token);
-            Claims::of(&format!("h.{}.s", BASE64.encode(payload)));
+            Claims::from_token(&token);
+            Claims::from_token(&format!("h.{}.s", BASE64.encode(payload)));
         }
     }
 }

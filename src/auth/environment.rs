@@ -4,25 +4,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::managed_identity::{IMDS, Platform};
-use super::{Certificate, Identity, ManagedIdentity, Proof};
+use super::{Certificate, ClientCredential, Identity, ManagedIdentity};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 /// Looks a variable up; an empty one is none.
-pub struct Variables<'a>(pub &'a dyn Fn(&str) -> Option<String>);
+pub struct Environment<'a>(pub &'a dyn Fn(&str) -> Option<String>);
 
 /// What the environment names.
-pub enum Found {
+pub enum ResolvedCredential {
     Identity(Identity),
     /// Who is signed in to `az`; of this tenant, if one is named.
     AzureCli(Option<String>),
 }
 
-const CHOICES: &str =
-    "EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCliCredential";
-const SET: &str = "set them, or pass a credential to the client";
+const CREDENTIAL_NAMES: &str = "EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCliCredential";
+const SET_VARIABLES_HINT: &str = "set them, or pass a credential to the client";
 
-impl Variables<'_> {
+impl Environment<'_> {
     fn get(&self, name: &str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
@@ -33,70 +32,91 @@ impl Variables<'_> {
 
     /// In this order: what AZURE_TOKEN_CREDENTIALS names; else a client secret, a certificate, a federated token, the
     /// identity of an App Service. IMDS and `az` only by name: an answer may be a minute away, or another's account.
-    pub fn find(&self) -> Result<Found> {
-        let Some(choice) = self.get("AZURE_TOKEN_CREDENTIALS") else { return self.first().map(Found::Identity) };
+    pub fn resolve_credential(&self) -> Result<ResolvedCredential> {
+        let Some(choice) = self.get("AZURE_TOKEN_CREDENTIALS") else {
+            return self.first_configured().map(ResolvedCredential::Identity);
+        };
         match choice.to_ascii_lowercase().as_str() {
-            "environmentcredential" => self.application().map(Found::Identity),
-            "workloadidentitycredential" => workload(self, None, None, None, None).map(Found::Identity),
-            "managedidentitycredential" => managed_identity(self, None).map(Found::Identity),
-            "azureclicredential" | "dev" => Ok(Found::AzureCli(self.get("AZURE_TENANT_ID"))),
-            "prod" => self.first().or_else(|_| managed_identity(self, None)).map(Found::Identity),
+            "environmentcredential" => {
+                self.application_identity().map(ResolvedCredential::Identity)
+            }
+            "workloadidentitycredential" => {
+                workload_identity(self, None, None, None, None).map(ResolvedCredential::Identity)
+            }
+            "managedidentitycredential" => {
+                managed_identity(self, None).map(ResolvedCredential::Identity)
+            }
+            "azureclicredential" | "dev" => {
+                Ok(ResolvedCredential::AzureCli(self.get("AZURE_TENANT_ID")))
+            }
+            "prod" => self
+                .first_configured()
+                .or_else(|_| managed_identity(self, None))
+                .map(ResolvedCredential::Identity),
             _ => {
                 let message = "no credential was given, and AZURE_TOKEN_CREDENTIALS names one that is not known here";
-                Err(Error::invalid(message)
-                    .with_hint(format!("give one of {CHOICES}, dev, prod; or pass a credential")))
+                Err(Error::invalid(message).with_hint(format!(
+                    "give one of {CREDENTIAL_NAMES}, dev, prod; or pass a credential"
+                )))
             }
         }
     }
 
-    fn first(&self) -> Result<Identity> {
-        let application = ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"].map(|name| self.get(name));
+    fn first_configured(&self) -> Result<Identity> {
+        let application =
+            ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"].map(|name| self.get(name));
         if application.iter().all(Option::is_none) {
             if self.get("AZURE_FEDERATED_TOKEN_FILE").is_some() {
-                return workload(self, None, None, None, None);
+                return workload_identity(self, None, None, None, None);
             }
             if self.get("IDENTITY_ENDPOINT").is_some() && self.get("IDENTITY_HEADER").is_some() {
                 return managed_identity(self, None);
             }
         }
-        self.application()
+        self.application_identity()
     }
 
     /// An application with its secret, else its certificate.
-    fn application(&self) -> Result<Identity> {
-        let proof = match (self.get("AZURE_CLIENT_SECRET"), self.path("AZURE_CLIENT_CERTIFICATE_PATH")) {
-            (Some(secret), _) => Some(Proof::Secret(Secret::new(secret))),
-            (None, Some(path)) => Some(self.certificate(&path)?),
-            (None, None) => None,
-        };
-        match (self.get("AZURE_TENANT_ID"), self.get("AZURE_CLIENT_ID"), proof) {
-            (Some(tenant_id), Some(client_id), Some(proof)) => {
+    fn application_identity(&self) -> Result<Identity> {
+        let credential =
+            match (self.get("AZURE_CLIENT_SECRET"), self.path("AZURE_CLIENT_CERTIFICATE_PATH")) {
+                (Some(secret), _) => Some(ClientCredential::Secret(Secret::new(secret))),
+                (None, Some(path)) => Some(self.certificate(&path)?),
+                (None, None) => None,
+            };
+        match (self.get("AZURE_TENANT_ID"), self.get("AZURE_CLIENT_ID"), credential) {
+            (Some(tenant_id), Some(client_id), Some(credential)) => {
                 let authority = self.get("AZURE_AUTHORITY_HOST");
-                Ok(Identity::Application { tenant_id, client_id, proof, authority })
+                Ok(Identity::Application { tenant_id, client_id, credential, authority })
             }
-            (tenant_id, client_id, proof) => Err(lacking(&[
+            (tenant_id, client_id, credential) => Err(missing_variables_error(&[
                 ("AZURE_TENANT_ID", tenant_id.is_none()),
                 ("AZURE_CLIENT_ID", client_id.is_none()),
-                ("AZURE_CLIENT_SECRET (or AZURE_CLIENT_CERTIFICATE_PATH)", proof.is_none()),
+                ("AZURE_CLIENT_SECRET (or AZURE_CLIENT_CERTIFICATE_PATH)", credential.is_none()),
             ])),
         }
     }
 
-    fn certificate(&self, path: &Path) -> Result<Proof> {
+    fn certificate(&self, path: &Path) -> Result<ClientCredential> {
         let password = self.get("AZURE_CLIENT_CERTIFICATE_PASSWORD").map(Secret::new);
-        Ok(Proof::Certificate(Arc::new(Certificate::from_file(path, password.as_ref())?)))
+        Ok(ClientCredential::Certificate(Arc::new(Certificate::from_file(
+            path,
+            password.as_ref(),
+        )?)))
     }
 }
 
-fn lacking(needed: &[(&str, bool)]) -> Error {
-    let missing: Vec<_> = needed.iter().filter(|(_, missing)| *missing).map(|(name, _)| *name).collect();
-    let message = format!("no credential was given, and the environment lacks {}", missing.join(", "));
-    Error::invalid(message).with_hint(SET)
+fn missing_variables_error(needed: &[(&str, bool)]) -> Error {
+    let missing: Vec<_> =
+        needed.iter().filter(|(_, missing)| *missing).map(|(name, _)| *name).collect();
+    let message =
+        format!("no credential was given, and the environment lacks {}", missing.join(", "));
+    Error::invalid(message).with_hint(SET_VARIABLES_HINT)
 }
 
 /// A workload identity; the environment has what is not given.
-pub fn workload(
-    variables: &Variables<'_>,
+pub fn workload_identity(
+    variables: &Environment<'_>,
     tenant_id: Option<String>,
     client_id: Option<String>,
     token_file: Option<PathBuf>,
@@ -104,12 +124,21 @@ pub fn workload(
 ) -> Result<Identity> {
     let tenant_id = tenant_id.or_else(|| variables.get("AZURE_TENANT_ID"));
     let client_id = client_id.or_else(|| variables.get("AZURE_CLIENT_ID"));
-    match (tenant_id, client_id, token_file.or_else(|| variables.path("AZURE_FEDERATED_TOKEN_FILE"))) {
+    match (
+        tenant_id,
+        client_id,
+        token_file.or_else(|| variables.path("AZURE_FEDERATED_TOKEN_FILE")),
+    ) {
         (Some(tenant_id), Some(client_id), Some(path)) => {
             let authority = authority.or_else(|| variables.get("AZURE_AUTHORITY_HOST"));
-            Ok(Identity::Application { tenant_id, client_id, proof: Proof::FederatedToken(path), authority })
+            Ok(Identity::Application {
+                tenant_id,
+                client_id,
+                credential: ClientCredential::FederatedToken(path),
+                authority,
+            })
         }
-        (tenant_id, client_id, path) => Err(lacking(&[
+        (tenant_id, client_id, path) => Err(missing_variables_error(&[
             ("AZURE_TENANT_ID", tenant_id.is_none()),
             ("AZURE_CLIENT_ID", client_id.is_none()),
             ("AZURE_FEDERATED_TOKEN_FILE", path.is_none()),
@@ -118,19 +147,28 @@ pub fn workload(
 }
 
 /// The platform's identity; `client_id`, else AZURE_CLIENT_ID, is that of a user-assigned one.
-pub fn managed_identity(variables: &Variables<'_>, client_id: Option<String>) -> Result<Identity> {
+pub fn managed_identity(
+    variables: &Environment<'_>,
+    client_id: Option<String>,
+) -> Result<Identity> {
     let get = |name: &str| variables.get(name);
-    let elsewhere =
-        ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"].into_iter().find(|name| get(name).is_some());
+    let elsewhere = ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"]
+        .into_iter()
+        .find(|name| get(name).is_some());
     let platform = match (get("IDENTITY_ENDPOINT"), get("IDENTITY_HEADER"), elsewhere) {
         (_, _, Some(name)) => {
-            let message = format!("this platform, which sets {name}, gives tokens in a way that is not spoken here");
-            return Err(
-                Error::invalid(message).with_hint("pass azure-identity's ManagedIdentityCredential to the client")
+            let message = format!(
+                "this platform, which sets {name}, gives tokens in a way that is not spoken here"
             );
+            return Err(Error::invalid(message)
+                .with_hint("pass azure-identity's ManagedIdentityCredential to the client"));
         }
-        (Some(endpoint), Some(header), None) => Platform::AppService { endpoint, header: Secret::new(header) },
-        _ => Platform::Imds(get("AZURE_POD_IDENTITY_AUTHORITY_HOST").unwrap_or_else(|| IMDS.to_owned())),
+        (Some(endpoint), Some(header), None) => {
+            Platform::AppService { endpoint, header: Secret::new(header) }
+        }
+        _ => Platform::Imds(
+            get("AZURE_POD_IDENTITY_AUTHORITY_HOST").unwrap_or_else(|| IMDS.to_owned()),
+        ),
     };
     let client_id = client_id.or_else(|| variables.get("AZURE_CLIENT_ID"));
     Ok(Identity::Managed(ManagedIdentity { platform, client_id }))
@@ -141,13 +179,21 @@ mod tests {
     use super::*;
 
     fn found(set: &[(&str, &str)]) -> Result<String> {
-        let get = |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        Variables(&get).find().map(|found| match found {
-            Found::AzureCli(tenant) => format!("az {tenant:?}"),
-            Found::Identity(Identity::Application { proof: Proof::Secret(_), .. }) => "secret".to_owned(),
-            Found::Identity(Identity::Application { proof: Proof::FederatedToken(_), .. }) => "federated".to_owned(),
-            Found::Identity(Identity::Managed(identity)) => format!("{identity:?}"),
-            Found::Identity(_) => "another".to_owned(),
+        let get = |name: &str| {
+            set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Environment(&get).resolve_credential().map(|found| match found {
+            ResolvedCredential::AzureCli(tenant) => format!("az {tenant:?}"),
+            ResolvedCredential::Identity(Identity::Application {
+                credential: ClientCredential::Secret(_),
+                ..
+            }) => "secret".to_owned(),
+            ResolvedCredential::Identity(Identity::Application {
+                credential: ClientCredential::FederatedToken(_),
+                ..
+            }) => "federated".to_owned(),
+            ResolvedCredential::Identity(Identity::Managed(identity)) => format!("{identity:?}"),
+            ResolvedCredential::Identity(_) => "another".to_owned(),
         })
     }
 
@@ -155,22 +201,34 @@ mod tests {
     const SECRET: (&str, &str) = ("AZURE_CLIENT_SECRET", "hush");
     const CERTIFICATE: (&str, &str) = ("AZURE_CLIENT_CERTIFICATE_PATH", "/no/such/file");
     const FILE: (&str, &str) = ("AZURE_FEDERATED_TOKEN_FILE", "/f");
-    const APP_SERVICE: [(&str, &str); 2] = [("IDENTITY_ENDPOINT", "http://127.0.0.1/msi"), ("IDENTITY_HEADER", "hush")];
+    const APP_SERVICE: [(&str, &str); 2] =
+        [("IDENTITY_ENDPOINT", "http://127.0.0.1/msi"), ("IDENTITY_HEADER", "hush")];
 
     #[test]
     fn the_first_that_is_there_serves() {
         let all = |more: &[(&'static str, &'static str)]| found(&[&IDS[..], more].concat());
-        assert_eq!(all(&[SECRET, CERTIFICATE, FILE, APP_SERVICE[0], APP_SERVICE[1]]).unwrap(), "secret");
+        assert_eq!(
+            all(&[SECRET, CERTIFICATE, FILE, APP_SERVICE[0], APP_SERVICE[1]]).unwrap(),
+            "secret"
+        );
         assert!(all(&[CERTIFICATE, FILE]).unwrap_err().message.contains("/no/such/file"));
         assert_eq!(all(&[FILE, APP_SERVICE[0], APP_SERVICE[1]]).unwrap(), "federated");
         let managed = all(&APP_SERVICE).unwrap();
-        assert!(managed.contains("AppService") && managed.contains("\"c\"") && !managed.contains("hush"), "{managed}");
+        assert!(
+            managed.contains("AppService")
+                && managed.contains("\"c\"")
+                && !managed.contains("hush"),
+            "{managed}"
+        );
     }
 
     #[test]
     fn what_is_missing_is_named() {
         for (set, missing) in [
-            (vec![], "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET (or AZURE_CLIENT_CERTIFICATE_PATH)"),
+            (
+                vec![],
+                "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET (or AZURE_CLIENT_CERTIFICATE_PATH)",
+            ),
             (vec![SECRET, IDS[0]], "lacks AZURE_CLIENT_ID"),
             (vec![FILE, IDS[1]], "lacks AZURE_TENANT_ID"),
             (vec![("AZURE_CLIENT_SECRET", ""), IDS[0], IDS[1]], "lacks AZURE_CLIENT_SECRET"),
@@ -185,13 +243,21 @@ mod tests {
         let choose = |name: &'static str, more: &[(&'static str, &'static str)]| {
             found(&[&[("AZURE_TOKEN_CREDENTIALS", name)], more].concat())
         };
-        assert_eq!(choose("AzureCliCredential", &[SECRET, IDS[0], IDS[1]]).unwrap(), "az Some(\"t\")");
+        assert_eq!(
+            choose("AzureCliCredential", &[SECRET, IDS[0], IDS[1]]).unwrap(),
+            "az Some(\"t\")"
+        );
         assert_eq!(choose("dev", &[]).unwrap(), "az None");
-        assert!(choose("ManagedIdentityCredential", &[SECRET]).unwrap().contains("169.254.169.254"));
+        assert!(
+            choose("ManagedIdentityCredential", &[SECRET]).unwrap().contains("169.254.169.254")
+        );
         assert!(choose("prod", &[]).unwrap().contains("Imds"));
         assert_eq!(choose("prod", &[SECRET, IDS[0], IDS[1]]).unwrap(), "secret");
         assert!(choose("environmentcredential", &[FILE]).is_err());
-        assert!(choose("hush", &[SECRET, IDS[0], IDS[1]]).is_err_and(|error| !error.message.contains("hush")));
+        assert!(
+            choose("hush", &[SECRET, IDS[0], IDS[1]])
+                .is_err_and(|error| !error.message.contains("hush"))
+        );
     }
 
     #[test]
@@ -199,7 +265,10 @@ mod tests {
         for name in ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"] {
             let set = [("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential"), (name, "hush")];
             let error = found(&set).unwrap_err();
-            assert!(error.message.contains(name) && !format!("{error:?}").contains("hush"), "{error:?}");
+            assert!(
+                error.message.contains(name) && !format!("{error:?}").contains("hush"),
+                "{error:?}"
+            );
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Application, ApplicationSource, ManagedIdentity, ManagedIdentitySource, Proof, StaticToken, TokenSource};
+use super::{
+    Application, ApplicationTokenSource, ClientCredential, ManagedIdentity,
+    ManagedIdentityTokenSource, StaticToken, TokenSource,
+};
 use crate::clock::Clock;
-use crate::config::Options;
+use crate::config::ClientOptions;
 use crate::error::Result;
 use crate::secret::Secret;
 use crate::transport::Transport;
@@ -16,7 +19,7 @@ pub enum Identity {
     Application {
         tenant_id: String,
         client_id: String,
-        proof: Proof,
+        credential: ClientCredential,
         /// The login host; else that of the client's cloud.
         authority: Option<String>,
     },
@@ -32,28 +35,32 @@ impl Identity {
         }
     }
 
-    pub fn source(
+    pub fn token_source(
         &self,
-        options: &Options,
+        options: &ClientOptions,
         transport: &Arc<dyn Transport>,
         clock: Clock,
     ) -> Result<Arc<dyn TokenSource>> {
         let (transport, timeout) = (transport.clone(), options.request_timeout);
         Ok(match self {
             Self::Token(token) => Arc::new(StaticToken::new(token.clone(), clock)?),
-            Self::Application { tenant_id, client_id, proof, authority } => {
+            Self::Application { tenant_id, client_id, credential, authority } => {
                 let application = Application {
                     tenant_id: tenant_id.clone(),
                     client_id: client_id.clone(),
-                    proof: proof.clone(),
+                    credential: credential.clone(),
                     authority: authority.clone().unwrap_or_else(|| options.authority.clone()),
                     scope: options.scope.clone(),
                 };
-                Arc::new(ApplicationSource::new(transport, clock, application, timeout)?)
+                Arc::new(ApplicationTokenSource::new(transport, clock, application, timeout)?)
             }
-            Self::Managed(identity) => {
-                Arc::new(ManagedIdentitySource::new(transport, clock, identity, &options.scope, timeout)?)
-            }
+            Self::Managed(identity) => Arc::new(ManagedIdentityTokenSource::new(
+                transport,
+                clock,
+                identity,
+                &options.scope,
+                timeout,
+            )?),
         })
     }
 }

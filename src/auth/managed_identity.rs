@@ -10,21 +10,22 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use url::Url;
 
-use super::answer::{LARGEST, granted};
-use super::tries::{Failed, Tries};
+use super::token_response::{MAX_TOKEN_RESPONSE, parse_token_response};
+use super::token_retry::{FailedAttempt, TokenRetrier};
 use super::{AccessToken, TokenSource};
-use crate::classify::told_by_headers;
-use crate::classify::words::printable;
+use crate::classify::retry_after_from_headers;
+use crate::classify::text::sanitize;
 use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
-use crate::retry::{Outcome, Policy};
+use crate::retry::{AttemptFailure, RetryPolicy};
 use crate::secret::{Secret, SecretUrl};
-use crate::transport::{Audience, Content, Request, Transport};
+use crate::transport::{Destination, Request, RequestBody, Transport};
 
 /// Learn: "How managed identities for Azure resources work with virtual machines".
 pub(super) const IMDS: &str = "http://169.254.169.254";
 /// The page asks for up to 70 s of patience with a 410, and for less than a second between the first tries.
-const POLICY: Policy = Policy { attempts: 6, base: 1.0, cap: 30.0, window: 2.0, window_cap: 30.0 };
+const RETRY_POLICY: RetryPolicy =
+    RetryPolicy { attempts: 6, base: 1.0, cap: 30.0, window: 2.0, window_cap: 30.0 };
 
 /// Where the platform gives tokens, and for which identity.
 #[derive(Clone, Debug)]
@@ -44,17 +45,17 @@ pub enum Platform {
     },
 }
 
-pub struct ManagedIdentitySource {
+pub struct ManagedIdentityTokenSource {
     transport: Arc<dyn Transport>,
     clock: Clock,
     url: Url,
     headers: HeaderMap,
-    what: String,
+    description: String,
     timeout: Duration,
-    tries: Tries,
+    retrier: TokenRetrier,
 }
 
-impl ManagedIdentitySource {
+impl ManagedIdentityTokenSource {
     /// `timeout`: seconds of one request.
     pub fn new(
         transport: Arc<dyn Transport>,
@@ -63,7 +64,7 @@ impl ManagedIdentitySource {
         scope: &str,
         timeout: f64,
     ) -> Result<Self> {
-        let (mut url, headers, place) = identity.platform.request()?;
+        let (mut url, headers, place) = identity.platform.token_endpoint()?;
         let resource = scope.strip_suffix("/.default").unwrap_or(scope);
         if resource.trim().is_empty() {
             return Err(Error::invalid("scope is empty"));
@@ -72,59 +73,76 @@ impl ManagedIdentitySource {
         if let Some(client_id) = &identity.client_id {
             url.query_pairs_mut().append_pair("client_id", client_id);
         }
-        let whose = identity.client_id.as_deref().map(|id| format!(" {}", printable(id, 80))).unwrap_or_default();
-        let what = format!("the managed identity{whose} of {place}");
-        let (timeout, tries) = (seconds_to_duration(timeout), Tries::new(clock, POLICY));
-        Ok(Self { transport, clock, url, headers, what, timeout, tries })
+        let whose = identity
+            .client_id
+            .as_deref()
+            .map(|id| format!(" {}", sanitize(id, 80)))
+            .unwrap_or_default();
+        let description = format!("the managed identity{whose} of {place}");
+        let (timeout, retrier) =
+            (seconds_to_duration(timeout), TokenRetrier::new(clock, RETRY_POLICY));
+        Ok(Self { transport, clock, url, headers, description, timeout, retrier })
     }
 
-    async fn exchange(&self) -> Result<AccessToken, Failed> {
-        let could_not = format!("could not get a token for {}", self.what);
+    async fn attempt(&self) -> Result<AccessToken, FailedAttempt> {
+        let failure_prefix = format!("could not get a token for {}", self.description);
         // The token's life is counted from before the answer, so that it never seems longer than it is.
         let started = self.clock.now();
-        let lost = |failure| Failed::lost(&could_not, failure);
+        let from_failure = |failure| FailedAttempt::from_failure(&failure_prefix, failure);
         let response = self.transport.send(self.request()).await.map_err(|failure| {
-            let mut failed = lost(failure);
-            failed.error.hint = Some(NOT_THERE.to_owned());
-            if failed.outcome == Outcome::NotSent {
+            let mut failed = from_failure(failure);
+            failed.error.hint = Some(NOT_ON_AZURE_HINT.to_owned());
+            if failed.outcome == AttemptFailure::NotSent {
                 failed.error.retryable = false;
             }
             failed
         })?;
         let (status, headers) = (response.status, response.headers.clone());
-        let body = response.bytes(LARGEST).await.map_err(lost)?;
+        let body = response.bytes(MAX_TOKEN_RESPONSE).await.map_err(from_failure)?;
         if status == StatusCode::OK {
-            let token = granted(&could_not, "the platform", &headers, &body, started);
-            return token.map_err(|error| Failed { outcome: Outcome::Status(200, None), error });
+            let token =
+                parse_token_response(&failure_prefix, "the platform", &headers, &body, started);
+            return token.map_err(|error| FailedAttempt {
+                outcome: AttemptFailure::Status(200, None),
+                error,
+            });
         }
-        let mut error = refused(&could_not, status, &body);
-        error.retry_after = told_by_headers(&headers, self.clock.now());
+        let mut error = error_from_response(&failure_prefix, status, &body);
+        error.retry_after = retry_after_from_headers(&headers, self.clock.now());
         // 404 and 410: being updated, by the page "how-to-use-vm-token".
-        let passing = matches!(status.as_u16(), 404 | 410);
-        let outcome = Outcome::Status(if passing { 503 } else { status.as_u16() }, error.retry_after);
-        Err(Failed { outcome, error })
+        let transient = matches!(status.as_u16(), 404 | 410);
+        let outcome = AttemptFailure::Status(
+            if transient { 503 } else { status.as_u16() },
+            error.retry_after,
+        );
+        Err(FailedAttempt { outcome, error })
     }
 
     fn request(&self) -> Request {
         Request {
-            audience: Audience::Platform,
+            destination: Destination::ManagedIdentity,
             method: Method::GET,
             url: SecretUrl::from(self.url.clone()),
             headers: self.headers.clone(),
-            body: Content::default(),
+            body: RequestBody::default(),
             timeout: self.timeout,
         }
     }
 }
 
-const NOT_THERE: &str = "is this a machine, an App Service or a container in Azure? elsewhere give another credential";
+const NOT_ON_AZURE_HINT: &str =
+    "is this a machine, an App Service or a container in Azure? elsewhere give another credential";
 
 impl Platform {
     /// The address without its resource, the headers, and what the place is called.
-    fn request(&self) -> Result<(Url, HeaderMap, &'static str)> {
+    fn token_endpoint(&self) -> Result<(Url, HeaderMap, &'static str)> {
         let parsed = |text: &str, name: &str| {
-            let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-            url.ok_or_else(|| Error::invalid(format!("{name} is not the address of a platform's token endpoint")))
+            let url = Url::parse(text)
+                .ok()
+                .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            url.ok_or_else(|| {
+                Error::invalid(format!("{name} is not the address of a platform's token endpoint"))
+            })
         };
         let mut headers = HeaderMap::new();
         match self {
@@ -139,7 +157,8 @@ impl Platform {
                 let mut url = parsed(endpoint, "IDENTITY_ENDPOINT")?;
                 url.set_query(Some("api-version=2019-08-01"));
                 let value = HeaderValue::from_str(header.expose());
-                let mut value = value.map_err(|_| Error::invalid("IDENTITY_HEADER holds what no header can"))?;
+                let mut value = value
+                    .map_err(|_| Error::invalid("IDENTITY_HEADER holds what no header can"))?;
                 value.set_sensitive(true);
                 headers.insert("x-identity-header", value);
                 Ok((url, headers, "this App Service"))
@@ -149,18 +168,22 @@ impl Platform {
 }
 
 /// `{"error": "invalid_request", "error_description": "Identity not found"}` of IMDS, `{"message": ...}` of an App Service.
-fn refused(could_not: &str, status: StatusCode, body: &[u8]) -> Error {
+fn error_from_response(failure_prefix: &str, status: StatusCode, body: &[u8]) -> Error {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
-    let field = |name: &str| Some(printable(answer.get(name)?.as_str()?, 400)).filter(|text| !text.is_empty());
+    let field = |name: &str| {
+        Some(sanitize(answer.get(name)?.as_str()?, 400)).filter(|text| !text.is_empty())
+    };
     let said = field("error_description").or_else(|| field("message")).or_else(|| field("error"));
-    let said = said.unwrap_or_else(|| printable(&String::from_utf8_lossy(body), 200));
-    let message = format!("{could_not}: the platform answered {}: {said}", status.as_u16());
+    let said = said.unwrap_or_else(|| sanitize(&String::from_utf8_lossy(body), 200));
+    let message = format!("{failure_prefix}: the platform answered {}: {said}", status.as_u16());
     let mut error = Error::new(Kind::Authentication, message);
     error.code = field("error");
     error.status = Some(status.as_u16());
     error.retryable = status.is_server_error() || matches!(status.as_u16(), 404 | 410 | 429);
     let hint = match status.as_u16() {
-        400 => "assign an identity to this resource (Azure portal > Identity), or correct client_id",
+        400 => {
+            "assign an identity to this resource (Azure portal > Identity), or correct client_id"
+        }
         401 | 403 => {
             "the platform's token endpoint wants its own header: run this where the platform set the variables"
         }
@@ -169,19 +192,19 @@ fn refused(could_not: &str, status: StatusCode, body: &[u8]) -> Error {
     error.with_hint(hint)
 }
 
-impl TokenSource for ManagedIdentitySource {
+impl TokenSource for ManagedIdentityTokenSource {
     /// The platform takes no claims; it is asked anew all the same.
     fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
-        self.tries.of(|| self.exchange().boxed()).boxed()
+        self.retrier.run(|| self.attempt().boxed()).boxed()
     }
 
     fn describe(&self) -> String {
-        self.what.clone()
+        self.description.clone()
     }
 }
 
-impl fmt::Debug for ManagedIdentitySource {
+impl fmt::Debug for ManagedIdentityTokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        f.write_str(&self.description)
     }
 }

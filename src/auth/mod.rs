@@ -1,6 +1,5 @@
 //! Tokens: where they come from, how long they are kept, and whose they are.
 
-mod answer;
 mod application;
 mod assertion;
 mod cache;
@@ -8,14 +7,15 @@ mod certificate;
 mod challenge;
 mod claims;
 mod environment;
-mod federated;
+mod federated_token;
 mod identity;
-mod login;
-mod login_error;
 mod managed_identity;
 mod static_token;
 mod tenant;
-mod tries;
+mod token_endpoint;
+mod token_error;
+mod token_response;
+mod token_retry;
 
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
@@ -23,17 +23,17 @@ use http::HeaderValue;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
-pub use application::{Application, ApplicationSource, Proof};
+pub use application::{Application, ApplicationTokenSource, ClientCredential};
 pub use cache::TokenCache;
 pub use certificate::Certificate;
-pub use challenge::claims as claims_challenge;
+pub use challenge::parse_claims_challenge;
 pub use claims::Claims;
-pub use environment::{Found, Variables, managed_identity, workload};
+pub use environment::{Environment, ResolvedCredential, managed_identity, workload_identity};
 pub use identity::Identity;
-pub use login::LoginEndpoint;
-pub use managed_identity::{ManagedIdentity, ManagedIdentitySource};
+pub use managed_identity::{ManagedIdentity, ManagedIdentityTokenSource};
 pub use static_token::StaticToken;
 pub use tenant::{is_guid, validate_tenant};
+pub use token_endpoint::TokenEndpoint;
 
 /// A bearer token, and what is known of it.
 #[derive(Clone, Debug)]
@@ -57,39 +57,42 @@ pub trait TokenSource: Send + Sync + 'static {
 impl AccessToken {
     /// A token that expires at `expires_at`, else when its own claim says, else not until it is refused.
     pub fn new(secret: Secret, expires_at: Option<f64>) -> Self {
-        let claims = Claims::of(secret.expose());
-        let expires_at = expires_at.filter(|at| !at.is_nan()).or(claims.exp).unwrap_or(f64::INFINITY);
+        let claims = Claims::from_token(secret.expose());
+        let expires_at =
+            expires_at.filter(|at| !at.is_nan()).or(claims.exp).unwrap_or(f64::INFINITY);
         Self { secret, expires_at, claims }
     }
 
     /// The value of the Authorization header, marked sensitive.
-    pub fn header(&self) -> Result<HeaderValue> {
-        check(&self.secret)?;
+    pub fn authorization_header(&self) -> Result<HeaderValue> {
+        validate_token(&self.secret)?;
         let text = zeroize::Zeroizing::new(format!("Bearer {}", self.secret.expose()));
-        let mut value = HeaderValue::from_str(&text).map_err(|_| unfit("holds what no header can"))?;
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| invalid_token_error("holds what no header can"))?;
         value.set_sensitive(true);
         Ok(value)
     }
 }
 
 /// Refuses a token that no header can hold, in words that do not repeat it.
-fn check(secret: &Secret) -> Result<()> {
+fn validate_token(secret: &Secret) -> Result<()> {
     let token = secret.expose();
     if token.is_empty() {
-        return Err(unfit("is empty"));
+        return Err(invalid_token_error("is empty"));
     }
     if token.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        return Err(unfit("holds a blank or a line break"));
+        return Err(invalid_token_error("holds a blank or a line break"));
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(unfit("holds characters that no token has"));
+        return Err(invalid_token_error("holds characters that no token has"));
     }
     Ok(())
 }
 
-fn unfit(why: &str) -> Error {
-    Error::new(Kind::Authentication, format!("the token {why}"))
-        .with_hint("give the token alone: no \"Bearer\" before it, no quotes, no line break after it")
+fn invalid_token_error(why: &str) -> Error {
+    Error::new(Kind::Authentication, format!("the token {why}")).with_hint(
+        "give the token alone: no \"Bearer\" before it, no quotes, no line break after it",
+    )
 }
 
 #[cfg(test)]
@@ -102,21 +105,28 @@ pub(crate) mod tests {
 
     /// A token with these claims; its signature is none.
     pub(crate) fn jwt(claims: &Value) -> String {
-        format!("{}.{}.sig", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#), URL_SAFE_NO_PAD.encode(claims.to_string()))
+        format!(
+            "{}.{}.sig",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        )
     }
 
     #[test]
     fn the_header_is_marked_and_prints_no_token() {
         let token = AccessToken::new(Secret::new("abc.d-e_f~+/="), None);
-        let header = token.header().unwrap();
+        let header = token.authorization_header().unwrap();
         assert!(header.is_sensitive() && header == "Bearer abc.d-e_f~+/=");
         assert!(!format!("{header:?} {token:?}").contains("abc"));
     }
 
     #[test]
     fn a_token_that_no_header_can_hold_is_refused_unprinted() {
-        for token in ["", "hush\n", "hush\r\nX-Injected: 1", "Bearer hush", "hush\0", "hüsh", "hush\u{7f}"] {
-            let error = AccessToken::new(Secret::new(token), None).header().unwrap_err();
+        for token in
+            ["", "hush\n", "hush\r\nX-Injected: 1", "Bearer hush", "hush\0", "hüsh", "hush\u{7f}"]
+        {
+            let error =
+                AccessToken::new(Secret::new(token), None).authorization_header().unwrap_err();
             assert_eq!(error.kind, Kind::Authentication);
             assert!(!format!("{error:?}").contains("hush"), "{error:?}");
         }

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{AccessToken, TokenSource, check};
+use super::{AccessToken, TokenSource, validate_token};
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -20,7 +20,7 @@ pub struct StaticToken {
 
 impl StaticToken {
     pub fn new(secret: Secret, clock: Clock) -> Result<Self> {
-        check(&secret)?;
+        validate_token(&secret)?;
         Ok(Self { token: AccessToken::new(secret, None), clock })
     }
 
@@ -62,7 +62,8 @@ mod tests {
         let error = source.fetch(None).await.unwrap_err();
         assert_eq!(error.kind, Kind::Authentication);
         assert!(
-            error.message.contains("expired 1 s ago") && error.hint.as_deref().unwrap().contains("fresh"),
+            error.message.contains("expired 1 s ago")
+                && error.hint.as_deref().unwrap().contains("fresh"),
             "{error}"
         );
         assert!(!format!("{error:?} {source:?}").contains(&token));
@@ -74,6 +75,9 @@ mod tests {
         let source = StaticToken::new(Secret::new("opaque"), clock).unwrap();
         clock.sleep(1e6).await;
         assert_eq!(source.fetch(None).await.unwrap().expires_at, f64::INFINITY);
-        assert_eq!(StaticToken::new(Secret::new("a\n"), clock).unwrap_err().kind, Kind::Authentication);
+        assert_eq!(
+            StaticToken::new(Secret::new("a\n"), clock).unwrap_err().kind,
+            Kind::Authentication
+        );
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::error::{Error, Result};
 
-const HINT: &str = "give the tenant's id, as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain of it, as contoso.com";
+const TENANT_HINT: &str = "give the tenant's id, as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain of it, as contoso.com";
 
 /// Whether `text` is written as a GUID: 8-4-4-4-12 hexadecimal digits.
 pub fn is_guid(text: &str) -> bool {
     let groups: Vec<_> = text.split('-').collect();
     let lengths: Vec<_> = groups.iter().map(|group| group.len()).collect();
-    lengths == [8, 4, 4, 4, 12] && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    lengths == [8, 4, 4, 4, 12]
+        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Refuses what is neither a GUID nor a domain name: it would end up in the path of the login's address.
@@ -16,11 +17,12 @@ pub fn validate_tenant(tenant: &str) -> Result<()> {
     if is_guid(tenant) || is_domain(tenant) {
         return Ok(());
     }
-    Err(Error::invalid(format!("tenant {tenant:?} is neither a tenant's id nor a domain")).with_hint(HINT))
+    Err(Error::invalid(format!("tenant {tenant:?} is neither a tenant's id nor a domain"))
+        .with_hint(TENANT_HINT))
 }
 
 /// Refuses a tenant that a token could not be compared with: a token names its tenant by GUID alone.
-pub(super) fn validate_guard(tenant: &str) -> Result<()> {
+pub(super) fn validate_tenant_guid(tenant: &str) -> Result<()> {
     if is_guid(tenant) {
         return Ok(());
     }
@@ -33,7 +35,10 @@ pub(super) fn validate_guard(tenant: &str) -> Result<()> {
 fn is_domain(text: &str) -> bool {
     let is_label = |label: &str| {
         let allowed = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        allowed && (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-')
+        allowed
+            && (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     text.contains('.') && text.len() <= 253 && text.split('.').all(is_label)
 }
@@ -71,6 +76,6 @@ mod tests {
         ] {
             assert!(validate_tenant(wrong).is_err(), "{wrong}");
         }
-        assert!(validate_guard("contoso.com").is_err());
+        assert!(validate_tenant_guid("contoso.com").is_err());
     }
 }

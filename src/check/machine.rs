@@ -4,40 +4,43 @@ use super::{Check, platform};
 use crate::model::{Machine, is_final};
 use crate::pipeline::Pipeline;
 
-pub(super) async fn look(pipeline: &Pipeline, machine: &str, check: &mut Check) {
-    let machine: Machine = match pipeline.machine(machine).await {
+pub(super) async fn check_machine(pipeline: &Pipeline, machine: &str, check: &mut Check) {
+    let machine: Machine = match pipeline.resolve_machine(machine).await {
         Ok(machine) => machine,
         Err(error) => return check.add_error("machine", &error),
     };
     let name = machine.computer_dns_name.as_deref().unwrap_or(&machine.id).to_owned();
-    look_at_state(&machine, &name, check);
-    if let Some((doubt, hint)) =
-        machine.os_platform.as_deref().and_then(|os| platform::doubt(os, machine.version.as_deref()))
+    check_health(&machine, &name, check);
+    if let Some((reason, hint)) = machine
+        .os_platform
+        .as_deref()
+        .and_then(|os| platform::unsupported_reason(os, machine.version.as_deref()))
     {
-        check.add("warning", "os", format!("{name}: {doubt}"), hint);
+        check.add("warning", "os", format!("{name}: {reason}"), hint);
     }
-    look_at_sessions(pipeline, &machine, &name, check).await;
+    check_sessions(pipeline, &machine, &name, check).await;
 }
 
-fn look_at_state(machine: &Machine, name: &str, check: &mut Check) {
-    if let Some(status) =
-        machine.onboarding_status.as_deref().filter(|status| !status.eq_ignore_ascii_case("Onboarded"))
+fn check_health(machine: &Machine, name: &str, check: &mut Check) {
+    if let Some(status) = machine
+        .onboarding_status
+        .as_deref()
+        .filter(|status| !status.eq_ignore_ascii_case("Onboarded"))
     {
         let hint = "onboard the machine to Defender for Endpoint";
         check.add("error", "onboarding", format!("{name} is not onboarded: {status}"), hint);
     }
     if let Some(status) = machine.health_status.as_deref().filter(|status| *status != "Active") {
-        let hint =
-            "the session waits for the machine for up to two hours, and holds one of the session slots meanwhile";
+        let hint = "the session waits for the machine for up to two hours, and holds one of the session slots meanwhile";
         check.add("warning", "health", format!("{name} is {status}"), hint);
     }
 }
 
 /// No call tells a device group's remediation level, but a session that was once accepted does.
-async fn look_at_sessions(pipeline: &Pipeline, machine: &Machine, name: &str, check: &mut Check) {
+async fn check_sessions(pipeline: &Pipeline, machine: &Machine, name: &str, check: &mut Check) {
     let filter = format!("type eq 'LiveResponse' and machineId eq '{}'", machine.id);
     // That lists can't be read is told by then.
-    let Ok(actions) = pipeline.machine_actions(Some(&filter), Some(1)).await else { return };
+    let Ok(actions) = pipeline.list_machine_actions(Some(&filter), Some(1)).await else { return };
     match (actions.first(), machine.rbac_group_name.as_deref()) {
         (Some(action), _) if !is_final(&action.status) => {
             let message = format!("session {} is on {name}: {}", action.id, action.status);

@@ -4,7 +4,7 @@
 
 /// The first release of Windows 10 that needs no update, and those before it that do (page "run-live-response").
 const WINDOWS_10: u32 = 1909;
-const WITH_UPDATE: [(u32, &str); 4] =
+const REQUIRED_UPDATES: [(u32, &str); 4] =
     [(1709, "KB4537816"), (1803, "KB4537795"), (1809, "KB4537818"), (1903, "KB4515384")];
 const TOO_OLD: [&str; 9] = [
     "WindowsXP",
@@ -22,9 +22,10 @@ const UNIFIED_AGENT: [&str; 2] = ["WindowsServer2012R2", "WindowsServer2016"];
 const MOBILE: [&str; 3] = ["Android", "iOS", "iPadOS"];
 
 /// What stands against a machine of this system, and what cures it.
-pub fn doubt(platform: &str, version: Option<&str>) -> Option<(String, &'static str)> {
+pub fn unsupported_reason(platform: &str, version: Option<&str>) -> Option<(String, &'static str)> {
     let is_one_of = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(platform));
-    let shown = version.map_or_else(|| platform.to_owned(), |version| format!("{platform} {version}"));
+    let shown =
+        version.map_or_else(|| platform.to_owned(), |version| format!("{platform} {version}"));
     if is_one_of(&TOO_OLD) || is_one_of(&MOBILE) {
         return Some((format!("live response is not there for {shown}"), "leave this machine out"));
     }
@@ -37,22 +38,29 @@ pub fn doubt(platform: &str, version: Option<&str>) -> Option<(String, &'static 
     }
     let release = version.and_then(|version| version.parse::<u32>().ok())?;
     if platform.eq_ignore_ascii_case("Windows10") && release < WINDOWS_10 {
-        return Some(match WITH_UPDATE.iter().find(|(known, _)| *known == release) {
-            Some((_, update)) => {
-                (format!("live response on {shown} needs {update}"), "install the update, or a later release")
-            }
-            None => (format!("live response is not there for {shown}"), "update the machine to 1909 or later"),
+        return Some(match REQUIRED_UPDATES.iter().find(|(known, _)| *known == release) {
+            Some((_, update)) => (
+                format!("live response on {shown} needs {update}"),
+                "install the update, or a later release",
+            ),
+            None => (
+                format!("live response is not there for {shown}"),
+                "update the machine to 1909 or later",
+            ),
         });
     }
     if platform.eq_ignore_ascii_case("macOS") && release < 11 {
-        return Some((format!("live response is not there for {shown}"), "update the machine to macOS 11 or later"));
+        return Some((
+            format!("live response is not there for {shown}"),
+            "update the machine to macOS 11 or later",
+        ));
     }
     None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::doubt;
+    use super::unsupported_reason;
 
     #[test]
     fn the_pages_list_is_kept() {
@@ -69,9 +77,9 @@ mod tests {
             ("macOS", Some("14.2")),
             ("SomethingNew", Some("1")),
         ] {
-            assert_eq!(doubt(platform, version), None, "{platform} {version:?}");
+            assert_eq!(unsupported_reason(platform, version), None, "{platform} {version:?}");
         }
-        for (platform, version, told) in [
+        for (platform, version, expected) in [
             ("Windows10", Some("1903"), "KB4515384"),
             ("Windows10", Some("1809"), "KB4537818"),
             ("Windows10", Some("1803"), "KB4537795"),
@@ -82,8 +90,8 @@ mod tests {
             ("Android", Some("14"), "not there for Android 14"),
             ("macOS", Some("10"), "not there for macOS 10"),
         ] {
-            let (message, hint) = doubt(platform, version).unwrap();
-            assert!(message.contains(told) && !hint.is_empty(), "{message}");
+            let (message, hint) = unsupported_reason(platform, version).unwrap();
+            assert!(message.contains(expected) && !hint.is_empty(), "{message}");
         }
     }
 }

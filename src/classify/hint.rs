@@ -2,29 +2,32 @@
 
 use http::StatusCode;
 
-use super::answer::Answer;
+use super::error_body::ErrorBody;
 use super::throttle::Throttle;
 use crate::error::Kind;
 use crate::operation::Operation;
 
-const GATEWAY: &str = "a gateway or proxy may be answering in the service's place: check endpoint and proxy";
+const GATEWAY: &str =
+    "a gateway or proxy may be answering in the service's place: check endpoint and proxy";
 
-pub(super) fn hint(
+pub(super) fn hint_for_error(
     kind: Kind,
     operation: Operation,
     status: StatusCode,
-    answer: &Answer,
+    error_body: &ErrorBody,
     throttle: Option<Throttle>,
 ) -> Option<String> {
     match kind {
         Kind::Authentication => Some(AUTHENTICATION.to_owned()),
-        Kind::PermissionDenied => Some(permission(operation, answer)),
-        Kind::InvalidRequest => invalid(operation, answer).map(str::to_owned),
-        Kind::NotFound => Some(not_found(operation).to_owned()),
+        Kind::PermissionDenied => Some(permission_hint(operation, error_body)),
+        Kind::InvalidRequest => invalid_request_hint(operation, error_body).map(str::to_owned),
+        Kind::NotFound => Some(not_found_hint(operation).to_owned()),
         Kind::MachineBusy => Some(BUSY.to_owned()),
-        Kind::AlreadyExists => Some("give overwrite=True to replace it, or another name".to_owned()),
-        Kind::Throttled => Some(throttled(operation, throttle).to_owned()),
-        _ => Some(service(operation, status, answer).to_owned()),
+        Kind::AlreadyExists => {
+            Some("give overwrite=True to replace it, or another name".to_owned())
+        }
+        Kind::Throttled => Some(throttled_hint(operation, throttle).to_owned()),
+        _ => Some(service_hint(operation, status, error_body).to_owned()),
     }
 }
 
@@ -37,13 +40,13 @@ const DISABLED: &str = "turn on live response in the Defender portal: Settings >
 const REMEDIATION: &str = "give the machine's device group at least the lowest remediation level: Settings > Endpoints > \
     Permissions > Device groups; a machine needs to be in such a group";
 
-fn permission(operation: Operation, answer: &Answer) -> String {
-    match answer.code.as_deref().unwrap_or_default() {
+fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
+    match error_body.code.as_deref().unwrap_or_default() {
         "DisabledFeature" => return DISABLED.to_owned(),
         "DisallowedOperation" => return REMEDIATION.to_owned(),
         _ => {}
     }
-    let named = named_permissions(answer.message.as_deref().unwrap_or_default());
+    let named = named_permissions(error_body.message.as_deref().unwrap_or_default());
     let needed = if named.is_empty() { operation.permissions().to_vec() } else { named };
     let needed = match needed.as_slice() {
         [one] => format!("the permission {one}"),
@@ -58,7 +61,9 @@ fn permission(operation: Operation, answer: &Answer) -> String {
 
 /// The permissions that the service's message names, as `Machine.Read.All`.
 fn named_permissions(message: &str) -> Vec<&str> {
-    let words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').map(|word| word.trim_matches('.'));
+    let words = message
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
+        .map(|word| word.trim_matches('.'));
     let mut named = Vec::new();
     for word in words.filter(|word| word.starts_with("Machine.") || word.starts_with("Library.")) {
         if !named.contains(&word) {
@@ -68,12 +73,16 @@ fn named_permissions(message: &str) -> Vec<&str> {
     named
 }
 
-fn invalid(operation: Operation, answer: &Answer) -> Option<&'static str> {
-    match (answer.code.as_deref().unwrap_or_default(), operation) {
-        ("OsPlatformNotSupported", _) => Some("live response is not supported on this machine's operating system"),
+fn invalid_request_hint(operation: Operation, error_body: &ErrorBody) -> Option<&'static str> {
+    match (error_body.code.as_deref().unwrap_or_default(), operation) {
+        ("OsPlatformNotSupported", _) => {
+            Some("live response is not supported on this machine's operating system")
+        }
         ("ClientVersionNotSupported", _) => Some("update the Defender sensor on the machine"),
         ("MaximumBatchSizeExceeded", _) => Some("ask for less at once"),
-        ("ODataError", _) => Some("check the filter: names and values are those of the service's OData"),
+        ("ODataError", _) => {
+            Some("check the filter: names and values are those of the service's OData")
+        }
         (_, Operation::UploadLibraryFile) => Some(LIBRARY),
         (_, Operation::RunLiveResponse) => {
             Some("commands go in the order PutFile, RunScript, GetFile, and need a comment")
@@ -82,28 +91,35 @@ fn invalid(operation: Operation, answer: &Answer) -> Option<&'static str> {
         (_, Operation::GetResultLink) => {
             Some("a result is there some seconds after its command ended; PutFile has none")
         }
-        _ => Some("what was asked is not in a form that the service takes: correct what the message names"),
+        _ => Some(
+            "what was asked is not in a form that the service takes: correct what the message names",
+        ),
     }
 }
 
-const LIBRARY: &str = "a library file has at most 20 MB and a name of letters, digits, '-', '_' and '.'";
+const LIBRARY: &str =
+    "a library file has at most 20 MB and a name of letters, digits, '-', '_' and '.'";
 
-fn not_found(operation: Operation) -> &'static str {
+fn not_found_hint(operation: Operation) -> &'static str {
     match operation {
         Operation::RunLiveResponse | Operation::GetMachine | Operation::ListMachines => {
             "check the machine's id or name, that the machine is onboarded, and that the token is of its tenant"
         }
-        Operation::GetMachineAction | Operation::ListMachineActions | Operation::CancelMachineAction => {
+        Operation::GetMachineAction
+        | Operation::ListMachineActions
+        | Operation::CancelMachineAction => {
             "check the action's id and the token's tenant; a new action may be missing for up to two minutes"
         }
-        Operation::GetResultLink => "a result is there some seconds after its command ended; PutFile has none",
-        Operation::ListLibraryFiles | Operation::UploadLibraryFile | Operation::DeleteLibraryFile => {
-            "library.list() shows the names that there are"
+        Operation::GetResultLink => {
+            "a result is there some seconds after its command ended; PutFile has none"
         }
+        Operation::ListLibraryFiles
+        | Operation::UploadLibraryFile
+        | Operation::DeleteLibraryFile => "library.list() shows the names that there are",
     }
 }
 
-fn throttled(operation: Operation, throttle: Option<Throttle>) -> &'static str {
+fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static str {
     match (operation, throttle) {
         (_, Some(Throttle::SessionCap)) => {
             "the service holds 50 sessions at once for a tenant, queued ones counted: wait for some to end or cancel them"
@@ -119,17 +135,21 @@ fn throttled(operation: Operation, throttle: Option<Throttle>) -> &'static str {
     }
 }
 
-fn service(operation: Operation, status: StatusCode, answer: &Answer) -> &'static str {
+fn service_hint(operation: Operation, status: StatusCode, error_body: &ErrorBody) -> &'static str {
     match status.as_u16() {
-        300..=399 => "the service does not redirect: check endpoint; a sign-in page or proxy may stand before it",
+        300..=399 => {
+            "the service does not redirect: check endpoint; a sign-in page or proxy may stand before it"
+        }
         407 => "the proxy wants a user and a password: give them in proxy or HTTPS_PROXY",
-        403 => "the answer names no permission, so a gateway or firewall may be answering: check endpoint and proxy",
-        500..=599 if answer.foreign => GATEWAY,
+        403 => {
+            "the answer names no permission, so a gateway or firewall may be answering: check endpoint and proxy"
+        }
+        500..=599 if error_body.not_json => GATEWAY,
         500 if operation == Operation::RunLiveResponse => {
             "try again; if it stays so, an action that is stuck on this machine may be the cause: look at its actions"
         }
         500..=599 => "try again; if it stays so, quote the request id to Microsoft",
-        _ if answer.foreign || answer.fault.is_some() => GATEWAY,
+        _ if error_body.not_json || error_body.format_error.is_some() => GATEWAY,
         _ => "the service does not document this answer; quote the request id to Microsoft",
     }
 }

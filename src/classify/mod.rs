@@ -1,71 +1,81 @@
 //! From an answer that is not a success to our error: its kind, its words, and what would cure it.
 
-mod answer;
+mod error_body;
 mod hint;
+pub(crate) mod text;
 mod throttle;
-pub(crate) mod words;
 
 use http::{HeaderMap, StatusCode};
 
 use crate::error::{Error, Kind};
 use crate::operation::Operation;
-use answer::Answer;
-pub(crate) use throttle::told_by_headers;
-pub use throttle::{Throttle, throttle};
-use words::printable;
+use error_body::ErrorBody;
+use text::sanitize;
+pub(crate) use throttle::retry_after_from_headers;
+pub use throttle::{Throttle, classify_throttle};
 
 /// What was asked, of whom.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct ErrorContext {
     pub operation: Operation,
     pub machine_id: Option<String>,
     pub action_id: Option<String>,
     pub tenant_id: Option<String>,
     /// Any other name of what the call is about, as a library file's or a computer's.
-    pub what: Option<String>,
+    pub subject: Option<String>,
 }
 
-impl Context {
+impl ErrorContext {
     pub fn new(operation: Operation) -> Self {
-        Self { operation, machine_id: None, action_id: None, tenant_id: None, what: None }
+        Self { operation, machine_id: None, action_id: None, tenant_id: None, subject: None }
     }
 
     /// "submit a live response session to machine 9a0b…"
-    fn doing(&self) -> String {
-        let doing = self.operation.doing();
-        let what = self.what.as_deref().map(|what| printable(what, 200));
+    fn describe_operation(&self) -> String {
+        let doing = self.operation.description();
+        let what = self.subject.as_deref().map(|what| sanitize(what, 200));
         let machine = self.machine_id.clone().or_else(|| what.clone());
         let (link, object) = match self.operation {
             Operation::RunLiveResponse => (" to machine ", machine),
             Operation::GetMachine => (" ", machine),
-            Operation::GetMachineAction | Operation::CancelMachineAction => (" ", self.action_id.clone()),
+            Operation::GetMachineAction | Operation::CancelMachineAction => {
+                (" ", self.action_id.clone())
+            }
             Operation::GetResultLink => (" of machine action ", self.action_id.clone()),
             Operation::UploadLibraryFile | Operation::DeleteLibraryFile => (" the file ", what),
-            Operation::ListMachineActions | Operation::ListMachines | Operation::ListLibraryFiles => (" of ", what),
+            Operation::ListMachineActions
+            | Operation::ListMachines
+            | Operation::ListLibraryFiles => (" of ", what),
         };
         object.map_or_else(|| doing.to_owned(), |object| format!("{doing}{link}{object}"))
     }
 }
 
 /// The error that an answer of `status` stands for. `now_wall` is the Unix time, for a date to wait until.
-pub fn refusal(context: &Context, status: StatusCode, headers: &HeaderMap, body: &[u8], now_wall: f64) -> Error {
-    let answer = Answer::read(body);
-    let kind = kind(context.operation, status, &answer);
-    let throttle =
-        (kind == Kind::Throttled).then(|| throttle::of_answer(context.operation, headers, &answer, now_wall));
-    let mut error = Error::new(kind, sentence(context, status, &answer));
-    error.hint = hint::hint(kind, context.operation, status, &answer, throttle);
+pub fn error_from_response(
+    context: &ErrorContext,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now_wall: f64,
+) -> Error {
+    let error_body = ErrorBody::parse(body);
+    let kind = error_kind(context.operation, status, &error_body);
+    let throttle = (kind == Kind::Throttled)
+        .then(|| throttle::throttle_from_body(context.operation, headers, &error_body, now_wall));
+    let mut error = Error::new(kind, error_message(context, status, &error_body));
+    error.hint = hint::hint_for_error(kind, context.operation, status, &error_body, throttle);
     error.retryable = match kind {
         Kind::Service => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
         Kind::MachineBusy | Kind::Throttled => true,
         _ => false,
     };
-    error.retry_after = throttle::told_wait(headers, &answer, now_wall);
+    error.retry_after = throttle::retry_after(headers, &error_body, now_wall);
     error.status = Some(status.as_u16());
     // The target of a 429 is the tenant's id.
-    let target = answer.target.filter(|_| status != StatusCode::TOO_MANY_REQUESTS);
+    let target = error_body.target.filter(|_| status != StatusCode::TOO_MANY_REQUESTS);
     error.request_id = target.or_else(|| correlation_id(headers));
-    error.code = answer.code;
+    error.code = error_body.code;
     error.machine_id.clone_from(&context.machine_id);
     error.action_id.clone_from(&context.action_id);
     error.tenant_id.clone_from(&context.tenant_id);
@@ -73,16 +83,18 @@ pub fn refusal(context: &Context, status: StatusCode, headers: &HeaderMap, body:
 }
 
 /// By the table of the page "common-errors" and what the contract says of each class.
-fn kind(operation: Operation, status: StatusCode, answer: &Answer) -> Kind {
+fn error_kind(operation: Operation, status: StatusCode, error_body: &ErrorBody) -> Kind {
     let uploading = operation == Operation::UploadLibraryFile;
-    let code = answer.code.as_deref().unwrap_or_default();
+    let code = error_body.code.as_deref().unwrap_or_default();
     match status.as_u16() {
         401 => Kind::Authentication,
         // A gateway's page is not the service's word that something does not exist.
-        404 if !answer.foreign => Kind::NotFound,
+        404 if !error_body.not_json => Kind::NotFound,
         429 => Kind::Throttled,
         400..=499 if code == "ActiveRequestAlreadyExists" => Kind::MachineBusy,
-        400..=499 if uploading && answer.says("already exists") => Kind::AlreadyExists,
+        400..=499 if uploading && error_body.message_contains("already exists") => {
+            Kind::AlreadyExists
+        }
         400 if is_invalid_request(code) => Kind::InvalidRequest,
         403 if !code.is_empty() => Kind::PermissionDenied,
         413 if uploading => Kind::InvalidRequest,
@@ -102,21 +114,29 @@ fn is_invalid_request(code: &str) -> bool {
     code.starts_with("Invalid") || CODES.contains(&code)
 }
 
-fn sentence(context: &Context, status: StatusCode, answer: &Answer) -> String {
+fn error_message(context: &ErrorContext, status: StatusCode, error_body: &ErrorBody) -> String {
     let status = status.as_u16().to_string();
     // The service has been seen to answer 429 with the code "429".
-    let code = answer.code.as_deref().filter(|code| *code != status).map(|code| format!(" {code}")).unwrap_or_default();
-    let words = match (&answer.message, &answer.fault) {
+    let code = error_body
+        .code
+        .as_deref()
+        .filter(|code| *code != status)
+        .map(|code| format!(" {code}"))
+        .unwrap_or_default();
+    let words = match (&error_body.message, &error_body.format_error) {
         (Some(message), _) => format!(": {message}"),
-        (None, Some(fault)) => format!(" with {fault}"),
+        (None, Some(format_error)) => format!(" with {format_error}"),
         (None, None) => String::new(),
     };
-    format!("could not {}: the service answered {status}{code}{words}", context.doing())
+    format!(
+        "could not {}: the service answered {status}{code}{words}",
+        context.describe_operation()
+    )
 }
 
 fn correlation_id(headers: &HeaderMap) -> Option<String> {
     let text = headers.get("mise-correlation-id")?.to_str().ok()?;
-    Some(printable(text, 200)).filter(|id| !id.is_empty())
+    Some(sanitize(text, 200)).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

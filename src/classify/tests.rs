@@ -5,9 +5,18 @@ use super::*;
 use Operation::*;
 
 fn refused(operation: Operation, status: u16, body: &str) -> Error {
-    let context =
-        Context { action_id: Some("act-1".into()), machine_id: Some("m-1".into()), ..Context::new(operation) };
-    refusal(&context, StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes(), 0.0)
+    let context = ErrorContext {
+        action_id: Some("act-1".into()),
+        machine_id: Some("m-1".into()),
+        ..ErrorContext::new(operation)
+    };
+    error_from_response(
+        &context,
+        StatusCode::from_u16(status).unwrap(),
+        &HeaderMap::new(),
+        body.as_bytes(),
+        0.0,
+    )
 }
 
 fn coded(code: &str) -> String {
@@ -54,7 +63,10 @@ fn each_documented_code_has_its_kind() {
         assert_eq!((error.code.as_deref(), error.status), (Some(code), Some(status)));
         let request_id = (status != 429).then_some("t-1");
         assert_eq!(error.request_id.as_deref(), request_id, "{status}");
-        assert_eq!((error.machine_id.as_deref(), error.action_id.as_deref()), (Some("m-1"), Some("act-1")));
+        assert_eq!(
+            (error.machine_id.as_deref(), error.action_id.as_deref()),
+            (Some("m-1"), Some("act-1"))
+        );
         assert!(error.hint.is_some());
     }
 }
@@ -74,8 +86,11 @@ fn the_message_is_a_sentence() {
         "could not get the link of a command's result of machine action act-1: the service answered 502 with a body \
          that is not JSON: <html> <b>Bad Gateway</b>"
     );
-    let context = Context { what: Some("a\u{1b}b.ps1".into()), ..Context::new(DeleteLibraryFile) };
-    let error = refusal(&context, StatusCode::NOT_FOUND, &HeaderMap::new(), b"", 0.0);
+    let context = ErrorContext {
+        subject: Some("a\u{1b}b.ps1".into()),
+        ..ErrorContext::new(DeleteLibraryFile)
+    };
+    let error = error_from_response(&context, StatusCode::NOT_FOUND, &HeaderMap::new(), b"", 0.0);
     assert_eq!(
         error.message,
         "could not delete from the library the file ab.ps1: the service answered 404 with an empty body"
@@ -84,7 +99,9 @@ fn the_message_is_a_sentence() {
 
 #[test]
 fn a_body_that_is_not_the_services_gives_a_service_error() {
-    for (status, body) in [(400, ""), (400, "<html>"), (403, "<html>"), (403, r#"{"error":null}"#), (404, "<html>")] {
+    for (status, body) in
+        [(400, ""), (400, "<html>"), (403, "<html>"), (403, r#"{"error":null}"#), (404, "<html>")]
+    {
         let error = refused(GetMachineAction, status, body);
         assert_eq!((error.kind, error.retryable), (Kind::Service, false), "{status} {body}");
     }
@@ -99,12 +116,22 @@ fn the_hint_says_the_cure() {
     for (operation, status, body, cure) in [
         (GetResultLink, 403, named, "one of the permissions Machine.Read.All, Machine.Scan"),
         (RunLiveResponse, 403, &coded("Forbidden"), "the permission Machine.LiveResponse"),
-        (ListMachines, 403, &coded("Forbidden"), "one of the permissions Machine.Read.All, Machine.ReadWrite.All"),
+        (
+            ListMachines,
+            403,
+            &coded("Forbidden"),
+            "one of the permissions Machine.Read.All, Machine.ReadWrite.All",
+        ),
         (UploadLibraryFile, 403, &coded("Forbidden"), "the permission Library.Manage"),
         (RunLiveResponse, 403, &coded("DisabledFeature"), "Advanced features > Live Response"),
         (RunLiveResponse, 403, &coded("DisallowedOperation"), "remediation level"),
         (RunLiveResponse, 429, &coded("TooManyRequests"), "50 sessions"),
-        (RunLiveResponse, 429, r#"{"error":{"message":"API calls quota exceeded!"}}"#, "10 submits a minute"),
+        (
+            RunLiveResponse,
+            429,
+            r#"{"error":{"message":"API calls quota exceeded!"}}"#,
+            "10 submits a minute",
+        ),
         (GetMachineAction, 429, "", "100 of these calls a minute"),
         (RunLiveResponse, 400, &coded("ActiveRequestAlreadyExists"), "on_busy"),
         (RunLiveResponse, 401, "", "fresh"),
@@ -129,7 +156,15 @@ fn the_headers_give_what_the_body_does_not() {
     let mut headers = HeaderMap::new();
     headers.insert("mise-correlation-id", HeaderValue::from_static("c-1"));
     headers.insert("retry-after", HeaderValue::from_static("7"));
-    let of = |status, body: &str| refusal(&Context::new(ListMachines), status, &headers, body.as_bytes(), 0.0);
+    let of = |status, body: &str| {
+        error_from_response(
+            &ErrorContext::new(ListMachines),
+            status,
+            &headers,
+            body.as_bytes(),
+            0.0,
+        )
+    };
     let error = of(StatusCode::TOO_MANY_REQUESTS, &coded("429"));
     assert_eq!((error.request_id.as_deref(), error.retry_after), (Some("c-1"), Some(7.0)));
     assert_eq!(error.message, "could not list machines: the service answered 429: words");
@@ -147,7 +182,7 @@ proptest! {
             headers.insert(name, value.clone());
         }
         for operation in Operation::ALL {
-            let error = refusal(&Context::new(operation), StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), 1.8e9);
+            let error = error_from_response(&ErrorContext::new(operation), StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes(), 1.8e9);
             prop_assert!(error.retry_after.is_none_or(|wait| (0.0..=3600.0).contains(&wait)));
             prop_assert!(!error.message.chars().any(char::is_control));
         }

@@ -4,11 +4,11 @@ use http::HeaderMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::answer::Answer;
+use super::error_body::ErrorBody;
 use crate::operation::Operation;
 
 /// The longest window that the service counts in; a longer wait would be a mistake of the sender's.
-const LONGEST_WAIT: f64 = 3600.0;
+const MAX_RETRY_AFTER: f64 = 3600.0;
 
 /// What a 429 asks for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,13 +20,24 @@ pub enum Throttle {
 }
 
 /// Tells the two apart. The page names one status for both; the rate's answers have been seen, the cap's have not.
-pub fn throttle(operation: Operation, headers: &HeaderMap, body: &[u8], now_wall: f64) -> Throttle {
-    of_answer(operation, headers, &Answer::read(body), now_wall)
+pub fn classify_throttle(
+    operation: Operation,
+    headers: &HeaderMap,
+    body: &[u8],
+    now_wall: f64,
+) -> Throttle {
+    throttle_from_body(operation, headers, &ErrorBody::parse(body), now_wall)
 }
 
-pub(super) fn of_answer(operation: Operation, headers: &HeaderMap, answer: &Answer, now_wall: f64) -> Throttle {
-    let wait = told_wait(headers, answer, now_wall);
-    let names_rate = answer.says("quota exceeded") || answer.says("send requests again");
+pub(super) fn throttle_from_body(
+    operation: Operation,
+    headers: &HeaderMap,
+    error_body: &ErrorBody,
+    now_wall: f64,
+) -> Throttle {
+    let wait = retry_after(headers, error_body, now_wall);
+    let names_rate = error_body.message_contains("quota exceeded")
+        || error_body.message_contains("send requests again");
     if wait.is_some() || names_rate || operation != Operation::RunLiveResponse {
         Throttle::Rate { wait }
     } else {
@@ -35,37 +46,50 @@ pub(super) fn of_answer(operation: Operation, headers: &HeaderMap, answer: &Answ
 }
 
 /// The longest wait that the answer asks for, in seconds: going again before it only earns another refusal.
-pub(super) fn told_wait(headers: &HeaderMap, answer: &Answer, now_wall: f64) -> Option<f64> {
-    let in_words = answer.message.as_deref().and_then(seconds_in_words).map(|wait| wait.min(LONGEST_WAIT));
-    [told_by_headers(headers, now_wall), in_words].into_iter().flatten().reduce(f64::max)
+pub(super) fn retry_after(
+    headers: &HeaderMap,
+    error_body: &ErrorBody,
+    now_wall: f64,
+) -> Option<f64> {
+    let in_words = error_body
+        .message
+        .as_deref()
+        .and_then(seconds_from_message)
+        .map(|wait| wait.min(MAX_RETRY_AFTER));
+    [retry_after_from_headers(headers, now_wall), in_words].into_iter().flatten().reduce(f64::max)
 }
 
-pub(crate) fn told_by_headers(headers: &HeaderMap, now_wall: f64) -> Option<f64> {
+pub(crate) fn retry_after_from_headers(headers: &HeaderMap, now_wall: f64) -> Option<f64> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let retry_after = header("retry-after").and_then(|text| number(text).or_else(|| until(text, now_wall)));
-    let milliseconds = header("x-ms-retry-after-ms").and_then(number).map(|ms| ms / 1000.0);
-    [retry_after, milliseconds].into_iter().flatten().map(|wait| wait.min(LONGEST_WAIT)).reduce(f64::max)
+    let retry_after = header("retry-after")
+        .and_then(|text| parse_decimal(text).or_else(|| seconds_until(text, now_wall)));
+    let milliseconds = header("x-ms-retry-after-ms").and_then(parse_decimal).map(|ms| ms / 1000.0);
+    [retry_after, milliseconds]
+        .into_iter()
+        .flatten()
+        .map(|wait| wait.min(MAX_RETRY_AFTER))
+        .reduce(f64::max)
 }
 
 /// Digits with at most one point; what else a float may be written as is not a wait.
-fn number(text: &str) -> Option<f64> {
+fn parse_decimal(text: &str) -> Option<f64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     text.parse().ok().filter(|value: &f64| plain && value.is_finite())
 }
 
 /// Seconds from now until an HTTP date, which is a date of RFC 2822 in GMT.
-fn until(text: &str, now_wall: f64) -> Option<f64> {
+fn seconds_until(text: &str, now_wall: f64) -> Option<f64> {
     let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
     let seconds = date.unix_timestamp() as f64 - now_wall;
     seconds.is_finite().then(|| seconds.max(0.0))
 }
 
 /// "You can send requests again in 8 seconds."
-fn seconds_in_words(message: &str) -> Option<f64> {
+fn seconds_from_message(message: &str) -> Option<f64> {
     let lower = message.to_ascii_lowercase();
     let (_, after) = lower.split_once("send requests again in ")?;
     let (digits, unit) = after.split_once(' ')?;
-    number(digits).filter(|_| unit.starts_with("second"))
+    parse_decimal(digits).filter(|_| unit.starts_with("second"))
 }
 
 #[cfg(test)]
@@ -83,11 +107,12 @@ mod tests {
     }
 
     fn of(operation: Operation, pairs: &[(&'static str, &str)], body: &str) -> Throttle {
-        throttle(operation, &headers(pairs), body.as_bytes(), NOW)
+        classify_throttle(operation, &headers(pairs), body.as_bytes(), NOW)
     }
 
     const RATE: &str = r#"{"error":{"code":"429","message":"API calls quota exceeded! Maximum allowed 30 per 00:01:00 for the key Destination+TenantID+AppID. You can send requests again in 8 seconds.","target":"TENANT_ID"}}"#;
-    const CAP: &str = r#"{"error":{"code":"TooManyRequests","message":"Too many requests","target":"t"}}"#;
+    const CAP: &str =
+        r#"{"error":{"code":"TooManyRequests","message":"Too many requests","target":"t"}}"#;
 
     #[test]
     fn the_rate_is_told_apart_from_the_session_cap() {
@@ -98,8 +123,14 @@ mod tests {
         assert_eq!(of(RunLiveResponse, &[("retry-after", "12")], ""), rate(12.0));
         assert_eq!(of(RunLiveResponse, &[("retry-after", "0")], CAP), rate(0.0));
         assert_eq!(of(RunLiveResponse, &[("x-ms-retry-after-ms", "1500")], CAP), rate(1.5));
-        assert_eq!(of(RunLiveResponse, &[("retry-after", "Mon, 23 Nov 2026 10:00:30 GMT")], CAP), rate(30.0));
-        assert_eq!(of(RunLiveResponse, &[("retry-after", "Mon, 23 Nov 2026 09:00:00 GMT")], CAP), rate(0.0));
+        assert_eq!(
+            of(RunLiveResponse, &[("retry-after", "Mon, 23 Nov 2026 10:00:30 GMT")], CAP),
+            rate(30.0)
+        );
+        assert_eq!(
+            of(RunLiveResponse, &[("retry-after", "Mon, 23 Nov 2026 09:00:00 GMT")], CAP),
+            rate(0.0)
+        );
         assert_eq!(of(RunLiveResponse, &[], CAP), Throttle::SessionCap);
         assert_eq!(of(RunLiveResponse, &[], "<html>"), Throttle::SessionCap);
         assert_eq!(of(GetMachine, &[], CAP), Throttle::Rate { wait: None });
@@ -109,18 +140,39 @@ mod tests {
 
     #[test]
     fn odd_values_do_no_harm() {
-        let odd = ["-5", "NaN", "inf", "1e9", "1.2.3", ".", "", "zwölf", "\u{663}", "Mon, 99 Nov 2026 10:00:00 GMT"];
+        let odd = [
+            "-5",
+            "NaN",
+            "inf",
+            "1e9",
+            "1.2.3",
+            ".",
+            "",
+            "zwölf",
+            "\u{663}",
+            "Mon, 99 Nov 2026 10:00:00 GMT",
+        ];
         for value in odd {
             let pairs = [("retry-after", value), ("x-ms-retry-after-ms", value)];
-            assert_eq!(of(Operation::GetMachine, &pairs, ""), Throttle::Rate { wait: None }, "{value}");
+            assert_eq!(
+                of(Operation::GetMachine, &pairs, ""),
+                Throttle::Rate { wait: None },
+                "{value}"
+            );
         }
         let huge = "9".repeat(400);
-        assert_eq!(of(Operation::GetMachine, &[("retry-after", &huge)], ""), Throttle::Rate { wait: None });
-        let longest = Throttle::Rate { wait: Some(LONGEST_WAIT) };
-        assert_eq!(of(Operation::GetMachine, &[("retry-after", "99999999999")], ""), longest);
-        assert_eq!(of(Operation::GetMachine, &[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], ""), longest);
         assert_eq!(
-            throttle(
+            of(Operation::GetMachine, &[("retry-after", &huge)], ""),
+            Throttle::Rate { wait: None }
+        );
+        let longest = Throttle::Rate { wait: Some(MAX_RETRY_AFTER) };
+        assert_eq!(of(Operation::GetMachine, &[("retry-after", "99999999999")], ""), longest);
+        assert_eq!(
+            of(Operation::GetMachine, &[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")], ""),
+            longest
+        );
+        assert_eq!(
+            classify_throttle(
                 Operation::GetMachine,
                 &headers(&[("retry-after", "Mon, 23 Nov 2026 10:00:30 GMT")]),
                 b"",

@@ -16,17 +16,17 @@ pub(super) enum Status {
     Succeeded,
     Cancelled,
     /// Failed, TimeOut, or what a switch says.
-    Ended(String),
+    Terminal(String),
 }
 
 impl Status {
-    pub fn word(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Pending => "Pending",
             Self::InProgress => "InProgress",
             Self::Succeeded => "Succeeded",
             Self::Cancelled => "Cancelled",
-            Self::Ended(word) => word,
+            Self::Terminal(word) => word,
         }
     }
 
@@ -37,7 +37,7 @@ impl Status {
 
 /// A command as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum Command {
     PutFile { name: String },
     RunScript { name: String, args: Option<String> },
     GetFile { path: String },
@@ -45,7 +45,7 @@ pub(super) enum Order {
 
 #[derive(Debug)]
 pub(super) struct Step {
-    pub order: Order,
+    pub command: Command,
     /// Handed to the machine; it executes a little later, at `start`.
     pub submitted: Option<Tick>,
     pub start: Option<Tick>,
@@ -56,7 +56,7 @@ pub(super) struct Step {
     pub errors: Vec<String>,
     pub result: Option<StepResult>,
     /// Why it will fail, once that is known.
-    pub doom: Option<String>,
+    pub failure: Option<String>,
 }
 
 /// What a command left.
@@ -77,7 +77,7 @@ pub enum Content {
 pub(super) struct Cancellation {
     pub comment: String,
     pub requestor: String,
-    pub asked: Tick,
+    pub requested_at: Tick,
 }
 
 #[derive(Debug)]
@@ -98,12 +98,12 @@ pub(super) struct Action {
     pub status: Status,
     pub steps: Vec<Step>,
     /// The step that is being run.
-    pub at: usize,
+    pub current_step: usize,
     pub cancellation: Option<Cancellation>,
     /// Portal sessions are not listed.
     pub listed: bool,
     /// A submit that finds the machine busy with this gets 201 with this.
-    pub answers_for_others: bool,
+    pub returned_for_other_submits: bool,
 }
 
 /// How an action is shown.
@@ -115,41 +115,55 @@ pub(super) struct View<'a> {
 
 impl Action {
     /// Whether lists show it.
-    pub fn is_listed(&self, view: View<'_>) -> bool {
-        self.listed && seen_after(self, view.switches.list_lag, view.now)
+    pub fn is_visible_in_lists(&self, view: View<'_>) -> bool {
+        self.listed && is_visible_after(self, view.switches.list_lag, view.now)
     }
 
     /// Whether a call by its id finds it.
-    pub fn is_found(&self, view: View<'_>) -> bool {
-        self.listed && seen_after(self, view.switches.fresh_404, view.now)
+    pub fn is_visible_by_id(&self, view: View<'_>) -> bool {
+        self.listed && is_visible_after(self, view.switches.fresh_404, view.now)
     }
 
     /// The entity, in the order of the wire, without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>, view: View<'_>) {
-        let bare = view.switches.null_first_body > 0.0 && !seen_after(self, view.switches.null_first_body, view.now);
+        let hide_details = view.switches.null_first_body > 0.0
+            && !is_visible_after(self, view.switches.null_first_body, view.now);
         out.extend_from_slice(b"\"id\":\"");
         let mut id = Uuid::encode_buffer();
         out.extend_from_slice(self.id.hyphenated().encode_lower(&mut id).as_bytes());
         out.extend_from_slice(b"\",\"type\":\"LiveResponse\"");
-        let comment = Some(self.comment.as_str()).filter(|_| !(bare && view.switches.null_first_comment));
-        text(out, "title", self.title.as_deref());
-        text(out, "requestor", Some(&self.requestor));
-        text(out, "requestorComment", comment);
-        text(out, "status", Some(self.status.word()));
-        text(out, "machineId", Some(self.machine_id.as_str()).filter(|_| !bare));
-        text(out, "computerDnsName", Some(self.computer_name.as_str()).filter(|_| !bare));
-        moment(out, "creationDateTimeUtc", Some(self.created));
-        moment(out, "lastUpdateDateTimeUtc", Some(self.updated));
-        let told = view.switches.cancel_fields_at_once || !self.status.is_open();
-        let cancellation = self.cancellation.as_ref().filter(|_| told);
-        text(out, "cancellationRequestor", cancellation.map(|by| by.requestor.as_str()));
-        text(out, "cancellationComment", cancellation.map(|by| by.comment.as_str()));
-        moment(out, "cancellationDateTimeUtc", cancellation.map(|by| by.asked));
+        let comment = Some(self.comment.as_str())
+            .filter(|_| !(hide_details && view.switches.null_first_comment));
+        write_text_field(out, "title", self.title.as_deref());
+        write_text_field(out, "requestor", Some(&self.requestor));
+        write_text_field(out, "requestorComment", comment);
+        write_text_field(out, "status", Some(self.status.as_str()));
+        write_text_field(
+            out,
+            "machineId",
+            Some(self.machine_id.as_str()).filter(|_| !hide_details),
+        );
+        write_text_field(
+            out,
+            "computerDnsName",
+            Some(self.computer_name.as_str()).filter(|_| !hide_details),
+        );
+        write_time_field(out, "creationDateTimeUtc", Some(self.created));
+        write_time_field(out, "lastUpdateDateTimeUtc", Some(self.updated));
+        let show_cancellation = view.switches.cancel_fields_at_once || !self.status.is_open();
+        let cancellation = self.cancellation.as_ref().filter(|_| show_cancellation);
+        write_text_field(
+            out,
+            "cancellationRequestor",
+            cancellation.map(|by| by.requestor.as_str()),
+        );
+        write_text_field(out, "cancellationComment", cancellation.map(|by| by.comment.as_str()));
+        write_time_field(out, "cancellationDateTimeUtc", cancellation.map(|by| by.requested_at));
         out.extend_from_slice(b",\"errorHResult\":0,\"scope\":null");
-        text(out, "externalId", self.external_id.as_deref());
-        text(out, "requestSource", Some(&self.source));
+        write_text_field(out, "externalId", self.external_id.as_deref());
+        write_text_field(out, "requestSource", Some(&self.source));
         out.extend_from_slice(b",\"relatedFileInfo\":null,\"commands\":[");
-        if !bare {
+        if !hide_details {
             for (index, step) in self.steps.iter().enumerate() {
                 if index > 0 {
                     out.push(b',');
@@ -161,14 +175,14 @@ impl Action {
     }
 }
 
-fn seen_after(action: &Action, seconds: f64, now: Tick) -> bool {
+fn is_visible_after(action: &Action, seconds: f64, now: Tick) -> bool {
     seconds <= 0.0 || now >= action.created + super::clock::ticks(seconds)
 }
 
 impl Step {
-    pub fn new(order: Order) -> Self {
+    pub fn new(command: Command) -> Self {
         Self {
-            order,
+            command,
             submitted: None,
             start: None,
             due: None,
@@ -176,7 +190,7 @@ impl Step {
             failed: false,
             errors: Vec::new(),
             result: None,
-            doom: None,
+            failure: None,
         }
     }
 
@@ -192,7 +206,9 @@ impl Step {
             "Executing"
         } else if !view.switches.command_states {
             "Created"
-        } else if view.now < submitted + SECOND / 20 || matches!(self.order, Order::GetFile { .. }) {
+        } else if view.now < submitted + SECOND / 20
+            || matches!(self.command, Command::GetFile { .. })
+        {
             "Submitted"
         } else {
             "PendingResource"
@@ -202,29 +218,29 @@ impl Step {
     fn write(&self, out: &mut Vec<u8>, index: usize, action: &Action, view: View<'_>) {
         out.extend_from_slice(b"{\"index\":");
         write_json(out, &index);
-        moment(out, "startTime", self.start.filter(|start| *start <= view.now));
-        moment(out, "endTime", self.end);
-        text(out, "commandStatus", Some(self.status(action, view)));
+        write_time_field(out, "startTime", self.start.filter(|start| *start <= view.now));
+        write_time_field(out, "endTime", self.end);
+        write_text_field(out, "commandStatus", Some(self.status(action, view)));
         out.extend_from_slice(b",\"errors\":");
         write_json(out, &self.errors);
         out.extend_from_slice(b",\"command\":{\"type\":\"");
-        let (kind, first, second) = match &self.order {
-            Order::PutFile { name } => ("PutFile", ("FileName", name), None),
-            Order::RunScript { name, args } => ("RunScript", ("ScriptName", name), args.as_ref()),
-            Order::GetFile { path } => ("GetFile", ("Path", path), None),
+        let (kind, first, second) = match &self.command {
+            Command::PutFile { name } => ("PutFile", ("FileName", name), None),
+            Command::RunScript { name, args } => ("RunScript", ("ScriptName", name), args.as_ref()),
+            Command::GetFile { path } => ("GetFile", ("Path", path), None),
         };
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"params\":[");
-        param(out, first.0, first.1);
+        write_param(out, first.0, first.1);
         if let Some(args) = second {
             out.push(b',');
-            param(out, "Args", args);
+            write_param(out, "Args", args);
         }
         out.extend_from_slice(b"]}}");
     }
 }
 
-fn param(out: &mut Vec<u8>, key: &str, value: &str) {
+fn write_param(out: &mut Vec<u8>, key: &str, value: &str) {
     out.extend_from_slice(b"{\"key\":\"");
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\",\"value\":");
@@ -232,16 +248,16 @@ fn param(out: &mut Vec<u8>, key: &str, value: &str) {
     out.push(b'}');
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    key(out, name);
+fn write_text_field(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    write_key(out, name);
     match value {
         Some(value) => write_json(out, value),
         None => out.extend_from_slice(b"null"),
     }
 }
 
-fn moment(out: &mut Vec<u8>, name: &str, value: Option<Tick>) {
-    key(out, name);
+fn write_time_field(out: &mut Vec<u8>, name: &str, value: Option<Tick>) {
+    write_key(out, name);
     match value {
         Some(tick) => {
             out.push(b'"');
@@ -252,7 +268,7 @@ fn moment(out: &mut Vec<u8>, name: &str, value: Option<Tick>) {
     }
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
+fn write_key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");

@@ -9,7 +9,7 @@ use webpki::EndEntityCert;
 use webpki::ring::{RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256_LEGACY_KEY};
 
 /// Why an assertion is refused: the number of the AADSTS code, and its text.
-pub(super) type Flaw = (u32, &'static str);
+pub(super) type AssertionError = (u32, &'static str);
 
 /// What an assertion has to fit.
 pub(super) struct Expected<'a> {
@@ -17,7 +17,7 @@ pub(super) struct Expected<'a> {
     pub client_id: &'a str,
     /// DER. With none, the signature is taken on trust.
     pub certificates: &'a [Vec<u8>],
-    pub wall: f64,
+    pub wall_now: f64,
 }
 
 struct Jwt<'a> {
@@ -27,9 +27,11 @@ struct Jwt<'a> {
     signature: Vec<u8>,
 }
 
-pub(super) fn check(assertion: &str, expected: &Expected<'_>) -> Result<(), Flaw> {
+pub(super) fn check(assertion: &str, expected: &Expected<'_>) -> Result<(), AssertionError> {
     let jwt = parse(assertion).ok_or((50_027, "JWT token is invalid or malformed."))?;
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |value: &Value, name: &str| {
+        value.get(name).and_then(Value::as_str).unwrap_or("").to_owned()
+    };
     let algorithm: &dyn SignatureVerificationAlgorithm = match text(&jwt.header, "alg").as_str() {
         "PS256" => RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
         "RS256" => RSA_PKCS1_2048_8192_SHA256,
@@ -45,14 +47,18 @@ pub(super) fn check(assertion: &str, expected: &Expected<'_>) -> Result<(), Flaw
     }
     let time = |name: &str| jwt.claims.get(name).and_then(Value::as_f64);
     // Clocks differ by a little.
-    if time("exp").unwrap_or(0.0) <= expected.wall || time("nbf").unwrap_or(0.0) > expected.wall + 300.0 {
+    if time("exp").unwrap_or(0.0) <= expected.wall_now
+        || time("nbf").unwrap_or(0.0) > expected.wall_now + 300.0
+    {
         return Err((700_024, "The client assertion is not within its valid time range."));
     }
     let thumbprint = text(&jwt.header, "x5t#S256");
     if thumbprint.is_empty() && jwt.header.get("x5t").is_none() {
         return Err((700_027, "The client assertion names no certificate."));
     }
-    let named = |der: &&Vec<u8>| thumbprint.is_empty() || thumbprint == URL_SAFE_NO_PAD.encode(Sha256::digest(der));
+    let named = |der: &&Vec<u8>| {
+        thumbprint.is_empty() || thumbprint == URL_SAFE_NO_PAD.encode(Sha256::digest(der))
+    };
     let mut named = expected.certificates.iter().filter(named);
     if expected.certificates.is_empty() || named.any(|der| is_signed_by(&jwt, der, algorithm)) {
         return Ok(());
@@ -75,7 +81,11 @@ fn parse(assertion: &str) -> Option<Jwt<'_>> {
     })
 }
 
-fn is_signed_by(jwt: &Jwt<'_>, certificate: &[u8], algorithm: &dyn SignatureVerificationAlgorithm) -> bool {
+fn is_signed_by(
+    jwt: &Jwt<'_>,
+    certificate: &[u8],
+    algorithm: &dyn SignatureVerificationAlgorithm,
+) -> bool {
     let der = CertificateDer::from(certificate);
     let Ok(certificate) = EndEntityCert::try_from(&der) else { return false };
     certificate.verify_signature(algorithm, jwt.signed.as_bytes(), &jwt.signature).is_ok()

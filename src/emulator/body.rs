@@ -9,21 +9,21 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::reply::Refusal;
-use super::state::{Call, State};
+use super::reply::ApiError;
+use super::state::{IncomingRequest, State};
 
 /// A JSON object. serde takes a list for a struct too, by the order of its fields.
-pub(super) struct Object<T>(pub T);
+pub(super) struct JsonObject<T>(pub T);
 
-struct ObjectVisitor<T>(PhantomData<T>);
+struct JsonObjectVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+        deserializer.deserialize_map(JsonObjectVisitor(PhantomData)).map(Self)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for JsonObjectVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,40 +36,67 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 }
 
 impl State {
-    /// The object that a call's body is.
-    pub fn read_body<T: for<'de> Deserialize<'de>>(&self, call: &Call) -> Result<T, Refusal> {
-        check_content_type(&call.headers)?;
-        let wrong = |error: serde_json::Error| {
-            Refusal::bad_request("InvalidRequestBody", format!("Request body is incorrect: {error}"))
+    /// The object that a request's body is.
+    pub fn read_body<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: &IncomingRequest,
+    ) -> Result<T, ApiError> {
+        check_content_type(&request.headers)?;
+        let invalid = |error: serde_json::Error| {
+            ApiError::bad_request(
+                "InvalidRequestBody",
+                format!("Request body is incorrect: {error}"),
+            )
         };
         if self.switches.case_sensitive_bodies {
-            return serde_json::from_slice(&call.body).map(|Object(body)| body).map_err(wrong);
+            return serde_json::from_slice(&request.body)
+                .map(|JsonObject(body)| body)
+                .map_err(invalid);
         }
-        let value: Value = serde_json::from_slice(&call.body).map_err(wrong)?;
-        serde_json::from_value(with_right_capitals(value)).map(|Object(body)| body).map_err(wrong)
+        let value: Value = serde_json::from_slice(&request.body).map_err(invalid)?;
+        serde_json::from_value(normalize_key_case(value))
+            .map(|JsonObject(body)| body)
+            .map_err(invalid)
     }
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let kind = given.split(';').next().unwrap_or("").trim();
     if kind.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
-    Err(Refusal::bad_request("InvalidRequestBody", format!("The content type '{given}' is not application/json.")))
+    Err(ApiError::bad_request(
+        "InvalidRequestBody",
+        format!("The content type '{given}' is not application/json."),
+    ))
 }
 
 /// The keys of a body in the capitals of the schema, for a service that minds none.
-fn with_right_capitals(value: Value) -> Value {
-    const KEYS: [&str; 9] =
-        ["Commands", "Comment", "ExternalId", "RequestSource", "Title", "type", "params", "key", "value"];
+fn normalize_key_case(value: Value) -> Value {
+    const KEYS: [&str; 9] = [
+        "Commands",
+        "Comment",
+        "ExternalId",
+        "RequestSource",
+        "Title",
+        "type",
+        "params",
+        "key",
+        "value",
+    ];
     match value {
         Value::Object(map) => {
-            let right =
-                |key: String| KEYS.iter().find(|k| k.eq_ignore_ascii_case(&key)).map_or(key, |k| (*k).to_owned());
-            Value::Object(map.into_iter().map(|(key, value)| (right(key), with_right_capitals(value))).collect())
+            let right = |key: String| {
+                KEYS.iter().find(|k| k.eq_ignore_ascii_case(&key)).map_or(key, |k| (*k).to_owned())
+            };
+            Value::Object(
+                map.into_iter()
+                    .map(|(key, value)| (right(key), normalize_key_case(value)))
+                    .collect(),
+            )
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(with_right_capitals).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(normalize_key_case).collect()),
         other => other,
     }
 }

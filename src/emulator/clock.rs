@@ -11,7 +11,7 @@ pub(super) type Tick = i64;
 pub(super) const SECOND: Tick = 10_000_000;
 
 /// The longest stretch that may be asked for, in seconds: thirty years, so that no sum of them overflows.
-pub(super) const LONGEST: f64 = 1e9;
+pub(super) const MAX_SECONDS: f64 = 1e9;
 
 /// How the emulator's clock runs. It follows tokio's, so a test that pauses that one pauses this one.
 #[derive(Clone, Copy, Debug)]
@@ -37,28 +37,28 @@ impl EmulatorClock {
 
 /// A running clock. Jumps are the caller's to keep, since they change.
 #[derive(Debug)]
-pub(super) struct Times {
+pub(super) struct RunningClock {
     origin: Instant,
     wall_at_origin: f64,
-    own_at_origin: Tick,
+    emulated_at_origin: Tick,
     speed: f64,
 }
 
-impl Times {
+impl RunningClock {
     pub fn start(clock: EmulatorClock) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let speed = if clock.speed.is_finite() && clock.speed > 0.0 { clock.speed } else { 1.0 };
-        let own_at_origin = ticks(clock.epoch.unwrap_or(wall));
-        Self { origin: Instant::now(), wall_at_origin: wall, own_at_origin, speed }
+        let emulated_at_origin = ticks(clock.epoch.unwrap_or(wall));
+        Self { origin: Instant::now(), wall_at_origin: wall, emulated_at_origin, speed }
     }
 
     /// Own time, without the jumps.
-    pub fn own(&self) -> Tick {
-        self.own_at_origin + ticks(self.origin.elapsed().as_secs_f64() * self.speed)
+    pub fn emulated_now(&self) -> Tick {
+        self.emulated_at_origin + ticks(self.origin.elapsed().as_secs_f64() * self.speed)
     }
 
     /// Wall time in seconds since the Unix epoch.
-    pub fn wall(&self) -> f64 {
+    pub fn wall_now(&self) -> f64 {
         self.wall_at_origin + self.origin.elapsed().as_secs_f64()
     }
 
@@ -109,7 +109,7 @@ fn write_digits(out: &mut Vec<u8>, value: u32, width: u32) {
     }
 }
 
-pub(super) fn time_text(tick: Tick) -> String {
+pub(super) fn format_time(tick: Tick) -> String {
     let mut out = Vec::with_capacity(28);
     write_time(&mut out, tick);
     String::from_utf8(out).unwrap_or_default()
@@ -123,15 +123,15 @@ mod tests {
 
     #[test]
     fn trailing_zeros_are_dropped() {
-        assert_eq!(time_text(ticks(1_644_244_387.0)), "2022-02-07T14:33:07Z");
-        assert_eq!(time_text(16_124_530_127_788_848), "2021-02-04T15:36:52.7788848Z");
-        assert_eq!(time_text(15_463_008_592_000_000), "2019-01-01T00:00:59.2Z");
+        assert_eq!(format_time(ticks(1_644_244_387.0)), "2022-02-07T14:33:07Z");
+        assert_eq!(format_time(16_124_530_127_788_848), "2021-02-04T15:36:52.7788848Z");
+        assert_eq!(format_time(15_463_008_592_000_000), "2019-01-01T00:00:59.2Z");
     }
 
     proptest! {
         #[test]
         fn what_is_written_reads_back(tick in 0_i64..40_000_000_000_000_000) {
-            let read = Timestamp::parse(&time_text(tick)).unwrap().datetime().unix_timestamp_nanos() / 100;
+            let read = Timestamp::parse(&format_time(tick)).unwrap().datetime().unix_timestamp_nanos() / 100;
             prop_assert_eq!(read, i128::from(tick));
         }
     }

@@ -22,7 +22,8 @@ impl Coding {
         let accepts = |coding: &str| {
             accepted.split(',').any(|item| {
                 let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-                name.trim().eq_ignore_ascii_case(coding) && !matches!(weight.trim(), "q=0" | "q=0.0")
+                name.trim().eq_ignore_ascii_case(coding)
+                    && !matches!(weight.trim(), "q=0" | "q=0.0")
             })
         };
         match preferred {

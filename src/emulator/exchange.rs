@@ -1,4 +1,4 @@
-//! One call from its arrival to its end: logged, made to fail where a fault is laid, served under the lock.
+//! One request from its arrival to its end: logged, made to fail where a fault is laid, served under the lock.
 
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,34 +10,34 @@ use super::Emulator;
 use super::clock::Tick;
 use super::compress::{Coding, compress};
 use super::faults::{Fault, FaultKind};
-use super::life;
-use super::log::Ended;
+use super::lifecycle;
 use super::login::is_login_path;
 use super::reply::{Body, Reply, status};
-use super::results::Packing;
-use super::routes::{Route, Target};
+use super::request_log::RequestOutcome;
+use super::results::PackJob;
+use super::routes::{Route, RouteMatch};
 use super::script::ScriptOutcome;
-use super::state::{Call, State};
+use super::state::{IncomingRequest, State};
 use super::switches::Compression;
-use super::upload::Upload;
+use super::upload::UploadForm;
 use crate::clock::seconds_to_duration;
 
 /// A form of this size is read at once.
-const SMALL: usize = 64 << 10;
+const INLINE_FORM_SIZE: usize = 64 << 10;
 
 /// Which host is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum VirtualHost {
     /// The API, and by its paths the login host.
     Api,
     Blob,
 }
 
-/// What came of a call.
-pub(super) enum Exchanged {
+/// What came of a request.
+pub(super) enum ExchangeOutcome {
     Answered(Reply),
     /// The answer breaks off after so many bytes of its body.
-    CutShort(Reply, usize),
+    Truncated(Reply, usize),
     /// The connection breaks off.
     Dropped {
         read: bool,
@@ -45,209 +45,228 @@ pub(super) enum Exchanged {
 }
 
 /// A body as it was sent.
-pub(super) struct Sent {
+pub(super) struct ReceivedBody {
     pub body: Bytes,
     /// It was larger than is kept, and was thrown away.
-    pub overlong: bool,
+    pub body_too_large: bool,
 }
 
 /// Work to be done without the lock.
 enum Job {
-    Script(life::Call),
-    Pack(Packing),
+    Script(lifecycle::DueScript),
+    Pack(PackJob),
 }
 
-enum Arrival {
-    Go(Option<Fault>),
-    Wait(Duration),
+enum FaultAction {
+    Proceed(Option<Fault>),
+    Delay(Duration),
     Drop { read: bool },
-    Answer(Reply),
+    Respond(Reply),
 }
 
 impl Emulator {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock_state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The state with its time; scripts that are due may not have been called yet.
-    pub(super) fn at_now(&self) -> (MutexGuard<'_, State>, Tick) {
-        let mut state = self.state();
-        state.wall = self.inner.times.wall();
-        let now = self.inner.times.own() + state.jumped;
+    pub(super) fn lock_now(&self) -> (MutexGuard<'_, State>, Tick) {
+        let mut state = self.lock_state();
+        state.wall_now = self.inner.clock.wall_now();
+        let now = self.inner.clock.emulated_now() + state.clock_offset;
         (state, now)
     }
 
-    /// Serves a call whose body is still to be read, so that a fault may come before it.
+    /// Serves a request whose body is still to be read, so that a fault may come before it.
     pub(super) async fn exchange(
         &self,
-        door: Door,
-        mut call: Call,
-        body: impl Future<Output = Option<Sent>>,
-    ) -> Exchanged {
-        let (route, target) = route(door, &call);
-        let (number, arrival) = self.arrived(route, &call);
-        let mut entry = Entry { emulator: self, number, ended: Ended::Closed };
-        if matches!(arrival, Arrival::Drop { read: false }) {
-            entry.ended = Ended::Dropped;
-            return Exchanged::Dropped { read: false };
+        vhost: VirtualHost,
+        mut request: IncomingRequest,
+        body: impl Future<Output = Option<ReceivedBody>>,
+    ) -> ExchangeOutcome {
+        let (route, matched) = resolve_route(vhost, &request);
+        let (number, fault_action) = self.record_arrival(route, &request);
+        let mut entry = LogEntryGuard { emulator: self, number, ended: RequestOutcome::Closed };
+        if matches!(fault_action, FaultAction::Drop { read: false }) {
+            entry.ended = RequestOutcome::Dropped;
+            return ExchangeOutcome::Dropped { read: false };
         }
-        let Some(sent) = body.await else { return Exchanged::Dropped { read: true } };
-        call.overlong = sent.overlong;
-        call.body = sent.body;
-        self.state().log.body_read(number, &call.body);
-        let fault = match arrival {
-            Arrival::Go(fault) => fault,
-            Arrival::Wait(time) => {
+        let Some(sent) = body.await else { return ExchangeOutcome::Dropped { read: true } };
+        request.body_too_large = sent.body_too_large;
+        request.body = sent.body;
+        self.lock_state().log.record_body(number, &request.body);
+        let fault = match fault_action {
+            FaultAction::Proceed(fault) => fault,
+            FaultAction::Delay(time) => {
                 tokio::time::sleep(time).await;
                 None
             }
-            Arrival::Drop { read } => {
-                entry.ended = Ended::Dropped;
-                return Exchanged::Dropped { read };
+            FaultAction::Drop { read } => {
+                entry.ended = RequestOutcome::Dropped;
+                return ExchangeOutcome::Dropped { read };
             }
-            Arrival::Answer(reply) => {
-                entry.ended = Ended::Status(reply.status.as_u16());
-                return Exchanged::Answered(reply);
+            FaultAction::Respond(reply) => {
+                entry.ended = RequestOutcome::Status(reply.status.as_u16());
+                return ExchangeOutcome::Answered(reply);
             }
         };
-        if route == Route::UploadLibraryFile && !call.overlong {
-            call.upload = Some(read_upload(&call).await);
+        if route == Route::UploadLibraryFile && !request.body_too_large {
+            request.upload = Some(read_upload(&request).await);
         }
-        let reply = self.serve(route, target.as_ref(), &call).await;
-        let exchanged = self.spoil(reply, fault);
-        entry.ended = match &exchanged {
-            Exchanged::Answered(reply) | Exchanged::CutShort(reply, _) => Ended::Status(reply.status.as_u16()),
-            Exchanged::Dropped { .. } => Ended::Dropped,
+        let reply = self.serve(route, matched.as_ref(), &request).await;
+        let outcome = self.apply_fault(reply, fault);
+        entry.ended = match &outcome {
+            ExchangeOutcome::Answered(reply) | ExchangeOutcome::Truncated(reply, _) => {
+                RequestOutcome::Status(reply.status.as_u16())
+            }
+            ExchangeOutcome::Dropped { .. } => RequestOutcome::Dropped,
         };
-        exchanged
+        outcome
     }
 
-    fn arrived(&self, route: Route, call: &Call) -> (u64, Arrival) {
-        let (mut state, now) = self.at_now();
-        let kept = state.switches.log_size;
-        let number = state.log.arrived(route, call, now, kept);
-        (number, arrive(&mut state, route, call))
+    fn record_arrival(&self, route: Route, request: &IncomingRequest) -> (u64, FaultAction) {
+        let (mut state, now) = self.lock_now();
+        let max_entries = state.switches.log_size;
+        let number = state.log.record_arrival(route, request, now, max_entries);
+        (number, choose_fault_action(&mut state, route, request))
     }
 
-    async fn serve(&self, route: Route, target: Option<&Target>, call: &Call) -> Reply {
+    async fn serve(
+        &self,
+        route: Route,
+        matched: Option<&RouteMatch>,
+        request: &IncomingRequest,
+    ) -> Reply {
         loop {
             let job = {
-                let (mut state, now) = self.at_now();
+                let (mut state, now) = self.lock_now();
                 let due = state.advance(now).map(Job::Script);
-                match due.or_else(|| (route == Route::Blob).then(|| state.packing(&call.path)).flatten().map(Job::Pack))
-                {
+                match due.or_else(|| {
+                    (route == Route::Blob)
+                        .then(|| state.pack_job(&request.path))
+                        .flatten()
+                        .map(Job::Pack)
+                }) {
                     Some(job) => job,
                     None => {
-                        let reply = answer(&mut state, route, target, call, now);
+                        let reply = serve_locked(&mut state, route, matched, request, now);
                         let preferred = state.switches.compression;
                         drop(state);
-                        return encode(reply, call, preferred);
+                        return encode(reply, request, preferred);
                     }
                 }
             };
-            self.work(job).await;
+            self.run_job(job).await;
         }
     }
 
     /// Calls a script or packs a file on a thread that may block; here, where there is no such thread.
-    async fn work(&self, job: Job) {
+    async fn run_job(&self, job: Job) {
         match job {
             Job::Script(due) => {
                 let emulator = self.clone();
                 // Taken in on that thread, since the caller may leave meanwhile.
-                let _ = aside(move || emulator.call_script(&due)).await;
+                let _ = run_blocking(move || emulator.call_script(&due)).await;
             }
-            Job::Pack(packing) => {
-                let blob = packing.blob.clone();
+            Job::Pack(pack_job) => {
+                let blob = pack_job.blob.clone();
                 // What cannot be read any more is an empty result.
-                let packed = aside(move || packing.run()).await.and_then(std::io::Result::ok);
+                let packed =
+                    run_blocking(move || pack_job.run()).await.and_then(std::io::Result::ok);
                 let packed = packed.unwrap_or(super::results::Packed::Bytes(Bytes::new()));
-                self.state().results.keep(blob, packed);
+                self.lock_state().results.insert_packed(blob, packed);
             }
         }
     }
 
     /// Calls a script, and takes in what it did; one that panics has failed.
-    pub(super) fn call_script(&self, due: &life::Call) {
+    pub(super) fn call_script(&self, due: &lifecycle::DueScript) {
         let run = || (due.run)(&due.machine, due.args.as_deref());
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| ScriptOutcome {
-            fails: Some("The emulator's script panicked.".to_owned()),
-            ..ScriptOutcome::default()
-        });
-        self.state().script_ran(due.action, due.step, outcome);
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                ScriptOutcome {
+                    fails: Some("The emulator's script panicked.".to_owned()),
+                    ..ScriptOutcome::default()
+                }
+            });
+        self.lock_state().record_script_outcome(due.action, due.step, outcome);
     }
 
     /// What a fault makes of an answer.
-    fn spoil(&self, mut reply: Reply, fault: Option<Fault>) -> Exchanged {
-        let Some(fault) = fault else { return Exchanged::Answered(reply) };
+    fn apply_fault(&self, mut reply: Reply, fault: Option<Fault>) -> ExchangeOutcome {
+        let Some(fault) = fault else { return ExchangeOutcome::Answered(reply) };
         match (fault.kind, &reply.body) {
-            (FaultKind::DropAfter, _) => Exchanged::Dropped { read: true },
-            (FaultKind::Status, _) => Exchanged::Answered(made_up(&fault)),
+            (FaultKind::DropAfter, _) => ExchangeOutcome::Dropped { read: true },
+            (FaultKind::Status, _) => ExchangeOutcome::Answered(fault_reply(&fault)),
             (FaultKind::Truncate, Body::Full(body)) => {
                 let keep = fault.keep.unwrap_or(body.len() / 2);
-                Exchanged::CutShort(reply, keep)
+                ExchangeOutcome::Truncated(reply, keep)
             }
             (FaultKind::Truncate, Body::Spooled { start, end, .. }) => {
                 let keep = fault.keep.unwrap_or(((end - start) / 2) as usize);
-                Exchanged::CutShort(reply, keep)
+                ExchangeOutcome::Truncated(reply, keep)
             }
             (FaultKind::Garble, Body::Full(body)) => {
-                reply.body = Body::Full(self.state().faults.garble(body));
-                Exchanged::Answered(reply)
+                reply.body = Body::Full(self.lock_state().faults.garble(body));
+                ExchangeOutcome::Answered(reply)
             }
-            _ => Exchanged::Answered(reply),
+            _ => ExchangeOutcome::Answered(reply),
         }
     }
 }
 
 /// Does what may take long on a thread that may block; here, where there is no such thread. Nothing where the runtime ends.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+async fn run_blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::runtime::Handle::try_current() {
-        Ok(handle) => handle.spawn_blocking(work).await.ok(),
-        Err(_) => Some(work()),
+        Ok(handle) => handle.spawn_blocking(task).await.ok(),
+        Err(_) => Some(task()),
     }
 }
 
 /// Reads an upload's form, a large one on a thread of its own.
-async fn read_upload(call: &Call) -> Result<Upload, String> {
-    if call.body.len() <= SMALL {
-        return Upload::read(&call.headers, &call.body);
+async fn read_upload(request: &IncomingRequest) -> Result<UploadForm, String> {
+    if request.body.len() <= INLINE_FORM_SIZE {
+        return UploadForm::parse(&request.headers, &request.body);
     }
-    let (headers, body) = (call.headers.clone(), call.body.clone());
-    let read = aside(move || Upload::read(&headers, &body)).await;
+    let (headers, body) = (request.headers.clone(), request.body.clone());
+    let read = run_blocking(move || UploadForm::parse(&headers, &body)).await;
     read.unwrap_or_else(|| Err("The form could not be read.".to_owned()))
 }
 
-fn route(door: Door, call: &Call) -> (Route, Option<Target>) {
-    if door == Door::Blob {
+fn resolve_route(vhost: VirtualHost, request: &IncomingRequest) -> (Route, Option<RouteMatch>) {
+    if vhost == VirtualHost::Blob {
         return (Route::Blob, None);
     }
-    if is_login_path(&call.path) {
+    if is_login_path(&request.path) {
         return (Route::Token, None);
     }
-    let target = Target::of(&call.method, &call.path);
-    (target.route(), Some(target))
+    let matched = RouteMatch::from_path(&request.method, &request.path);
+    (matched.route(), Some(matched))
 }
 
 /// What a fault does before anything is acted on.
-fn arrive(state: &mut State, route: Route, call: &Call) -> Arrival {
-    let Some(fault) = state.faults.spring(&call.method, route, &call.path, &state.switches) else {
-        return Arrival::Go(None);
+fn choose_fault_action(state: &mut State, route: Route, request: &IncomingRequest) -> FaultAction {
+    let Some(fault) =
+        state.faults.take_fault(&request.method, route, &request.path, &state.switches)
+    else {
+        return FaultAction::Proceed(None);
     };
     match fault.kind {
-        FaultKind::Status if !fault.acts => Arrival::Answer(made_up(&fault)),
-        FaultKind::DropBefore => Arrival::Drop { read: true },
-        FaultKind::DropUnread => Arrival::Drop { read: false },
-        FaultKind::Delay => Arrival::Wait(seconds_to_duration(fault.seconds)),
+        FaultKind::Status if !fault.acts => FaultAction::Respond(fault_reply(&fault)),
+        FaultKind::DropBefore => FaultAction::Drop { read: true },
+        FaultKind::DropUnread => FaultAction::Drop { read: false },
+        FaultKind::Delay => FaultAction::Delay(seconds_to_duration(fault.seconds)),
         FaultKind::ExpireToken => {
-            state.tokens.revoke(&call.headers);
-            Arrival::Go(None)
+            state.tokens.revoke(&request.headers);
+            FaultAction::Proceed(None)
         }
-        FaultKind::Status | FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => Arrival::Go(Some(fault)),
+        FaultKind::Status | FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => {
+            FaultAction::Proceed(Some(fault))
+        }
     }
 }
 
-fn made_up(fault: &Fault) -> Reply {
+fn fault_reply(fault: &Fault) -> Reply {
     let mut reply = Reply::empty(status(fault.status));
     reply.body = Body::Full(Bytes::from(fault.body.clone()));
     for (name, value) in &fault.headers {
@@ -258,23 +277,30 @@ fn made_up(fault: &Fault) -> Reply {
     reply
 }
 
-fn answer(state: &mut State, route: Route, target: Option<&Target>, call: &Call, now: Tick) -> Reply {
+fn serve_locked(
+    state: &mut State,
+    route: Route,
+    matched: Option<&RouteMatch>,
+    request: &IncomingRequest,
+    now: Tick,
+) -> Reply {
     if route == Route::Blob {
-        return state.blob(call, now);
+        return state.handle_blob(request, now);
     }
-    state.addresses.called_at(&call.headers);
-    match target {
-        Some(target) => state.serve(call, target, now),
+    state.addresses.adopt_host_header(&request.headers);
+    match matched {
+        Some(matched) => state.serve(request, matched, now),
         None => {
-            let wall = state.wall;
-            state.login(&call.method, &call.path, &call.body, now, wall)
+            let wall_now = state.wall_now;
+            state.handle_login(&request.method, &request.path, &request.body, now, wall_now)
         }
     }
 }
 
 /// Compresses what the client accepts to have compressed (facts 3.2).
-fn encode(mut reply: Reply, call: &Call, preferred: Compression) -> Reply {
-    let accepted = call.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
+fn encode(mut reply: Reply, request: &IncomingRequest, preferred: Compression) -> Reply {
+    let accepted =
+        request.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
     if let (true, Some(coding)) = (reply.chunked, Coding::choose(accepted, preferred))
         && let Body::Full(body) = &reply.body
     {
@@ -285,15 +311,15 @@ fn encode(mut reply: Reply, call: &Call, preferred: Compression) -> Reply {
     reply
 }
 
-/// The log's entry of a call; a call that is dropped before it ended was closed by its client.
-struct Entry<'a> {
+/// The log's entry of a request; a request that is dropped before it ended was closed by its client.
+struct LogEntryGuard<'a> {
     emulator: &'a Emulator,
     number: u64,
-    ended: Ended,
+    ended: RequestOutcome,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for LogEntryGuard<'_> {
     fn drop(&mut self) {
-        self.emulator.state().log.ended(self.number, self.ended);
+        self.emulator.lock_state().log.record_end(self.number, self.ended);
     }
 }

@@ -82,15 +82,19 @@ impl Fault {
 
     /// From JSON of its fields; one that is not known, or not of its kind, is told.
     pub fn from_json(text: &str) -> Result<Self> {
-        let fault: Self = super::reading::read("fault detail", text, bounds)?;
+        let fault: Self = super::json_options::parse("fault detail", text, bounds)?;
         let given: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
         let known = fault.kind.details();
-        let Some(other) = given.keys().find(|name| *name != "kind" && !known.contains(&name.as_str())) else {
+        let Some(other) =
+            given.keys().find(|name| *name != "kind" && !known.contains(&name.as_str()))
+        else {
             return Ok(fault);
         };
         let kind = given.get("kind").and_then(Value::as_str).unwrap_or("status");
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(Error::invalid(format!("a fault of kind {kind} has no detail {other:?}; it has {known}")))
+        Err(Error::invalid(format!(
+            "a fault of kind {kind} has no detail {other:?}; it has {known}"
+        )))
     }
 }
 
@@ -101,14 +105,20 @@ impl FaultKind {
             Self::Status => &["status", "body", "headers", "acts"],
             Self::Delay => &["seconds"],
             Self::Truncate => &["keep"],
-            Self::DropBefore | Self::DropUnread | Self::DropAfter | Self::Garble | Self::ExpireToken => &[],
+            Self::DropBefore
+            | Self::DropUnread
+            | Self::DropAfter
+            | Self::Garble
+            | Self::ExpireToken => &[],
         }
     }
 }
 
 fn bounds(name: &str, value: &Value) -> Option<&'static str> {
     let (fits, wanted) = match name {
-        "status" => (value.as_u64().is_some_and(|s| (200..=599).contains(&s)), "an HTTP status, 200 to 599"),
+        "status" => {
+            (value.as_u64().is_some_and(|s| (200..=599).contains(&s)), "an HTTP status, 200 to 599")
+        }
         "keep" => (value.is_u64() || value.is_null(), "a number of bytes, 0 or more"),
         _ => return None,
     };
@@ -117,7 +127,7 @@ fn bounds(name: &str, value: &Value) -> Option<&'static str> {
 
 /// A fault laid for the calls that its method and path match.
 #[derive(Debug)]
-struct Trap {
+struct FaultRule {
     method: Option<Method>,
     path: String,
     fault: Fault,
@@ -128,16 +138,23 @@ struct Trap {
 
 #[derive(Debug)]
 pub(super) struct Faults {
-    traps: Vec<Trap>,
+    rules: Vec<FaultRule>,
     rng: Rng,
 }
 
 impl Faults {
     pub fn new(rng: Rng) -> Self {
-        Self { traps: Vec::new(), rng }
+        Self { rules: Vec::new(), rng }
     }
 
-    pub fn lay(&mut self, method: &str, path: &str, fault: Fault, nth: u32, times: u32) -> Result<()> {
+    pub fn add_rule(
+        &mut self,
+        method: &str,
+        path: &str,
+        fault: Fault,
+        nth: u32,
+        times: u32,
+    ) -> Result<()> {
         let method = match method {
             "" | "*" => None,
             name => Some(
@@ -151,36 +168,53 @@ impl Faults {
         if times == 0 {
             return Err(Error::invalid("fault: times is 0; it has to be 1 or more"));
         }
-        if !path.contains(['/', '*']) && !Route::ALL.iter().any(|route| route.name().eq_ignore_ascii_case(path)) {
+        if !path.contains(['/', '*'])
+            && !Route::ALL.iter().any(|route| route.name().eq_ignore_ascii_case(path))
+        {
             let names = Route::ALL.map(Route::name).join(", ");
-            return Err(Error::invalid(format!("fault: there is no route {path:?}; there are {names}"))
-                .with_hint("or give a path, as /api/machineactions/*/cancel"));
+            return Err(Error::invalid(format!(
+                "fault: there is no route {path:?}; there are {names}"
+            ))
+            .with_hint("or give a path, as /api/machineactions/*/cancel"));
         }
-        self.traps.push(Trap { method, path: path.to_ascii_lowercase(), fault, skip: nth - 1, times });
+        self.rules.push(FaultRule {
+            method,
+            path: path.to_ascii_lowercase(),
+            fault,
+            skip: nth - 1,
+            times,
+        });
         Ok(())
     }
 
-    /// The fault of this call, if it has one. Each trap that matches counts the call, and the first that is due springs.
-    pub fn spring(&mut self, method: &Method, route: Route, path: &str, switches: &Switches) -> Option<Fault> {
-        let mut sprung = None;
-        for trap in &mut self.traps {
-            let matches = trap.method.as_ref().is_none_or(|wanted| wanted == method)
-                && (trap.path == route.name() || glob(&trap.path, &path.to_ascii_lowercase()));
+    /// The fault of this call, if it has one. Each rule that matches counts the call, and the first that is due fires.
+    pub fn take_fault(
+        &mut self,
+        method: &Method,
+        route: Route,
+        path: &str,
+        switches: &Switches,
+    ) -> Option<Fault> {
+        let mut fired = None;
+        for rule in &mut self.rules {
+            let matches = rule.method.as_ref().is_none_or(|wanted| wanted == method)
+                && (rule.path == route.name()
+                    || matches_glob(&rule.path, &path.to_ascii_lowercase()));
             if !matches {
                 continue;
             }
-            if trap.skip > 0 {
-                trap.skip -= 1;
-            } else if sprung.is_none() && trap.times > 0 {
-                trap.times -= 1;
-                sprung = Some(trap.fault.clone());
+            if rule.skip > 0 {
+                rule.skip -= 1;
+            } else if fired.is_none() && rule.times > 0 {
+                rule.times -= 1;
+                fired = Some(rule.fault.clone());
             }
         }
-        self.traps.retain(|trap| trap.times > 0);
-        sprung.or_else(|| self.draw(switches))
+        self.rules.retain(|rule| rule.times > 0);
+        fired.or_else(|| self.draw_random_fault(switches))
     }
 
-    fn draw(&mut self, switches: &Switches) -> Option<Fault> {
+    fn draw_random_fault(&mut self, switches: &Switches) -> Option<Fault> {
         if switches.fault_rate <= 0.0 || self.rng.f64() >= switches.fault_rate {
             return None;
         }
@@ -199,20 +233,25 @@ impl Faults {
 }
 
 /// Whether `pattern`, in which `*` and `{anything}` stand for any characters but a slash, is all of `path`.
-fn glob(pattern: &str, path: &str) -> bool {
+fn matches_glob(pattern: &str, path: &str) -> bool {
     let wanted = pattern.trim_matches('/').split('/');
     let mut given = path.trim_matches('/').split('/');
-    let all = wanted.into_iter().all(|wanted| given.next().is_some_and(|given| glob_segment(wanted, given)));
+    let all = wanted
+        .into_iter()
+        .all(|wanted| given.next().is_some_and(|given| segment_matches_glob(wanted, given)));
     all && given.next().is_none()
 }
 
-fn glob_segment(pattern: &str, text: &str) -> bool {
+fn segment_matches_glob(pattern: &str, text: &str) -> bool {
     if pattern.starts_with('{') && pattern.ends_with('}') {
         return true;
     }
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(head) else { return false };
-    rest.is_empty() || (0..=text.len()).filter_map(|at| text.get(at..)).any(|tail| glob_segment(rest, tail))
+    rest.is_empty()
+        || (0..=text.len())
+            .filter_map(|at| text.get(at..))
+            .any(|tail| segment_matches_glob(rest, tail))
 }
 
 #[cfg(test)]
@@ -221,21 +260,34 @@ mod tests {
 
     #[test]
     fn a_star_is_one_segment() {
-        assert!(glob("/api/machines/*/runliveresponse", "/api/machines/ab12/runliveresponse"));
-        assert!(glob("/api/machines/{id}/runliveresponse", "/api/machines/ab12/runliveresponse"));
-        assert!(glob("/api/machineactions/*/get*(index=0)", "/api/machineactions/x/getlink(index=0)"));
-        assert!(!glob("/api/machines/*", "/api/machines/a/b"));
-        assert!(!glob("/api/machines", "/api/machines/a"));
+        assert!(matches_glob(
+            "/api/machines/*/runliveresponse",
+            "/api/machines/ab12/runliveresponse"
+        ));
+        assert!(matches_glob(
+            "/api/machines/{id}/runliveresponse",
+            "/api/machines/ab12/runliveresponse"
+        ));
+        assert!(matches_glob(
+            "/api/machineactions/*/get*(index=0)",
+            "/api/machineactions/x/getlink(index=0)"
+        ));
+        assert!(!matches_glob("/api/machines/*", "/api/machines/a/b"));
+        assert!(!matches_glob("/api/machines", "/api/machines/a"));
     }
 
     #[test]
     fn the_nth_call_and_so_many_more_fail() {
         let (mut faults, switches) = (Faults::new(Rng::with_seed(1)), Switches::default());
-        faults.lay("GET", "machines", Fault::status(500), 2, 2).unwrap();
-        let mut sprung = Vec::new();
+        faults.add_rule("GET", "machines", Fault::status(500), 2, 2).unwrap();
+        let mut fired = Vec::new();
         for _ in 0..5 {
-            sprung.push(faults.spring(&Method::GET, Route::ListMachines, "/api/machines", &switches).is_some());
+            fired.push(
+                faults
+                    .take_fault(&Method::GET, Route::ListMachines, "/api/machines", &switches)
+                    .is_some(),
+            );
         }
-        assert_eq!(sprung, [false, true, true, false, false]);
+        assert_eq!(fired, [false, true, true, false, false]);
     }
 }

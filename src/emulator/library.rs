@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use sha2::{Digest, Sha256};
 
-use super::clock::{Tick, time_text};
-use super::reply::{Refusal, Reply};
+use super::clock::{Tick, format_time};
+use super::reply::{ApiError, Reply};
 use super::state::State;
 use super::write_json;
 use crate::error::Error;
@@ -28,7 +28,7 @@ pub(super) struct LibraryFile {
 pub(super) struct Library(BTreeMap<String, LibraryFile>);
 
 impl Library {
-    pub fn holds(&self, name: &str) -> bool {
+    pub fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name) || self.0.contains_key(&name.to_ascii_lowercase())
     }
 
@@ -62,8 +62,8 @@ impl LibraryFile {
             ("fileName", self.name.as_str()),
             ("sha256", &self.sha256),
             ("description", &self.description),
-            ("creationTime", &time_text(self.created)),
-            ("lastUpdatedTime", &time_text(self.updated)),
+            ("creationTime", &format_time(self.created)),
+            ("lastUpdatedTime", &format_time(self.updated)),
             ("createdBy", &self.created_by),
         ];
         for (name, value) in fields {
@@ -83,7 +83,7 @@ impl LibraryFile {
 
 impl State {
     pub fn list_library(&self) -> Reply {
-        let mut out = self.context("LibraryFiles");
+        let mut out = self.open_odata_body("LibraryFiles");
         out.extend_from_slice(b",\"value\":[");
         for (i, file) in self.library.0.values().enumerate() {
             if i > 0 {
@@ -97,22 +97,23 @@ impl State {
         Reply::entity(StatusCode::OK, out)
     }
 
-    pub fn delete_from_library(&mut self, name: &str) -> Result<Reply, Refusal> {
+    pub fn delete_from_library(&mut self, name: &str) -> Result<Reply, ApiError> {
         match self.library.0.remove(&name.to_ascii_lowercase()) {
             Some(_) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-            None => Err(Refusal::not_found(format!("File {name} was not found"))),
+            None => Err(ApiError::not_found(format!("File {name} was not found"))),
         }
     }
 }
 
 /// Whether a file may have that name (facts 8).
-pub(super) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+pub(super) fn is_valid_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// What is wrong with a file's name.
 pub fn check_file_name(name: &str) -> Result<(), Error> {
-    if is_name(name) {
+    if is_valid_file_name(name) {
         return Ok(());
     }
     Err(Error::invalid(format!(

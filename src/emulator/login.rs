@@ -5,108 +5,151 @@ use std::collections::HashMap;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::access::{AUDIENCE, Claims, Grant};
-use super::assertion::{self, Expected, Flaw};
-use super::clock::{Tick, seconds, ticks, time_text};
+use super::assertion::{self, AssertionError, Expected};
+use super::clock::{Tick, format_time, seconds, ticks};
 use super::reply::Reply;
 use super::state::State;
+use super::tokens::{AUDIENCE, Claims, Grant};
 
 /// A refusal of the token endpoint: its `error` is a string, and `error_description` begins with a code.
-struct Denied {
+struct OAuthError {
     status: StatusCode,
     error: &'static str,
     code: u32,
     message: String,
 }
 
-fn denied(status: u16, error: &'static str, code: u32, message: impl Into<String>) -> Denied {
-    Denied { status: super::reply::status(status), error, code, message: message.into() }
+fn oauth_error(
+    status: u16,
+    error: &'static str,
+    code: u32,
+    message: impl Into<String>,
+) -> OAuthError {
+    OAuthError { status: super::reply::status(status), error, code, message: message.into() }
 }
 
 /// Whether the login host serves `path`.
 pub(super) fn is_login_path(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
-    path.contains("/oauth2/") || path.contains("/.well-known/") || path.contains("/discovery/instance")
+    path.contains("/oauth2/")
+        || path.contains("/.well-known/")
+        || path.contains("/discovery/instance")
 }
 
 impl State {
-    pub fn login(&mut self, method: &Method, path: &str, body: &[u8], now: Tick, wall: f64) -> Reply {
+    pub fn handle_login(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+        now: Tick,
+        wall_now: f64,
+    ) -> Reply {
         let path = path.to_ascii_lowercase();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let answered = match segments.as_slice() {
+        let result = match segments.as_slice() {
             [tenant, "oauth2", "v2.0", "token"] if method == Method::POST => {
-                self.grant_token(tenant, body, false, now, wall)
+                self.grant_token(tenant, body, false, now, wall_now)
             }
-            [tenant, "oauth2", "token"] if method == Method::POST => self.grant_token(tenant, body, true, now, wall),
+            [tenant, "oauth2", "token"] if method == Method::POST => {
+                self.grant_token(tenant, body, true, now, wall_now)
+            }
             [tenant, "v2.0", ".well-known", "openid-configuration"]
-            | [tenant, ".well-known", "openid-configuration"] => Ok(self.open_id_configuration(tenant)),
+            | [tenant, ".well-known", "openid-configuration"] => {
+                Ok(self.open_id_configuration(tenant))
+            }
             ["common", "discovery", "instance"] => Ok(self.instance_discovery()),
-            _ => Err(denied(404, "invalid_request", 90_014, "The endpoint does not exist.")),
+            _ => Err(oauth_error(404, "invalid_request", 90_014, "The endpoint does not exist.")),
         };
-        match answered {
+        match result {
             Ok(body) => Reply::json(StatusCode::OK, body.to_string()),
-            Err(denied) => self.denial(&denied, now),
+            Err(oauth_error) => self.oauth_error_reply(&oauth_error, now),
         }
     }
 
-    fn grant_token(&mut self, tenant: &str, body: &[u8], v1: bool, now: Tick, wall: f64) -> Result<Value, Denied> {
+    fn grant_token(
+        &mut self,
+        tenant: &str,
+        body: &[u8],
+        v1: bool,
+        now: Tick,
+        wall_now: f64,
+    ) -> Result<Value, OAuthError> {
         if tenant != self.tenant_id {
             let message = format!("Tenant '{tenant}' not found.");
-            return Err(denied(400, "invalid_request", 90_002, message));
+            return Err(oauth_error(400, "invalid_request", 90_002, message));
         }
         let form: HashMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
-        let field = |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let field =
+            |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let required = |name: &str| {
-            let message = format!("The request body must contain the following parameter: '{name}'.");
-            field(name).ok_or_else(|| denied(400, "invalid_request", 900_144, message))
+            let message =
+                format!("The request body must contain the following parameter: '{name}'.");
+            field(name).ok_or_else(|| oauth_error(400, "invalid_request", 900_144, message))
         };
         if required("grant_type")? != "client_credentials" {
             let message = "The app requested an unsupported grant type.";
-            return Err(denied(400, "unsupported_grant_type", 70_003, message));
+            return Err(oauth_error(400, "unsupported_grant_type", 70_003, message));
         }
         let client_id = required("client_id")?;
-        let audience = if v1 { required("resource")?.to_owned() } else { audience_of(required("scope")?)? };
-        let Some(application) = self.applications.iter().position(|known| known.client_id == client_id) else {
-            let message = format!("Application with identifier '{client_id}' was not found in the directory.");
-            return Err(denied(400, "unauthorized_client", 700_016, message));
+        let audience = if v1 {
+            required("resource")?.to_owned()
+        } else {
+            audience_from_scope(required("scope")?)?
+        };
+        let Some(application) =
+            self.applications.iter().position(|known| known.client_id == client_id)
+        else {
+            let message = format!(
+                "Application with identifier '{client_id}' was not found in the directory."
+            );
+            return Err(oauth_error(400, "unauthorized_client", 700_016, message));
         };
         match (field("client_secret"), field("client_assertion")) {
             (Some(secret), _) => self.check_secret(application, secret)?,
             (None, Some(assertion)) => {
                 let kind = required("client_assertion_type")?;
-                self.check_assertion(application, kind, assertion, wall)?;
+                self.check_assertion(application, kind, assertion, wall_now)?;
             }
             (None, None) => {
-                let message =
-                    "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
-                return Err(denied(401, "invalid_client", 7_000_218, message));
+                let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+                return Err(oauth_error(401, "invalid_client", 7_000_218, message));
             }
         }
-        let life = self.switches.token_life;
-        let token = self.issue_token(application, None, audience, life, now, wall);
-        let told = (life / self.speed).floor().max(1.0) as u64;
+        let lifetime = self.switches.token_life;
+        let token = self.issue_token(application, None, audience, lifetime, now, wall_now);
+        let expires_in = (lifetime / self.speed).floor().max(1.0) as u64;
         Ok(if v1 {
-            json!({"token_type": "Bearer", "expires_in": told.to_string(), "ext_expires_in": told.to_string(), "access_token": token})
+            json!({"token_type": "Bearer", "expires_in": expires_in.to_string(), "ext_expires_in": expires_in.to_string(), "access_token": token})
         } else {
-            json!({"token_type": "Bearer", "expires_in": told, "ext_expires_in": told, "access_token": token})
+            json!({"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
         })
     }
 
-    fn check_secret(&self, application: usize, secret: &str) -> Result<(), Denied> {
+    fn check_secret(&self, application: usize, secret: &str) -> Result<(), OAuthError> {
         if self.applications.get(application).is_some_and(|known| known.secret == secret) {
             return Ok(());
         }
-        Err(denied(401, "invalid_client", 7_000_215, "Invalid client secret provided."))
+        Err(oauth_error(401, "invalid_client", 7_000_215, "Invalid client secret provided."))
     }
 
-    fn check_assertion(&self, application: usize, kind: &str, assertion: &str, wall: f64) -> Result<(), Denied> {
-        let wrong = |(code, message): Flaw| denied(401, "invalid_client", code, message);
+    fn check_assertion(
+        &self,
+        application: usize,
+        kind: &str,
+        assertion: &str,
+        wall_now: f64,
+    ) -> Result<(), OAuthError> {
+        let invalid =
+            |(code, message): AssertionError| oauth_error(401, "invalid_client", code, message);
         if kind != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
-            return Err(wrong((50_027, "The client assertion's type is not supported.")));
+            return Err(invalid((50_027, "The client assertion's type is not supported.")));
         }
         let Some(known) = self.applications.get(application) else { return Ok(()) };
-        let (tenant, client_id, certificates) = (&self.tenant_id, &known.client_id, &known.certificates);
-        assertion::check(assertion, &Expected { tenant, client_id, certificates, wall }).map_err(wrong)
+        let (tenant, client_id, certificates) =
+            (&self.tenant_id, &known.client_id, &known.certificates);
+        assertion::check(assertion, &Expected { tenant, client_id, certificates, wall_now })
+            .map_err(invalid)
     }
 
     /// A token for one of the applications, with its own roles unless others are given.
@@ -115,19 +158,23 @@ impl State {
         application: usize,
         roles: Option<Vec<String>>,
         audience: String,
-        life: f64,
+        lifetime: f64,
         now: Tick,
-        wall: f64,
+        wall_now: f64,
     ) -> String {
         let Some(known) = self.applications.get(application) else { return String::new() };
         let roles = roles.unwrap_or_else(|| known.roles.clone());
-        let grant =
-            Grant { application: u32::try_from(application).unwrap_or(0), roles, audience, expires: now + ticks(life) };
+        let grant = Grant {
+            application: u32::try_from(application).unwrap_or(0),
+            roles,
+            audience,
+            expires: now + ticks(lifetime),
+        };
         let claims = Claims {
             tenant: &self.tenant_id,
             client_id: &known.client_id,
-            issued: wall,
-            expires: wall + seconds(ticks(life)) / self.speed,
+            issued: wall_now,
+            expires: wall_now + seconds(ticks(lifetime)) / self.speed,
         };
         self.tokens.issue(grant, &claims, now)
     }
@@ -155,27 +202,29 @@ impl State {
         })
     }
 
-    fn denial(&mut self, denied: &Denied, now: Tick) -> Reply {
+    fn oauth_error_reply(&mut self, oauth_error: &OAuthError, now: Tick) -> Reply {
         let (trace, correlation) = (self.new_uuid(), self.new_uuid());
-        let time = time_text(now - now.rem_euclid(super::clock::SECOND)).replace('T', " ");
+        let time = format_time(now - now.rem_euclid(super::clock::SECOND)).replace('T', " ");
         let description = format!(
             "AADSTS{}: {} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {time}",
-            denied.code, denied.message
+            oauth_error.code, oauth_error.message
         );
         let body = json!({
-            "error": denied.error, "error_description": description, "error_codes": [denied.code],
+            "error": oauth_error.error, "error_description": description, "error_codes": [oauth_error.code],
             "timestamp": time, "trace_id": trace.to_string(), "correlation_id": correlation.to_string(),
         });
-        Reply::json(denied.status, body.to_string())
+        Reply::json(oauth_error.status, body.to_string())
     }
 }
 
 /// The audience that a v2 scope asks for.
-fn audience_of(scope: &str) -> Result<String, Denied> {
-    let audience = scope.strip_suffix("/.default").filter(|audience| !audience.contains(' ') && !audience.is_empty());
+fn audience_from_scope(scope: &str) -> Result<String, OAuthError> {
+    let audience = scope
+        .strip_suffix("/.default")
+        .filter(|audience| !audience.contains(' ') && !audience.is_empty());
     audience.map(str::to_owned).ok_or_else(|| {
         let message = format!("The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.");
-        denied(400, "invalid_scope", 1_002_012, message)
+        oauth_error(400, "invalid_scope", 1_002_012, message)
     })
 }
 

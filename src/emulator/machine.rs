@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::clock::{LONGEST, Tick, ticks};
-use super::machine_fields::{PROPERTIES, check_properties};
-use super::odata::Hints;
+use super::clock::{MAX_SECONDS, Tick, ticks};
+use super::machine_properties::{PROPERTIES, check_properties};
+use super::odata::IndexHints;
 use crate::error::{Error, Result};
 use crate::model::is_machine_id;
 
@@ -51,14 +51,16 @@ impl NewMachine {
         if self.name.is_empty() {
             return Err(Error::invalid("a machine needs a name"));
         }
-        if !(0.0..=LONGEST).contains(&self.start_delay) {
+        if !(0.0..=MAX_SECONDS).contains(&self.start_delay) {
             let delay = self.start_delay;
             return Err(Error::invalid(format!(
-                "start_delay is {delay}; it has to be between 0 and {LONGEST} seconds"
+                "start_delay is {delay}; it has to be between 0 and {MAX_SECONDS} seconds"
             )));
         }
         if let Some(id) = self.id.as_ref().filter(|id| !is_machine_id(id)) {
-            return Err(Error::invalid(format!("machine property id is {id:?}; it has to be 40 hexadecimal digits")));
+            return Err(Error::invalid(format!(
+                "machine property id is {id:?}; it has to be 40 hexadecimal digits"
+            )));
         }
         check_properties(&self.properties)
     }
@@ -99,8 +101,11 @@ impl Machine {
 
     pub fn has_address(&self, ip: &str) -> bool {
         let addresses = self.value("ipAddresses");
-        let listed =
-            addresses.as_array().into_iter().flatten().filter_map(|address| address.get("ipAddress")?.as_str());
+        let listed = addresses
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|address| address.get("ipAddress")?.as_str());
         listed.chain([self.value("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
     }
 
@@ -112,8 +117,12 @@ impl Machine {
 
     /// When it was last seen.
     pub fn last_seen(&self) -> Tick {
-        let own = self.properties.get("lastSeen").and_then(Value::as_str).and_then(crate::model::Timestamp::parse);
-        own.map_or(self.seen, |time| ticks(time.unix()))
+        let own = self
+            .properties
+            .get("lastSeen")
+            .and_then(Value::as_str)
+            .and_then(crate::model::Timestamp::parse);
+        own.map_or(self.seen, |time| ticks(time.to_unix()))
     }
 }
 
@@ -127,15 +136,15 @@ pub(super) struct Machines {
 
 impl Machines {
     pub fn add(&mut self, new: NewMachine, id: String, now: Tick) -> u32 {
-        let at = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         let id = new.id.unwrap_or(id).to_ascii_lowercase();
         let name = new.name.to_ascii_lowercase();
         let short = name.split('.').next().unwrap_or(&name).to_owned();
         if short != name {
-            self.by_name.entry(short).or_default().push(at);
+            self.by_name.entry(short).or_default().push(index);
         }
-        self.by_name.entry(name).or_default().push(at);
-        self.by_id.insert(id.clone(), at);
+        self.by_name.entry(name).or_default().push(index);
+        self.by_id.insert(id.clone(), index);
         self.all.push(Machine {
             id,
             name: new.name,
@@ -149,15 +158,15 @@ impl Machines {
             seen: now,
             properties: new.properties,
         });
-        at
+        index
     }
 
-    pub fn get(&self, at: u32) -> Option<&Machine> {
-        self.all.get(at as usize)
+    pub fn get(&self, index: u32) -> Option<&Machine> {
+        self.all.get(index as usize)
     }
 
-    pub fn get_mut(&mut self, at: u32) -> Option<&mut Machine> {
-        self.all.get_mut(at as usize)
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Machine> {
+        self.all.get_mut(index as usize)
     }
 
     pub fn by_id(&self, id: &str) -> Option<u32> {
@@ -168,7 +177,7 @@ impl Machines {
     pub fn find(&self, key: &str) -> Option<u32> {
         self.by_id(key).or_else(|| {
             let named = self.by_name.get(&key.to_ascii_lowercase())?;
-            named.iter().copied().max_by_key(|at| self.get(*at).map(Machine::last_seen))
+            named.iter().copied().max_by_key(|index| self.get(*index).map(Machine::last_seen))
         })
     }
 
@@ -177,20 +186,23 @@ impl Machines {
     }
 
     /// Those that a filter can match, as far as its `id` and `computerDnsName` tell.
-    pub fn candidates(&self, hints: &Hints<'_>) -> Vec<&Machine> {
-        if let Some(ids) = hints.equal("id") {
+    pub fn candidates(&self, hints: &IndexHints<'_>) -> Vec<&Machine> {
+        if let Some(ids) = hints.equal_to("id") {
             let mut found: Vec<u32> = ids.iter().filter_map(|id| self.by_id(id)).collect();
             found.sort_unstable();
             found.dedup();
-            return found.into_iter().filter_map(|at| self.get(at)).collect();
+            return found.into_iter().filter_map(|index| self.get(index)).collect();
         }
         if let Some(prefix) = hints.prefix("computerDnsName") {
             let prefix = prefix.to_ascii_lowercase();
-            let range = self.by_name.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
-            let mut found: Vec<u32> = range.flat_map(|(_, at)| at.iter().copied()).collect();
+            let range = self
+                .by_name
+                .range(prefix.clone()..)
+                .take_while(|(name, _)| name.starts_with(&prefix));
+            let mut found: Vec<u32> = range.flat_map(|(_, index)| index.iter().copied()).collect();
             found.sort_unstable();
             found.dedup();
-            return found.into_iter().filter_map(|at| self.get(at)).collect();
+            return found.into_iter().filter_map(|index| self.get(index)).collect();
         }
         self.all.iter().collect()
     }

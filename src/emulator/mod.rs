@@ -1,13 +1,12 @@
 //! The live response service in a box, independent of the client's own logic.
 //!
 //! All that it knows is one [`state::State`] behind one short lock. No task runs on its own: each call first makes up
-//! for the time that has passed ([`life`]), then is served. Doors: [`Transport`](crate::transport::Transport) in
+//! for the time that has passed ([`lifecycle`]), then is served. Doors: [`Transport`](crate::transport::Transport) in
 //! process ([`in_process`]) and HTTP over TCP. What is not known of the service is a [`Switches`] field.
 
-mod access;
 mod action;
-mod action_fields;
-mod actions;
+mod action_properties;
+mod action_store;
 mod assertion;
 mod body;
 mod cancel;
@@ -15,33 +14,34 @@ mod clock;
 mod compress;
 mod exchange;
 mod faults;
-mod files;
-mod furnish;
+mod fixtures;
 mod in_process;
+mod json_options;
 mod library;
-mod life;
+mod lifecycle;
 mod lists;
-mod log;
 mod login;
 mod machine;
-mod machine_fields;
+mod machine_properties;
 mod multipart;
 mod odata;
-mod open;
 mod quota;
 mod ranges;
-mod reading;
+mod remote_files;
 mod reply;
+mod request_log;
 mod results;
 mod routes;
 mod script;
 mod server;
+mod session_counts;
 mod settings;
-mod spool;
+mod spooled_file;
 mod state;
 mod submit;
 mod switches;
 mod tls;
+mod tokens;
 mod upload;
 
 use std::collections::BTreeMap;
@@ -52,30 +52,30 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
-pub use access::ROLES;
 pub use action::Content;
 pub use clock::EmulatorClock;
 pub use faults::{Fault, FaultKind};
 pub use library::check_file_name;
-pub use log::{Ended, LoggedRequest, Violations};
 pub use machine::NewMachine;
-pub use machine_fields::check_property_names;
+pub use machine_properties::check_property_names;
 #[cfg(any(test, fuzzing))]
 pub use odata::fuzz_query;
+pub use request_log::{LoggedRequest, RequestOutcome, Violations};
 pub use routes::Route;
-pub use script::{Behaviour, ScriptCall, ScriptOutcome};
+pub use script::{Behaviour, ScriptFn, ScriptOutcome};
 pub use server::{Server, serve};
 pub use settings::Settings;
 pub use switches::{
-    Answer429, BusyAnswer, CapCounts, Compression, ListOrder, MachineByName, MissingFile, NonzeroExit, ReadPermission,
-    Switches, TranscriptForm, UnnamedUpload, Windows,
+    BusyResponse, CapCounts, Compression, ListOrder, MachineByName, MissingFile, NonzeroExit,
+    ReadPermission, Switches, ThrottleResponse, TranscriptForm, UnnamedUpload, WindowKind,
 };
+pub use tokens::ROLES;
 
 use crate::error::{Error, Result};
 
 /// Who a foreign session's machine answers a submit with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ForeignAnswer {
+pub enum ForeignSessionResponse {
     /// 400 ActiveRequestAlreadyExists.
     #[default]
     Error,
@@ -91,7 +91,7 @@ pub struct Emulator {
 
 #[derive(Debug)]
 struct Inner {
-    times: clock::Times,
+    clock: clock::RunningClock,
     state: Mutex<state::State>,
     /// A token with every role that does not expire within a year.
     token: String,
@@ -100,42 +100,48 @@ struct Inner {
 impl Emulator {
     /// Its clock is tokio's where it is made within a runtime: a paused one pauses it.
     pub fn new(settings: Settings) -> Result<Self> {
-        let limits = settings.limits.checked()?;
+        let limits = settings.limits.validated()?;
         let mut rng = Rng::with_seed(settings.seed);
-        let times = clock::Times::start(settings.clock);
-        let mut state = state::State::new(limits, settings.switches, times.speed(), &mut rng);
-        let now = times.own();
+        let clock = clock::RunningClock::start(settings.clock);
+        let mut state = state::State::new(limits, settings.switches, clock.speed(), &mut rng);
+        let now = clock.emulated_now();
         for number in 1..=settings.machines {
             state.add_machine(NewMachine::named(format!("ws-{number:04}.example.test")), now);
         }
-        let token = state.lasting_token(None, now, times.wall());
-        Ok(Self { inner: Arc::new(Inner { times, state: Mutex::new(state), token }) })
+        let token = state.long_lived_token(None, now, clock.wall_now());
+        Ok(Self { inner: Arc::new(Inner { clock, state: Mutex::new(state), token }) })
     }
 
     /// The API's address, for the client's endpoint. A made-up host until a [server](serve) is started.
     pub fn url(&self) -> String {
-        self.state().addresses.api.clone()
+        self.lock_state().addresses.api.clone()
     }
 
     /// The login host's address, for a credential's authority.
     pub fn login_url(&self) -> String {
-        self.state().addresses.login.clone()
+        self.lock_state().addresses.login.clone()
     }
 
     pub fn blob_url(&self) -> String {
-        self.state().addresses.blob.clone()
+        self.lock_state().addresses.blob.clone()
     }
 
     pub fn tenant_id(&self) -> String {
-        self.state().tenant_id.clone()
+        self.lock_state().tenant_id.clone()
     }
 
     pub fn client_id(&self) -> String {
-        self.state().applications.first().map_or_else(String::new, |first| first.client_id.clone())
+        self.lock_state()
+            .applications
+            .first()
+            .map_or_else(String::new, |first| first.client_id.clone())
     }
 
     pub fn client_secret(&self) -> String {
-        self.state().applications.first().map_or_else(String::new, |first| first.secret.clone())
+        self.lock_state()
+            .applications
+            .first()
+            .map_or_else(String::new, |first| first.secret.clone())
     }
 
     /// A bearer token with every permission, good for a year of the emulator's time.
@@ -145,14 +151,14 @@ impl Emulator {
 
     /// A token with these roles alone.
     pub fn token_with<S: Into<String>>(&self, roles: impl IntoIterator<Item = S>) -> String {
-        let (mut state, now) = self.at_now();
-        let wall = state.wall;
-        state.lasting_token(Some(roles.into_iter().map(Into::into).collect()), now, wall)
+        let (mut state, now) = self.lock_now();
+        let wall_now = state.wall_now;
+        state.long_lived_token(Some(roles.into_iter().map(Into::into).collect()), now, wall_now)
     }
 
     /// Another application of the tenant, with its own quotas and every role: its client id and secret.
     pub fn add_application(&self) -> (String, String) {
-        let mut state = self.state();
+        let mut state = self.lock_state();
         let application = state.new_application();
         let (client_id, secret) = (application.client_id.clone(), application.secret.clone());
         state.applications.push(application);
@@ -168,7 +174,7 @@ impl Emulator {
         } else {
             CertificateDer::from(certificate).into_owned()
         };
-        if let Some(application) = self.state().applications.first_mut() {
+        if let Some(application) = self.lock_state().applications.first_mut() {
             application.certificates.push(der.to_vec());
         }
         Ok(())
@@ -176,27 +182,27 @@ impl Emulator {
 
     /// What arrived, oldest first.
     pub fn requests(&self) -> Vec<LoggedRequest> {
-        self.state().log.entries()
+        self.lock_state().log.entries()
     }
 
     /// Calls by route, and `polls:<action id>`.
     pub fn counters(&self) -> BTreeMap<String, u64> {
-        self.state().log.counters()
+        self.lock_state().log.counters()
     }
 
     pub fn violations(&self) -> Violations {
-        self.state().log.violations
+        self.lock_state().log.violations
     }
 
     /// Forgets the log, the counters and the violations.
     pub fn clear_log(&self) {
-        self.state().log.clear();
+        self.lock_state().log.clear();
     }
 
     /// The state, all time made up for; scripts that are due are called here.
-    fn settled(&self) -> (std::sync::MutexGuard<'_, state::State>, clock::Tick) {
+    fn lock_advanced(&self) -> (std::sync::MutexGuard<'_, state::State>, clock::Tick) {
         loop {
-            let (mut state, now) = self.at_now();
+            let (mut state, now) = self.lock_now();
             let Some(due) = state.advance(now) else { return (state, now) };
             drop(state);
             self.call_script(&due);

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 /// More parts than this are refused.
-const MOST_PARTS: usize = 32;
+const MAX_PARTS: usize = 32;
 
 pub(super) struct Form(Vec<Part>);
 
@@ -26,18 +26,20 @@ impl Form {
     }
 }
 
-pub(super) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Form, String> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+pub(super) fn parse_form(headers: &HeaderMap, body: &Bytes) -> Result<Form, String> {
+    let content_type =
+        headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
         return Err("The request's content type is not multipart/form-data.".to_owned());
     }
-    let boundary = parameter(parameters, "boundary").filter(|text| !text.is_empty() && text.len() <= 70);
+    let boundary =
+        parameter(parameters, "boundary").filter(|text| !text.is_empty() && text.len() <= 70);
     let boundary = boundary.ok_or("The request's content type has no boundary.")?;
-    split(body, &boundary)
+    split_parts(body, &boundary)
 }
 
-fn split(body: &Bytes, boundary: &str) -> Result<Form, String> {
+fn split_parts(body: &Bytes, boundary: &str) -> Result<Form, String> {
     let cut_short = || "The form is cut short.".to_owned();
     let delimiter = format!("\r\n--{boundary}").into_bytes();
     let first = delimiter.get(2..).unwrap_or_default();
@@ -48,25 +50,26 @@ fn split(body: &Bytes, boundary: &str) -> Result<Form, String> {
         if rest.starts_with(b"--") {
             return Ok(Form(parts));
         }
-        if parts.len() == MOST_PARTS {
-            return Err(format!("The form has more than {MOST_PARTS} parts."));
+        if parts.len() == MAX_PARTS {
+            return Err(format!("The form has more than {MAX_PARTS} parts."));
         }
         let head_end = find(body, b"\r\n\r\n", at).ok_or_else(cut_short)?;
         let content_start = head_end + 4;
         // The empty part's content ends where the line break of its head begins.
         let end = find(body, &delimiter, content_start - 2).ok_or_else(cut_short)?;
         let head = String::from_utf8_lossy(body.get(at..head_end).unwrap_or_default()).into_owned();
-        parts.push(part(&head, body.slice(content_start.min(end)..end))?);
+        parts.push(parse_part(&head, body.slice(content_start.min(end)..end))?);
         at = end + delimiter.len();
     }
 }
 
-fn part(head: &str, content: Bytes) -> Result<Part, String> {
+fn parse_part(head: &str, content: Bytes) -> Result<Part, String> {
     let disposition = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
     });
-    let parameters = disposition.and_then(|value| value.split_once(';')).map_or("", |(_, rest)| rest);
+    let parameters =
+        disposition.and_then(|value| value.split_once(';')).map_or("", |(_, rest)| rest);
     let name = parameter(parameters, "name").ok_or("A part of the form has no name.")?;
     Ok(Part { name, file_name: parameter(parameters, "filename"), content })
 }
@@ -128,8 +131,11 @@ mod tests {
     fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (HeaderMap, Bytes) {
         let mut body = Vec::new();
         for (name, file_name, content) in parts {
-            let file_name = file_name.map_or(String::new(), |name| format!("; filename=\"{name}\""));
-            let head = format!("--b0undary\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n");
+            let file_name =
+                file_name.map_or(String::new(), |name| format!("; filename=\"{name}\""));
+            let head = format!(
+                "--b0undary\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n"
+            );
             body.extend_from_slice(head.as_bytes());
             body.extend_from_slice(content);
             body.extend_from_slice(b"\r\n");
@@ -144,7 +150,7 @@ mod tests {
         #[test]
         fn any_bytes_come_through(content in proptest::collection::vec(any::<u8>(), 0..300)) {
             let (headers, body) = form(&[("Description", None, b"d"), ("file", Some("a.ps1"), &content)]);
-            let form = read(&headers, &body).unwrap();
+            let form = parse_form(&headers, &body).unwrap();
             let part = form.part("File").unwrap();
             prop_assert_eq!(part.file_name.as_deref(), Some("a.ps1"));
             prop_assert_eq!(&part.content[..], &content[..]);
@@ -154,8 +160,8 @@ mod tests {
         #[test]
         fn no_bytes_break_it(content in proptest::collection::vec(any::<u8>(), 0..200), cut in 0_usize..200) {
             let (headers, body) = form(&[("file", Some("a"), &content)]);
-            let _ = read(&headers, &body.slice(..cut.min(body.len())));
-            let _ = read(&headers, &Bytes::from(content));
+            let _ = parse_form(&headers, &body.slice(..cut.min(body.len())));
+            let _ = parse_form(&headers, &Bytes::from(content));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::clock::{SECOND, Tick, ticks};
 use super::routes::Route;
-use super::switches::Windows;
+use super::switches::WindowKind;
 use crate::config::Rate;
 
 /// The calls that were let through, newest last, by application and route.
@@ -13,7 +13,7 @@ pub(super) struct Quotas(HashMap<(u32, Route), VecDeque<Tick>>);
 
 /// A window that has no room.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Full {
+pub(super) struct ExceededRate {
     pub rate: Rate,
     /// Until it has room.
     pub wait: Tick,
@@ -21,22 +21,28 @@ pub(super) struct Full {
 
 impl Quotas {
     /// The window of `rates` that stays full the longest.
-    pub fn full(&self, key: (u32, Route), rates: &[Rate], windows: Windows, now: Tick) -> Option<Full> {
+    pub fn find_exceeded(
+        &self,
+        key: (u32, Route),
+        rates: &[Rate],
+        windows: WindowKind,
+        now: Tick,
+    ) -> Option<ExceededRate> {
         let calls = self.0.get(&key)?;
         let waits = rates.iter().filter_map(|rate| {
             let nth_last = calls.len().checked_sub(rate.count as usize)?;
             let length = ticks(rate.per).max(1);
             let counted = *calls.get(nth_last)?;
             let frees_at = match windows {
-                Windows::Sliding => counted + length,
-                Windows::Fixed => (counted.div_euclid(length) + 1) * length,
+                WindowKind::Sliding => counted + length,
+                WindowKind::Fixed => (counted.div_euclid(length) + 1) * length,
             };
-            (frees_at > now).then_some(Full { rate: *rate, wait: frees_at - now })
+            (frees_at > now).then_some(ExceededRate { rate: *rate, wait: frees_at - now })
         });
-        waits.max_by_key(|full| full.wait)
+        waits.max_by_key(|exceeded| exceeded.wait)
     }
 
-    pub fn count(&mut self, key: (u32, Route), rates: &[Rate], now: Tick) {
+    pub fn record(&mut self, key: (u32, Route), rates: &[Rate], now: Tick) {
         let Some(kept) = rates.iter().map(|rate| rate.count as usize).max() else { return };
         let calls = self.0.entry(key).or_default();
         calls.push_back(now);
@@ -47,7 +53,7 @@ impl Quotas {
 }
 
 /// A stretch as the service's text has it: `00:01:00`.
-pub(super) fn span(seconds: f64) -> String {
+pub(super) fn format_timespan(seconds: f64) -> String {
     let whole = ticks(seconds) / SECOND;
     format!("{:02}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60)
 }
@@ -67,8 +73,8 @@ mod tests {
             let (mut quotas, mut now, mut through) = (Quotas::default(), 0, Vec::new());
             for gap in gaps {
                 now += gap;
-                if quotas.full(KEY, &rates, Windows::Sliding, now).is_none() {
-                    quotas.count(KEY, &rates, now);
+                if quotas.find_exceeded(KEY, &rates, WindowKind::Sliding, now).is_none() {
+                    quotas.record(KEY, &rates, now);
                     through.push(now);
                 }
             }
@@ -83,16 +89,16 @@ mod tests {
         /// The wait that is told is enough, and not a tick too long.
         #[test]
         fn the_wait_is_exact(gaps in proptest::collection::vec(0_i64..3 * SECOND, 10..40), fixed: bool) {
-            let windows = if fixed { Windows::Fixed } else { Windows::Sliding };
+            let windows = if fixed { WindowKind::Fixed } else { WindowKind::Sliding };
             let rates = [Rate { count: 10, per: 60.0 }];
             let (mut quotas, mut now) = (Quotas::default(), 0);
             for gap in gaps {
                 now += gap;
-                if let Some(full) = quotas.full(KEY, &rates, windows, now) {
-                    prop_assert!(quotas.full(KEY, &rates, windows, now + full.wait - 1).is_some());
-                    prop_assert!(quotas.full(KEY, &rates, windows, now + full.wait).is_none());
+                if let Some(exceeded) = quotas.find_exceeded(KEY, &rates, windows, now) {
+                    prop_assert!(quotas.find_exceeded(KEY, &rates, windows, now + exceeded.wait - 1).is_some());
+                    prop_assert!(quotas.find_exceeded(KEY, &rates, windows, now + exceeded.wait).is_none());
                 } else {
-                    quotas.count(KEY, &rates, now);
+                    quotas.record(KEY, &rates, now);
                 }
             }
         }
@@ -102,15 +108,15 @@ mod tests {
     fn a_fixed_window_lets_twice_the_count_through_around_its_edge() {
         let (rates, mut quotas) = ([Rate { count: 10, per: 60.0 }], Quotas::default());
         for _ in 0..10 {
-            quotas.count(KEY, &rates, 59 * SECOND);
+            quotas.record(KEY, &rates, 59 * SECOND);
         }
-        assert!(quotas.full(KEY, &rates, Windows::Fixed, 60 * SECOND).is_none());
-        assert!(quotas.full(KEY, &rates, Windows::Sliding, 60 * SECOND).is_some());
+        assert!(quotas.find_exceeded(KEY, &rates, WindowKind::Fixed, 60 * SECOND).is_none());
+        assert!(quotas.find_exceeded(KEY, &rates, WindowKind::Sliding, 60 * SECOND).is_some());
     }
 
     #[test]
     fn a_span_reads_as_captured() {
-        assert_eq!(span(60.0), "00:01:00");
-        assert_eq!(span(3600.0), "01:00:00");
+        assert_eq!(format_timespan(60.0), "00:01:00");
+        assert_eq!(format_timespan(3600.0), "01:00:00");
     }
 }

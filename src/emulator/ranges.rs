@@ -7,15 +7,20 @@ use super::reply::{Body, Reply};
 use super::results::{Packed, azure_error};
 
 /// The whole, or the range that was asked for, unless it was asked for of another blob than this.
-pub(super) fn ranged(packed: &Packed, etag: &str, headers: &HeaderMap, ranges: bool) -> Result<Reply, Box<Reply>> {
-    let ranges_now = ranges && headers.get(IF_RANGE).is_none_or(|wanted| wanted == etag);
+pub(super) fn range_reply(
+    packed: &Packed,
+    etag: &str,
+    headers: &HeaderMap,
+    ranges: bool,
+) -> Result<Reply, Box<Reply>> {
+    let use_range = ranges && headers.get(IF_RANGE).is_none_or(|wanted| wanted == etag);
     let length = match packed {
         Packed::Bytes(bytes) => bytes.len() as u64,
-        Packed::Spool(spool) => spool.len(),
+        Packed::File(file) => file.len(),
     };
-    let asked = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| ranges_now);
-    let range = asked.and_then(|text| parse_range(text, length));
-    let (start, end) = match (asked, range) {
+    let requested = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| use_range);
+    let range = requested.and_then(|text| parse_range(text, length));
+    let (start, end) = match (requested, range) {
         (Some(_), Some(Some(range))) => range,
         (Some(_), Some(None)) => {
             let message = "The range specified is invalid for the current size of the resource.";
@@ -25,16 +30,18 @@ pub(super) fn ranged(packed: &Packed, etag: &str, headers: &HeaderMap, ranges: b
         _ => (0, length),
     };
     let partial = matches!(range, Some(Some(_)));
-    let mut reply = Reply::empty(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    let mut reply =
+        Reply::empty(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     if partial {
-        reply = reply.with_text(CONTENT_RANGE, &format!("bytes {start}-{}/{length}", end.saturating_sub(1)));
+        reply = reply
+            .with_text(CONTENT_RANGE, &format!("bytes {start}-{}/{length}", end.saturating_sub(1)));
     }
     if ranges {
         reply.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
     reply.body = match packed {
         Packed::Bytes(bytes) => Body::Full(bytes.slice(start as usize..end as usize)),
-        Packed::Spool(spool) => Body::Spooled { spool: spool.clone(), start, end },
+        Packed::File(file) => Body::Spooled { file: file.clone(), start, end },
     };
     Ok(reply)
 }
@@ -47,6 +54,10 @@ fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
         return Some((tail > 0 && length > 0).then(|| (length.saturating_sub(tail), length)));
     }
     let start: u64 = first.parse().ok()?;
-    let end = if last.is_empty() { length } else { last.parse::<u64>().ok()?.saturating_add(1).min(length) };
+    let end = if last.is_empty() {
+        length
+    } else {
+        last.parse::<u64>().ok()?.saturating_add(1).min(length)
+    };
     Some((start < length && start < end).then_some((start, end)))
 }

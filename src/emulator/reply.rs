@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use uuid::Uuid;
 
-use super::spool::Spool;
+use super::spooled_file::SpooledFile;
 
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -23,14 +23,15 @@ pub(super) enum Body {
     Full(Bytes),
     /// Bytes `start..end` of a spooled file.
     Spooled {
-        spool: Spool,
+        file: SpooledFile,
         start: u64,
         end: u64,
     },
 }
 
-const ENTITY: HeaderValue =
-    HeaderValue::from_static("application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8");
+const ENTITY: HeaderValue = HeaderValue::from_static(
+    "application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8",
+);
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
 
@@ -70,10 +71,10 @@ impl Reply {
 
 /// A refusal, before it has its tracking id. Boxed, so that a `Result` stays small.
 #[derive(Debug)]
-pub(super) struct Refusal(Box<Parts>);
+pub(super) struct ApiError(Box<ApiErrorFields>);
 
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct ApiErrorFields {
     pub status: StatusCode,
     pub code: String,
     pub message: String,
@@ -84,10 +85,17 @@ pub(super) struct Parts {
     pub raw: Option<(&'static str, Bytes)>,
 }
 
-impl Refusal {
+impl ApiError {
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self(Box::new(Parts { status, code: code.to_owned(), message, target: None, retry_after: None, raw: None }))
+        Self(Box::new(ApiErrorFields {
+            status,
+            code: code.to_owned(),
+            message,
+            target: None,
+            retry_after: None,
+            raw: None,
+        }))
     }
 
     pub fn bad_request(code: &str, message: impl Into<String>) -> Self {
@@ -104,36 +112,36 @@ impl Refusal {
 
     /// `{"error":{"code","message","target"}}` (facts 10.1).
     pub fn into_reply(self, tracking: Uuid) -> Reply {
-        let parts = *self.0;
-        let mut reply = if let Some((content_type, body)) = parts.raw {
-            let mut reply = Reply::empty(parts.status);
+        let fields = *self.0;
+        let mut reply = if let Some((content_type, body)) = fields.raw {
+            let mut reply = Reply::empty(fields.status);
             if !content_type.is_empty() {
                 reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             }
             reply.body = Body::Full(body);
             reply
         } else {
-            let target = parts.target.unwrap_or_else(|| tracking.to_string());
-            let error = serde_json::json!({"code": parts.code, "message": parts.message, "target": target});
-            Reply::json(parts.status, serde_json::json!({ "error": error }).to_string())
+            let target = fields.target.unwrap_or_else(|| tracking.to_string());
+            let error = serde_json::json!({"code": fields.code, "message": fields.message, "target": target});
+            Reply::json(fields.status, serde_json::json!({ "error": error }).to_string())
         };
-        if let Some(seconds) = parts.retry_after {
+        if let Some(seconds) = fields.retry_after {
             reply.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         reply
     }
 }
 
-impl Deref for Refusal {
-    type Target = Parts;
+impl Deref for ApiError {
+    type Target = ApiErrorFields;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &ApiErrorFields {
         &self.0
     }
 }
 
-impl DerefMut for Refusal {
-    fn deref_mut(&mut self) -> &mut Parts {
+impl DerefMut for ApiError {
+    fn deref_mut(&mut self) -> &mut ApiErrorFields {
         &mut self.0
     }
 }

@@ -69,7 +69,7 @@ impl Route {
 
 /// A route with what its path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum RouteMatch {
     RunLiveResponse {
         machine: String,
     },
@@ -106,7 +106,7 @@ pub(super) enum Target {
     Unknown,
 }
 
-impl Target {
+impl RouteMatch {
     pub fn route(&self) -> Route {
         match self {
             Self::RunLiveResponse { .. } => Route::RunLiveResponse,
@@ -126,7 +126,7 @@ impl Target {
     }
 
     /// The call that `method` and `path`, as sent, name.
-    pub fn of(method: &Method, path: &str) -> Self {
+    pub fn from_path(method: &Method, path: &str) -> Self {
         let mut segments = path.trim_start_matches('/').split('/');
         if !segments.next().is_some_and(|first| first.eq_ignore_ascii_case("api")) {
             return Self::Unknown;
@@ -153,10 +153,14 @@ impl Target {
             ("machineactions", [id, what]) if what.eq_ignore_ascii_case("cancel") => {
                 (Self::CancelMachineAction { id: (*id).to_owned() }, post)
             }
-            ("machineactions", [id, what]) => match function(what, "getliveresponseresultdownloadlink") {
-                Some(arguments) => (Self::GetResultLink { id: (*id).to_owned(), arguments }, get),
-                None => return Self::Unknown,
-            },
+            ("machineactions", [id, what]) => {
+                match function(what, "getliveresponseresultdownloadlink") {
+                    Some(arguments) => {
+                        (Self::GetResultLink { id: (*id).to_owned(), arguments }, get)
+                    }
+                    None => return Self::Unknown,
+                }
+            }
             ("libraryfiles", []) if post => (Self::UploadLibraryFile, true),
             ("libraryfiles", []) => (Self::ListLibraryFiles, get),
             ("libraryfiles", [name]) => {
@@ -168,17 +172,17 @@ impl Target {
     }
 }
 
-fn machines(key: &str, get: bool) -> (Target, bool) {
+fn machines(key: &str, get: bool) -> (RouteMatch, bool) {
     if key == "$count" {
-        return (Target::ListMachines { count_only: true }, get);
+        return (RouteMatch::ListMachines { count_only: true }, get);
     }
     if key.eq_ignore_ascii_case("findbytag") {
-        return (Target::FindMachinesByTag, get);
+        return (RouteMatch::FindMachinesByTag, get);
     }
     if let Some(arguments) = function(key, "findbyip") {
-        return (Target::FindMachinesByIp { arguments }, get);
+        return (RouteMatch::FindMachinesByIp { arguments }, get);
     }
-    (Target::GetMachine { key: key.to_owned() }, get)
+    (RouteMatch::GetMachine { key: key.to_owned() }, get)
 }
 
 /// The arguments of `name(arguments)`.
@@ -204,7 +208,7 @@ mod tests {
     #[test]
     fn paths_are_read_whatever_their_case() {
         let id = "6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10";
-        let of = |method: Method, path: &str| Target::of(&method, path).route();
+        let of = |method: Method, path: &str| RouteMatch::from_path(&method, path).route();
         assert_eq!(of(Method::POST, "/API/machines/ab/runLiveResponse"), Route::RunLiveResponse);
         assert_eq!(of(Method::GET, "/api/v1.0/machineActions"), Route::ListMachineActions);
         let link = format!("/api/machineactions/{id}/getliveresponseresultdownloadlink(index=0)");

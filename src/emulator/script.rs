@@ -29,25 +29,32 @@ pub struct ScriptOutcome {
 
 impl Default for ScriptOutcome {
     fn default() -> Self {
-        Self { stdout: String::new(), stderr: String::new(), exit_code: Some(0), duration: 1.0, fails: None, raw: None }
+        Self {
+            stdout: String::new(),
+            stderr: String::new(),
+            exit_code: Some(0),
+            duration: 1.0,
+            fails: None,
+            raw: None,
+        }
     }
 }
 
 /// Called with the machine's id and the arguments when a script runs, never under the emulator's lock.
-pub type ScriptCall = Arc<dyn Fn(&str, Option<&str>) -> ScriptOutcome + Send + Sync>;
+pub type ScriptFn = Arc<dyn Fn(&str, Option<&str>) -> ScriptOutcome + Send + Sync>;
 
 /// What a script does.
 #[derive(Clone)]
 pub enum Behaviour {
     Fixed(ScriptOutcome),
-    Call(ScriptCall),
+    Callback(ScriptFn),
 }
 
 impl fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(outcome) => outcome.fmt(f),
-            Self::Call(_) => f.write_str("Call(..)"),
+            Self::Callback(_) => f.write_str("Callback(..)"),
         }
     }
 }
@@ -75,7 +82,12 @@ struct Transcript<'a> {
 }
 
 /// The result of a RunScript as the blob host has it.
-pub(super) fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Switches) -> Bytes {
+pub(super) fn transcript(
+    name: &str,
+    outcome: &ScriptOutcome,
+    id: Uuid,
+    switches: &Switches,
+) -> Bytes {
     if let Some(raw) = &outcome.raw {
         return raw.clone();
     }

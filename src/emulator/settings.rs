@@ -4,26 +4,26 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 
-use super::access::{Application, ROLES, Tokens};
-use super::actions::Actions;
+use super::action_store::Actions;
 use super::clock::{EmulatorClock, Tick};
 use super::faults::Faults;
-use super::files::RemoteFiles;
 use super::library::Library;
-use super::life::Agenda;
-use super::log::Log;
+use super::lifecycle::EventQueue;
 use super::login::default_audience;
 use super::machine::{Machines, NewMachine};
-use super::open::OpenSessions;
 use super::quota::Quotas;
+use super::remote_files::RemoteFiles;
+use super::request_log::RequestLog;
 use super::results::Results;
+use super::session_counts::SessionCounts;
 use super::state::{Addresses, State};
 use super::switches::Switches;
+use super::tokens::{Application, ROLES, TokenStore};
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
 
 /// So many machines are named to who asks for another.
-const SHOWN: usize = 10;
+const MAX_NAMES_SHOWN: usize = 10;
 
 /// What an emulator starts with.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl State {
             api: "https://api.emulator.test".to_owned(),
             login: "https://login.emulator.test".to_owned(),
             blob: "https://store1.blob.emulator.test".to_owned(),
-            anywhere: None,
+            wildcard_bind: None,
         };
         let mut state = Self {
             limits,
@@ -65,21 +65,21 @@ impl State {
             speed,
             tenant_id: String::new(),
             applications: Vec::new(),
-            tokens: Tokens::new(key(rng)),
+            tokens: TokenStore::new(key(rng)),
             machines: Machines::default(),
             actions: Actions::default(),
-            agenda: Agenda::default(),
-            open: OpenSessions::default(),
+            events: EventQueue::default(),
+            session_counts: SessionCounts::default(),
             library: Library::default(),
             scripts: HashMap::new(),
             files: RemoteFiles::default(),
             results: Results::new(key(rng)),
             quotas: Quotas::default(),
             faults: Faults::new(rng.fork()),
-            log: Log::default(),
+            log: RequestLog::default(),
             rng: rng.fork(),
-            jumped: 0,
-            wall: 0.0,
+            clock_offset: 0,
+            wall_now: 0.0,
         };
         state.tenant_id = state.new_uuid().to_string();
         let application = state.new_application();
@@ -95,24 +95,38 @@ impl State {
     }
 
     pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {
-        let id: String = std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
+        let id: String =
+            std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
         self.machines.add(machine, id, now)
     }
 
-    pub fn known_machine(&self, key: &str) -> Result<u32> {
+    pub fn resolve_machine(&self, key: &str) -> Result<u32> {
         self.machines.find(key).ok_or_else(|| {
-            let mut names: Vec<&str> = self.machines.iter().take(SHOWN + 1).map(|known| known.name.as_str()).collect();
-            if names.len() > SHOWN {
-                names.truncate(SHOWN);
+            let mut names: Vec<&str> = self
+                .machines
+                .iter()
+                .take(MAX_NAMES_SHOWN + 1)
+                .map(|known| known.name.as_str())
+                .collect();
+            if names.len() > MAX_NAMES_SHOWN {
+                names.truncate(MAX_NAMES_SHOWN);
                 names.push("...");
             }
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Error::new(Kind::NotFound, format!("the emulator has no machine {key:?}; it has {names}"))
+            Error::new(
+                Kind::NotFound,
+                format!("the emulator has no machine {key:?}; it has {names}"),
+            )
         })
     }
 
-    pub fn lasting_token(&mut self, roles: Option<Vec<String>>, now: Tick, wall: f64) -> String {
+    pub fn long_lived_token(
+        &mut self,
+        roles: Option<Vec<String>>,
+        now: Tick,
+        wall_now: f64,
+    ) -> String {
         const YEAR: f64 = 365.0 * 86_400.0;
-        self.issue_token(0, roles, default_audience(), YEAR, now, wall)
+        self.issue_token(0, roles, default_audience(), YEAR, now, wall_now)
     }
 }

@@ -16,15 +16,15 @@ pub struct Switches {
     /// Status of an accepted submit. The default is 201.
     pub accepted_status: u16,
     /// What a submit over the session cap gets. The default is `plain`.
-    pub cap_answer: Answer429,
+    pub cap_answer: ThrottleResponse,
     /// What a call over a rate gets. The default is `full`.
-    pub rate_answer: Answer429,
+    pub rate_answer: ThrottleResponse,
     /// Whether that answer has a Retry-After header. The default is true.
     pub rate_retry_after: bool,
     /// Which states count towards the session cap. The default is `open`: Pending and InProgress.
     pub cap_counts: CapCounts,
     /// How calls are counted. The default is `sliding`.
-    pub windows: Windows,
+    pub windows: WindowKind,
     /// Whether a call that got a 429 uses up quota. The default is false.
     pub refused_calls_count: bool,
     /// Code of a wrong order, an unknown type, no commands. The default is `InvalidRequestBody`.
@@ -110,7 +110,7 @@ pub struct Switches {
     pub transcript_form: TranscriptForm,
 
     /// A submit to a busy machine. The default is `error`; `foreign` is 201 with the other's action.
-    pub busy_answer: BusyAnswer,
+    pub busy_answer: BusyResponse,
     /// Seconds during which a new action shows no machine and no commands. The default is 0.
     pub null_first_body: f64,
     /// Whether it shows no comment during that time either. The default is false.
@@ -138,7 +138,7 @@ pub struct Switches {
     pub log_size: usize,
 }
 
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident { $($word:ident),+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,36 +147,36 @@ macro_rules! words {
     };
 }
 
-words! {
+string_enum! {
     /// `full`: the captured text with seconds. `plain`: TooManyRequests without a hint. `empty`: no body. `html`: a gateway's page.
-    Answer429 { Full, Plain, Empty, Html }
+    ThrottleResponse { Full, Plain, Empty, Html }
 }
-words! { /// `open`: Pending and InProgress.
+string_enum! { /// `open`: Pending and InProgress.
 CapCounts { Open, Running } }
-words! { /// `fixed`: windows laid end to end.
-Windows { Sliding, Fixed } }
-words! { /// `refused`: 400 at once.
+string_enum! { /// `fixed`: windows laid end to end.
+WindowKind { Sliding, Fixed } }
+string_enum! { /// `refused`: 400 at once.
 MissingFile { Fails, Refused } }
-words! { /// `failed`: the command fails.
+string_enum! { /// `failed`: the command fails.
 NonzeroExit { Completed, Failed } }
-words! {
+string_enum! {
     /// `refused`: 400.
     UnnamedUpload { File, Refused }
 }
-words! {
+string_enum! {
     /// `refused`: 404, names are not looked up.
     MachineByName { Newest, Refused }
 }
-words! { /// `oldest`: as they were made.
+string_enum! { /// `oldest`: as they were made.
 ListOrder { Newest, Oldest } }
-words! { /// `raw_deflate`: without the zlib wrapper.
+string_enum! { /// `raw_deflate`: without the zlib wrapper.
 Compression { Deflate, RawDeflate, Gzip, None } }
-words! { /// `read_write`: Machine.Read.All alone is Forbidden.
+string_enum! { /// `read_write`: Machine.Read.All alone is Forbidden.
 ReadPermission { Any, ReadWrite } }
-words! { /// `raw_newline` is not valid JSON; `text` is no JSON at all.
+string_enum! { /// `raw_newline` is not valid JSON; `text` is no JSON at all.
 TranscriptForm { Json, RawNewline, Bom, Gzip, Zip, Text } }
-words! { /// `foreign`: 201 with the other's action.
-BusyAnswer { Error, Foreign } }
+string_enum! { /// `foreign`: 201 with the other's action.
+BusyResponse { Error, Foreign } }
 
 impl Default for Switches {
     fn default() -> Self {
@@ -184,11 +184,11 @@ impl Default for Switches {
         let word = str::to_owned;
         Self {
             accepted_status: 201,
-            cap_answer: Answer429::Plain,
-            rate_answer: Answer429::Full,
+            cap_answer: ThrottleResponse::Plain,
+            rate_answer: ThrottleResponse::Full,
             rate_retry_after: true,
             cap_counts: CapCounts::Open,
-            windows: Windows::Sliding,
+            windows: WindowKind::Sliding,
             refused_calls_count: false,
             bad_commands_code: word("InvalidRequestBody"),
             missing_field_code: word("MissingRequiredParameter"),
@@ -230,7 +230,7 @@ impl Default for Switches {
             transcript_line: true,
             transcript_nuls: 1,
             transcript_form: TranscriptForm::Json,
-            busy_answer: BusyAnswer::Error,
+            busy_answer: BusyResponse::Error,
             null_first_body: 0.0,
             null_first_comment: false,
             fresh_404: 0.0,
@@ -250,19 +250,22 @@ impl Default for Switches {
 impl Switches {
     /// From a JSON object; a name that is not known is told, with those that are.
     pub fn from_json(text: &str) -> Result<Self> {
-        let read = super::reading::read("switch", text, bounds);
+        let read = super::json_options::parse("switch", text, bounds);
         read.map_err(|error| error.with_hint("docs/emulator.md says what each switch does"))
     }
 }
 
 fn bounds(name: &str, value: &Value) -> Option<&'static str> {
-    let whole = |range: RangeInclusive<u64>| value.as_u64().is_some_and(|number| range.contains(&number));
+    let whole =
+        |range: RangeInclusive<u64>| value.as_u64().is_some_and(|number| range.contains(&number));
     let (fits, wanted) = match name {
         "skipped_status" | "failed_status" | "script_timeout_status" | "queue_expiry_status" => {
             (value.as_str().is_some_and(|word| !word.is_empty()), "a word")
         }
         name if name.ends_with("_status") => (whole(200..=599), "an HTTP status, 200 to 599"),
-        "fault_rate" => (value.as_f64().is_some_and(|chance| (0.0..=1.0).contains(&chance)), "between 0 and 1"),
+        "fault_rate" => {
+            (value.as_f64().is_some_and(|chance| (0.0..=1.0).contains(&chance)), "between 0 and 1")
+        }
         "page_size" => (whole(1..=10_000), "a whole number, 1 to 10000"),
         "transcript_nuls" => (whole(0..=1_000_000), "a whole number, 0 to 1000000"),
         "context_host" => (value.is_string() || value.is_null(), "a URL or null"),

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::clock::Tick;
-use super::library::{LibraryFile, is_name, sha256};
+use super::library::{LibraryFile, is_valid_file_name, sha256};
 use super::multipart;
-use super::reply::{Refusal, Reply, status};
-use super::state::{Call, State};
+use super::reply::{ApiError, Reply, status};
+use super::state::{IncomingRequest, State};
 use super::switches::UnnamedUpload;
 
 /// What an upload's form says.
 #[derive(Clone, Debug)]
-pub(super) struct Upload {
+pub(super) struct UploadForm {
     file: Option<UploadedFile>,
     description: String,
     parameters: Option<String>,
@@ -27,11 +27,12 @@ struct UploadedFile {
     sha256: String,
 }
 
-impl Upload {
+impl UploadForm {
     /// Reads a form; slow, so done without the lock.
-    pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, String> {
-        let form = multipart::read(headers, body)?;
-        let flag = |name: &str| form.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    pub fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Self, String> {
+        let form = multipart::parse_form(headers, body)?;
+        let flag =
+            |name: &str| form.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         Ok(Self {
             file: form.part("file").map(|part| UploadedFile {
                 name: part.file_name.clone(),
@@ -47,32 +48,43 @@ impl Upload {
 }
 
 impl State {
-    pub fn upload(&mut self, call: &Call, application: u32, now: Tick) -> Result<Reply, Refusal> {
-        let wrong = |why: &str| Refusal::bad_request("InvalidRequestBody", why);
-        let upload = match &call.upload {
+    pub fn upload(
+        &mut self,
+        request: &IncomingRequest,
+        application: u32,
+        now: Tick,
+    ) -> Result<Reply, ApiError> {
+        let invalid = |why: &str| ApiError::bad_request("InvalidRequestBody", why);
+        let upload = match &request.upload {
             Some(Ok(upload)) => upload,
-            Some(Err(why)) => return Err(wrong(why)),
-            None => return Err(wrong("The form could not be read.")),
+            Some(Err(why)) => return Err(invalid(why)),
+            None => return Err(invalid("The form could not be read.")),
         };
-        let part = upload
-            .file
-            .as_ref()
-            .ok_or_else(|| Refusal::bad_request("MissingRequiredParameter", "The form has no part named 'file'."))?;
+        let part = upload.file.as_ref().ok_or_else(|| {
+            ApiError::bad_request("MissingRequiredParameter", "The form has no part named 'file'.")
+        })?;
         if part.name.is_none() && self.switches.unnamed_upload == UnnamedUpload::Refused {
-            return Err(wrong("The part 'file' has no file name."));
+            return Err(invalid("The part 'file' has no file name."));
         }
         // A client that gave no name got one called "file" (facts 15, row 24).
         let name = part.name.clone().unwrap_or_else(|| "file".to_owned());
         if part.length > self.limits.upload_size {
-            return Err(self.too_big());
+            return Err(self.upload_too_large());
         }
-        if !is_name(&name) {
-            return Err(Refusal::bad_request("InvalidInput", format!("The file name '{name}' is not valid.")));
+        if !is_valid_file_name(&name) {
+            return Err(ApiError::bad_request(
+                "InvalidInput",
+                format!("The file name '{name}' is not valid."),
+            ));
         }
         let old = self.library.get(&name);
         if old.is_some() && !upload.overrides {
             let message = format!("A file named '{name}' already exists in the library.");
-            return Err(Refusal::new(status(self.switches.upload_exists_status), "BadRequest", message));
+            return Err(ApiError::new(
+                status(self.switches.upload_exists_status),
+                "BadRequest",
+                message,
+            ));
         }
         let file = LibraryFile {
             sha256: part.sha256.clone(),
@@ -84,7 +96,7 @@ impl State {
             parameters: upload.parameters.clone(),
             name,
         };
-        let mut out = self.context("LibraryFiles/$entity");
+        let mut out = self.open_odata_body("LibraryFiles/$entity");
         out.push(b',');
         file.write(&mut out);
         out.push(b'}');
@@ -93,8 +105,11 @@ impl State {
     }
 
     /// What an upload over the size gets (page "upload-library").
-    pub fn too_big(&self) -> Refusal {
-        let message = format!("The file is larger than the {} bytes that are allowed.", self.limits.upload_size);
-        Refusal::new(status(self.switches.upload_too_big_status), "InvalidRequestBody", message)
+    pub fn upload_too_large(&self) -> ApiError {
+        let message = format!(
+            "The file is larger than the {} bytes that are allowed.",
+            self.limits.upload_size
+        );
+        ApiError::new(status(self.switches.upload_too_big_status), "InvalidRequestBody", message)
     }
 }

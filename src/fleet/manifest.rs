@@ -11,9 +11,9 @@ use crate::model::Timestamp;
 use crate::session::SessionResult;
 use crate::transfer::sha256_hex;
 
-pub const NAME: &str = "manifest.jsonl";
+const FILE_NAME: &str = "manifest.jsonl";
 /// Longer than any line: a path on a machine has 32,767 characters at the most.
-const TAIL: u64 = 1 << 20;
+const TAIL_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Serialize)]
 struct Line {
@@ -39,19 +39,25 @@ struct Line {
     previous: String,
 }
 
-/// Notes the files of one session. `taken_up`: another process may have noted them before it died.
-pub async fn note(folder: &Path, run_id: &str, result: &SessionResult, taken_up: bool, now: f64) -> Result<()> {
+/// Notes the files of one session. `is_resumed`: another process may have noted them before it died.
+pub async fn append_session(
+    folder: &Path,
+    run_id: &str,
+    result: &SessionResult,
+    is_resumed: bool,
+    now: f64,
+) -> Result<()> {
     let lines = lines(folder, run_id, result, now);
     if lines.is_empty() {
         return Ok(());
     }
-    let path = folder.join(NAME);
-    let noting = tokio::task::spawn_blocking(move || {
-        append(&path, lines, taken_up).map_err(|error| Error::io("write", &path, error))
+    let path = folder.join(FILE_NAME);
+    let writing = tokio::task::spawn_blocking(move || {
+        append(&path, lines, is_resumed).map_err(|error| Error::io("write", &path, error))
     });
-    noting
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::Download, "the manifest was left unwritten: the process ends")))
+    writing.await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::Download, "the manifest was left unwritten: the process ends"))
+    })
 }
 
 fn lines(folder: &Path, run_id: &str, result: &SessionResult, now: f64) -> Vec<Line> {
@@ -83,16 +89,16 @@ fn lines(folder: &Path, run_id: &str, result: &SessionResult, now: f64) -> Vec<L
 }
 
 /// Several processes may write to one folder: each holds the file's lock while it does.
-fn append(path: &Path, mut lines: Vec<Line>, taken_up: bool) -> io::Result<()> {
+fn append(path: &Path, mut lines: Vec<Line>, is_resumed: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
     file.lock()?;
-    let mut previous = end(&mut file)?;
-    if taken_up {
-        let known = actions_lines(&mut file, &lines)?;
+    let mut previous = last_line_hash(&mut file)?;
+    if is_resumed {
+        let known = recorded_commands(&mut file, &lines)?;
         lines.retain(|line| !known.contains(&line.command));
     }
     let mut text = String::new();
@@ -109,9 +115,9 @@ fn append(path: &Path, mut lines: Vec<Line>, taken_up: bool) -> io::Result<()> {
 }
 
 /// The hash of the last line. One that is not whole, since its writer died over it, is cut off: its session is noted anew.
-fn end(file: &mut File) -> io::Result<String> {
+fn last_line_hash(file: &mut File) -> io::Result<String> {
     let length = file.metadata()?.len();
-    let from = length.saturating_sub(TAIL);
+    let from = length.saturating_sub(TAIL_BYTES);
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
@@ -120,24 +126,27 @@ fn end(file: &mut File) -> io::Result<String> {
         file.set_len(from + whole as u64)?;
     }
     let lines = tail.get(..whole.saturating_sub(1)).unwrap_or_default();
-    let last = lines.get(memchr::memrchr(b'\n', lines).map_or(0, |at| at + 1)..).unwrap_or_default();
+    let last =
+        lines.get(memchr::memrchr(b'\n', lines).map_or(0, |at| at + 1)..).unwrap_or_default();
     Ok(if last.is_empty() { "0".repeat(64) } else { sha256_hex(last) })
 }
 
 /// The commands of the same action that have their lines.
-fn actions_lines(file: &mut File, lines: &[Line]) -> io::Result<Vec<u32>> {
+fn recorded_commands(file: &mut File, lines: &[Line]) -> io::Result<Vec<u32>> {
     #[derive(serde::Deserialize)]
-    struct Known {
+    struct RecordedCommand {
         action_id: String,
         command: u32,
     }
-    let Some(action_id) = lines.first().map(|line| line.action_id.as_str()) else { return Ok(Vec::new()) };
+    let Some(action_id) = lines.first().map(|line| line.action_id.as_str()) else {
+        return Ok(Vec::new());
+    };
     file.rewind()?;
     let mut known = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line?;
         if line.contains(action_id)
-            && let Ok(line) = serde_json::from_str::<Known>(&line)
+            && let Ok(line) = serde_json::from_str::<RecordedCommand>(&line)
             && line.action_id == action_id
         {
             known.push(line.command);
@@ -170,7 +179,7 @@ mod tests {
         }
     }
 
-    fn noted(path: &Path) -> Vec<(String, u64)> {
+    fn read_entries(path: &Path) -> Vec<(String, u64)> {
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.ends_with('\n'));
         let mut previous = "0".repeat(64);
@@ -190,12 +199,12 @@ mod tests {
         append(&path, vec![line("b", 0)], false).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let expected = [("a".to_owned(), 0), ("a".to_owned(), 1), ("b".to_owned(), 0)];
-        assert_eq!(noted(&path), expected);
+        assert_eq!(read_entries(&path), expected);
         for kept in 0..=whole.len() {
             std::fs::write(&path, &whole[..kept]).unwrap();
             append(&path, vec![line("a", 0), line("a", 1)], true).unwrap();
             append(&path, vec![line("b", 0)], true).unwrap();
-            assert_eq!(noted(&path), expected, "{kept} bytes");
+            assert_eq!(read_entries(&path), expected, "{kept} bytes");
         }
         std::fs::remove_file(&path).unwrap();
     }

@@ -1,22 +1,22 @@
 //! Many machines: one run, each row of which comes to exactly one outcome, whatever happens on the way.
 //!
 //! 1. [`start`] writes the run into the store's journal; any process can go on with it from there;
-//! 2. `resolve` finds out which machine each row means, in pages, and how likely it answers;
+//! 2. `resolver` finds out which machine each row means, in pages, and how likely it answers;
 //! 3. `scheduler` decides who goes next, and which Pending session gives up its slot;
-//! 4. `journey` takes one row from its submit to its outcome;
+//! 4. `row` takes one row from its submit to its outcome;
 //! 5. `outage` waits where what all rows need fails, and begins again at 2;
 //! 6. [`Fleet`] tells the outcomes as they come, those of other workers too.
 
-mod journey;
 mod manifest;
-mod order;
 mod outage;
 mod outcome;
-mod resolve;
+mod priority;
+mod resolver;
+mod row;
+mod row_table;
 mod scheduler;
 mod shared;
 mod start;
-mod table;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,19 +27,19 @@ use tokio::task::JoinSet;
 use outage::Outage;
 pub use outcome::Outcome;
 pub use shared::Counts;
-pub use start::Order;
+pub use start::RunSpec;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::session::SessionResult;
-use crate::state::journal::Stop;
-use crate::trace::LOG;
-use shared::{Shared, Standing, journal_of};
+use crate::state::run_store::StopRequest;
+use crate::trace::LOG_TARGET;
+use shared::{Shared, WorkerState, run_store_of};
 
 /// Outcomes that are read from the journal at once.
 const PAGE: u32 = 64;
 /// Seconds between two looks for what other workers noted.
-const LOOK: f64 = 1.0;
+const POLL_INTERVAL: f64 = 1.0;
 
 /// One run over many machines, as this process has it. Dropped, it is detached.
 pub struct Fleet {
@@ -52,12 +52,12 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 pub struct Cursor {
     number: u64,
-    read: VecDeque<Outcome>,
+    buffered: VecDeque<Outcome>,
 }
 
 /// Where the results of a run are, for as long as its store is open.
 #[derive(Clone)]
-pub struct Results {
+pub struct ResultLoader {
     quota: Arc<Quota>,
     run_id: Arc<str>,
 }
@@ -76,21 +76,29 @@ impl Fleet {
         self.shared.counts()
     }
 
-    pub fn results(&self) -> Results {
-        Results { quota: self.shared.quota.clone(), run_id: self.run_id().into() }
+    pub fn results(&self) -> ResultLoader {
+        ResultLoader { quota: self.shared.quota.clone(), run_id: self.run_id().into() }
     }
 
     /// The next outcome after those that `cursor` has seen, once it is there; none when all have been told.
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Option<Outcome>> {
-        let mut news = self.shared.standing.subscribe();
+        let mut changes = self.shared.worker_state.subscribe();
         let mut outage = Outage::default();
         loop {
-            if let Some(outcome) = cursor.read.pop_front() {
+            if let Some(outcome) = cursor.buffered.pop_front() {
                 return Ok(Some(outcome));
             }
-            let standing = news.borrow_and_update().clone();
-            let page = match self.shared.journal()?.outcomes(self.run_id(), cursor.number, PAGE).await {
-                Err(error) if matches!(standing, Standing::AtWork) && outage.is_borne(&self.shared, &error).await => {
+            let worker_state = changes.borrow_and_update().clone();
+            let page = match self
+                .shared
+                .run_store()?
+                .list_outcomes(self.run_id(), cursor.number, PAGE)
+                .await
+            {
+                Err(error)
+                    if matches!(worker_state, WorkerState::Active)
+                        && outage.wait_for_retry(&self.shared, &error).await =>
+                {
                     continue;
                 }
                 page => page?,
@@ -98,24 +106,27 @@ impl Fleet {
             cursor.number = page.last().map_or(cursor.number, |last| last.number);
             for numbered in page {
                 let outcome = serde_json::from_str(&numbered.outcome).map_err(|error| {
-                    Error::new(Kind::State, format!("the outcome of row {} is broken: {error}", numbered.row))
+                    Error::new(
+                        Kind::State,
+                        format!("the outcome of row {} is broken: {error}", numbered.row),
+                    )
                 })?;
-                cursor.read.push_back(outcome);
+                cursor.buffered.push_back(outcome);
             }
-            if !cursor.read.is_empty() {
+            if !cursor.buffered.is_empty() {
                 continue;
             }
             if cursor.number >= u64::from(self.rows()) {
                 return Ok(None);
             }
-            match standing {
-                Standing::Failed(error) => return Err(error),
-                Standing::Detached => return Err(self.detached()),
-                Standing::AtWork => {}
+            match worker_state {
+                WorkerState::Failed(error) => return Err(error),
+                WorkerState::Detached => return Err(self.closed_error()),
+                WorkerState::Active => {}
             }
             tokio::select! {
-                _ = news.changed() => {}
-                () = self.shared.sessions.pipeline.clock.sleep(LOOK) => {}
+                _ = changes.changed() => {}
+                () = self.shared.sessions.pipeline.clock.sleep(POLL_INTERVAL) => {}
             }
         }
     }
@@ -132,16 +143,20 @@ impl Fleet {
     /// Stops the run for all who are at it: nothing more is submitted, and with `running` what runs is cancelled.
     pub async fn cancel(&self, comment: &str, running: bool) -> Result<()> {
         if comment.trim().is_empty() {
-            return Err(Error::invalid("a cancel needs a comment").with_hint("say why: it is kept with the outcomes"));
+            return Err(Error::invalid("a cancel needs a comment")
+                .with_hint("say why: it is kept with the outcomes"));
         }
-        self.shared.journal()?.stop(self.run_id(), Stop { comment: comment.to_owned(), running }).await
+        self.shared
+            .run_store()?
+            .request_stop(self.run_id(), StopRequest { comment: comment.to_owned(), running })
+            .await
     }
 
     /// Leaves the run. What runs goes on at the service; nothing more is submitted here. Tells whether it was at it.
     pub fn detach(&self) -> bool {
-        let was_at_work = self.is_at_work();
-        if was_at_work {
-            self.shared.standing.send_replace(Standing::Detached);
+        let was_active = self.is_active();
+        if was_active {
+            self.shared.worker_state.send_replace(WorkerState::Detached);
         }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.is_empty() {
@@ -150,18 +165,18 @@ impl Fleet {
         tasks.abort_all();
         tasks.detach_all();
         let shared = self.shared.clone();
-        self.runtime.spawn(async move { shared.leave().await });
-        was_at_work && !self.is_over()
+        self.runtime.spawn(async move { shared.release_rows().await });
+        was_active && !self.is_over()
     }
 
     /// Leaves the run, and tells how it can be gone on with.
-    pub fn leave(&self) {
+    pub fn detach_and_warn(&self) {
         if self.detach() {
             let Counts { succeeded, failed, .. } = self.counts();
             let (run_id, over, rows) = (self.run_id().to_owned(), succeeded + failed, self.rows());
             self.runtime.spawn(async move {
                 log::warn!(
-                    target: LOG,
+                    target: LOG_TARGET,
                     "run {run_id} was left: {over} of {rows} machines have their outcomes, and what runs goes on at the \
                      service. client.resume({run_id:?}) goes on with the run, and its cancel() ends it"
                 );
@@ -176,14 +191,15 @@ impl Fleet {
     }
 
     /// This process goes on with the run, or has come to its end.
-    pub fn is_at_work(&self) -> bool {
-        matches!(*self.shared.standing.borrow(), Standing::AtWork)
+    pub fn is_active(&self) -> bool {
+        matches!(*self.shared.worker_state.borrow(), WorkerState::Active)
     }
 
-    fn detached(&self) -> Error {
+    fn closed_error(&self) -> Error {
         let message = format!("the fleet was closed before run {} was over", self.run_id());
-        Error::invalid(message)
-            .with_hint("go on with it by resume(run_id), from any process that shares the state store")
+        Error::invalid(message).with_hint(
+            "go on with it by resume(run_id), from any process that shares the state store",
+        )
     }
 }
 
@@ -193,11 +209,14 @@ impl Drop for Fleet {
     }
 }
 
-impl Results {
+impl ResultLoader {
     /// What the session of a row left; none where it did not run to its end.
-    pub async fn of(&self, row: u32) -> Result<Option<SessionResult>> {
-        let Some(json) = journal_of(&self.quota)?.result(&self.run_id, row).await? else { return Ok(None) };
-        let broken = |error| Error::new(Kind::State, format!("the result of row {row} is broken: {error}"));
+    pub async fn load(&self, row: u32) -> Result<Option<SessionResult>> {
+        let Some(json) = run_store_of(&self.quota)?.get_result(&self.run_id, row).await? else {
+            return Ok(None);
+        };
+        let broken =
+            |error| Error::new(Kind::State, format!("the result of row {row} is broken: {error}"));
         serde_json::from_str(&json).map(Some).map_err(broken)
     }
 }

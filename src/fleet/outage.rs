@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::scheduler::Scheduler;
-use super::shared::{Shared, Standing};
+use super::shared::{Shared, WorkerState};
 use crate::error::Error;
-use crate::trace::LOG;
+use crate::trace::LOG_TARGET;
 
 /// Seconds before the first look whether it is over.
-const PAUSE: f64 = 1.0;
+const INITIAL_PAUSE: f64 = 1.0;
 
 /// How long it has lasted.
 #[derive(Default)]
@@ -19,13 +19,13 @@ pub struct Outage {
 
 impl Outage {
     /// Waits where waiting may help, and no longer than a machine that is off is waited for.
-    pub async fn is_borne(&mut self, shared: &Shared, error: &Error) -> bool {
+    pub async fn wait_for_retry(&mut self, shared: &Shared, error: &Error) -> bool {
         let limits = &shared.sessions.pipeline.options.limits;
         let since = *self.since.get_or_insert(shared.now());
         if !error.retryable || shared.now() - since > limits.queue_time {
             return false;
         }
-        let pause = (PAUSE * 2_f64.powi(self.tries)).min(limits.settle_time / 2.0);
+        let pause = (INITIAL_PAUSE * 2_f64.powi(self.tries)).min(limits.settle_time / 2.0);
         self.tries = (self.tries + 1).min(16);
         shared.sessions.pipeline.clock.sleep(pause).await;
         true
@@ -33,7 +33,7 @@ impl Outage {
 }
 
 /// Works at the run until every row has its outcome, or it can't be gone on with.
-pub async fn outlive(shared: &Arc<Shared>) {
+pub async fn run_until_done(shared: &Arc<Shared>) {
     let mut outage = Outage::default();
     loop {
         let began = shared.now();
@@ -41,9 +41,9 @@ pub async fn outlive(shared: &Arc<Shared>) {
         if shared.now() - began > shared.sessions.pipeline.options.limits.settle_time {
             outage = Outage::default();
         }
-        log::warn!(target: LOG, "run {} can't go on: {error}", shared.head.run_id);
-        if !outage.is_borne(shared, &error).await {
-            shared.standing.send_replace(Standing::Failed(error));
+        log::warn!(target: LOG_TARGET, "run {} can't go on: {error}", shared.head.run_id);
+        if !outage.wait_for_retry(shared, &error).await {
+            shared.worker_state.send_replace(WorkerState::Failed(error));
             return;
         }
     }

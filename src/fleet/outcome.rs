@@ -35,7 +35,7 @@ impl Outcome {
     }
 
     /// The outcome is what the session came to.
-    pub fn tell(&mut self, result: &SessionResult) {
+    pub fn set_result(&mut self, result: &SessionResult) {
         self.action_id = Some(result.action.id.clone());
         self.status = Some(result.action.status.clone());
         self.reason.clone_from(&result.reason);
@@ -43,7 +43,7 @@ impl Outcome {
     }
 
     /// The outcome is what kept a session from its end.
-    pub fn fail(&mut self, error: Error) {
+    pub fn set_error(&mut self, error: Error) {
         let reason = match error.kind {
             Kind::MachineBusy => "busy",
             Kind::NotFound if self.action_id.is_none() => "machine",
@@ -51,12 +51,12 @@ impl Outcome {
             Kind::PermissionDenied => "permission",
             _ => "error",
         };
-        self.because(reason, error.message.clone());
+        self.set_reason(reason, error.message.clone());
         self.action_id = self.action_id.take().or_else(|| error.action_id.clone());
         self.error = Some(error);
     }
 
-    pub fn because(&mut self, reason: &str, message: impl Into<String>) {
+    pub fn set_reason(&mut self, reason: &str, message: impl Into<String>) {
         reason.clone_into(&mut self.reason);
         self.message = message.into();
     }

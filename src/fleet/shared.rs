@@ -9,8 +9,8 @@ use super::outcome::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::session::Sessions;
-use crate::state::journal::{Finished, Journal, RowState, RunHead};
-use crate::trace::LOG;
+use crate::state::run_store::{FinishedRow, RowState, RunHeader, RunStore};
+use crate::trace::LOG_TARGET;
 
 /// How many rows stand how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct Counts {
 
 /// Whether this process is at the run.
 #[derive(Clone, Debug)]
-pub enum Standing {
-    AtWork,
+pub enum WorkerState {
+    Active,
     /// It left: the run can be resumed.
     Detached,
     Failed(Error),
@@ -34,17 +34,17 @@ pub enum Standing {
 pub struct Shared {
     pub sessions: Arc<Sessions>,
     pub quota: Arc<Quota>,
-    pub head: RunHead,
+    pub head: RunHeader,
     pub worker: u64,
     pub counts: Mutex<Counts>,
-    pub stop: Mutex<Option<crate::state::journal::Stop>>,
+    pub stop: Mutex<Option<crate::state::run_store::StopRequest>>,
     /// Changes with every outcome, too.
-    pub standing: watch::Sender<Standing>,
+    pub worker_state: watch::Sender<WorkerState>,
 }
 
 impl Shared {
-    pub fn journal(&self) -> Result<&dyn Journal> {
-        journal_of(&self.quota)
+    pub fn run_store(&self) -> Result<&dyn RunStore> {
+        run_store_of(&self.quota)
     }
 
     pub fn now(&self) -> f64 {
@@ -58,14 +58,17 @@ impl Shared {
     }
 
     /// An outcome that is yet to be told.
-    pub fn outcome(&self, state: &RowState) -> Outcome {
+    pub fn new_outcome(&self, state: &RowState) -> Outcome {
         Outcome {
             row: state.row,
             machine: state.machine.clone(),
             machine_id: state.machine_id.clone(),
             tenant_id: self.sessions.pipeline.tokens().tenant_id(),
             action_id: None,
-            correlation_id: state.machine_id.as_ref().map(|_| self.correlation_id(state.progress.parked)),
+            correlation_id: state
+                .machine_id
+                .as_ref()
+                .map(|_| self.correlation_id(state.progress.parked)),
             status: None,
             reason: String::new(),
             message: String::new(),
@@ -75,24 +78,32 @@ impl Shared {
         }
     }
 
-    pub fn not_submitted(&self, state: &RowState) -> Outcome {
+    pub fn not_submitted_outcome(&self, state: &RowState) -> Outcome {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let why = stop.map_or_else(|| "no comment".to_owned(), |stop| stop.comment);
-        let mut outcome = self.outcome(state);
-        outcome.because("not_submitted", format!("nothing was submitted to {}: {why}", state.machine));
+        let mut outcome = self.new_outcome(state);
+        outcome.set_reason(
+            "not_submitted",
+            format!("nothing was submitted to {}: {why}", state.machine),
+        );
         outcome
     }
 
     /// Notes an outcome durably, with what belongs to it.
-    pub async fn finish(&self, outcome: &Outcome, result: Option<&crate::session::SessionResult>) -> Result<bool> {
-        let json =
-            |error: serde_json::Error| Error::new(Kind::State, format!("an outcome could not be noted: {error}"));
-        let finished = Finished {
+    pub async fn finish(
+        &self,
+        outcome: &Outcome,
+        result: Option<&crate::session::SessionResult>,
+    ) -> Result<bool> {
+        let json = |error: serde_json::Error| {
+            Error::new(Kind::State, format!("an outcome could not be noted: {error}"))
+        };
+        let finished = FinishedRow {
             row: outcome.row,
             outcome: serde_json::to_string(outcome).map_err(json)?,
             result: result.map(serde_json::to_string).transpose().map_err(json)?,
         };
-        self.journal()?.finish(&self.head.run_id, finished).await
+        self.run_store()?.finish_row(&self.head.run_id, finished).await
     }
 
     pub fn counts(&self) -> Counts {
@@ -100,21 +111,21 @@ impl Shared {
     }
 
     /// This worker's rows are free at once, instead of when its lease is over.
-    pub async fn leave(&self) {
-        let left = async { self.journal()?.attend(&self.head.run_id, self.worker, 0.0).await };
+    pub async fn release_rows(&self) {
+        let left = async { self.run_store()?.heartbeat(&self.head.run_id, self.worker, 0.0).await };
         if let Err(error) = left.await {
-            log::debug!(target: LOG, "could not note that run {} was left: {error}", self.head.run_id);
+            log::debug!(target: LOG_TARGET, "could not note that run {} was left: {error}", self.head.run_id);
         }
     }
 }
 
 /// No row is to pay for it: the store fails, or nobody can sign in.
-pub fn is_of_the_run(error: &Error) -> bool {
+pub fn is_run_level(error: &Error) -> bool {
     matches!(error.kind, Kind::State | Kind::Authentication | Kind::Caller)
 }
 
 impl Counts {
-    pub fn named(self) -> BTreeMap<&'static str, u32> {
+    pub fn to_map(self) -> BTreeMap<&'static str, u32> {
         BTreeMap::from([
             ("waiting", self.waiting),
             ("pending", self.pending),
@@ -125,9 +136,10 @@ impl Counts {
     }
 }
 
-pub fn journal_of(quota: &Quota) -> Result<&dyn Journal> {
-    quota.store().journal().ok_or_else(|| {
-        let message = format!("the state store {} keeps no journal of runs", quota.store().address());
+pub fn run_store_of(quota: &Quota) -> Result<&dyn RunStore> {
+    quota.store().run_store().ok_or_else(|| {
+        let message =
+            format!("the state store {} keeps no journal of runs", quota.store().address());
         Error::new(Kind::State, message).with_hint("use the memory store for run_many")
     })
 }

@@ -41,7 +41,7 @@ pub struct MachineAction {
     /// An older page's name of the last update.
     #[serde(default, skip_serializing, rename = "lastUpdateTimeUtc")]
     last_update_time_utc: Option<Timestamp>,
-    #[serde(rename = "_raw", default = "super::decode::no_raw")]
+    #[serde(rename = "_raw", default = "super::decode::empty_raw")]
     pub raw: Raw,
 }
 
@@ -76,7 +76,7 @@ impl MachineAction {
 }
 
 impl Entity for MachineAction {
-    fn keep(&mut self, raw: Raw) {
+    fn set_raw(&mut self, raw: Raw) {
         self.raw = raw;
         let older = self.last_update_time_utc.take();
         self.last_update_date_time_utc = self.last_update_date_time_utc.or(older);

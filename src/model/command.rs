@@ -49,9 +49,14 @@ impl Command {
     pub fn run_script(script_name: &str, args: Option<&str>) -> Result<Self> {
         check_library_name(script_name)?;
         if args.is_some_and(|args| args.contains('\0')) {
-            return Err(Error::invalid(format!("the arguments of {script_name} hold a NUL character")));
+            return Err(Error::invalid(format!(
+                "the arguments of {script_name} hold a NUL character"
+            )));
         }
-        Ok(Self::build("RunScript", [("ScriptName", Some(script_name.to_owned())), ("Args", args.map(str::to_owned))]))
+        Ok(Self::build(
+            "RunScript",
+            [("ScriptName", Some(script_name.to_owned())), ("Args", args.map(str::to_owned))],
+        ))
     }
 
     /// Runs a library script, each of `args` quoted for the shell that the script's name tells.
@@ -69,30 +74,38 @@ impl Command {
     }
 
     fn build<const N: usize>(name: &str, params: [(&str, Option<String>); N]) -> Self {
-        let given = params.into_iter().filter_map(|(key, value)| Some(Param { key: key.to_owned(), value: value? }));
+        let given = params
+            .into_iter()
+            .filter_map(|(key, value)| Some(Param { key: key.to_owned(), value: value? }));
         Self { name: name.to_owned(), params: given.collect() }
     }
 
     /// Reads the wire shape and holds it to the same rules as the constructors.
     pub fn from_wire(wire: &serde_json::Value) -> Result<Self> {
-        let command: Self = Self::deserialize_strict(wire)
-            .map_err(|error| Error::invalid(format!("not a live response command: {error}")).with_hint(SHAPE))?;
+        let command: Self = Self::deserialize_strict(wire).map_err(|error| {
+            Error::invalid(format!("not a live response command: {error}"))
+                .with_hint(COMMAND_FORMAT_HINT)
+        })?;
         let (required, optional) = match command.command_type() {
             Some(CommandType::PutFile) => ("FileName", None),
             Some(CommandType::RunScript) => ("ScriptName", Some("Args")),
             Some(CommandType::GetFile) => ("Path", None),
             None => {
-                return Err(
-                    Error::invalid(format!("{:?} is not a live response command", command.name)).with_hint(SHAPE)
-                );
+                return Err(Error::invalid(format!(
+                    "{:?} is not a live response command",
+                    command.name
+                ))
+                .with_hint(COMMAND_FORMAT_HINT));
             }
         };
         let mut keys: Vec<_> = command.params.iter().map(|param| param.key.as_str()).collect();
         keys.retain(|key| Some(*key) != optional);
         if keys != [required] || command.params.len() > 2 {
-            return Err(
-                Error::invalid(format!("a {} takes the parameter {required} once", command.name)).with_hint(SHAPE)
-            );
+            return Err(Error::invalid(format!(
+                "a {} takes the parameter {required} once",
+                command.name
+            ))
+            .with_hint(COMMAND_FORMAT_HINT));
         }
         let value = command.param(required).unwrap_or_default();
         match command.command_type() {
@@ -137,16 +150,18 @@ impl Command {
 
     /// Whether the service may tell `ours` in this way: it need not keep the order of parameters, nor empty ones, and
     /// what it does not describe at all it does not gainsay.
-    pub fn is_like(&self, ours: &Self) -> bool {
+    pub fn matches_submitted(&self, ours: &Self) -> bool {
         if *self == Self::default() {
             return true;
         }
-        let told = |command: &Self| {
-            let mut params: Vec<_> = command.params.iter().filter(|param| !param.value.is_empty()).cloned().collect();
+        let normalized_params = |command: &Self| {
+            let mut params: Vec<_> =
+                command.params.iter().filter(|param| !param.value.is_empty()).cloned().collect();
             params.sort_by(|a, b| a.key.cmp(&b.key));
             params
         };
-        self.name.eq_ignore_ascii_case(&ours.name) && told(self) == told(ours)
+        self.name.eq_ignore_ascii_case(&ours.name)
+            && normalized_params(self) == normalized_params(ours)
     }
 
     /// The library file that the command needs.
@@ -155,7 +170,8 @@ impl Command {
     }
 }
 
-const SHAPE: &str = r#"the shape is {"type": "RunScript", "params": [{"key": "ScriptName", "value": "a.ps1"}]}"#;
+const COMMAND_FORMAT_HINT: &str =
+    r#"the shape is {"type": "RunScript", "params": [{"key": "ScriptName", "value": "a.ps1"}]}"#;
 
 impl Default for Command {
     /// What stands for a command that the service did not describe.
@@ -167,7 +183,12 @@ impl Default for Command {
 impl fmt::Display for Command {
     /// The command without its arguments, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.library_name().or_else(|| self.param("Path")).unwrap_or_default())
+        write!(
+            f,
+            "{} {}",
+            self.name,
+            self.library_name().or_else(|| self.param("Path")).unwrap_or_default()
+        )
     }
 }
 
@@ -185,10 +206,12 @@ impl<'de> Deserialize<'de> for Command {
             #[serde(default, deserialize_with = "super::decode::null_as_empty")]
             params: Vec<WireParam>,
         }
-        let Some(Wire { r#type, params }) = Option::deserialize(deserializer)? else { return Ok(Self::default()) };
-        let named = params
-            .into_iter()
-            .filter_map(|param| Some(Param { key: param.key?, value: param.value.unwrap_or_default() }));
+        let Some(Wire { r#type, params }) = Option::deserialize(deserializer)? else {
+            return Ok(Self::default());
+        };
+        let named = params.into_iter().filter_map(|param| {
+            Some(Param { key: param.key?, value: param.value.unwrap_or_default() })
+        });
         Ok(Self { name: r#type.unwrap_or_else(|| "Unknown".to_owned()), params: named.collect() })
     }
 }
@@ -196,18 +219,24 @@ impl<'de> Deserialize<'de> for Command {
 /// Refuses an empty sequence, and any order but PutFile* RunScript* GetFile* (page "run-live-response").
 pub fn check_commands(commands: &[Command]) -> Result<()> {
     if commands.is_empty() {
-        return Err(Error::invalid("there are no commands to run").with_hint("give at least one Command"));
+        return Err(
+            Error::invalid("there are no commands to run").with_hint("give at least one Command")
+        );
     }
     for command in commands {
         if command.command_type().is_none() {
-            return Err(Error::invalid(format!("{:?} is not a live response command", command.type_name())));
+            return Err(Error::invalid(format!(
+                "{:?} is not a live response command",
+                command.type_name()
+            )));
         }
     }
     for (at, (earlier, later)) in commands.iter().zip(commands.iter().skip(1)).enumerate() {
         if earlier.command_type() > later.command_type() {
             let message = format!("command {}, {later}, comes after {earlier}", at + 1);
-            return Err(Error::invalid(message)
-                .with_hint("the service takes every PutFile, then every RunScript, then every GetFile"));
+            return Err(Error::invalid(message).with_hint(
+                "the service takes every PutFile, then every RunScript, then every GetFile",
+            ));
         }
     }
     Ok(())
@@ -221,7 +250,9 @@ pub fn check_library_name(name: &str) -> Result<()> {
     let held = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if !name.chars().all(held) || name.chars().all(|c| c == '.') {
         return Err(Error::invalid(format!("{name:?} cannot be the name of a library file"))
-            .with_hint("a library name has letters, digits, '-', '_' and '.' only; it is not a path"));
+            .with_hint(
+                "a library name has letters, digits, '-', '_' and '.' only; it is not a path",
+            ));
     }
     Ok(())
 }
@@ -235,18 +266,27 @@ mod tests {
         let put = Command::put_file("helper.exe").unwrap();
         let run = Command::run_script("triage.ps1", Some("-Depth 2")).unwrap();
         let get = Command::get_file(r"C:\Temp\triage.zip").unwrap();
-        assert!(check_commands(&[put.clone(), put.clone(), run.clone(), get.clone(), get.clone()]).is_ok());
+        assert!(
+            check_commands(&[put.clone(), put.clone(), run.clone(), get.clone(), get.clone()])
+                .is_ok()
+        );
         assert!(check_commands(&[]).is_err());
         let error = check_commands(&[get, run]).unwrap_err();
         assert!(error.message.contains("command 1, RunScript triage.ps1"), "{error}");
         let script = Command::run_script("triage.ps1", Some("-Depth 2")).unwrap();
-        assert!(!format!("{} {script:?}", error.message).contains("-Depth"), "arguments may be secret");
+        assert!(
+            !format!("{} {script:?}", error.message).contains("-Depth"),
+            "arguments may be secret"
+        );
     }
 
     #[test]
     fn names_the_library_cannot_hold_are_refused() {
         for name in ["", "a b.ps1", "../x", r"C:\x.ps1", "a/b", "é.ps1", "..", "a\0b"] {
-            assert!(Command::put_file(name).is_err() && Command::run_script(name, None).is_err(), "{name:?}");
+            assert!(
+                Command::put_file(name).is_err() && Command::run_script(name, None).is_err(),
+                "{name:?}"
+            );
         }
         assert!(Command::get_file("").is_err() && Command::get_file(" ").is_err());
     }

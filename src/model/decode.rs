@@ -14,7 +14,7 @@ pub type Raw = Arc<str>;
 /// One thing that the service describes.
 pub trait Entity: DeserializeOwned {
     /// Keeps the text that the entity was read from.
-    fn keep(&mut self, raw: Raw);
+    fn set_raw(&mut self, raw: Raw);
 }
 
 /// One page of a list.
@@ -33,36 +33,42 @@ struct RawPage<'a> {
     next_link: Option<String>,
 }
 
-pub fn entity<T: Entity>(body: &[u8]) -> Result<T> {
-    decode_entity(text(body)?, "")
+pub fn decode_entity<T: Entity>(body: &[u8]) -> Result<T> {
+    decode_entity_at(body_text(body)?, "")
 }
 
-pub fn page<T: Entity>(body: &[u8]) -> Result<Page<T>> {
-    let raw: RawPage<'_> = decode(text(body)?, "")?;
+pub fn decode_page<T: Entity>(body: &[u8]) -> Result<Page<T>> {
+    let raw: RawPage<'_> = decode(body_text(body)?, "")?;
     let items = raw.value.iter().enumerate();
-    let value = items.map(|(i, item)| decode_entity(item.get(), &format!("value[{i}]"))).collect::<Result<_>>()?;
+    let value = items
+        .map(|(i, item)| decode_entity_at(item.get(), &format!("value[{i}]")))
+        .collect::<Result<_>>()?;
     Ok(Page { value, next_link: raw.next_link })
 }
 
-fn decode_entity<T: Entity>(text: &str, at: &str) -> Result<T> {
+fn decode_entity_at<T: Entity>(text: &str, at: &str) -> Result<T> {
     let mut entity: T = decode(text, at)?;
-    entity.keep(text.into());
+    entity.set_raw(text.into());
     Ok(entity)
 }
 
-fn text(body: &[u8]) -> Result<&str> {
+fn body_text(body: &[u8]) -> Result<&str> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(unexpected("the body is empty"));
+        return Err(unexpected_response("the body is empty"));
     }
-    std::str::from_utf8(body).map_err(|error| unexpected(&format!("the body is not UTF-8: {error}")))
+    std::str::from_utf8(body)
+        .map_err(|error| unexpected_response(&format!("the body is not UTF-8: {error}")))
 }
 
 /// Reads `text` as a `T`; an error says where by JSON path, `at` being the path of `text` itself.
 fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
     // serde reads a struct from an array too.
     if text.trim_start().starts_with('[') {
-        return Err(unexpected(&format!("{}: an array, not an object", if at.is_empty() { "the body" } else { at })));
+        return Err(unexpected_response(&format!(
+            "{}: an array, not an object",
+            if at.is_empty() { "the body" } else { at }
+        )));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -73,15 +79,17 @@ fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
             (_, ".") => at.to_owned(),
             _ => format!("{at}.{inner}"),
         };
-        unexpected(&format!("{path}: {}", error.inner()))
+        unexpected_response(&format!("{path}: {}", error.inner()))
     })?;
-    deserializer.end().map_err(|error| unexpected(&format!("the body: {error}")))?;
+    deserializer.end().map_err(|error| unexpected_response(&format!("the body: {error}")))?;
     Ok(value)
 }
 
-fn unexpected(what: &str) -> Error {
+fn unexpected_response(what: &str) -> Error {
     Error::new(Kind::Service, format!("the service's answer is not what it documents: {what}"))
-        .with_hint("try again; if it stays so, a gateway or proxy may be answering in the service's place")
+        .with_hint(
+            "try again; if it stays so, a gateway or proxy may be answering in the service's place",
+        )
 }
 
 /// A null or missing list is an empty one, and a null within it is left out: the service sends both.
@@ -94,6 +102,6 @@ where
     Ok(items.unwrap_or_default().into_iter().flatten().collect())
 }
 
-pub(super) fn no_raw() -> Raw {
+pub(super) fn empty_raw() -> Raw {
     Raw::from("{}")
 }

@@ -25,12 +25,12 @@ pub struct Machine {
     #[serde(default, deserialize_with = "super::decode::null_as_empty")]
     #[serde(alias = "machineTags")]
     pub machine_tags: Vec<String>,
-    #[serde(rename = "_raw", default = "super::decode::no_raw")]
+    #[serde(rename = "_raw", default = "super::decode::empty_raw")]
     pub raw: Raw,
 }
 
 impl Entity for Machine {
-    fn keep(&mut self, raw: Raw) {
+    fn set_raw(&mut self, raw: Raw) {
         self.raw = raw;
     }
 }

@@ -9,7 +9,8 @@ pub fn quote_args(script_name: &str, args: &[String]) -> String {
 
 /// A parameter's name, as -Depth, and plain words stay bare: PowerShell takes a quoted one for a value.
 fn quote_powershell(arg: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '\\');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '\\');
     if !arg.is_empty() && arg.chars().all(plain) {
         return arg.to_owned();
     }
@@ -43,7 +44,10 @@ mod tests {
 
     #[test]
     fn powershell() {
-        assert_eq!(quoted("a.PS1", &["-Depth", "2", "it's", "$x; rm", ""]), "-Depth 2 'it''s' '$x; rm' ''");
+        assert_eq!(
+            quoted("a.PS1", &["-Depth", "2", "it's", "$x; rm", ""]),
+            "-Depth 2 'it''s' '$x; rm' ''"
+        );
         assert_eq!(quoted("a.ps1", &["\u{2019}; evil"]), "'\u{2019}\u{2019}; evil'");
     }
 

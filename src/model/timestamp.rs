@@ -13,8 +13,8 @@ pub struct Timestamp(OffsetDateTime);
 impl Timestamp {
     pub fn parse(text: &str) -> Option<Self> {
         // A time without a zone is UTC too: every time of the service is.
-        let parsed =
-            OffsetDateTime::parse(text, &Rfc3339).or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339));
+        let parsed = OffsetDateTime::parse(text, &Rfc3339)
+            .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339));
         parsed.ok().map(|time| Self(time.to_offset(time::UtcOffset::UTC)))
     }
 
@@ -25,7 +25,7 @@ impl Timestamp {
     }
 
     /// Seconds since the Unix epoch.
-    pub fn unix(self) -> f64 {
+    pub fn to_unix(self) -> f64 {
         self.0.unix_timestamp_nanos() as f64 / 1e9
     }
 
@@ -65,7 +65,7 @@ mod tests {
             ("2019-01-01T00:00:59.2Z", 1_546_300_859.2),
             ("2019-01-01T00:00:58.42", 1_546_300_858.42),
         ] {
-            assert!((Timestamp::parse(text).unwrap().unix() - unix).abs() < 2e-6, "{text}");
+            assert!((Timestamp::parse(text).unwrap().to_unix() - unix).abs() < 2e-6, "{text}");
         }
         assert!(Timestamp::parse("yesterday").is_none());
     }

@@ -13,8 +13,9 @@ const LARGEST_ANSWER: usize = 256 << 20;
 
 pub(super) async fn read(response: Response) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
     let (status, headers) = (response.status, response.headers.clone());
-    let deflated =
-        response.header(CONTENT_ENCODING.as_str()).is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
+    let deflated = response
+        .header(CONTENT_ENCODING.as_str())
+        .is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
     let body = response.bytes(LARGEST_ANSWER).await?;
     Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
 }

@@ -7,24 +7,24 @@ use crate::pipeline::Pipeline;
 /// Of the read windows: the rest is left to settling, which must not stand in line behind a poll.
 const SHARE: f64 = 0.8;
 /// Of that share: what comes steadily. The rest may come in a burst.
-const STEADY: f64 = 0.8;
+const SUSTAINED_SHARE: f64 = 0.8;
 /// Looks in a burst, at the most.
-const BURST: f64 = 4.0;
+const MAX_BURST: f64 = 4.0;
 /// A Pending session is looked at this many times less often than a running one, at the most.
-const SLOWEST: f64 = 10.0;
+const MAX_SLOWDOWN: f64 = 10.0;
 
 pub struct Pace {
     /// Seconds between two looks, were there no burst to leave room for.
     pub base: f64,
     /// Seconds between two looks at sessions that nobody waits for.
-    pub attended: f64,
-    pub list: Flow,
-    pub single: Flow,
+    pub slot_interval: f64,
+    pub list: RefillRate,
+    pub single: RefillRate,
 }
 
 /// What a bucket lets through.
 #[derive(Clone, Copy, Debug)]
-pub struct Flow {
+pub struct RefillRate {
     /// Seconds.
     pub every: f64,
     pub burst: f64,
@@ -32,7 +32,7 @@ pub struct Flow {
 
 /// Calls that may be made at once, refilled steadily.
 #[derive(Default)]
-pub struct Bucket {
+pub struct TokenBucket {
     taken: f64,
     at: f64,
 }
@@ -41,57 +41,61 @@ impl Pace {
     pub fn new(rates: &[Rate]) -> Self {
         let share = |rate: &Rate| f64::from(rate.count) * SHARE;
         let base = rates.iter().map(|rate| rate.per / share(rate)).fold(0.05, f64::max);
-        let burst = rates.iter().map(|rate| share(rate) * (1.0 - STEADY)).fold(BURST, f64::min).max(1.0);
-        let flow = Flow { every: base / STEADY, burst };
-        Self { base, attended: base * 5.0, list: flow, single: flow }
+        let burst = rates
+            .iter()
+            .map(|rate| share(rate) * (1.0 - SUSTAINED_SHARE))
+            .fold(MAX_BURST, f64::min)
+            .max(1.0);
+        let rate = RefillRate { every: base / SUSTAINED_SHARE, burst };
+        Self { base, slot_interval: base * 5.0, list: rate, single: rate }
     }
 
     /// Seconds from the last that was heard of a session to the next look at it.
     pub fn interval(&self, now: f64, since: f64, pending_since: Option<f64>) -> f64 {
         match pending_since {
             _ if now - since < self.base => self.base / 3.0,
-            Some(since) => ((now - since) / 20.0).clamp(self.base, self.base * SLOWEST),
+            Some(since) => ((now - since) / 20.0).clamp(self.base, self.base * MAX_SLOWDOWN),
             None => self.base,
         }
     }
 
-    /// Seconds from one look to the next at the least, where only `share_left` of a window is free.
-    pub fn rest(&self, share_left: f64) -> f64 {
-        if share_left <= 1.0 - SHARE { self.base * SLOWEST } else { 0.0 }
+    /// Seconds from one look to the next at the least, where only `free_share` of a window is free.
+    pub fn min_gap(&self, free_share: f64) -> f64 {
+        if free_share <= 1.0 - SHARE { self.base * MAX_SLOWDOWN } else { 0.0 }
     }
 
     /// The part of the lists' windows that is free.
-    pub async fn share_left(&self, pipeline: &Pipeline) -> f64 {
-        let Some(quota) = pipeline.known_quota() else { return 1.0 };
-        quota.view(Operation::ListMachineActions).await.map_or(1.0, |view| view.share)
+    pub async fn free_share(&self, pipeline: &Pipeline) -> f64 {
+        let Some(quota) = pipeline.quota_if_loaded() else { return 1.0 };
+        quota.window_usage(Operation::ListMachineActions).await.map_or(1.0, |view| view.free_share)
     }
 }
 
-impl Bucket {
-    fn refill(&mut self, now: f64, flow: Flow) {
-        self.taken = (self.taken - (now - self.at).max(0.0) / flow.every).max(0.0);
+impl TokenBucket {
+    fn refill(&mut self, now: f64, rate: RefillRate) {
+        self.taken = (self.taken - (now - self.at).max(0.0) / rate.every).max(0.0);
         self.at = now;
     }
 
     /// When there is room for one more.
-    pub fn ready_at(&mut self, now: f64, flow: Flow) -> f64 {
-        self.refill(now, flow);
-        now + (self.taken + 1.0 - flow.burst).max(0.0) * flow.every
+    pub fn ready_at(&mut self, now: f64, rate: RefillRate) -> f64 {
+        self.refill(now, rate);
+        now + (self.taken + 1.0 - rate.burst).max(0.0) * rate.every
     }
 
     /// Takes one, be there room or not.
-    pub fn take(&mut self, now: f64, flow: Flow) {
-        self.refill(now, flow);
+    pub fn take(&mut self, now: f64, rate: RefillRate) {
+        self.refill(now, rate);
         self.taken += 1.0;
     }
 
     /// Of one that was taken and then not needed.
-    pub fn give_back(&mut self) {
+    pub fn refund(&mut self) {
         self.taken = (self.taken - 1.0).max(0.0);
     }
 
-    pub fn try_take(&mut self, now: f64, flow: Flow) -> bool {
-        let room = self.ready_at(now, flow) <= now;
+    pub fn try_take(&mut self, now: f64, rate: RefillRate) -> bool {
+        let room = self.ready_at(now, rate) <= now;
         if room {
             self.taken += 1.0;
         }
@@ -107,7 +111,7 @@ mod tests {
     fn the_services_own_limits_make_twenty_a_minute_at_the_most() {
         let pace = Pace::new(&[Rate { count: 100, per: 60.0 }, Rate { count: 1500, per: 3600.0 }]);
         assert!((pace.base - 3.0).abs() < 1e-9 && (pace.list.every - 3.75).abs() < 1e-9);
-        let (mut bucket, mut now, mut taken) = (Bucket::default(), 1e9, 0);
+        let (mut bucket, mut now, mut taken) = (TokenBucket::default(), 1e9, 0);
         let end = now + 60.0;
         while now < end {
             taken += i32::from(bucket.try_take(now, pace.list));
@@ -119,7 +123,8 @@ mod tests {
     #[test]
     fn fast_at_first_and_slow_while_pending() {
         let pace = Pace::new(&[Rate { count: 100, per: 60.0 }, Rate { count: 1500, per: 3600.0 }]);
-        let seconds = [(0.0, None), (10.0, None), (10.0, Some(0.0)), (400.0, Some(0.0)), (7200.0, Some(0.0))];
+        let seconds =
+            [(0.0, None), (10.0, None), (10.0, Some(0.0)), (400.0, Some(0.0)), (7200.0, Some(0.0))];
         let intervals = seconds.map(|(now, pending)| pace.interval(now, 0.0, pending).round());
         assert_eq!(intervals, [1.0, 3.0, 3.0, 20.0, 30.0]);
     }

@@ -7,15 +7,15 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::errors::to_python;
-use super::file_object::FileObject;
+use super::errors::to_pyerr;
+use super::file_object_sink::FileObjectSink;
 use super::models::{Command, Machine};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::transfer::Target;
 
 /// Of a file object that is uploaded.
-const READ_AT_ONCE: u64 = 4 << 20;
+const READ_CHUNK: u64 = 4 << 20;
 
 /// `str | Machine`.
 pub enum MachineArgument {
@@ -30,19 +30,24 @@ impl<'py> FromPyObject<'_, 'py> for MachineArgument {
         if let Ok(machine) = object.cast::<Machine>() {
             return Ok(Self::Id(machine.get().id()));
         }
-        let name: String =
-            object.extract().map_err(|_| wrong_type("machine", "a machine id, a name or a Machine", &object))?;
+        let name: String = object
+            .extract()
+            .map_err(|_| type_error("machine", "a machine id, a name or a Machine", &object))?;
         let name = name.trim().to_owned();
-        Ok(if crate::model::is_machine_id(&name) { Self::Id(name.to_ascii_lowercase()) } else { Self::Name(name) })
+        Ok(if crate::model::is_machine_id(&name) {
+            Self::Id(name.to_ascii_lowercase())
+        } else {
+            Self::Name(name)
+        })
     }
 }
 
 impl MachineArgument {
     /// The machine's id; a name is looked up.
-    pub async fn id(self, pipeline: &Pipeline) -> Result<String> {
+    pub async fn resolve_id(self, pipeline: &Pipeline) -> Result<String> {
         match self {
             Self::Id(id) => Ok(id),
-            Self::Name(name) => Ok(pipeline.machine(&name).await?.id),
+            Self::Name(name) => Ok(pipeline.resolve_machine(&name).await?.id),
         }
     }
 }
@@ -58,10 +63,11 @@ impl<'py> FromPyObject<'_, 'py> for CommandsArgument {
             return Ok(Self(vec![command.get().core().clone()]));
         }
         let what = "a Command or a sequence of them";
-        let items = object.try_iter().map_err(|_| wrong_type("commands", what, &object))?;
+        let items = object.try_iter().map_err(|_| type_error("commands", what, &object))?;
         let commands = items.map(|item| {
             let item = item?;
-            let command = item.cast::<Command>().map_err(|_| wrong_type("commands", what, &item))?;
+            let command =
+                item.cast::<Command>().map_err(|_| type_error("commands", what, &item))?;
             Ok(command.get().core().clone())
         });
         commands.collect::<PyResult<_>>().map(Self)
@@ -77,25 +83,26 @@ impl<'py> FromPyObject<'_, 'py> for Seconds {
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let seconds: f64 = object.extract()?;
         if seconds.is_nan() || seconds < 0.0 {
-            let error =
-                Error::invalid(format!("{seconds} is not a number of seconds")).with_hint("give 0 or more, or None");
-            return Err(to_python(object.py(), error));
+            let error = Error::invalid(format!("{seconds} is not a number of seconds"))
+                .with_hint("give 0 or more, or None");
+            return Err(to_pyerr(object.py(), error));
         }
         Ok(Self(seconds))
     }
 }
 
 /// `"raise" | "wait"`: whether to wait.
-pub fn wait_if_busy(on_busy: &str) -> Result<bool> {
+pub fn parse_on_busy(on_busy: &str) -> Result<bool> {
     match on_busy {
         "raise" => Ok(false),
         "wait" => Ok(true),
-        _ => Err(Error::invalid(format!("on_busy is {on_busy:?}")).with_hint("give \"raise\" or \"wait\"")),
+        _ => Err(Error::invalid(format!("on_busy is {on_busy:?}"))
+            .with_hint("give \"raise\" or \"wait\"")),
     }
 }
 
 /// Where a download goes: a path, a folder that is there, or a file object.
-pub fn target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
+pub fn download_target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
     if let Ok(path) = to.extract::<PathBuf>() {
         return Ok(match path.is_dir() {
             true => Target::Folder { folder: path, index: index as usize },
@@ -103,44 +110,50 @@ pub fn target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
         });
     }
     if !to.hasattr("write")? {
-        return Err(wrong_type("to", "a path or a binary file object", to));
+        return Err(type_error("to", "a path or a binary file object", to));
     }
-    Ok(Target::Sink(Box::new(FileObject::new(to.clone().unbind()))))
+    Ok(Target::Sink(Box::new(FileObjectSink::new(to.clone().unbind()))))
 }
 
 /// What is uploaded: read here where it is in memory, later where it is on disk.
-pub enum Content {
+pub enum UploadContent {
     Bytes(Bytes),
     Path(PathBuf),
 }
 
 /// `str | PathLike | bytes | BinaryIO`, and the name that it has by itself. A file object is read until it is seen to hold
-/// more than `most` bytes.
-pub fn content(file: &Bound<'_, PyAny>, most: u64) -> PyResult<(Content, Option<String>)> {
+/// more than `max_size` bytes.
+pub fn read_content(
+    file: &Bound<'_, PyAny>,
+    max_size: u64,
+) -> PyResult<(UploadContent, Option<String>)> {
     if let Ok(bytes) = file.cast::<PyBytes>() {
-        return Ok((Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
+        return Ok((UploadContent::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
     }
     if let Ok(path) = file.extract::<PathBuf>() {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        return Ok((Content::Path(path), name));
+        return Ok((UploadContent::Path(path), name));
     }
     if !file.hasattr("read")? {
-        return Err(wrong_type("file", "a path, bytes or a binary file object", file));
+        return Err(type_error("file", "a path, bytes or a binary file object", file));
     }
-    let bytes = read(file, most)?;
+    let bytes = read_file_object(file, max_size)?;
     let name = file.getattr("name").ok().and_then(|name| name.cast_into::<PyString>().ok());
-    let name =
-        name.and_then(|name| PathBuf::from(name.to_string()).file_name().map(|name| name.to_string_lossy().into()));
-    Ok((Content::Bytes(bytes), name))
+    let name = name.and_then(|name| {
+        PathBuf::from(name.to_string()).file_name().map(|name| name.to_string_lossy().into())
+    });
+    Ok((UploadContent::Bytes(bytes), name))
 }
 
-fn read(file: &Bound<'_, PyAny>, most: u64) -> PyResult<Bytes> {
+fn read_file_object(file: &Bound<'_, PyAny>, max_size: u64) -> PyResult<Bytes> {
     let mut all = BytesMut::new();
-    while all.len() as u64 <= most {
-        let missing = most.saturating_add(1) - all.len() as u64;
+    while all.len() as u64 <= max_size {
+        let missing = max_size.saturating_add(1) - all.len() as u64;
         // A raw file may give less than all.
-        let read = file.call_method1("read", (missing.min(READ_AT_ONCE),))?;
-        let read = read.cast::<PyBytes>().map_err(|_| wrong_type("file", "a file opened in binary mode", file))?;
+        let read = file.call_method1("read", (missing.min(READ_CHUNK),))?;
+        let read = read
+            .cast::<PyBytes>()
+            .map_err(|_| type_error("file", "a file opened in binary mode", file))?;
         if read.as_bytes().is_empty() {
             break;
         }
@@ -149,7 +162,7 @@ fn read(file: &Bound<'_, PyAny>, most: u64) -> PyResult<Bytes> {
     Ok(all.freeze())
 }
 
-fn wrong_type(argument: &str, wanted: &str, got: &Bound<'_, PyAny>) -> PyErr {
+fn type_error(argument: &str, wanted: &str, got: &Bound<'_, PyAny>) -> PyErr {
     let got = got.get_type().name().map(|name| name.to_string()).unwrap_or_default();
     PyTypeError::new_err(format!("{argument} takes {wanted}, not {got}"))
 }

@@ -41,7 +41,7 @@ common_methods! { Finding {
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &*self.0)
+        values::to_python_object(py, &*self.0)
     }
 
     fn __repr__(&self) -> String {
@@ -68,7 +68,7 @@ common_methods! { Check {
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &json!({ "ok": self.0.is_ok(), "findings": self.0.findings }))
+        values::to_python_object(py, &json!({ "ok": self.0.is_ok(), "findings": self.0.findings }))
     }
 
     fn __repr__(&self) -> String {

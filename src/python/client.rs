@@ -8,19 +8,19 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::arguments::{CommandsArgument, MachineArgument, Seconds};
-use super::credentials::Given;
-use super::errors::to_python;
-use super::fleet::Begun;
-use super::fleet_order::{self, EachCommands, MachinesArgument};
+use super::client_config::ClientConfig;
+use super::credentials::CredentialSource;
+use super::errors::to_pyerr;
+use super::fleet::StartedFleet;
+use super::fleet_args::{self, FleetCommands, MachinesArgument};
 use super::library::Library;
 use super::models::Limits;
 use super::operations::operations;
-use super::order::Order;
-use super::recipe::Recipe;
-use super::runtime::{Call, Coroutine, IntoPython, Own, run_blocking};
+use super::runtime::{CoreTask, Coroutine, IntoPython, ProcessLocal, run_blocking};
 use super::session::Session;
+use super::submit_args::SubmitArgs;
 use crate::check::check;
-use crate::config::{Cloud, Options};
+use crate::config::{ClientOptions, Cloud};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::secret::Secret;
@@ -61,9 +61,9 @@ use crate::state::address::Address;
 ///     InvalidRequestError: a value is out of its bounds, or a variable of the environment is missing; it is named.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct LiveResponseClient {
-    recipe: Arc<Recipe>,
+    config: Arc<ClientConfig>,
     /// What does the work; none once the client is closed.
-    core: Mutex<Option<Own<Arc<Sessions>>>>,
+    core: Mutex<Option<ProcessLocal<Arc<Sessions>>>>,
 }
 
 impl LiveResponseClient {
@@ -71,36 +71,46 @@ impl LiveResponseClient {
     fn core(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
         let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(made) = &*core else {
-            return Err(to_python(py, Error::invalid("the client is closed").with_hint("make another one")));
+            return Err(to_pyerr(
+                py,
+                Error::invalid("the client is closed").with_hint("make another one"),
+            ));
         };
         if let Some(sessions) = made.get() {
             return Ok(sessions.clone());
         }
-        let sessions = self.recipe.sessions(py).map_err(|error| to_python(py, error))?;
-        *core = Some(Own::new(sessions.clone()));
+        let sessions = self.config.sessions(py).map_err(|error| to_pyerr(py, error))?;
+        *core = Some(ProcessLocal::new(sessions.clone()));
         Ok(sessions)
     }
 
     /// Closes the client; what its store was told to do later is then done, if a call is made of it.
-    fn closing(&self) -> Option<Call> {
+    fn take_closing_task(&self) -> Option<CoreTask> {
         let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let quota = closed.as_ref().and_then(Own::get).and_then(|sessions| sessions.pipeline.known_quota());
+        let quota = closed
+            .as_ref()
+            .and_then(ProcessLocal::get)
+            .and_then(|sessions| sessions.pipeline.quota_if_loaded());
         // Outside the lock: a credential that goes down with it may run code of the caller's.
         drop(closed);
         quota.filter(|quota| quota.store().is_shared()).map(|quota| {
-            Call::alone(async move {
+            CoreTask::without_client(async move {
                 quota.flush().await;
                 Ok(())
             })
         })
     }
 
-    fn call<T: IntoPython, F>(&self, py: Python<'_>, start: impl FnOnce(Arc<Sessions>) -> F) -> PyResult<Call>
+    fn make_task<T: IntoPython, F>(
+        &self,
+        py: Python<'_>,
+        start: impl FnOnce(Arc<Sessions>) -> F,
+    ) -> PyResult<CoreTask>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
         let sessions = self.core(py)?;
-        Ok(Call::new(&sessions, start(sessions.clone())))
+        Ok(CoreTask::new(&sessions, start(sessions.clone())))
     }
 }
 
@@ -159,10 +169,10 @@ operations! {
             ]
             |this, py| {
                 let sessions = this.core(py)?;
-                let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
-                PyResult::Ok(Call::with_updates(&sessions.clone(), on_update, move |on_update| async move {
+                let args = SubmitArgs::new(py, machine, commands, comment, on_busy, correlation_id)?;
+                PyResult::Ok(CoreTask::with_updates(&sessions.clone(), on_update, move |on_update| async move {
                     let (timeout, cancel_pending_after) = (timeout.map(|it| it.0), cancel_pending_after.map(|it| it.0));
-                    let submit = order.submit(&sessions).await?;
+                    let submit = args.resolve(&sessions).await?;
                     sessions.run(submit, RunOptions { save_to, timeout, cancel_pending_after, on_update }).await
                 }))
             };
@@ -205,9 +215,9 @@ operations! {
                 correlation_id: Option<String>
             ]
             |this, py| {
-                let order = Order::new(py, machine, commands, comment, on_busy, correlation_id)?;
-                this.call(py, |sessions| async move {
-                    sessions.submit(order.submit(&sessions).await?, timeout.map(|it| it.0)).await
+                let args = SubmitArgs::new(py, machine, commands, comment, on_busy, correlation_id)?;
+                this.make_task(py, |sessions| async move {
+                    sessions.submit(args.resolve(&sessions).await?, timeout.map(|it| it.0)).await
                 })
             };
 
@@ -222,7 +232,7 @@ operations! {
         ///     AuthenticationError: there is no token, which tells whose sessions are meant.
         ///     StateError: the store can't be asked.
         sessions / sessions_async () []
-            |this, py| this.call(py, |sessions| async move { sessions.open().await });
+            |this, py| this.make_task(py, |sessions| async move { sessions.open().await });
 
         /// Find the session that was started with a correlation id. Starts nothing.
         ///
@@ -241,8 +251,8 @@ operations! {
         ///     NotFoundError: no machine has this name or id.
         ///     ThrottledError: the line is longer than `max_wait`.
         find / find_async (machine, correlation_id) [machine: MachineArgument, correlation_id: String]
-            |this, py| this.call(py, |sessions| async move {
-                let machine_id = machine.id(&sessions.pipeline).await?;
+            |this, py| this.make_task(py, |sessions| async move {
+                let machine_id = machine.resolve_id(&sessions.pipeline).await?;
                 sessions.find(&machine_id, &correlation_id).await
             });
 
@@ -275,7 +285,7 @@ operations! {
         run_many / run_many_async (machines, commands, comment, *, save_to=None, run_id=None, cancel_pending_after=None, progress=false)
             [
                 machines: MachinesArgument,
-                commands: EachCommands,
+                commands: FleetCommands,
                 comment: String,
                 save_to: Option<PathBuf>,
                 run_id: Option<String>,
@@ -283,10 +293,10 @@ operations! {
                 progress: bool
             ]
             |this, py| {
-                let order = fleet_order::order(py, machines, commands, comment, save_to, run_id, cancel_pending_after)?;
-                this.call(py, |sessions| async move {
-                    let fleet = Fleet::start(&sessions, order).await?;
-                    Ok(Begun(sessions, fleet, progress))
+                let spec = fleet_args::run_spec(py, machines, commands, comment, save_to, run_id, cancel_pending_after)?;
+                this.make_task(py, |sessions| async move {
+                    let fleet = Fleet::start(&sessions, spec).await?;
+                    Ok(StartedFleet(sessions, fleet, progress))
                 })
             };
 
@@ -308,9 +318,9 @@ operations! {
         ///     AuthenticationError: there is no token that the service accepts.
         ///     StateError: the state store failed, or keeps no runs.
         resume / resume_async (run_id, *, progress=false) [run_id: String, progress: bool]
-            |this, py| this.call(py, |sessions| async move {
+            |this, py| this.make_task(py, |sessions| async move {
                 let fleet = Fleet::resume(&sessions, &run_id).await?;
-                Ok(Begun(sessions, fleet, progress))
+                Ok(StartedFleet(sessions, fleet, progress))
             });
 
         /// Get one machine action.
@@ -325,7 +335,7 @@ operations! {
         ///     NotFoundError: the service does not list it.
         ///     ThrottledError: the line is longer than `max_wait`.
         machine_action / machine_action_async (action_id) [action_id: String]
-            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine_action(&action_id).await });
+            |this, py| this.make_task(py, |sessions| async move { sessions.pipeline.get_machine_action(&action_id).await });
 
         /// List machine actions, newest first.
         ///
@@ -340,8 +350,8 @@ operations! {
         ///     InvalidRequestError: the service refuses the filter.
         ///     ThrottledError: the line is longer than `max_wait`.
         machine_actions / machine_actions_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
-            |this, py| this.call(py, |sessions| async move {
-                sessions.pipeline.machine_actions(filter.as_deref(), top).await
+            |this, py| this.make_task(py, |sessions| async move {
+                sessions.pipeline.list_machine_actions(filter.as_deref(), top).await
             });
 
         /// Get one machine.
@@ -358,7 +368,7 @@ operations! {
         ///     NotFoundError: none has this name or id.
         ///     ThrottledError: the line is longer than `max_wait`.
         machine / machine_async (machine) [machine: String]
-            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machine(&machine).await });
+            |this, py| this.make_task(py, |sessions| async move { sessions.pipeline.resolve_machine(&machine).await });
 
         /// List machines.
         ///
@@ -373,7 +383,7 @@ operations! {
         ///     InvalidRequestError: the service refuses the filter.
         ///     ThrottledError: the line is longer than `max_wait`.
         machines / machines_async (filter=None, *, top=None) [filter: Option<String>, top: Option<u32>]
-            |this, py| this.call(py, |sessions| async move { sessions.pipeline.machines(filter.as_deref(), top).await });
+            |this, py| this.make_task(py, |sessions| async move { sessions.pipeline.list_machines(filter.as_deref(), top).await });
 
         /// Look for what would stop a session before it starts, or weaken it. Starts nothing.
         ///
@@ -388,7 +398,7 @@ operations! {
         ///     What was found; what keeps a session from starting is a finding, not an error.
         check / check_async (machine=None, commands=None)
             [machine: Option<MachineArgument>, commands: Option<CommandsArgument>]
-            |this, py| this.call(py, |sessions| async move {
+            |this, py| this.make_task(py, |sessions| async move {
                 let machine = machine.map(|machine| match machine {
                     MachineArgument::Id(machine) | MachineArgument::Name(machine) => machine,
                 });
@@ -422,38 +432,38 @@ operations! {
             verify: bool,
             user_agent: Option<String>,
         ) -> PyResult<Self> {
-            let given = Given::new(py, credential.as_ref())?;
+            let credential = CredentialSource::new(py, credential.as_ref())?;
             let options = || {
-                let cloud = Cloud::by_name(cloud)?;
-                let endpoint = endpoint.or_else(|| environment("MDE_LIVE_RESPONSE_ENDPOINT"));
-                let mut options = Options::new(cloud, endpoint.as_deref())?;
+                let cloud = Cloud::from_name(cloud)?;
+                let endpoint = endpoint.or_else(|| nonempty_env_var("MDE_LIVE_RESPONSE_ENDPOINT"));
+                let mut options = ClientOptions::new(cloud, endpoint.as_deref())?;
                 options.scope = scope.unwrap_or(options.scope);
                 options.tenant_id = tenant_id;
                 options.limits = limits.core().clone();
-                if let Some(state) = state.or_else(|| environment("MDE_LIVE_RESPONSE_STATE")) {
+                if let Some(state) = state.or_else(|| nonempty_env_var("MDE_LIVE_RESPONSE_STATE")) {
                     Address::parse(&state)?;
                     options.state = Secret::new(state);
                 }
-                options.max_wait = seconds("max_wait", max_wait, 0.0)?;
-                options.request_timeout = seconds("request_timeout", request_timeout, f64::MIN_POSITIVE)?;
-                options.connect_timeout = seconds("connect_timeout", connect_timeout, f64::MIN_POSITIVE)?;
+                options.max_wait = check_seconds("max_wait", max_wait, 0.0)?;
+                options.request_timeout = check_seconds("request_timeout", request_timeout, f64::MIN_POSITIVE)?;
+                options.connect_timeout = check_seconds("connect_timeout", connect_timeout, f64::MIN_POSITIVE)?;
                 options.network.proxy = proxy.map(Secret::new);
                 options.network.ca_bundle = ca_bundle;
                 options.network.insecure = !verify;
                 options.network.user_agent = user_agent;
                 Ok(options)
             };
-            let options = options().map_err(|error| to_python(py, error))?;
-            let recipe = Recipe::new(options, given);
-            let sessions = recipe.sessions(py).map_err(|error| to_python(py, error))?;
-            Ok(Self { recipe, core: Mutex::new(Some(Own::new(sessions))) })
+            let options = options().map_err(|error| to_pyerr(py, error))?;
+            let config = ClientConfig::new(options, credential);
+            let sessions = config.sessions(py).map_err(|error| to_pyerr(py, error))?;
+            Ok(Self { config, core: Mutex::new(Some(ProcessLocal::new(sessions))) })
         }
 
         /// The tenant: the one given, the credential's, or that of the last token; None until one is known.
         #[getter]
         fn tenant_id(&self, py: Python<'_>) -> Option<String> {
             let seen = || self.core(py).ok().and_then(|sessions| sessions.pipeline.tokens().tenant_id());
-            self.recipe.options.tenant_id.clone().or_else(seen).or_else(|| self.recipe.given.tenant_id())
+            self.config.options.tenant_id.clone().or_else(seen).or_else(|| self.config.credential.tenant_id())
         }
 
         /// The tenant's live response library.
@@ -473,14 +483,14 @@ operations! {
             let sessions = self.core(py)?;
             if uuid::Uuid::try_parse(action_id).is_err() {
                 let error = Error::invalid(format!("{action_id:?} is not the id of a machine action"));
-                return Err(to_python(py, error.with_hint("give the GUID that session.id told")));
+                return Err(to_pyerr(py, error.with_hint("give the GUID that session.id told")));
             }
             Ok(Session::new(sessions.session(action_id)))
         }
 
         /// Close the connections. Sessions that were started go on at the service.
         fn close(&self, py: Python<'_>) -> PyResult<()> {
-            match self.closing() {
+            match self.take_closing_task() {
                 Some(flushed) => run_blocking(py, flushed).map(drop),
                 None => Ok(()),
             }
@@ -504,27 +514,27 @@ operations! {
 
         fn __aenter__(slf: Bound<'_, Self>, py: Python<'_>) -> PyResult<Coroutine> {
             slf.get().core(py)?;
-            let call = Call::ready(slf.into_any().unbind());
-            Ok(Coroutine::new("LiveResponseClient.__aenter__", call))
+            let task = CoreTask::ready(slf.into_any().unbind());
+            Ok(Coroutine::new("LiveResponseClient.__aenter__", task))
         }
 
         #[pyo3(signature = (*_exc))]
         fn __aexit__(slf: Bound<'_, Self>, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<Coroutine> {
-            let call = slf.get().closing().unwrap_or_else(|| Call::ready(py.None()));
-            Ok(Coroutine::new("LiveResponseClient.__aexit__", call))
+            let task = slf.get().take_closing_task().unwrap_or_else(|| CoreTask::ready(py.None()));
+            Ok(Coroutine::new("LiveResponseClient.__aexit__", task))
         }
 
         fn __repr__(&self) -> String {
-            format!("<LiveResponseClient of {}>", self.recipe.options.endpoint)
+            format!("<LiveResponseClient of {}>", self.config.options.endpoint)
         }
     }
 }
 
-fn environment(name: &str) -> Option<String> {
+fn nonempty_env_var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn seconds(name: &str, value: f64, least: f64) -> Result<f64> {
+fn check_seconds(name: &str, value: f64, least: f64) -> Result<f64> {
     if value.is_nan() || value < least {
         return Err(Error::invalid(format!("{name} is {value}; it takes seconds, more than 0")));
     }

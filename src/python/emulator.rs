@@ -12,12 +12,12 @@ use pyo3::types::PyBytes;
 use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 
-use super::errors::to_python;
+use super::errors::to_pyerr;
 use super::models::{Limits, Machine};
-use super::runtime::{call_python, detached};
+use super::runtime::{call_python, detach};
 use crate::emulator::{
-    Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignAnswer, NewMachine, ScriptOutcome, Server, Settings,
-    Switches, check_file_name, check_property_names, serve,
+    Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine,
+    ScriptOutcome, Server, Settings, Switches, check_file_name, check_property_names, serve,
 };
 use crate::error::{Error, Result};
 
@@ -47,7 +47,7 @@ struct EmulatorServer {
 
 impl Drop for EmulatorServer {
     fn drop(&mut self) {
-        if let Some(running) = self.take() {
+        if let Some(running) = self.take_running() {
             running.runtime.shutdown_background();
         }
     }
@@ -55,7 +55,7 @@ impl Drop for EmulatorServer {
 
 impl EmulatorServer {
     /// What runs it, to be stopped: once, and never by a forked child, whose copy is left as it is.
-    fn take(&self) -> Option<Running> {
+    fn take_running(&self) -> Option<Running> {
         if self.pid != std::process::id() {
             if let Ok(mut running) = self.running.try_lock() {
                 std::mem::forget(running.take());
@@ -66,11 +66,17 @@ impl EmulatorServer {
     }
 
     /// Does something with the emulator without the GIL. In a forked child its lock may be held by a thread that is gone.
-    fn with<T: Send>(&self, py: Python<'_>, act: impl FnOnce(&Emulator) -> Result<T> + Send) -> PyResult<T> {
+    fn with_emulator<T: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&Emulator) -> Result<T> + Send,
+    ) -> PyResult<T> {
         if self.pid != std::process::id() {
-            return Err(PyRuntimeError::new_err("this emulator belongs to the process that started it"));
+            return Err(PyRuntimeError::new_err(
+                "this emulator belongs to the process that started it",
+            ));
         }
-        detached(py, || act(&self.emulator)).map_err(|error| to_python(py, error))
+        detach(py, || act(&self.emulator)).map_err(|error| to_pyerr(py, error))
     }
 }
 
@@ -100,19 +106,27 @@ impl EmulatorServer {
                 .thread_name("mde-emulator")
                 .enable_all()
                 .build()
-                .map_err(|error| Error::invalid(format!("could not start the emulator's threads: {error}")))?;
+                .map_err(|error| {
+                    Error::invalid(format!("could not start the emulator's threads: {error}"))
+                })?;
             let server = runtime.block_on(serve(emulator.clone(), &host, port, tls))?;
             let ca = server.ca_bundle().map(str::to_owned);
             Ok((emulator, Running { server, runtime }, ca))
         };
-        let (emulator, running, ca) = detached(py, start).map_err(|error| to_python(py, error))?;
+        let (emulator, running, ca) = detach(py, start).map_err(|error| to_pyerr(py, error))?;
         let addresses = [running.server.api_address(), running.server.blob_address()];
-        Ok(Self { emulator, running: Mutex::new(Some(running)), addresses, pid: std::process::id(), ca })
+        Ok(Self {
+            emulator,
+            running: Mutex::new(Some(running)),
+            addresses,
+            pid: std::process::id(),
+            ca,
+        })
     }
 
     /// Stops serving and closes every connection.
     fn close(&self, py: Python<'_>) {
-        let Some(Running { mut server, runtime }) = self.take() else { return };
+        let Some(Running { mut server, runtime }) = self.take_running() else { return };
         py.detach(|| {
             server.close();
             runtime.shutdown_timeout(Duration::from_secs(2));
@@ -134,19 +148,26 @@ impl EmulatorServer {
 
     /// Addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`, `client_secret`, `token`.
     fn credentials(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        self.with(py, |emulator| {
+        self.with_emulator(py, |emulator| {
             let (url, login_url) = (emulator.url(), emulator.login_url());
             let (tenant_id, client_id) = (emulator.tenant_id(), emulator.client_id());
-            Ok(vec![url, login_url, tenant_id, client_id, emulator.client_secret(), emulator.token()])
+            Ok(vec![
+                url,
+                login_url,
+                tenant_id,
+                client_id,
+                emulator.client_secret(),
+                emulator.token(),
+            ])
         })
     }
 
     fn token_with(&self, py: Python<'_>, roles: Vec<String>) -> PyResult<String> {
-        self.with(py, |emulator| Ok(emulator.token_with(roles)))
+        self.with_emulator(py, |emulator| Ok(emulator.token_with(roles)))
     }
 
     fn add_certificate(&self, py: Python<'_>, certificate: &[u8]) -> PyResult<()> {
-        self.with(py, |emulator| emulator.add_certificate(certificate))
+        self.with_emulator(py, |emulator| emulator.add_certificate(certificate))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
@@ -160,8 +181,9 @@ impl EmulatorServer {
         supported: bool,
         properties: String,
     ) -> PyResult<Machine> {
-        let added = self.with(py, |emulator| {
-            let mut properties: Map<String, Value> = serde_json::from_str(&properties).unwrap_or_default();
+        let added = self.with_emulator(py, |emulator| {
+            let mut properties: Map<String, Value> =
+                serde_json::from_str(&properties).unwrap_or_default();
             check_property_names(&properties)?;
             let id = match properties.get("id") {
                 Some(Value::String(id)) => Some(id.clone()),
@@ -170,17 +192,25 @@ impl EmulatorServer {
             if id.is_some() {
                 properties.remove("id");
             }
-            emulator.add_machine(NewMachine { name, id, online, start_delay, remediation_level, supported, properties })
+            emulator.add_machine(NewMachine {
+                name,
+                id,
+                online,
+                start_delay,
+                remediation_level,
+                supported,
+                properties,
+            })
         });
         added.map(Machine::from)
     }
 
     fn set_online(&self, py: Python<'_>, machine: &str, online: bool) -> PyResult<()> {
-        self.with(py, |emulator| emulator.set_online(machine, online))
+        self.with_emulator(py, |emulator| emulator.set_online(machine, online))
     }
 
     fn set_stuck(&self, py: Python<'_>, machine: &str, stuck: bool) -> PyResult<()> {
-        self.with(py, |emulator| emulator.set_stuck(machine, stuck))
+        self.with_emulator(py, |emulator| emulator.set_stuck(machine, stuck))
     }
 
     fn add_foreign_session(
@@ -191,12 +221,15 @@ impl EmulatorServer {
         listed: bool,
         foreign: bool,
     ) -> PyResult<String> {
-        let answer = if foreign { ForeignAnswer::Foreign } else { ForeignAnswer::Error };
-        self.with(py, |emulator| Ok(emulator.add_foreign_session(machine, seconds, listed, answer)?.to_string()))
+        let answer =
+            if foreign { ForeignSessionResponse::Foreign } else { ForeignSessionResponse::Error };
+        self.with_emulator(py, |emulator| {
+            Ok(emulator.add_foreign_session(machine, seconds, listed, answer)?.to_string())
+        })
     }
 
     fn add_library_file(&self, py: Python<'_>, name: &str, content: &[u8]) -> PyResult<()> {
-        self.with(py, |emulator| {
+        self.with_emulator(py, |emulator| {
             check_file_name(name)?;
             emulator.add_library_file(name, content);
             Ok(())
@@ -219,9 +252,11 @@ impl EmulatorServer {
         let outcome = ScriptOutcome { stdout, stderr, exit_code, duration, fails, raw: None };
         let behaviour = match call {
             None => Behaviour::Fixed(outcome),
-            Some(call) => Behaviour::Call(Arc::new(move |machine, args| run(&call, machine, args, &outcome))),
+            Some(call) => Behaviour::Callback(Arc::new(move |machine, args| {
+                run_script(&call, machine, args, &outcome)
+            })),
         };
-        self.with(py, |emulator| {
+        self.with_emulator(py, |emulator| {
             check_file_name(name)?;
             emulator.on_script(name, behaviour);
             Ok(())
@@ -229,7 +264,13 @@ impl EmulatorServer {
     }
 
     /// `content`: bytes, or the path of a file here as str.
-    fn put_remote_file(&self, py: Python<'_>, machine: &str, path: &str, content: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn put_remote_file(
+        &self,
+        py: Python<'_>,
+        machine: &str,
+        path: &str,
+        content: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
         let content = if let Ok(bytes) = content.cast::<PyBytes>() {
             Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes()))
         } else if let Ok(path) = content.extract::<PathBuf>() {
@@ -239,16 +280,26 @@ impl EmulatorServer {
         } else {
             return Err(PyTypeError::new_err("content is bytes or a path"));
         };
-        self.with(py, |emulator| emulator.put_remote_file(machine, path, content))
+        self.with_emulator(py, |emulator| emulator.put_remote_file(machine, path, content))
     }
 
     /// `fault`: the fields of a fault as JSON.
-    fn fault(&self, py: Python<'_>, method: &str, path: &str, fault: &str, nth: u32, times: u32) -> PyResult<()> {
-        self.with(py, |emulator| emulator.fault(method, path, Fault::from_json(fault)?, nth, times))
+    fn fault(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        path: &str,
+        fault: &str,
+        nth: u32,
+        times: u32,
+    ) -> PyResult<()> {
+        self.with_emulator(py, |emulator| {
+            emulator.fault(method, path, Fault::from_json(fault)?, nth, times)
+        })
     }
 
     fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
-        self.with(py, |emulator| {
+        self.with_emulator(py, |emulator| {
             emulator.advance(seconds);
             Ok(())
         })
@@ -256,31 +307,41 @@ impl EmulatorServer {
 
     /// The request log, as JSON.
     fn requests(&self, py: Python<'_>) -> PyResult<String> {
-        self.with(py, |emulator| {
-            let entries: Vec<Value> = emulator.requests().iter().map(crate::emulator::LoggedRequest::to_json).collect();
+        self.with_emulator(py, |emulator| {
+            let entries: Vec<Value> =
+                emulator.requests().iter().map(crate::emulator::LoggedRequest::to_json).collect();
             Ok(Value::from(entries).to_string())
         })
     }
 
     /// As JSON.
     fn counters(&self, py: Python<'_>) -> PyResult<String> {
-        self.with(py, |emulator| Ok(serde_json::json!(emulator.counters()).to_string()))
+        self.with_emulator(py, |emulator| Ok(serde_json::json!(emulator.counters()).to_string()))
     }
 
     /// As JSON.
     fn violations(&self, py: Python<'_>) -> PyResult<String> {
-        self.with(py, |emulator| Ok(serde_json::json!(emulator.violations()).to_string()))
+        self.with_emulator(py, |emulator| Ok(serde_json::json!(emulator.violations()).to_string()))
     }
 }
 
 /// Runs a script written in Python; what it raises is the command's failure.
-fn run(call: &Py<PyAny>, machine: &str, args: Option<&str>, rest: &ScriptOutcome) -> ScriptOutcome {
-    Python::attach(|py| match call_python(call.bind(py), (machine, args)).and_then(|answer| answer.extract()) {
-        Ok((stdout, stderr, exit_code)) => ScriptOutcome { stdout, stderr, exit_code, ..rest.clone() },
-        Err(error) => {
-            let fails = Some(format!("The emulator's script raised {error}"));
-            error.print(py);
-            ScriptOutcome { fails, ..rest.clone() }
+fn run_script(
+    call: &Py<PyAny>,
+    machine: &str,
+    args: Option<&str>,
+    rest: &ScriptOutcome,
+) -> ScriptOutcome {
+    Python::attach(|py| {
+        match call_python(call.bind(py), (machine, args)).and_then(|returned| returned.extract()) {
+            Ok((stdout, stderr, exit_code)) => {
+                ScriptOutcome { stdout, stderr, exit_code, ..rest.clone() }
+            }
+            Err(error) => {
+                let fails = Some(format!("The emulator's script raised {error}"));
+                error.print(py);
+                ScriptOutcome { fails, ..rest.clone() }
+            }
         }
     })
 }

@@ -7,11 +7,11 @@ use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors::to_python_in;
+use super::errors::to_pyerr_with_sessions;
 use super::models::CollectedFile;
-use super::runtime::{Call, Coroutine, Own, run_blocking};
+use super::runtime::{CoreTask, Coroutine, ProcessLocal, run_blocking};
 use crate::model;
-use crate::session::{self, Piece, Sessions};
+use crate::session::{self, Sessions, StreamItem};
 
 /// A collected file on its way, in pieces of bytes: a blocking and an asynchronous iterator alike.
 ///
@@ -19,7 +19,7 @@ use crate::session::{self, Piece, Sessions};
 /// Raises, in the loop, what `Session.download` raises.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct FileStream {
-    core: Own<Core>,
+    core: ProcessLocal<Core>,
     file: Arc<Mutex<Option<model::CollectedFile>>>,
 }
 
@@ -32,31 +32,38 @@ struct Core {
 impl FileStream {
     pub fn new(session: &session::Session, index: u32) -> Self {
         let stream = Arc::new(tokio::sync::Mutex::new(session.stream(index)));
-        Self { core: Own::new(Core { sessions: session.sessions().clone(), stream }), file: Arc::default() }
+        Self {
+            core: ProcessLocal::new(Core { sessions: session.sessions().clone(), stream }),
+            file: Arc::default(),
+        }
     }
 
     /// The end is a StopAsyncIteration.
-    fn next(&self) -> PyResult<Call> {
+    fn next(&self) -> PyResult<CoreTask> {
         let core = self.core.get().cloned().ok_or_else(|| {
-            PyRuntimeError::new_err("this FileStream is the parent's: stream the file anew in the forked child")
+            PyRuntimeError::new_err(
+                "this FileStream is the parent's: stream the file anew in the forked child",
+            )
         })?;
         let file = self.file.clone();
         let start = move |_| {
             async move {
                 let next = core.stream.lock().await.next().await;
                 Box::new(move |py: Python<'_>| match next {
-                    Ok(Some(Piece::Bytes(bytes))) => Ok(PyBytes::new(py, &bytes).into_any().unbind()),
-                    Ok(Some(Piece::End(collected))) => {
+                    Ok(Some(StreamItem::Bytes(bytes))) => {
+                        Ok(PyBytes::new(py, &bytes).into_any().unbind())
+                    }
+                    Ok(Some(StreamItem::End(collected))) => {
                         *file.lock().unwrap_or_else(PoisonError::into_inner) = Some(collected);
                         Err(PyStopAsyncIteration::new_err(()))
                     }
                     Ok(None) => Err(PyStopAsyncIteration::new_err(())),
-                    Err(error) => Err(to_python_in(py, error, Some(&core.sessions))),
+                    Err(error) => Err(to_pyerr_with_sessions(py, error, Some(&core.sessions))),
                 }) as _
             }
             .boxed()
         };
-        Ok(Call { start: Box::new(start), on_update: None })
+        Ok(CoreTask { start: Box::new(start), on_update: None })
     }
 }
 
@@ -98,7 +105,9 @@ impl FileStream {
     }
 
     fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err("a FileStream is not pickled: it holds a connection; stream the file anew"))
+        Err(PyTypeError::new_err(
+            "a FileStream is not pickled: it holds a connection; stream the file anew",
+        ))
     }
 
     fn __repr__(&self) -> &'static str {

@@ -8,11 +8,11 @@ use pyo3::exceptions::{PyException, PyRuntimeError, PyStopAsyncIteration, PyType
 use pyo3::prelude::*;
 
 use super::arguments::Seconds;
-use super::errors::to_python_in;
-use super::fleet_outcome::Told;
-use super::fleet_report::Reported;
+use super::errors::to_pyerr_with_sessions;
+use super::fleet_outcome::OutcomeParts;
+use super::fleet_report::ReportParts;
 use super::operations::operations;
-use super::runtime::{Call, Coroutine, IntoPython, Own, run_blocking};
+use super::runtime::{CoreTask, Coroutine, IntoPython, ProcessLocal, run_blocking};
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{self, Cursor};
@@ -24,7 +24,7 @@ use crate::session::Sessions;
 /// service, nothing more is submitted here, and a warning tells the run id. A loop raises what `report` raises.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Fleet {
-    core: Own<Core>,
+    core: ProcessLocal<Core>,
     run_id: String,
     rows: u32,
 }
@@ -40,16 +40,17 @@ struct Core {
 type Progress = Arc<OnceLock<Py<PyAny>>>;
 
 /// A fleet on its way to Python, and whether its progress is shown.
-pub struct Begun(pub Arc<Sessions>, pub fleet::Fleet, pub bool);
+pub struct StartedFleet(pub Arc<Sessions>, pub fleet::Fleet, pub bool);
 
-impl IntoPython for Begun {
+impl IntoPython for StartedFleet {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (run_id, rows) = (self.1.run_id().to_owned(), self.1.rows());
         let progress = Progress::default();
         let core = Core { sessions: self.0, fleet: Arc::new(self.1), progress: progress.clone() };
-        let fleet = Py::new(py, Fleet { core: Own::new(core), run_id, rows })?;
+        let fleet = Py::new(py, Fleet { core: ProcessLocal::new(core), run_id, rows })?;
         if self.2 {
-            let shown = py.import("mde_live_response._progress")?.call_method1("Progress", (&fleet,))?;
+            let shown =
+                py.import("mde_live_response._progress")?.call_method1("Progress", (&fleet,))?;
             let _ = progress.set(shown.unbind());
         }
         Ok(fleet.into_any())
@@ -57,61 +58,69 @@ impl IntoPython for Begun {
 }
 
 /// What is told once all outcomes are known.
-struct Settled<T>(T, Progress);
+struct WithProgress<T>(T, Progress);
 
-impl<T: IntoPython> IntoPython for Settled<T> {
+impl<T: IntoPython> IntoPython for WithProgress<T> {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        settle(py, &self.1)?;
+        finish_progress(py, &self.1)?;
         self.0.into_python(py)
     }
 }
 
-fn settle(py: Python<'_>, progress: &Progress) -> PyResult<()> {
+fn finish_progress(py: Python<'_>, progress: &Progress) -> PyResult<()> {
     progress.get().map_or(Ok(()), |shown| shown.call_method0(py, "settle").map(drop))
 }
 
 impl Core {
-    fn told(&self, outcome: fleet::Outcome) -> Told {
-        Told(outcome, self.sessions.clone(), self.fleet.results())
+    fn outcome_parts(&self, outcome: fleet::Outcome) -> OutcomeParts {
+        OutcomeParts(outcome, self.sessions.clone(), self.fleet.results())
     }
 
-    async fn report(self, timeout: Option<f64>) -> Result<Settled<Reported>> {
+    async fn report(self, timeout: Option<f64>) -> Result<WithProgress<ReportParts>> {
         let outcomes = self.fleet.outcomes();
         let mut outcomes = match timeout {
             None => outcomes.await?,
-            Some(seconds) => match tokio::time::timeout(seconds_to_duration(seconds), outcomes).await {
-                Ok(outcomes) => outcomes?,
-                Err(_) => return Err(self.not_over(seconds)),
-            },
+            Some(seconds) => {
+                match tokio::time::timeout(seconds_to_duration(seconds), outcomes).await {
+                    Ok(outcomes) => outcomes?,
+                    Err(_) => return Err(self.report_timeout_error(seconds)),
+                }
+            }
         };
         outcomes.sort_by_key(|outcome| outcome.row);
-        let told = outcomes.into_iter().map(|outcome| self.told(outcome)).collect();
-        Ok(Settled(Reported(self.fleet.run_id().to_owned(), told), self.progress.clone()))
+        let parts = outcomes.into_iter().map(|outcome| self.outcome_parts(outcome)).collect();
+        Ok(WithProgress(ReportParts(self.fleet.run_id().to_owned(), parts), self.progress.clone()))
     }
 
-    fn not_over(&self, seconds: f64) -> Error {
+    fn report_timeout_error(&self, seconds: f64) -> Error {
         let counts = self.fleet.counts();
         let (over, rows) = (counts.succeeded + counts.failed, self.fleet.rows());
-        let message = format!("run {} was not over within {seconds} s: {over} of {rows} are", self.fleet.run_id());
-        let mut error = Error::new(Kind::WaitTimeout, message).with_hint("it goes on: wait again with report()");
+        let message = format!(
+            "run {} was not over within {seconds} s: {over} of {rows} are",
+            self.fleet.run_id()
+        );
+        let mut error = Error::new(Kind::WaitTimeout, message)
+            .with_hint("it goes on: wait again with report()");
         error.retryable = true;
         error
     }
 }
 
 impl Fleet {
-    fn here(&self) -> PyResult<Core> {
+    fn require_core(&self) -> PyResult<Core> {
         self.core.get().cloned().ok_or_else(|| {
-            PyRuntimeError::new_err("this Fleet is the parent's: resume the run by its id in the forked child")
+            PyRuntimeError::new_err(
+                "this Fleet is the parent's: resume the run by its id in the forked child",
+            )
         })
     }
 
-    fn call<T: IntoPython, F>(&self, start: impl FnOnce(Core) -> F) -> PyResult<Call>
+    fn make_task<T: IntoPython, F>(&self, start: impl FnOnce(Core) -> F) -> PyResult<CoreTask>
     where
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let core = self.here()?;
-        Ok(Call::new(&core.sessions.clone(), start(core)))
+        let core = self.require_core()?;
+        Ok(CoreTask::new(&core.sessions.clone(), start(core)))
     }
 }
 
@@ -130,7 +139,7 @@ operations! {
         ///     AuthenticationError: there is no token that the service accepts any more; the run can be resumed.
         ///     StateError: the state store failed, for as long as a run waits for it; the run can be resumed.
         report / report_async (timeout=None) [timeout: Option<Seconds>]
-            |this, py| { let _ = py; this.call(|core| core.report(timeout.map(|it| it.0))) };
+            |this, py| { let _ = py; this.make_task(|core| core.report(timeout.map(|it| it.0))) };
 
         /// Cancel the run, for every process that is at it: nothing more is submitted.
         ///
@@ -145,7 +154,7 @@ operations! {
         ///     InvalidRequestError: the comment is empty.
         ///     StateError: the state store failed.
         cancel / cancel_async (comment, *, running=true) [comment: String, running: bool]
-            |this, py| { let _ = py; this.call(|core| async move { core.fleet.cancel(&comment, running).await }) };
+            |this, py| { let _ = py; this.make_task(|core| async move { core.fleet.cancel(&comment, running).await }) };
     }
 
     methods {
@@ -158,18 +167,18 @@ operations! {
         /// How many rows stand how: waiting, pending, running, succeeded, failed.
         #[getter]
         fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-            super::models::values::json(py, &self.here()?.fleet.counts().named())
+            super::models::values::to_python_object(py, &self.require_core()?.fleet.counts().to_map())
         }
 
         /// Every row has its outcome.
         #[getter]
         fn done(&self) -> PyResult<bool> {
-            Ok(self.here()?.fleet.is_over())
+            Ok(self.require_core()?.fleet.is_over())
         }
 
         #[getter]
-        fn _is_at_work(&self) -> PyResult<bool> {
-            Ok(self.here()?.fleet.is_at_work())
+        fn _is_active(&self) -> PyResult<bool> {
+            Ok(self.require_core()?.fleet.is_active())
         }
 
         /// Detach: what runs goes on at the service, and nothing more is submitted here.
@@ -184,11 +193,11 @@ operations! {
         }
 
         fn __iter__(&self) -> PyResult<FleetIterator> {
-            self.here().map(FleetIterator::new)
+            self.require_core().map(FleetIterator::new)
         }
 
         fn __aiter__(&self) -> PyResult<FleetIterator> {
-            self.here().map(FleetIterator::new)
+            self.require_core().map(FleetIterator::new)
         }
 
         fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -208,7 +217,7 @@ operations! {
 /// One loop over a fleet. Private: `iter(fleet)` and `aiter(fleet)` make it.
 #[pyclass(frozen, module = "mde_live_response._native")]
 pub struct FleetIterator {
-    core: Own<Core>,
+    core: ProcessLocal<Core>,
     cursor: Arc<tokio::sync::Mutex<Cursor>>,
     /// It has come to its end, or was left.
     ended: Arc<AtomicBool>,
@@ -216,42 +225,48 @@ pub struct FleetIterator {
 
 impl FleetIterator {
     fn new(core: Core) -> Self {
-        Self { core: Own::new(core), cursor: Arc::default(), ended: Arc::new(AtomicBool::new(false)) }
+        Self {
+            core: ProcessLocal::new(core),
+            cursor: Arc::default(),
+            ended: Arc::new(AtomicBool::new(false)),
+        }
     }
 
     /// The next outcome; `end` is what is raised when there is none.
-    fn next(&self, end: fn() -> PyErr) -> PyResult<Call> {
+    fn next(&self, end: fn() -> PyErr) -> PyResult<CoreTask> {
         let core = self.core.get().cloned().ok_or_else(|| {
-            PyRuntimeError::new_err("this loop is the parent's: resume the run by its id in the forked child")
+            PyRuntimeError::new_err(
+                "this loop is the parent's: resume the run by its id in the forked child",
+            )
         })?;
         let (cursor, ended) = (self.cursor.clone(), self.ended.clone());
         let start = move |_| {
             async move {
                 let next = core.fleet.next(&mut *cursor.lock().await).await;
-                let next = next.map(|outcome| outcome.map(|outcome| core.told(outcome)));
+                let next = next.map(|outcome| outcome.map(|outcome| core.outcome_parts(outcome)));
                 Box::new(move |py: Python<'_>| match next {
-                    Ok(Some(told)) => told.into_python(py),
+                    Ok(Some(parts)) => parts.into_python(py),
                     Ok(None) => {
                         ended.store(true, Ordering::SeqCst);
-                        settle(py, &core.progress)?;
+                        finish_progress(py, &core.progress)?;
                         Err(end())
                     }
                     Err(error) => {
                         ended.store(true, Ordering::SeqCst);
-                        Err(to_python_in(py, error, Some(&core.sessions)))
+                        Err(to_pyerr_with_sessions(py, error, Some(&core.sessions)))
                     }
                 }) as _
             }
             .boxed()
         };
-        Ok(Call { start: Box::new(start), on_update: None })
+        Ok(CoreTask { start: Box::new(start), on_update: None })
     }
 
-    fn leave(&self) {
+    fn detach(&self) {
         if !self.ended.swap(true, Ordering::SeqCst)
             && let Some(core) = self.core.get()
         {
-            core.fleet.leave();
+            core.fleet.detach_and_warn();
         }
     }
 }
@@ -273,7 +288,7 @@ impl FleetIterator {
             Err(error) => {
                 // Ctrl-C: the traceback keeps this loop for longer than it is one.
                 if !error.is_instance_of::<PyException>(py) {
-                    self.leave();
+                    self.detach();
                 }
                 Err(error)
             }
@@ -287,6 +302,6 @@ impl FleetIterator {
 
 impl Drop for FleetIterator {
     fn drop(&mut self) {
-        self.leave();
+        self.detach();
     }
 }

@@ -7,11 +7,11 @@ use pyo3::types::PyDateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::errors::to_instance;
+use super::errors::to_exception_object;
 use super::models::{SessionResult, pickle, values};
-use super::runtime::{Call, IntoPython, Own, run_blocking};
+use super::runtime::{CoreTask, IntoPython, ProcessLocal, run_blocking};
 use crate::error::{Error, Kind, Result};
-use crate::fleet::{self, Results};
+use crate::fleet::{self, ResultLoader};
 use crate::model::Timestamp;
 use crate::session::{self, Sessions};
 
@@ -19,41 +19,44 @@ use crate::session::{self, Sessions};
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Outcome {
     pub core: Arc<fleet::Outcome>,
-    source: Source,
+    source: ResultSource,
 }
 
 /// Where an outcome's result is.
-enum Source {
-    Store(Own<(Arc<Sessions>, Results)>),
-    Here(Box<Option<session::SessionResult>>),
+enum ResultSource {
+    Store(ProcessLocal<(Arc<Sessions>, ResultLoader)>),
+    Memory(Box<Option<session::SessionResult>>),
 }
 
 /// What is pickled.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct PickledOutcome {
     outcome: fleet::Outcome,
     result: Option<session::SessionResult>,
 }
 
 /// An outcome on its way to Python.
-pub struct Told(pub fleet::Outcome, pub Arc<Sessions>, pub Results);
+pub struct OutcomeParts(pub fleet::Outcome, pub Arc<Sessions>, pub ResultLoader);
 
-impl IntoPython for Told {
+impl IntoPython for OutcomeParts {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(Py::new(py, Outcome::from(self))?.into_any())
     }
 }
 
-impl From<Told> for Outcome {
-    fn from(Told(outcome, sessions, results): Told) -> Self {
-        Self { core: Arc::new(outcome), source: Source::Store(Own::new((sessions, results))) }
+impl From<OutcomeParts> for Outcome {
+    fn from(OutcomeParts(outcome, sessions, results): OutcomeParts) -> Self {
+        Self {
+            core: Arc::new(outcome),
+            source: ResultSource::Store(ProcessLocal::new((sessions, results))),
+        }
     }
 }
 
 /// A result on its way to Python.
-struct Loaded(Option<session::SessionResult>);
+struct LoadedResult(Option<session::SessionResult>);
 
-impl IntoPython for Loaded {
+impl IntoPython for LoadedResult {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.0.into_python(py)
     }
@@ -61,18 +64,23 @@ impl IntoPython for Loaded {
 
 impl Outcome {
     /// The result, wherever it is.
-    pub fn load(&self) -> impl Future<Output = Result<Option<session::SessionResult>>> + Send + 'static + use<> {
+    pub fn fetch_result(
+        &self,
+    ) -> impl Future<Output = Result<Option<session::SessionResult>>> + Send + 'static + use<> {
         let row = self.core.row;
         let from = match &self.source {
-            Source::Here(result) => Ok((**result).clone()),
-            Source::Store(own) => Err(own.get().map(|(_, results)| results.clone())),
+            ResultSource::Memory(result) => Ok((**result).clone()),
+            ResultSource::Store(own) => Err(own.get().map(|(_, results)| results.clone())),
         };
         async move {
             match from {
                 Ok(result) => Ok(result),
-                Err(Some(results)) => results.of(row).await,
-                Err(None) => Err(Error::new(Kind::State, "this outcome's result is the parent's: fetch it there")
-                    .with_hint("resume the run in the forked child")),
+                Err(Some(results)) => results.load(row).await,
+                Err(None) => Err(Error::new(
+                    Kind::State,
+                    "this outcome's result is the parent's: fetch it there",
+                )
+                .with_hint("resume the run in the forked child")),
             }
         }
     }
@@ -80,8 +88,8 @@ impl Outcome {
     /// What a load is told to.
     pub fn sessions(&self) -> Option<Arc<Sessions>> {
         match &self.source {
-            Source::Store(own) => own.get().map(|(sessions, _)| sessions.clone()),
-            Source::Here(_) => None,
+            ResultSource::Store(own) => own.get().map(|(sessions, _)| sessions.clone()),
+            ResultSource::Memory(_) => None,
         }
     }
 
@@ -105,21 +113,26 @@ impl Outcome {
     }
 
     /// Waits for the result with the GIL released.
-    pub fn loaded(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let loading = self.load();
+    pub fn fetch_result_blocking(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let loading = self.fetch_result();
         match self.sessions() {
-            Some(sessions) => run_blocking(py, Call::new(&sessions, async move { loading.await.map(Loaded) })),
+            Some(sessions) => run_blocking(
+                py,
+                CoreTask::new(&sessions, async move { loading.await.map(LoadedResult) }),
+            ),
             None => match &self.source {
-                Source::Here(result) => (**result).clone().into_python(py),
-                Source::Store(_) => Ok(py.None()),
+                ResultSource::Memory(result) => (**result).clone().into_python(py),
+                ResultSource::Store(_) => Ok(py.None()),
             },
         }
     }
 
-    pub fn restored(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
-        let broken = |error: serde_json::Error| pyo3::exceptions::PyValueError::new_err(error.to_string());
-        let Kept { outcome, result } = serde_json::from_slice(state).map_err(broken)?;
-        let outcome = Self { core: Arc::new(outcome), source: Source::Here(Box::new(result)) };
+    pub fn from_pickle(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
+        let broken =
+            |error: serde_json::Error| pyo3::exceptions::PyValueError::new_err(error.to_string());
+        let PickledOutcome { outcome, result } = serde_json::from_slice(state).map_err(broken)?;
+        let outcome =
+            Self { core: Arc::new(outcome), source: ResultSource::Memory(Box::new(result)) };
         Ok(Py::new(py, outcome)?.into_any())
     }
 }
@@ -193,40 +206,41 @@ impl Outcome {
     /// When the row's first session was accepted, in UTC; None where none was.
     #[getter]
     fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.core.started.and_then(Timestamp::from_unix))
+        values::to_datetime(py, self.core.started.and_then(Timestamp::from_unix))
     }
 
     /// When the outcome was known, in UTC.
     #[getter]
     fn end_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, Timestamp::from_unix(self.core.ended))
+        values::to_datetime(py, Timestamp::from_unix(self.core.ended))
     }
 
     /// What the session left, failed or not, read from the store; None where it did not run to its end.
     #[getter]
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.loaded(py)
+        self.fetch_result_blocking(py)
     }
 
     /// What kept the session from its end.
     #[getter]
     fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.core.error.as_ref().map(|error| to_instance(py, error))
+        self.core.error.as_ref().map(|error| to_exception_object(py, error))
     }
 
     /// Give a dict that is ready for JSON, without the result.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &self.attributes())
+        values::to_python_object(py, &self.attributes())
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> Option<bool> {
-        Some(values::equal(&*self.core, &*other.cast::<Self>().ok()?.get().core))
+        Some(values::is_equal(&*self.core, &*other.cast::<Self>().ok()?.get().core))
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::Reduced<'py>> {
-        let result = self.loaded(py)?;
-        let result = result.bind(py).cast::<SessionResult>().ok().map(|result| result.get().core().clone());
-        pickle::reduce(py, "Outcome", &Kept { outcome: (*self.core).clone(), result })
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
+        let result = self.fetch_result_blocking(py)?;
+        let result =
+            result.bind(py).cast::<SessionResult>().ok().map(|result| result.get().core().clone());
+        pickle::reduce(py, "Outcome", &PickledOutcome { outcome: (*self.core).clone(), result })
     }
 
     fn __repr__(&self) -> String {

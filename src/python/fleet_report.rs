@@ -4,9 +4,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde::Serialize;
 
-use super::fleet_outcome::{Outcome, Told};
+use super::fleet_outcome::{Outcome, OutcomeParts};
 use super::models::{pickle, values};
-use super::runtime::{Call, IntoPython, run_blocking};
+use super::runtime::{CoreTask, IntoPython, run_blocking};
 use crate::error::Result;
 use crate::fleet;
 use crate::session::{SessionResult, Sessions};
@@ -19,18 +19,18 @@ pub struct FleetReport {
 }
 
 /// A report on its way to Python.
-pub struct Reported(pub String, pub Vec<Told>);
+pub struct ReportParts(pub String, pub Vec<OutcomeParts>);
 
-impl IntoPython for Reported {
+impl IntoPython for ReportParts {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let outcomes = self.1.into_iter().map(|told| Py::new(py, Outcome::from(told)));
+        let outcomes = self.1.into_iter().map(|parts| Py::new(py, Outcome::from(parts)));
         let report = FleetReport { run_id: self.0, outcomes: outcomes.collect::<PyResult<_>>()? };
         Ok(Py::new(py, report)?.into_any())
     }
 }
 
 /// Rows on their way to Python.
-struct Rows(Vec<TableRow>);
+struct TableRows(Vec<TableRow>);
 
 /// In the order of a table's columns.
 #[derive(Serialize)]
@@ -48,14 +48,14 @@ struct TableRow {
     files: Vec<String>,
 }
 
-impl IntoPython for Rows {
+impl IntoPython for TableRows {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(values::json(py, &self.0)?.unbind())
+        Ok(values::to_python_object(py, &self.0)?.unbind())
     }
 }
 
 impl FleetReport {
-    pub fn restored(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
+    pub fn from_pickle(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
         let (run_id, outcomes): (String, Py<PyAny>) =
             py.import("pickle")?.call_method1("loads", (state,))?.extract()?;
         Ok(Py::new(py, Self { run_id, outcomes: outcomes.extract(py)? })?.into_any())
@@ -68,12 +68,16 @@ impl FleetReport {
 }
 
 /// What a table has of one outcome.
-fn row(outcome: &fleet::Outcome, result: Option<&SessionResult>) -> TableRow {
-    let scripts = || result.iter().flat_map(|it| &it.commands).filter_map(|command| command.script.as_ref());
+fn to_table_row(outcome: &fleet::Outcome, result: Option<&SessionResult>) -> TableRow {
+    let scripts =
+        || result.iter().flat_map(|it| &it.commands).filter_map(|command| command.script.as_ref());
     let codes: Vec<i64> = scripts().filter_map(|script| script.exit_code).collect();
     let code = codes.iter().find(|code| **code != 0).or(codes.first());
     let stdout: Vec<String> = scripts().map(crate::model::ScriptOutput::text).collect();
-    let files = result.iter().flat_map(|it| &it.commands).filter_map(|command| command.file.as_ref()?.path.clone());
+    let files = result
+        .iter()
+        .flat_map(|it| &it.commands)
+        .filter_map(|command| command.file.as_ref()?.path.clone());
     TableRow {
         tenant_id: outcome.tenant_id.clone(),
         machine: outcome.machine.clone(),
@@ -115,38 +119,47 @@ impl FleetReport {
     ///     Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message, exit_code (the first that
     ///     is not 0), stdout (of all scripts, safe to show) and files (where they were saved).
     fn to_dicts(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let loads: Vec<_> = self.outcomes.iter().map(|it| (it.get().core.clone(), it.get().load())).collect();
+        let loads: Vec<_> = self
+            .outcomes
+            .iter()
+            .map(|it| (it.get().core.clone(), it.get().fetch_result()))
+            .collect();
         let rows = async move {
             let mut rows = Vec::with_capacity(loads.len());
             for (outcome, load) in loads {
-                rows.push(row(&outcome, load.await?.as_ref()));
+                rows.push(to_table_row(&outcome, load.await?.as_ref()));
             }
-            Result::Ok(Rows(rows))
+            Result::Ok(TableRows(rows))
         };
         match self.sessions() {
-            Some(sessions) => run_blocking(py, Call::new(&sessions, rows)),
+            Some(sessions) => run_blocking(py, CoreTask::new(&sessions, rows)),
             // What was unpickled has all of it at hand.
             None => match futures_util::FutureExt::now_or_never(rows) {
                 Some(Ok(rows)) => rows.into_python(py),
-                Some(Err(error)) => Err(super::errors::to_python(py, error)),
-                None => Rows(Vec::new()).into_python(py),
+                Some(Err(error)) => Err(super::errors::to_pyerr(py, error)),
+                None => TableRows(Vec::new()).into_python(py),
             },
         }
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> Option<bool> {
         let other = other.cast::<Self>().ok()?.get();
-        let cores = |report: &Self| report.outcomes.iter().map(|it| it.get().core.clone()).collect::<Vec<_>>();
-        Some(self.run_id == other.run_id && values::equal(&cores(self), &cores(other)))
+        let cores = |report: &Self| {
+            report.outcomes.iter().map(|it| it.get().core.clone()).collect::<Vec<_>>()
+        };
+        Some(self.run_id == other.run_id && values::is_equal(&cores(self), &cores(other)))
     }
 
     fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py().import("mde_live_response.display_fleet")?.call_method1("fleet_report_html", (slf,))
+        slf.py()
+            .import("mde_live_response.display_fleet")?
+            .call_method1("fleet_report_html", (slf,))
     }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::Reduced<'py>> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
         let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
-        let state = py.import("pickle")?.call_method1("dumps", ((&self.run_id, self.outcomes(py)),))?;
+        let state =
+            py.import("pickle")?.call_method1("dumps", ((&self.run_id, self.outcomes(py)),))?;
         Ok((restore, ("FleetReport", state.cast_into::<PyBytes>()?)))
     }
 

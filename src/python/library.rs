@@ -6,69 +6,79 @@ use bytes::Bytes;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use super::arguments::{Content, content};
-use super::errors::to_python;
+use super::arguments::{UploadContent, read_content};
+use super::client_config::ForkSafeClient;
+use super::errors::to_pyerr;
 use super::operations::operations;
-use super::recipe::Home;
-use super::runtime::Call;
+use super::runtime::CoreTask;
 use crate::error::{Error, Result};
 use crate::library::{self, ensure, upload};
 use crate::session::Sessions;
-use crate::transfer::LibraryForm;
-use crate::transport::Piece;
+use crate::transfer::LibraryUpload;
+use crate::transport::BodyPart;
 
 /// The tenant's live response library: scripts and files that commands name.
 ///
 /// Names hold letters, digits, `-`, `_` and `.`.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Library {
-    home: Home,
+    client: ForkSafeClient,
     endpoint: String,
 }
 
 /// What `upload` and `ensure` take, read as far as it can be at once.
 struct Upload {
-    content: Content,
-    form: LibraryForm,
+    content: UploadContent,
+    form: LibraryUpload,
 }
 
 impl Library {
     pub fn new(sessions: Arc<Sessions>) -> Self {
-        Self { endpoint: sessions.pipeline.options.endpoint.to_string(), home: Home::new(sessions) }
+        Self {
+            endpoint: sessions.pipeline.options.endpoint.to_string(),
+            client: ForkSafeClient::new(sessions),
+        }
     }
 }
 
 impl Upload {
     fn new(
         py: Python<'_>,
-        most: u64,
+        max_size: u64,
         file: &Bound<'_, PyAny>,
         name: Option<String>,
         description: &str,
         parameters_description: Option<String>,
         overwrite: bool,
     ) -> PyResult<Self> {
-        let (content, own_name) = content(file, most)?;
+        let (content, own_name) = read_content(file, max_size)?;
         let file_name = name.or(own_name).ok_or_else(|| {
-            let error = Error::invalid("what is uploaded has no name of its own").with_hint("give one by name=");
-            to_python(py, error)
+            let error = Error::invalid("what is uploaded has no name of its own")
+                .with_hint("give one by name=");
+            to_pyerr(py, error)
         })?;
         let description = description.to_owned();
-        let none = Piece::Bytes(Bytes::new());
-        let form = LibraryForm { file_name, content: none, description, parameters_description, overwrite };
+        let none = BodyPart::Bytes(Bytes::new());
+        let form = LibraryUpload {
+            file_name,
+            content: none,
+            description,
+            parameters_description,
+            overwrite,
+        };
         Ok(Self { content, form })
     }
 
-    async fn form(self) -> Result<LibraryForm> {
+    async fn form(self) -> Result<LibraryUpload> {
         let content = match self.content {
-            Content::Bytes(bytes) => Piece::Bytes(bytes),
-            Content::Path(path) => library::file(&path).await?,
+            UploadContent::Bytes(bytes) => BodyPart::Bytes(bytes),
+            UploadContent::Path(path) => library::open_file(&path).await?,
         };
-        Ok(LibraryForm { content, ..self.form })
+        Ok(LibraryUpload { content, ..self.form })
     }
 }
 
-fn upload_size(sessions: &Sessions) -> u64 {
+fn max_upload_size(sessions: &Sessions) -> u64 {
     sessions.pipeline.options.limits.upload_size
 }
 
@@ -85,8 +95,8 @@ operations! {
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         list / list_async () []
             |this, py| {
-                let sessions = this.home.sessions(py)?;
-                PyResult::Ok(Call::new(&sessions.clone(), async move { sessions.pipeline.library_files().await }))
+                let sessions = this.client.sessions(py)?;
+                PyResult::Ok(CoreTask::new(&sessions.clone(), async move { sessions.pipeline.list_library_files().await }))
             };
 
         /// Upload a file to the library.
@@ -116,9 +126,9 @@ operations! {
                 overwrite: bool
             ]
             |this, py| {
-                let sessions = this.home.sessions(py)?;
-                let given = Upload::new(py, upload_size(&sessions), &file, name, description, parameters_description, overwrite);
-                given.map(|given| Call::new(&sessions.clone(), async move {
+                let sessions = this.client.sessions(py)?;
+                let given = Upload::new(py, max_upload_size(&sessions), &file, name, description, parameters_description, overwrite);
+                given.map(|given| CoreTask::new(&sessions.clone(), async move {
                     upload(&sessions.pipeline, given.form().await?).await
                 }))
             };
@@ -154,9 +164,9 @@ operations! {
                 overwrite: bool
             ]
             |this, py| {
-                let sessions = this.home.sessions(py)?;
-                let given = Upload::new(py, upload_size(&sessions), &file, name, description, parameters_description, overwrite);
-                given.map(|given| Call::new(&sessions.clone(), async move {
+                let sessions = this.client.sessions(py)?;
+                let given = Upload::new(py, max_upload_size(&sessions), &file, name, description, parameters_description, overwrite);
+                given.map(|given| CoreTask::new(&sessions.clone(), async move {
                     ensure(&sessions.pipeline, given.form().await?).await
                 }))
             };
@@ -174,8 +184,8 @@ operations! {
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         delete / delete_async (name) [name: String]
             |this, py| {
-                let sessions = this.home.sessions(py)?;
-                PyResult::Ok(Call::new(&sessions.clone(), async move { sessions.pipeline.delete_library_file(&name).await }))
+                let sessions = this.client.sessions(py)?;
+                PyResult::Ok(CoreTask::new(&sessions.clone(), async move { sessions.pipeline.delete_library_file(&name).await }))
             };
     }
 

@@ -8,16 +8,16 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-use super::runtime::{Letter, post_letter};
-use crate::trace::LOG;
+use super::runtime::{LogItem, enqueue_log};
+use crate::trace::LOG_TARGET;
 
-struct ToPython;
+struct PythonLogger;
 
-static TO_PYTHON: ToPython = ToPython;
+static LOGGER: PythonLogger = PythonLogger;
 
-impl Log for ToPython {
+impl Log for PythonLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().split("::").next() == Some(LOG)
+        metadata.target().split("::").next() == Some(LOG_TARGET)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -25,14 +25,20 @@ impl Log for ToPython {
             let name = record.target().replace("::", ".");
             let file = record.file().unwrap_or_default().to_owned();
             let line = record.line().unwrap_or(0);
-            post_letter(Letter::Record((name, number(record.level()), record.args().to_string(), file, line)));
+            enqueue_log(LogItem::Record((
+                name,
+                python_level(record.level()),
+                record.args().to_string(),
+                file,
+                line,
+            )));
         }
     }
 
     fn flush(&self) {}
 }
 
-fn number(level: Level) -> u8 {
+fn python_level(level: Level) -> u8 {
     match level {
         Level::Error => 40,
         Level::Warn => 30,
@@ -45,24 +51,29 @@ fn number(level: Level) -> u8 {
 /// Looks up what `logging` wants to hear by now; at every call, since it may be configured at any time.
 ///
 /// `logging` is not imported for it: it is most of what an import would cost, and where nobody has, only warnings count.
-pub fn listen(py: Python<'_>) -> PyResult<()> {
+pub fn sync_level(py: Python<'_>) -> PyResult<()> {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
         // Err when another part of the process has taken the crate's log, which is its right.
-        let _ = log::set_logger(&TO_PYTHON);
+        let _ = log::set_logger(&LOGGER);
     });
-    log::set_max_level(wanted(py)?);
+    log::set_max_level(read_python_level(py)?);
     Ok(())
 }
 
-fn wanted(py: Python<'_>) -> PyResult<LevelFilter> {
+fn read_python_level(py: Python<'_>) -> PyResult<LevelFilter> {
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = MODULES
-        .get_or_try_init(py, || PyResult::Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind()))?;
-    let Some(logging) = modules.bind(py).get_item(intern!(py, "logging"))? else { return Ok(LevelFilter::Warn) };
+    let modules = MODULES.get_or_try_init(py, || {
+        PyResult::Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind())
+    })?;
+    let Some(logging) = modules.bind(py).get_item(intern!(py, "logging"))? else {
+        return Ok(LevelFilter::Warn);
+    };
     // Half imported, in another thread.
-    let Ok(get_logger) = logging.getattr(intern!(py, "getLogger")) else { return Ok(LevelFilter::Warn) };
-    let logger = get_logger.call1((LOG,))?;
+    let Ok(get_logger) = logging.getattr(intern!(py, "getLogger")) else {
+        return Ok(LevelFilter::Warn);
+    };
+    let logger = get_logger.call1((LOG_TARGET,))?;
     let wants = |level: u8| logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy();
     Ok(if wants(10)? {
         LevelFilter::Debug

@@ -3,24 +3,24 @@
 mod arguments;
 mod check;
 mod client;
+mod client_config;
 mod credentials;
 mod emulator;
 mod errors;
-mod file_object;
+mod file_object_sink;
 mod file_stream;
 mod fleet;
-mod fleet_order;
+mod fleet_args;
 mod fleet_outcome;
 mod fleet_report;
 mod library;
 mod logging;
 mod models;
 mod operations;
-mod operator;
-mod order;
-mod recipe;
 mod runtime;
 mod session;
+mod state_inspect;
+mod submit_args;
 mod tracing;
 
 use pyo3::prelude::*;
@@ -47,10 +47,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<fleet::FleetIterator>()?;
     emulator::register(module)?;
     module.add_function(wrap_pyfunction!(models::restore, module)?)?;
-    module.add_function(wrap_pyfunction!(operator::state_show, module)?)?;
-    module.add_function(wrap_pyfunction!(operator::state_prune, module)?)?;
+    module.add_function(wrap_pyfunction!(state_inspect::show_state, module)?)?;
+    module.add_function(wrap_pyfunction!(state_inspect::prune_state, module)?)?;
     module.setattr("__all__", public)?;
     runtime::register(module)?;
     // Last: what is registered last is done first at an exit, and needs the runtime.
-    recipe::register(module)
+    client_config::register(module)
 }

@@ -2,7 +2,7 @@
 
 /// Makes a class's `#[pymethods]` of a table of operations, and of the methods that do no I/O.
 ///
-/// An operation says how its two methods are named, what they take, and the [`Call`](super::runtime::Call) they start.
+/// An operation says how its two methods are named, what they take, and the [`CoreTask`](super::runtime::CoreTask) they start.
 macro_rules! operations {
     (
         $class:ident;
@@ -10,7 +10,7 @@ macro_rules! operations {
             $(
                 $(#[$($doc:tt)*])*
                 $name:ident / $name_async:ident ($($signature:tt)*) [$($argument:ident: $type:ty),*]
-                    |$this:ident, $py:ident| $call:expr;
+                    |$this:ident, $py:ident| $task:expr;
             )*
         }
         methods { $($methods:tt)* }
@@ -22,9 +22,9 @@ macro_rules! operations {
                 #[pyo3(signature = ($($signature)*))]
                 #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
                 fn $name($this: PyRef<'_, Self>, $py: Python<'_> $(, $argument: $type)*) -> PyResult<Py<PyAny>> {
-                    let call: $crate::python::runtime::Call = $call?;
+                    let task: $crate::python::runtime::CoreTask = $task?;
                     drop($this);
-                    $crate::python::runtime::run_blocking($py, call)
+                    $crate::python::runtime::run_blocking($py, task)
                 }
 
                 $(#[$($doc)*])*
@@ -36,9 +36,9 @@ macro_rules! operations {
                     $(, $argument: $type)*
                 ) -> PyResult<$crate::python::runtime::Coroutine> {
                     let _ = $py;
-                    let call: $crate::python::runtime::Call = $call?;
+                    let task: $crate::python::runtime::CoreTask = $task?;
                     let name = concat!(stringify!($class), ".", stringify!($name_async));
-                    Ok($crate::python::runtime::Coroutine::new(name, call))
+                    Ok($crate::python::runtime::Coroutine::new(name, task))
                 }
             )*
 

@@ -6,21 +6,21 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use super::arguments::{Seconds, target};
+use super::arguments::{Seconds, download_target};
+use super::client_config::ForkSafeClient;
 use super::file_stream::FileStream;
 use super::models::MachineAction;
 use super::operations::operations;
-use super::recipe::Home;
-use super::runtime::{Call, IntoPython, Own};
+use super::runtime::{CoreTask, IntoPython, ProcessLocal};
 use crate::session;
 
 /// A live response session that the service has accepted. Leaving it, by timeout or Ctrl-C, never cancels it.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Session {
-    home: Home,
-    session: Own<session::Session>,
+    client: ForkSafeClient,
+    session: ProcessLocal<session::Session>,
     /// A forked child's own handle.
-    reborn: Mutex<Option<Own<session::Session>>>,
+    in_child: Mutex<Option<ProcessLocal<session::Session>>>,
     id: String,
     machine_id: Option<String>,
     correlation_id: Option<String>,
@@ -30,38 +30,42 @@ pub struct Session {
 impl Session {
     pub fn new(session: session::Session) -> Self {
         Self {
-            home: Home::new(session.sessions().clone()),
+            client: ForkSafeClient::new(session.sessions().clone()),
             id: session.id.clone(),
             machine_id: session.machine_id.clone(),
             correlation_id: session.correlation_id.clone(),
             adopted: session.adopted,
-            session: Own::new(session),
-            reborn: Mutex::new(None),
+            session: ProcessLocal::new(session),
+            in_child: Mutex::new(None),
         }
     }
 
     /// The core's handle; a forked child's own, which has not seen the action yet.
-    fn here(&self, py: Python<'_>) -> PyResult<session::Session> {
+    fn core_session(&self, py: Python<'_>) -> PyResult<session::Session> {
         if let Some(session) = self.session.get() {
             return Ok(session.clone());
         }
-        let mut reborn = self.reborn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = reborn.as_ref().and_then(Own::get) {
+        let mut in_child = self.in_child.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = in_child.as_ref().and_then(ProcessLocal::get) {
             return Ok(session.clone());
         }
-        let mut session = self.home.sessions(py)?.session(&self.id);
+        let mut session = self.client.sessions(py)?.session(&self.id);
         session.machine_id.clone_from(&self.machine_id);
         session.correlation_id.clone_from(&self.correlation_id);
-        *reborn = Some(Own::new(session.clone()));
+        *in_child = Some(ProcessLocal::new(session.clone()));
         Ok(session)
     }
 
-    fn call<T: IntoPython, F>(&self, py: Python<'_>, start: impl FnOnce(session::Session) -> F) -> PyResult<Call>
+    fn make_task<T: IntoPython, F>(
+        &self,
+        py: Python<'_>,
+        start: impl FnOnce(session::Session) -> F,
+    ) -> PyResult<CoreTask>
     where
         F: Future<Output = crate::error::Result<T>> + Send + 'static,
     {
-        let session = self.here(py)?;
-        Ok(Call::new(&session.sessions().clone(), start(session)))
+        let session = self.core_session(py)?;
+        Ok(CoreTask::new(&session.sessions().clone(), start(session)))
     }
 }
 
@@ -87,7 +91,7 @@ operations! {
         ///     NotFoundError: the service does not list it.
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         refresh / refresh_async (*, max_age=0.0) [max_age: f64]
-            |this, py| this.call(py, move |session| async move { session.refresh(max_age).await });
+            |this, py| this.make_task(py, move |session| async move { session.refresh(max_age).await });
 
         /// Wait until the session has ended.
         ///
@@ -105,7 +109,7 @@ operations! {
         ///     WaitTimeoutError: `timeout` is over; the session lives on.
         ///     NotFoundError: the service does not list it.
         wait / wait_async (timeout=None) [timeout: Option<Seconds>]
-            |this, py| this.call(py, move |session| async move {
+            |this, py| this.make_task(py, move |session| async move {
                 session.wait(timeout.map(|timeout| timeout.0), None, None).await
             });
 
@@ -126,7 +130,7 @@ operations! {
         ///     WaitTimeoutError: `timeout` is over; the session lives on.
         ///     NotFoundError: the service does not list it.
         result / result_async (timeout=None, *, save_to=None) [timeout: Option<Seconds>, save_to: Option<PathBuf>]
-            |this, py| this.call(py, move |session| async move {
+            |this, py| this.make_task(py, move |session| async move {
                 session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
             });
 
@@ -143,7 +147,7 @@ operations! {
         ///     NotFoundError: the service does not list it.
         ///     ThrottledError: the line is longer than the client's `max_wait`.
         cancel / cancel_async (comment) [comment: String]
-            |this, py| this.call(py, move |session| async move { session.cancel(&comment).await });
+            |this, py| this.make_task(py, move |session| async move { session.cancel(&comment).await });
 
         /// Fetch the file that one GetFile command collected.
         ///
@@ -161,8 +165,8 @@ operations! {
         ///     DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
         ///     OSError: it could not be written.
         download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
-            |this, py| target(&to, index).and_then(|target| {
-                this.call(py, move |session| async move { session.download(index, target).await })
+            |this, py| download_target(&to, index).and_then(|target| {
+                this.make_task(py, move |session| async move { session.download(index, target).await })
             });
     }
 
@@ -179,7 +183,7 @@ operations! {
         /// Returns:
         ///     An iterator of bytes; its `file` tells size and SHA-256 once the loop has come to its end.
         fn stream(&self, py: Python<'_>, index: u32) -> PyResult<FileStream> {
-            Ok(FileStream::new(&self.here(py)?, index))
+            Ok(FileStream::new(&self.core_session(py)?, index))
         }
 
         /// The machine action's id: all that is needed to take the session up again, from any process.
@@ -209,7 +213,7 @@ operations! {
         /// The action as last seen; `refresh()` looks.
         #[getter]
         fn action(&self, py: Python<'_>) -> PyResult<Option<MachineAction>> {
-            Ok(self.here(py)?.action().map(MachineAction::from))
+            Ok(self.core_session(py)?.action().map(MachineAction::from))
         }
 
         fn __reduce__(&self) -> PyResult<()> {
@@ -219,7 +223,7 @@ operations! {
         }
 
         fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-            let status = self.here(py)?.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+            let status = self.core_session(py)?.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
             Ok(format!("<Session {}: {status}>", self.id))
         }
     }

@@ -4,74 +4,80 @@ use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::model::CollectedFile;
 use crate::secret::SecretUrl;
-use crate::trace::LOG;
-use crate::transfer::{Blob, Download, Part, Target, UnpackLimits};
+use crate::trace::LOG_TARGET;
+use crate::transfer::{Blob, BlobRange, DecompressLimits, Download, Target};
 
 /// Seconds between two requests for a result that lags behind the action's end: half a minute in all.
-pub(super) const LAG: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 15.0];
+pub(super) const RESULT_RETRY_DELAYS: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 15.0];
 /// Fresh links that are tried in a row: one may expire while it is being used.
-const LINKS: usize = 3;
+const MAX_FRESH_LINKS: usize = 3;
 /// Seconds before a download that broke off goes on, so often without getting on in between.
-const PAUSES: [f64; 6] = [0.2, 1.0, 2.0, 4.0, 8.0, 15.0];
+const RESUME_DELAYS: [f64; 6] = [0.2, 1.0, 2.0, 4.0, 8.0, 15.0];
 /// Bytes that count as getting on.
-const PROGRESS: u64 = 64 << 10;
+const PROGRESS_BYTES: u64 = 64 << 10;
 /// Seconds before its expiry that a link is not used any more.
-const MARGIN: f64 = 5.0;
+const LINK_EXPIRY_MARGIN: f64 = 5.0;
 
 /// The result of one command at the service, and the link to it while that is good.
-pub(super) struct Source<'a> {
+pub(super) struct ResultSource<'a> {
     session: &'a Session,
     index: u32,
     /// How many of the lag's pauses are worth it.
-    patience: usize,
+    max_retries: usize,
     link: Option<SecretUrl>,
     /// That were had since the result was last open.
     links: usize,
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn new(session: &'a Session, index: u32, patience: usize) -> Self {
-        Self { session, index, patience, link: None, links: 0 }
+impl<'a> ResultSource<'a> {
+    pub(super) fn new(session: &'a Session, index: u32, max_retries: usize) -> Self {
+        Self { session, index, max_retries, link: None, links: 0 }
     }
 
     /// Opens the result, with patience for one that lags behind and a fresh link for one that has expired.
-    pub(super) async fn open(&mut self, part: &Part) -> Result<Blob> {
+    pub(super) async fn open(&mut self, range: &BlobRange) -> Result<Blob> {
         let clock = self.session.sessions.pipeline.clock;
-        let mut lag = LAG.iter().take(self.patience);
+        let mut delays = RESULT_RETRY_DELAYS.iter().take(self.max_retries);
         let now = clock.now();
-        self.link = self.link.take().filter(|link| link.expiry().is_none_or(|expiry| now + MARGIN < expiry));
+        self.link = self
+            .link
+            .take()
+            .filter(|link| link.expiry().is_none_or(|expiry| now + LINK_EXPIRY_MARGIN < expiry));
         self.links = 0;
-        let mut kept = self.link.is_some();
+        let mut reused = self.link.is_some();
         loop {
-            let error = match self.try_open(part).await {
+            let error = match self.try_open(range).await {
                 Ok(blob) => return Ok(blob),
                 Err(error) => error,
             };
             // An old link has no say in what a fresh one would do.
-            if std::mem::take(&mut kept) && self.link.is_none() {
+            if std::mem::take(&mut reused) && self.link.is_none() {
                 continue;
             }
-            let may_come = matches!(error.status, Some(400 | 403 | 404)) && error.kind != Kind::PermissionDenied;
-            let another = self.link.is_some() || self.links < LINKS;
-            match lag.next() {
-                Some(pause) if (may_come || error.retryable) && another => clock.sleep(*pause).await,
+            let may_come = matches!(error.status, Some(400 | 403 | 404))
+                && error.kind != Kind::PermissionDenied;
+            let another = self.link.is_some() || self.links < MAX_FRESH_LINKS;
+            match delays.next() {
+                Some(pause) if (may_come || error.retryable) && another => {
+                    clock.sleep(*pause).await
+                }
                 _ => return Err(error),
             }
         }
     }
 
     /// One try, by the link that there is, or a fresh one. A link that is refused is gone after it.
-    async fn try_open(&mut self, part: &Part) -> Result<Blob> {
+    async fn try_open(&mut self, range: &BlobRange) -> Result<Blob> {
         let (pipeline, id) = (&self.session.sessions.pipeline, &self.session.id);
         let link = match self.link.take() {
             Some(link) => link,
             None => {
-                let link = pipeline.result_link(id, self.index).await?;
+                let link = pipeline.get_result_link(id, self.index).await?;
                 self.links += 1;
                 link
             }
         };
-        let opened = pipeline.open_link(&link, part).await;
+        let opened = pipeline.open_link(&link, range).await;
         let refused = opened.as_ref().is_err_and(|error| matches!(error.status, Some(400..=499)));
         self.link = Some(link).filter(|_| !refused);
         opened
@@ -80,17 +86,22 @@ impl<'a> Source<'a> {
 
 impl Session {
     /// Brings the file that a GetFile collected to `target`, and goes on after a break where it broke off.
-    pub(super) async fn collect(&self, index: u32, remote_path: &str, target: Target) -> Result<CollectedFile> {
-        let mut download = Download::open(target, remote_path, UnpackLimits::default()).await?;
-        let mut source = Source::new(self, index, LAG.len());
-        let (mut pauses, mut before) = (PAUSES.iter(), 0);
-        while let Err(error) = fetch(&mut download, &mut source).await? {
-            let from = download.part().from;
-            if from >= before + PROGRESS {
-                (pauses, before) = (PAUSES.iter(), from);
+    pub(super) async fn fetch_file(
+        &self,
+        index: u32,
+        remote_path: &str,
+        target: Target,
+    ) -> Result<CollectedFile> {
+        let mut download = Download::open(target, remote_path, DecompressLimits::default()).await?;
+        let mut source = ResultSource::new(self, index, RESULT_RETRY_DELAYS.len());
+        let (mut pauses, mut before) = (RESUME_DELAYS.iter(), 0);
+        while let Err(error) = resume_download(&mut download, &mut source).await? {
+            let from = download.range().offset;
+            if from >= before + PROGRESS_BYTES {
+                (pauses, before) = (RESUME_DELAYS.iter(), from);
             }
             let Some(pause) = pauses.next() else { return Err(error) };
-            log::warn!(target: LOG, "{error}; going on in {pause} s");
+            log::warn!(target: LOG_TARGET, "{error}; going on in {pause} s");
             self.sessions.pipeline.clock.sleep(*pause).await;
         }
         download.finish().await
@@ -98,18 +109,21 @@ impl Session {
 }
 
 /// Takes the rest of a result to its end. The inner error: it broke off, and may be gone on with.
-async fn fetch(download: &mut Download, source: &mut Source<'_>) -> Result<Result<(), Error>> {
-    let blob = match source.open(&download.part()).await {
+async fn resume_download(
+    download: &mut Download,
+    source: &mut ResultSource<'_>,
+) -> Result<Result<(), Error>> {
+    let blob = match source.open(&download.range()).await {
         Ok(blob) => blob,
         // The blob is shorter than what was had of it, or is another.
-        Err(error) if matches!(error.status, Some(412 | 416)) && download.part().from > 0 => {
-            download.start_anew().await?;
+        Err(error) if matches!(error.status, Some(412 | 416)) && download.range().offset > 0 => {
+            download.restart().await?;
             return Ok(Err(error));
         }
         Err(error) => return Err(error),
     };
     match download.receive(blob).await {
-        Err(error) if !download.is_open() => Err(error),
+        Err(error) if !download.is_resumable() => Err(error),
         other => Ok(other),
     }
 }

@@ -1,16 +1,16 @@
 //! A live response session: submitted once and proved ours, waited for, and its results brought back.
 
-mod busy;
+mod admission;
 mod fetch;
-mod found;
-mod patience;
+mod lookup;
+mod post;
 mod results;
-mod settle;
-mod spans;
+mod span_attributes;
 mod stream;
 mod submit;
 mod tag;
 mod wait;
+mod wait_limit;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use results::{CommandResult, SessionResult};
-pub use stream::{FileStream, Piece};
-pub use submit::{Guidance, Submit};
+pub use stream::{FileStream, StreamItem};
+pub use submit::{SubmitOptions, SubmitRequest};
 pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
@@ -27,35 +27,35 @@ use crate::model::MachineAction;
 use crate::pipeline::Pipeline;
 use crate::poller::Poller;
 use crate::trace;
-use crate::trace::LOG;
+use crate::trace::LOG_TARGET;
 
 /// Told of each machine action seen on the way.
-pub type UpdateSink = Arc<dyn Fn(&MachineAction) + Send + Sync>;
+pub type UpdateCallback = Arc<dyn Fn(&MachineAction) + Send + Sync>;
 
 /// POSTs of submits on their way in this process: the one thing that an exit waits for.
-static POSTS: AtomicUsize = AtomicUsize::new(0);
+static POSTS_IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
 
-pub fn posts_under_way() -> usize {
-    POSTS.load(Ordering::SeqCst)
+pub fn posts_in_flight() -> usize {
+    POSTS_IN_FLIGHT.load(Ordering::SeqCst)
 }
 
-/// In a forked child: the parent's POSTS are the parent's.
-pub fn forget_posts() {
-    POSTS.store(0, Ordering::SeqCst);
+/// In a forked child: the parent's POSTS_IN_FLIGHT are the parent's.
+pub fn reset_posts_in_flight() {
+    POSTS_IN_FLIGHT.store(0, Ordering::SeqCst);
 }
 
 struct PostGuard;
 
 impl PostGuard {
     fn new() -> Self {
-        POSTS.fetch_add(1, Ordering::SeqCst);
+        POSTS_IN_FLIGHT.fetch_add(1, Ordering::SeqCst);
         Self
     }
 }
 
 impl Drop for PostGuard {
     fn drop(&mut self) {
-        POSTS.fetch_sub(1, Ordering::SeqCst);
+        POSTS_IN_FLIGHT.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -75,7 +75,7 @@ pub struct Session {
     /// Found again, not started by this call.
     pub adopted: bool,
     /// The action as last seen, and when.
-    seen: Arc<Mutex<Option<(f64, MachineAction)>>>,
+    latest: Arc<Mutex<Option<(f64, MachineAction)>>>,
 }
 
 /// What a run takes beside its submit.
@@ -85,7 +85,7 @@ pub struct RunOptions {
     /// Seconds, of the whole wait.
     pub timeout: Option<f64>,
     pub cancel_pending_after: Option<f64>,
-    pub on_update: Option<UpdateSink>,
+    pub on_update: Option<UpdateCallback>,
 }
 
 impl Sessions {
@@ -101,18 +101,32 @@ impl Sessions {
             machine_id: None,
             correlation_id: None,
             adopted: true,
-            seen: Arc::default(),
+            latest: Arc::default(),
         }
     }
 
     /// Submits, waits and fetches.
-    pub async fn run(self: &Arc<Self>, submit: Submit, options: RunOptions) -> Result<SessionResult> {
+    pub async fn run(
+        self: &Arc<Self>,
+        submit: SubmitRequest,
+        options: RunOptions,
+    ) -> Result<SessionResult> {
         let machine_id = submit.machine_id.clone();
-        let running = self.run_to_its_end(submit, options);
-        trace::within("live_response run", || spans::of_machine(&machine_id), running, spans::of_result).await
+        let running = self.submit_wait_fetch(submit, options);
+        trace::in_span(
+            "live_response run",
+            || span_attributes::for_machine(&machine_id),
+            running,
+            span_attributes::for_result,
+        )
+        .await
     }
 
-    async fn run_to_its_end(self: &Arc<Self>, submit: Submit, options: RunOptions) -> Result<SessionResult> {
+    async fn submit_wait_fetch(
+        self: &Arc<Self>,
+        submit: SubmitRequest,
+        options: RunOptions,
+    ) -> Result<SessionResult> {
         let clock = self.pipeline.clock;
         if let Some(folder) = &options.save_to {
             check_folder(folder).await?;
@@ -124,14 +138,16 @@ impl Sessions {
         }
         let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
         session.wait(left, options.on_update, options.cancel_pending_after).await?;
-        session.fetch_by(deadline, options.save_to.as_deref()).await
+        session.fetch_until(deadline, options.save_to.as_deref()).await
     }
 }
 
 /// What is in the place of a folder is said before anything runs for it.
 pub(crate) async fn check_folder(folder: &std::path::Path) -> Result<()> {
     match tokio::fs::read_dir(folder).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(Error::io("save to", folder, error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            Err(Error::io("save to", folder, error))
+        }
         _ => Ok(()),
     }
 }
@@ -147,49 +163,56 @@ impl Session {
     }
 
     fn last_seen(&self) -> Option<(f64, MachineAction)> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn saw(&self, action: &MachineAction) {
+    fn record_action(&self, action: &MachineAction) {
         let now = self.sessions.pipeline.clock.now();
-        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace((now, action.clone()));
+        let before = self
+            .latest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace((now, action.clone()));
         if before.is_none_or(|(_, before)| before.status != action.status) {
-            let machine = action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("not told");
-            log::info!(target: LOG, "session {} on machine {machine} is {}", self.id, action.status);
+            let machine =
+                action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("not told");
+            log::info!(target: LOG_TARGET, "session {} on machine {machine} is {}", self.id, action.status);
         }
     }
 
     /// Looks once, unless what was seen is at most `max_age` seconds old.
     pub async fn refresh(&self, max_age: f64) -> Result<MachineAction> {
         let pipeline = &self.sessions.pipeline;
-        if let Some((_, action)) = self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age) {
-            return Ok(action);
-        }
-        if max_age > 0.0
-            && let Some(action) = self.seen_by_another(max_age).await
+        if let Some((_, action)) =
+            self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age)
         {
             return Ok(action);
         }
-        let action = match (pipeline.machine_action(&self.id).await, self.seen_lately()) {
+        if max_age > 0.0
+            && let Some(action) = self.cached_action(max_age).await
+        {
+            return Ok(action);
+        }
+        let action = match (pipeline.get_machine_action(&self.id).await, self.recent_action()) {
             (Ok(action), _) => action,
             // The replica that answered has not heard of it yet.
             (Err(error), Some(action)) if error.kind == Kind::NotFound => return Ok(action),
             (Err(error), _) => return Err(error),
         };
-        self.saw(&action);
-        self.sessions.poller.tell(&action).await?;
+        self.record_action(&action);
+        self.sessions.poller.publish_action(&action).await?;
         Ok(action)
     }
 
     /// The action as another session, or another process, put it into the store within `max_age` seconds.
-    async fn seen_by_another(&self, max_age: f64) -> Option<MachineAction> {
-        let (_, quota) = self.sessions.pipeline.state().await.ok()?;
-        let look = quota.store().look(self.id.clone(), max_age).await.ok()??;
-        serde_json::from_str(&look.body).ok()
+    async fn cached_action(&self, max_age: f64) -> Option<MachineAction> {
+        let (_, quota) = self.sessions.pipeline.shared_quota().await.ok()?;
+        let cached = quota.store().cached_status(self.id.clone(), max_age).await.ok()??;
+        serde_json::from_str(&cached.body).ok()
     }
 
     /// The action, if the service showed it so lately that a 404 says nothing.
-    fn seen_lately(&self) -> Option<MachineAction> {
+    fn recent_action(&self) -> Option<MachineAction> {
         let pipeline = &self.sessions.pipeline;
         let (at, action) = self.last_seen()?;
         (pipeline.clock.now() - at <= pipeline.options.limits.settle_time).then_some(action)
@@ -198,22 +221,23 @@ impl Session {
     /// Cancels. A session that is over already is returned as it is.
     pub async fn cancel(&self, comment: &str) -> Result<MachineAction> {
         if comment.trim().is_empty() {
-            return Err(Error::invalid("a cancel needs a comment").with_hint("say why: it is kept with the action"));
+            return Err(Error::invalid("a cancel needs a comment")
+                .with_hint("say why: it is kept with the action"));
         }
         let pipeline = &self.sessions.pipeline;
         loop {
-            let error = match pipeline.cancel(&self.id, comment).await {
+            let error = match pipeline.cancel_machine_action(&self.id, comment).await {
                 Ok(action) => {
-                    log::info!(target: LOG, "session {} was told to end", self.id);
-                    self.saw(&action);
-                    self.sessions.poller.tell(&action).await?;
+                    log::info!(target: LOG_TARGET, "session {} was told to end", self.id);
+                    self.record_action(&action);
+                    self.sessions.poller.publish_action(&action).await?;
                     return Ok(action);
                 }
                 Err(error) => error,
             };
             match self.refresh(0.0).await {
                 Ok(action) if action.is_done() => return Ok(action),
-                Ok(_) if error.kind == Kind::NotFound && self.seen_lately().is_some() => {
+                Ok(_) if error.kind == Kind::NotFound && self.recent_action().is_some() => {
                     pipeline.clock.sleep(pipeline.options.limits.settle_time / 24.0).await;
                 }
                 _ => return Err(error),
@@ -226,7 +250,10 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Session");
         shown.field("id", &self.id).field("machine_id", &self.machine_id);
-        shown.field("correlation_id", &self.correlation_id).field("adopted", &self.adopted).finish_non_exhaustive()
+        shown
+            .field("correlation_id", &self.correlation_id)
+            .field("adopted", &self.adopted)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,19 +5,19 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Session;
-use super::fetch::{LAG, Source};
+use super::fetch::{RESULT_RETRY_DELAYS, ResultSource};
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
-use crate::transfer::{Part, Target, file_name};
+use crate::transfer::{BlobRange, Target, file_name};
 use crate::transport::Response;
 
 /// Bytes of a transcript, unpacked: a script's output is text for people and programs, not evidence.
-const LARGEST_TRANSCRIPT: usize = 64 << 20;
+const MAX_TRANSCRIPT_BYTES: usize = 64 << 20;
 /// A failed script may have left no transcript at all: worth a shorter wait.
-const LAG_OF_FAILED: usize = 3;
+const FAILED_SCRIPT_RETRIES: usize = 3;
 /// A transcript that breaks off is asked for so often.
-const TRIES: usize = 3;
+const MAX_TRANSCRIPT_ATTEMPTS: usize = 3;
 
 /// One command, how it ended and what it brought back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,10 +45,11 @@ pub struct SessionResult {
 
 impl CommandResult {
     /// The command as the action tells it, with nothing fetched.
-    pub fn untouched(action: &MachineAction) -> Vec<Self> {
+    pub fn unfetched(action: &MachineAction) -> Vec<Self> {
         let mut failed_before = false;
         let result = |command: &ActionCommand| {
-            let skipped = failed_before && command.start_time.is_none() && command.status == "Created";
+            let skipped =
+                failed_before && command.start_time.is_none() && command.status == "Created";
             failed_before |= command.status == "Failed";
             Self { command: command.clone(), skipped, script: None, file: None, error: None }
         };
@@ -65,57 +66,74 @@ impl CommandResult {
     }
 
     fn has_file(&self) -> bool {
-        self.command.status == "Completed" && self.command.command.command_type() == Some(CommandType::GetFile)
+        self.command.status == "Completed"
+            && self.command.command.command_type() == Some(CommandType::GetFile)
     }
 }
 
 impl Session {
     /// Waits for the end, then fetches every result.
-    pub async fn result(&self, timeout: Option<f64>, save_to: Option<&Path>) -> Result<SessionResult> {
+    pub async fn result(
+        &self,
+        timeout: Option<f64>,
+        save_to: Option<&Path>,
+    ) -> Result<SessionResult> {
         let clock = self.sessions.pipeline.clock;
         let deadline = timeout.map(|seconds| clock.now() + seconds);
         self.wait(timeout, None, None).await?;
-        self.fetch_by(deadline, save_to).await
+        self.fetch_until(deadline, save_to).await
     }
 
     /// Fetches what the commands left, no longer than until `deadline`.
-    pub(super) async fn fetch_by(&self, deadline: Option<f64>, save_to: Option<&Path>) -> Result<SessionResult> {
-        let fetching = self.fetch(save_to);
+    pub(super) async fn fetch_until(
+        &self,
+        deadline: Option<f64>,
+        save_to: Option<&Path>,
+    ) -> Result<SessionResult> {
+        let fetching = self.fetch_results(save_to);
         let Some(deadline) = deadline else { return fetching.await };
         let left = seconds_to_duration(deadline - self.sessions.pipeline.clock.now());
         match tokio::time::timeout(left, fetching).await {
             Ok(fetched) => fetched,
-            Err(_) => Err(self.out_of_patience()),
+            Err(_) => Err(self.wait_timeout_error()),
         }
     }
 
     /// Fetches what the commands left. What can't be fetched or saved is its command's error, never the loss of the rest.
-    async fn fetch(&self, save_to: Option<&Path>) -> Result<SessionResult> {
+    async fn fetch_results(&self, save_to: Option<&Path>) -> Result<SessionResult> {
         // A list's entry may leave out what the action's own has.
-        let action = match self.action().filter(|action| action.is_done() && !action.commands.is_empty()) {
-            Some(action) => action,
-            None => self.read_filled().await?,
-        };
-        let mut commands = CommandResult::untouched(&action);
+        let action =
+            match self.action().filter(|action| action.is_done() && !action.commands.is_empty()) {
+                Some(action) => action,
+                None => self.read_final_action().await?,
+            };
+        let mut commands = CommandResult::unfetched(&action);
         for result in &mut commands {
-            self.fetch_one(&action, result, save_to).await;
+            self.fetch_command_result(&action, result, save_to).await;
         }
         Ok(SessionResult::new(action, commands))
     }
 
     /// Fetches again what could not be had of `result`, where that may help.
-    pub async fn fetch_missing(&self, result: SessionResult, save_to: Option<&Path>) -> SessionResult {
+    pub async fn refetch_failed(
+        &self,
+        result: SessionResult,
+        save_to: Option<&Path>,
+    ) -> SessionResult {
         let SessionResult { action, mut commands, .. } = result;
-        for result in commands.iter_mut().filter(|result| result.error.as_ref().is_some_and(|error| error.retryable)) {
-            self.fetch_one(&action, result, save_to).await;
+        for result in commands
+            .iter_mut()
+            .filter(|result| result.error.as_ref().is_some_and(|error| error.retryable))
+        {
+            self.fetch_command_result(&action, result, save_to).await;
         }
         SessionResult::new(action, commands)
     }
 
     /// The final action. Its commands may fill in later than its status does.
-    async fn read_filled(&self) -> Result<MachineAction> {
+    async fn read_final_action(&self) -> Result<MachineAction> {
         let mut action = self.refresh(0.0).await?;
-        for pause in LAG {
+        for pause in RESULT_RETRY_DELAYS {
             if !action.commands.is_empty() {
                 break;
             }
@@ -125,9 +143,14 @@ impl Session {
         Ok(action)
     }
 
-    async fn fetch_one(&self, action: &MachineAction, result: &mut CommandResult, save_to: Option<&Path>) {
+    async fn fetch_command_result(
+        &self,
+        action: &MachineAction,
+        result: &mut CommandResult,
+        save_to: Option<&Path>,
+    ) {
         let fetched = self.try_fetch(action, result, save_to).await;
-        result.error = fetched.err().map(|error| self.about(error));
+        result.error = fetched.err().map(|error| self.annotate(error));
     }
 
     async fn try_fetch(
@@ -138,37 +161,47 @@ impl Session {
     ) -> Result<()> {
         let index = result.command.index;
         if result.has_transcript() {
-            result.script = self.transcript(&result.command).await?;
+            result.script = self.fetch_transcript(&result.command).await?;
         } else if let Some(folder) = save_to.filter(|_| result.has_file()) {
-            let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("machine");
+            let machine = action
+                .computer_dns_name
+                .as_deref()
+                .or(action.machine_id.as_deref())
+                .unwrap_or("machine");
             let folder = folder.join(file_name::folder_name(machine, &action.id));
             let target = Target::Folder { folder, index: index as usize };
             let remote_path = result.command.command.param("Path").unwrap_or_default();
-            result.file = Some(self.collect(index, remote_path, target).await?);
+            result.file = Some(self.fetch_file(index, remote_path, target).await?);
         }
         Ok(())
     }
 
     /// The transcript; none where a failed script left none.
-    async fn transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
+    async fn fetch_transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
         let failed = command.status == "Failed";
-        let patience = if failed { LAG_OF_FAILED } else { LAG.len() };
-        let mut source = Source::new(self, command.index, patience);
+        let max_retries = if failed { FAILED_SCRIPT_RETRIES } else { RESULT_RETRY_DELAYS.len() };
+        let mut source = ResultSource::new(self, command.index, max_retries);
         let mut tries = 1;
         let payload = loop {
-            let body = match source.open(&Part::default()).await {
+            let body = match source.open(&BlobRange::default()).await {
                 Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
                 other => other?.body,
             };
-            let response = Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
-            match response.bytes(LARGEST_TRANSCRIPT).await {
+            let response =
+                Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
+            match response.bytes(MAX_TRANSCRIPT_BYTES).await {
                 Ok(payload) => break payload,
-                Err(failure) if failure.error.kind == Kind::ConnectionFailed && tries < TRIES => tries += 1,
-                Err(failure) => return Err(broken_off(failure.error)),
+                Err(failure)
+                    if failure.error.kind == Kind::ConnectionFailed
+                        && tries < MAX_TRANSCRIPT_ATTEMPTS =>
+                {
+                    tries += 1
+                }
+                Err(failure) => return Err(transcript_error(failure.error)),
             }
         };
         let name = command.command.param("ScriptName").unwrap_or_default();
-        ScriptOutput::decode(payload, name, LARGEST_TRANSCRIPT).map(Some)
+        ScriptOutput::decode(payload, name, MAX_TRANSCRIPT_BYTES).map(Some)
     }
 
     /// Brings one collected file to `target`.
@@ -178,30 +211,35 @@ impl Session {
             None => self.refresh(0.0).await?,
         };
         let command = action.commands.iter().find(|command| command.index == index);
-        let remote_path = command.and_then(|command| command.command.param("Path")).ok_or_else(|| {
-            let message = format!("command {index} of session {} is no GetFile", self.id);
-            self.about(Error::invalid(message).with_hint("give the index of a GetFile within the commands, from 0"))
-        })?;
-        self.collect(index, remote_path, target).await.map_err(|error| self.about(error))
+        let remote_path =
+            command.and_then(|command| command.command.param("Path")).ok_or_else(|| {
+                let message = format!("command {index} of session {} is no GetFile", self.id);
+                self.annotate(
+                    Error::invalid(message)
+                        .with_hint("give the index of a GetFile within the commands, from 0"),
+                )
+            })?;
+        self.fetch_file(index, remote_path, target).await.map_err(|error| self.annotate(error))
     }
 
-    fn about(&self, error: Error) -> Error {
+    fn annotate(&self, error: Error) -> Error {
         let mut error = error.with_action(&self.id);
         error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
         error
     }
 }
 
-fn broken_off(cause: Error) -> Error {
-    let mut error = Error::new(Kind::Download, format!("the transcript could not be read to its end: {cause}"))
-        .with_hint("the result stays with the service: ask for it again");
+fn transcript_error(cause: Error) -> Error {
+    let mut error =
+        Error::new(Kind::Download, format!("the transcript could not be read to its end: {cause}"))
+            .with_hint("the result stays with the service: ask for it again");
     error.retryable = cause.kind == Kind::ConnectionFailed;
     error.with_source(cause)
 }
 
 impl SessionResult {
     pub fn new(action: MachineAction, commands: Vec<CommandResult>) -> Self {
-        let (reason, message) = judge(&action, &commands);
+        let (reason, message) = summarize(&action, &commands);
         Self { action, commands, reason: reason.to_owned(), message }
     }
 
@@ -216,8 +254,12 @@ impl SessionResult {
 }
 
 /// The first thing that was not ok.
-fn judge(action: &MachineAction, commands: &[CommandResult]) -> (&'static str, String) {
-    let machine = action.computer_dns_name.as_deref().or(action.machine_id.as_deref()).unwrap_or("the machine");
+fn summarize(action: &MachineAction, commands: &[CommandResult]) -> (&'static str, String) {
+    let machine = action
+        .computer_dns_name
+        .as_deref()
+        .or(action.machine_id.as_deref())
+        .unwrap_or("the machine");
     let failed = commands.iter().find(|result| result.command.status == "Failed");
     match (action.status.as_str(), failed) {
         ("Cancelled", _) => {
@@ -225,9 +267,14 @@ fn judge(action: &MachineAction, commands: &[CommandResult]) -> (&'static str, S
             return ("cancelled", format!("the session on {machine} was cancelled: {comment}"));
         }
         ("TimeOut", _) if !action.has_started() => {
-            return ("timed_out", format!("{machine} was not reached before the service gave up waiting for it"));
+            return (
+                "timed_out",
+                format!("{machine} was not reached before the service gave up waiting for it"),
+            );
         }
-        ("TimeOut", _) => return ("timed_out", format!("{machine} did not run the commands in time")),
+        ("TimeOut", _) => {
+            return ("timed_out", format!("{machine} did not run the commands in time"));
+        }
         (_, Some(failed)) => {
             let errors = failed.command.errors.join("; ");
             let why = if errors.is_empty() { "the service does not say why" } else { &errors };
@@ -235,20 +282,30 @@ fn judge(action: &MachineAction, commands: &[CommandResult]) -> (&'static str, S
             return ("command", format!("command {index}, {command}, failed on {machine}: {why}"));
         }
         ("Succeeded", None) if commands.is_empty() => {
-            return ("fetch", format!("the service does not tell the commands of the session on {machine}"));
+            return (
+                "fetch",
+                format!("the service does not tell the commands of the session on {machine}"),
+            );
         }
         ("Succeeded", None) => {}
         (status, None) => return ("failed", format!("the session on {machine} ended {status}")),
     }
     if let Some(other) = commands.iter().find(|result| result.command.status != "Completed") {
         let (index, status) = (other.command.index, &other.command.status);
-        return ("command", format!("command {index}, {}, ended {status} on {machine}", other.command.command));
+        return (
+            "command",
+            format!("command {index}, {}, ended {status} on {machine}", other.command.command),
+        );
     }
     for result in commands {
         if let Some(error) = &result.error {
-            return ("fetch", format!("the result of command {} could not be had: {error}", result.command.index));
+            return (
+                "fetch",
+                format!("the result of command {} could not be had: {error}", result.command.index),
+            );
         }
-        if let Some((script, code)) = result.script.as_ref().and_then(|script| Some((script, script.exit_code?)))
+        if let Some((script, code)) =
+            result.script.as_ref().and_then(|script| Some((script, script.exit_code?)))
             && code != 0
         {
             return ("script", format!("{} exited with {code} on {machine}", script.script_name));

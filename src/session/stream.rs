@@ -13,7 +13,7 @@ use crate::trace;
 use crate::transfer::{Sink, Target};
 
 /// Pieces that wait for their taker.
-const AHEAD: usize = 1;
+const CHANNEL_CAPACITY: usize = 1;
 
 /// A collected file on its way. Nothing is asked for before the first piece is.
 pub struct FileStream {
@@ -23,32 +23,34 @@ pub struct FileStream {
 }
 
 enum State {
-    Waiting,
-    Running { pieces: mpsc::Receiver<Bytes>, task: JoinHandle<Result<CollectedFile>> },
+    NotStarted,
+    Running { chunks: mpsc::Receiver<Bytes>, task: JoinHandle<Result<CollectedFile>> },
     Ended,
 }
 
 impl FileStream {
     /// The next piece of the file, or the file's description after the last one; nothing once that was given.
-    pub async fn next(&mut self) -> Result<Option<Piece>> {
-        if matches!(self.state, State::Waiting) {
+    pub async fn next(&mut self) -> Result<Option<StreamItem>> {
+        if matches!(self.state, State::NotStarted) {
             self.state = self.start();
         }
-        let State::Running { pieces, task } = &mut self.state else { return Ok(None) };
-        if let Some(piece) = pieces.recv().await {
-            return Ok(Some(Piece::Bytes(piece)));
+        let State::Running { chunks, task } = &mut self.state else { return Ok(None) };
+        if let Some(piece) = chunks.recv().await {
+            return Ok(Some(StreamItem::Bytes(piece)));
         }
         let ended = task.await;
         self.state = State::Ended;
-        ended.unwrap_or_else(|_| Err(left())).map(|file| Some(Piece::End(file)))
+        ended.unwrap_or_else(|_| Err(abandoned_error())).map(|file| Some(StreamItem::End(file)))
     }
 
     /// In a task of its own: a caller who stops waiting for one piece may ask for it again.
     fn start(&self) -> State {
-        let (sender, pieces) = mpsc::channel(AHEAD);
+        let (sender, chunks) = mpsc::channel(CHANNEL_CAPACITY);
         let (session, index) = (self.session.clone(), self.index);
-        let task = trace::spawn(async move { session.download(index, Target::Sink(Box::new(Channel(sender)))).await });
-        State::Running { pieces, task }
+        let task = trace::spawn(async move {
+            session.download(index, Target::Sink(Box::new(ChannelSink(sender)))).await
+        });
+        State::Running { chunks, task }
     }
 
     /// Ends the download where it stands.
@@ -66,7 +68,7 @@ impl Drop for FileStream {
 }
 
 #[derive(Debug)]
-pub enum Piece {
+pub enum StreamItem {
     Bytes(Bytes),
     End(CollectedFile),
 }
@@ -74,19 +76,19 @@ pub enum Piece {
 impl Session {
     /// The file that a GetFile collected, piece by piece. No I/O yet.
     pub fn stream(&self, index: u32) -> FileStream {
-        FileStream { session: self.clone(), index, state: State::Waiting }
+        FileStream { session: self.clone(), index, state: State::NotStarted }
     }
 }
 
-struct Channel(mpsc::Sender<Bytes>);
+struct ChannelSink(mpsc::Sender<Bytes>);
 
-impl Sink for Channel {
+impl Sink for ChannelSink {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
-        async move { self.0.send(data).await.map_err(|_| left()) }.boxed()
+        async move { self.0.send(data).await.map_err(|_| abandoned_error()) }.boxed()
     }
 }
 
-fn left() -> Error {
+fn abandoned_error() -> Error {
     Error::new(Kind::Download, "the download was left before its end")
         .with_hint("the result stays with the service: stream it again")
 }

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use crate::model::MachineAction;
 use crate::state::QuotaKey;
 
-const OPENING: &str = "[mlr:";
-const DIGITS: usize = 16;
+const PREFIX: &str = "[mlr:";
+const HEX_DIGITS: usize = 16;
 
 /// A short hash of quota key, machine and correlation id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,30 +19,31 @@ impl Tag {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        let hex = hash.finalize().iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
+        let hex =
+            hash.finalize().iter().take(HEX_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
         Self(hex)
     }
 
-    /// The comment that travels: the caller's words, less any tag they end in, and this tag.
-    pub fn comment(&self, words: &str) -> String {
-        let mut words = words.trim_end();
-        while let Some((before, _)) = split_last(words) {
-            words = before.trim_end();
+    /// The comment that travels: the caller's text, less any tag they end in, and this tag.
+    pub fn append_to(&self, text: &str) -> String {
+        let mut text = text.trim_end();
+        while let Some((before, _)) = split_tag(text) {
+            text = before.trim_end();
         }
-        format!("{words} {OPENING}{}]", self.0).trim_start().to_owned()
+        format!("{text} {PREFIX}{}]", self.0).trim_start().to_owned()
     }
 
     /// Whether the action bears this tag. Only the last one of its comment counts.
-    pub fn is_on(&self, action: &MachineAction) -> bool {
+    pub fn matches(&self, action: &MachineAction) -> bool {
         let comment = action.requestor_comment.as_deref().unwrap_or_default();
-        split_last(comment.trim_end()).is_some_and(|(_, tag)| tag == self.0)
+        split_tag(comment.trim_end()).is_some_and(|(_, tag)| tag == self.0)
     }
 }
 
-/// The words before a tag that `comment` ends in, and the tag.
-fn split_last(comment: &str) -> Option<(&str, &str)> {
-    let (before, tag) = comment.strip_suffix(']')?.rsplit_once(OPENING)?;
-    let well_formed = tag.len() == DIGITS && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
+/// The text before a tag that `comment` ends in, and the tag.
+fn split_tag(comment: &str) -> Option<(&str, &str)> {
+    let (before, tag) = comment.strip_suffix(']')?.rsplit_once(PREFIX)?;
+    let well_formed = tag.len() == HEX_DIGITS && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
     well_formed.then_some((before, tag))
 }
 
@@ -57,19 +58,19 @@ mod tests {
 
     fn action(comment: &str) -> MachineAction {
         let body = serde_json::json!({"id": "1", "status": "Pending", "requestorComment": comment});
-        crate::model::entity(body.to_string().as_bytes()).unwrap()
+        crate::model::decode_entity(body.to_string().as_bytes()).unwrap()
     }
 
     #[test]
     fn only_the_last_tag_counts() {
         let (ours, theirs) = (tag("ours"), tag("theirs"));
-        let comment = ours.comment(&theirs.comment("case 42"));
+        let comment = ours.append_to(&theirs.append_to("case 42"));
         assert_eq!(comment, format!("case 42 [mlr:{}]", ours.0));
-        assert!(ours.is_on(&action(&comment)) && !theirs.is_on(&action(&comment)));
-        let both = format!("{} [mlr:{}]", ours.comment("x"), theirs.0);
-        assert!(!ours.is_on(&action(&both)));
-        assert!(!ours.is_on(&action(&format!("{comment} and more"))));
-        assert!(!ours.is_on(&action("")));
+        assert!(ours.matches(&action(&comment)) && !theirs.matches(&action(&comment)));
+        let both = format!("{} [mlr:{}]", ours.append_to("x"), theirs.0);
+        assert!(!ours.matches(&action(&both)));
+        assert!(!ours.matches(&action(&format!("{comment} and more"))));
+        assert!(!ours.matches(&action("")));
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
-use crate::session::{Session, UpdateSink, spans};
+use crate::session::{Session, UpdateCallback, span_attributes};
 use crate::trace;
-use crate::trace::LOG;
+use crate::trace::LOG_TARGET;
 
-const CANCEL_COMMENT: &str = "cancelled by mde-live-response: Pending longer than cancel_pending_after";
+const CANCEL_COMMENT: &str =
+    "cancelled by mde-live-response: Pending longer than cancel_pending_after";
 
 impl Session {
     /// Waits until the action is final, `timeout` seconds at most; cancels it once it was Pending for
@@ -15,29 +16,41 @@ impl Session {
     pub async fn wait(
         &self,
         timeout: Option<f64>,
-        on_update: Option<UpdateSink>,
+        on_update: Option<UpdateCallback>,
         cancel_pending_after: Option<f64>,
     ) -> Result<MachineAction> {
         let clock = self.sessions.pipeline.clock;
         let started = clock.now();
-        let following = self.follow(on_update, cancel_pending_after.map(|seconds| started + seconds));
+        let following =
+            self.follow(on_update, cancel_pending_after.map(|seconds| started + seconds));
         let waiting = async {
             let Some(timeout) = timeout else { return following.await };
             match tokio::time::timeout(seconds_to_duration(timeout), following).await {
                 Ok(ended) => ended,
-                Err(_) => Err(self.out_of_patience()),
+                Err(_) => Err(self.wait_timeout_error()),
             }
         };
-        trace::within("live_response wait", || spans::of_session(self), waiting, spans::of_action).await
+        trace::in_span(
+            "live_response wait",
+            || span_attributes::for_session(self),
+            waiting,
+            span_attributes::for_action,
+        )
+        .await
     }
 
-    async fn follow(&self, on_update: Option<UpdateSink>, cancel_pending_at: Option<f64>) -> Result<MachineAction> {
+    async fn follow(
+        &self,
+        on_update: Option<UpdateCallback>,
+        cancel_pending_at: Option<f64>,
+    ) -> Result<MachineAction> {
         if let Some(action) = self.action().filter(MachineAction::is_done) {
             return Ok(action);
         }
         let clock = self.sessions.pipeline.clock;
-        let watch = || self.sessions.poller.watch(&self.id, self.last_seen().map(|(at, _)| at));
-        let mut looks = watch();
+        let subscribe =
+            || self.sessions.poller.subscribe(&self.id, self.last_seen().map(|(at, _)| at));
+        let mut updates = subscribe();
         let mut cancel_at = cancel_pending_at;
         loop {
             let overdue = async {
@@ -47,18 +60,18 @@ impl Session {
                 }
             };
             tokio::select! {
-                (look, more) = looks.next() => {
-                    if let Some(action) = &look.action {
-                        self.tell(action, on_update.as_ref());
+                (update, more) = updates.next() => {
+                    if let Some(action) = &update.action {
+                        self.report_update(action, on_update.as_ref());
                         if action.is_done() {
                             return Ok(action.clone());
                         }
                     }
-                    if let Some(error) = look.failed {
+                    if let Some(error) = update.failed {
                         return Err(error);
                     }
                     if !more {
-                        looks = watch();
+                        updates = subscribe();
                     }
                 }
                 () = overdue => cancel_at = self.cancel_if_pending().await,
@@ -66,9 +79,9 @@ impl Session {
         }
     }
 
-    fn tell(&self, action: &MachineAction, on_update: Option<&UpdateSink>) {
+    fn report_update(&self, action: &MachineAction, on_update: Option<&UpdateCallback>) {
         let before = self.action();
-        self.saw(action);
+        self.record_action(action);
         let progressed = before.is_none_or(|before| progress(&before) != progress(action));
         if let Some(sink) = on_update.filter(|_| progressed) {
             sink(action);
@@ -83,15 +96,20 @@ impl Session {
             Err(error) => Err(error),
         };
         let error = tried.err()?;
-        log::warn!(target: LOG, "could not cancel session {}, which is Pending for too long: {error}", self.id);
+        log::warn!(target: LOG_TARGET, "could not cancel session {}, which is Pending for too long: {error}", self.id);
         let pipeline = &self.sessions.pipeline;
         let again = pipeline.clock.now() + pipeline.options.limits.settle_time / 8.0;
-        (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound).then_some(again)
+        (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound)
+            .then_some(again)
     }
 
-    pub(super) fn out_of_patience(&self) -> Error {
-        let status = self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
-        let message = format!("the timeout was over before session {} and its results were: {status}", self.id);
+    pub(super) fn wait_timeout_error(&self) -> Error {
+        let status =
+            self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+        let message = format!(
+            "the timeout was over before session {} and its results were: {status}",
+            self.id
+        );
         let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
             "it goes on at the service: wait again with session.result(), or take it up by its id from any process; \
              session.cancel() ends it",

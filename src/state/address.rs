@@ -34,52 +34,63 @@ impl Address {
         let scheme = text.split(':').next().unwrap_or_default();
         match scheme.to_ascii_lowercase().as_str() {
             "memory" if text.len() == "memory:".len() => Ok(Self::Memory),
-            "memory" => Err(wrong("the state store in memory is \"memory:\" and nothing more")),
-            "sqlite" => file(text.get("sqlite:".len()..).unwrap_or_default()),
-            "redis" | "valkey" => server(text, "redis"),
-            "rediss" | "valkeys" => server(text, "rediss"),
-            _ if text.contains(':') && scheme.chars().all(|char| char.is_ascii_alphanumeric()) => {
-                Err(wrong(format!("there is no state store of the kind {scheme:?}")))
+            "memory" => {
+                Err(address_error("the state store in memory is \"memory:\" and nothing more"))
             }
-            _ => Err(wrong("the state store has no address that can be read")),
+            "sqlite" => parse_sqlite(text.get("sqlite:".len()..).unwrap_or_default()),
+            "redis" | "valkey" => parse_redis(text, "redis"),
+            "rediss" | "valkeys" => parse_redis(text, "rediss"),
+            _ if text.contains(':') && scheme.chars().all(|char| char.is_ascii_alphanumeric()) => {
+                Err(address_error(format!("there is no state store of the kind {scheme:?}")))
+            }
+            _ => Err(address_error("the state store has no address that can be read")),
         }
     }
 }
 
-fn wrong(message: impl Into<String>) -> Error {
+fn address_error(message: impl Into<String>) -> Error {
     Error::invalid(message).with_hint(HINT)
 }
 
-fn file(rest: &str) -> Result<Address> {
+fn parse_sqlite(rest: &str) -> Result<Address> {
     let path = rest.strip_prefix("///").filter(|path| !path.is_empty());
     match path {
         Some(path) if path != ":memory:" && !path.ends_with('/') && !path.contains('\0') => {
             Ok(Address::Sqlite(PathBuf::from(path)))
         }
-        _ => Err(wrong("the state store's address names no file")),
+        _ => Err(address_error("the state store's address names no file")),
     }
 }
 
-fn server(text: &str, scheme: &str) -> Result<Address> {
+fn parse_redis(text: &str, scheme: &str) -> Result<Address> {
     let rest = text.split_once(':').map(|(_, rest)| rest).unwrap_or_default();
-    let refused = || wrong(format!("the state store's address is not one of a {scheme} server"));
+    let refused =
+        || address_error(format!("the state store's address is not one of a {scheme} server"));
     // The parser of URLs finds a port's error only where there is a host.
     let url = Url::parse(&format!("{scheme}:{rest}")).map_err(|_| refused())?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(refused)?;
     let database = url.path().trim_start_matches('/');
     if !rest.starts_with("//") || (!database.is_empty() && database.parse::<u32>().is_err()) {
-        return Err(wrong("the state store's database is a number, as in redis://host:6379/0"));
+        return Err(address_error(
+            "the state store's database is a number, as in redis://host:6379/0",
+        ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("the state store's address takes nothing after the database"));
+        return Err(address_error("the state store's address takes nothing after the database"));
     }
     let port = url.port().unwrap_or(6379);
-    let shown = format!("{scheme}://{host}:{port}/{}", if database.is_empty() { "0" } else { database });
+    let shown =
+        format!("{scheme}://{host}:{port}/{}", if database.is_empty() { "0" } else { database });
     Ok(Address::Redis(Secret::new(url.as_str()), shown))
 }
 
 /// Opens the store of `key` at `address`.
-pub async fn open(address: &str, key: &QuotaKey, limits: &Limits, clock: Clock) -> Result<Arc<dyn Store>> {
+pub async fn open(
+    address: &str,
+    key: &QuotaKey,
+    limits: &Limits,
+    clock: Clock,
+) -> Result<Arc<dyn Store>> {
     open_with(&Address::parse(address)?, Settings::new(key, limits, clock)).await
 }
 
@@ -87,7 +98,9 @@ pub async fn open_with(address: &Address, settings: Settings) -> Result<Arc<dyn 
     Ok(match address {
         Address::Memory => Arc::new(MemoryStore::new(settings)),
         Address::Sqlite(path) => Arc::new(SqliteStore::open(path.clone(), settings).await?),
-        Address::Redis(url, shown) => Arc::new(RedisStore::open(url, shown.clone(), settings).await?),
+        Address::Redis(url, shown) => {
+            Arc::new(RedisStore::open(url, shown.clone(), settings).await?)
+        }
     })
 }
 
@@ -106,8 +119,14 @@ mod tests {
 
     #[test]
     fn paths_are_those_of_the_custom() {
-        assert_eq!(Address::parse("sqlite:///state.db").unwrap(), Address::Sqlite("state.db".into()));
-        assert_eq!(Address::parse("sqlite:////var/lib/s.db").unwrap(), Address::Sqlite("/var/lib/s.db".into()));
+        assert_eq!(
+            Address::parse("sqlite:///state.db").unwrap(),
+            Address::Sqlite("state.db".into())
+        );
+        assert_eq!(
+            Address::parse("sqlite:////var/lib/s.db").unwrap(),
+            Address::Sqlite("/var/lib/s.db".into())
+        );
         assert_eq!(Address::parse("memory:").unwrap(), Address::Memory);
     }
 

@@ -3,23 +3,23 @@
 //! `memory:` keeps it for the clients of one process, SQLite for the processes of one machine, Redis for many machines.
 
 pub mod address;
-pub mod alone;
-pub mod journal;
-mod kept;
-mod lost;
-pub mod memory_journal;
+pub mod inspect;
+pub mod memory_run_store;
+mod memory_state;
 pub mod memory_store;
-mod memory_table;
+pub mod memory_warning;
 mod memory_window;
-pub mod operator;
+mod monotonic;
+mod queue_scan;
+mod recovery;
 pub mod redis;
+mod retention;
+pub mod run_store;
 mod settings;
 pub mod sqlite;
-mod steady;
 pub mod store;
-mod walk;
 
-pub(crate) use lost::no_run;
+pub(crate) use recovery::unknown_run;
 use serde::Serialize;
 
 /// What the service counts limits by.

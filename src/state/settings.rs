@@ -9,7 +9,7 @@ use crate::config::{Limits, Rate};
 use crate::operation::Operation;
 
 /// Reads the time, in tests that set it.
-pub type Now = Arc<dyn Fn() -> f64 + Send + Sync>;
+pub type TimeSource = Arc<dyn Fn() -> f64 + Send + Sync>;
 
 /// What a store is opened with.
 #[derive(Clone)]
@@ -18,9 +18,9 @@ pub struct Settings {
     pub limits: Limits,
     pub clock: Clock,
     /// Seconds until an open or a call gives up on a store that does not answer. The default is 10.
-    pub patience: f64,
+    pub timeout: f64,
     /// The time, set by a test. The default is the store's own.
-    pub now: Option<Now>,
+    pub now: Option<TimeSource>,
     /// SQLite: pages that the file may have. The default is no limit.
     pub max_pages: Option<u32>,
     /// Redis: a PEM file of authorities that are trusted beside the system's. The default is REQUESTS_CA_BUNDLE.
@@ -33,7 +33,7 @@ impl Settings {
             key: key.clone(),
             limits: limits.clone(),
             clock,
-            patience: 10.0,
+            timeout: 10.0,
             now: None,
             max_pages: None,
             ca_bundle: None,
@@ -46,7 +46,7 @@ impl Settings {
     }
 
     /// Seconds for which an ended call may still count.
-    pub fn longest(&self, window: Operation) -> f64 {
+    pub fn longest_window(&self, window: Operation) -> f64 {
         self.rates(window).iter().map(|rate| rate.per).fold(0.0, f64::max)
     }
 }

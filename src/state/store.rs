@@ -7,13 +7,13 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-use super::journal::Journal;
-pub use super::settings::{Now, Settings};
+use super::run_store::RunStore;
+pub use super::settings::{Settings, TimeSource};
 use crate::error::Result;
 use crate::model::Command;
 use crate::operation::Operation;
 
-pub type Reply<'a, T> = BoxFuture<'a, Result<T>>;
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T>>;
 
 /// A place in a line, and later the call that it became. Unique in the world: a chance number of the process's, and a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub struct Ticket {
 
 /// What a ticket of the submit line is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Errand {
+pub struct SlotRequest {
     pub machine_id: String,
     pub correlation_id: String,
     /// Seconds after which the service must have ended the session.
@@ -34,59 +34,59 @@ pub struct Errand {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Joining {
+pub struct QueueEntry {
     pub ticket: Ticket,
     /// Of a submit, and of nothing else.
-    pub errand: Option<Errand>,
+    pub slot_request: Option<SlotRequest>,
 }
 
 /// One process's question about one line, for all its waiters at once.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct AdmissionRequest {
     pub window: Operation,
     pub owner: u64,
     /// Seconds within which a call ends, or its process is dead.
     pub call_lease: f64,
     /// In the order of their arrival.
-    pub join: Vec<Joining>,
+    pub join: Vec<QueueEntry>,
     /// Some of `join` may be there already, or may have been let through: an earlier answer was lost.
-    pub again: bool,
+    pub is_retry: bool,
     /// Gave up, also after they were let through but before anything was sent.
     pub leave: Vec<Ticket>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Answer {
+pub struct AdmissionResponse {
     /// These may go now: their calls have begun.
     pub granted: Vec<Ticket>,
     /// These would not wait for their machine, and are out of the line; the session that is on it, where it is known.
     pub occupied: Vec<(Ticket, Option<String>)>,
     /// The line did not know the process: it stood still for longer than its lease, and its places were given away.
-    pub stranger: bool,
-    /// The store lost what it knew of open sessions: nothing is submitted until [`Store::learn`] tells it.
-    pub learn_first: bool,
+    pub owner_unknown: bool,
+    /// The store lost what it knew of open sessions: nothing is submitted until [`Store::record_open_sessions`] tells it.
+    pub sessions_unknown: bool,
     /// Seconds until asking again may help; infinite where nobody waits, or only a change can help.
     pub wait: f64,
 }
 
 /// How full a window is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct View {
+pub struct WindowUsage {
     /// The part of the fullest rate that is free, from 0 to 1.
-    pub share: f64,
+    pub free_share: f64,
     /// Seconds until there may be room for the next in line.
     pub wait: f64,
 }
 
 /// What need not be waited for; lost with the process, it only makes the limits stricter for the length of a lease.
 #[derive(Clone, Debug)]
-pub enum Later {
+pub enum DeferredWrite {
     /// The call is over.
-    Finish(Operation, Ticket),
+    EndCall(Operation, Ticket),
     /// Nothing came of the submit: its slot and its machine are free.
-    Free(String, Ticket),
+    ReleaseSlot(String, Ticket),
     /// The turn of an intent is over. If nothing of it reached the service, the intent is forgotten.
-    LeaveTurn(IntentKey, u64),
+    ReleaseLease(IntentKey, u64),
 }
 
 /// A session slot and the machine that it is on.
@@ -103,7 +103,7 @@ pub struct Slot {
 
 /// A session that the service showed and that the store may not know.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Learned {
+pub struct OpenSession {
     pub machine_id: String,
     pub action_id: String,
     pub lease: f64,
@@ -136,17 +136,17 @@ impl Intent {
 
 /// An intent, and how it came to be there.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct IntentLookup {
     pub intent: Intent,
     /// It was there before.
     pub known: bool,
     /// Seconds since the store lost its memory, if it did: the intent may have been there, and posted, before.
-    pub lost_since: Option<f64>,
+    pub since_state_loss: Option<f64>,
 }
 
 /// What was last seen of an action, by any process.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Look {
+pub struct CachedStatus {
     /// The action as JSON.
     pub body: String,
     /// Seconds.
@@ -179,7 +179,7 @@ pub struct WindowState {
     pub ended: u64,
     pub waiting: u64,
     /// Seconds that the service asked to wait, from now.
-    pub held: f64,
+    pub blocked_for: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,14 +187,14 @@ pub struct IntentState {
     pub key: IntentKey,
     pub intent: Intent,
     /// A process is at it.
-    pub taken: bool,
+    pub lease_held: bool,
 }
 
 /// How much was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pruned {
     pub intents: u64,
-    pub looks: u64,
+    pub statuses: u64,
     /// With their rows, outcomes and results.
     pub runs: u64,
 }
@@ -213,77 +213,95 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Who may go now, first come, first served among those that could.
-    fn ask(&self, ask: Ask) -> Reply<'_, Answer>;
+    fn request_admission(&self, request: AdmissionRequest) -> StoreFuture<'_, AdmissionResponse>;
 
     /// The same at once, where the store is in this process.
-    fn ask_now(&self, _ask: &Ask) -> Option<Answer> {
+    fn try_admit_now(&self, _request: &AdmissionRequest) -> Option<AdmissionResponse> {
         None
     }
 
     /// Done soon, in the order of the calls.
-    fn later(&self, what: Later);
+    fn defer(&self, what: DeferredWrite);
 
-    /// Returns once everything given to [`Store::later`] is done.
-    fn flush(&self) -> Reply<'_, ()>;
+    /// Returns once everything given to [`Store::defer`] is done.
+    fn flush(&self) -> StoreFuture<'_, ()>;
 
     /// The service said to wait: nobody goes through the window for `seconds`.
-    fn hold(&self, window: Operation, seconds: f64) -> Reply<'_, ()>;
+    fn block_window(&self, window: Operation, seconds: f64) -> StoreFuture<'_, ()>;
 
-    fn view(&self, window: Operation) -> Reply<'_, View>;
+    fn window_usage(&self, window: Operation) -> StoreFuture<'_, WindowUsage>;
 
     /// The action is over, or never was: its slot and its machine are free. Tells whether it held one.
-    fn close<'a>(&'a self, action_id: &'a str) -> Reply<'a, bool>;
+    fn close_session<'a>(&'a self, action_id: &'a str) -> StoreFuture<'a, bool>;
 
     /// There is no action after all where one has been in doubt for `seconds`. Tells whether that freed a slot.
-    fn clear_doubt(&self, machine_id: String, seconds: f64) -> Reply<'_, bool>;
+    fn release_in_doubt_slot(&self, machine_id: String, seconds: f64) -> StoreFuture<'_, bool>;
 
     /// The sessions that hold a slot, of all processes.
-    fn slots(&self) -> Reply<'_, Vec<Slot>>;
+    fn slots(&self) -> StoreFuture<'_, Vec<Slot>>;
 
     /// All sessions that the service lists as open, or one that it told of: those that are not known take a slot.
-    fn learn(&self, sessions: Vec<Learned>) -> Reply<'_, ()>;
+    fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> StoreFuture<'_, ()>;
 
     /// The intent of `key`, made durably where there is none.
-    fn intent(&self, key: IntentKey, commands: Vec<Command>, comment: String) -> Reply<'_, Found>;
+    fn get_or_create_intent(
+        &self,
+        key: IntentKey,
+        commands: Vec<Command>,
+        comment: String,
+    ) -> StoreFuture<'_, IntentLookup>;
 
-    fn known_intent(&self, key: IntentKey) -> Reply<'_, Option<Intent>>;
+    fn get_intent(&self, key: IntentKey) -> StoreFuture<'_, Option<Intent>>;
 
     /// Takes or renews the turn of an intent for `lease` seconds. Tells whether `token` has it.
-    fn take_turn(&self, key: IntentKey, token: u64, lease: f64) -> Reply<'_, bool>;
+    fn acquire_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool>;
 
     /// Notes, durably, that a POST is about to leave, or that none arrived. Fails if the turn or the slot was lost.
-    fn posted(&self, key: IntentKey, token: u64, posted: bool) -> Reply<'_, ()>;
+    fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()>;
 
     /// The intent's action is known. With a lease it runs, and holds slot and machine; without, it is over.
-    fn settled(&self, key: IntentKey, action_id: String, lease: Option<f64>) -> Reply<'_, ()>;
+    fn record_action(
+        &self,
+        key: IntentKey,
+        action_id: String,
+        lease: Option<f64>,
+    ) -> StoreFuture<'_, ()>;
 
     /// Nothing of the intent reached the service: it is forgotten, and its slot is free. One with an action stays.
-    fn withdraw(&self, key: IntentKey) -> Reply<'_, ()>;
+    fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()>;
 
     /// What was seen of several actions, as (id, body), noted at once.
-    fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()>;
+    fn cache_statuses(&self, statuses: Vec<(String, String)>) -> StoreFuture<'_, ()>;
 
     /// What any process saw of these actions within the last `max_age` seconds. Those not seen are left out.
-    fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>>;
+    fn cached_statuses(
+        &self,
+        action_ids: Vec<String>,
+        max_age: f64,
+    ) -> StoreFuture<'_, Vec<(String, CachedStatus)>>;
 
-    fn put_look(&self, action_id: String, body: String) -> Reply<'_, ()> {
-        self.put_looks(vec![(action_id, body)])
+    fn cache_status(&self, action_id: String, body: String) -> StoreFuture<'_, ()> {
+        self.cache_statuses(vec![(action_id, body)])
     }
 
-    fn look(&self, action_id: String, max_age: f64) -> Reply<'_, Option<Look>> {
-        let looks = self.looks(vec![action_id], max_age);
-        Box::pin(async move { Ok(looks.await?.pop().map(|(_, look)| look)) })
+    fn cached_status(
+        &self,
+        action_id: String,
+        max_age: f64,
+    ) -> StoreFuture<'_, Option<CachedStatus>> {
+        let statuses = self.cached_statuses(vec![action_id], max_age);
+        Box::pin(async move { Ok(statuses.await?.pop().map(|(_, status)| status)) })
     }
 
     /// The journal of runs over many machines, where the store keeps one.
-    fn journal(&self) -> Option<&dyn Journal> {
+    fn run_store(&self) -> Option<&dyn RunStore> {
         None
     }
 
-    fn snapshot(&self) -> Reply<'_, Snapshot>;
+    fn snapshot(&self) -> StoreFuture<'_, Snapshot>;
 
     /// Removes what is older than `seconds`, less what is open.
-    fn prune(&self, seconds: f64) -> Reply<'_, Pruned>;
+    fn prune(&self, seconds: f64) -> StoreFuture<'_, Pruned>;
 
     /// Before a fork: closes what a child must not inherit. Blocks until it is closed; calls made meanwhile wait.
     fn quiesce(&self) {}
@@ -301,6 +319,9 @@ impl fmt::Display for Ticket {
 impl Ticket {
     pub fn parse(text: &str) -> Option<Self> {
         let (owner, number) = text.split_at_checked(16)?;
-        Some(Self { owner: u64::from_str_radix(owner, 16).ok()?, number: u64::from_str_radix(number, 16).ok()? })
+        Some(Self {
+            owner: u64::from_str_radix(owner, 16).ok()?,
+            number: u64::from_str_radix(number, 16).ok()?,
+        })
     }
 }

@@ -1,33 +1,40 @@
 //! What the blob host sends: the whole, or the rest of what broke off.
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use http::header::{
+    CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE,
+};
 
-use crate::transport::{Body, Response};
+use crate::transport::{Response, ResponseBody};
 
 /// From where a blob is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Part {
-    pub from: u64,
+pub struct BlobRange {
+    pub offset: u64,
     /// Of what came before.
     pub etag: Option<HeaderValue>,
 }
 
 /// A blob, or the end of one.
 pub struct Blob {
-    pub body: Body,
-    pub from: u64,
+    pub body: ResponseBody,
+    pub offset: u64,
     /// Bytes of the whole blob, where the host tells.
     pub length: Option<u64>,
     /// Its strong validator, where it has one.
     pub etag: Option<HeaderValue>,
 }
 
-impl Part {
+impl BlobRange {
     /// A host that heeds If-Range sends the whole of a blob that has changed; one that does not tells its ETag.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if self.from > 0 {
-            headers.insert(RANGE, format!("bytes={}-", self.from).try_into().unwrap_or(HeaderValue::from_static("")));
+        if self.offset > 0 {
+            headers.insert(
+                RANGE,
+                format!("bytes={}-", self.offset)
+                    .try_into()
+                    .unwrap_or(HeaderValue::from_static("")),
+            );
             headers.extend(self.etag.clone().map(|etag| (IF_RANGE, etag)));
         }
         headers
@@ -36,14 +43,15 @@ impl Part {
 
 impl Blob {
     /// Reads the head of an answer of 200 or 206. None: it is not what was asked for.
-    pub fn of(response: Response, part: &Part) -> Option<Self> {
+    pub fn from_response(response: Response, range: &BlobRange) -> Option<Self> {
         let headers = &response.headers;
         let etag = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")).cloned();
-        let (from, length) = match response.status.as_u16() {
-            206 => content_range(text(headers, CONTENT_RANGE)?).filter(|(from, _)| *from == part.from)?,
+        let (offset, length) = match response.status.as_u16() {
+            206 => content_range(text(headers, CONTENT_RANGE)?)
+                .filter(|(offset, _)| *offset == range.offset)?,
             _ => (0, text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok())),
         };
-        Some(Self { body: response.body, from, length, etag })
+        Some(Self { body: response.body, offset, length, etag })
     }
 }
 
@@ -54,8 +62,8 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 /// Of `bytes 5-9/10`, 5 and 10; the length may be `*`.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, length) = value.strip_prefix("bytes ")?.split_once('/')?;
-    let (from, _) = range.split_once('-')?;
-    Some((from.trim().parse().ok()?, length.trim().parse().ok()))
+    let (offset, _) = range.split_once('-')?;
+    Some((offset.trim().parse().ok()?, length.trim().parse().ok()))
 }
 
 #[cfg(test)]
@@ -64,17 +72,32 @@ mod tests {
 
     use super::*;
 
-    fn read(status: u16, headers: &[(&'static str, &str)], from: u64) -> Option<(u64, Option<u64>, bool)> {
-        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        let response = Response::full(StatusCode::from_u16(status).unwrap(), headers.collect(), "");
-        Blob::of(response, &Part { from, etag: None }).map(|blob| (blob.from, blob.length, blob.etag.is_some()))
+    fn read(
+        status: u16,
+        headers: &[(&'static str, &str)],
+        offset: u64,
+    ) -> Option<(u64, Option<u64>, bool)> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+        let response =
+            Response::from_bytes(StatusCode::from_u16(status).unwrap(), headers.collect(), "");
+        Blob::from_response(response, &BlobRange { offset, etag: None })
+            .map(|blob| (blob.offset, blob.length, blob.etag.is_some()))
     }
 
     #[test]
     fn heads_of_answers() {
         assert_eq!(read(200, &[], 0), Some((0, None, false)));
-        assert_eq!(read(200, &[("content-length", "7"), ("etag", "\"0x1\"")], 5), Some((0, Some(7), true)));
-        assert_eq!(read(200, &[("etag", "W/\"0x1\"")], 0), Some((0, None, false)), "a weak one says nothing of bytes");
+        assert_eq!(
+            read(200, &[("content-length", "7"), ("etag", "\"0x1\"")], 5),
+            Some((0, Some(7), true))
+        );
+        assert_eq!(
+            read(200, &[("etag", "W/\"0x1\"")], 0),
+            Some((0, None, false)),
+            "a weak one says nothing of bytes"
+        );
         assert_eq!(read(206, &[("content-range", "bytes 5-6/7")], 5), Some((5, Some(7), false)));
         assert_eq!(read(206, &[("content-range", "bytes 5-6/*")], 5), Some((5, None, false)));
         for range in ["bytes 4-6/7", "bytes */7", "items 5-6/7", "", "bytes x-6/7"] {
@@ -86,8 +109,11 @@ mod tests {
     #[test]
     fn the_whole_is_asked_for_without_a_range() {
         let etag = Some(HeaderValue::from_static("\"0x1\""));
-        assert!(Part { from: 0, etag: etag.clone() }.headers().is_empty());
-        let headers = Part { from: 9, etag }.headers();
-        assert_eq!((headers[RANGE].as_bytes(), headers[IF_RANGE].as_bytes()), (&b"bytes=9-"[..], &b"\"0x1\""[..]));
+        assert!(BlobRange { offset: 0, etag: etag.clone() }.headers().is_empty());
+        let headers = BlobRange { offset: 9, etag }.headers();
+        assert_eq!(
+            (headers[RANGE].as_bytes(), headers[IF_RANGE].as_bytes()),
+            (&b"bytes=9-"[..], &b"\"0x1\""[..])
+        );
     }
 }

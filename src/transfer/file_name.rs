@@ -3,56 +3,57 @@
 use crate::model::is_bidi_control;
 
 /// What a file is called whose own name leaves nothing to go by.
-const NAMELESS: &str = "file.bin";
+const DEFAULT_NAME: &str = "file.bin";
 /// Below every file system's 255, so that there is room for what is put before it.
 const MAX_BYTES: usize = 200;
 const MAX_EXTENSION: usize = 20;
 
 /// The last component of `name`, fit for any file system: nothing of it leads elsewhere, names a device or turns text around.
-pub fn safe(name: &str) -> String {
-    or_else(cleaned(name, MAX_BYTES), NAMELESS)
+pub fn sanitize(name: &str) -> String {
+    non_empty_or(sanitize_component(name, MAX_BYTES), DEFAULT_NAME)
 }
 
 /// The name of a file on a machine, Windows or not.
-pub fn of_remote_path(path: &str) -> String {
-    safe(path)
+pub fn from_remote_path(path: &str) -> String {
+    sanitize(path)
 }
 
 /// The name of a collected file: the original one if the payload says it and it is of use, else the path's.
-pub fn of_collected(original: Option<&str>, remote_path: &str) -> String {
-    let original = original.map(|name| cleaned(name, MAX_BYTES)).filter(|name| !name.is_empty());
-    original.unwrap_or_else(|| of_remote_path(remote_path))
+pub fn for_collected_file(original: Option<&str>, remote_path: &str) -> String {
+    let original =
+        original.map(|name| sanitize_component(name, MAX_BYTES)).filter(|name| !name.is_empty());
+    original.unwrap_or_else(|| from_remote_path(remote_path))
 }
 
 /// The folder for what one action collected: `<machine name>_<action id>`.
 pub fn folder_name(machine: &str, action_id: &str) -> String {
-    let machine = or_else(cleaned(machine, 120), "machine");
-    let action_id = or_else(cleaned(action_id, 60), "action");
+    let machine = non_empty_or(sanitize_component(machine, 120), "machine");
+    let action_id = non_empty_or(sanitize_component(action_id, 60), "action");
     format!("{machine}_{action_id}")
 }
 
 /// The file that the command at `index` collected: `<index>_<name>`.
-pub fn indexed(index: usize, name: &str) -> String {
-    format!("{index}_{}", safe(name))
+pub fn indexed_name(index: usize, name: &str) -> String {
+    format!("{index}_{}", sanitize(name))
 }
 
-fn or_else(name: String, other: &str) -> String {
+fn non_empty_or(name: String, other: &str) -> String {
     if name.is_empty() { other.to_owned() } else { name }
 }
 
-fn cleaned(name: &str, max: usize) -> String {
+fn sanitize_component(name: &str, max: usize) -> String {
     let last = name.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default();
-    let kept: String = last.chars().filter(|c| !is_hidden(*c)).map(replaced).collect();
+    let kept: String = last.chars().filter(|c| !is_invisible(*c)).map(replace_reserved).collect();
     // Twice, since cutting may leave a device's name where there was none.
-    undeviced(cut(&undeviced(trimmed(&kept).to_owned()), max))
+    escape_device_name(truncate(&escape_device_name(trim_dots_and_spaces(&kept).to_owned()), max))
 }
 
-fn undeviced(name: String) -> String {
+fn escape_device_name(name: String) -> String {
     if is_device(&name) { format!("_{name}") } else { name }
 }
 
 /// Control characters, and characters that are not seen or that reorder those that are.
-fn is_hidden(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     c.is_control()
         || is_bidi_control(c)
         || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}')
@@ -60,12 +61,12 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// Windows takes none of these in a name; a colon would start an alternate data stream.
-fn replaced(c: char) -> char {
+fn replace_reserved(c: char) -> char {
     if matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') { '_' } else { c }
 }
 
 /// Windows drops dots and spaces at the end, and so would make two names one.
-fn trimmed(name: &str) -> &str {
+fn trim_dots_and_spaces(name: &str) -> &str {
     name.trim_start().trim_end_matches(|c: char| c == '.' || c.is_whitespace())
 }
 
@@ -81,7 +82,7 @@ fn is_device(name: &str) -> bool {
 }
 
 /// At most `max` bytes of the name, its extension kept.
-fn cut(name: &str, max: usize) -> String {
+fn truncate(name: &str, max: usize) -> String {
     if name.len() <= max {
         return name.to_owned();
     }
@@ -93,7 +94,7 @@ fn cut(name: &str, max: usize) -> String {
     while !stem.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{extension}", trimmed(stem.get(..end).unwrap_or_default()))
+    format!("{}{extension}", trim_dots_and_spaces(stem.get(..end).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -133,20 +134,20 @@ mod tests {
             ("what?*<>|\".txt", "what______.txt"),
             ("отчёт 漢字.docx", "отчёт 漢字.docx"),
         ] {
-            assert_eq!(safe(name), expected, "{name:?}");
+            assert_eq!(sanitize(name), expected, "{name:?}");
         }
     }
 
     #[test]
     fn long_names_keep_their_extension() {
-        let long = safe(&format!("{}.tar.gz", "a".repeat(4096)));
+        let long = sanitize(&format!("{}.tar.gz", "a".repeat(4096)));
         assert_eq!((long.len(), long.ends_with("a.gz")), (200, true));
-        let wide = safe(&format!("{}.docx", "漢".repeat(4096)));
+        let wide = sanitize(&format!("{}.docx", "漢".repeat(4096)));
         assert!(wide.len() <= 200 && wide.len() > 195 && wide.ends_with("漢.docx"));
-        assert_eq!(safe(&format!("a.{}", "b".repeat(4096))).len(), 200);
-        assert_eq!(safe(&format!("CON{}.txt", " ".repeat(300))), "_CON.txt");
-        assert_eq!(safe(&format!("CON{}x", " ".repeat(300))), "_CON");
-        assert_eq!(safe(&format!("CON.{}.txt", "x".repeat(192))).len(), 200);
+        assert_eq!(sanitize(&format!("a.{}", "b".repeat(4096))).len(), 200);
+        assert_eq!(sanitize(&format!("CON{}.txt", " ".repeat(300))), "_CON.txt");
+        assert_eq!(sanitize(&format!("CON{}x", " ".repeat(300))), "_CON");
+        assert_eq!(sanitize(&format!("CON.{}.txt", "x".repeat(192))).len(), 200);
     }
 
     #[test]
@@ -154,20 +155,20 @@ mod tests {
         assert_eq!(folder_name("ws-042.example.test", "6b1d2c1e"), "ws-042.example.test_6b1d2c1e");
         assert_eq!(folder_name("..", "/"), "machine_action");
         assert!(folder_name(&"m".repeat(4096), &"0".repeat(4096)).len() < 200);
-        assert_eq!(indexed(2, r"C:\x\a.zip"), "2_a.zip");
-        assert_eq!(of_collected(Some("../b.txt"), r"C:\x\a.txt"), "b.txt");
-        assert_eq!(of_collected(Some(".."), r"C:\x\a.txt"), "a.txt");
-        assert_eq!(of_collected(None, "/"), "file.bin");
+        assert_eq!(indexed_name(2, r"C:\x\a.zip"), "2_a.zip");
+        assert_eq!(for_collected_file(Some("../b.txt"), r"C:\x\a.txt"), "b.txt");
+        assert_eq!(for_collected_file(Some(".."), r"C:\x\a.txt"), "a.txt");
+        assert_eq!(for_collected_file(None, "/"), "file.bin");
     }
 
     proptest! {
         #[test]
         fn whatever_comes_is_one_harmless_component(name in "[\\x00-\\x1f/\\\\.: a-zA-Z\\u{202e}é漢]{0,300}|\\PC*") {
-            let safe_name = safe(&name);
+            let safe_name = sanitize(&name);
             prop_assert!(!safe_name.is_empty() && safe_name.len() <= 200);
             prop_assert!(!safe_name.contains(['/', '\\', ':', '\0']) && !safe_name.ends_with(['.', ' ']));
-            prop_assert!(!safe_name.chars().any(is_hidden) && !is_device(&safe_name));
-            prop_assert_eq!(safe(&safe_name), safe_name);
+            prop_assert!(!safe_name.chars().any(is_invisible) && !is_device(&safe_name));
+            prop_assert_eq!(sanitize(&safe_name), safe_name);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes to and from the service: collected files to disk, library files up.
 
-mod batches;
+mod batch_reader;
 mod blob;
 mod download;
 pub mod file_name;
@@ -10,11 +10,11 @@ mod target;
 mod tests;
 mod upload;
 
-pub use blob::{Blob, Part};
+pub use blob::{Blob, BlobRange};
 pub use download::{Download, save};
-pub use payload::{UnpackLimits, sniff};
+pub use payload::{DecompressLimits, sniff};
 pub use target::{Sink, Target};
-pub use upload::{LibraryForm, check_size, multipart, sha256_hex, sha256_of};
+pub use upload::{LibraryUpload, check_size, encode_multipart, sha256_hex, sha256_of};
 
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

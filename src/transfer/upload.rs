@@ -9,25 +9,27 @@ use uuid::Uuid;
 
 use super::hex;
 use crate::error::{Error, Kind, Result};
-use crate::transport::{Content, Piece};
+use crate::transport::{BodyPart, RequestBody};
 
 /// A library file to be uploaded.
 #[derive(Clone, Debug)]
-pub struct LibraryForm {
+pub struct LibraryUpload {
     pub file_name: String,
-    pub content: Piece,
+    pub content: BodyPart,
     pub description: String,
     /// None: the script takes no parameters.
     pub parameters_description: Option<String>,
     pub overwrite: bool,
 }
 
-impl LibraryForm {
+impl LibraryUpload {
     /// The parts beside the file. The flag is sent too: the service does not derive it from the description.
     fn fields(&self) -> Vec<(&'static str, &str)> {
         let word = |flag| if flag { "true" } else { "false" };
         let mut fields = vec![("Description", self.description.as_str())];
-        fields.extend(self.parameters_description.as_deref().map(|text| ("ParametersDescription", text)));
+        fields.extend(
+            self.parameters_description.as_deref().map(|text| ("ParametersDescription", text)),
+        );
         fields.push(("HasParameters", word(self.parameters_description.is_some())));
         fields.push(("OverrideIfExists", word(self.overwrite)));
         fields
@@ -35,45 +37,50 @@ impl LibraryForm {
 }
 
 /// The form as multipart/form-data: the value of Content-Type, and the body, in which the file is not copied.
-pub fn multipart(form: &LibraryForm) -> (HeaderValue, Content) {
+pub fn encode_multipart(form: &LibraryUpload) -> (HeaderValue, RequestBody) {
     let fields = form.fields();
-    let (boundary, content_type) = boundary(form, &fields);
-    let name = quoted(&form.file_name);
+    let (boundary, content_type) = choose_boundary(form, &fields);
+    let name = escape_file_name(&form.file_name);
     let head = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
          Content-Type: application/octet-stream\r\n\r\n"
     );
     let mut tail = String::new();
     for (name, value) in fields {
-        tail += &format!("\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}");
+        tail += &format!(
+            "\r\n--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}"
+        );
     }
     tail += &format!("\r\n--{boundary}--\r\n");
-    let content = [Piece::Bytes(head.into()), form.content.clone(), Piece::Bytes(tail.into())];
+    let content =
+        [BodyPart::Bytes(head.into()), form.content.clone(), BodyPart::Bytes(tail.into())];
     (content_type, content.into_iter().collect())
 }
 
 /// A boundary that occurs nowhere in what it parts, with the Content-Type that names it. In a file that is read as it is
 /// sent, chance alone, one in 2^122, speaks against it.
-fn boundary(form: &LibraryForm, fields: &[(&str, &str)]) -> (String, HeaderValue) {
-    let at_hand: &[u8] = match &form.content {
-        Piece::Bytes(bytes) => bytes,
-        Piece::File { .. } => &[],
+fn choose_boundary(form: &LibraryUpload, fields: &[(&str, &str)]) -> (String, HeaderValue) {
+    let in_memory: &[u8] = match &form.content {
+        BodyPart::Bytes(bytes) => bytes,
+        BodyPart::File { .. } => &[],
     };
     loop {
         let boundary = format!("mde-live-response-{}", Uuid::new_v4().simple());
         let finder = memchr::memmem::Finder::new(&boundary);
-        let mut contents = fields.iter().map(|(_, value)| value.as_bytes()).chain([at_hand]);
+        let mut contents = fields.iter().map(|(_, value)| value.as_bytes()).chain([in_memory]);
         if contents.any(|content| finder.find(content).is_some()) {
             continue;
         }
-        if let Ok(content_type) = HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}")) {
+        if let Ok(content_type) =
+            HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}"))
+        {
             return (boundary, content_type);
         }
     }
 }
 
 /// A name within quotes, as browsers send it.
-fn quoted(name: &str) -> String {
+fn escape_file_name(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
@@ -92,18 +99,20 @@ pub fn sha256_hex(content: &[u8]) -> String {
 }
 
 /// The same of what is to be uploaded, read on a thread that may block.
-pub async fn sha256_of(content: &Piece) -> Result<String> {
+pub async fn sha256_of(content: &BodyPart) -> Result<String> {
     let content = content.clone();
     let hashing = tokio::task::spawn_blocking(move || match content {
-        Piece::Bytes(bytes) => Ok(sha256_hex(&bytes)),
-        Piece::File { path, .. } => {
+        BodyPart::Bytes(bytes) => Ok(sha256_hex(&bytes)),
+        BodyPart::File { path, .. } => {
             let mut digest = Sha256::new();
             let hashed = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut digest));
             hashed.map_err(|error| Error::io("read", &path, error))?;
             Ok(hex(&digest.finalize()))
         }
     });
-    hashing.await.unwrap_or_else(|_| Err(Error::new(Kind::ConnectionFailed, "the upload was stopped")))
+    hashing
+        .await
+        .unwrap_or_else(|_| Err(Error::new(Kind::ConnectionFailed, "the upload was stopped")))
 }
 
 #[cfg(test)]
@@ -112,10 +121,10 @@ mod tests {
 
     use super::*;
 
-    fn form() -> LibraryForm {
-        LibraryForm {
+    fn form() -> LibraryUpload {
+        LibraryUpload {
             file_name: "triage.ps1".into(),
-            content: Piece::Bytes(Bytes::from_static(b"\0\r\n--x--\r\nbytes")),
+            content: BodyPart::Bytes(Bytes::from_static(b"\0\r\n--x--\r\nbytes")),
             description: "Sammelt Spuren für Müller".into(),
             parameters_description: Some("-Depth N".into()),
             overwrite: true,
@@ -124,9 +133,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_form_as_the_service_reads_it() {
-        let (content_type, body) = multipart(&form());
+        let (content_type, body) = encode_multipart(&form());
         let body = body.bytes().await.unwrap();
-        let boundary = content_type.to_str().unwrap().strip_prefix("multipart/form-data; boundary=").unwrap();
+        let boundary =
+            content_type.to_str().unwrap().strip_prefix("multipart/form-data; boundary=").unwrap();
         let text = std::str::from_utf8(&body).unwrap();
         let parts: Vec<_> = text.split(&format!("--{boundary}")).collect();
         assert_eq!(parts.len(), 7);
@@ -136,8 +146,9 @@ mod tests {
             "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"triage.ps1\"\r\n\
              Content-Type: application/octet-stream\r\n\r\n\0\r\n--x--\r\nbytes\r\n"
         );
-        let field =
-            |name: &str, value: &str| format!("\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        let field = |name: &str, value: &str| {
+            format!("\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
         assert_eq!(parts[2], field("Description", "Sammelt Spuren für Müller"));
         assert_eq!(parts[3], field("ParametersDescription", "-Depth N"));
         assert_eq!(parts[4], field("HasParameters", "true"));
@@ -146,9 +157,13 @@ mod tests {
 
     #[tokio::test]
     async fn no_parameters_and_a_name_that_would_break_out() {
-        let form =
-            LibraryForm { file_name: "a\"\r\nX: y".into(), parameters_description: None, overwrite: false, ..form() };
-        let (_, body) = multipart(&form);
+        let form = LibraryUpload {
+            file_name: "a\"\r\nX: y".into(),
+            parameters_description: None,
+            overwrite: false,
+            ..form()
+        };
+        let (_, body) = encode_multipart(&form);
         let body = body.bytes().await.unwrap();
         let text = std::str::from_utf8(&body).unwrap();
         assert!(text.contains("filename=\"a%22%0D%0AX: y\"\r\n"));
@@ -162,8 +177,15 @@ mod tests {
         assert!(check_size(20, 20, "a.ps1").is_ok());
         let error = check_size(21, 20, "a.ps1").unwrap_err();
         assert_eq!(error.kind, Kind::InvalidRequest);
-        assert!(error.message.contains("21") && error.message.contains("20") && error.message.contains("a.ps1"));
+        assert!(
+            error.message.contains("21")
+                && error.message.contains("20")
+                && error.message.contains("a.ps1")
+        );
         assert!(error.hint.as_deref().unwrap().contains("Limits.upload_size"));
-        assert_eq!(sha256_hex(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            sha256_hex(b""),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
     }
 }

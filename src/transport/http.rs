@@ -10,11 +10,11 @@ use http::header::CONTENT_LENGTH;
 use reqwest::Certificate;
 use reqwest::redirect::Policy;
 
-use super::failure::{Way, innermost};
-use super::proxy::Proxies;
-use super::{Audience, Failure, Request, Response, Transport, certificates};
+use super::failure::{Route, root_cause};
+use super::proxy::ProxyConfig;
+use super::{Destination, Failure, Request, Response, Transport, tls_roots};
 use crate::clock::seconds_to_duration;
-use crate::config::{Network, Options};
+use crate::config::{ClientOptions, NetworkOptions};
 use crate::error::{Error, Result};
 
 /// HTTP/1.1 and HTTP/2 over TCP and rustls, with connections kept.
@@ -24,17 +24,18 @@ pub struct HttpTransport {
     blob: reqwest::Client,
     /// Goes through no proxy: what it asks is on this machine, or beside it.
     platform: reqwest::Client,
-    proxies: Proxies,
+    proxies: ProxyConfig,
     insecure: bool,
 }
 
 impl HttpTransport {
-    pub fn new(options: &Options) -> Result<Self> {
+    pub fn new(options: &ClientOptions) -> Result<Self> {
         // Err when another part of the process chose a provider before us, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (network, https) = (&options.network, options.endpoint.scheme() == "https");
-        let roots = certificates::roots(network.ca_bundle.as_deref(), https && !network.insecure)?;
-        let proxies = Proxies::new(network.proxy.as_ref(), !https)?;
+        let roots =
+            tls_roots::load_roots(network.ca_bundle.as_deref(), https && !network.insecure)?;
+        let proxies = ProxyConfig::new(network.proxy.as_ref(), !https)?;
         let by_proxy = || proxies.configure(client_builder(options, roots.clone()));
         let platform = client_builder(options, Vec::new()).no_proxy();
         Ok(Self {
@@ -58,7 +59,7 @@ fn warn_once() {
     });
 }
 
-fn client_builder(options: &Options, roots: Vec<Certificate>) -> reqwest::ClientBuilder {
+fn client_builder(options: &ClientOptions, roots: Vec<Certificate>) -> reqwest::ClientBuilder {
     let network = &options.network;
     reqwest::Client::builder()
         .redirect(Policy::none())
@@ -70,7 +71,7 @@ fn client_builder(options: &Options, roots: Vec<Certificate>) -> reqwest::Client
         .tls_certs_only(roots)
 }
 
-fn user_agent(network: &Network) -> String {
+fn user_agent(network: &NetworkOptions) -> String {
     let ours = concat!("mde-live-response/", env!("CARGO_PKG_VERSION"));
     match &network.user_agent {
         Some(theirs) => format!("{theirs} {ours}"),
@@ -79,31 +80,34 @@ fn user_agent(network: &Network) -> String {
 }
 
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder
-        .build()
-        .map_err(|error| Error::invalid(format!("could not set up HTTP: {}", innermost(&error.without_url()))))
+    builder.build().map_err(|error| {
+        Error::invalid(format!("could not set up HTTP: {}", root_cause(&error.without_url())))
+    })
 }
 
 impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
-        self.exchange(request).boxed()
+        self.send_request(request).boxed()
     }
 }
 
 impl HttpTransport {
-    async fn exchange(&self, request: Request) -> Result<Response, Failure> {
+    async fn send_request(&self, request: Request) -> Result<Response, Failure> {
         if self.insecure {
             warn_once();
         }
-        let blob = request.audience == Audience::Blob;
-        let (client, proxy) = match request.audience {
-            Audience::Platform => (&self.platform, None),
-            Audience::Blob => (&self.blob, self.proxies.of(request.url.expose())),
-            Audience::Service | Audience::Login => (&self.service, self.proxies.of(request.url.expose())),
+        let blob = request.destination == Destination::Blob;
+        let (client, proxy) = match request.destination {
+            Destination::ManagedIdentity => (&self.platform, None),
+            Destination::Blob => (&self.blob, self.proxies.proxy_for(request.url.expose())),
+            Destination::Service | Destination::Login => {
+                (&self.service, self.proxies.proxy_for(request.url.expose()))
+            }
         };
-        let way = Way::new(&request.url, proxy);
-        let mut builder = client.request(request.method, request.url.expose().clone()).headers(request.headers);
-        builder = match request.body.at_hand() {
+        let route = Route::new(&request.url, proxy);
+        let mut builder =
+            client.request(request.method, request.url.expose().clone()).headers(request.headers);
+        builder = match request.body.in_memory_bytes() {
             Some(bytes) => builder.body(bytes),
             None => builder
                 .header(CONTENT_LENGTH, request.body.len())
@@ -114,32 +118,33 @@ impl HttpTransport {
         }
         let read_timeout = request.timeout;
         let sending = builder.send();
-        let answer = if blob {
-            let late = || way.timed_out("did not answer", read_timeout);
+        let response = if blob {
+            let late = || route.timed_out("did not answer", read_timeout);
             tokio::time::timeout(read_timeout, sending).await.map_err(|_| late())?
         } else {
             sending.await
         };
-        let answer = answer.map_err(|error| way.failed(error))?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let response = response.map_err(|error| route.to_failure(error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
-            && let Some(failure) = way.wants_login()
+            && let Some(failure) = route.proxy_auth_failure()
         {
             return Err(failure);
         }
-        let chunks = Box::pin(answer.bytes_stream());
+        let chunks = Box::pin(response.bytes_stream());
         if !blob {
-            let body = Box::pin(chunks.map_err(move |error| way.failed(error)));
+            let body = Box::pin(chunks.map_err(move |error| route.to_failure(error)));
             return Ok(Response { status, headers, body });
         }
-        let body = futures_util::stream::unfold((chunks, way), move |(mut chunks, way)| async move {
-            let chunk: Option<Result<Bytes, Failure>> =
-                match tokio::time::timeout(read_timeout, chunks.try_next()).await {
-                    Ok(read) => read.map_err(|error| way.failed(error)).transpose(),
-                    Err(_) => Some(Err(way.timed_out("sent nothing more", read_timeout))),
-                };
-            chunk.map(|chunk| (chunk, (chunks, way)))
-        });
+        let body =
+            futures_util::stream::unfold((chunks, route), move |(mut chunks, route)| async move {
+                let chunk: Option<Result<Bytes, Failure>> =
+                    match tokio::time::timeout(read_timeout, chunks.try_next()).await {
+                        Ok(read) => read.map_err(|error| route.to_failure(error)).transpose(),
+                        Err(_) => Some(Err(route.timed_out("sent nothing more", read_timeout))),
+                    };
+                chunk.map(|chunk| (chunk, (chunks, route)))
+            });
         // Whoever reads may ask again after the end.
         Ok(Response { status, headers, body: Box::pin(body.fuse()) })
     }

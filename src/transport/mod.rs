@@ -1,11 +1,11 @@
 //! The seam for the network: one method, behind which are HTTP, the emulator in process, and tests.
 
-mod certificates;
-mod content;
 mod failure;
 pub mod http;
+mod logging_transport;
 mod proxy;
-mod told;
+mod request_body;
+mod tls_roots;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,42 +16,42 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-pub use content::{Content, Piece};
+pub use request_body::{BodyPart, RequestBody};
 
 use crate::error::Error;
 use crate::secret::SecretUrl;
 
-pub use told::Told;
+pub use logging_transport::LoggingTransport;
 
 /// Who is being asked. A blob host gets no bearer token, and its bytes are not decoded on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub enum Destination {
     Service,
     Login,
     Blob,
     /// What gives tokens to the machine that this runs on: never through a proxy.
-    Platform,
+    ManagedIdentity,
 }
 
 #[derive(Clone)]
 pub struct Request {
-    pub audience: Audience,
+    pub destination: Destination,
     pub method: Method,
     pub url: SecretUrl,
     /// Values that are secret are marked sensitive.
     pub headers: HeaderMap,
-    pub body: Content,
+    pub body: RequestBody,
     /// Of the whole exchange; of a blob, between two reads.
     pub timeout: Duration,
 }
 
 /// The bytes of an answer, as they come.
-pub type Body = BoxStream<'static, Result<Bytes, Failure>>;
+pub type ResponseBody = BoxStream<'static, Result<Bytes, Failure>>;
 
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    pub body: Body,
+    pub body: ResponseBody,
 }
 
 /// The exchange did not come to an end.
@@ -69,9 +69,13 @@ pub trait Transport: Send + Sync + 'static {
 
 impl Response {
     /// A response whose body is at hand.
-    pub fn full(status: StatusCode, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
+    pub fn from_bytes(status: StatusCode, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
         let body: Bytes = body.into();
-        Self { status, headers, body: Box::pin(futures_util::stream::once(async move { Ok(body) })) }
+        Self {
+            status,
+            headers,
+            body: Box::pin(futures_util::stream::once(async move { Ok(body) })),
+        }
     }
 
     /// Reads the body to its end; more than `limit` bytes are refused.
@@ -80,7 +84,10 @@ impl Response {
         while let Some(chunk) = self.body.next().await {
             let chunk = chunk?;
             if all.len() + chunk.len() > limit {
-                let error = Error::new(crate::error::Kind::Service, format!("the answer is larger than {limit} bytes"));
+                let error = Error::new(
+                    crate::error::Kind::Service,
+                    format!("the answer is larger than {limit} bytes"),
+                );
                 return Err(Failure { sent: true, error });
             }
             all.extend_from_slice(&chunk);
@@ -98,8 +105,14 @@ impl fmt::Debug for Request {
     /// Without the body: a login's holds a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Request");
-        shown.field("audience", &self.audience).field("method", &self.method).field("url", &self.url);
-        shown.field("headers", &self.headers).field("body", &self.body.len()).finish_non_exhaustive()
+        shown
+            .field("destination", &self.destination)
+            .field("method", &self.method)
+            .field("url", &self.url);
+        shown
+            .field("headers", &self.headers)
+            .field("body", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -6,19 +6,19 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-const FORM: &str = "give it as http://host:port or http://user:password@host:port, with % codes for what is special in \
+const PROXY_URL_HINT: &str = "give it as http://host:port or http://user:password@host:port, with % codes for what is special in \
                     user and password";
 
 /// Decides by the same rules as reqwest, to which it tells the choice: this is how an error can name the proxy.
-pub struct Proxies {
+pub struct ProxyConfig {
     matcher: Matcher,
-    choice: Choice,
+    choice: ProxySource,
 }
 
-enum Choice {
+enum ProxySource {
     Environment,
     None,
-    Given(Box<reqwest::Proxy>),
+    Explicit(Box<reqwest::Proxy>),
 }
 
 /// The proxy of one request.
@@ -26,74 +26,98 @@ pub struct Proxy {
     /// Host and port.
     pub address: String,
     /// Whether it is given a user and a password.
-    pub has_login: bool,
+    pub has_credentials: bool,
 }
 
-impl Proxies {
-    /// `argument`: a proxy's URL, or an empty one for none. `plain`: whether http addresses are asked as well.
-    pub fn new(argument: Option<&Secret>, plain: bool) -> Result<Self> {
+impl ProxyConfig {
+    /// `argument`: a proxy's URL, or an empty one for none. `allow_http`: whether http addresses are asked as well.
+    pub fn new(argument: Option<&Secret>, allow_http: bool) -> Result<Self> {
         match argument.map(Secret::expose) {
             // reqwest takes an asterisk for any name, but for no address.
-            _ if around().split(',').any(|entry| entry.trim() == "*") => Ok(Self::none()),
-            Some("") => Ok(Self::none()),
-            Some(text) => Self::given(text),
+            _ if no_proxy_list().split(',').any(|entry| entry.trim() == "*") => {
+                Ok(Self::disabled())
+            }
+            Some("") => Ok(Self::disabled()),
+            Some(text) => Self::explicit(text),
             None => {
-                check_environment(plain)?;
-                Ok(Self { matcher: Matcher::from_system(), choice: Choice::Environment })
+                check_environment(allow_http)?;
+                Ok(Self { matcher: Matcher::from_system(), choice: ProxySource::Environment })
             }
         }
     }
 
-    fn none() -> Self {
-        Self { matcher: Matcher::builder().build(), choice: Choice::None }
+    fn disabled() -> Self {
+        Self { matcher: Matcher::builder().build(), choice: ProxySource::None }
     }
 
-    fn given(text: &str) -> Result<Self> {
-        let refused = || Error::invalid("proxy is not the address of a proxy").with_hint(FORM);
-        let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
+    fn explicit(text: &str) -> Result<Self> {
+        let refused =
+            || Error::invalid("proxy is not the address of a proxy").with_hint(PROXY_URL_HINT);
+        let url = if text.contains("://") {
+            Url::parse(text)
+        } else {
+            Url::parse(&format!("http://{text}"))
+        };
         let url = url.map_err(|_| refused())?;
         check_scheme("proxy", url.scheme())?;
-        if !url.has_host() || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        if !url.has_host()
+            || !matches!(url.path(), "" | "/")
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
             return Err(refused());
         }
-        let matcher = Matcher::builder().all(String::from(url.clone())).no(around()).build();
-        let proxy = reqwest::Proxy::all(url).map_err(|_| refused())?.no_proxy(reqwest::NoProxy::from_env());
-        Ok(Self { matcher, choice: Choice::Given(Box::new(proxy)) })
+        let matcher = Matcher::builder().all(String::from(url.clone())).no(no_proxy_list()).build();
+        let proxy =
+            reqwest::Proxy::all(url).map_err(|_| refused())?.no_proxy(reqwest::NoProxy::from_env());
+        Ok(Self { matcher, choice: ProxySource::Explicit(Box::new(proxy)) })
     }
 
     pub fn configure(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         match &self.choice {
-            Choice::Environment => builder,
-            Choice::None => builder.no_proxy(),
-            Choice::Given(proxy) => builder.proxy(proxy.as_ref().clone()),
+            ProxySource::Environment => builder,
+            ProxySource::None => builder.no_proxy(),
+            ProxySource::Explicit(proxy) => builder.proxy(proxy.as_ref().clone()),
         }
     }
 
     /// The proxy that a request to `url` goes through.
-    pub fn of(&self, url: &Url) -> Option<Proxy> {
+    pub fn proxy_for(&self, url: &Url) -> Option<Proxy> {
         let origin = url[..url::Position::BeforePath].parse().ok()?;
         let found = self.matcher.intercept(&origin)?;
         let (host, scheme) = (found.uri().host()?, found.uri().scheme_str());
         let port = found.uri().port_u16().unwrap_or(if scheme == Some("https") { 443 } else { 80 });
-        Some(Proxy { address: format!("{host}:{port}"), has_login: found.basic_auth().is_some() })
+        Some(Proxy {
+            address: format!("{host}:{port}"),
+            has_credentials: found.basic_auth().is_some(),
+        })
     }
 }
 
 /// What no proxy is asked for.
-fn around() -> String {
+fn no_proxy_list() -> String {
     std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default()
 }
 
 /// Refuses a variable that reqwest would leave unread: a request would go past the proxy that it names.
-fn check_environment(plain: bool) -> Result<()> {
+fn check_environment(allow_http: bool) -> Result<()> {
     let lists: &[&[&str]] = &[&["HTTPS_PROXY", "https_proxy"], &["HTTP_PROXY", "http_proxy"]];
-    for names in lists.iter().take(if plain { 2 } else { 1 }) {
-        let set = |names: &[&'static str]| names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?)));
-        let found = set(names).filter(|(_, value)| !value.is_empty()).or_else(|| set(&["ALL_PROXY", "all_proxy"]));
+    for names in lists.iter().take(if allow_http { 2 } else { 1 }) {
+        let set = |names: &[&'static str]| {
+            names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?)))
+        };
+        let found = set(names)
+            .filter(|(_, value)| !value.is_empty())
+            .or_else(|| set(&["ALL_PROXY", "all_proxy"]));
         let Some((name, value)) = found.filter(|(_, value)| !value.is_empty()) else { continue };
-        let probe = Matcher::builder().all(value).build().intercept(&http::Uri::from_static("http://host/"));
-        let proxy =
-            probe.ok_or_else(|| Error::invalid(format!("{name} is not the address of a proxy")).with_hint(FORM))?;
+        let probe = Matcher::builder()
+            .all(value)
+            .build()
+            .intercept(&http::Uri::from_static("http://host/"));
+        let proxy = probe.ok_or_else(|| {
+            Error::invalid(format!("{name} is not the address of a proxy"))
+                .with_hint(PROXY_URL_HINT)
+        })?;
         check_scheme(name, proxy.uri().scheme_str().unwrap_or_default())?;
     }
     Ok(())
@@ -102,8 +126,10 @@ fn check_environment(plain: bool) -> Result<()> {
 fn check_scheme(name: &str, scheme: &str) -> Result<()> {
     match scheme {
         "http" | "https" => Ok(()),
-        _ => Err(Error::invalid(format!("{name} names a proxy of the kind {scheme}, which is not spoken here"))
-            .with_hint("give an HTTP proxy, which passes https on by CONNECT: http://host:port")),
+        _ => Err(Error::invalid(format!(
+            "{name} names a proxy of the kind {scheme}, which is not spoken here"
+        ))
+        .with_hint("give an HTTP proxy, which passes https on by CONNECT: http://host:port")),
     }
 }
 
@@ -112,8 +138,10 @@ mod tests {
     use super::*;
 
     fn address(argument: &str, url: &str) -> Option<(String, bool)> {
-        let proxies = Proxies::new(Some(&Secret::new(argument)), true).unwrap();
-        proxies.of(&Url::parse(url).unwrap()).map(|proxy| (proxy.address, proxy.has_login))
+        let proxies = ProxyConfig::new(Some(&Secret::new(argument)), true).unwrap();
+        proxies
+            .proxy_for(&Url::parse(url).unwrap())
+            .map(|proxy| (proxy.address, proxy.has_credentials))
     }
 
     #[test]
@@ -127,17 +155,25 @@ mod tests {
             ("https://proxy.example.test/", ("proxy.example.test:443", false)),
             ("http://[::1]:3128", ("[::1]:3128", false)),
         ] {
-            assert_eq!(address(argument, url), Some((expected.0.to_owned(), expected.1)), "{argument}");
+            assert_eq!(
+                address(argument, url),
+                Some((expected.0.to_owned(), expected.1)),
+                "{argument}"
+            );
         }
         assert_eq!(address("", url), None);
     }
 
     #[test]
     fn what_is_no_proxy_is_refused_unprinted() {
-        for wrong in
-            ["http://", "http://u:hush@p/path", "ftp://u:hush@p", "socks5://u:hush@p:1080", "http://u:hush@p:x"]
-        {
-            let error = Proxies::new(Some(&Secret::new(wrong)), true).map(drop).unwrap_err();
+        for wrong in [
+            "http://",
+            "http://u:hush@p/path",
+            "ftp://u:hush@p",
+            "socks5://u:hush@p:1080",
+            "http://u:hush@p:x",
+        ] {
+            let error = ProxyConfig::new(Some(&Secret::new(wrong)), true).map(drop).unwrap_err();
             assert!(!format!("{error:?}").contains("hush") && error.hint.is_some(), "{error:?}");
         }
     }

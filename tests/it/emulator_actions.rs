@@ -5,20 +5,20 @@ use std::time::Duration;
 use mde_live_response::emulator::ScriptOutcome;
 use serde_json::json;
 
-use crate::emulator_support::{new, run_script};
+use crate::emulator_support::{new_service, run_script};
 
-async fn seconds(seconds: f64) {
+async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-fn lasting(duration: f64) -> ScriptOutcome {
+fn script_lasting(duration: f64) -> ScriptOutcome {
     ScriptOutcome { duration, ..ScriptOutcome::default() }
 }
 
 /// Section 6.1: the entity's properties, in the order in which they were captured.
 #[tokio::test(start_paused = true)]
 async fn properties_of_an_action() {
-    let service = new();
+    let service = new_service();
     let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await;
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let order = [
@@ -44,32 +44,40 @@ async fn properties_of_an_action() {
         "commands",
         "troubleshootInfo",
     ];
-    let places: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    let places: Vec<_> =
+        order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
     assert_eq!(answer.json().as_object().unwrap().len(), order.len());
-    let action: mde_live_response::model::MachineAction = mde_live_response::model::entity(&answer.body).unwrap();
+    let action: mde_live_response::model::MachineAction =
+        mde_live_response::model::decode_entity(&answer.body).unwrap();
     assert_eq!(action.requestor_comment.as_deref(), Some("case 42"));
 }
 
 /// Section 6.2: a command goes through its states in their order.
 #[tokio::test(start_paused = true)]
 async fn states_of_a_command() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(1.0));
+    let service = new_service();
+    service.emulator.on_script("a.ps1", script_lasting(1.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
     let mut seen: Vec<(String, String)> = Vec::new();
     for _ in 0..90 {
         let action = service.action(&id).await;
         let command = &action["commands"][0];
-        let now =
-            (action["status"].as_str().unwrap().to_owned(), command["commandStatus"].as_str().unwrap().to_owned());
-        assert_eq!(command["startTime"].is_null(), !matches!(now.1.as_str(), "Executing" | "Completed"));
+        let now = (
+            action["status"].as_str().unwrap().to_owned(),
+            command["commandStatus"].as_str().unwrap().to_owned(),
+        );
+        assert_eq!(
+            command["startTime"].is_null(),
+            !matches!(now.1.as_str(), "Executing" | "Completed")
+        );
         if seen.last() != Some(&now) {
             seen.push(now);
         }
-        seconds(0.02).await;
+        sleep(0.02).await;
     }
-    let words: Vec<_> = seen.iter().map(|(action, command)| format!("{action}/{command}")).collect();
+    let words: Vec<_> =
+        seen.iter().map(|(action, command)| format!("{action}/{command}")).collect();
     assert_eq!(
         words,
         [
@@ -85,12 +93,17 @@ async fn states_of_a_command() {
 /// Section 6.3: an action by its id, in any case; 404 for an unknown id, 400 for what is no GUID.
 #[tokio::test(start_paused = true)]
 async fn an_action_by_its_id() {
-    let service = new();
+    let service = new_service();
     let id = service.submit(&service.machine(0), "a.ps1").await;
     for given in [id.clone(), id.to_uppercase()] {
         let answer = service.get(&format!("/api/machineactions/{given}")).await;
         assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)));
-        assert!(answer.json()["@odata.context"].as_str().unwrap().ends_with("$metadata#MachineActions/$entity"));
+        assert!(
+            answer.json()["@odata.context"]
+                .as_str()
+                .unwrap()
+                .ends_with("$metadata#MachineActions/$entity")
+        );
     }
     let unknown = service.get("/api/machineactions/6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10").await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "ResourceNotFound"));
@@ -103,37 +116,42 @@ async fn an_action_by_its_id() {
 /// Section 6.4: a list shows the commands of live response actions, newest first, or oldest by a switch.
 #[tokio::test(start_paused = true)]
 async fn lists_show_commands() {
-    let service = new();
+    let service = new_service();
     let first = service.submit(&service.machine(0), "a.ps1").await;
     let second = service.submit(&service.machine(1), "a.ps1").await;
     let list = service.get("/api/machineactions").await;
     assert_eq!(list.ids(), [second.clone(), first.clone()]);
     assert_eq!(list.json()["value"][0]["commands"][0]["command"]["type"], "RunScript");
     assert!(list.json()["value"][0].get("@odata.context").is_none());
-    service.emulator.set_switches(|s| s.list_order = mde_live_response::emulator::ListOrder::Oldest);
+    service
+        .emulator
+        .set_switches(|s| s.list_order = mde_live_response::emulator::ListOrder::Oldest);
     assert_eq!(service.get("/api/machineactions").await.ids(), [first, second]);
 }
 
 /// Section 6.5: cancel needs a comment; Pending ends at once, InProgress a little later, what has ended is a 400.
 #[tokio::test(start_paused = true)]
 async fn cancelling() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(60.0));
+    let service = new_service();
+    service.emulator.on_script("a.ps1", script_lasting(60.0));
     service.emulator.set_online("ws-0001", false).unwrap();
     let comment = json!({"Comment": "no longer needed"});
     let pending = service.submit(&service.machine(0), "a.ps1").await;
     let running = service.submit(&service.machine(1), "a.ps1").await;
-    seconds(5.0).await;
+    sleep(5.0).await;
     let path = |id: &str| format!("/api/machineactions/{id}/cancel");
     assert_eq!(service.post(&path(&pending), &json!({})).await.code(), "MissingRequiredParameter");
-    assert_eq!(service.post(&path(&pending), &json!({"comment": "x"})).await.code(), "InvalidRequestBody");
+    assert_eq!(
+        service.post(&path(&pending), &json!({"comment": "x"})).await.code(),
+        "InvalidRequestBody"
+    );
     let answer = service.post(&path(&pending), &comment).await.json();
     assert_eq!((&answer["id"], &answer["status"]), (&json!(pending), &json!("Cancelled")));
     assert_eq!(answer["cancellationComment"], "no longer needed");
     let answer = service.post(&path(&running), &comment).await.json();
     assert_eq!(answer["status"], "InProgress");
     assert!(answer["cancellationDateTimeUtc"].is_string());
-    seconds(2.0).await;
+    sleep(2.0).await;
     assert_eq!(service.action(&running).await["status"], "Cancelled");
     let late = service.post(&path(&running), &comment).await;
     assert_eq!((late.status, late.code().as_str()), (400, "InvalidInput"));
@@ -143,12 +161,13 @@ async fn cancelling() {
 /// Section 6.5: cancel and completion race.
 #[tokio::test(start_paused = true)]
 async fn a_cancel_may_come_too_late() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(2.0));
+    let service = new_service();
+    service.emulator.on_script("a.ps1", script_lasting(2.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
-    seconds(2.0).await;
-    let answer = service.post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"})).await;
+    sleep(2.0).await;
+    let answer =
+        service.post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"})).await;
     assert_eq!(answer.status, 200);
-    seconds(5.0).await;
+    sleep(5.0).await;
     assert_eq!(service.action(&id).await["status"], "Succeeded");
 }

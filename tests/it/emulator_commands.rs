@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::json;
 
-use crate::emulator_support::{get_file, new, put_file, run_script, switched};
+use crate::emulator_support::{get_file, new_service, put_file, run_script, with_switches};
 
 /// Section 5.1: the order of commands, their types and their parameters.
 #[tokio::test(start_paused = true)]
@@ -14,22 +14,28 @@ async fn commands_that_are_refused() {
         (json!([get, run]), "InvalidRequestBody"),
         (json!([run, put]), "InvalidRequestBody"),
         (json!([{"type": "RunPowerShell", "params": []}]), "InvalidRequestBody"),
-        (json!([{"type": "RunScript", "params": [{"key": "Path", "value": "x"}]}]), "InvalidRequestBody"),
+        (
+            json!([{"type": "RunScript", "params": [{"key": "Path", "value": "x"}]}]),
+            "InvalidRequestBody",
+        ),
         (
             json!([{"type": "GetFile", "params": [{"key": "Path", "value": "a"}, {"key": "Path", "value": "b"}]}]),
             "InvalidRequestBody",
         ),
-        (json!([{"type": "RunScript", "params": [{"key": "Args", "value": "x"}]}]), "MissingRequiredParameter"),
+        (
+            json!([{"type": "RunScript", "params": [{"key": "Args", "value": "x"}]}]),
+            "MissingRequiredParameter",
+        ),
         (json!([{"type": "PutFile", "params": []}]), "MissingRequiredParameter"),
         (json!([{"params": []}]), "MissingRequiredParameter"),
         (json!("none"), "InvalidRequestBody"),
         (json!(null), "MissingRequiredParameter"),
     ] {
-        let service = new();
+        let service = new_service();
         let answer = service.run(&service.machine(0), &commands, "c").await;
         assert_eq!((answer.status, answer.code().as_str()), (400, code), "{commands}");
     }
-    let service = new();
+    let service = new_service();
     let repeated = json!([put, put, run, run, get, get]);
     assert_eq!(service.run(&service.machine(0), &repeated, "c").await.status, 201);
     let path = format!("/api/machines/{}/runliveresponse", service.machine(1));
@@ -41,13 +47,14 @@ async fn commands_that_are_refused() {
 #[tokio::test(start_paused = true)]
 async fn bodies_that_are_no_object() {
     for sensitive in [true, false] {
-        let service = switched(|s| s.case_sensitive_bodies = sensitive);
+        let service = with_switches(|s| s.case_sensitive_bodies = sensitive);
         let id = service.submit(&service.machine(1), "a.ps1").await;
         let run = format!("/api/machines/{}/runliveresponse", service.machine(0));
         let cancel = format!("/api/machineactions/{id}/cancel");
         let as_lists = json!({"Commands": [["RunScript", [{"key": "ScriptName", "value": "a.ps1"}]]], "Comment": "c"});
         let params = json!({"Commands": [{"type": "RunScript", "params": [["ScriptName", "a.ps1"]]}], "Comment": "c"});
-        let in_order = json!([[{"type": "RunScript", "params": []}], "c", null, null, null]).to_string();
+        let in_order =
+            json!([[{"type": "RunScript", "params": []}], "c", null, null, null]).to_string();
         for (path, body) in [
             (&run, "[]".to_owned()),
             (&run, in_order),
@@ -60,11 +67,20 @@ async fn bodies_that_are_no_object() {
             (&cancel, "[]".to_owned()),
             (&cancel, json!(["c", null, null, null]).to_string()),
         ] {
-            let answer = service.call(Method::POST, path, &[("content-type", "application/json")], body.clone()).await;
-            assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequestBody"), "{body}");
+            let answer = service
+                .call(Method::POST, path, &[("content-type", "application/json")], body.clone())
+                .await;
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (400, "InvalidRequestBody"),
+                "{body}"
+            );
             let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
             assert!(message.starts_with("Request body is incorrect: "), "{message}");
-            assert!(!["struct", "Body", "Wire", "tuple"].iter().any(|word| message.contains(word)), "{message}");
+            assert!(
+                !["struct", "Body", "Wire", "tuple"].iter().any(|word| message.contains(word)),
+                "{message}"
+            );
         }
     }
 }

@@ -7,15 +7,22 @@ use std::time::{Duration, Instant};
 use http::Method;
 use mde_live_response::config::Limits;
 use mde_live_response::emulator::{NewMachine, Settings, UnnamedUpload};
-use mde_live_response::model::{LibraryFile, Machine, entity};
+use mde_live_response::model::{LibraryFile, Machine, decode_entity};
 use serde_json::{Value, json};
 
-use crate::emulator_support::{Answer, Service, new, switched, with};
+use crate::emulator_support::{
+    Service, ServiceResponse, new_service, with_settings, with_switches,
+};
 
-async fn upload(service: &Service, file: Option<(&str, &str)>, fields: &[(&str, &str)]) -> Answer {
+async fn upload(
+    service: &Service,
+    file: Option<(&str, &str)>,
+    fields: &[(&str, &str)],
+) -> ServiceResponse {
     let mut body = String::new();
     for (name, value) in fields {
-        body += &format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        body +=
+            &format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
     }
     if let Some((name, content)) = file {
         let name = if name.is_empty() { String::new() } else { format!("; filename=\"{name}\"") };
@@ -31,17 +38,26 @@ async fn upload(service: &Service, file: Option<(&str, &str)>, fields: &[(&str, 
 /// Section 8, properties: name, sha256, description, times, who, parameters; no size and no id.
 #[tokio::test(start_paused = true)]
 async fn a_library_file() {
-    let service = new();
-    let fields = [("Description", "triage"), ("ParametersDescription", "-Depth N"), ("HasParameters", "true")];
+    let service = new_service();
+    let fields = [
+        ("Description", "triage"),
+        ("ParametersDescription", "-Depth N"),
+        ("HasParameters", "true"),
+    ];
     let answer = upload(&service, Some(("triage.ps1", "abc")), &fields).await;
     assert_eq!(answer.status, 200);
-    let file: LibraryFile = entity(&answer.body).unwrap();
+    let file: LibraryFile = decode_entity(&answer.body).unwrap();
     let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!((file.file_name.as_str(), file.sha256.as_deref()), ("triage.ps1", Some(sha)));
-    assert_eq!((file.has_parameters, file.parameters_description.as_deref()), (Some(true), Some("-Depth N")));
+    assert_eq!(
+        (file.has_parameters, file.parameters_description.as_deref()),
+        (Some(true), Some("-Depth N"))
+    );
     assert_eq!(file.created_by, Some(service.emulator.client_id()));
     let json = answer.json();
-    assert!(json["@odata.context"].as_str().unwrap().ends_with("/api/$metadata#LibraryFiles/$entity"));
+    assert!(
+        json["@odata.context"].as_str().unwrap().ends_with("/api/$metadata#LibraryFiles/$entity")
+    );
     assert!(json.get("id").is_none() && json.get("size").is_none());
     let list = service.get("/api/libraryfiles").await.json();
     assert!(list["@odata.context"].as_str().unwrap().ends_with("$metadata#LibraryFiles"));
@@ -51,19 +67,22 @@ async fn a_library_file() {
 /// Section 8, upload: `HasParameters` is independent of the description; without a file name it is stored as `file`.
 #[tokio::test(start_paused = true)]
 async fn parts_of_an_upload() {
-    let service = new();
+    let service = new_service();
     let answer = upload(&service, Some(("", "x")), &[("ParametersDescription", "-x")]).await.json();
     assert_eq!((&answer["fileName"], &answer["hasParameters"]), (&json!("file"), &json!(false)));
     assert_eq!(answer["parametersDescription"], "-x");
     service.emulator.set_switches(|s| s.unnamed_upload = UnnamedUpload::Refused);
     assert_eq!(upload(&service, Some(("", "x")), &[]).await.status, 400);
-    assert_eq!(upload(&service, None, &[("Description", "d")]).await.code(), "MissingRequiredParameter");
+    assert_eq!(
+        upload(&service, None, &[("Description", "d")]).await.code(),
+        "MissingRequiredParameter"
+    );
 }
 
 /// Section 8, upload: over a name that is taken only with OverrideIfExists, Python's `True` too.
 #[tokio::test(start_paused = true)]
 async fn an_upload_over_a_file() {
-    let service = new();
+    let service = new_service();
     upload(&service, Some(("a.ps1", "one")), &[]).await;
     for flag in ["", "false"] {
         let answer = upload(&service, Some(("A.ps1", "two")), &[("OverrideIfExists", flag)]).await;
@@ -71,7 +90,10 @@ async fn an_upload_over_a_file() {
         assert!(answer.json()["error"]["message"].as_str().unwrap().contains("already exists"));
     }
     for flag in ["true", "True"] {
-        assert_eq!(upload(&service, Some(("a.ps1", flag)), &[("OverrideIfExists", flag)]).await.status, 200);
+        assert_eq!(
+            upload(&service, Some(("a.ps1", flag)), &[("OverrideIfExists", flag)]).await.status,
+            200
+        );
     }
     assert_eq!(service.get("/api/libraryfiles").await.json()["value"].as_array().unwrap().len(), 1);
 }
@@ -80,7 +102,7 @@ async fn an_upload_over_a_file() {
 #[tokio::test(start_paused = true)]
 async fn uploads_that_are_refused() {
     let limits = Limits { upload_size: 100, ..Limits::default() };
-    let service = with(Settings { limits, ..Settings::default() });
+    let service = with_settings(Settings { limits, ..Settings::default() });
     assert_eq!(upload(&service, Some(("a.ps1", &"x".repeat(100))), &[]).await.status, 200);
     let big = upload(&service, Some(("b.ps1", &"x".repeat(101))), &[]).await;
     assert_eq!((big.status, big.code().as_str()), (400, "InvalidRequestBody"));
@@ -90,8 +112,11 @@ async fn uploads_that_are_refused() {
         assert_eq!(upload(&service, Some((name, "x")), &[]).await.code(), "InvalidInput", "{name}");
     }
     let path = "/api/libraryfiles";
-    for content_type in ["application/json", "multipart/form-data", "multipart/form-data; boundary="] {
-        let answer = service.call(Method::POST, path, &[("content-type", content_type)], "--b--").await;
+    for content_type in
+        ["application/json", "multipart/form-data", "multipart/form-data; boundary="]
+    {
+        let answer =
+            service.call(Method::POST, path, &[("content-type", content_type)], "--b--").await;
         assert_eq!(answer.code(), "InvalidRequestBody", "{content_type}");
     }
 }
@@ -99,7 +124,7 @@ async fn uploads_that_are_refused() {
 /// Section 8, upload: while 20 MB are read and hashed, the emulator serves others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_holds_nobody_up() {
-    let service = new();
+    let service = new_service();
     // Every byte begins what may be the boundary.
     let content = "\r".repeat(20 << 20);
     let emulator = service.emulator.clone();
@@ -126,7 +151,7 @@ async fn a_large_upload_holds_nobody_up() {
 /// Section 8, delete: 204, then 404.
 #[tokio::test(start_paused = true)]
 async fn deleting_a_file() {
-    let service = new();
+    let service = new_service();
     service.emulator.add_library_file("a.ps1", b"x");
     let first = service.call(Method::DELETE, "/api/libraryfiles/a.ps1", &[], "").await;
     assert_eq!((first.status, first.body.len()), (204, 0));
@@ -137,14 +162,14 @@ async fn deleting_a_file() {
 /// Section 9, property set and order.
 #[tokio::test(start_paused = true)]
 async fn properties_of_a_machine() {
-    let service = new();
+    let service = new_service();
     let mut new_machine = NewMachine::named("srv.example.test");
     new_machine.properties.insert("osPlatform".into(), json!("WindowsServer2022"));
     new_machine.properties.insert("rbacGroupName".into(), json!("Servers"));
     new_machine.properties.insert("unheardOf".into(), json!({"a": 1}));
     let added = service.emulator.add_machine(new_machine).unwrap();
     let answer = service.get(&format!("/api/machines/{}", added.id)).await;
-    let machine: Machine = entity(&answer.body).unwrap();
+    let machine: Machine = decode_entity(&answer.body).unwrap();
     assert_eq!(
         (machine.os_platform.as_deref(), machine.rbac_group_name.as_deref()),
         (Some("WindowsServer2022"), Some("Servers"))
@@ -172,7 +197,8 @@ async fn properties_of_a_machine() {
         "vmMetadata",
         "unheardOf",
     ];
-    let places: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    let places: Vec<_> =
+        order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
     let json = answer.json();
     assert!(json["@odata.context"].as_str().unwrap().ends_with("$metadata#Machines/$entity"));
@@ -186,7 +212,7 @@ async fn properties_of_a_machine() {
 /// Section 9, by id or by name; section 15, row 28: of several the newest.
 #[tokio::test(start_paused = true)]
 async fn a_machine_by_its_name() {
-    let service = new();
+    let service = new_service();
     let seen = |name: &str, time: &str| {
         let mut machine = NewMachine::named(name);
         machine.properties.insert("lastSeen".into(), json!(time));
@@ -195,16 +221,22 @@ async fn a_machine_by_its_name() {
     let newer = seen("twin.example.test", "2026-02-01T00:00:00Z");
     seen("twin.example.test", "2026-01-01T00:00:00Z");
     for name in ["twin.example.test", "TWIN.example.TEST", "twin"] {
-        assert_eq!(service.get(&format!("/api/machines/{name}")).await.json()["id"], newer, "{name}");
+        assert_eq!(
+            service.get(&format!("/api/machines/{name}")).await.json()["id"],
+            newer,
+            "{name}"
+        );
     }
-    service.emulator.set_switches(|s| s.machine_by_name = mde_live_response::emulator::MachineByName::Refused);
+    service
+        .emulator
+        .set_switches(|s| s.machine_by_name = mde_live_response::emulator::MachineByName::Refused);
     assert_eq!(service.get("/api/machines/twin").await.status, 404);
 }
 
 /// Section 9, `$filter` of machines: each property that the page names.
 #[tokio::test(start_paused = true)]
 async fn filters_of_machines() {
-    let service = new();
+    let service = new_service();
     let mut machine = NewMachine::named("lin-01.example.test");
     for (name, value) in [
         ("osPlatform", json!("Linux")),
@@ -230,17 +262,23 @@ async fn filters_of_machines() {
         "contains(computerDnsName,'n-0')",
         "not (onboardingStatus eq 'Onboarded' and riskScore eq 'Low' and exposureLevel eq 'Low') or osPlatform eq 'Linux'",
     ] {
-        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("$filter", filter).finish();
-        assert_eq!(service.get(&format!("/api/machines?{query}")).await.ids(), [id.as_str()], "{filter}");
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("$filter", filter)
+            .finish();
+        assert_eq!(
+            service.get(&format!("/api/machines?{query}")).await.ids(),
+            [id.as_str()],
+            "{filter}"
+        );
     }
-    let list = switched(|_| ()).get("/api/machines?$top=2&$count=true").await;
+    let list = with_switches(|_| ()).get("/api/machines?$top=2&$count=true").await;
     assert_eq!((list.ids().len(), list.json()["@odata.count"].clone()), (2, json!(3)));
 }
 
 /// Section 15, row 22: with which status an upload over a file is refused.
 #[tokio::test(start_paused = true)]
 async fn the_status_of_an_upload_over_a_file() {
-    let service = switched(|switches| switches.upload_exists_status = 409);
+    let service = with_switches(|switches| switches.upload_exists_status = 409);
     upload(&service, Some(("a.ps1", "one")), &[]).await;
     assert_eq!(upload(&service, Some(("a.ps1", "two")), &[]).await.status, 409);
 }

@@ -4,17 +4,19 @@ use std::time::Duration;
 
 use http::Method;
 use mde_live_response::config::{Limits, Rate};
-use mde_live_response::emulator::{Answer429, EmulatorClock, NewMachine, Settings, Windows};
-use mde_live_response::transport::Audience;
+use mde_live_response::emulator::{
+    EmulatorClock, NewMachine, Settings, ThrottleResponse, WindowKind,
+};
+use mde_live_response::transport::Destination;
 use serde_json::{Value, json};
 
-use crate::emulator_support::{Service, new, run_script, with};
+use crate::emulator_support::{Service, new_service, run_script, with_settings};
 use crate::emulator_tokens::token;
 
 /// Section 10.1: the body of an error; `target` differs from call to call.
 #[tokio::test(start_paused = true)]
 async fn the_body_of_an_error() {
-    let service = new();
+    let service = new_service();
     let mut targets = Vec::new();
     for _ in 0..2 {
         let answer = service.get("/api/machines/nobody").await;
@@ -31,21 +33,28 @@ async fn the_body_of_an_error() {
 /// Section 10.2, the table: each code that these calls can have comes with the table's status.
 #[tokio::test(start_paused = true)]
 async fn each_code_has_its_status() {
-    let service = new();
+    let service = new_service();
     let old = NewMachine { supported: false, ..NewMachine::named("old") };
     let group = NewMachine { remediation_level: false, ..NewMachine::named("group") };
-    let (old, group) = (service.emulator.add_machine(old).unwrap().id, service.emulator.add_machine(group).unwrap().id);
+    let (old, group) = (
+        service.emulator.add_machine(old).unwrap().id,
+        service.emulator.add_machine(group).unwrap().id,
+    );
     let commands = json!([run_script("a.ps1")]);
-    let submit = |machine: String, commands: Value| async { service.run(&{ machine }, &{ commands }, "c").await };
+    let submit = |machine: String, commands: Value| async {
+        service.run(&{ machine }, &{ commands }, "c").await
+    };
     let url = format!("{}/api/machines", service.emulator.url());
-    let anonymous = service.send(Audience::Service, Method::GET, &url, &[], "");
+    let anonymous = service.send(Destination::Service, Method::GET, &url, &[], "");
     let mut seen = vec![
         ("BadRequest", 400, service.get("/api/machineactions/X").await),
         ("ODataError", 400, service.get("/api/machines?$top=x").await),
         (
             "InvalidInput",
             400,
-            service.get("/api/machines/findbyip(ip='10.0.0.1',timestamp=2018-09-22T08:44:05Z)").await,
+            service
+                .get("/api/machines/findbyip(ip='10.0.0.1',timestamp=2018-09-22T08:44:05Z)")
+                .await,
         ),
         ("InvalidRequestBody", 400, submit(service.machine(0), json!([])).await),
         ("MissingRequiredParameter", 400, submit(service.machine(0), json!(null)).await),
@@ -59,7 +68,7 @@ async fn each_code_has_its_status() {
     seen.push(("DisabledFeature", 403, submit(service.machine(0), commands.clone()).await));
     service.emulator.set_switches(|s| {
         s.live_response_disabled = false;
-        s.rate_answer = Answer429::Plain;
+        s.rate_answer = ThrottleResponse::Plain;
     });
     while service.emulator.counters()["runliveresponse"] < 10 {
         submit(service.machine(0), json!([])).await;
@@ -67,30 +76,37 @@ async fn each_code_has_its_status() {
     seen.push(("TooManyRequests", 429, submit(service.machine(0), commands).await));
     for (code, status, answer) in seen {
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
-        assert!(answer.json()["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
+        assert!(
+            answer.json()["error"]["message"].as_str().is_some_and(|message| !message.is_empty())
+        );
     }
 }
 
 /// Section 10.2: 401 without a token or with one that is not ours; 404 elsewhere.
 #[tokio::test(start_paused = true)]
 async fn codes_and_statuses() {
-    let service = new();
+    let service = new_service();
     let url = format!("{}/api/machines", service.emulator.url());
     let forged = format!("Bearer {}x", service.token);
     for authorization in ["", "Basic abc", "Bearer", "Bearer abc", &forged] {
         let headers: &[(&str, &str)] = &[("authorization", authorization)];
         let headers = if authorization.is_empty() { &[] } else { headers };
-        let answer = service.send(Audience::Service, Method::GET, &url, headers, "").await.unwrap();
-        assert_eq!((answer.status, answer.code().as_str()), (401, "Unauthorized"), "{authorization}");
+        let answer =
+            service.send(Destination::Service, Method::GET, &url, headers, "").await.unwrap();
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (401, "Unauthorized"),
+            "{authorization}"
+        );
     }
     assert_eq!(service.get("/api/nothing").await.code(), "NotFound");
     assert_eq!(service.call(Method::PUT, "/api/machines", &[], "").await.status, 405);
 }
 
-fn two_a_minute(windows: Windows) -> Service {
+fn two_a_minute(windows: WindowKind) -> Service {
     let limits = Limits { read: vec![Rate { count: 2, per: 60.0 }], ..Limits::default() };
     let clock = EmulatorClock { epoch: Some(1_600_000_020.0 + 50.0), ..EmulatorClock::default() };
-    let service = with(Settings { limits, clock, ..Settings::default() });
+    let service = with_settings(Settings { limits, clock, ..Settings::default() });
     service.emulator.set_switches(|s| s.windows = windows);
     service
 }
@@ -98,7 +114,7 @@ fn two_a_minute(windows: Windows) -> Service {
 /// Section 10.3: a rate's 429 as captured: code, text with seconds, tenant as target, Retry-After.
 #[tokio::test(start_paused = true)]
 async fn a_rate_429() {
-    let service = two_a_minute(Windows::Sliding);
+    let service = two_a_minute(WindowKind::Sliding);
     for _ in 0..2 {
         service.get("/api/machines").await;
         tokio::time::sleep(Duration::from_secs(13)).await;
@@ -115,9 +131,13 @@ async fn a_rate_429() {
 
 /// Section 10.3 with a scaled clock: Retry-After is the wall's.
 #[tokio::test(start_paused = true)]
-async fn retry_after_is_told_in_wall_time() {
+async fn retry_after_is_in_wall_time() {
     let limits = Limits { read: vec![Rate { count: 1, per: 600.0 }], ..Limits::default() };
-    let service = with(Settings { limits, clock: EmulatorClock::scaled(60.0), ..Settings::default() });
+    let service = with_settings(Settings {
+        limits,
+        clock: EmulatorClock::scaled(60.0),
+        ..Settings::default()
+    });
     service.get("/api/machines").await;
     assert_eq!(service.get("/api/machines").await.header("retry-after"), "10");
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -127,7 +147,7 @@ async fn retry_after_is_told_in_wall_time() {
 /// Section 10.3: the quota is the application's; another has its own.
 #[tokio::test(start_paused = true)]
 async fn quotas_are_per_application() {
-    let mut service = two_a_minute(Windows::Sliding);
+    let mut service = two_a_minute(WindowKind::Sliding);
     for status in [200, 200, 429] {
         assert_eq!(service.get("/api/machines").await.status, status);
     }
@@ -141,66 +161,93 @@ async fn quotas_are_per_application() {
 #[tokio::test(start_paused = true)]
 async fn switches_of_throttling() {
     for (answer, content_type, code) in [
-        (Answer429::Full, "application/json; charset=utf-8", "429"),
-        (Answer429::Plain, "application/json; charset=utf-8", "TooManyRequests"),
-        (Answer429::Html, "text/html", ""),
-        (Answer429::Empty, "", ""),
+        (ThrottleResponse::Full, "application/json; charset=utf-8", "429"),
+        (ThrottleResponse::Plain, "application/json; charset=utf-8", "TooManyRequests"),
+        (ThrottleResponse::Html, "text/html", ""),
+        (ThrottleResponse::Empty, "", ""),
     ] {
-        let service = two_a_minute(Windows::Sliding);
+        let service = two_a_minute(WindowKind::Sliding);
         service.emulator.set_switches(|s| {
             s.rate_answer = answer;
-            s.rate_retry_after = answer != Answer429::Empty;
+            s.rate_retry_after = answer != ThrottleResponse::Empty;
         });
         for _ in 0..2 {
             service.get("/api/machines").await;
         }
         let refused = service.get("/api/machines").await;
         assert_eq!((refused.status, refused.header("content-type")), (429, content_type));
-        assert_eq!(refused.header("retry-after").is_empty(), answer == Answer429::Empty);
+        assert_eq!(refused.header("retry-after").is_empty(), answer == ThrottleResponse::Empty);
         assert!(code.is_empty() || refused.code() == code);
     }
-    let fixed = two_a_minute(Windows::Fixed);
+    let fixed = two_a_minute(WindowKind::Fixed);
     fixed.get("/api/machines").await;
     fixed.get("/api/machines").await;
-    assert_eq!(fixed.get("/api/machines").await.header("retry-after"), "10", "the minute is nearly over");
+    assert_eq!(
+        fixed.get("/api/machines").await.header("retry-after"),
+        "10",
+        "the minute is nearly over"
+    );
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(fixed.get("/api/machines").await.status, 200);
     assert_eq!(fixed.emulator.violations().rate, 2, "a strict window was broken, served or not");
     for (counts, status) in [(false, 200), (true, 429)] {
-        let service = two_a_minute(Windows::Sliding);
+        let service = two_a_minute(WindowKind::Sliding);
         service.emulator.set_switches(|s| s.refused_calls_count = counts);
         for _ in 0..4 {
             service.get("/api/machines").await;
             tokio::time::sleep(Duration::from_secs(14)).await;
         }
         tokio::time::sleep(Duration::from_secs(4)).await;
-        assert_eq!(service.get("/api/machines").await.status, status, "refused calls count: {counts}");
+        assert_eq!(
+            service.get("/api/machines").await.status,
+            status,
+            "refused calls count: {counts}"
+        );
     }
 }
 
 /// Section 15, row 2: a full cap may be answered as a rate is, but for Retry-After.
 #[tokio::test(start_paused = true)]
-async fn a_full_cap_in_the_words_of_a_rate() {
+async fn a_full_cap_reported_as_a_rate() {
     let limits = Limits { sessions: 1, ..Limits::default() };
-    let service = with(Settings { limits, ..Settings::default() });
-    service.emulator.set_switches(|s| s.cap_answer = Answer429::Full);
+    let service = with_settings(Settings { limits, ..Settings::default() });
+    service.emulator.set_switches(|s| s.cap_answer = ThrottleResponse::Full);
     service.submit(&service.machine(0), "a.ps1").await;
     let refused = service.run(&service.machine(1), &json!([run_script("a.ps1")]), "c").await;
-    assert_eq!((refused.status, refused.code().as_str(), refused.header("retry-after")), (429, "429", ""));
+    assert_eq!(
+        (refused.status, refused.code().as_str(), refused.header("retry-after")),
+        (429, "429", "")
+    );
     let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("API calls quota exceeded!") && message.ends_with("again in 60 seconds."), "{message}");
+    assert!(
+        message.starts_with("API calls quota exceeded!")
+            && message.ends_with("again in 60 seconds."),
+        "{message}"
+    );
 }
 
 /// Section 10.4: a session of another application uses up the tenant's cap, and is no violation of ours.
 #[tokio::test(start_paused = true)]
 async fn the_cap_is_the_tenants() {
-    use mde_live_response::emulator::ForeignAnswer;
+    use mde_live_response::emulator::ForeignSessionResponse;
     let limits = Limits { sessions: 1, ..Limits::default() };
-    let service = with(Settings { limits, ..Settings::default() });
-    service.emulator.add_foreign_session("ws-0001", 600.0, true, ForeignAnswer::Error).unwrap();
+    let service = with_settings(Settings { limits, ..Settings::default() });
+    service
+        .emulator
+        .add_foreign_session("ws-0001", 600.0, true, ForeignSessionResponse::Error)
+        .unwrap();
     let refused = service.run(&service.machine(1), &json!([run_script("a.ps1")]), "c").await;
     assert_eq!((refused.status, service.emulator.violations().sessions), (429, 0));
-    let portal = with(Settings { limits: Limits { sessions: 1, ..Limits::default() }, ..Settings::default() });
-    portal.emulator.add_foreign_session("ws-0001", 600.0, false, ForeignAnswer::Error).unwrap();
-    assert_eq!(portal.run(&portal.machine(1), &json!([run_script("a.ps1")]), "c").await.status, 201);
+    let portal = with_settings(Settings {
+        limits: Limits { sessions: 1, ..Limits::default() },
+        ..Settings::default()
+    });
+    portal
+        .emulator
+        .add_foreign_session("ws-0001", 600.0, false, ForeignSessionResponse::Error)
+        .unwrap();
+    assert_eq!(
+        portal.run(&portal.machine(1), &json!([run_script("a.ps1")]), "c").await.status,
+        201
+    );
 }

@@ -6,11 +6,13 @@ use mde_live_response::emulator::{NewMachine, ScriptOutcome, Settings};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::emulator_support::{Service, new, with};
+use crate::emulator_support::{Service, new_service, with_settings};
 
 async fn ten_actions() -> (Service, Vec<String>) {
-    let service = with(Settings { machines: 10, ..Settings::default() });
-    service.emulator.on_script("a.ps1", ScriptOutcome { duration: 300.0, ..ScriptOutcome::default() });
+    let service = with_settings(Settings { machines: 10, ..Settings::default() });
+    service
+        .emulator
+        .on_script("a.ps1", ScriptOutcome { duration: 300.0, ..ScriptOutcome::default() });
     let mut ids = Vec::new();
     for at in 0..10 {
         ids.push(service.submit(&service.machine(at), "a.ps1").await);
@@ -20,7 +22,9 @@ async fn ten_actions() -> (Service, Vec<String>) {
 }
 
 fn listed(path: &str, filter: &str) -> String {
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("$filter", filter).finish();
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("$filter", filter)
+        .finish();
     format!("{path}?{query}")
 }
 
@@ -31,14 +35,17 @@ async fn options_of_a_list() {
     let newest: Vec<String> = ids.iter().rev().cloned().collect();
     let all = service.get("/api/machineactions").await;
     assert_eq!(all.ids(), newest, "newest first (section 6.4)");
-    assert!(all.json()["@odata.context"].as_str().unwrap().ends_with("/api/$metadata#MachineActions"));
+    assert!(
+        all.json()["@odata.context"].as_str().unwrap().ends_with("/api/$metadata#MachineActions")
+    );
     assert!(all.json().get("@odata.count").is_none());
     let two = service.get("/api/machineactions?$top=2&$skip=1&$count=true").await;
     assert_eq!((two.ids(), two.json()["@odata.count"].clone()), (newest[1..3].to_vec(), json!(10)));
     assert!(two.json().get("@odata.nextLink").is_none(), "what was asked for was given");
     let by_time = service.get("/api/machineactions?$orderby=creationDateTimeUtc+asc").await;
     assert_eq!(by_time.ids(), ids);
-    let by_status = service.get("/api/machineactions?$orderby=status%20desc,creationDateTimeUtc").await.json();
+    let by_status =
+        service.get("/api/machineactions?$orderby=status%20desc,creationDateTimeUtc").await.json();
     assert_eq!(by_status["value"][0]["status"], "Succeeded");
     let count = service.get("/api/machineactions/$count?$filter=status+eq+'InProgress'").await;
     assert_eq!(&count.body[..], b"5");
@@ -70,7 +77,10 @@ async fn filters() {
     for (filter, count) in [
         ("status eq 'Succeeded'".to_owned(), 5),
         ("Status ne 'Succeeded' AND type eq 'LiveResponse'".to_owned(), 5),
-        (format!("machineId eq '{machine}' and (status eq 'Pending' or status eq 'InProgress')"), 1),
+        (
+            format!("machineId eq '{machine}' and (status eq 'Pending' or status eq 'InProgress')"),
+            1,
+        ),
         (format!("id in ('{}','{}')", ids[0], ids[9]), 2),
         (format!("not (id in ('{}'))", ids[0]), 9),
         (format!("id eq '{}' or machineId eq '{machine}'", ids[0]), 2),
@@ -88,14 +98,18 @@ async fn filters() {
     let middle = service.action(&ids[4]).await["creationDateTimeUtc"].as_str().unwrap().to_owned();
     for (operator, count) in [("lt", 4), ("le", 5), ("eq", 1), ("ge", 6), ("gt", 5), ("ne", 9)] {
         let filter = format!("creationDateTimeUtc {operator} {middle}");
-        assert_eq!(service.get(&listed("/api/machineactions", &filter)).await.ids().len(), count, "{filter}");
+        assert_eq!(
+            service.get(&listed("/api/machineactions", &filter)).await.ids().len(),
+            count,
+            "{filter}"
+        );
     }
 }
 
 /// Section 3.4: what is no filter is a 400 ODataError; `$top` is at most 10,000.
 #[tokio::test(start_paused = true)]
 async fn wrong_options_are_refused() {
-    let service = new();
+    let service = new_service();
     for wrong in [
         "$filter=status+eq+Pending",
         "$filter=nothing+eq+'x'",
@@ -125,7 +139,7 @@ async fn wrong_options_are_refused() {
 /// Section 3.4 with OData's types: what is unlike is a 400, not an empty list.
 #[tokio::test(start_paused = true)]
 async fn unlike_types_are_refused() {
-    let service = new();
+    let service = new_service();
     for (filter, kinds) in [
         ("rbacGroupId eq '140'", "'Edm.Int32' and 'Edm.String'"),
         ("'140' ne rbacGroupId", "'Edm.String' and 'Edm.Int32'"),
@@ -154,7 +168,9 @@ async fn unlike_types_are_refused() {
         let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(message.contains(kinds) && !message.contains("Some("), "{filter}: {message}");
     }
-    for chain in ["not ".repeat(5000) + "(version eq 'x')", "true".to_owned() + &" eq true".repeat(5000)] {
+    for chain in
+        ["not ".repeat(5000) + "(version eq 'x')", "true".to_owned() + &" eq true".repeat(5000)]
+    {
         assert_eq!(service.get(&listed("/api/machines", &chain)).await.code(), "ODataError");
     }
 }
@@ -162,7 +178,7 @@ async fn unlike_types_are_refused() {
 /// Section 3.4 with OData's grammar: conditions compared with true, false and null; sides changed; precedence.
 #[tokio::test(start_paused = true)]
 async fn conditions_are_compared() {
-    let service = new();
+    let service = new_service();
     let mut other = NewMachine::named("lin-01.example.test");
     other.properties.insert("osPlatform".into(), json!("Linux"));
     other.properties.insert("aadDeviceId".into(), json!("80fe8ff8-2624-418e-9591-41f0491218f9"));
@@ -206,7 +222,7 @@ async fn conditions_are_compared() {
 /// Section 3.4: `$select` shows what it names, in any case, and refuses what is not there.
 #[tokio::test(start_paused = true)]
 async fn select_knows_its_names() {
-    let service = new();
+    let service = new_service();
     service.submit(&service.machine(0), "a.ps1").await;
     let one = service.get("/api/machines?$select=ID,vmMetadata&$top=1").await.json();
     assert_eq!(one["value"][0], json!({"id": service.machine(0), "vmMetadata": null}));
@@ -218,7 +234,12 @@ async fn select_knows_its_names() {
         for path in ["/api/machines", "/api/machineactions"] {
             let answer = service.get(&format!("{path}?$select={wrong}")).await;
             assert_eq!((answer.status, answer.code().as_str()), (400, "ODataError"), "{wrong}");
-            assert!(answer.json()["error"]["message"].as_str().unwrap().contains("Could not find a property named"));
+            assert!(
+                answer.json()["error"]["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("Could not find a property named")
+            );
         }
     }
 }
@@ -230,7 +251,7 @@ proptest! {
     #[test]
     fn any_filter_is_answered(text in "\\PC{0,40}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let status = runtime.block_on(async { new().get(&listed("/api/machines", &text)).await.status });
+        let status = runtime.block_on(async { new_service().get(&listed("/api/machines", &text)).await.status });
         prop_assert!(status == 200 || status == 400);
     }
 
@@ -239,7 +260,7 @@ proptest! {
     fn a_name_is_found_by_a_filter(name in "[a-z][a-z0-9']{0,12}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let service = new();
+            let service = new_service();
             let id = service.emulator.add_machine(NewMachine::named(format!("{name}.example.test"))).unwrap().id;
             let quoted = name.replace('\'', "''");
             let filter = format!("startswith(computerDnsName,'{quoted}.') and healthStatus eq 'Active'");

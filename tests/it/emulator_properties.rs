@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use mde_live_response::config::Limits;
-use mde_live_response::emulator::{Behaviour, ForeignAnswer, ScriptOutcome, Settings, Switches};
+use mde_live_response::emulator::{
+    Behaviour, ForeignSessionResponse, ScriptOutcome, Settings, Switches,
+};
 use mde_live_response::model::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::emulator_support::{Service, get_file, put_file, run_script, with};
+use crate::emulator_support::{Service, get_file, put_file, run_script, with_settings};
 
 const MACHINES: usize = 4;
 const SESSIONS: u32 = 3;
 
 #[derive(Clone, Debug)]
-enum Act {
+enum Action {
     Submit { machine: usize, scripts: Vec<usize>, get: bool },
     Cancel { action: usize },
     Online { machine: usize, online: bool },
@@ -25,46 +27,60 @@ enum Act {
     Jump { seconds: f64 },
 }
 
-fn acts() -> impl Strategy<Value = Act> {
+fn actions() -> impl Strategy<Value = Action> {
     let machine = 0..MACHINES;
     prop_oneof![
         4 => (machine.clone(), proptest::collection::vec(0..5_usize, 0..3), any::<bool>())
-            .prop_map(|(machine, scripts, get)| Act::Submit { machine, scripts, get }),
-        1 => any::<usize>().prop_map(|action| Act::Cancel { action }),
-        1 => (machine.clone(), any::<bool>()).prop_map(|(machine, online)| Act::Online { machine, online }),
-        1 => (machine, 0.1..500.0).prop_map(|(machine, seconds)| Act::Foreign { machine, seconds }),
-        3 => (0.01..3.0).prop_map(|seconds| Act::Wait { seconds }),
-        1 => (1.0..8000.0).prop_map(|seconds| Act::Jump { seconds }),
+            .prop_map(|(machine, scripts, get)| Action::Submit { machine, scripts, get }),
+        1 => any::<usize>().prop_map(|action| Action::Cancel { action }),
+        1 => (machine.clone(), any::<bool>()).prop_map(|(machine, online)| Action::Online { machine, online }),
+        1 => (machine, 0.1..500.0).prop_map(|(machine, seconds)| Action::Foreign { machine, seconds }),
+        3 => (0.01..3.0).prop_map(|seconds| Action::Wait { seconds }),
+        1 => (1.0..8000.0).prop_map(|seconds| Action::Jump { seconds }),
     ]
 }
 
 fn switches() -> impl Strategy<Value = Switches> {
-    (any::<bool>(), any::<bool>(), 0.0..5.0, 0.0..20.0).prop_map(|(states, loses, time, busy)| Switches {
-        command_states: states,
-        cancel_loses: loses,
-        cancel_time: time,
-        cancel_pending_time: time / 2.0,
-        busy_after_cancel: busy,
-        ..Switches::default()
+    (any::<bool>(), any::<bool>(), 0.0..5.0, 0.0..20.0).prop_map(|(states, loses, time, busy)| {
+        Switches {
+            command_states: states,
+            cancel_loses: loses,
+            cancel_time: time,
+            cancel_pending_time: time / 2.0,
+            busy_after_cancel: busy,
+            ..Switches::default()
+        }
     })
 }
 
 fn service(seed: u64, switches: Switches) -> Service {
     let limits = Limits { submit: vec![], read: vec![], sessions: SESSIONS, ..Limits::default() };
-    let service = with(Settings { machines: MACHINES, limits, seed, switches, ..Settings::default() });
+    let service = with_settings(Settings {
+        machines: MACHINES,
+        limits,
+        seed,
+        switches,
+        ..Settings::default()
+    });
     let outcome = |duration: f64| ScriptOutcome { duration, ..ScriptOutcome::default() };
     service.emulator.add_library_file("helper.exe", b"MZ");
     service.emulator.on_script("s0", outcome(1.0));
     service.emulator.on_script("s1", outcome(700.0));
     service.emulator.on_script("s2", ScriptOutcome { fails: Some("no".into()), ..outcome(2.0) });
-    service.emulator.on_script("s3", Behaviour::Call(Arc::new(move |machine, _| outcome(machine.len() as f64))));
-    service.emulator.put_remote_file("*", "/x", mde_live_response::emulator::Content::Bytes("x".into())).unwrap();
+    service.emulator.on_script(
+        "s3",
+        Behaviour::Callback(Arc::new(move |machine, _| outcome(machine.len() as f64))),
+    );
+    service
+        .emulator
+        .put_remote_file("*", "/x", mde_live_response::emulator::Content::Bytes("x".into()))
+        .unwrap();
     service
 }
 
-async fn perform(service: &Service, act: &Act, ids: &mut Vec<String>) {
+async fn perform(service: &Service, act: &Action, ids: &mut Vec<String>) {
     match act {
-        Act::Submit { machine, scripts, get } => {
+        Action::Submit { machine, scripts, get } => {
             let mut commands = vec![put_file("helper.exe")];
             commands.extend(scripts.iter().map(|script| run_script(&format!("s{script}"))));
             commands.extend(get.then(|| get_file("/x")));
@@ -75,23 +91,29 @@ async fn perform(service: &Service, act: &Act, ids: &mut Vec<String>) {
                 status => assert_eq!(status, 429),
             }
         }
-        Act::Cancel { action } if !ids.is_empty() => {
+        Action::Cancel { action } if !ids.is_empty() => {
             let id = &ids[action % ids.len()];
             let was_open = is_open(&service.action(id).await);
-            let answer = service.post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"})).await;
+            let answer = service
+                .post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"}))
+                .await;
             assert_eq!(answer.status, if was_open { 200 } else { 400 });
         }
-        Act::Cancel { .. } => {}
-        Act::Online { machine, online } => {
+        Action::Cancel { .. } => {}
+        Action::Online { machine, online } => {
             service.emulator.set_online(&service.machine(*machine), *online).unwrap();
         }
-        Act::Foreign { machine, seconds } => {
+        Action::Foreign { machine, seconds } => {
             // An error where the machine has a session already.
-            let _ =
-                service.emulator.add_foreign_session(&service.machine(*machine), *seconds, false, ForeignAnswer::Error);
+            let _ = service.emulator.add_foreign_session(
+                &service.machine(*machine),
+                *seconds,
+                false,
+                ForeignSessionResponse::Error,
+            );
         }
-        Act::Wait { seconds } => tokio::time::sleep(Duration::from_secs_f64(*seconds)).await,
-        Act::Jump { seconds } => service.emulator.advance(*seconds),
+        Action::Wait { seconds } => tokio::time::sleep(Duration::from_secs_f64(*seconds)).await,
+        Action::Jump { seconds } => service.emulator.advance(*seconds),
     }
 }
 
@@ -105,7 +127,7 @@ fn rank(command: &Value) -> usize {
 }
 
 /// What holds of one action by itself.
-fn check_alone(action: &Value) {
+fn check_action(action: &Value) {
     let commands = action["commands"].as_array().unwrap();
     let ranks: Vec<usize> = commands.iter().map(rank).collect();
     let running = ranks.iter().take_while(|rank| **rank == 4).count();
@@ -116,7 +138,10 @@ fn check_alone(action: &Value) {
     }
     match action["status"].as_str().unwrap() {
         "Pending" | "TimeOut" => assert!(ranks.iter().all(|rank| *rank == 0), "{action}"),
-        "Succeeded" => assert!(commands.iter().all(|command| command["commandStatus"] == "Completed"), "{action}"),
+        "Succeeded" => assert!(
+            commands.iter().all(|command| command["commandStatus"] == "Completed"),
+            "{action}"
+        ),
         _ => {}
     }
     let time = |value: &Value| value.as_str().map(|text| Timestamp::parse(text).unwrap());
@@ -124,7 +149,11 @@ fn check_alone(action: &Value) {
     for command in commands {
         let (start, end) = (time(&command["startTime"]), time(&command["endTime"]));
         assert!(end.is_none() || start.is_none() || start <= end, "{action}");
-        assert_eq!(start.is_some() && end.is_none(), command["commandStatus"] == "Executing", "{action}");
+        assert_eq!(
+            start.is_some() && end.is_none(),
+            command["commandStatus"] == "Executing",
+            "{action}"
+        );
     }
 }
 
@@ -135,7 +164,8 @@ fn check_progress(before: &Value, after: &Value) {
         return;
     }
     assert!(before["status"] != "InProgress" || after["status"] != "Pending");
-    let pairs = before["commands"].as_array().unwrap().iter().zip(after["commands"].as_array().unwrap());
+    let pairs =
+        before["commands"].as_array().unwrap().iter().zip(after["commands"].as_array().unwrap());
     for (earlier, later) in pairs {
         assert!(rank(earlier) <= rank(later), "{earlier} {later}");
         assert!(earlier["startTime"].is_null() || earlier["startTime"] == later["startTime"]);
@@ -146,19 +176,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn sessions_keep_the_rules(seed: u64, switches in switches(), acts in proptest::collection::vec(acts(), 1..60)) {
+    fn sessions_keep_the_rules(seed: u64, switches in switches(), actions in proptest::collection::vec(actions(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let service = service(seed, switches);
             let (mut ids, mut known) = (Vec::new(), HashMap::<String, Value>::new());
-            for act in &acts {
+            for act in &actions {
                 perform(&service, act, &mut ids).await;
                 let list = service.get("/api/machineactions").await.json();
                 let actions = list["value"].as_array().unwrap();
                 assert_eq!(actions.len(), ids.len());
                 let mut open_on = HashMap::<String, usize>::new();
                 for action in actions {
-                    check_alone(action);
+                    check_action(action);
                     if is_open(action) {
                         *open_on.entry(action["machineId"].to_string()).or_default() += 1;
                     }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use mde_live_response::emulator::{Content, ScriptOutcome, TranscriptForm};
 use serde_json::{Value, json};
 
-use crate::emulator_support::{Service, get_file, new, switched};
+use crate::emulator_support::{Service, get_file, new_service, with_switches};
 
-async fn seconds(seconds: f64) {
+async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-fn lasting(duration: f64) -> ScriptOutcome {
+fn script_lasting(duration: f64) -> ScriptOutcome {
     ScriptOutcome { duration, ..ScriptOutcome::default() }
 }
 
@@ -23,27 +23,31 @@ async fn result_link(service: &Service, id: &str, index: usize) -> String {
 /// Section 7.1: a link lives 30 minutes and is renewed by another call; its expiry is in it; the blob host wants no token.
 #[tokio::test(start_paused = true)]
 async fn links_expire() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(1.0));
+    let service = new_service();
+    service.emulator.on_script("a.ps1", script_lasting(1.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
     assert_eq!(service.link(&id, 0).await.status, 404, "not finished");
-    seconds(5.0).await;
+    sleep(5.0).await;
     assert_eq!(service.link(&id, 1).await.status, 400, "out of range");
     assert_eq!(service.link("X", 0).await.code(), "BadRequest");
     let answer = service.link(&id, 0).await;
     assert!(answer.json()["@odata.context"].as_str().unwrap().ends_with("$metadata#Edm.String"));
     let link = result_link(&service, &id, 0).await;
     assert!(
-        link.contains("/CustomPlaybookCommandOutput/") && link.contains("&sp=rt&sv=2020-06-12&sr=b&rscd="),
+        link.contains("/CustomPlaybookCommandOutput/")
+            && link.contains("&sp=rt&sv=2020-06-12&sr=b&rscd="),
         "{link}"
     );
     let blob = service.blob(&link, &[]).await;
-    assert_eq!(blob.header("content-disposition"), format!("attachment; filename=output_{id}_0.json"));
+    assert_eq!(
+        blob.header("content-disposition"),
+        format!("attachment; filename=output_{id}_0.json")
+    );
     let forged = service.blob(&link.replace("sig=", "sig=A"), &[]).await;
     assert_eq!((forged.status, forged.header("x-ms-error-code")), (403, "AuthenticationFailed"));
-    seconds(1799.0).await;
+    sleep(1799.0).await;
     assert_eq!(service.blob(&link, &[]).await.status, 200);
-    seconds(2.0).await;
+    sleep(2.0).await;
     let expired = service.blob(&link, &[]).await;
     assert_eq!((expired.status, expired.header("x-ms-error-code")), (403, "AuthenticationFailed"));
     assert!(String::from_utf8_lossy(&expired.body).contains("<Code>AuthenticationFailed</Code>"));
@@ -56,12 +60,16 @@ async fn links_expire() {
 /// Section 7.1: an index that is no index, and section 15, row 15: one that the action does not have.
 #[tokio::test(start_paused = true)]
 async fn indexes_that_are_refused() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(1.0));
+    let service = new_service();
+    service.emulator.on_script("a.ps1", script_lasting(1.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
-    seconds(5.0).await;
+    sleep(5.0).await;
     for (arguments, code, told) in [
-        ("index=-1", "InvalidInput", "Command index -1 is out of range: the action has 1 commands."),
+        (
+            "index=-1",
+            "InvalidInput",
+            "Command index -1 is out of range: the action has 1 commands.",
+        ),
         ("index=1", "InvalidInput", "Command index 1 is out of range: the action has 1 commands."),
         ("index=x", "InvalidInput", "The index 'x' is not a whole number."),
         ("index=0.5", "InvalidInput", "The index '0.5' is not a whole number."),
@@ -69,8 +77,11 @@ async fn indexes_that_are_refused() {
         ("", "MissingRequiredParameter", "The required parameter 'index' is missing."),
         ("number=0", "MissingRequiredParameter", "The required parameter 'index' is missing."),
     ] {
-        let answer =
-            service.get(&format!("/api/machineactions/{id}/GetLiveResponseResultDownloadLink({arguments})")).await;
+        let answer = service
+            .get(&format!(
+                "/api/machineactions/{id}/GetLiveResponseResultDownloadLink({arguments})"
+            ))
+            .await;
         assert_eq!((answer.status, answer.code().as_str()), (400, code), "{arguments}");
         assert_eq!(answer.json()["error"]["message"], told);
     }
@@ -79,8 +90,8 @@ async fn indexes_that_are_refused() {
 /// Section 7.1, by jumps of the clock: the expiry that counts is the emulator's own.
 #[tokio::test(start_paused = true)]
 async fn a_jump_expires_a_link_and_ends_a_session() {
-    let service = new();
-    service.emulator.on_script("a.ps1", lasting(500.0));
+    let service = new_service();
+    service.emulator.on_script("a.ps1", script_lasting(500.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
     service.emulator.advance(600.0);
     assert_eq!(service.action(&id).await["status"], "Succeeded");
@@ -102,10 +113,12 @@ async fn forms_of_a_transcript() {
         TranscriptForm::Zip,
         TranscriptForm::Text,
     ] {
-        let service = switched(|s| s.transcript_form = form);
-        service.emulator.on_script("a.ps1", ScriptOutcome { stdout: "one\ntwo".into(), ..lasting(1.0) });
+        let service = with_switches(|s| s.transcript_form = form);
+        service
+            .emulator
+            .on_script("a.ps1", ScriptOutcome { stdout: "one\ntwo".into(), ..script_lasting(1.0) });
         let id = service.submit(&service.machine(0), "a.ps1").await;
-        seconds(5.0).await;
+        sleep(5.0).await;
         let body = service.blob(&result_link(&service, &id, 0).await, &[]).await.body;
         let text = String::from_utf8_lossy(&body);
         let strict = serde_json::from_slice::<Value>(&body).is_ok();
@@ -123,22 +136,24 @@ async fn forms_of_a_transcript() {
 /// Section 7.3: a file that is not there, or is empty, fails the command; ranges; a file from this disk.
 #[tokio::test(start_paused = true)]
 async fn collected_files() {
-    let service = new();
+    let service = new_service();
     let content: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8 ^ (i / 7919) as u8).collect();
     let file = std::env::temp_dir().join(format!("mde-emulator-test-{}", std::process::id()));
     std::fs::write(&file, &content).unwrap();
     let put = |path: &str, content| service.emulator.put_remote_file("*", path, content).unwrap();
     put("/var/big", Content::Path(file.clone()));
     put("/var/empty", Content::Bytes(bytes::Bytes::new()));
-    for (at, path, why) in [(0, "/var/none", "not found"), (1, "/var/empty", "empty"), (2, "/VAR/big", "not found")] {
+    for (at, path, why) in
+        [(0, "/var/none", "not found"), (1, "/var/empty", "empty"), (2, "/VAR/big", "not found")]
+    {
         let answer = service.run(&service.machine(at), &json!([get_file(path)]), "c").await.json();
-        seconds(5.0).await;
+        sleep(5.0).await;
         let action = service.action(answer["id"].as_str().unwrap()).await;
         assert!(action["commands"][0]["errors"][0].as_str().unwrap().contains(why), "{action}");
         assert_eq!(action["status"], "Failed");
     }
     let answer = service.run(&service.machine(0), &json!([get_file("/var/big")]), "c").await.json();
-    seconds(5.0).await;
+    sleep(5.0).await;
     let link = result_link(&service, answer["id"].as_str().unwrap(), 0).await;
     let whole = service.blob(&link, &[]).await;
     let mut unpacked = Vec::new();
@@ -155,7 +170,10 @@ async fn collected_files() {
     ] {
         let part = service.blob(&link, &[("range", range)]).await;
         let Some(expected) = expected else {
-            assert_eq!((part.status, part.header("content-range")), (416, format!("bytes */{length}").as_str()));
+            assert_eq!(
+                (part.status, part.header("content-range")),
+                (416, format!("bytes */{length}").as_str())
+            );
             continue;
         };
         assert_eq!(part.status, 206);
@@ -173,13 +191,14 @@ async fn collected_files() {
 async fn the_wrapping_of_a_collected_file() {
     const FNAME: u8 = 8;
     for (named, encoding) in [(true, ""), (false, "gzip")] {
-        let service = switched(|switches| {
+        let service = with_switches(|switches| {
             switches.gzip_name = named;
             switches.blob_content_encoding = !named;
         });
         service.emulator.put_remote_file("*", "/var/a", Content::Bytes("a".into())).unwrap();
-        let answer = service.run(&service.machine(0), &json!([get_file("/var/a")]), "c").await.json();
-        seconds(5.0).await;
+        let answer =
+            service.run(&service.machine(0), &json!([get_file("/var/a")]), "c").await.json();
+        sleep(5.0).await;
         let link = result_link(&service, answer["id"].as_str().unwrap(), 0).await;
         let blob = service.blob(&link, &[]).await;
         assert_eq!((blob.body[3] & FNAME != 0, blob.header("content-encoding")), (named, encoding));

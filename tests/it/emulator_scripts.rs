@@ -6,13 +6,13 @@ use std::time::Duration;
 use mde_live_response::emulator::{Behaviour, Content, NonzeroExit, ScriptOutcome};
 use serde_json::json;
 
-use crate::emulator_support::{Service, get_file, new, run_script, switched};
+use crate::emulator_support::{Service, get_file, new_service, run_script, with_switches};
 
-async fn seconds(seconds: f64) {
+async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-fn lasting(duration: f64) -> ScriptOutcome {
+fn script_lasting(duration: f64) -> ScriptOutcome {
     ScriptOutcome { duration, ..ScriptOutcome::default() }
 }
 
@@ -23,54 +23,71 @@ async fn result_link(service: &Service, id: &str, index: usize) -> String {
 /// Section 6.6: a script that exits with another code than 0 is Completed, or by a switch Failed.
 #[tokio::test(start_paused = true)]
 async fn another_exit_code_than_0() {
-    for (setting, status) in [(NonzeroExit::Completed, "Succeeded"), (NonzeroExit::Failed, "Failed")] {
-        let service = switched(|s| s.nonzero_exit = setting);
-        service.emulator.on_script("a.ps1", ScriptOutcome { exit_code: Some(3), ..lasting(1.0) });
+    for (setting, status) in
+        [(NonzeroExit::Completed, "Succeeded"), (NonzeroExit::Failed, "Failed")]
+    {
+        let service = with_switches(|s| s.nonzero_exit = setting);
+        service
+            .emulator
+            .on_script("a.ps1", ScriptOutcome { exit_code: Some(3), ..script_lasting(1.0) });
         let id = service.submit(&service.machine(0), "a.ps1").await;
-        seconds(5.0).await;
+        sleep(5.0).await;
         assert_eq!(service.action(&id).await["status"], status);
-        assert_eq!(service.blob(&result_link(&service, &id, 0).await, &[]).await.json()["exit_code"], 3);
+        assert_eq!(
+            service.blob(&result_link(&service, &id, 0).await, &[]).await.json()["exit_code"],
+            3
+        );
     }
 }
 
 /// Section 7.2, `exit_code`: a script that tells none leaves a transcript without it, and has not failed by it.
 #[tokio::test(start_paused = true)]
 async fn no_exit_code() {
-    let service = switched(|s| s.nonzero_exit = NonzeroExit::Failed);
-    service.emulator.on_script("a.sh", ScriptOutcome { exit_code: None, ..lasting(1.0) });
+    let service = with_switches(|s| s.nonzero_exit = NonzeroExit::Failed);
+    service.emulator.on_script("a.sh", ScriptOutcome { exit_code: None, ..script_lasting(1.0) });
     let id = service.submit(&service.machine(0), "a.sh").await;
-    seconds(5.0).await;
+    sleep(5.0).await;
     assert_eq!(service.action(&id).await["status"], "Succeeded");
     let transcript = service.blob(&result_link(&service, &id, 0).await, &[]).await.json();
-    assert_eq!(transcript, json!({"script_name": "a.sh", "script_output": "\0", "script_errors": ""}));
+    assert_eq!(
+        transcript,
+        json!({"script_name": "a.sh", "script_output": "\0", "script_errors": ""})
+    );
 }
 
 /// A script given as a call gets machine and arguments, is called when it runs, and not under the lock.
 #[tokio::test(start_paused = true)]
-async fn a_script_may_be_a_call() {
-    let service = new();
+async fn a_script_may_be_a_callback() {
+    let service = new_service();
     let emulator = service.emulator.clone();
-    let behaviour = Behaviour::Call(Arc::new(move |machine, args| {
+    let behaviour = Behaviour::Callback(Arc::new(move |machine, args| {
         let content = Content::Bytes(format!("{machine} {args:?}").into());
         emulator.put_remote_file(machine, "/tmp/made", content).unwrap();
         ScriptOutcome { stdout: machine.to_owned(), duration: 2.0, ..ScriptOutcome::default() }
     }));
     service.emulator.on_script("a.sh", behaviour);
     let machine = service.machine(0);
-    let answer = service.run(&machine, &json!([run_script("a.sh"), get_file("/tmp/made")]), "c").await.json();
+    let answer = service
+        .run(&machine, &json!([run_script("a.sh"), get_file("/tmp/made")]), "c")
+        .await
+        .json();
     let id = answer["id"].as_str().unwrap();
-    seconds(10.0).await;
+    sleep(10.0).await;
     assert_eq!(service.action(id).await["status"], "Succeeded");
     let transcript = service.blob(&result_link(&service, id, 0).await, &[]).await.json();
-    assert_eq!(transcript["script_output"], format!("{machine}\0"), "a .sh has no Windows transcript line");
+    assert_eq!(
+        transcript["script_output"],
+        format!("{machine}\0"),
+        "a .sh has no Windows transcript line"
+    );
     assert_eq!(service.link(id, 1).await.status, 200);
 }
 
 /// A caller that leaves while its call makes a script run leaves no session behind that never ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_outlives_its_caller() {
-    let service = new();
-    let behaviour = Behaviour::Call(Arc::new(|_, _| {
+    let service = new_service();
+    let behaviour = Behaviour::Callback(Arc::new(|_, _| {
         std::thread::sleep(Duration::from_millis(300));
         ScriptOutcome::default()
     }));
@@ -86,9 +103,12 @@ async fn a_script_outlives_its_caller() {
 /// A script that panics has failed.
 #[tokio::test(start_paused = true)]
 async fn a_script_that_panics() {
-    let service = new();
-    service.emulator.on_script("a.sh", Behaviour::Call(Arc::new(|_, _| panic!("on purpose"))));
+    let service = new_service();
+    service.emulator.on_script("a.sh", Behaviour::Callback(Arc::new(|_, _| panic!("on purpose"))));
     let id = service.submit(&service.machine(0), "a.sh").await;
-    seconds(10.0).await;
-    assert_eq!(service.action(&id).await["commands"][0]["errors"], json!(["The emulator's script panicked."]));
+    sleep(10.0).await;
+    assert_eq!(
+        service.action(&id).await["commands"][0]["errors"],
+        json!(["The emulator's script panicked."])
+    );
 }

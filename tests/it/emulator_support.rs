@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mde_live_response::emulator::{Emulator, Settings, Switches};
 use mde_live_response::secret::SecretUrl;
-use mde_live_response::transport::{Audience, Failure, Request, Transport};
+use mde_live_response::transport::{Destination, Failure, Request, Transport};
 use serde_json::{Value, json};
 
 pub struct Service {
@@ -15,13 +15,13 @@ pub struct Service {
 }
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct ServiceResponse {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
+impl ServiceResponse {
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -36,21 +36,26 @@ impl Answer {
 
     /// The ids of a list.
     pub fn ids(&self) -> Vec<String> {
-        self.json()["value"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+        self.json()["value"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
-pub fn new() -> Service {
-    with(Settings::default())
+pub fn new_service() -> Service {
+    with_settings(Settings::default())
 }
 
-pub fn switched(change: impl FnOnce(&mut Switches)) -> Service {
+pub fn with_switches(change: impl FnOnce(&mut Switches)) -> Service {
     let mut switches = Switches::default();
     change(&mut switches);
-    with(Settings { switches, ..Settings::default() })
+    with_settings(Settings { switches, ..Settings::default() })
 }
 
-pub fn with(settings: Settings) -> Service {
+pub fn with_settings(settings: Settings) -> Service {
     let emulator = Emulator::new(settings).unwrap();
     let token = emulator.token();
     Service { emulator, token }
@@ -59,49 +64,60 @@ pub fn with(settings: Settings) -> Service {
 impl Service {
     pub async fn send(
         &self,
-        audience: Audience,
+        destination: Destination,
         method: Method,
         url: &str,
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<ServiceResponse, Failure> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+            map.insert(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
         let url = SecretUrl::parse(url, "test").unwrap();
         let timeout = Duration::from_secs(100);
-        let request = Request { audience, method, url, headers: map, body: body.into().into(), timeout };
+        let request =
+            Request { destination, method, url, headers: map, body: body.into().into(), timeout };
         let response = self.emulator.send(request).await?;
         let (status, headers) = (response.status.as_u16(), response.headers.clone());
-        Ok(Answer { status, headers, body: response.bytes(1 << 30).await? })
+        Ok(ServiceResponse { status, headers, body: response.bytes(1 << 30).await? })
     }
 
-    pub async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> ServiceResponse {
         let bearer = format!("Bearer {}", self.token);
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
         let url = format!("{}{path}", self.emulator.url());
-        self.send(Audience::Service, method, &url, &all, body).await.unwrap()
+        self.send(Destination::Service, method, &url, &all, body).await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> ServiceResponse {
         self.call(Method::GET, path, &[], "").await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.call(Method::POST, path, &[("content-type", "application/json")], body.to_string()).await
+    pub async fn post(&self, path: &str, body: &Value) -> ServiceResponse {
+        self.call(Method::POST, path, &[("content-type", "application/json")], body.to_string())
+            .await
     }
 
-    pub async fn blob(&self, url: &str, headers: &[(&str, &str)]) -> Answer {
-        self.send(Audience::Blob, Method::GET, url, headers, "").await.unwrap()
+    pub async fn blob(&self, url: &str, headers: &[(&str, &str)]) -> ServiceResponse {
+        self.send(Destination::Blob, Method::GET, url, headers, "").await.unwrap()
     }
 
     pub fn machine(&self, at: usize) -> String {
         self.emulator.machine_ids()[at].clone()
     }
 
-    pub async fn run(&self, machine: &str, commands: &Value, comment: &str) -> Answer {
+    pub async fn run(&self, machine: &str, commands: &Value, comment: &str) -> ServiceResponse {
         let body = json!({"Commands": commands, "Comment": comment});
         self.post(&format!("/api/machines/{machine}/runliveresponse"), &body).await
     }
@@ -117,15 +133,18 @@ impl Service {
         self.get(&format!("/api/machineactions/{id}")).await.json()
     }
 
-    pub async fn link(&self, id: &str, index: usize) -> Answer {
-        self.get(&format!("/api/machineactions/{id}/GetLiveResponseResultDownloadLink(index={index})")).await
+    pub async fn link(&self, id: &str, index: usize) -> ServiceResponse {
+        self.get(&format!(
+            "/api/machineactions/{id}/GetLiveResponseResultDownloadLink(index={index})"
+        ))
+        .await
     }
 
-    pub async fn token_request(&self, path: &str, form: &[(&str, &str)]) -> Answer {
+    pub async fn token_request(&self, path: &str, form: &[(&str, &str)]) -> ServiceResponse {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let url = format!("{}{path}", self.emulator.login_url());
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        self.send(Audience::Login, Method::POST, &url, &headers, body).await.unwrap()
+        self.send(Destination::Login, Method::POST, &url, &headers, body).await.unwrap()
     }
 }
 

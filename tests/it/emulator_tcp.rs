@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
-use mde_live_response::emulator::{Emulator, Ended, Fault, FaultKind, Server, Settings, serve};
+use mde_live_response::emulator::{
+    Emulator, Fault, FaultKind, RequestOutcome, Server, Settings, serve,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -19,7 +21,7 @@ fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-async fn speak(server: &Server, text: &[u8]) -> String {
+async fn send_raw(server: &Server, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.api_address()).await.unwrap();
     stream.write_all(text).await.unwrap();
     let mut answer = Vec::new();
@@ -31,7 +33,11 @@ async fn speak(server: &Server, text: &[u8]) -> String {
 }
 
 async fn machines(emulator: &Emulator) -> reqwest::Result<reqwest::Response> {
-    http().get(format!("{}/api/machines", emulator.url())).bearer_auth(emulator.token()).send().await
+    http()
+        .get(format!("{}/api/machines", emulator.url()))
+        .bearer_auth(emulator.token())
+        .send()
+        .await
 }
 
 /// What is no HTTP is told so, and the next client is served.
@@ -49,7 +55,7 @@ async fn malformed_requests() {
         (long.as_bytes(), "4"),
         (many.as_bytes(), "431"),
     ] {
-        let exchange = tokio::time::timeout(Duration::from_secs(5), speak(&server, text));
+        let exchange = tokio::time::timeout(Duration::from_secs(5), send_raw(&server, text));
         let answer = exchange.await.unwrap_or_default();
         assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         assert_eq!(machines(&emulator).await.unwrap().status(), 200);
@@ -66,12 +72,17 @@ async fn framing() {
             "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\naccept-encoding: deflate\r\nconnection: close\r\n\r\n"
         )
     };
-    let entity = speak(&server, head("/api/machines").as_bytes()).await.to_lowercase();
-    for header in ["transfer-encoding: chunked", "content-encoding: deflate", "vary: accept-encoding"] {
+    let entity = send_raw(&server, head("/api/machines").as_bytes()).await.to_lowercase();
+    for header in
+        ["transfer-encoding: chunked", "content-encoding: deflate", "vary: accept-encoding"]
+    {
         assert!(entity.contains(&format!("\r\n{header}\r\n")), "{header}: {entity}");
     }
-    let error = speak(&server, head("/api/machines/nobody").as_bytes()).await.to_lowercase();
-    assert!(error.contains("\r\ncontent-length: ") && !error.contains("transfer-encoding"), "{error}");
+    let error = send_raw(&server, head("/api/machines/nobody").as_bytes()).await.to_lowercase();
+    assert!(
+        error.contains("\r\ncontent-length: ") && !error.contains("transfer-encoding"),
+        "{error}"
+    );
 }
 
 /// A body of 100 MB is refused as documented, and takes nothing down.
@@ -83,7 +94,9 @@ async fn a_body_of_100_mb() {
         ("/api/libraryfiles", "multipart/form-data; boundary=b"),
         ("/api/machines/x/runliveresponse", "application/json"),
     ] {
-        let pieces = futures_util::stream::iter(vec![piece.clone(); 100].into_iter().map(Ok::<_, std::io::Error>));
+        let pieces = futures_util::stream::iter(
+            vec![piece.clone(); 100].into_iter().map(Ok::<_, std::io::Error>),
+        );
         let answer = http()
             .post(format!("{}{path}", emulator.url()))
             .bearer_auth(emulator.token())
@@ -121,7 +134,7 @@ async fn a_client_that_leaves() {
     let left = tokio::time::timeout(Duration::from_millis(300), machines(&emulator)).await;
     assert!(left.is_err());
     for _ in 0..100 {
-        if emulator.requests()[0].status == Ended::Closed {
+        if emulator.requests()[0].status == RequestOutcome::Closed {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -139,7 +152,8 @@ async fn a_closed_server() {
     kept.read_exact(&mut first).await.unwrap();
     server.close();
     let mut rest = Vec::new();
-    let _ = tokio::time::timeout(Duration::from_secs(5), kept.read_to_end(&mut rest)).await.unwrap();
+    let _ =
+        tokio::time::timeout(Duration::from_secs(5), kept.read_to_end(&mut rest)).await.unwrap();
     assert!(machines(&emulator).await.is_err());
 }
 
@@ -149,8 +163,12 @@ async fn served_anywhere() {
     let emulator = Emulator::new(Settings::default()).unwrap();
     let server = serve(emulator.clone(), "0.0.0.0", 0, false).await.unwrap();
     let port = server.api_address().port();
-    let answer =
-        http().get(format!("http://localhost:{port}/api/machines")).bearer_auth(emulator.token()).send().await.unwrap();
+    let answer = http()
+        .get(format!("http://localhost:{port}/api/machines"))
+        .bearer_auth(emulator.token())
+        .send()
+        .await
+        .unwrap();
     let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
     assert_eq!(body["@odata.context"], format!("http://localhost:{port}/api/$metadata#Machines"));
 }
@@ -159,18 +177,26 @@ async fn served_anywhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls() {
     let (emulator, server) = start(true).await;
-    assert!(emulator.url().starts_with("https://127.0.0.1:") && emulator.blob_url().starts_with("https://"));
+    assert!(
+        emulator.url().starts_with("https://127.0.0.1:")
+            && emulator.blob_url().starts_with("https://")
+    );
     assert!(machines(&emulator).await.is_err());
     let authority = reqwest::Certificate::from_pem(server.ca_bundle().unwrap().as_bytes()).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap();
-    let answer = client.get(format!("{}/api/machines", emulator.url())).bearer_auth(emulator.token()).send().await;
+    let answer = client
+        .get(format!("{}/api/machines", emulator.url()))
+        .bearer_auth(emulator.token())
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 200);
 }
 
 /// The walk-through of docs/emulator.md, with curl alone: token, upload, run, poll, link, download.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_walk_through_with_curl() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/emulator.md")).unwrap();
+async fn the_curl_walkthrough() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/emulator.md")).unwrap();
     let script = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
     let (emulator, _server) = start(false).await;
     let folder = std::env::temp_dir().join(format!("mde-emulator-curl-{}", std::process::id()));

@@ -6,14 +6,18 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::emulator_support::{Answer, Service, new, switched};
+use crate::emulator_support::{Service, ServiceResponse, new_service, with_switches};
 
 const SCOPE: &str = "https://api.securitycenter.microsoft.com/.default";
 
-pub async fn token(service: &Service, changes: &[(&str, &str)]) -> Answer {
+pub async fn token(service: &Service, changes: &[(&str, &str)]) -> ServiceResponse {
     let (id, secret) = (service.emulator.client_id(), service.emulator.client_secret());
-    let mut form: Vec<(&str, &str)> =
-        vec![("client_id", &id), ("client_secret", &secret), ("scope", SCOPE), ("grant_type", "client_credentials")];
+    let mut form: Vec<(&str, &str)> = vec![
+        ("client_id", &id),
+        ("client_secret", &secret),
+        ("scope", SCOPE),
+        ("grant_type", "client_credentials"),
+    ];
     for (name, value) in changes {
         form.retain(|(known, _)| known != name);
         if !value.is_empty() {
@@ -27,7 +31,7 @@ pub async fn token(service: &Service, changes: &[(&str, &str)]) -> Answer {
 /// Section 4.2: a token by client secret, its shape and its claims, and that it works for an hour.
 #[tokio::test(start_paused = true)]
 async fn a_token_by_secret() {
-    let mut service = new();
+    let mut service = new_service();
     let answer = token(&service, &[]).await;
     assert_eq!((answer.status, &answer.json()["token_type"]), (200, &json!("Bearer")));
     assert_eq!(answer.json()["expires_in"], 3599);
@@ -47,7 +51,7 @@ async fn a_token_by_secret() {
 /// Section 4.2: the v1 form, with `resource` in place of `scope`.
 #[tokio::test(start_paused = true)]
 async fn a_token_in_the_v1_form() {
-    let service = new();
+    let service = new_service();
     let (id, secret) = (service.emulator.client_id(), service.emulator.client_secret());
     let form = [
         ("client_id", id.as_str()),
@@ -55,28 +59,45 @@ async fn a_token_in_the_v1_form() {
         ("resource", "https://api.securitycenter.microsoft.com"),
         ("grant_type", "client_credentials"),
     ];
-    let answer = service.token_request(&format!("/{}/oauth2/token", service.emulator.tenant_id()), &form).await;
+    let answer = service
+        .token_request(&format!("/{}/oauth2/token", service.emulator.tenant_id()), &form)
+        .await;
     assert_eq!((answer.status, &answer.json()["expires_in"]), (200, &json!("3599")));
 }
 
 /// Section 4.2: refusals have a string as `error` and an AADSTS code.
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_refused() {
-    let service = new();
+    let service = new_service();
     for (changes, status, error, code) in [
         (vec![("client_secret", "wrong")], 401, "invalid_client", 7_000_215),
         (vec![("client_secret", "")], 401, "invalid_client", 7_000_218),
         (vec![("client_id", "nobody")], 400, "unauthorized_client", 700_016),
-        (vec![("scope", "https://api.securitycenter.microsoft.com")], 400, "invalid_scope", 1_002_012),
+        (
+            vec![("scope", "https://api.securitycenter.microsoft.com")],
+            400,
+            "invalid_scope",
+            1_002_012,
+        ),
         (vec![("scope", "")], 400, "invalid_request", 900_144),
         (vec![("grant_type", "password")], 400, "unsupported_grant_type", 70_003),
     ] {
         let answer = token(&service, &changes).await;
         let body = answer.json();
-        assert_eq!((answer.status, body["error"].as_str().unwrap()), (status, error), "{changes:?}");
+        assert_eq!(
+            (answer.status, body["error"].as_str().unwrap()),
+            (status, error),
+            "{changes:?}"
+        );
         assert_eq!(body["error_codes"], json!([code]));
-        assert!(body["error_description"].as_str().unwrap().starts_with(&format!("AADSTS{code}: ")));
-        assert!(body["trace_id"].is_string() && body["correlation_id"].is_string() && body["timestamp"].is_string());
+        assert!(
+            body["error_description"].as_str().unwrap().starts_with(&format!("AADSTS{code}: "))
+        );
+        assert!(
+            body["trace_id"].is_string()
+                && body["correlation_id"].is_string()
+                && body["timestamp"].is_string()
+        );
     }
     let elsewhere = service.token_request("/another-tenant/oauth2/v2.0/token", &[]).await;
     assert_eq!(elsewhere.json()["error_codes"], json!([90_002]));
@@ -94,7 +115,7 @@ async fn audiences() {
         ("https://api.security.microsoft.com", 403),
         ("https://graph.microsoft.com", 403),
     ] {
-        let mut service = new();
+        let mut service = new_service();
         let answer = token(&service, &[("scope", &format!("{audience}/.default"))]).await;
         service.token = answer.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(service.get("/api/machines").await.status, status, "{audience}");
@@ -104,9 +125,13 @@ async fn audiences() {
 /// Section 4.3: a certificate's assertion, judged by what it says.
 #[tokio::test(start_paused = true)]
 async fn a_token_by_certificate() {
-    let service = new();
+    let service = new_service();
     let id = service.emulator.client_id();
-    let audience = format!("{}/{}/oauth2/v2.0/token", service.emulator.login_url(), service.emulator.tenant_id());
+    let audience = format!(
+        "{}/{}/oauth2/v2.0/token",
+        service.emulator.login_url(),
+        service.emulator.tenant_id()
+    );
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let jwt = |header: Value, claims: Value| format!("{}.{}.c2ln", part(header), part(claims));
     let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": "abc"});
@@ -126,7 +151,11 @@ async fn a_token_by_certificate() {
         (jwt(header.clone(), with(json!({"exp": 1}))), 401),
         ("nonsense".to_owned(), 401),
     ] {
-        let changes = [("client_secret", ""), ("client_assertion_type", kind), ("client_assertion", &assertion)];
+        let changes = [
+            ("client_secret", ""),
+            ("client_assertion_type", kind),
+            ("client_assertion", &assertion),
+        ];
         assert_eq!(token(&service, &changes).await.status, status, "{assertion}");
     }
 }
@@ -134,7 +163,7 @@ async fn a_token_by_certificate() {
 /// Section 4.5: with Machine.LiveResponse alone the session runs and its result is Forbidden, in the observed words.
 #[tokio::test(start_paused = true)]
 async fn a_token_without_the_role() {
-    let mut service = new();
+    let mut service = new_service();
     service.emulator.add_library_file("a.ps1", b"x");
     service.token = service.emulator.token_with(["Machine.LiveResponse"]);
     let id = service.submit(&service.machine(0), "a.ps1").await;
@@ -149,7 +178,7 @@ async fn a_token_without_the_role() {
 /// Section 15, row 29: a token for another audience, as a switch.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_audience_may_be_401() {
-    let mut service = switched(|s| s.wrong_audience_status = 401);
+    let mut service = with_switches(|s| s.wrong_audience_status = 401);
     let answer = token(&service, &[("scope", "https://graph.microsoft.com/.default")]).await;
     service.token = answer.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(service.get("/api/machines").await.code(), "Unauthorized");
@@ -157,7 +186,7 @@ async fn a_wrong_audience_may_be_401() {
 
 /// Section 4.2: how long a token lives is the tenant's to say.
 #[tokio::test(start_paused = true)]
-async fn a_token_of_another_life() {
-    let service = switched(|switches| switches.token_life = 60.0);
+async fn a_token_of_an_earlier_instance() {
+    let service = with_switches(|switches| switches.token_life = 60.0);
     assert_eq!(token(&service, &[]).await.json()["expires_in"], 60);
 }

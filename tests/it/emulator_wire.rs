@@ -8,12 +8,12 @@ use mde_live_response::emulator::{Compression, EmulatorClock, ScriptOutcome, Set
 use mde_live_response::model::Timestamp;
 use serde_json::{Value, json};
 
-use crate::emulator_support::{new, run_script, switched, with};
+use crate::emulator_support::{new_service, run_script, with_settings, with_switches};
 
 /// Section 3.1: paths are not case-sensitive, and a version may be named.
 #[tokio::test(start_paused = true)]
 async fn paths_in_any_case_and_with_a_version() {
-    let service = new();
+    let service = new_service();
     for path in ["/api/machines", "/API/Machines", "/api/v1.0/machines", "/api/V1.0/machines"] {
         assert_eq!(service.get(path).await.status, 200, "{path}");
     }
@@ -23,7 +23,7 @@ async fn paths_in_any_case_and_with_a_version() {
 /// Section 3.1: a fresh action may be a 404 for a while.
 #[tokio::test(start_paused = true)]
 async fn a_fresh_action_may_be_404() {
-    let service = switched(|s| s.fresh_404 = 120.0);
+    let service = with_switches(|s| s.fresh_404 = 120.0);
     service.emulator.on_script("a.ps1", ScriptOutcome::default());
     let id = service.submit(&service.machine(0), "a.ps1").await;
     let path = format!("/api/machineactions/{id}");
@@ -35,20 +35,23 @@ async fn a_fresh_action_may_be_404() {
 /// Section 3.2: headers of a success and of an error.
 #[tokio::test(start_paused = true)]
 async fn headers_as_captured() {
-    let service = new();
+    let service = new_service();
     let fine = service.get("/api/machines").await;
     let entity = "application/json; odata.metadata=minimal; odata.streaming=true; charset=utf-8";
     assert_eq!((fine.header("content-type"), fine.header("odata-version")), (entity, "4.0"));
     assert!(!fine.header("strict-transport-security").is_empty());
     assert_eq!(fine.header("mise-correlation-id").len(), 36);
     let wrong = service.get("/api/machines/nobody").await;
-    assert_eq!((wrong.header("content-type"), wrong.header("odata-version")), ("application/json; charset=utf-8", ""));
+    assert_eq!(
+        (wrong.header("content-type"), wrong.header("odata-version")),
+        ("application/json; charset=utf-8", "")
+    );
 }
 
 /// Section 3.2: content codings where they are accepted; deflate zlib-wrapped, or raw by a switch.
 #[tokio::test(start_paused = true)]
 async fn answers_are_compressed_where_accepted() {
-    let plain = new().get("/api/machines").await;
+    let plain = new_service().get("/api/machines").await;
     assert_eq!(plain.header("content-encoding"), "");
     for (setting, accepts, coding) in [
         (Compression::Deflate, "gzip, deflate", "deflate"),
@@ -59,19 +62,25 @@ async fn answers_are_compressed_where_accepted() {
         (Compression::Deflate, "deflate;q=0", ""),
         (Compression::None, "gzip, deflate", ""),
     ] {
-        let service = switched(|s| s.compression = setting);
-        let answer = service.call(Method::GET, "/api/machines", &[("accept-encoding", accepts)], "").await;
+        let service = with_switches(|s| s.compression = setting);
+        let answer =
+            service.call(Method::GET, "/api/machines", &[("accept-encoding", accepts)], "").await;
         assert_eq!(answer.header("content-encoding"), coding, "{setting:?} {accepts}");
         let (body, mut text) = (&answer.body[..], String::new());
         match (setting, coding) {
             (_, "") => text = String::from_utf8(body.to_vec()).unwrap(),
-            (_, "gzip") => _ = flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap(),
+            (_, "gzip") => {
+                _ = flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap()
+            }
             (Compression::RawDeflate, _) => {
                 _ = flate2::read::DeflateDecoder::new(body).read_to_string(&mut text).unwrap()
             }
             _ => _ = flate2::read::ZlibDecoder::new(body).read_to_string(&mut text).unwrap(),
         }
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["value"].as_array().unwrap().len(), 3);
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap()["value"].as_array().unwrap().len(),
+            3
+        );
     }
 }
 
@@ -80,14 +89,21 @@ async fn answers_are_compressed_where_accepted() {
 async fn capitals_of_request_bodies_count() {
     let right = json!({"Commands": [run_script("a.ps1")], "Comment": "c"}).to_string();
     for wrong in ["commands", "comment", "Type", "Params", "Key", "Value"] {
-        let body = right.replacen(&format!("\"{}\"", other_case(wrong)), &format!("\"{wrong}\""), 1);
+        let body =
+            right.replacen(&format!("\"{}\"", other_case(wrong)), &format!("\"{wrong}\""), 1);
         assert_ne!(body, right);
         for sensitive in [true, false] {
-            let service = switched(|s| s.case_sensitive_bodies = sensitive);
+            let service = with_switches(|s| s.case_sensitive_bodies = sensitive);
             let path = format!("/api/machines/{}/runliveresponse", service.machine(0));
-            let answer = service.call(Method::POST, &path, &[("content-type", "application/json")], body.clone()).await;
+            let answer = service
+                .call(Method::POST, &path, &[("content-type", "application/json")], body.clone())
+                .await;
             if sensitive {
-                assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequestBody"), "{body}");
+                assert_eq!(
+                    (answer.status, answer.code().as_str()),
+                    (400, "InvalidRequestBody"),
+                    "{body}"
+                );
             } else {
                 assert_eq!(answer.status, 201, "{body}");
             }
@@ -97,13 +113,17 @@ async fn capitals_of_request_bodies_count() {
 
 fn other_case(word: &str) -> String {
     let (first, rest) = word.split_at(1);
-    if first.chars().all(char::is_uppercase) { first.to_lowercase() + rest } else { first.to_uppercase() + rest }
+    if first.chars().all(char::is_uppercase) {
+        first.to_lowercase() + rest
+    } else {
+        first.to_uppercase() + rest
+    }
 }
 
 /// Section 3.3: param keys are PascalCase, and the content type is required (section 3.2).
 #[tokio::test(start_paused = true)]
 async fn param_keys_and_content_type_are_enforced() {
-    let service = new();
+    let service = new_service();
     let odd = json!([{"type": "RunScript", "params": [{"key": "scriptName", "value": "a.ps1"}]}]);
     assert_eq!(service.run(&service.machine(0), &odd, "c").await.code(), "InvalidRequestBody");
     let body = json!({"Commands": [run_script("a.ps1")], "Comment": "c"}).to_string();
@@ -115,8 +135,10 @@ async fn param_keys_and_content_type_are_enforced() {
 /// Section 3.3: machine ids are 40 lower-case hex digits, action ids GUIDs; another key is 400 in the captured words.
 #[tokio::test(start_paused = true)]
 async fn ids_have_their_shapes() {
-    let service = new();
-    let hex = |id: &String| id.len() == 40 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let service = new_service();
+    let hex = |id: &String| {
+        id.len() == 40 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
     assert!(service.emulator.machine_ids().iter().all(hex));
     let answer = service.get("/api/machineactions/X").await;
     let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
@@ -130,17 +152,21 @@ async fn ids_have_their_shapes() {
 /// Section 3.3: `{fileName}` in DELETE is percent-encoded.
 #[tokio::test(start_paused = true)]
 async fn a_deleted_name_is_decoded() {
-    let service = new();
+    let service = new_service();
     service.emulator.add_library_file("a.ps1", b"x");
-    assert_eq!(service.call(Method::DELETE, "/api/libraryfiles/%61%2Eps1", &[], "").await.status, 204);
+    assert_eq!(
+        service.call(Method::DELETE, "/api/libraryfiles/%61%2Eps1", &[], "").await.status,
+        204
+    );
 }
 
 /// Section 3.3: times are UTC, suffix Z, at most seven digits, trailing zeros dropped.
 #[tokio::test(start_paused = true)]
 async fn times_have_up_to_seven_digits() {
-    for (epoch, shown) in [(1.6e9, "2020-09-13T12:26:40Z"), (1.6e9 + 0.5, "2020-09-13T12:26:40.5Z")] {
+    for (epoch, shown) in [(1.6e9, "2020-09-13T12:26:40Z"), (1.6e9 + 0.5, "2020-09-13T12:26:40.5Z")]
+    {
         let clock = EmulatorClock { epoch: Some(epoch), ..EmulatorClock::default() };
-        let service = with(Settings { clock, ..Settings::default() });
+        let service = with_settings(Settings { clock, ..Settings::default() });
         let time = service.get("/api/machines").await.json()["value"][0]["lastSeen"].clone();
         assert_eq!(time, shown);
         assert!(Timestamp::parse(shown).is_some());
@@ -150,18 +176,28 @@ async fn times_have_up_to_seven_digits() {
 /// Section 3.3: what is not set is null, lists are empty, `errorHResult` is 0.
 #[tokio::test(start_paused = true)]
 async fn what_is_not_set_is_null() {
-    let service = new();
+    let service = new_service();
     let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await.json();
-    for name in ["title", "scope", "externalId", "relatedFileInfo", "cancellationRequestor", "troubleshootInfo"] {
+    for name in [
+        "title",
+        "scope",
+        "externalId",
+        "relatedFileInfo",
+        "cancellationRequestor",
+        "troubleshootInfo",
+    ] {
         assert_eq!(answer.get(name), Some(&Value::Null), "{name}");
     }
-    assert_eq!((&answer["errorHResult"], &answer["commands"][0]["errors"]), (&json!(0), &json!([])));
+    assert_eq!(
+        (&answer["errorHResult"], &answer["commands"][0]["errors"]),
+        (&json!(0), &json!([]))
+    );
 }
 
 /// Section 3.3: `@odata.context` may name another host than was called.
 #[tokio::test(start_paused = true)]
 async fn the_context_may_name_another_host() {
-    let service = switched(|s| s.context_host = Some("https://api-us3.emulator.test".into()));
+    let service = with_switches(|s| s.context_host = Some("https://api-us3.emulator.test".into()));
     let context = service.get("/api/machines").await.json()["@odata.context"].clone();
     assert_eq!(context, "https://api-us3.emulator.test/api/$metadata#Machines");
 }

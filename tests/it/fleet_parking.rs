@@ -9,28 +9,32 @@ use mde_live_response::session::Sessions;
 use serde_json::json;
 
 use crate::fleet_support::*;
-use crate::support::{HOUR, World, accepted, sleep, within};
+use crate::support::{Fixture, HOUR, count_accepted, sleep, within};
 
-/// A world in which twelve sessions may be open at once, and none is queued for longer than half an hour.
-fn cramped() -> (World, Arc<Sessions>) {
+/// A fixture in which twelve sessions may be open at once, and none is queued for longer than half an hour.
+fn fixture_with_twelve_slots() -> (Fixture, Arc<Sessions>) {
     let limits = Limits { sessions: 12, queue_time: 1800.0, ..Limits::default() };
-    let world = World::with(Settings { machines: 0, limits: limits.clone(), ..Settings::default() });
-    let sessions = world.changed(|options| options.limits = limits);
-    (world, sessions)
+    let fixture = Fixture::with_settings(Settings {
+        machines: 0,
+        limits: limits.clone(),
+        ..Settings::default()
+    });
+    let sessions = fixture.client_with(|options| options.limits = limits);
+    (fixture, sessions)
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_likely_online_go_first() {
-    let world = world(0, |_| {});
+    let fixture = fixture(0, |_| {});
     for number in 0..30 {
         let mut machine = NewMachine::named(format!("m-{number:02}"));
         if number < 20 {
             machine.properties.insert("healthStatus".into(), json!("Inactive"));
             machine.online = false;
         }
-        world.emulator.add_machine(machine).unwrap();
+        fixture.emulator.add_machine(machine).unwrap();
     }
-    let fleet = start(&world.sessions, order(world.emulator.machine_ids())).await;
+    let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
     sleep(59.0).await;
     assert_eq!(fleet.counts().succeeded, 10);
     let mut cursor = Cursor::default();
@@ -41,57 +45,60 @@ async fn the_likely_online_go_first() {
 
 #[tokio::test(start_paused = true)]
 async fn machines_that_are_off_do_not_starve_the_rest() {
-    let (world, sessions) = cramped();
-    world.script("echo.ps1", 60.0);
+    let (fixture, sessions) = fixture_with_twelve_slots();
+    fixture.script("echo.ps1", 60.0);
     for number in 0..60 {
         let machine = NewMachine::named(format!("m-{number:02}"));
         let machine = if number % 10 < 6 { machine.offline() } else { machine };
-        world.emulator.add_machine(machine).unwrap();
+        fixture.emulator.add_machine(machine).unwrap();
     }
-    let began = world.clock.now();
-    let fleet = start(&sessions, order(world.emulator.machine_ids())).await;
+    let began = fixture.clock.now();
+    let fleet = start(&sessions, run_spec(fixture.emulator.machine_ids())).await;
     let mut cursor = Cursor::default();
     let mut ok = 0;
     while ok < 24 {
         let outcome = within(10 * HOUR, fleet.next(&mut cursor)).await.unwrap().unwrap();
         ok += usize::from(outcome.is_ok());
     }
-    let took = world.clock.now() - began;
+    let took = fixture.clock.now() - began;
     assert!(took < 36.0 * 60.0 / 12.0 + 420.0, "all reachable ones after {took} s");
-    let outcomes = all(&fleet).await;
-    let reasons = reasons(&outcomes);
+    let outcomes = all_outcomes(&fleet).await;
+    let reasons = reasons_by_row(&outcomes);
     assert_eq!(reasons.iter().filter(|reason| *reason == "timed_out").count(), 36, "{reasons:?}");
-    let posts = world.times(Route::RunLiveResponse);
+    let posts = fixture.request_times(Route::RunLiveResponse);
     let last = posts.last().unwrap() - posts.first().unwrap();
-    let took = world.clock.now() - began;
+    let took = fixture.clock.now() - began;
     assert!(took - last <= 1800.0 + 60.0, "the last submit {last}, the end {took}");
-    nothing_ran_twice(&world).await;
-    world.broke_nothing();
+    assert_nothing_ran_twice(&fixture).await;
+    fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_machine_that_was_set_aside_is_tried_again_and_runs_once() {
-    let (world, sessions) = cramped();
-    world.script("echo.ps1", 300.0);
+    let (fixture, sessions) = fixture_with_twelve_slots();
+    fixture.script("echo.ps1", 300.0);
     let mut off = Vec::new();
     for number in 0..30 {
         let machine = NewMachine::named(format!("m-{number:03}"));
         let off_now = number % 2 == 0;
-        let added = world.emulator.add_machine(if off_now { machine.offline() } else { machine }).unwrap();
+        let added = fixture
+            .emulator
+            .add_machine(if off_now { machine.offline() } else { machine })
+            .unwrap();
         if off_now {
             off.push(added.id);
         }
     }
-    let fleet = start(&sessions, order(world.emulator.machine_ids())).await;
+    let fleet = start(&sessions, run_spec(fixture.emulator.machine_ids())).await;
     sleep(500.0).await;
-    assert!(world.count(Route::CancelMachineAction) > 0, "some were set aside");
+    assert!(fixture.request_count(Route::CancelMachineAction) > 0, "some were set aside");
     for id in &off {
-        world.emulator.set_online(id, true).unwrap();
+        fixture.emulator.set_online(id, true).unwrap();
     }
-    let outcomes = all(&fleet).await;
+    let outcomes = all_outcomes(&fleet).await;
     let bad: Vec<_> = outcomes.iter().filter(|outcome| !outcome.is_ok()).collect();
     assert!(bad.is_empty(), "{bad:?}");
-    assert!(accepted(&world) > 30);
-    assert!(starts(&world).await.values().all(|count| *count == 1));
-    world.broke_nothing();
+    assert!(count_accepted(&fixture) > 30);
+    assert!(count_starts(&fixture).await.values().all(|count| *count == 1));
+    fixture.assert_no_violations();
 }

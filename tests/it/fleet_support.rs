@@ -5,61 +5,63 @@ use std::sync::Arc;
 
 use mde_live_response::emulator::{NewMachine, Settings, Switches};
 use mde_live_response::error::Result;
-use mde_live_response::fleet::{Fleet, Order, Outcome};
+use mde_live_response::fleet::{Fleet, Outcome, RunSpec};
 use mde_live_response::model::Command;
 use mde_live_response::session::Sessions;
 
-use crate::support::{HOUR, World, run, within};
+use crate::support::{Fixture, HOUR, run_script, within};
 
-/// A world of so many machines.
-pub fn world(machines: usize, change: impl FnOnce(&mut Switches)) -> World {
+/// A fixture of so many machines.
+pub fn fixture(machines: usize, change: impl FnOnce(&mut Switches)) -> Fixture {
     let mut switches = Switches { log_size: 1_000_000, ..Switches::default() };
     change(&mut switches);
-    World::with(Settings { machines, switches, ..Settings::default() })
+    Fixture::with_settings(Settings { machines, switches, ..Settings::default() })
 }
 
-pub fn order(machines: Vec<String>) -> Order {
-    order_of(machines, vec![run("echo.ps1")])
+pub fn run_spec(machines: Vec<String>) -> RunSpec {
+    run_spec_with(machines, vec![run_script("echo.ps1")])
 }
 
-pub fn order_of(machines: Vec<String>, commands: Vec<Command>) -> Order {
-    Order {
+pub fn run_spec_with(machines: Vec<String>, commands: Vec<Command>) -> RunSpec {
+    RunSpec {
         machines: machines.into_iter().map(|machine| (machine, 0)).collect(),
         commands: vec![commands],
         comment: "case 42".to_owned(),
-        ..Order::default()
+        ..RunSpec::default()
     }
 }
 
-pub async fn start(sessions: &Arc<Sessions>, order: Order) -> Fleet {
+pub async fn start(sessions: &Arc<Sessions>, order: RunSpec) -> Fleet {
     Fleet::start(sessions, order).await.unwrap()
 }
 
 /// Every outcome, in the order in which they came.
-pub async fn all(fleet: &Fleet) -> Vec<Outcome> {
-    try_all(fleet).await.unwrap()
+pub async fn all_outcomes(fleet: &Fleet) -> Vec<Outcome> {
+    try_all_outcomes(fleet).await.unwrap()
 }
 
-pub async fn try_all(fleet: &Fleet) -> Result<Vec<Outcome>> {
+pub async fn try_all_outcomes(fleet: &Fleet) -> Result<Vec<Outcome>> {
     within(100 * HOUR, fleet.outcomes()).await
 }
 
 /// Each row has one outcome; its reason by the row.
-pub fn reasons(outcomes: &[Outcome]) -> Vec<String> {
-    let by_row: BTreeMap<u32, &Outcome> = outcomes.iter().map(|outcome| (outcome.row, outcome)).collect();
+pub fn reasons_by_row(outcomes: &[Outcome]) -> Vec<String> {
+    let by_row: BTreeMap<u32, &Outcome> =
+        outcomes.iter().map(|outcome| (outcome.row, outcome)).collect();
     assert_eq!(by_row.len(), outcomes.len(), "a row has two outcomes");
     by_row.values().map(|outcome| outcome.reason.clone()).collect()
 }
 
-pub fn add_offline(world: &World, name: &str) -> String {
-    world.emulator.add_machine(NewMachine::named(name).offline()).unwrap().id
+pub fn add_offline(fixture: &Fixture, name: &str) -> String {
+    fixture.emulator.add_machine(NewMachine::named(name).offline()).unwrap().id
 }
 
 /// Actions of ours of which a command was started, by machine: more than one is a command run twice.
-pub async fn starts(world: &World) -> BTreeMap<String, usize> {
+pub async fn count_starts(fixture: &Fixture) -> BTreeMap<String, usize> {
     let mut starts = BTreeMap::new();
-    for action in world.actions().await {
-        let ours = action.requestor_comment.as_deref().is_some_and(|comment| comment.contains("[mlr:"));
+    for action in fixture.actions().await {
+        let ours =
+            action.requestor_comment.as_deref().is_some_and(|comment| comment.contains("[mlr:"));
         if ours && action.has_started() {
             *starts.entry(action.machine_id.unwrap_or_default()).or_default() += 1;
         }
@@ -67,7 +69,8 @@ pub async fn starts(world: &World) -> BTreeMap<String, usize> {
     starts
 }
 
-pub async fn nothing_ran_twice(world: &World) {
-    let twice: Vec<_> = starts(world).await.into_iter().filter(|(_, count)| *count > 1).collect();
+pub async fn assert_nothing_ran_twice(fixture: &Fixture) {
+    let twice: Vec<_> =
+        count_starts(fixture).await.into_iter().filter(|(_, count)| *count > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
 }

@@ -8,9 +8,11 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use mde_live_response::auth::{StaticToken, TokenCache};
 use mde_live_response::clock::Clock;
-use mde_live_response::config::{Cloud, Options};
+use mde_live_response::config::{ClientOptions, Cloud};
 use mde_live_response::error::{Kind, Result};
-use mde_live_response::model::{Command, LibraryFile, MachineAction, ScriptOutput, entity, page};
+use mde_live_response::model::{
+    Command, LibraryFile, MachineAction, ScriptOutput, decode_entity, decode_page,
+};
 use mde_live_response::pipeline::Pipeline;
 use mde_live_response::secret::Secret;
 use mde_live_response::transport::{Failure, Request, Response, Transport};
@@ -67,7 +69,7 @@ fn merged(onto: &str, what: &str) -> Value {
 }
 
 fn action(body: &Value) -> MachineAction {
-    entity(body.to_string().as_bytes()).unwrap()
+    decode_entity(body.to_string().as_bytes()).unwrap()
 }
 
 fn list() -> Value {
@@ -90,7 +92,10 @@ fn the_request_is_what_the_service_reads() {
 #[test]
 fn an_action_from_its_creation_to_its_end() {
     let created = action(&value(CREATED));
-    assert_eq!((created.id.as_str(), created.status.as_str()), ("6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10", "Pending"));
+    assert_eq!(
+        (created.id.as_str(), created.status.as_str()),
+        ("6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10", "Pending")
+    );
     assert_eq!(created.requestor_comment.as_deref(), Some("case 42"));
     assert_eq!(created.computer_dns_name.as_deref(), Some("ws-eng-042.example.test"));
     assert_eq!(created.request_source.as_deref(), Some("PublicApi"));
@@ -99,14 +104,16 @@ fn an_action_from_its_creation_to_its_end() {
     assert!(!created.is_done() && !created.has_started());
     let finished = action(&merged(CREATED, FINISHED));
     assert!(finished.is_done());
-    let statuses: Vec<_> = finished.commands.iter().map(|command| command.status.as_str()).collect();
+    let statuses: Vec<_> =
+        finished.commands.iter().map(|command| command.status.as_str()).collect();
     assert_eq!(statuses, ["Completed", "Failed", "Created"]);
     assert_eq!(finished.commands[1].errors, ["<free text>"]);
     assert_eq!(finished.commands[0].end_time.unwrap().to_string(), "2026-03-10T14:37:31.0021Z");
     // The finished sample as it is, but for the id: what is absent is none.
-    let bare = action(&json!({"id": "x", "status": "Failed", "commands": value(FINISHED)["commands"]}));
+    let bare =
+        action(&json!({"id": "x", "status": "Failed", "commands": value(FINISHED)["commands"]}));
     assert_eq!((bare.commands.len(), bare.machine_id), (3, None));
-    let listed = page::<MachineAction>(list().to_string().as_bytes()).unwrap();
+    let listed = decode_page::<MachineAction>(list().to_string().as_bytes()).unwrap();
     assert_eq!(listed.value[0].id, created.id);
     assert!(listed.next_link.unwrap().ends_with("$skip=10000"));
     let cancelled = merged(
@@ -121,15 +128,19 @@ fn an_action_from_its_creation_to_its_end() {
 
 #[test]
 fn a_transcript_and_a_library_file() {
-    let output = ScriptOutput::decode(Bytes::from_static(TRANSCRIPT.as_bytes()), "x", 1 << 20).unwrap();
-    assert_eq!((output.script_name.as_str(), output.exit_code, output.stderr.as_str()), ("triage.ps1", Some(0), ""));
+    let output =
+        ScriptOutput::decode(Bytes::from_static(TRANSCRIPT.as_bytes()), "x", 1 << 20).unwrap();
+    assert_eq!(
+        (output.script_name.as_str(), output.exit_code, output.stderr.as_str()),
+        ("triage.ps1", Some(0), "")
+    );
     assert!(output.stdout.ends_with("done\n"));
     for length in 0..TRANSCRIPT.len() {
         let cut = Bytes::copy_from_slice(&TRANSCRIPT.as_bytes()[..length]);
         let output = ScriptOutput::decode(cut.clone(), "x", 1 << 20).unwrap();
         assert_eq!(output.raw, cut);
     }
-    let file: LibraryFile = entity(LIBRARY.as_bytes()).unwrap();
+    let file: LibraryFile = decode_entity(LIBRARY.as_bytes()).unwrap();
     assert_eq!((file.file_name.as_str(), file.has_parameters), ("triage.ps1", Some(true)));
     assert_eq!(file.parameters_description.as_deref(), Some("-Depth N"));
     assert_eq!(file.creation_time.unwrap().to_string(), "2026-03-10T13:35:27.841749Z");
@@ -138,9 +149,9 @@ fn a_transcript_and_a_library_file() {
 /// Reads `body` as what it is a sample of, and says what is wrong with it.
 fn fault(sample: &str, body: &[u8]) -> Option<String> {
     let error = match sample {
-        "action" => entity::<MachineAction>(body).err(),
-        "library" => entity::<LibraryFile>(body).err(),
-        _ => page::<MachineAction>(body).err(),
+        "action" => decode_entity::<MachineAction>(body).err(),
+        "library" => decode_entity::<LibraryFile>(body).err(),
+        _ => decode_page::<MachineAction>(body).err(),
     }?;
     assert_eq!(error.kind, Kind::Service);
     assert!(error.hint.is_some());
@@ -149,17 +160,29 @@ fn fault(sample: &str, body: &[u8]) -> Option<String> {
 
 #[test]
 fn a_body_cut_short_at_any_byte_is_a_service_error() {
-    for (sample, text) in
-        [("action", CREATED.to_owned()), ("library", LIBRARY.to_owned()), ("list", list().to_string())]
-    {
+    for (sample, text) in [
+        ("action", CREATED.to_owned()),
+        ("library", LIBRARY.to_owned()),
+        ("list", list().to_string()),
+    ] {
         for length in 0..text.len() {
-            let message = fault(sample, &text.as_bytes()[..length]).unwrap_or_else(|| panic!("{sample} at {length}"));
+            let message = fault(sample, &text.as_bytes()[..length])
+                .unwrap_or_else(|| panic!("{sample} at {length}"));
             assert!(message.contains("the service's answer is not what it documents"), "{message}");
         }
         assert!(fault(sample, text.as_bytes()).is_none());
-        for strange in
-            [&b""[..], b" \r\n", b"null", b"[]", b"{}", b"3", b"\"x\"", b"<html>", b"\xff\xfe", b"{\"value\":3}"]
-        {
+        for strange in [
+            &b""[..],
+            b" \r\n",
+            b"null",
+            b"[]",
+            b"{}",
+            b"3",
+            b"\"x\"",
+            b"<html>",
+            b"\xff\xfe",
+            b"{\"value\":3}",
+        ] {
             assert!(fault(sample, strange).is_some(), "{sample}: {strange:?}");
         }
         assert!(fault(sample, "[".repeat(100_000).as_bytes()).is_some());
@@ -167,16 +190,17 @@ fn a_body_cut_short_at_any_byte_is_a_service_error() {
 }
 
 /// Every value in turn replaced, by its path.
-fn spoiled(whole: &Value, by: &Value) -> Vec<(String, Value)> {
+fn corrupt_variants(whole: &Value, by: &Value) -> Vec<(String, Value)> {
     fn paths(value: &Value, at: String, all: &mut Vec<String>) {
         all.push(at.clone());
         match value {
             Value::Object(map) => map.iter().for_each(|(name, value)| {
                 paths(value, format!("{at}/{}", name.replace('/', "~1")), all);
             }),
-            Value::Array(items) => {
-                items.iter().enumerate().for_each(|(i, value)| paths(value, format!("{at}/{i}"), all))
-            }
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .for_each(|(i, value)| paths(value, format!("{at}/{i}"), all)),
             _ => {}
         }
     }
@@ -184,32 +208,47 @@ fn spoiled(whole: &Value, by: &Value) -> Vec<(String, Value)> {
     paths(whole, String::new(), &mut all);
     all.into_iter()
         .map(|path| {
-            let mut spoiled = whole.clone();
-            *spoiled.pointer_mut(&path).unwrap() = by.clone();
-            (path, spoiled)
+            let mut corrupt_variants = whole.clone();
+            *corrupt_variants.pointer_mut(&path).unwrap() = by.clone();
+            (path, corrupt_variants)
         })
         .collect()
 }
 
 #[test]
 fn nulls_and_wrong_types_are_named_by_their_path_or_do_no_harm() {
-    for (sample, whole) in [("action", value(CREATED)), ("library", value(LIBRARY)), ("list", list())] {
-        for by in [json!(null), json!([]), json!({}), json!(7), json!("word"), json!([null]), json!(true)] {
-            for (path, body) in spoiled(&whole, &by) {
+    for (sample, whole) in
+        [("action", value(CREATED)), ("library", value(LIBRARY)), ("list", list())]
+    {
+        for by in
+            [json!(null), json!([]), json!({}), json!(7), json!("word"), json!([null]), json!(true)]
+        {
+            for (path, body) in corrupt_variants(&whole, &by) {
                 let fault = fault(sample, body.to_string().as_bytes());
-                let name = path.rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap_or_default();
+                let name = path
+                    .rsplit('/')
+                    .find(|part| part.parse::<usize>().is_err())
+                    .unwrap_or_default();
                 if let Some(message) = fault.filter(|_| !name.is_empty()) {
                     assert!(message.contains(name), "{path} replaced by {by}: {message}");
                 } else if by.is_null() && !name.is_empty() {
                     // What the schema says is never null, and what nothing could be done without.
                     let needed = ["id", "status", "index", "commandStatus", "fileName", "value"];
                     let list_item = path == "/value/0";
-                    assert!(!needed.contains(&name) || list_item || path.contains("params"), "{path}");
+                    assert!(
+                        !needed.contains(&name) || list_item || path.contains("params"),
+                        "{path}"
+                    );
                 }
             }
         }
     }
-    let all_null: Value = value(CREATED).as_object().unwrap().keys().map(|name| (name.clone(), Value::Null)).collect();
+    let all_null: Value = value(CREATED)
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|name| (name.clone(), Value::Null))
+        .collect();
     assert!(fault("action", all_null.to_string().as_bytes()).unwrap().contains("id"));
     let needed = json!({"id": "x", "status": "Pending", "commands": [null, {"index": 0, "commandStatus": "Created",
         "command": {"type": null, "params": [null, {"key": null, "value": null}]}, "errors": [null, "e"]}]});
@@ -218,53 +257,66 @@ fn nulls_and_wrong_types_are_named_by_their_path_or_do_no_harm() {
 }
 
 /// A service that always answers so.
-struct Canned(u16, String);
+struct CannedTransport(u16, String);
 
-impl Transport for Canned {
+impl Transport for CannedTransport {
     fn send(&self, _request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
         let status = StatusCode::from_u16(self.0).unwrap();
-        let response = Response::full(status, HeaderMap::new(), self.1.clone());
+        let response = Response::from_bytes(status, HeaderMap::new(), self.1.clone());
         std::future::ready(Ok(response)).boxed()
     }
 }
 
-fn served(status: u16, body: impl Into<String>) -> Pipeline {
+fn pipeline_serving(status: u16, body: impl Into<String>) -> Pipeline {
     let clock = Clock::new();
     let token = StaticToken::new(Secret::new("opaque"), clock).unwrap();
-    let options = Options::new(Cloud::default(), None).unwrap();
+    let options = ClientOptions::new(Cloud::default(), None).unwrap();
     let tokens = TokenCache::new(Arc::new(token), None, clock).unwrap();
     Pipeline::new(
         options,
-        Arc::new(Canned(status, body.into())),
+        Arc::new(CannedTransport(status, body.into())),
         tokens,
-        Arc::new(mde_live_response::limits::Quotas::default()),
+        Arc::new(mde_live_response::limits::QuotaRegistry::default()),
         clock,
     )
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_link_stays_a_secret_even_where_it_is_wrong() {
-    let link = within(600, served(200, LINK).result_link("6b1d2c1e", 1)).await.unwrap();
+    let link =
+        within(600, pipeline_serving(200, LINK).get_result_link("6b1d2c1e", 1)).await.unwrap();
     assert_eq!(link.host(), "store1.blob.core.windows.net");
-    assert!(link.expose().as_str().ends_with("sig=AbC%2B123%3D") && !format!("{link:?}").contains("sig"));
+    assert!(
+        link.expose().as_str().ends_with("sig=AbC%2B123%3D")
+            && !format!("{link:?}").contains("sig")
+    );
     let quoted = LINK.replace("https://", "\\\"https://").replace("123%3D", "123%3D\\\"");
-    assert!(within(600, served(200, quoted).result_link("6b1d2c1e", 1)).await.is_ok());
-    let spoiled = spoiled(&value(LINK), &json!(null)).into_iter().map(|(_, body)| body.to_string());
+    assert!(
+        within(600, pipeline_serving(200, quoted).get_result_link("6b1d2c1e", 1)).await.is_ok()
+    );
+    let corrupt_variants =
+        corrupt_variants(&value(LINK), &json!(null)).into_iter().map(|(_, body)| body.to_string());
     let cut = (0..LINK.len()).step_by(7).map(|length| LINK[..length].to_owned());
     let wrong = r#"{"value":"not a link, sig=AbC"}"#.to_owned();
-    for body in spoiled.chain(cut).chain([wrong]) {
+    for body in corrupt_variants.chain(cut).chain([wrong]) {
         if body.contains("https://") && body.ends_with("\"}") {
             continue;
         }
-        let error = within(600, served(200, body.clone()).result_link("6b1d2c1e", 1)).await.unwrap_err();
-        assert_eq!((error.kind, error.action_id.as_deref()), (Kind::Service, Some("6b1d2c1e")), "{body}");
+        let error = within(600, pipeline_serving(200, body.clone()).get_result_link("6b1d2c1e", 1))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind, error.action_id.as_deref()),
+            (Kind::Service, Some("6b1d2c1e")),
+            "{body}"
+        );
         assert!(!format!("{error:?}").contains("sig="), "{error:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_error_sample_whole_cut_and_full_of_nulls() {
-    let error = within(600, served(404, ERROR).machine_by_id("9a0b")).await.unwrap_err();
+    let error = within(600, pipeline_serving(404, ERROR).get_machine("9a0b")).await.unwrap_err();
     assert_eq!(
         (error.kind, error.code.as_deref(), error.status),
         (Kind::NotFound, Some("ResourceNotFound"), Some(404))
@@ -272,8 +324,14 @@ async fn the_error_sample_whole_cut_and_full_of_nulls() {
     assert_eq!(error.request_id.as_deref(), Some("43f4cb08-0000-4b65-9db1-745c2ae60000"));
     for status in [400, 401, 403, 404, 409, 429, 500, 503, 302, 999] {
         let cut = (0..ERROR.len()).step_by(5).map(|length| ERROR[..length].to_owned());
-        for body in cut.chain(spoiled(&value(ERROR), &json!(null)).into_iter().map(|(_, body)| body.to_string())) {
-            let error = within(3600, served(status, body).machine_action("6b1d2c1e")).await.unwrap_err();
+        for body in cut.chain(
+            corrupt_variants(&value(ERROR), &json!(null))
+                .into_iter()
+                .map(|(_, body)| body.to_string()),
+        ) {
+            let error = within(3600, pipeline_serving(status, body).get_machine_action("6b1d2c1e"))
+                .await
+                .unwrap_err();
             assert_eq!((error.status, error.message.is_empty()), (Some(status), false));
         }
     }

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
-use mde_live_response::emulator::{BusyAnswer, Fault, FaultKind, ForeignAnswer, Route, Settings, Switches};
+use mde_live_response::emulator::{
+    BusyResponse, Fault, FaultKind, ForeignSessionResponse, Route, Settings, Switches,
+};
 use mde_live_response::error::Kind;
-use mde_live_response::session::Submit;
+use mde_live_response::session::SubmitRequest;
 
-use crate::support::{HOUR, World, accepted, fault, sleep, within};
+use crate::support::{Fixture, HOUR, count_accepted, fault, sleep, within};
 
 /// All that can become of one exchange.
 fn faults() -> Vec<Fault> {
@@ -31,31 +33,39 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Whether the POST was acted upon for all that.
-fn acted(fault: &Fault) -> bool {
+/// Whether the POST was was_acted_on upon for all that.
+fn was_acted_on(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble)
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_of_the_post_leaves_one_action_and_its_result() {
-    for on_list in [None, Some(Fault::status(503)), Some(fault(FaultKind::DropAfter)), Some(fault(FaultKind::Garble))] {
+    for on_list in [
+        None,
+        Some(Fault::status(503)),
+        Some(fault(FaultKind::DropAfter)),
+        Some(fault(FaultKind::Garble)),
+    ] {
         for lag in [0.0, 45.0] {
             for on_post in faults() {
                 let what = format!("{on_post:?}, list {on_list:?} lagging {lag}");
-                let world = World::switched(|switches| switches.list_lag = lag);
-                world.script("echo.ps1", 100.0);
-                world.fault("runliveresponse", on_post.clone(), 1, 1);
+                let fixture = Fixture::with_switches(|switches| switches.list_lag = lag);
+                fixture.script("echo.ps1", 100.0);
+                fixture.fault("runliveresponse", on_post.clone(), 1, 1);
                 if let Some(fault) = &on_list {
-                    world.fault("machineactions", fault.clone(), 1, 2);
+                    fixture.fault("machineactions", fault.clone(), 1, 2);
                 }
-                let session = world.submit(world.named("once")).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+                let session = fixture
+                    .submit(fixture.submit_args_with_id("once"))
+                    .await
+                    .unwrap_or_else(|e| panic!("{what}: {e:?}"));
                 assert!(!session.adopted, "{what}");
                 let result = within(HOUR, session.result(None, None)).await.unwrap();
                 assert!(result.is_ok(), "{what}: {}", result.message);
-                let actions = world.actions().await;
+                let actions = fixture.actions().await;
                 assert_eq!(actions.len(), 1, "{what}");
                 assert_eq!(actions[0].id, session.id, "{what}");
-                world.broke_nothing();
+                fixture.assert_no_violations();
             }
         }
     }
@@ -65,19 +75,19 @@ async fn every_fault_of_the_post_leaves_one_action_and_its_result() {
 async fn where_the_list_cannot_be_read_either_the_outcome_is_unknown_and_found_later() {
     for on_post in faults() {
         let what = format!("{on_post:?}");
-        let world = World::new();
-        world.script("echo.ps1", 30.0);
-        world.fault("runliveresponse", on_post.clone(), 1, 1);
-        let submit = world.named("once");
+        let fixture = Fixture::new();
+        fixture.script("echo.ps1", 30.0);
+        fixture.fault("runliveresponse", on_post.clone(), 1, 1);
+        let submit = fixture.submit_args_with_id("once");
         let first = {
             // The id is given, so the list is asked once before anything is sent.
-            let sessions = world.sessions.clone();
-            let (wire, submit) = (world.wire.clone(), submit.clone());
+            let sessions = fixture.sessions.clone();
+            let (network, submit) = (fixture.network.clone(), submit.clone());
             let cut = tokio::spawn(async move {
                 sleep(0.001).await;
-                wire.lists_are_cut.store(true, Ordering::SeqCst);
+                network.drop_lists.store(true, Ordering::SeqCst);
             });
-            world.fault("machineactions", Fault::delay(0.002), 1, 1);
+            fixture.fault("machineactions", Fault::delay(0.002), 1, 1);
             let first = within(2 * HOUR, sessions.submit(submit, None)).await;
             cut.await.unwrap();
             first
@@ -89,81 +99,99 @@ async fn where_the_list_cannot_be_read_either_the_outcome_is_unknown_and_found_l
         }
         let error = first.unwrap_err();
         assert_eq!(error.kind, Kind::SubmitUnknown, "{what}: {error:?}");
-        assert!(error.retryable && error.hint.is_some() && error.correlation_id.as_deref() == Some("once"), "{what}");
-        world.wire.lists_are_cut.store(false, Ordering::SeqCst);
-        let session = world.submit(submit).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
-        assert_eq!(session.adopted, acted(&on_post), "{what}");
+        assert!(
+            error.retryable
+                && error.hint.is_some()
+                && error.correlation_id.as_deref() == Some("once"),
+            "{what}"
+        );
+        fixture.network.drop_lists.store(false, Ordering::SeqCst);
+        let session =
+            fixture.submit(submit).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(session.adopted, was_acted_on(&on_post), "{what}");
         assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what}");
-        assert_eq!(world.actions().await.len(), 1, "{what}");
-        world.broke_nothing();
+        assert_eq!(fixture.actions().await.len(), 1, "{what}");
+        fixture.assert_no_violations();
         // What was left over is free again.
-        assert!(world.submit(world.order()).await.is_ok(), "{what}");
+        assert!(fixture.submit(fixture.submit_args()).await.is_ok(), "{what}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_repeat_that_fails_too_is_a_service_error_and_the_same_id_goes_on() {
     for on_post in faults() {
-        if acted(&on_post) || matches!(on_post.kind, FaultKind::DropUnread | FaultKind::ExpireToken) {
+        if was_acted_on(&on_post)
+            || matches!(on_post.kind, FaultKind::DropUnread | FaultKind::ExpireToken)
+        {
             continue;
         }
-        let world = World::new();
-        world.fault("runliveresponse", on_post.clone(), 1, 2);
-        let error = world.submit(world.named("once")).await.unwrap_err();
+        let fixture = Fixture::new();
+        fixture.fault("runliveresponse", on_post.clone(), 1, 2);
+        let error = fixture.submit(fixture.submit_args_with_id("once")).await.unwrap_err();
         assert_eq!(error.kind, Kind::Service, "{on_post:?}: {error:?}");
         assert!(error.retryable && error.hint.is_some(), "{error:?}");
-        assert_eq!(world.count(Route::RunLiveResponse), 2, "{on_post:?}");
-        let again = world.submit(world.named("once")).await.unwrap();
+        assert_eq!(fixture.request_count(Route::RunLiveResponse), 2, "{on_post:?}");
+        let again = fixture.submit(fixture.submit_args_with_id("once")).await.unwrap();
         assert!(!again.adopted);
-        assert_eq!(world.actions().await.len(), 1);
-        world.broke_nothing();
+        assert_eq!(fixture.actions().await.len(), 1);
+        fixture.assert_no_violations();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_machine_answers_a_bare_500_and_holds_no_slot() {
-    let world = World::new();
-    world.emulator.set_stuck("ws-0001", true).unwrap();
-    let error = world.submit(world.order()).await.unwrap_err();
+    let fixture = Fixture::new();
+    fixture.emulator.set_stuck("ws-0001", true).unwrap();
+    let error = fixture.submit(fixture.submit_args()).await.unwrap_err();
     assert_eq!((error.kind, error.status), (Kind::Service, Some(500)));
-    assert_eq!(world.count(Route::RunLiveResponse), 2);
-    assert_eq!(world.held().await.1, 0);
-    world.emulator.set_stuck("ws-0001", false).unwrap();
-    assert!(!world.submit(world.order()).await.unwrap().adopted);
-    world.broke_nothing();
+    assert_eq!(fixture.request_count(Route::RunLiveResponse), 2);
+    assert_eq!(fixture.count_held().await.1, 0);
+    fixture.emulator.set_stuck("ws-0001", false).unwrap();
+    assert!(!fixture.submit(fixture.submit_args()).await.unwrap().adopted);
+    fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_that_lands_long_after_it_was_given_up() {
     for seconds in [1.0, 20.0, 59.0, 100.0] {
-        let world = World::new();
-        world.script("echo.ps1", 5.0);
-        world.wire.late_submits.lock().unwrap().push_back(seconds);
-        let session = world.submit(world.order()).await.unwrap();
+        let fixture = Fixture::new();
+        fixture.script("echo.ps1", 5.0);
+        fixture.network.submit_delays.lock().unwrap().push_back(seconds);
+        let session = fixture.submit(fixture.submit_args()).await.unwrap();
         assert!(!session.adopted);
         assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok());
         sleep(1000.0).await;
-        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{seconds}");
-        world.broke_nothing();
+        assert_eq!((fixture.actions().await.len(), count_accepted(&fixture)), (1, 1), "{seconds}");
+        fixture.assert_no_violations();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_that_lands_when_even_the_settle_time_is_over() {
-    let cap =
-        Fault { body: r#"{"error":{"code":"TooManyRequests","message":"Too many"}}"#.into(), ..Fault::status(429) };
-    let rate = Fault { headers: [("Retry-After".to_owned(), "200".to_owned())].into(), ..Fault::status(429) };
+    let cap = Fault {
+        body: r#"{"error":{"code":"TooManyRequests","message":"Too many"}}"#.into(),
+        ..Fault::status(429)
+    };
+    let rate = Fault {
+        headers: [("Retry-After".to_owned(), "200".to_owned())].into(),
+        ..Fault::status(429)
+    };
     for (refusal, wait_if_busy) in [(rate.clone(), false), (cap, true), (rate, true)] {
-        let world = World::new();
-        world.script("echo.ps1", 5.0);
-        world.wire.late_submits.lock().unwrap().push_back(122.0);
+        let fixture = Fixture::new();
+        fixture.script("echo.ps1", 5.0);
+        fixture.network.submit_delays.lock().unwrap().push_back(122.0);
         // The repeat is refused, for long enough that the first one is over by the next turn.
-        world.fault("runliveresponse", refusal.clone(), 1, 1);
-        let session = world.submit(Submit { wait_if_busy, ..world.order() }).await.unwrap();
+        fixture.fault("runliveresponse", refusal.clone(), 1, 1);
+        let session =
+            fixture.submit(SubmitRequest { wait_if_busy, ..fixture.submit_args() }).await.unwrap();
         assert!(!session.adopted, "it was started by this call");
         sleep(1000.0).await;
-        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{refusal:?}");
-        world.broke_nothing();
+        assert_eq!(
+            (fixture.actions().await.len(), count_accepted(&fixture)),
+            (1, 1),
+            "{refusal:?}"
+        );
+        fixture.assert_no_violations();
     }
 }
 
@@ -177,71 +205,93 @@ async fn the_first_body_full_of_nulls_a_fresh_404_and_a_list_that_lags() {
         (0.0, false, 100.0, 100.0),
         (5.0, true, 100.0, 100.0),
     ] {
-        let world = World::switched(|switches| {
+        let fixture = Fixture::with_switches(|switches| {
             switches.null_first_body = null;
             switches.null_first_comment = no_comment;
             switches.fresh_404 = fresh;
             switches.list_lag = lag;
         });
-        world.script("echo.ps1", 150.0);
+        fixture.script("echo.ps1", 150.0);
         let what = (null, no_comment, fresh, lag);
-        let session = world.submit(world.order()).await.unwrap_or_else(|error| panic!("{what:?}: {error:?}"));
+        let session = fixture
+            .submit(fixture.submit_args())
+            .await
+            .unwrap_or_else(|error| panic!("{what:?}: {error:?}"));
         assert!(!session.adopted);
         // A look at what was just started tells what is known of it.
         assert!(within(HOUR, session.refresh(0.0)).await.is_ok(), "{what:?}");
         assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what:?}");
-        assert_eq!((world.actions().await.len(), accepted(&world)), (1, 1), "{what:?}");
-        world.broke_nothing();
+        assert_eq!((fixture.actions().await.len(), count_accepted(&fixture)), (1, 1), "{what:?}");
+        fixture.assert_no_violations();
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_answers_success_with_anothers_action() {
-    let world = World::switched(|switches| switches.busy_answer = BusyAnswer::Foreign);
-    let foreign = world.emulator.add_foreign_session("ws-0001", 300.0, true, ForeignAnswer::Foreign).unwrap();
-    let error = world.submit(world.order()).await.unwrap_err();
+    let fixture = Fixture::with_switches(|switches| switches.busy_answer = BusyResponse::Foreign);
+    let foreign = fixture
+        .emulator
+        .add_foreign_session("ws-0001", 300.0, true, ForeignSessionResponse::Foreign)
+        .unwrap();
+    let error = fixture.submit(fixture.submit_args()).await.unwrap_err();
     assert_eq!(error.kind, Kind::MachineBusy);
     assert_eq!(error.active_action_id, Some(foreign.to_string()));
     // Waiting its turn, it never takes the other's result for its own.
-    let result = world.run(Submit { wait_if_busy: true, ..world.order() }, Default::default()).await.unwrap();
+    let result = fixture
+        .run(SubmitRequest { wait_if_busy: true, ..fixture.submit_args() }, Default::default())
+        .await
+        .unwrap();
     assert!(result.is_ok() && result.action.id != foreign.to_string());
-    assert_eq!(world.actions().await.len(), 2);
-    world.broke_nothing();
+    assert_eq!(fixture.actions().await.len(), 2);
+    fixture.assert_no_violations();
 }
 
 /// Any fault anywhere, as the seed has it: whoever goes on asking with the same id has one action and its result.
 #[tokio::test(start_paused = true)]
-async fn whatever_breaks_wherever_it_is_run_once() {
+async fn every_fault_at_every_call_still_runs_once() {
     for seed in 0..60 {
-        let mut switches = Switches { list_lag: if seed % 2 == 0 { 0.0 } else { 20.0 }, ..Switches::default() };
+        let mut switches =
+            Switches { list_lag: if seed % 2 == 0 { 0.0 } else { 20.0 }, ..Switches::default() };
         switches.fault_kinds.extend([FaultKind::Delay, FaultKind::ExpireToken]);
         switches.fault_rate = [0.1, 0.3, 0.5][seed as usize % 3];
         switches.null_first_body = if seed % 5 == 0 { 10.0 } else { 0.0 };
         switches.null_first_comment = true;
         switches.fresh_404 = if seed % 7 == 0 { 30.0 } else { 0.0 };
-        let world = World::with(Settings { seed, switches, ..Settings::default() });
-        world.script("echo.ps1", 20.0);
+        let fixture = Fixture::with_settings(Settings { seed, switches, ..Settings::default() });
+        fixture.script("echo.ps1", 20.0);
         let mut ended = None;
         for attempt in 0..100 {
             // Every other try is another process that knows nothing of the one before.
-            let sessions = if attempt % 2 == 1 { world.elsewhere() } else { world.sessions.clone() };
-            match within(4 * HOUR, sessions.run(world.named("one"), Default::default())).await {
+            let sessions = if attempt % 2 == 1 {
+                fixture.unrelated_client()
+            } else {
+                fixture.sessions.clone()
+            };
+            match within(
+                4 * HOUR,
+                sessions.run(fixture.submit_args_with_id("one"), Default::default()),
+            )
+            .await
+            {
                 Ok(result) => {
                     ended = Some(result.action);
                     break;
                 }
                 Err(error) => {
-                    assert!(error.retryable || error.kind == Kind::Authentication, "seed {seed}: {error:?}");
+                    assert!(
+                        error.retryable || error.kind == Kind::Authentication,
+                        "seed {seed}: {error:?}"
+                    );
                     sleep(130.0).await;
                 }
             }
         }
         let ended = ended.unwrap_or_else(|| panic!("seed {seed}: no result in a hundred tries"));
         assert_eq!(ended.status, "Succeeded");
-        world.emulator.set_switches(|switches| switches.fault_rate = 0.0);
-        assert_eq!(world.actions().await.len(), 1, "seed {seed}");
-        assert_eq!(world.emulator.violations().duplicate_submit, 0, "seed {seed}");
-        let again = world.submit(world.named("one")).await.unwrap();
+        fixture.emulator.set_switches(|switches| switches.fault_rate = 0.0);
+        assert_eq!(fixture.actions().await.len(), 1, "seed {seed}");
+        assert_eq!(fixture.emulator.violations().duplicate_submit, 0, "seed {seed}");
+        let again = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
         assert!(again.adopted && again.id == ended.id);
     }
 }

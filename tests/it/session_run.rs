@@ -2,44 +2,49 @@
 
 use std::sync::{Arc, Mutex};
 
-use mde_live_response::emulator::{Content, Fault, FaultKind, NonzeroExit, Route, ScriptOutcome, Settings};
+use mde_live_response::emulator::{
+    Content, Fault, FaultKind, NonzeroExit, Route, ScriptOutcome, Settings,
+};
 use mde_live_response::error::Kind;
 use mde_live_response::model::Command;
-use mde_live_response::session::{RunOptions, Submit};
+use mde_live_response::session::{RunOptions, SubmitRequest};
 use mde_live_response::transfer::{Target, sha256_hex};
 
-use crate::support::{HOUR, Scratch, World, fault, run, within};
+use crate::support::{Fixture, HOUR, TempDir, fault, run_script, within};
 
 const DUMP: &str = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip";
 
-fn save_to(folder: &Scratch) -> RunOptions {
+fn save_to(folder: &TempDir) -> RunOptions {
     RunOptions { save_to: Some(folder.0.clone()), ..RunOptions::default() }
 }
 
-fn put_remote(world: &World, path: &str, content: &[u8]) {
-    world.emulator.put_remote_file("*", path, Content::Bytes(content.to_vec().into())).unwrap();
+fn put_remote(fixture: &Fixture, path: &str, content: &[u8]) {
+    fixture.emulator.put_remote_file("*", path, Content::Bytes(content.to_vec().into())).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pages_own_example() {
-    let (world, folder) = (World::new(), Scratch::new());
-    let outcome = ScriptOutcome { stdout: "Dumped OfficeClickToRun\n".to_owned(), ..ScriptOutcome::default() };
-    world.emulator.on_script("minidump.ps1", outcome);
+async fn the_documentation_example() {
+    let (fixture, folder) = (Fixture::new(), TempDir::new());
+    let outcome = ScriptOutcome {
+        stdout: "Dumped OfficeClickToRun\n".to_owned(),
+        ..ScriptOutcome::default()
+    };
+    fixture.emulator.on_script("minidump.ps1", outcome);
     let dump: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
-    put_remote(&world, DUMP, &dump);
+    put_remote(&fixture, DUMP, &dump);
     let commands = vec![
         Command::put_file("helper.exe").unwrap(),
         Command::run_script("minidump.ps1", Some("OfficeClickToRun")).unwrap(),
         Command::get_file(DUMP).unwrap(),
     ];
     let comment = "Testing Live Response API".to_owned();
-    let submit = Submit { commands, comment, ..world.order() };
+    let submit = SubmitRequest { commands, comment, ..fixture.submit_args() };
     let updates = Arc::new(Mutex::new(Vec::new()));
     let seen = updates.clone();
     let on_update = Some(Arc::new(move |action: &mde_live_response::model::MachineAction| {
         seen.lock().unwrap().push(action.status.clone());
-    }) as mde_live_response::session::UpdateSink);
-    let result = world.run(submit, RunOptions { on_update, ..save_to(&folder) }).await.unwrap();
+    }) as mde_live_response::session::UpdateCallback);
+    let result = fixture.run(submit, RunOptions { on_update, ..save_to(&folder) }).await.unwrap();
 
     assert_eq!((result.is_ok(), result.reason.as_str()), (true, "ok"), "{}", result.message);
     let [put, script, got] = &result.commands[..] else { panic!("{:?}", result.commands) };
@@ -54,22 +59,37 @@ async fn the_pages_own_example() {
     assert_eq!(std::fs::read(folder.0.join(&name)).unwrap(), dump);
     assert_eq!(file.path.as_deref(), folder.0.join(&name).to_str());
 
-    let asked: Vec<_> = world.emulator.requests().into_iter().map(|request| (request.route, request.path)).collect();
+    let asked: Vec<_> = fixture
+        .emulator
+        .requests()
+        .into_iter()
+        .map(|request| (request.route, request.path))
+        .collect();
     let links: Vec<_> = asked.iter().filter(|(route, _)| *route == Route::GetResultLink).collect();
-    assert!(links.len() == 2 && !links.iter().any(|(_, path)| path.contains("index=0")), "{links:?}");
-    let calls = asked.iter().filter(|(route, _)| !matches!(route, Route::GetResultLink | Route::Blob)).count();
+    assert!(
+        links.len() == 2 && !links.iter().any(|(_, path)| path.contains("index=0")),
+        "{links:?}"
+    );
+    let calls = asked
+        .iter()
+        .filter(|(route, _)| !matches!(route, Route::GetResultLink | Route::Blob))
+        .count();
     assert!(calls <= 4, "{calls} calls: {asked:?}");
     let updates = updates.lock().unwrap();
-    assert!(updates.first().unwrap() == "Pending" && updates.last().unwrap() == "Succeeded", "{updates:?}");
-    world.broke_nothing();
+    assert!(
+        updates.first().unwrap() == "Pending" && updates.last().unwrap() == "Succeeded",
+        "{updates:?}"
+    );
+    fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_script_that_exits_with_another_code_than_0() {
-    let world = World::new();
-    let outcome = ScriptOutcome { exit_code: Some(3), stderr: "no".into(), ..ScriptOutcome::default() };
-    world.emulator.on_script("echo.ps1", outcome);
-    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    let fixture = Fixture::new();
+    let outcome =
+        ScriptOutcome { exit_code: Some(3), stderr: "no".into(), ..ScriptOutcome::default() };
+    fixture.emulator.on_script("echo.ps1", outcome);
+    let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert_eq!((result.is_ok(), result.reason.as_str()), (false, "script"));
     assert!(result.message.contains("echo.ps1 exited with 3 on ws-0001"), "{}", result.message);
     assert_eq!(result.commands[0].script.as_ref().unwrap().stderr, "no");
@@ -78,15 +98,30 @@ async fn a_script_that_exits_with_another_code_than_0() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_command_has_its_transcript_and_what_came_after_it_was_skipped() {
     for keeps in [true, false] {
-        let (world, folder) = (World::switched(|s| s.failed_script_has_transcript = keeps), Scratch::new());
-        let outcome =
-            ScriptOutcome { stdout: "half\n".into(), fails: Some("it broke".into()), ..ScriptOutcome::default() };
-        world.emulator.on_script("echo.ps1", outcome);
-        put_remote(&world, "/tmp/a", b"a");
-        let commands = vec![run("echo.ps1"), run("later.ps1"), Command::get_file("/tmp/a").unwrap()];
-        let result = world.run(Submit { commands, ..world.order() }, save_to(&folder)).await.unwrap();
+        let (fixture, folder) =
+            (Fixture::with_switches(|s| s.failed_script_has_transcript = keeps), TempDir::new());
+        let outcome = ScriptOutcome {
+            stdout: "half\n".into(),
+            fails: Some("it broke".into()),
+            ..ScriptOutcome::default()
+        };
+        fixture.emulator.on_script("echo.ps1", outcome);
+        put_remote(&fixture, "/tmp/a", b"a");
+        let commands = vec![
+            run_script("echo.ps1"),
+            run_script("later.ps1"),
+            Command::get_file("/tmp/a").unwrap(),
+        ];
+        let result = fixture
+            .run(SubmitRequest { commands, ..fixture.submit_args() }, save_to(&folder))
+            .await
+            .unwrap();
         assert_eq!((result.is_ok(), result.reason.as_str()), (false, "command"));
-        assert!(result.message.contains("it broke") && result.message.contains("echo.ps1"), "{}", result.message);
+        assert!(
+            result.message.contains("it broke") && result.message.contains("echo.ps1"),
+            "{}",
+            result.message
+        );
         let skipped: Vec<_> = result.commands.iter().map(|command| command.skipped).collect();
         assert_eq!(skipped, [false, true, true]);
         assert_eq!(result.commands[0].script.is_some(), keeps);
@@ -97,9 +132,11 @@ async fn a_failed_command_has_its_transcript_and_what_came_after_it_was_skipped(
 
 #[tokio::test(start_paused = true)]
 async fn the_service_may_call_a_nonzero_exit_a_failure() {
-    let world = World::switched(|switches| switches.nonzero_exit = NonzeroExit::Failed);
-    world.emulator.on_script("echo.ps1", ScriptOutcome { exit_code: Some(3), ..ScriptOutcome::default() });
-    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    let fixture = Fixture::with_switches(|switches| switches.nonzero_exit = NonzeroExit::Failed);
+    fixture
+        .emulator
+        .on_script("echo.ps1", ScriptOutcome { exit_code: Some(3), ..ScriptOutcome::default() });
+    let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert_eq!(result.reason, "command");
     assert_eq!(result.commands[0].script.as_ref().unwrap().exit_code, Some(3));
 }
@@ -107,10 +144,16 @@ async fn the_service_may_call_a_nonzero_exit_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_script_that_runs_too_long() {
     for status in ["Failed", "TimeOut"] {
-        let world = World::switched(|switches| switches.script_timeout_status = status.into());
-        world.script("echo.ps1", 1e6);
-        let result = world.run(world.order(), RunOptions::default()).await.unwrap();
-        assert_eq!(result.reason, if status == "Failed" { "command" } else { "timed_out" }, "{}", result.message);
+        let fixture =
+            Fixture::with_switches(|switches| switches.script_timeout_status = status.into());
+        fixture.script("echo.ps1", 1e6);
+        let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
+        assert_eq!(
+            result.reason,
+            if status == "Failed" { "command" } else { "timed_out" },
+            "{}",
+            result.message
+        );
         assert_eq!(result.action.status, status);
     }
 }
@@ -130,26 +173,31 @@ async fn results_that_lag_and_links_that_fail_at_first() {
         (false, "blob", Some(fault(FaultKind::DropBefore))),
         (false, "blob", Some(fault(FaultKind::DropUnread))),
     ] {
-        let world = World::switched(|switches| switches.result_lag = if change { 12.0 } else { 0.0 });
+        let fixture = Fixture::with_switches(|switches| {
+            switches.result_lag = if change { 12.0 } else { 0.0 }
+        });
         if let Some(fault) = broken.clone() {
-            world.fault(route, fault, 1, 2);
+            fixture.fault(route, fault, 1, 2);
         }
-        let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+        let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
         assert!(result.is_ok(), "{route} {broken:?}: {}", result.message);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_cannot_be_had_is_its_commands_error() {
-    let garbled_gzip = |world: &World| world.fault("blob", fault(FaultKind::Garble), 2, 20);
-    let cut_gzip = |world: &World| world.fault("blob", Fault { keep: Some(40), ..fault(FaultKind::Truncate) }, 2, 20);
-    let expired = |world: &World| world.emulator.set_switches(|switches| switches.link_life = 0.0);
-    let gone = |world: &World| world.fault("resultlink", Fault::status(404), 1, 1000);
-    let refused = |world: &World| {
-        let body = r#"{"error":{"code":"Forbidden","message":"no","target":"t"}}"#.to_owned();
-        world.fault("resultlink", Fault { body, ..Fault::status(403) }, 1, 1000);
+async fn an_unavailable_result_is_its_commands_error() {
+    let garbled_gzip = |fixture: &Fixture| fixture.fault("blob", fault(FaultKind::Garble), 2, 20);
+    let cut_gzip = |fixture: &Fixture| {
+        fixture.fault("blob", Fault { keep: Some(40), ..fault(FaultKind::Truncate) }, 2, 20)
     };
-    type Break = fn(&World);
+    let expired =
+        |fixture: &Fixture| fixture.emulator.set_switches(|switches| switches.link_life = 0.0);
+    let gone = |fixture: &Fixture| fixture.fault("resultlink", Fault::status(404), 1, 1000);
+    let refused = |fixture: &Fixture| {
+        let body = r#"{"error":{"code":"Forbidden","message":"no","target":"t"}}"#.to_owned();
+        fixture.fault("resultlink", Fault { body, ..Fault::status(403) }, 1, 1000);
+    };
+    type Break = fn(&Fixture);
     let table: [(&str, Break, [bool; 2]); 5] = [
         ("a garbled gzip", garbled_gzip, [false, true]),
         ("a gzip cut short", cut_gzip, [false, true]),
@@ -158,12 +206,15 @@ async fn a_result_that_cannot_be_had_is_its_commands_error() {
         ("a permission that is missing", refused, [true, true]),
     ];
     for (what, spoil, errors) in table {
-        let (world, folder) = (World::new(), Scratch::new());
+        let (fixture, folder) = (Fixture::new(), TempDir::new());
         let noise: Vec<u8> = (0..50_000).map(|_| fastrand::u8(..)).collect();
-        put_remote(&world, "/tmp/a", &noise);
-        spoil(&world);
-        let commands = vec![run("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
-        let result = world.run(Submit { commands, ..world.order() }, save_to(&folder)).await.unwrap();
+        put_remote(&fixture, "/tmp/a", &noise);
+        spoil(&fixture);
+        let commands = vec![run_script("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
+        let result = fixture
+            .run(SubmitRequest { commands, ..fixture.submit_args() }, save_to(&folder))
+            .await
+            .unwrap();
         assert_eq!(result.reason, "fetch", "{what}: {}", result.message);
         assert_eq!(result.action.status, "Succeeded");
         for (command, fails) in result.commands.iter().zip(errors) {
@@ -174,89 +225,109 @@ async fn a_result_that_cannot_be_had_is_its_commands_error() {
                 assert!(!format!("{error:?}").contains("sig="), "{what}: {error:?}");
             }
         }
-        assert!(folder.files().is_empty(), "{what}: nothing half-written stays: {:?}", folder.files());
+        assert!(
+            folder.files().is_empty(),
+            "{what}: nothing half-written stays: {:?}",
+            folder.files()
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_transcript_that_is_cut_once_is_asked_for_again() {
-    let world = World::new();
-    world.fault("blob", Fault { keep: Some(5), ..fault(FaultKind::Truncate) }, 1, 1);
-    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    let fixture = Fixture::new();
+    fixture.fault("blob", Fault { keep: Some(5), ..fault(FaultKind::Truncate) }, 1, 1);
+    let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert!(result.is_ok(), "{}", result.message);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails_is_that_commands_error() {
-    let (world, folder) = (World::new(), Scratch::new());
-    put_remote(&world, "/tmp/a", b"a");
+    let (fixture, folder) = (Fixture::new(), TempDir::new());
+    put_remote(&fixture, "/tmp/a", b"a");
     let in_the_way = folder.0.join("file");
     std::fs::write(&in_the_way, b"").unwrap();
-    let commands = vec![run("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
-    let order = Submit { commands, ..world.order() };
+    let commands = vec![run_script("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
+    let order = SubmitRequest { commands, ..fixture.submit_args() };
     let options = RunOptions { save_to: Some(in_the_way.clone()), ..RunOptions::default() };
-    assert_eq!(world.run(order.clone(), options).await.unwrap_err().kind, Kind::Io, "nothing runs for no folder");
-    assert_eq!(world.count(Route::RunLiveResponse), 0);
+    assert_eq!(
+        fixture.run(order.clone(), options).await.unwrap_err().kind,
+        Kind::Io,
+        "nothing runs for no folder"
+    );
+    assert_eq!(fixture.request_count(Route::RunLiveResponse), 0);
 
-    let session = world.submit(order).await.unwrap();
+    let session = fixture.submit(order).await.unwrap();
     let result = within(HOUR, session.result(None, Some(&in_the_way))).await.unwrap();
     assert_eq!(result.reason, "fetch");
     let error = result.commands[1].error.as_ref().unwrap();
-    assert!(error.kind == Kind::Io && error.os_error.is_some() && error.path.is_some(), "{error:?}");
+    assert!(
+        error.kind == Kind::Io && error.os_error.is_some() && error.path.is_some(),
+        "{error:?}"
+    );
     assert!(result.commands[0].script.is_some());
 
     // The result is still at the service.
-    let session = world.sessions.session(&result.action.id);
+    let session = fixture.sessions.session(&result.action.id);
     let target = Target::Path(folder.0.join("b"));
     let file = within(HOUR, session.download(1, target)).await.unwrap();
     assert_eq!((file.size, std::fs::read(folder.0.join("b")).unwrap()), (1, b"a".to_vec()));
-    let error = within(HOUR, session.download(0, Target::Path(folder.0.join("c")))).await.unwrap_err();
+    let error =
+        within(HOUR, session.download(0, Target::Path(folder.0.join("c")))).await.unwrap_err();
     assert_eq!(error.kind, Kind::InvalidRequest);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_action_that_tells_no_commands_is_not_called_ok() {
+async fn an_action_without_commands_is_not_ok() {
     // Commands are null for so long that the action is over by then.
-    let world = World::switched(|switches| switches.null_first_body = 1e6);
-    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    let fixture = Fixture::with_switches(|switches| switches.null_first_body = 1e6);
+    let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert!(!result.is_ok(), "{}", result.message);
 }
 
 #[tokio::test(start_paused = true)]
 async fn commands_that_fill_in_after_the_end_are_waited_for() {
-    let world = World::switched(|switches| switches.null_first_body = 12.0);
-    let result = world.run(world.order(), RunOptions::default()).await.unwrap();
+    let fixture = Fixture::with_switches(|switches| switches.null_first_body = 12.0);
+    let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert!(result.is_ok(), "{}", result.message);
     assert!(result.commands[0].script.is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_out_is_of_the_fetching_too() {
-    let world = World::new();
-    world.fault("resultlink", Fault::status(500), 1, 1000);
+async fn the_timeout_covers_result_fetching() {
+    let fixture = Fixture::new();
+    fixture.fault("resultlink", Fault::status(500), 1, 1000);
     let options = RunOptions { timeout: Some(20.0), ..RunOptions::default() };
-    let started = world.clock.now();
-    let error = world.run(world.order(), options).await.unwrap_err();
+    let started = fixture.clock.now();
+    let error = fixture.run(fixture.submit_args(), options).await.unwrap_err();
     assert_eq!((error.kind, error.action_id.is_some()), (Kind::WaitTimeout, true), "{error:?}");
-    assert!((world.clock.now() - started - 20.0).abs() < 1.0);
+    assert!((fixture.clock.now() - started - 20.0).abs() < 1.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn sixty_sessions_break_no_limit() {
-    let world = Arc::new(World::with(Settings { machines: 60, ..Settings::default() }));
-    world.script("echo.ps1", 550.0);
+    let fixture =
+        Arc::new(Fixture::with_settings(Settings { machines: 60, ..Settings::default() }));
+    fixture.script("echo.ps1", 550.0);
     let runs: Vec<_> = (0..60)
         .map(|at| {
-            let world = world.clone();
-            tokio::spawn(async move { world.run(world.order_on(at), RunOptions::default()).await })
+            let fixture = fixture.clone();
+            tokio::spawn(async move {
+                fixture.run(fixture.submit_args_for(at), RunOptions::default()).await
+            })
         })
         .collect();
     for run in runs {
         let result = run.await.unwrap().unwrap();
         assert!(result.is_ok(), "{}", result.message);
     }
-    world.broke_nothing();
-    assert_eq!(world.actions().await.len(), 60);
-    let refused = world.emulator.requests().into_iter().filter(|r| format!("{:?}", r.status).contains("429")).count();
+    fixture.assert_no_violations();
+    assert_eq!(fixture.actions().await.len(), 60);
+    let refused = fixture
+        .emulator
+        .requests()
+        .into_iter()
+        .filter(|r| format!("{:?}", r.status).contains("429"))
+        .count();
     assert_eq!(refused, 0);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mde_live_response::clock::Clock;
 use mde_live_response::config::{Limits, Rate};
-use mde_live_response::limits::{Quota, Quotas, Refusal};
+use mde_live_response::limits::{AdmissionError, Quota, QuotaRegistry};
 use mde_live_response::model::Command;
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::open;
@@ -36,7 +36,7 @@ async fn a_window_that_is_never_idle_lets_through_what_it_can() {
         .map(|number| {
             let (quota, order) = (quota.clone(), order.clone());
             tokio::spawn(async move {
-                let pass = quota.enter(READ).await.unwrap();
+                let pass = quota.admit_call(READ).await.unwrap();
                 order.lock().unwrap().push(number);
                 clock.sleep(0.5).await;
                 drop(pass);
@@ -52,20 +52,25 @@ async fn a_window_that_is_never_idle_lets_through_what_it_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_holds_nobody_up() {
+async fn a_caller_that_leaves_blocks_nobody() {
     let clock = Clock::new();
-    let quota = quota(&Limits { read: vec![Rate::new(1, 10.0).unwrap()], ..ten_a_minute() }, clock).await;
-    drop(quota.enter(READ).await.unwrap());
+    let quota =
+        quota(&Limits { read: vec![Rate::new(1, 10.0).unwrap()], ..ten_a_minute() }, clock).await;
+    drop(quota.admit_call(READ).await.unwrap());
     let start = clock.now();
-    let impatient = tokio::time::timeout(std::time::Duration::from_secs(5), quota.enter(READ));
-    let (gone, second) = tokio::join!(impatient, quota.enter(READ));
+    let impatient = tokio::time::timeout(std::time::Duration::from_secs(5), quota.admit_call(READ));
+    let (gone, second) = tokio::join!(impatient, quota.admit_call(READ));
     assert!(gone.is_err());
     drop(second.unwrap());
     assert!((clock.now() - start - 10.0).abs() < 0.1);
-    quota.hold(READ, 100.0).await.unwrap();
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(99), quota.enter(READ)).await.is_err());
+    quota.block_window(READ, 100.0).await.unwrap();
+    assert!(
+        tokio::time::timeout(std::time::Duration::from_secs(99), quota.admit_call(READ))
+            .await
+            .is_err()
+    );
     assert!((quota.expected_wait(READ) - 1.0).abs() < 0.1, "{}", quota.expected_wait(READ));
-    drop(quota.enter(READ).await.unwrap());
+    drop(quota.admit_call(READ).await.unwrap());
     assert!((clock.now() - start - 110.0).abs() < 0.2);
 }
 
@@ -74,25 +79,41 @@ async fn a_slot_that_is_freed_is_taken_at_once() {
     let clock = Clock::new();
     let quota = quota(&ten_a_minute(), clock).await;
     for machine in ["a", "b"] {
-        quota.admit(errand(machine, false)).await.unwrap_or_else(|refusal| panic!("{refusal:?}")).slot.keep();
-        quota.store().settled(key(machine), format!("on-{machine}"), Some(1000.0)).await.unwrap();
+        quota
+            .admit_submit(slot_request(machine, false))
+            .await
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
+            .slot
+            .disarm();
+        quota
+            .store()
+            .record_action(key(machine), format!("on-{machine}"), Some(1000.0))
+            .await
+            .unwrap();
     }
-    let mut other = errand("a", false);
+    let mut other = slot_request("a", false);
     other.correlation_id = "another".into();
-    let told = quota.admit(other).await.err();
-    assert!(matches!(&told, Some(Refusal::Occupied(Some(action))) if action == "on-a"), "{told:?}");
+    let told = quota.admit_submit(other).await.err();
+    assert!(
+        matches!(&told, Some(AdmissionError::MachineBusy(Some(action))) if action == "on-a"),
+        "{told:?}"
+    );
     let waiting = tokio::spawn({
         let quota = quota.clone();
-        async move { quota.admit(errand("c", true)).await }
+        async move { quota.admit_submit(slot_request("c", true)).await }
     });
     clock.sleep(50.0).await;
     assert!(!waiting.is_finished());
     let freed = clock.now();
-    quota.close("on-b").await.unwrap();
+    quota.close_session("on-b").await.unwrap();
     let admission = waiting.await.unwrap().unwrap_or_else(|refusal| panic!("{refusal:?}"));
     assert!(clock.now() - freed < 0.01);
     drop(admission);
-    assert_eq!(quota.store().slots().await.unwrap().len(), 1, "nothing came of it, and its slot is free");
+    assert_eq!(
+        quota.store().slots().await.unwrap().len(),
+        1,
+        "nothing came of it, and its slot is free"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,12 +126,12 @@ async fn the_same_intent_is_submitted_by_one_at_a_time() {
             let (quota, commands, at_once, started) =
                 (quota.clone(), commands.clone(), at_once.clone(), started.clone());
             tokio::spawn(async move {
-                let begun = quota.begin(&key("a"), &commands, "why").await.unwrap();
+                let begun = quota.begin_intent(&key("a"), &commands, "why").await.unwrap();
                 assert_eq!(at_once.fetch_add(1, Ordering::SeqCst), 0);
                 tokio::time::sleep(std::time::Duration::from_secs(40)).await;
                 if begun.found.intent.action_id.is_none() {
                     started.fetch_add(1, Ordering::SeqCst);
-                    quota.store().settled(key("a"), "x".into(), Some(9.0)).await.unwrap();
+                    quota.store().record_action(key("a"), "x".into(), Some(9.0)).await.unwrap();
                 }
                 at_once.fetch_sub(1, Ordering::SeqCst);
             })
@@ -120,13 +141,13 @@ async fn the_same_intent_is_submitted_by_one_at_a_time() {
         submit.await.unwrap();
     }
     assert_eq!(started.load(Ordering::SeqCst), 1);
-    let other = quota.begin(&key("a"), &[], "why").await.unwrap();
-    assert!(other.turn.is_none() && other.found.intent.commands == commands);
+    let other = quota.begin_intent(&key("a"), &[], "why").await.unwrap();
+    assert!(other.intent_lease.is_none() && other.found.intent.commands == commands);
 }
 
 #[tokio::test]
 async fn clients_of_a_process_share_one_quota() {
-    let quotas = Quotas::default();
+    let quotas = QuotaRegistry::default();
     let get = async |tenant: &str| {
         let key = QuotaKey { tenant: tenant.into(), ..quota_key() };
         quotas.get("memory:", &key, &ten_a_minute(), Clock::new(), 60.0).await.unwrap()

@@ -6,7 +6,7 @@ use mde_live_response::clock::Clock;
 use mde_live_response::config::Rate;
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::memory_store::MemoryStore;
-use mde_live_response::state::store::{Ask, Later, Settings, Store, Ticket};
+use mde_live_response::state::store::{AdmissionRequest, DeferredWrite, Settings, Store, Ticket};
 use proptest::prelude::*;
 
 use super::store_support::*;
@@ -31,9 +31,9 @@ enum Step {
 
 struct Model {
     store: Arc<dyn Store>,
-    world: Option<World>,
+    fixture: Option<StoreFixture>,
     time: Arc<std::sync::Mutex<f64>>,
-    truth: f64,
+    true_time: f64,
     processes: Vec<(u64, u64)>,
     waiting: Vec<Ticket>,
     running: Vec<(Ticket, f64)>,
@@ -41,29 +41,42 @@ struct Model {
 }
 
 impl Model {
-    async fn of(world: World) -> Self {
+    async fn open(fixture: StoreFixture) -> Self {
         let time = Arc::new(std::sync::Mutex::new(0.0));
-        let store = world.open().await;
-        Self::new(store, Some(world), time)
+        let store = fixture.open().await;
+        Self::new(store, Some(fixture), time)
     }
 
-    fn new(store: Arc<dyn Store>, world: Option<World>, time: Arc<std::sync::Mutex<f64>>) -> Self {
+    fn new(
+        store: Arc<dyn Store>,
+        fixture: Option<StoreFixture>,
+        time: Arc<std::sync::Mutex<f64>>,
+    ) -> Self {
         let processes = (1..=4).map(|owner| (owner, 0)).collect();
-        Self { store, world, time, truth: 0.0, processes, waiting: Vec::new(), running: Vec::new(), stamps: Vec::new() }
+        Self {
+            store,
+            fixture,
+            time,
+            true_time: 0.0,
+            processes,
+            waiting: Vec::new(),
+            running: Vec::new(),
+            stamps: Vec::new(),
+        }
     }
 
-    fn pass(&mut self, seconds: f64) {
-        match &self.world {
-            Some(world) => world.pass(seconds),
+    fn advance_time(&mut self, seconds: f64) {
+        match &self.fixture {
+            Some(fixture) => fixture.advance_time(seconds),
             None => *self.time.lock().unwrap() += seconds,
         }
-        self.truth += seconds.max(0.0);
+        self.true_time += seconds.max(0.0);
     }
 
     async fn step(&mut self, step: &Step) {
         match *step {
-            Step::Pass(seconds) => self.pass(seconds),
-            Step::SetBack(seconds) => self.pass(-seconds),
+            Step::Pass(seconds) => self.advance_time(seconds),
+            Step::SetBack(seconds) => self.advance_time(-seconds),
             Step::Join(process, count) => self.ask(process, count, Vec::new()).await,
             Step::AskAgain(process) => self.ask(process, 0, Vec::new()).await,
             Step::Leave(process) => {
@@ -77,15 +90,18 @@ impl Model {
                     return;
                 }
                 let (ended, start) = self.running.swap_remove(usize::from(at) % self.running.len());
-                self.stamps.push(start + (self.truth - start) * part);
-                self.store.later(Later::Finish(READ, ended));
+                self.stamps.push(start + (self.true_time - start) * part);
+                self.store.defer(DeferredWrite::EndCall(READ, ended));
                 if self.store.is_shared() {
                     self.store.flush().await.unwrap();
                 }
             }
             Step::Die(process, part) => {
                 let owner = self.processes[usize::from(process) % 4].0;
-                let (dead, alive) = self.running.drain(..).partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == owner);
+                let (dead, alive) = self
+                    .running
+                    .drain(..)
+                    .partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == owner);
                 self.running = alive;
                 self.stamps.extend(dead.into_iter().map(|(_, start)| start + LEASE * part));
                 // In memory all die together: there, a call whose end is never told is the nearest to it.
@@ -94,19 +110,19 @@ impl Model {
                     self.processes[usize::from(process) % 4] = (owner + 4, 0);
                 }
             }
-            Step::Hold(seconds) => self.store.hold(READ, seconds).await.unwrap(),
+            Step::Hold(seconds) => self.store.block_window(READ, seconds).await.unwrap(),
         }
-        self.end_what_took_too_long();
+        self.expire_overdue();
     }
 
     /// A request has a time-out: no call that lives is longer than its lease.
-    fn end_what_took_too_long(&mut self) {
-        let late = self.truth - LEASE;
+    fn expire_overdue(&mut self) {
+        let late = self.true_time - LEASE;
         let (over, on) = self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= late);
         self.running = on;
         for (ticket, start) in over {
             self.stamps.push(start + LEASE);
-            self.store.later(Later::Finish(READ, ticket));
+            self.store.defer(DeferredWrite::EndCall(READ, ticket));
         }
     }
 
@@ -115,16 +131,20 @@ impl Model {
         let count = if self.waiting.len() < 20 { count } else { 0 };
         self.waiting.extend((*next..*next + u64::from(count)).map(|number| ticket(*owner, number)));
         let join = (*next..*next + u64::from(count))
-            .map(|number| mde_live_response::state::store::Joining { ticket: ticket(*owner, number), errand: None })
+            .map(|number| mde_live_response::state::store::QueueEntry {
+                ticket: ticket(*owner, number),
+                slot_request: None,
+            })
             .collect();
         *next += u64::from(count);
-        let asked = Ask { join, leave, call_lease: LEASE, ..ask(READ, *owner) };
-        let answer = match self.store.ask_now(&asked) {
+        let asked =
+            AdmissionRequest { join, leave, call_lease: LEASE, ..admission_request(READ, *owner) };
+        let answer = match self.store.try_admit_now(&asked) {
             Some(answer) => answer,
-            None => self.store.ask(asked).await.unwrap(),
+            None => self.store.request_admission(asked).await.unwrap(),
         };
         self.waiting.retain(|ticket| !answer.granted.contains(ticket));
-        self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.truth)));
+        self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.true_time)));
     }
 
     fn check(mut self, rates: &[Rate]) -> usize {
@@ -154,7 +174,7 @@ fn steps(longest: usize) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..longest)
 }
 
-fn hold_to_it(cases: u32, make: impl AsyncFn() -> World) {
+fn run_property(cases: u32, make: impl AsyncFn() -> StoreFixture) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases,
@@ -163,7 +183,7 @@ fn hold_to_it(cases: u32, make: impl AsyncFn() -> World) {
     });
     let run = |steps: Vec<Step>| {
         runtime.block_on(async {
-            let mut model = Model::of(make().await).await;
+            let mut model = Model::open(make().await).await;
             for step in &steps {
                 model.step(step).await;
             }
@@ -176,22 +196,22 @@ fn hold_to_it(cases: u32, make: impl AsyncFn() -> World) {
 
 #[test]
 fn memory_breaks_no_window() {
-    hold_to_it(500, async || World::memory().await);
+    run_property(500, async || StoreFixture::memory().await);
 }
 
 #[test]
 fn sqlite_breaks_no_window() {
-    hold_to_it(25, async || World::sqlite().await);
+    run_property(25, async || StoreFixture::sqlite().await);
 }
 
 #[test]
 fn redis_breaks_no_window() {
     let Some(redis) = Redis::start(&[]) else { return };
-    hold_to_it(40, async || World::redis(&redis).await);
+    run_property(40, async || StoreFixture::redis(&redis).await);
 }
 
 /// Random arrivals, ends, deaths and clock steps, until `admissions` calls were stamped.
-fn many(admissions: usize) -> usize {
+fn simulate(admissions: usize) -> usize {
     let rates = vec![Rate::new(10, 10.0).unwrap(), Rate::new(40, 60.0).unwrap()];
     let key = QuotaKey { host: "h".into(), tenant: "t".into(), application: "a".into() };
     let mut settings = Settings::new(&key, &limits(), Clock::new());
@@ -222,11 +242,11 @@ fn many(admissions: usize) -> usize {
 
 #[test]
 fn no_window_is_broken_in_many_admissions() {
-    assert!(many(100_000) >= 100_000);
+    assert!(simulate(100_000) >= 100_000);
 }
 
 #[test]
 #[ignore = "takes minutes: run with --release -- --ignored ten_million"]
 fn no_window_is_broken_in_ten_million_admissions() {
-    println!("{} admissions, 0 windows broken", many(10_000_000));
+    println!("{} admissions, 0 windows broken", simulate(10_000_000));
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mde_live_response::clock::Clock;
 use mde_live_response::config::{Limits, Rate};
-use mde_live_response::limits::{Quota, Quotas, Refusal};
+use mde_live_response::limits::{AdmissionError, Quota, QuotaRegistry};
 use mde_live_response::state::QuotaKey;
-use mde_live_response::state::store::{Errand, IntentKey};
+use mde_live_response::state::store::{IntentKey, SlotRequest};
 
 use super::store_support::*;
 
@@ -20,14 +20,17 @@ const STORE: &str = "MDE_STORE_TEST_STORE";
 const CALL_LEASE: f64 = 0.4;
 const SESSION_LEASE: f64 = 1.0;
 
-fn limits_of_processes() -> Limits {
+fn process_limits() -> Limits {
     let read = vec![Rate::new(30, 0.5).unwrap(), Rate::new(100, 2.0).unwrap()];
     Limits { submit: vec![Rate::new(10, 0.5).unwrap()], read, sessions: 5, ..Limits::default() }
 }
 
 async fn open(address: &str) -> Arc<Quota> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
-    Quotas::default().get(address, &key, &limits_of_processes(), Clock::new(), CALL_LEASE).await.unwrap()
+    QuotaRegistry::default()
+        .get(address, &key, &process_limits(), Clock::new(), CALL_LEASE)
+        .await
+        .unwrap()
 }
 
 fn now() -> f64 {
@@ -41,61 +44,72 @@ fn worker() {
     let (Ok(folder), Ok(address)) = (std::env::var(FOLDER), std::env::var(STORE)) else { return };
     let folder = PathBuf::from(folder);
     let log = Arc::new(File::create(folder.join(format!("{}.log", std::process::id()))).unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let quota = open(&address).await;
-        let reads = (0..3).map(|_| tokio::spawn(read_on(quota.clone(), log.clone())));
+        let reads = (0..3).map(|_| tokio::spawn(read_loop(quota.clone(), log.clone())));
         let reads: Vec<_> = reads.collect();
-        submit_on(&quota, &log).await;
+        submit_loop(&quota, &log).await;
         drop(reads);
     });
 }
 
 /// One write, so that no line is ever half there.
-fn note(mut log: &File, line: String) {
+fn write_line(mut log: &File, line: String) {
     log.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-async fn read_on(quota: Arc<Quota>, log: Arc<File>) {
+async fn read_loop(quota: Arc<Quota>, log: Arc<File>) {
     loop {
-        let pass = quota.enter(READ).await.unwrap();
+        let pass = quota.admit_call(READ).await.unwrap();
         let start = now();
-        note(&log, format!("R {start}"));
+        write_line(&log, format!("R {start}"));
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
-        note(&log, format!("r {start} {}", now()));
+        write_line(&log, format!("r {start} {}", now()));
         drop(pass);
     }
 }
 
-async fn submit_on(quota: &Arc<Quota>, log: &File) {
+async fn submit_loop(quota: &Arc<Quota>, log: &File) {
     loop {
         let machine_id = format!("m{}", fastrand::u8(0..8));
         let correlation_id = fastrand::u64(..).to_string();
-        let key = IntentKey { machine_id: machine_id.clone(), correlation_id: correlation_id.clone() };
-        let turn = quota.begin(&key, &[], "").await.unwrap().turn.unwrap();
-        let errand = Errand { machine_id, correlation_id, lease: SESSION_LEASE, wait: fastrand::bool() };
-        let admission = match quota.admit(errand).await {
+        let key =
+            IntentKey { machine_id: machine_id.clone(), correlation_id: correlation_id.clone() };
+        let turn = quota.begin_intent(&key, &[], "").await.unwrap().intent_lease.unwrap();
+        let slot_request = SlotRequest {
+            machine_id,
+            correlation_id,
+            lease: SESSION_LEASE,
+            wait: fastrand::bool(),
+        };
+        let admission = match quota.admit_submit(slot_request).await {
             Ok(admission) => admission,
-            Err(Refusal::Occupied(_)) => {
-                quota.store().withdraw(key).await.unwrap();
+            Err(AdmissionError::MachineBusy(_)) => {
+                quota.store().delete_unsent_intent(key).await.unwrap();
                 continue;
             }
-            Err(Refusal::LearnFirst) => {
-                quota.learn(Vec::new()).await.unwrap();
+            Err(AdmissionError::SessionsUnknown) => {
+                quota.record_open_sessions(Vec::new()).await.unwrap();
                 continue;
             }
             Err(refusal) => panic!("{refusal:?}"),
         };
-        turn.posted(true).await.unwrap();
+        turn.record_posted(true).await.unwrap();
         let (start, machine) = (now(), &key.machine_id);
-        note(log, format!("S {start} {machine}"));
+        write_line(log, format!("S {start} {machine}"));
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
-        drop(admission.pass);
-        admission.slot.keep();
-        quota.store().settled(key.clone(), key.correlation_id.clone(), Some(SESSION_LEASE)).await.unwrap();
+        drop(admission.permit);
+        admission.slot.disarm();
+        quota
+            .store()
+            .record_action(key.clone(), key.correlation_id.clone(), Some(SESSION_LEASE))
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..200))).await;
-        note(log, format!("s {start} {} {machine}", now()));
-        quota.close(&key.correlation_id).await.unwrap();
+        write_line(log, format!("s {start} {} {machine}", now()));
+        quota.close_session(&key.correlation_id).await.unwrap();
     }
 }
 
@@ -123,7 +137,8 @@ fn calls(folder: &Path, open: &str, close: &str) -> Vec<(f64, Option<f64>, Strin
             if words[0] == open {
                 calls.push((start, None, words.get(2).unwrap_or(&"").to_string()));
             } else if words[0] == close {
-                let call = calls.iter_mut().rfind(|(at, end, _)| *at == start && end.is_none()).unwrap();
+                let call =
+                    calls.iter_mut().rfind(|(at, end, _)| *at == start && end.is_none()).unwrap();
                 call.1 = Some(words[2].parse().unwrap());
             }
         }
@@ -142,7 +157,12 @@ fn check_windows(calls: &[(f64, Option<f64>, String)], rates: &[Rate]) {
         stamps.sort_by(f64::total_cmp);
         for rate in rates {
             for (first, beyond) in stamps.iter().zip(stamps.iter().skip(rate.count as usize)) {
-                assert!(beyond - first >= rate.per, "{} calls in {} s", rate.count + 1, beyond - first);
+                assert!(
+                    beyond - first >= rate.per,
+                    "{} calls in {} s",
+                    rate.count + 1,
+                    beyond - first
+                );
             }
         }
     }
@@ -150,18 +170,19 @@ fn check_windows(calls: &[(f64, Option<f64>, String)], rates: &[Rate]) {
 
 #[tokio::test]
 async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let address = format!("sqlite:///{}", folder.file("state.db").display());
-    break_and_leak_nothing(&folder, &address).await;
+    run_and_check_workers(&folder, &address).await;
     let connection = rusqlite::Connection::open(folder.file("state.db")).unwrap();
-    let integrity: String = connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    let integrity: String =
+        connection.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
     assert_eq!(integrity, "ok");
 }
 
 #[tokio::test]
 async fn eight_processes_on_one_redis_killed_at_random_break_nothing_and_leak_nothing() {
     let Some(redis) = Redis::start(&[]) else { return };
-    break_and_leak_nothing(&Folder::new(), &redis.address()).await;
+    run_and_check_workers(&TempDir::new(), &redis.address()).await;
 }
 
 /// They do not outlive the test.
@@ -176,13 +197,15 @@ impl Drop for Workers {
     }
 }
 
-async fn break_and_leak_nothing(folder: &Folder, address: &str) {
+async fn run_and_check_workers(folder: &TempDir, address: &str) {
     let mut started = Workers((0..8).map(|_| start_worker(&folder.0, address)).collect());
     let workers = &mut started.0;
     let (started_at, mut killed) = (Instant::now(), 0);
     let few = || calls(&folder.0, "R", "r").len() <= 100 || calls(&folder.0, "S", "s").len() <= 20;
     // A slow machine takes longer to do as much.
-    while started_at.elapsed() < Duration::from_secs(8) || (few() && started_at.elapsed() < Duration::from_secs(90)) {
+    while started_at.elapsed() < Duration::from_secs(8)
+        || (few() && started_at.elapsed() < Duration::from_secs(90))
+    {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
         let at = fastrand::usize(0..workers.len());
         assert!(workers[at].try_wait().unwrap().is_none(), "a worker gave up");
@@ -193,11 +216,16 @@ async fn break_and_leak_nothing(folder: &Folder, address: &str) {
     }
     drop(started);
     let (reads, submits) = (calls(&folder.0, "R", "r"), calls(&folder.0, "S", "s"));
-    println!("{} reads and {} submits of 8 processes, {killed} of them killed", reads.len(), submits.len());
+    println!(
+        "{} reads and {} submits of 8 processes, {killed} of them killed",
+        reads.len(),
+        submits.len()
+    );
     assert!(reads.len() > 100 && submits.len() > 20, "{} {}", reads.len(), submits.len());
-    check_windows(&reads, &limits_of_processes().read);
-    let posts: Vec<_> = submits.iter().map(|(start, _, machine)| (*start, None, machine.clone())).collect();
-    check_windows(&posts, &limits_of_processes().submit);
+    check_windows(&reads, &process_limits().read);
+    let posts: Vec<_> =
+        submits.iter().map(|(start, _, machine)| (*start, None, machine.clone())).collect();
+    check_windows(&posts, &process_limits().submit);
     check_sessions(&submits);
     let store = open(address).await.store().clone();
     // What died between its admission and its POST keeps its slot for a call's lease and half a minute.
@@ -209,14 +237,17 @@ async fn break_and_leak_nothing(folder: &Folder, address: &str) {
 /// At most five at once, and one on a machine. One that was killed is let off from its start on: its lease counts here.
 fn check_sessions(submits: &[(f64, Option<f64>, String)]) {
     for (at, (start, _, machine)) in submits.iter().enumerate() {
-        let before = submits.iter().take(at).filter(|(_, end, _)| end.is_some_and(|end| end > *start));
+        let before =
+            submits.iter().take(at).filter(|(_, end, _)| end.is_some_and(|end| end > *start));
         let open: Vec<&String> = before.map(|(_, _, machine)| machine).collect();
         assert!(open.len() < 5, "{} sessions at once", open.len() + 1);
         assert!(!open.contains(&machine), "two sessions on {machine}");
-        let killed = submits
-            .iter()
-            .take(at)
-            .find(|(earlier, end, on)| end.is_none() && on == machine && start - earlier < SESSION_LEASE - 0.05);
-        assert!(killed.is_none(), "a session was started on {machine} while a killed process's ran: {killed:?}");
+        let killed = submits.iter().take(at).find(|(earlier, end, on)| {
+            end.is_none() && on == machine && start - earlier < SESSION_LEASE - 0.05
+        });
+        assert!(
+            killed.is_none(),
+            "a session was started on {machine} while a killed process's ran: {killed:?}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mde_live_response::clock::Clock;
 use mde_live_response::config::{Limits, Rate};
 use mde_live_response::error::{Error, Kind, Result};
-use mde_live_response::limits::{Quota, Refusal};
+use mde_live_response::limits::{AdmissionError, Quota};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with, quota_keys};
 use mde_live_response::state::store::{Settings, Store};
@@ -20,7 +20,7 @@ async fn open(address: &str, patience: f64) -> Result<Arc<dyn Store>> {
     let rate = vec![Rate::new(3, LENGTH)?];
     let limits = Limits { submit: rate.clone(), read: rate, ..Limits::default() };
     let mut settings = Settings::new(&key, &limits, Clock::new());
-    settings.patience = patience;
+    settings.timeout = patience;
     open_with(&Address::parse(address)?, settings).await
 }
 
@@ -36,15 +36,19 @@ fn quota(store: Arc<dyn Store>) -> Quota {
 }
 
 #[tokio::test]
-async fn one_that_evicts_is_refused() {
+async fn a_server_that_evicts_is_refused() {
     let Some(redis) = Redis::start(&["--maxmemory-policy", "allkeys-lru"]) else { return };
     let error = refused(&redis.address()).await;
     assert!(error.kind == Kind::State && !error.retryable, "{error:?}");
-    assert!(error.message.contains("allkeys-lru") && error.hint.as_ref().unwrap().contains("noeviction"), "{error:?}");
+    assert!(
+        error.message.contains("allkeys-lru")
+            && error.hint.as_ref().unwrap().contains("noeviction"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
-async fn one_without_a_file_is_warned_of() {
+async fn a_server_without_persistence_is_warned_about() {
     let Some(redis) = Redis::start(&[]) else { return };
     assert_eq!(open(&redis.address(), 2.0).await.unwrap().notices()[0].code, "redis-aof");
     let Some(redis) = Redis::start(&["--appendonly", "yes"]) else { return };
@@ -52,12 +56,15 @@ async fn one_without_a_file_is_warned_of() {
 }
 
 #[tokio::test]
-async fn one_that_is_down_is_told_in_time() {
+async fn an_unreachable_server_is_reported_in_time() {
     let Some(mut redis) = Redis::start(&[]) else { return };
     redis.kill();
     let started = Instant::now();
     let error = refused(&redis.address()).await;
-    assert!(error.kind == Kind::State && error.retryable && started.elapsed() < Duration::from_secs(3), "{error:?}");
+    assert!(
+        error.kind == Kind::State && error.retryable && started.elapsed() < Duration::from_secs(3),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -81,117 +88,157 @@ async fn a_user_needs_its_own_password_and_the_right_to_the_keys() {
     ]) else {
         return;
     };
-    let of = |user: &str, password: &str| redis.address().replace("//", &format!("//{user}:{password}@"));
+    let of = |user: &str, password: &str| {
+        redis.address().replace("//", &format!("//{user}:{password}@"))
+    };
     let store = open(&of("me", "hunter2"), 2.0).await.unwrap();
-    store.learn(Vec::new()).await.unwrap();
-    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    store.record_open_sessions(Vec::new()).await.unwrap();
+    store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     for address in [of("me", "hunter3"), of("nobody", "hunter2"), redis.address()] {
         let error = refused(&address).await;
         let hint = error.hint.clone().unwrap_or_default();
-        assert!(error.kind == Kind::State && !error.retryable && hint.contains("password"), "{error:?}");
+        assert!(
+            error.kind == Kind::State && !error.retryable && hint.contains("password"),
+            "{error:?}"
+        );
         assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
     }
     let reader = open(&of("reader", "hunter2"), 2.0).await.unwrap();
-    let error = reader.hold(READ, 1.0).await.unwrap_err();
-    assert!(!error.retryable && error.hint.as_ref().is_some_and(|hint| hint.contains("mlr:*")), "{error:?}");
+    let error = reader.block_window(READ, 1.0).await.unwrap_err();
+    assert!(
+        !error.retryable && error.hint.as_ref().is_some_and(|hint| hint.contains("mlr:*")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
-async fn one_of_another_version_is_refused() {
+async fn a_store_of_another_version_is_refused() {
     let Some(redis) = Redis::start(&[]) else { return };
     open(&redis.address(), 2.0).await.unwrap();
     assert_eq!(quota_keys(&redis.address()).await.unwrap()[0].host, "api.test");
-    let mut connection =
-        redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*:epoch").query_async(&mut connection).await.unwrap();
+    let mut connection = redis::Client::open(redis.address())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg("*:epoch").query_async(&mut connection).await.unwrap();
     let set: redis::RedisResult<i64> =
         redis::cmd("HSET").arg(&keys[0]).arg("version").arg("7").query_async(&mut connection).await;
     set.unwrap();
     let error = refused(&redis.address()).await;
-    assert!(error.message.contains("version 7") && error.message.contains("version 1"), "{error:?}");
+    assert!(
+        error.message.contains("version 7") && error.message.contains("version 1"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
-async fn what_nobody_removes_runs_out_but_not_what_is_in_doubt() {
+async fn unremoved_entries_expire_but_not_those_in_doubt() {
     let Some(redis) = Redis::start(&[]) else { return };
     let store = open(&redis.address(), 2.0).await.unwrap();
-    store.learn(Vec::new()).await.unwrap();
-    store.put_look("x".into(), "{}".into()).await.unwrap();
-    let mut connection =
-        redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    store.record_open_sessions(Vec::new()).await.unwrap();
+    store.cache_status("x".into(), "{}".into()).await.unwrap();
+    let mut connection = redis::Client::open(redis.address())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
     let mut ttl = async |pattern: &str| -> i64 {
-        let keys: Vec<String> = redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
+        let keys: Vec<String> =
+            redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await.unwrap();
         redis::cmd("TTL").arg(&keys[0]).query_async(&mut connection).await.unwrap()
     };
-    assert!((3590..=3600).contains(&ttl("*:looks").await) && (3590..=3600).contains(&ttl("*:seen").await));
+    assert!(
+        (3590..=3600).contains(&ttl("*:cached_statuses").await)
+            && (3590..=3600).contains(&ttl("*:status_times").await)
+    );
     let half_a_year = 180 * 86_400 - 10..=180 * 86_400;
-    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     assert!(half_a_year.contains(&ttl("*:intent:*").await));
-    assert!(store.take_turn(key("a"), 7, 15.0).await.unwrap());
+    assert!(store.acquire_lease(key("a"), 7, 15.0).await.unwrap());
     let quota = quota(store.clone());
     tokio::time::sleep(Duration::from_secs_f64(LENGTH)).await;
-    let admission = quota.admit(errand("a", true)).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
-    store.posted(key("a"), 7, true).await.unwrap();
+    let admission = quota
+        .admit_submit(slot_request("a", true))
+        .await
+        .unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    store.record_posted(key("a"), 7, true).await.unwrap();
     assert_eq!(ttl("*:intent:*").await, -1);
-    admission.slot.keep();
-    store.settled(key("a"), "x".into(), None).await.unwrap();
+    admission.slot.disarm();
+    store.record_action(key("a"), "x".into(), None).await.unwrap();
     assert!(half_a_year.contains(&ttl("*:intent:*").await));
     assert_eq!(ttl("*:epoch").await, -1);
 }
 
 #[tokio::test]
-async fn one_that_comes_and_goes_is_waited_for() {
-    let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+async fn an_intermittent_server_is_waited_for() {
+    let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else {
+        return;
+    };
     let store = open(&redis.address(), 5.0).await.unwrap();
-    store.learn(Vec::new()).await.unwrap();
+    store.record_open_sessions(Vec::new()).await.unwrap();
     let quota = quota(store.clone());
     for _ in 0..3 {
-        drop(quota.enter(READ).await.unwrap());
+        drop(quota.admit_call(READ).await.unwrap());
     }
     store.flush().await.unwrap();
     redis.kill();
-    let waiting = tokio::spawn(async move { quota.enter(READ).await.map(drop) });
+    let waiting = tokio::spawn(async move { quota.admit_call(READ).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(400)).await;
     redis.restart();
     waiting.await.unwrap().unwrap();
-    assert!(store.known_intent(key("a")).await.unwrap().is_none());
+    assert!(store.get_intent(key("a")).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn one_that_came_back_empty_counts_as_full_and_says_so() {
+async fn a_server_restarted_empty_counts_as_full_and_warns() {
     let Some(mut redis) = Redis::start(&[]) else { return };
     let store = open(&redis.address(), 5.0).await.unwrap();
-    store.learn(Vec::new()).await.unwrap();
+    store.record_open_sessions(Vec::new()).await.unwrap();
     let quota = quota(store.clone());
     for _ in 0..3 {
-        drop(quota.enter(READ).await.unwrap());
+        drop(quota.admit_call(READ).await.unwrap());
     }
     store.flush().await.unwrap();
-    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     let lost = Instant::now();
     redis.restart();
-    let refusal = quota.admit(errand("a", true)).await.err();
-    assert!(matches!(refusal, Some(Refusal::LearnFirst)), "{refusal:?}");
-    let found = store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
-    assert!(!found.known && found.lost_since.is_some_and(|seconds| seconds < LENGTH), "{found:?}");
-    drop(quota.enter(READ).await.unwrap());
+    let refusal = quota.admit_submit(slot_request("a", true)).await.err();
+    assert!(matches!(refusal, Some(AdmissionError::SessionsUnknown)), "{refusal:?}");
+    let found = store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    assert!(
+        !found.known && found.since_state_loss.is_some_and(|seconds| seconds < LENGTH),
+        "{found:?}"
+    );
+    drop(quota.admit_call(READ).await.unwrap());
     assert!(lost.elapsed().as_secs_f64() >= LENGTH, "{:?}", lost.elapsed());
-    store.learn(Vec::new()).await.unwrap();
-    quota.admit(errand("a", true)).await.unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    store.record_open_sessions(Vec::new()).await.unwrap();
+    quota
+        .admit_submit(slot_request("a", true))
+        .await
+        .unwrap_or_else(|refusal| panic!("{refusal:?}"));
 }
 
 #[tokio::test]
-async fn a_sibling_that_knew_tells_the_newcomer_that_something_was_lost() {
+async fn a_sibling_signals_lost_state_to_a_newcomer() {
     let Some(redis) = Redis::start(&[]) else { return };
     let old = open(&redis.address(), 5.0).await.unwrap();
-    old.learn(Vec::new()).await.unwrap();
+    old.record_open_sessions(Vec::new()).await.unwrap();
     tokio::time::sleep(Duration::from_secs_f64(LENGTH)).await;
-    let mut connection =
-        redis::Client::open(redis.address()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut connection = redis::Client::open(redis.address())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
     redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
     let newcomer = open(&redis.address(), 5.0).await.unwrap();
-    assert_eq!(newcomer.view(READ).await.unwrap().share, 0.0, "a flush is seen in the server's own count");
-    old.view(READ).await.unwrap();
-    let refusal = quota(newcomer).admit(errand("a", true)).await.err();
-    assert!(matches!(refusal, Some(Refusal::LearnFirst)), "{refusal:?}");
+    assert_eq!(
+        newcomer.window_usage(READ).await.unwrap().free_share,
+        0.0,
+        "a flush is seen in the server's own count"
+    );
+    old.window_usage(READ).await.unwrap();
+    let refusal = quota(newcomer).admit_submit(slot_request("a", true)).await.err();
+    assert!(matches!(refusal, Some(AdmissionError::SessionsUnknown)), "{refusal:?}");
 }

@@ -10,7 +10,7 @@ use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
 use mde_live_response::state::sqlite::quota_keys;
-use mde_live_response::state::store::{Later, Settings, Store};
+use mde_live_response::state::store::{DeferredWrite, Settings, Store};
 
 use super::store_support::*;
 
@@ -38,7 +38,9 @@ impl Mounted {
 
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+        assert!(
+            Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success()
+        );
     }
 }
 
@@ -59,11 +61,11 @@ async fn refused(path: &Path) -> Error {
 }
 
 #[tokio::test]
-async fn what_is_kept_is_this_users_alone() {
+async fn files_are_private_to_this_user() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
-    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     for name in ["s.db", "s.db-wal", "s.db-shm"] {
         let mode = std::fs::metadata(folder.file(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
@@ -72,13 +74,17 @@ async fn what_is_kept_is_this_users_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_store_is_refused_with_its_cure() {
-    let folder = Folder::new();
+async fn a_file_that_is_no_store_is_refused_with_a_hint() {
+    let folder = TempDir::new();
     let missing = refused(&folder.file("no/such/s.db")).await;
     assert!(missing.message.contains("no directory"), "{missing:?}");
     assert!(refused(&folder.0).await.message.contains("is a directory"));
     assert!(refused(Path::new("/proc/s.db")).await.message.contains("can't be made"));
-    std::fs::write(folder.file("text"), "hello, this is no database at all, and long enough to see").unwrap();
+    std::fs::write(
+        folder.file("text"),
+        "hello, this is no database at all, and long enough to see",
+    )
+    .unwrap();
     assert!(refused(&folder.file("text")).await.message.contains("not a state store"));
     let other = rusqlite::Connection::open(folder.file("other")).unwrap();
     other.execute_batch("CREATE TABLE t (x); PRAGMA application_id = 5").unwrap();
@@ -87,19 +93,22 @@ async fn what_is_no_store_is_refused_with_its_cure() {
 
 #[tokio::test]
 async fn another_version_is_named_beside_ours() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     drop(open(&folder.file("s.db"), None).await.unwrap());
     let connection = rusqlite::Connection::open(folder.file("s.db")).unwrap();
     connection.execute_batch("PRAGMA user_version = 7").unwrap();
     let error = refused(&folder.file("s.db")).await;
-    assert!(error.message.contains("version 7") && error.message.contains("version 1"), "{error:?}");
+    assert!(
+        error.message.contains("version 7") && error.message.contains("version 1"),
+        "{error:?}"
+    );
 }
 
 /// Root may write to everything: a directory that was mounted read-only is the one that it may not.
 #[tokio::test]
-async fn what_is_read_only_is_refused() {
+async fn a_read_only_store_is_refused() {
     use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
+    let folder = TempDir::new();
     drop(open(&folder.file("s.db"), None).await.unwrap());
     let _mounted = Mounted::tmpfs(&folder.file("small"), "size=1m");
     let Some(mounted) = &_mounted else {
@@ -116,13 +125,15 @@ async fn what_is_read_only_is_refused() {
 
 /// A real one, where the test may mount one; else the pages below stand for it.
 #[tokio::test]
-async fn a_small_file_system_fills_up_and_is_told() {
-    let folder = Folder::new();
+async fn a_full_file_system_is_reported() {
+    let folder = TempDir::new();
     let Some(mounted) = Mounted::tmpfs(&folder.file("small"), "size=1m") else { return };
     let store = open(&mounted.0.join("s.db"), None).await.unwrap();
     let mut told = None;
     for number in 0..2000 {
-        let made = store.intent(key(&format!("m{number}")), Vec::new(), "x".repeat(2000)).await;
+        let made = store
+            .get_or_create_intent(key(&format!("m{number}")), Vec::new(), "x".repeat(2000))
+            .await;
         if let Err(error) = made {
             assert!(error.kind == Kind::State && error.retryable, "{error:?}");
             told = Some(number);
@@ -131,27 +142,36 @@ async fn a_small_file_system_fills_up_and_is_told() {
     }
     let failed = told.expect("a disk of one megabyte is full");
     mounted.remount("size=8m");
-    assert!(store.known_intent(key(&format!("m{failed}"))).await.unwrap().is_none(), "what failed was not half done");
-    assert!(store.known_intent(key("m0")).await.unwrap().is_some(), "nothing that was written is lost");
-    store.intent(key("after"), Vec::new(), String::new()).await.unwrap();
+    assert!(
+        store.get_intent(key(&format!("m{failed}"))).await.unwrap().is_none(),
+        "what failed was not half done"
+    );
+    assert!(
+        store.get_intent(key("m0")).await.unwrap().is_some(),
+        "nothing that was written is lost"
+    );
+    store.get_or_create_intent(key("after"), Vec::new(), String::new()).await.unwrap();
 }
 
 /// After a power cut, what can have been lost counts.
 #[tokio::test]
 async fn after_a_boot_the_calls_that_may_be_lost_count() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
     drop(store);
     let connection = rusqlite::Connection::open(folder.file("s.db")).unwrap();
     connection
-        .execute_batch("UPDATE quotas SET boot = 'the boot before'; UPDATE time SET era = 'the boot before'")
+        .execute_batch("UPDATE quotas SET boot = 'the boot before'; UPDATE time SET clock_id = 'the boot before'")
         .unwrap();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     let answer = read(&store, 1, [1]).await;
     assert!(answer.granted.is_empty(), "{answer:?}");
-    let view = store.view(READ).await.unwrap();
-    assert!(view.share == 0.0 && view.wait > 59.0 && view.wait < 61.0, "the minute is full, the hour is not: {view:?}");
+    let view = store.window_usage(READ).await.unwrap();
+    assert!(
+        view.free_share == 0.0 && view.wait > 59.0 && view.wait < 61.0,
+        "the minute is full, the hour is not: {view:?}"
+    );
     drop(store);
     let windows = open(&folder.file("s.db"), None).await.unwrap().snapshot().await.unwrap().windows;
     let window = windows.iter().find(|window| window.name == READ.name()).unwrap();
@@ -159,11 +179,11 @@ async fn after_a_boot_the_calls_that_may_be_lost_count() {
 }
 
 #[tokio::test]
-async fn an_end_that_nobody_waits_for_is_written_soon_by_itself() {
-    let folder = Folder::new();
+async fn an_unawaited_end_is_flushed_soon() {
+    let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
-    store.later(Later::Finish(READ, ticket(1, 0)));
+    store.defer(DeferredWrite::EndCall(READ, ticket(1, 0)));
     let other = rusqlite::Connection::open(folder.file("s.db")).unwrap();
     let give_up = std::time::Instant::now() + std::time::Duration::from_secs(5);
     let written = || -> bool {
@@ -177,40 +197,50 @@ async fn an_end_that_nobody_waits_for_is_written_soon_by_itself() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_passes() {
-    let folder = Folder::new();
+async fn a_full_disk_is_reported_and_recovers() {
+    let folder = TempDir::new();
     let store = open(&folder.file("s.db"), Some(40)).await.unwrap();
     let mut full = None;
     for number in 0..200 {
         let key = key(&format!("m{number}"));
-        match store.intent(key.clone(), Vec::new(), "x".repeat(2000)).await {
+        match store.get_or_create_intent(key.clone(), Vec::new(), "x".repeat(2000)).await {
             Ok(_) => assert!(full.is_none()),
             Err(error) => {
-                assert!(error.kind == Kind::State && error.retryable && error.message.contains("full"), "{error:?}");
+                assert!(
+                    error.kind == Kind::State && error.retryable && error.message.contains("full"),
+                    "{error:?}"
+                );
                 full = Some(key);
                 break;
             }
         }
     }
-    assert!(store.known_intent(full.unwrap()).await.unwrap().is_none(), "what failed was not half done");
+    assert!(
+        store.get_intent(full.unwrap()).await.unwrap().is_none(),
+        "what failed was not half done"
+    );
     for number in 0..5 {
-        store.withdraw(key(&format!("m{number}"))).await.unwrap();
+        store.delete_unsent_intent(key(&format!("m{number}"))).await.unwrap();
     }
-    store.intent(key("after"), Vec::new(), String::new()).await.unwrap();
+    store.get_or_create_intent(key("after"), Vec::new(), String::new()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_finds_it_closed_and_calls_made_meanwhile_wait() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
-    store.intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     store.quiesce();
-    let open_files =
-        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    assert!(open_files.into_iter().all(|file| !file.starts_with(&folder.0)), "no descriptor is left to inherit");
+    let open_files = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    assert!(
+        open_files.into_iter().all(|file| !file.starts_with(&folder.0)),
+        "no descriptor is left to inherit"
+    );
     let meanwhile = tokio::spawn({
         let store = store.clone();
-        async move { store.known_intent(key("a")).await }
+        async move { store.get_intent(key("a")).await }
     });
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     assert!(!meanwhile.is_finished());

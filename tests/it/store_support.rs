@@ -12,15 +12,18 @@ use mde_live_response::config::{Limits, Rate};
 use mde_live_response::operation::Operation;
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
-use mde_live_response::state::store::{Answer, Ask, Errand, IntentKey, Joining, Settings, Store, Ticket};
+use mde_live_response::state::store::{
+    AdmissionRequest, AdmissionResponse, IntentKey, QueueEntry, Settings, SlotRequest, Store,
+    Ticket,
+};
 
 pub const READ: Operation = Operation::ListMachineActions;
 pub const SUBMIT: Operation = Operation::RunLiveResponse;
 
 /// A directory that goes with the test.
-pub struct Folder(pub PathBuf);
+pub struct TempDir(pub PathBuf);
 
-impl Folder {
+impl TempDir {
     pub fn new() -> Self {
         let path = std::env::temp_dir().join(format!("mde-store-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&path).unwrap();
@@ -32,7 +35,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -42,7 +45,7 @@ impl Drop for Folder {
 pub struct Redis {
     child: Child,
     pub port: u16,
-    folder: Folder,
+    folder: TempDir,
     options: Vec<String>,
 }
 
@@ -58,7 +61,7 @@ impl Redis {
     }
 
     fn start_on(port_option: &str, options: &[&str]) -> Option<Self> {
-        let folder = Folder::new();
+        let folder = TempDir::new();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         options.extend([port_option.to_owned(), port.to_string()]);
@@ -109,8 +112,9 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(folder: &Folder, options: &[String]) -> std::io::Result<Child> {
-    let program = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "/usr/bin/redis-server".to_owned());
+fn spawn(folder: &TempDir, options: &[String]) -> std::io::Result<Child> {
+    let program =
+        std::env::var("REDIS_SERVER").unwrap_or_else(|_| "/usr/bin/redis-server".to_owned());
     Command::new(program)
         .args(["--bind", "127.0.0.1", "--save", "", "--dir"])
         .arg(&folder.0)
@@ -121,14 +125,14 @@ fn spawn(folder: &Folder, options: &[String]) -> std::io::Result<Child> {
 }
 
 /// One store as several processes see it, at a time that the test sets.
-pub struct World {
+pub struct StoreFixture {
     pub kind: &'static str,
     address: Address,
     key: QuotaKey,
     limits: Limits,
     time: Arc<Mutex<f64>>,
     shared: Mutex<Option<Arc<dyn Store>>>,
-    _folder: Folder,
+    _folder: TempDir,
 }
 
 pub fn limits() -> Limits {
@@ -142,11 +146,11 @@ pub fn limits() -> Limits {
 
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-impl World {
-    pub async fn new(kind: &'static str, address: &str, folder: Folder, limits: Limits) -> Self {
+impl StoreFixture {
+    pub async fn new(kind: &'static str, address: &str, folder: TempDir, limits: Limits) -> Self {
         let tenant = format!("tenant-{}", COUNT.fetch_add(1, Ordering::SeqCst));
         let key = QuotaKey { host: "api.test".into(), tenant, application: "app".into() };
-        let world = Self {
+        let fixture = Self {
             kind,
             address: Address::parse(address).unwrap(),
             key,
@@ -155,25 +159,25 @@ impl World {
             shared: Mutex::default(),
             _folder: folder,
         };
-        let store = world.open().await;
+        let store = fixture.open().await;
         // A Redis that was started but now may have forgotten something.
-        store.learn(Vec::new()).await.unwrap();
-        world.pass(20_000.0);
-        world
+        store.record_open_sessions(Vec::new()).await.unwrap();
+        fixture.advance_time(20_000.0);
+        fixture
     }
 
     pub async fn memory() -> Self {
-        Self::new("memory", "memory:", Folder::new(), limits()).await
+        Self::new("memory", "memory:", TempDir::new(), limits()).await
     }
 
     pub async fn sqlite() -> Self {
-        let folder = Folder::new();
+        let folder = TempDir::new();
         let address = format!("sqlite:///{}", folder.file("state.db").display());
         Self::new("sqlite", &address, folder, limits()).await
     }
 
     pub async fn redis(redis: &Redis) -> Self {
-        Self::new("redis", &redis.address(), Folder::new(), limits()).await
+        Self::new("redis", &redis.address(), TempDir::new(), limits()).await
     }
 
     /// Opens the store as another process would; in memory there is but one.
@@ -189,7 +193,7 @@ impl World {
         store
     }
 
-    pub fn pass(&self, seconds: f64) {
+    pub fn advance_time(&self, seconds: f64) {
         *self.time.lock().unwrap() += seconds;
     }
 }
@@ -198,26 +202,56 @@ pub fn ticket(owner: u64, number: u64) -> Ticket {
     Ticket { owner, number }
 }
 
-pub fn errand(machine: &str, wait: bool) -> Errand {
-    Errand { machine_id: machine.to_owned(), correlation_id: format!("of-{machine}"), lease: 1000.0, wait }
+pub fn slot_request(machine: &str, wait: bool) -> SlotRequest {
+    SlotRequest {
+        machine_id: machine.to_owned(),
+        correlation_id: format!("of-{machine}"),
+        lease: 1000.0,
+        wait,
+    }
 }
 
 pub fn key(machine: &str) -> IntentKey {
     IntentKey { machine_id: machine.to_owned(), correlation_id: format!("of-{machine}") }
 }
 
-pub fn ask(window: Operation, owner: u64) -> Ask {
-    Ask { window, owner, call_lease: 5.0, join: Vec::new(), again: false, leave: Vec::new() }
+pub fn admission_request(window: Operation, owner: u64) -> AdmissionRequest {
+    AdmissionRequest {
+        window,
+        owner,
+        call_lease: 5.0,
+        join: Vec::new(),
+        is_retry: false,
+        leave: Vec::new(),
+    }
 }
 
 /// Joins the line of reads with one ticket for each number.
-pub async fn read(store: &Arc<dyn Store>, owner: u64, numbers: impl IntoIterator<Item = u64>) -> Answer {
-    let join = numbers.into_iter().map(|number| Joining { ticket: ticket(owner, number), errand: None }).collect();
-    store.ask(Ask { join, ..ask(READ, owner) }).await.unwrap()
+pub async fn read(
+    store: &Arc<dyn Store>,
+    owner: u64,
+    numbers: impl IntoIterator<Item = u64>,
+) -> AdmissionResponse {
+    let join = numbers
+        .into_iter()
+        .map(|number| QueueEntry { ticket: ticket(owner, number), slot_request: None })
+        .collect();
+    store
+        .request_admission(AdmissionRequest { join, ..admission_request(READ, owner) })
+        .await
+        .unwrap()
 }
 
 /// Joins the line of submits.
-pub async fn submit(store: &Arc<dyn Store>, owner: u64, number: u64, errand: Errand) -> Answer {
-    let join = vec![Joining { ticket: ticket(owner, number), errand: Some(errand) }];
-    store.ask(Ask { join, ..ask(SUBMIT, owner) }).await.unwrap()
+pub async fn submit(
+    store: &Arc<dyn Store>,
+    owner: u64,
+    number: u64,
+    slot_request: SlotRequest,
+) -> AdmissionResponse {
+    let join = vec![QueueEntry { ticket: ticket(owner, number), slot_request: Some(slot_request) }];
+    store
+        .request_admission(AdmissionRequest { join, ..admission_request(SUBMIT, owner) })
+        .await
+        .unwrap()
 }

@@ -16,7 +16,7 @@ const ADDRESS: &str = "MDE_STORE_TEST_TLS";
 
 /// A certificate for `name`, its key and its authority, as files.
 struct Certificate {
-    folder: Folder,
+    folder: TempDir,
     own: PathBuf,
     key: PathBuf,
     authority: PathBuf,
@@ -29,13 +29,14 @@ impl Certificate {
         let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let own = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let own = own.signed_by(&key, &Issuer::from_params(&authority, &authority_key)).unwrap();
-        let folder = Folder::new();
+        let folder = TempDir::new();
         let write = |name: &str, pem: String| {
             std::fs::write(folder.file(name), pem).unwrap();
             folder.file(name)
         };
         let (own, key) = (write("own.pem", own.pem()), write("key.pem", key.serialize_pem()));
-        let authority = write("authority.pem", authority.self_signed(&authority_key).unwrap().pem());
+        let authority =
+            write("authority.pem", authority.self_signed(&authority_key).unwrap().pem());
         Self { own, key, authority, folder }
     }
 
@@ -43,8 +44,16 @@ impl Certificate {
     fn serve(&self) -> Option<(Redis, String)> {
         let path = |path: &Path| path.display().to_string();
         let (own, key) = (path(&self.own), path(&self.key));
-        let redis = Redis::start_tls(&["--tls-cert-file", &own, "--tls-key-file", &key, "--tls-auth-clients", "no"])?;
-        let address = redis.address().replace("redis:", "rediss:").replace("127.0.0.1", "localhost");
+        let redis = Redis::start_tls(&[
+            "--tls-cert-file",
+            &own,
+            "--tls-key-file",
+            &key,
+            "--tls-auth-clients",
+            "no",
+        ])?;
+        let address =
+            redis.address().replace("redis:", "rediss:").replace("127.0.0.1", "localhost");
         Some((redis, address))
     }
 }
@@ -52,9 +61,9 @@ impl Certificate {
 async fn open(address: &str, bundle: Option<&Path>) -> Result<()> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
     let mut settings = Settings::new(&key, &Limits::default(), Clock::new());
-    settings.patience = 2.0;
+    settings.timeout = 2.0;
     settings.ca_bundle = bundle.map(Path::to_owned);
-    open_with(&Address::parse(address)?, settings).await?.view(READ).await.map(drop)
+    open_with(&Address::parse(address)?, settings).await?.window_usage(READ).await.map(drop)
 }
 
 async fn refused(address: &str, bundle: Option<&Path>) -> Error {
@@ -71,7 +80,8 @@ async fn a_server_is_trusted_by_the_bundle_and_by_nothing_less() {
     for bundle in [None, Some(&*other.authority)] {
         let error = refused(&address, bundle).await;
         assert!(
-            error.message.contains("certificate") && error.hint.as_ref().unwrap().contains("ca_bundle"),
+            error.message.contains("certificate")
+                && error.hint.as_ref().unwrap().contains("ca_bundle"),
             "{}",
             error.message
         );
@@ -85,7 +95,10 @@ async fn another_hosts_certificate_is_not_enough() {
     let other = Certificate::of("elsewhere.test");
     let Some((_redis, address)) = other.serve() else { return };
     let error = refused(&address, Some(&other.authority)).await;
-    assert!(error.message.contains("certificate") && error.message.contains("elsewhere.test"), "{error:?}");
+    assert!(
+        error.message.contains("certificate") && error.message.contains("elsewhere.test"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -98,7 +111,7 @@ async fn a_port_without_tls_does_not_look_like_a_wrong_certificate() {
 
 /// The environment is a process's own: the test is run again in one with SSL_CERT_FILE set.
 #[tokio::test]
-async fn the_environment_says_whom_to_trust() {
+async fn the_environment_names_the_trusted_bundle() {
     if let Ok(address) = std::env::var(ADDRESS) {
         return open(&address, None).await.unwrap();
     }
@@ -106,7 +119,7 @@ async fn the_environment_says_whom_to_trust() {
     let Some((_redis, address)) = own.serve() else { return };
     for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"] {
         let done = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store_tls::the_environment_says_whom_to_trust"])
+            .args(["--exact", "store_tls::the_environment_names_the_trusted_bundle"])
             .env(ADDRESS, &address)
             .env(variable, &own.authority)
             .output()

@@ -9,16 +9,16 @@ use pkcs12::kdf::{Pkcs12KeyType, derive_key};
 use sha1::Sha1;
 use zeroize::Zeroizing;
 
-use super::read::Walk;
+use super::der_reader::DerReader;
 use super::{unusable, wrong_password};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 /// More would hold the caller up for minutes.
-const MOST_ROUNDS: u32 = 10_000_000;
+const MAX_ITERATIONS: u32 = 10_000_000;
 
-fn unknown(what: &str) -> Error {
+fn unsupported_encryption(what: &str) -> Error {
     unusable(
         &format!("it is encrypted by {what}, which is not read here"),
         "write it anew with a current openssl: openssl pkcs12 -legacy -in old.pfx -nodes -out all.pem && \
@@ -26,43 +26,61 @@ fn unknown(what: &str) -> Error {
     )
 }
 
-pub fn rounds(count: u32) -> Result<i32> {
-    let fit = i32::try_from(count).ok().filter(|_| (1..=MOST_ROUNDS).contains(&count));
-    fit.ok_or_else(|| unusable("it asks for an absurd number of rounds", "write it anew with openssl"))
+pub fn check_iterations(count: u32) -> Result<i32> {
+    let fit = i32::try_from(count).ok().filter(|_| (1..=MAX_ITERATIONS).contains(&count));
+    fit.ok_or_else(|| {
+        unusable("it asks for an absurd number of rounds", "write it anew with openssl")
+    })
 }
 
 /// The key of an `EncryptedPrivateKeyInfo`.
-pub fn private_key(der: &[u8], password: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>> {
+pub fn decrypt_private_key(der: &[u8], password: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>> {
     let parts = || {
-        let mut info = Walk::new(der)?.sequence()?;
-        Some((info.next()?.whole, info.octets()?))
+        let mut info = DerReader::new(der)?.sequence()?;
+        Some((info.next()?.encoded, info.octet_string()?))
     };
     let (algorithm, ciphertext) =
         parts().ok_or_else(|| unusable("its private key is damaged", "give it as it was made"))?;
-    decrypted(algorithm, ciphertext, password)
+    decrypt_content(algorithm, ciphertext, password)
 }
 
 /// `algorithm`: an `AlgorithmIdentifier` in DER.
-pub fn decrypted(algorithm: &[u8], ciphertext: &[u8], password: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>> {
-    let kind = Walk::new(algorithm).and_then(|mut walk| walk.sequence()?.oid());
+pub fn decrypt_content(
+    algorithm: &[u8],
+    ciphertext: &[u8],
+    password: Option<&Secret>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let kind = DerReader::new(algorithm).and_then(|mut walk| walk.sequence()?.oid());
     let buffer = Zeroizing::new(ciphertext.to_vec());
     match kind {
         Some(PBES2) => pbes2(algorithm, buffer, password),
-        Some(PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC) => triple_des(algorithm, buffer, password),
-        Some(other) => Err(unknown(&format!("the algorithm {other}"))),
-        None => Err(unknown("no algorithm that can be told")),
+        Some(PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC) => {
+            triple_des(algorithm, buffer, password)
+        }
+        Some(other) => Err(unsupported_encryption(&format!("the algorithm {other}"))),
+        None => Err(unsupported_encryption("no algorithm that can be told")),
     }
 }
 
-fn pbes2(algorithm: &[u8], mut buffer: Zeroizing<Vec<u8>>, password: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>> {
-    let scheme = EncryptionScheme::try_from(algorithm).map_err(|_| unknown("a cipher or function of PBES2"))?;
+fn pbes2(
+    algorithm: &[u8],
+    mut buffer: Zeroizing<Vec<u8>>,
+    password: Option<&Secret>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let scheme = EncryptionScheme::try_from(algorithm)
+        .map_err(|_| unsupported_encryption("a cipher or function of PBES2"))?;
     let kdf = scheme.pbes2().and_then(|parameters| parameters.kdf.pbkdf2());
-    rounds(kdf.ok_or_else(|| unknown("a function of PBES2 other than PBKDF2"))?.iteration_count)?;
+    check_iterations(
+        kdf.ok_or_else(|| unsupported_encryption("a function of PBES2 other than PBKDF2"))?
+            .iteration_count,
+    )?;
     let given = password.map(Secret::expose).unwrap_or_default();
     let length = match scheme.decrypt_in_place(given, &mut buffer) {
         Ok(plain) => plain.len(),
-        Err(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => return Err(wrong_password(password)),
-        Err(_) => return Err(unknown("a cipher of PBES2")),
+        Err(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => {
+            return Err(wrong_password(password));
+        }
+        Err(_) => return Err(unsupported_encryption("a cipher of PBES2")),
     };
     buffer.truncate(length);
     Ok(buffer)
@@ -74,24 +92,28 @@ fn triple_des(
     password: Option<&Secret>,
 ) -> Result<Zeroizing<Vec<u8>>> {
     let parameters = || {
-        let mut algorithm = Walk::new(algorithm)?.sequence()?;
+        let mut algorithm = DerReader::new(algorithm)?.sequence()?;
         algorithm.oid()?;
         let mut parameters = algorithm.sequence()?;
-        Some((parameters.octets()?, parameters.number()?))
+        Some((parameters.octet_string()?, parameters.integer()?))
     };
-    let (salt, count) = parameters().ok_or_else(|| unknown("3DES without its parameters"))?;
-    let (password_bytes, count) = (bmp(password), rounds(count)?);
-    let derive = |kind, length| Zeroizing::new(derive_key::<Sha1>(&password_bytes, salt, kind, count, length));
+    let (salt, count) =
+        parameters().ok_or_else(|| unsupported_encryption("3DES without its parameters"))?;
+    let (password_bytes, count) = (bmp_password(password), check_iterations(count)?);
+    let derive = |kind, length| {
+        Zeroizing::new(derive_key::<Sha1>(&password_bytes, salt, kind, count, length))
+    };
     let (key, iv) = (derive(Pkcs12KeyType::EncryptionKey, 24), derive(Pkcs12KeyType::Iv, 8));
     let wrong = || wrong_password(password);
-    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| wrong())?;
+    let cipher =
+        cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| wrong())?;
     let length = cipher.decrypt_padded_mut::<Pkcs7>(&mut buffer).map_err(|_| wrong())?.len();
     buffer.truncate(length);
     Ok(buffer)
 }
 
 /// A password as PKCS#12 counts it: UTF-16, big end first, with its NUL.
-pub fn bmp(password: Option<&Secret>) -> Zeroizing<Vec<u8>> {
+pub fn bmp_password(password: Option<&Secret>) -> Zeroizing<Vec<u8>> {
     let text = password.map(Secret::expose).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * text.len() + 2));
     bytes.extend(text.encode_utf16().chain([0]).flat_map(u16::to_be_bytes));

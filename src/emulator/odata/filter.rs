@@ -3,26 +3,26 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Field, Fields};
+use super::{FieldValue, Queryable};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::emulator) enum Filter {
     And(Vec<Self>),
     Or(Vec<Self>),
     Not(Box<Self>),
-    Compare(&'static str, Operator, Field<'static>),
-    In(&'static str, Vec<Field<'static>>),
-    Call(Function, &'static str, String),
+    Compare(&'static str, Operator, FieldValue<'static>),
+    In(&'static str, Vec<FieldValue<'static>>),
+    FunctionCall(Function, &'static str, String),
     /// Any other comparison, as of a condition with `true`.
-    Pair(Box<Operand>, Operator, Box<Operand>),
-    Flag(bool),
+    CompareOperands(Box<Operand>, Operator, Box<Operand>),
+    Bool(bool),
 }
 
 /// A side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::emulator) enum Operand {
     Property(&'static str),
-    Literal(Field<'static>),
+    Literal(FieldValue<'static>),
     Condition(Filter),
 }
 
@@ -44,39 +44,41 @@ pub(in crate::emulator) enum Function {
 }
 
 impl Filter {
-    pub fn matches<T: Fields>(&self, item: &T) -> bool {
+    pub fn matches<T: Queryable>(&self, item: &T) -> bool {
         match self {
             Self::And(all) => all.iter().all(|filter| filter.matches(item)),
             Self::Or(any) => any.iter().any(|filter| filter.matches(item)),
             Self::Not(inner) => !inner.matches(item),
-            Self::Compare(name, operator, literal) => operator.holds(&item.field(name), literal),
+            Self::Compare(name, operator, literal) => operator.evaluate(&item.field(name), literal),
             Self::In(name, literals) => {
                 let field = item.field(name);
-                literals.iter().any(|literal| equal(&field, literal))
+                literals.iter().any(|literal| values_equal(&field, literal))
             }
-            Self::Call(function, name, text) => match item.field(name) {
-                Field::Text(own) => function.holds(&own, text),
-                Field::List(items) => items.iter().any(|own| function.holds(own, text)),
+            Self::FunctionCall(function, name, text) => match item.field(name) {
+                FieldValue::Text(own) => function.evaluate(&own, text),
+                FieldValue::List(items) => items.iter().any(|own| function.evaluate(own, text)),
                 _ => false,
             },
-            Self::Pair(left, operator, right) => operator.holds(&left.value(item), &right.value(item)),
-            Self::Flag(flag) => *flag,
+            Self::CompareOperands(left, operator, right) => {
+                operator.evaluate(&left.value(item), &right.value(item))
+            }
+            Self::Bool(flag) => *flag,
         }
     }
 }
 
 impl Operand {
-    fn value<'a, T: Fields>(&'a self, item: &'a T) -> Cow<'a, Field<'a>> {
+    fn value<'a, T: Queryable>(&'a self, item: &'a T) -> Cow<'a, FieldValue<'a>> {
         match self {
             Self::Property(name) => Cow::Owned(item.field(name)),
             Self::Literal(literal) => Cow::Borrowed(literal),
-            Self::Condition(filter) => Cow::Owned(Field::Flag(filter.matches(item))),
+            Self::Condition(filter) => Cow::Owned(FieldValue::Bool(filter.matches(item))),
         }
     }
 }
 
 impl Operator {
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "eq" => Self::Eq,
             "ne" => Self::Ne,
@@ -112,11 +114,11 @@ impl Operator {
     }
 
     /// Null equals null alone, and is in no order with anything.
-    fn holds(self, left: &Field<'_>, right: &Field<'_>) -> bool {
-        let order = order(left, right);
+    fn evaluate(self, left: &FieldValue<'_>, right: &FieldValue<'_>) -> bool {
+        let order = compare_values(left, right);
         match self {
-            Self::Eq => equal(left, right),
-            Self::Ne => !equal(left, right),
+            Self::Eq => values_equal(left, right),
+            Self::Ne => !values_equal(left, right),
             Self::Gt => order == Some(Ordering::Greater),
             Self::Ge => matches!(order, Some(Ordering::Greater | Ordering::Equal)),
             Self::Lt => order == Some(Ordering::Less),
@@ -126,7 +128,7 @@ impl Operator {
 }
 
 impl Function {
-    pub fn of(word: &str) -> Option<Self> {
+    pub fn from_word(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "startswith" => Self::StartsWith,
             "endswith" => Self::EndsWith,
@@ -135,7 +137,7 @@ impl Function {
         })
     }
 
-    fn holds(self, own: &str, text: &str) -> bool {
+    fn evaluate(self, own: &str, text: &str) -> bool {
         match self {
             Self::StartsWith => own.starts_with(text),
             Self::EndsWith => own.ends_with(text),
@@ -144,22 +146,23 @@ impl Function {
     }
 }
 
-fn equal(left: &Field<'_>, right: &Field<'_>) -> bool {
+fn values_equal(left: &FieldValue<'_>, right: &FieldValue<'_>) -> bool {
     match (left, right) {
-        (Field::Null, Field::Null) => true,
-        (Field::List(items), Field::Text(text)) | (Field::Text(text), Field::List(items)) => {
+        (FieldValue::Null, FieldValue::Null) => true,
+        (FieldValue::List(items), FieldValue::Text(text))
+        | (FieldValue::Text(text), FieldValue::List(items)) => {
             items.iter().any(|item| item == text)
         }
-        _ => order(left, right) == Some(Ordering::Equal),
+        _ => compare_values(left, right) == Some(Ordering::Equal),
     }
 }
 
-pub(super) fn order(a: &Field<'_>, b: &Field<'_>) -> Option<Ordering> {
+pub(super) fn compare_values(a: &FieldValue<'_>, b: &FieldValue<'_>) -> Option<Ordering> {
     match (a, b) {
-        (Field::Text(a), Field::Text(b)) => Some(a.cmp(b)),
-        (Field::Number(a), Field::Number(b)) => a.partial_cmp(b),
-        (Field::Flag(a), Field::Flag(b)) => Some(a.cmp(b)),
-        (Field::Time(a), Field::Time(b)) => Some(a.cmp(b)),
+        (FieldValue::Text(a), FieldValue::Text(b)) => Some(a.cmp(b)),
+        (FieldValue::Number(a), FieldValue::Number(b)) => a.partial_cmp(b),
+        (FieldValue::Bool(a), FieldValue::Bool(b)) => Some(a.cmp(b)),
+        (FieldValue::Time(a), FieldValue::Time(b)) => Some(a.cmp(b)),
         _ => None,
     }
 }

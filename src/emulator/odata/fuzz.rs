@@ -2,23 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::{Field, Fields, Kind, Query};
+use super::{FieldType, FieldValue, Query, Queryable};
 use crate::emulator::clock::SECOND;
 
 /// An item that has a property of each kind.
 struct Sample;
 
-const FILTERABLE: [(&str, Kind); 6] = [
-    ("status", Kind::Text),
-    ("number", Kind::Number),
-    ("flag", Kind::Flag),
-    ("creationDateTimeUtc", Kind::Time),
-    ("machineTags", Kind::List),
-    ("id", Kind::Key),
+const FILTERABLE: [(&str, FieldType); 6] = [
+    ("status", FieldType::Text),
+    ("number", FieldType::Number),
+    ("flag", FieldType::Bool),
+    ("creationDateTimeUtc", FieldType::Time),
+    ("machineTags", FieldType::List),
+    ("id", FieldType::Key),
 ];
 
-impl Fields for Sample {
-    fn filterable(name: &str) -> Option<(&'static str, Kind)> {
+impl Queryable for Sample {
+    fn filterable(name: &str) -> Option<(&'static str, FieldType)> {
         FILTERABLE.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
@@ -26,15 +26,15 @@ impl Fields for Sample {
         Self::filterable(name).map(|(known, _)| known)
     }
 
-    fn field(&self, name: &'static str) -> Field<'_> {
+    fn field(&self, name: &'static str) -> FieldValue<'_> {
         match name {
-            "status" => Field::Text(Cow::Borrowed("Pending")),
-            "number" => Field::Number(3.0),
-            "flag" => Field::Flag(true),
-            "creationDateTimeUtc" => Field::Time(1_795_428_000 * SECOND),
-            "machineTags" => Field::List(vec!["red".to_owned(), "blue".to_owned()]),
-            "id" => Field::Text(Cow::Borrowed("6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10")),
-            _ => Field::Null,
+            "status" => FieldValue::Text(Cow::Borrowed("Pending")),
+            "number" => FieldValue::Number(3.0),
+            "flag" => FieldValue::Bool(true),
+            "creationDateTimeUtc" => FieldValue::Time(1_795_428_000 * SECOND),
+            "machineTags" => FieldValue::List(vec!["red".to_owned(), "blue".to_owned()]),
+            "id" => FieldValue::Text(Cow::Borrowed("6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10")),
+            _ => FieldValue::Null,
         }
     }
 }
@@ -43,6 +43,6 @@ impl Fields for Sample {
 pub fn query(text: &str) {
     let Ok(query) = Query::parse::<Sample>(text) else { return };
     query.sort(&mut [&Sample, &Sample]);
-    let again = Query::parse::<Sample>(&query.next(0));
+    let again = Query::parse::<Sample>(&query.next_page(0));
     assert_eq!(again.ok().map(|again| again.matches(&Sample)), Some(query.matches(&Sample)));
 }

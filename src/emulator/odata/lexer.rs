@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::emulator::clock::{Tick, ticks, time_text};
+use crate::emulator::clock::{Tick, format_time, ticks};
 use crate::model::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -28,12 +28,12 @@ impl fmt::Display for Token {
             Self::Comma => f.write_str("','"),
             Self::Word(text) | Self::Text(text) | Self::Guid(text) => write!(f, "'{text}'"),
             Self::Number(number) => write!(f, "'{number}'"),
-            Self::Time(tick) => write!(f, "'{}'", time_text(*tick)),
+            Self::Time(tick) => write!(f, "'{}'", format_time(*tick)),
         }
     }
 }
 
-pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
+pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, String> {
     let mut found = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
@@ -42,13 +42,15 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
             ')' => (Token::Close, rest.get(1..)),
             ',' => (Token::Comma, rest.get(1..)),
             '\'' => {
-                let (text, used) = quoted(rest)?;
+                let (text, used) = lex_quoted(rest)?;
                 (Token::Text(text), rest.get(used..))
             }
             _ => {
-                let end = rest.find(|c: char| c.is_whitespace() || "(),'".contains(c)).unwrap_or(rest.len());
+                let end = rest
+                    .find(|c: char| c.is_whitespace() || "(),'".contains(c))
+                    .unwrap_or(rest.len());
                 let (word, left) = rest.split_at(end);
-                (bare(word)?, Some(left))
+                (lex_bare_word(word)?, Some(left))
             }
         };
         found.push(token);
@@ -58,7 +60,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
 }
 
 /// A literal in single quotes, a doubled one being itself; with the bytes it took.
-fn quoted(text: &str) -> Result<(String, usize), String> {
+fn lex_quoted(text: &str) -> Result<(String, usize), String> {
     let mut literal = String::new();
     let mut chars = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
@@ -75,7 +77,7 @@ fn quoted(text: &str) -> Result<(String, usize), String> {
 }
 
 /// A GUID, a number, a time or a word. A time may be a date alone, with or without its Z.
-fn bare(word: &str) -> Result<Token, String> {
+fn lex_bare_word(word: &str) -> Result<Token, String> {
     if word.len() == 36 && Uuid::parse_str(word).is_ok() {
         return Ok(Token::Guid(word.to_owned()));
     }
@@ -88,7 +90,8 @@ fn bare(word: &str) -> Result<Token, String> {
         } else {
             format!("{}T00:00:00Z", word.trim_end_matches(['Z', 'z']))
         };
-        let time = Timestamp::parse(&whole).ok_or_else(|| format!("Unrecognized '{word}' literal in the filter."))?;
+        let time = Timestamp::parse(&whole)
+            .ok_or_else(|| format!("Unrecognized '{word}' literal in the filter."))?;
         return Ok(Token::Time(ticks_of(time)));
     }
     if word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | ':')) {
@@ -98,5 +101,6 @@ fn bare(word: &str) -> Result<Token, String> {
 }
 
 fn ticks_of(time: Timestamp) -> Tick {
-    Tick::try_from(time.datetime().unix_timestamp_nanos() / 100).unwrap_or_else(|_| ticks(time.unix()))
+    Tick::try_from(time.datetime().unix_timestamp_nanos() / 100)
+        .unwrap_or_else(|_| ticks(time.to_unix()))
 }

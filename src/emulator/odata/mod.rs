@@ -10,7 +10,7 @@ mod query;
 
 #[cfg(any(test, fuzzing))]
 pub use fuzz::query as fuzz_query;
-pub(super) use hints::Hints;
+pub(super) use hints::IndexHints;
 pub(super) use query::Query;
 
 use std::borrow::Cow;
@@ -19,21 +19,21 @@ use super::clock::Tick;
 
 /// A property's value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Field<'a> {
+pub(super) enum FieldValue<'a> {
     Null,
     Text(Cow<'a, str>),
     Number(f64),
-    Flag(bool),
+    Bool(bool),
     Time(Tick),
     List(Vec<String>),
 }
 
 /// A type of the service's schema. Unlike ones are not compared but refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FieldType {
     Text,
     Number,
-    Flag,
+    Bool,
     Time,
     List,
     /// A GUID without quotes.
@@ -42,13 +42,13 @@ pub(super) enum Kind {
     Key,
 }
 
-impl Kind {
+impl FieldType {
     /// The name that the service's messages have for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "Edm.String",
             Self::Number => "Edm.Int32",
-            Self::Flag => "Edm.Boolean",
+            Self::Bool => "Edm.Boolean",
             Self::Time => "Edm.DateTimeOffset",
             Self::List => "Collection(Edm.String)",
             Self::Guid | Self::Key => "Edm.Guid",
@@ -57,15 +57,18 @@ impl Kind {
 
     pub fn compares_with(self, other: Self) -> bool {
         self == other
-            || matches!((self, other), (Self::Key, Self::Text | Self::Guid) | (Self::Text | Self::Guid, Self::Key))
+            || matches!(
+                (self, other),
+                (Self::Key, Self::Text | Self::Guid) | (Self::Text | Self::Guid, Self::Key)
+            )
     }
 }
 
 /// What a list can be asked of.
-pub(super) trait Fields {
+pub(super) trait Queryable {
     /// The property of that name, whatever its case, if a filter may name it; with its type.
-    fn filterable(name: &str) -> Option<(&'static str, Kind)>;
+    fn filterable(name: &str) -> Option<(&'static str, FieldType)>;
     /// The property of that name, whatever its case.
     fn property(name: &str) -> Option<&'static str>;
-    fn field(&self, name: &'static str) -> Field<'_>;
+    fn field(&self, name: &'static str) -> FieldValue<'_>;
 }

@@ -4,52 +4,56 @@
 use std::borrow::Cow;
 
 use super::filter::{Filter, Function, Operand, Operator};
-use super::lexer::{Token, tokens};
-use super::{Field, Fields, Kind};
+use super::lexer::{Token, tokenize};
+use super::{FieldType, FieldValue, Queryable};
 
 /// Nesting deeper than this is refused.
-const DEEPEST: usize = 60;
+const MAX_DEPTH: usize = 60;
 
 /// A part of an expression with its type, which `null` has none of.
-struct Typed {
+struct TypedOperand {
     operand: Operand,
-    kind: Option<Kind>,
+    kind: Option<FieldType>,
 }
 
 struct Parser<'a> {
     tokens: &'a [Token],
-    property: fn(&str) -> Option<(&'static str, Kind)>,
+    property: fn(&str) -> Option<(&'static str, FieldType)>,
 }
 
 impl Filter {
     /// Reads `text`; what is wrong with it is told as the service would tell it.
-    pub fn parse<T: Fields>(text: &str) -> Result<Self, String> {
-        let tokens = tokens(text)?;
+    pub fn parse<T: Queryable>(text: &str) -> Result<Self, String> {
+        let tokens = tokenize(text)?;
         let mut parser = Parser { tokens: &tokens, property: T::filterable };
-        let expression = parser.or(0)?;
+        let expression = parser.parse_or(0)?;
         if let Some(token) = parser.tokens.first() {
             return Err(format!("Syntax error at {token} in '{text}'."));
         }
-        expression.condition().map_err(|_| "The $filter expression must evaluate to a single boolean value.".to_owned())
+        expression.condition().map_err(|_| {
+            "The $filter expression must evaluate to a single boolean value.".to_owned()
+        })
     }
 }
 
-impl Typed {
+impl TypedOperand {
     fn of(filter: Filter) -> Self {
-        Self { operand: Operand::Condition(filter), kind: Some(Kind::Flag) }
+        Self { operand: Operand::Condition(filter), kind: Some(FieldType::Bool) }
     }
 
     fn type_name(&self) -> &'static str {
-        self.kind.map_or("<null>", Kind::name)
+        self.kind.map_or("<null>", FieldType::name)
     }
 
     /// As something that holds or does not; else the name of its type.
     fn condition(self) -> Result<Filter, &'static str> {
         match (self.operand, self.kind) {
             (Operand::Condition(filter), _) => Ok(filter),
-            (Operand::Literal(Field::Flag(flag)), _) => Ok(Filter::Flag(flag)),
-            (Operand::Property(name), Some(Kind::Flag)) => Ok(Filter::Compare(name, Operator::Eq, Field::Flag(true))),
-            (_, kind) => Err(kind.map_or("<null>", Kind::name)),
+            (Operand::Literal(FieldValue::Bool(flag)), _) => Ok(Filter::Bool(flag)),
+            (Operand::Property(name), Some(FieldType::Bool)) => {
+                Ok(Filter::Compare(name, Operator::Eq, FieldValue::Bool(true)))
+            }
+            (_, kind) => Err(kind.map_or("<null>", FieldType::name)),
         }
     }
 }
@@ -71,7 +75,7 @@ impl Parser<'_> {
 
     fn take_operator(&mut self) -> Option<Operator> {
         let Some(Token::Word(word)) = self.tokens.first() else { return None };
-        let operator = Operator::of(word)?;
+        let operator = Operator::from_word(word)?;
         self.next();
         Some(operator)
     }
@@ -79,26 +83,28 @@ impl Parser<'_> {
     fn expect(&mut self, wanted: &Token) -> Result<(), String> {
         match self.next() {
             Some(token) if token == wanted => Ok(()),
-            other => Err(format!("Syntax error: {wanted} expected, {} found.", shown(other))),
+            other => {
+                Err(format!("Syntax error: {wanted} expected, {} found.", describe_token(other)))
+            }
         }
     }
 
-    fn or(&mut self, depth: usize) -> Result<Typed, String> {
-        self.joined("or", "Or", Filter::Or, |parser| parser.and(depth))
+    fn parse_or(&mut self, depth: usize) -> Result<TypedOperand, String> {
+        self.parse_joined("or", "Or", Filter::Or, |parser| parser.parse_and(depth))
     }
 
-    fn and(&mut self, depth: usize) -> Result<Typed, String> {
-        self.joined("and", "And", Filter::And, |parser| parser.comparison(depth))
+    fn parse_and(&mut self, depth: usize) -> Result<TypedOperand, String> {
+        self.parse_joined("and", "And", Filter::And, |parser| parser.parse_comparison(depth))
     }
 
     /// One part, or several that `word` joins, each of which must be a condition.
-    fn joined(
+    fn parse_joined(
         &mut self,
         word: &str,
         operator: &str,
         many: fn(Vec<Filter>) -> Filter,
-        part: impl Fn(&mut Self) -> Result<Typed, String>,
-    ) -> Result<Typed, String> {
+        part: impl Fn(&mut Self) -> Result<TypedOperand, String>,
+    ) -> Result<TypedOperand, String> {
         let first = part(self)?;
         if !self.take_word(word) {
             return Ok(first);
@@ -107,78 +113,99 @@ impl Parser<'_> {
         while self.take_word(word) {
             parts.push(part(self)?);
         }
-        let conditions = parts
-            .into_iter()
-            .map(|part| part.condition().map_err(|other| incompatible(Kind::Flag.name(), other, operator)));
-        Ok(Typed::of(many(conditions.collect::<Result<_, _>>()?)))
+        let conditions = parts.into_iter().map(|part| {
+            part.condition().map_err(|other| incompatible(FieldType::Bool.name(), other, operator))
+        });
+        Ok(TypedOperand::of(many(conditions.collect::<Result<_, _>>()?)))
     }
 
-    fn comparison(&mut self, depth: usize) -> Result<Typed, String> {
-        let mut left = self.unary(depth)?;
+    fn parse_comparison(&mut self, depth: usize) -> Result<TypedOperand, String> {
+        let mut left = self.parse_unary(depth)?;
         for nested in depth.. {
             let Some(operator) = self.take_operator() else { break };
-            let right = self.unary(nested)?;
-            left = Typed::of(compare(left, operator, right)?);
+            let right = self.parse_unary(nested)?;
+            left = TypedOperand::of(compare(left, operator, right)?);
         }
         Ok(left)
     }
 
-    fn unary(&mut self, depth: usize) -> Result<Typed, String> {
-        if depth > DEEPEST {
+    fn parse_unary(&mut self, depth: usize) -> Result<TypedOperand, String> {
+        if depth > MAX_DEPTH {
             return Err("The node count limit of the filter has been exceeded.".to_owned());
         }
         if !self.take_word("not") {
-            let left = self.primary(depth)?;
-            return if self.take_word("in") { self.list_of(left) } else { Ok(left) };
+            let left = self.parse_primary(depth)?;
+            return if self.take_word("in") { self.parse_in_list(left) } else { Ok(left) };
         }
-        let inner = self.unary(depth + 1)?.condition().map_err(|kind| {
+        let inner = self.parse_unary(depth + 1)?.condition().map_err(|kind| {
             format!(
                 "A unary operator with an incompatible type was detected. Found operand type '{kind}' for operator kind 'Not'."
             )
         })?;
-        Ok(Typed::of(Filter::Not(Box::new(inner))))
+        Ok(TypedOperand::of(Filter::Not(Box::new(inner))))
     }
 
-    fn primary(&mut self, depth: usize) -> Result<Typed, String> {
-        let literal = |field: Field<'static>, kind| Ok(Typed { operand: Operand::Literal(field), kind });
+    fn parse_primary(&mut self, depth: usize) -> Result<TypedOperand, String> {
+        let literal = |field: FieldValue<'static>, kind| {
+            Ok(TypedOperand { operand: Operand::Literal(field), kind })
+        };
         match self.next().cloned() {
             Some(Token::Open) => {
-                let inner = self.or(depth + 1)?;
+                let inner = self.parse_or(depth + 1)?;
                 self.expect(&Token::Close)?;
                 Ok(inner)
             }
-            Some(Token::Text(text)) => literal(Field::Text(Cow::Owned(text)), Some(Kind::Text)),
-            Some(Token::Guid(text)) => literal(Field::Text(Cow::Owned(text)), Some(Kind::Guid)),
-            Some(Token::Number(number)) => literal(Field::Number(number), Some(Kind::Number)),
-            Some(Token::Time(tick)) => literal(Field::Time(tick), Some(Kind::Time)),
-            Some(Token::Word(word)) if self.tokens.first() == Some(&Token::Open) => self.call(&word),
+            Some(Token::Text(text)) => {
+                literal(FieldValue::Text(Cow::Owned(text)), Some(FieldType::Text))
+            }
+            Some(Token::Guid(text)) => {
+                literal(FieldValue::Text(Cow::Owned(text)), Some(FieldType::Guid))
+            }
+            Some(Token::Number(number)) => {
+                literal(FieldValue::Number(number), Some(FieldType::Number))
+            }
+            Some(Token::Time(tick)) => literal(FieldValue::Time(tick), Some(FieldType::Time)),
+            Some(Token::Word(word)) if self.tokens.first() == Some(&Token::Open) => {
+                self.parse_call(&word)
+            }
             Some(Token::Word(word)) => match word.as_str() {
-                "null" => literal(Field::Null, None),
-                "true" => literal(Field::Flag(true), Some(Kind::Flag)),
-                "false" => literal(Field::Flag(false), Some(Kind::Flag)),
+                "null" => literal(FieldValue::Null, None),
+                "true" => literal(FieldValue::Bool(true), Some(FieldType::Bool)),
+                "false" => literal(FieldValue::Bool(false), Some(FieldType::Bool)),
                 _ => {
-                    let (name, kind) = self.property(&word)?;
-                    Ok(Typed { operand: Operand::Property(name), kind: Some(kind) })
+                    let (name, kind) = self.resolve_property(&word)?;
+                    Ok(TypedOperand { operand: Operand::Property(name), kind: Some(kind) })
                 }
             },
-            other => Err(format!("Syntax error: an expression was expected, {} found.", shown(other.as_ref()))),
+            other => Err(format!(
+                "Syntax error: an expression was expected, {} found.",
+                describe_token(other.as_ref())
+            )),
         }
     }
 
-    fn call(&mut self, word: &str) -> Result<Typed, String> {
-        let function =
-            Function::of(word).ok_or_else(|| format!("An unknown function with name '{word}' was found."))?;
+    fn parse_call(&mut self, word: &str) -> Result<TypedOperand, String> {
+        let function = Function::from_word(word)
+            .ok_or_else(|| format!("An unknown function with name '{word}' was found."))?;
         self.expect(&Token::Open)?;
         let own = match self.next().cloned() {
-            Some(Token::Word(own)) => self.property(&own)?,
-            other => return Err(format!("Syntax error: a property was expected, {} found.", shown(other.as_ref()))),
+            Some(Token::Word(own)) => self.resolve_property(&own)?,
+            other => {
+                return Err(format!(
+                    "Syntax error: a property was expected, {} found.",
+                    describe_token(other.as_ref())
+                ));
+            }
         };
         self.expect(&Token::Comma)?;
         match (own, self.next()) {
-            ((name, Kind::Text | Kind::List | Kind::Key), Some(Token::Text(text))) => {
-                let call = Filter::Call(function, name, text.clone());
+            (
+                (name, FieldType::Text | FieldType::List | FieldType::Key),
+                Some(Token::Text(text)),
+            ) => {
+                let call = Filter::FunctionCall(function, name, text.clone());
                 self.expect(&Token::Close)?;
-                Ok(Typed::of(call))
+                Ok(TypedOperand::of(call))
             }
             _ => Err(format!(
                 "No function signature for the function with name '{word}' matches the specified arguments. The function signatures considered are: {word}(Edm.String Nullable=true, Edm.String Nullable=true)."
@@ -187,40 +214,47 @@ impl Parser<'_> {
     }
 
     /// The right side of `in`.
-    fn list_of(&mut self, left: Typed) -> Result<Typed, String> {
+    fn parse_in_list(&mut self, left: TypedOperand) -> Result<TypedOperand, String> {
         let (Operand::Property(name), Some(kind)) = (left.operand, left.kind) else {
             return Err("Syntax error: a property was expected before 'in'.".to_owned());
         };
         self.expect(&Token::Open)?;
         let mut literals = Vec::new();
         loop {
-            let item = self.primary(DEEPEST)?;
+            let item = self.parse_primary(MAX_DEPTH)?;
             if !item.kind.is_none_or(|other| kind.compares_with(other)) {
                 return Err(incompatible(kind.name(), item.type_name(), "In"));
             }
             let Operand::Literal(literal) = item.operand else {
                 return Err("Syntax error: a literal was expected after 'in'.".to_owned());
             };
-            literals.push(as_kept(literal, kind));
+            literals.push(normalize_literal(literal, kind));
             match self.next() {
                 Some(Token::Comma) => {}
-                Some(Token::Close) => return Ok(Typed::of(Filter::In(name, literals))),
-                other => return Err(format!("Syntax error: ',' or ')' expected, {} found.", shown(other))),
+                Some(Token::Close) => return Ok(TypedOperand::of(Filter::In(name, literals))),
+                other => {
+                    return Err(format!(
+                        "Syntax error: ',' or ')' expected, {} found.",
+                        describe_token(other)
+                    ));
+                }
             }
         }
     }
 
-    fn property(&self, word: &str) -> Result<(&'static str, Kind), String> {
+    fn resolve_property(&self, word: &str) -> Result<(&'static str, FieldType), String> {
         (self.property)(word).ok_or_else(|| {
             format!("Could not find a property named '{word}' that can be filtered by. A string has quotes.")
         })
     }
 }
 
-fn compare(left: Typed, operator: Operator, right: Typed) -> Result<Filter, String> {
+fn compare(left: TypedOperand, operator: Operator, right: TypedOperand) -> Result<Filter, String> {
     let equality = matches!(operator, Operator::Eq | Operator::Ne);
     let fits = match (left.kind, right.kind) {
-        (Some(Kind::List), other) | (other, Some(Kind::List)) => equality && matches!(other, None | Some(Kind::Text)),
+        (Some(FieldType::List), other) | (other, Some(FieldType::List)) => {
+            equality && matches!(other, None | Some(FieldType::Text))
+        }
         (Some(a), Some(b)) => a.compares_with(b),
         _ => true,
     };
@@ -228,20 +262,26 @@ fn compare(left: Typed, operator: Operator, right: Typed) -> Result<Filter, Stri
         return Err(incompatible(left.type_name(), right.type_name(), operator.name()));
     }
     Ok(match (left.operand, right.operand) {
-        (Operand::Property(name), Operand::Literal(literal)) => {
-            Filter::Compare(name, operator, left.kind.map_or(Field::Null, |kind| as_kept(literal, kind)))
-        }
-        (Operand::Literal(literal), Operand::Property(name)) => {
-            Filter::Compare(name, operator.flipped(), right.kind.map_or(Field::Null, |kind| as_kept(literal, kind)))
-        }
-        (left, right) => Filter::Pair(Box::new(left), operator, Box::new(right)),
+        (Operand::Property(name), Operand::Literal(literal)) => Filter::Compare(
+            name,
+            operator,
+            left.kind.map_or(FieldValue::Null, |kind| normalize_literal(literal, kind)),
+        ),
+        (Operand::Literal(literal), Operand::Property(name)) => Filter::Compare(
+            name,
+            operator.flipped(),
+            right.kind.map_or(FieldValue::Null, |kind| normalize_literal(literal, kind)),
+        ),
+        (left, right) => Filter::CompareOperands(Box::new(left), operator, Box::new(right)),
     })
 }
 
 /// A literal in the form in which a property of that type is kept: GUIDs in small letters.
-fn as_kept(literal: Field<'static>, kind: Kind) -> Field<'static> {
+fn normalize_literal(literal: FieldValue<'static>, kind: FieldType) -> FieldValue<'static> {
     match literal {
-        Field::Text(text) if kind == Kind::Key => Field::Text(Cow::Owned(text.to_ascii_lowercase())),
+        FieldValue::Text(text) if kind == FieldType::Key => {
+            FieldValue::Text(Cow::Owned(text.to_ascii_lowercase()))
+        }
         other => other,
     }
 }
@@ -252,6 +292,6 @@ fn incompatible(left: &str, right: &str, operator: &str) -> String {
     )
 }
 
-fn shown(token: Option<&Token>) -> String {
+fn describe_token(token: Option<&Token>) -> String {
     token.map_or_else(|| "the end".to_owned(), ToString::to_string)
 }

@@ -1,11 +1,11 @@
 //! A list's query string.
 
-use super::Fields;
-use super::filter::{Filter, order};
-use crate::emulator::reply::Refusal;
+use super::Queryable;
+use super::filter::{Filter, compare_values};
+use crate::emulator::reply::ApiError;
 
 /// The most that a page may hold (pages of both lists).
-const MOST: usize = 10_000;
+const MAX_TOP: usize = 10_000;
 
 /// The options of a list. Those of OData begin with `$`; others are ignored, as the service does.
 #[derive(Debug, Default)]
@@ -23,55 +23,60 @@ pub(in crate::emulator) struct Query {
 }
 
 impl Query {
-    pub fn parse<T: Fields>(text: &str) -> Result<Self, Refusal> {
+    pub fn parse<T: Queryable>(text: &str) -> Result<Self, ApiError> {
         let (mut query, mut seen) = (Self::default(), Vec::new());
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             let name = name.to_ascii_lowercase();
             if name.starts_with('$') && seen.contains(&name) {
-                return Err(odata(format!("Query option '{name}' was specified more than once.")));
+                return Err(odata_error(format!(
+                    "Query option '{name}' was specified more than once."
+                )));
             }
             seen.push(name.clone());
             match name.as_str() {
                 "$filter" => {
-                    query.filter = Some(Filter::parse::<T>(&value).map_err(odata)?);
+                    query.filter = Some(Filter::parse::<T>(&value).map_err(odata_error)?);
                     query.filter_text = Some(value.into_owned());
                 }
-                "$top" => query.top = Some(number("$top", &value)?),
-                "$skip" => query.skip = number("$skip", &value)?,
-                "$count" => query.count = flag("$count", &value)?,
+                "$top" => query.top = Some(parse_number("$top", &value)?),
+                "$skip" => query.skip = parse_number("$skip", &value)?,
+                "$count" => query.count = parse_bool("$count", &value)?,
                 "$orderby" => {
-                    query.order = ordering::<T>(&value)?;
+                    query.order = parse_orderby::<T>(&value)?;
                     query.order_text = Some(value.into_owned());
                 }
                 "$select" => {
-                    query.select = selection::<T>(&value)?;
+                    query.select = parse_select::<T>(&value)?;
                     query.select_text = Some(value.into_owned());
                 }
                 name if name.starts_with('$') => {
-                    return Err(odata(format!("The query parameter '{name}' is not supported.")));
+                    return Err(odata_error(format!(
+                        "The query parameter '{name}' is not supported."
+                    )));
                 }
                 _ => {}
             }
         }
-        if query.top.is_some_and(|top| top > MOST) {
-            let message = format!("The limit of '{MOST}' for Top query has been exceeded.");
-            return Err(odata(message));
+        if query.top.is_some_and(|top| top > MAX_TOP) {
+            let message = format!("The limit of '{MAX_TOP}' for Top query has been exceeded.");
+            return Err(odata_error(message));
         }
         Ok(query)
     }
 
-    pub fn matches<T: Fields>(&self, item: &T) -> bool {
+    pub fn matches<T: Queryable>(&self, item: &T) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.matches(item))
     }
 
     /// Sorts by `$orderby`; what it does not tell apart stays as it was.
-    pub fn sort<T: Fields>(&self, items: &mut [&T]) {
+    pub fn sort<T: Queryable>(&self, items: &mut [&T]) {
         if self.order.is_empty() {
             return;
         }
         items.sort_by(|a, b| {
             let by = self.order.iter().map(|(name, descending)| {
-                let ordering = order(&a.field(name), &b.field(name)).unwrap_or(std::cmp::Ordering::Equal);
+                let ordering = compare_values(&a.field(name), &b.field(name))
+                    .unwrap_or(std::cmp::Ordering::Equal);
                 if *descending { ordering.reverse() } else { ordering }
             });
             by.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
@@ -79,9 +84,13 @@ impl Query {
     }
 
     /// The query string of the page that follows after `served` items.
-    pub fn next(&self, served: usize) -> String {
+    pub fn next_page(&self, served: usize) -> String {
         let mut next = url::form_urlencoded::Serializer::new(String::new());
-        let texts = [("$filter", &self.filter_text), ("$orderby", &self.order_text), ("$select", &self.select_text)];
+        let texts = [
+            ("$filter", &self.filter_text),
+            ("$orderby", &self.order_text),
+            ("$select", &self.select_text),
+        ];
         for (name, text) in texts {
             if let Some(text) = text {
                 next.append_pair(name, text);
@@ -95,47 +104,53 @@ impl Query {
     }
 }
 
-fn ordering<T: Fields>(text: &str) -> Result<Vec<(&'static str, bool)>, Refusal> {
+fn parse_orderby<T: Queryable>(text: &str) -> Result<Vec<(&'static str, bool)>, ApiError> {
     let keys = text.split(',').map(|key| {
         let mut words = key.split_whitespace();
         let name = words.next().unwrap_or("");
-        let (known, _) = T::filterable(name).ok_or_else(|| unknown(name))?;
+        let (known, _) = T::filterable(name).ok_or_else(|| unknown_property(name))?;
         match words.next().map(str::to_ascii_lowercase).as_deref() {
             None | Some("asc") => Ok((known, false)),
             Some("desc") => Ok((known, true)),
-            Some(other) => Err(odata(format!("Syntax error: '{other}' is neither asc nor desc."))),
+            Some(other) => {
+                Err(odata_error(format!("Syntax error: '{other}' is neither asc nor desc.")))
+            }
         }
     });
     keys.collect()
 }
 
 /// The properties to be shown; none where all are.
-fn selection<T: Fields>(text: &str) -> Result<Option<Vec<&'static str>>, Refusal> {
+fn parse_select<T: Queryable>(text: &str) -> Result<Option<Vec<&'static str>>, ApiError> {
     if matches!(text.trim(), "" | "*") {
         return Ok(None);
     }
-    let names = text.split(',').map(|name| T::property(name.trim()).ok_or_else(|| unknown(name.trim())));
+    let names = text
+        .split(',')
+        .map(|name| T::property(name.trim()).ok_or_else(|| unknown_property(name.trim())));
     names.collect::<Result<_, _>>().map(Some)
 }
 
-fn flag(name: &str, value: &str) -> Result<bool, Refusal> {
+fn parse_bool(name: &str, value: &str) -> Result<bool, ApiError> {
     match value.to_ascii_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(odata(format!(
+        _ => Err(odata_error(format!(
             "Invalid value '{value}' for {name} query option found. The {name} query option requires a value of 'true' or 'false'."
         ))),
     }
 }
 
-fn unknown(name: &str) -> Refusal {
-    odata(format!("Could not find a property named '{name}'."))
+fn unknown_property(name: &str) -> ApiError {
+    odata_error(format!("Could not find a property named '{name}'."))
 }
 
-fn number(name: &str, value: &str) -> Result<usize, Refusal> {
-    value.parse().map_err(|_| odata(format!("Invalid value '{value}' for {name} query option found.")))
+fn parse_number(name: &str, value: &str) -> Result<usize, ApiError> {
+    value
+        .parse()
+        .map_err(|_| odata_error(format!("Invalid value '{value}' for {name} query option found.")))
 }
 
-fn odata(message: String) -> Refusal {
-    Refusal::bad_request("ODataError", message)
+fn odata_error(message: String) -> ApiError {
+    ApiError::bad_request("ODataError", message)
 }

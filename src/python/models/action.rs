@@ -21,8 +21,9 @@ pub struct MachineAction(pub(super) Arc<model::MachineAction>);
 
 /// The action's attributes by their names.
 pub fn action_attributes(action: &model::MachineAction) -> Value {
-    let mut value = values::attributes(action);
-    let commands: Vec<_> = session::CommandResult::untouched(action).iter().map(command_attributes).collect();
+    let mut value = values::to_attributes(action);
+    let commands: Vec<_> =
+        session::CommandResult::unfetched(action).iter().map(command_attributes).collect();
     if let Some(fields) = value.as_object_mut() {
         fields.insert("done".to_owned(), json!(action.is_done()));
         fields.insert("commands".to_owned(), json!(commands));
@@ -82,13 +83,13 @@ common_methods! { MachineAction {
     /// When the service took it.
     #[getter]
     fn creation_date_time_utc<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.creation_date_time_utc)
+        values::to_datetime(py, self.0.creation_date_time_utc)
     }
 
     /// When it last changed.
     #[getter]
     fn last_update_date_time_utc<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.last_update_date_time_utc)
+        values::to_datetime(py, self.0.last_update_date_time_utc)
     }
 
     /// Who cancelled it.
@@ -106,7 +107,7 @@ common_methods! { MachineAction {
     /// When it was cancelled.
     #[getter]
     fn cancellation_date_time_utc<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.cancellation_date_time_utc)
+        values::to_datetime(py, self.0.cancellation_date_time_utc)
     }
 
     /// The service's HRESULT; 0 where nothing failed.
@@ -130,18 +131,18 @@ common_methods! { MachineAction {
     /// Each command and its status, in order.
     #[getter]
     fn commands(&self) -> Vec<CommandResult> {
-        session::CommandResult::untouched(&self.0).into_iter().map(CommandResult::from).collect()
+        session::CommandResult::unfetched(&self.0).into_iter().map(CommandResult::from).collect()
     }
 
     /// The service's JSON, whole.
     #[getter]
     fn raw<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::raw(py, &self.0.raw)
+        values::parse_raw(py, &self.0.raw)
     }
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &action_attributes(&self.0))
+        values::to_python_object(py, &action_attributes(&self.0))
     }
 
     fn __repr__(&self) -> String {

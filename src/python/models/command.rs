@@ -12,7 +12,7 @@ use super::pickle::common_methods;
 use super::values;
 use crate::error::Error;
 use crate::model;
-use crate::python::errors::to_python;
+use crate::python::errors::to_pyerr;
 
 /// One live response command. Immutable, comparable, hashable, picklable.
 ///
@@ -27,8 +27,11 @@ impl Command {
     }
 }
 
-fn made(py: Python<'_>, command: crate::error::Result<model::Command>) -> PyResult<Command> {
-    command.map(Command::from).map_err(|error| to_python(py, error))
+fn to_py_command(
+    py: Python<'_>,
+    command: crate::error::Result<model::Command>,
+) -> PyResult<Command> {
+    command.map(Command::from).map_err(|error| to_pyerr(py, error))
 }
 
 common_methods! { Command {
@@ -43,7 +46,7 @@ common_methods! { Command {
     ///     InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
     #[classmethod]
     fn put_file(_class: &Bound<'_, PyType>, py: Python<'_>, file_name: &str) -> PyResult<Self> {
-        made(py, model::Command::put_file(file_name))
+        to_py_command(py, model::Command::put_file(file_name))
     }
 
     /// Run a script from the library on the device.
@@ -60,13 +63,13 @@ common_methods! { Command {
     #[classmethod]
     #[pyo3(signature = (script_name, args=None))]
     fn run_script(_class: &Bound<'_, PyType>, py: Python<'_>, script_name: &str, args: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
-        let Some(args) = args else { return made(py, model::Command::run_script(script_name, None)) };
+        let Some(args) = args else { return to_py_command(py, model::Command::run_script(script_name, None)) };
         if let Ok(text) = args.cast::<PyString>() {
-            return made(py, model::Command::run_script(script_name, Some(&text.to_cow()?)));
+            return to_py_command(py, model::Command::run_script(script_name, Some(&text.to_cow()?)));
         }
         let list: Vec<String> =
             args.extract().map_err(|_| PyTypeError::new_err("args takes a str or a sequence of str"))?;
-        made(py, model::Command::run_script_quoted(script_name, &list))
+        to_py_command(py, model::Command::run_script_quoted(script_name, &list))
     }
 
     /// Collect a file from the device.
@@ -78,7 +81,7 @@ common_methods! { Command {
     ///     InvalidRequestError: the path is empty.
     #[classmethod]
     fn get_file(_class: &Bound<'_, PyType>, py: Python<'_>, path: &str) -> PyResult<Self> {
-        made(py, model::Command::get_file(path))
+        to_py_command(py, model::Command::get_file(path))
     }
 
     /// Read a command in the service's own shape, as `to_dict` gives it.
@@ -91,9 +94,9 @@ common_methods! { Command {
     #[classmethod]
     fn from_dict(_class: &Bound<'_, PyType>, py: Python<'_>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
         let wire: Value = pythonize::depythonize(wire).map_err(|error| {
-            to_python(py, Error::invalid(format!("not a live response command: {error}")))
+            to_pyerr(py, Error::invalid(format!("not a live response command: {error}")))
         })?;
-        made(py, model::Command::from_wire(&wire))
+        to_py_command(py, model::Command::from_wire(&wire))
     }
 
     /// `PutFile`, `RunScript` or `GetFile`.
@@ -114,7 +117,7 @@ common_methods! { Command {
 
     /// Give the wire shape: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &*self.0)
+        values::to_python_object(py, &*self.0)
     }
 
     fn __hash__(&self) -> u64 {

@@ -61,7 +61,7 @@ common_methods! { Machine {
     /// Its last full report, about daily; not a sign of being online.
     #[getter]
     fn last_seen<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.last_seen)
+        values::to_datetime(py, self.0.last_seen)
     }
 
     /// Its device group.
@@ -79,12 +79,12 @@ common_methods! { Machine {
     /// The service's JSON, whole.
     #[getter]
     fn raw<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::raw(py, &self.0.raw)
+        values::parse_raw(py, &self.0.raw)
     }
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &values::attributes(&*self.0))
+        values::to_python_object(py, &values::to_attributes(&*self.0))
     }
 
     fn __repr__(&self) -> String {
@@ -120,13 +120,13 @@ common_methods! { LibraryFile {
     /// When it was first uploaded.
     #[getter]
     fn creation_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.creation_time)
+        values::to_datetime(py, self.0.creation_time)
     }
 
     /// When it was last uploaded.
     #[getter]
     fn last_updated_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.last_updated_time)
+        values::to_datetime(py, self.0.last_updated_time)
     }
 
     /// Who uploaded it.
@@ -156,12 +156,12 @@ common_methods! { LibraryFile {
     /// The service's JSON, whole.
     #[getter]
     fn raw<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::raw(py, &self.0.raw)
+        values::parse_raw(py, &self.0.raw)
     }
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &values::attributes(&*self.0))
+        values::to_python_object(py, &values::to_attributes(&*self.0))
     }
 
     fn __repr__(&self) -> String {

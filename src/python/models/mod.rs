@@ -3,9 +3,9 @@
 mod action;
 mod command;
 mod inventory;
+mod limits;
 pub(crate) mod pickle;
 mod results;
-mod settings;
 pub(crate) mod values;
 
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use serde_json::Value;
 pub use action::MachineAction;
 pub use command::Command;
 pub use inventory::{LibraryFile, Machine};
+pub use limits::{Limits, Rate};
 pub(crate) use pickle::common_methods;
 pub use pickle::restore;
 pub use results::{CollectedFile, CommandResult, ScriptOutput, SessionResult};
-pub use settings::{Limits, Rate};
 
 use super::runtime::IntoPython;
 use crate::model;
@@ -43,8 +43,10 @@ pub fn action_to_python(py: Python<'_>, action: model::MachineAction) -> PyResul
 }
 
 /// Machines as the service described them, of an error that tells of several.
-pub fn machines(py: Python<'_>, described: &[Value]) -> PyResult<Vec<Py<Machine>>> {
-    let known = described.iter().filter_map(|raw| model::entity::<model::Machine>(raw.to_string().as_bytes()).ok());
+pub fn candidate_machines(py: Python<'_>, described: &[Value]) -> PyResult<Vec<Py<Machine>>> {
+    let known = described
+        .iter()
+        .filter_map(|raw| model::decode_entity::<model::Machine>(raw.to_string().as_bytes()).ok());
     known.map(|machine| Py::new(py, Machine::from(machine))).collect()
 }
 

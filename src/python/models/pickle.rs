@@ -11,10 +11,15 @@ use crate::python::runtime::IntoPython;
 use crate::session;
 
 /// What `__reduce__` gives: how to make the model again, and of what.
-pub type Reduced<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyBytes>));
+pub type ReduceValue<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyBytes>));
 
-pub fn reduce<'py>(py: Python<'py>, class: &'static str, model: &impl Serialize) -> PyResult<Reduced<'py>> {
-    let state = serde_json::to_vec(model).map_err(|error| PyValueError::new_err(error.to_string()))?;
+pub fn reduce<'py>(
+    py: Python<'py>,
+    class: &'static str,
+    model: &impl Serialize,
+) -> PyResult<ReduceValue<'py>> {
+    let state =
+        serde_json::to_vec(model).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
     Ok((restore, (class, PyBytes::new(py, &state))))
 }
@@ -24,25 +29,29 @@ pub fn reduce<'py>(py: Python<'py>, class: &'static str, model: &impl Serialize)
 #[pyo3(name = "_restore")]
 pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>> {
     match class {
-        "Command" => revive::<model::Command>(py, state),
-        "ScriptOutput" => revive::<model::ScriptOutput>(py, state),
-        "CollectedFile" => revive::<model::CollectedFile>(py, state),
-        "CommandResult" => revive::<session::CommandResult>(py, state),
-        "MachineAction" => revive::<model::MachineAction>(py, state),
-        "SessionResult" => revive::<session::SessionResult>(py, state),
-        "Limits" => revive::<crate::config::Limits>(py, state),
-        "Machine" => revive::<model::Machine>(py, state),
-        "LibraryFile" => revive::<model::LibraryFile>(py, state),
-        "Finding" => revive::<crate::check::Finding>(py, state),
-        "Check" => revive::<crate::check::Check>(py, state),
-        "Outcome" => crate::python::fleet_outcome::Outcome::restored(py, state),
-        "FleetReport" => crate::python::fleet_report::FleetReport::restored(py, state),
+        "Command" => restore_model::<model::Command>(py, state),
+        "ScriptOutput" => restore_model::<model::ScriptOutput>(py, state),
+        "CollectedFile" => restore_model::<model::CollectedFile>(py, state),
+        "CommandResult" => restore_model::<session::CommandResult>(py, state),
+        "MachineAction" => restore_model::<model::MachineAction>(py, state),
+        "SessionResult" => restore_model::<session::SessionResult>(py, state),
+        "Limits" => restore_model::<crate::config::Limits>(py, state),
+        "Machine" => restore_model::<model::Machine>(py, state),
+        "LibraryFile" => restore_model::<model::LibraryFile>(py, state),
+        "Finding" => restore_model::<crate::check::Finding>(py, state),
+        "Check" => restore_model::<crate::check::Check>(py, state),
+        "Outcome" => crate::python::fleet_outcome::Outcome::from_pickle(py, state),
+        "FleetReport" => crate::python::fleet_report::FleetReport::from_pickle(py, state),
         _ => Err(PyValueError::new_err(format!("there is no model {class}"))),
     }
 }
 
-fn revive<T: DeserializeOwned + IntoPython>(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
-    let model: T = serde_json::from_slice(state).map_err(|error| PyValueError::new_err(error.to_string()))?;
+fn restore_model<T: DeserializeOwned + IntoPython>(
+    py: Python<'_>,
+    state: &[u8],
+) -> PyResult<Py<PyAny>> {
+    let model: T =
+        serde_json::from_slice(state).map_err(|error| PyValueError::new_err(error.to_string()))?;
     model.into_python(py)
 }
 
@@ -55,10 +64,10 @@ macro_rules! common_methods {
 
             fn __eq__(&self, other: &Bound<'_, PyAny>) -> Option<bool> {
                 let other = other.cast::<Self>().ok()?;
-                Some($crate::python::models::values::equal(&*self.0, &*other.get().0))
+                Some($crate::python::models::values::is_equal(&*self.0, &*other.get().0))
             }
 
-            fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<$crate::python::models::pickle::Reduced<'py>> {
+            fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<$crate::python::models::pickle::ReduceValue<'py>> {
                 $crate::python::models::pickle::reduce(py, stringify!($class), &*self.0)
             }
         }

@@ -11,7 +11,7 @@ use super::command::Command;
 use super::pickle::common_methods;
 use super::values;
 use crate::model;
-use crate::python::errors::{session_failed, to_instance};
+use crate::python::errors::{session_failed_error, to_exception_object};
 use crate::session;
 
 /// What a script left behind.
@@ -89,7 +89,7 @@ common_methods! { ScriptOutput {
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &script_attributes(&self.0))
+        values::to_python_object(py, &script_attributes(&self.0))
     }
 
     fn __repr__(&self) -> String {
@@ -153,7 +153,7 @@ common_methods! { CollectedFile {
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &*self.0)
+        values::to_python_object(py, &*self.0)
     }
 
     fn __repr__(&self) -> String {
@@ -167,7 +167,7 @@ pub struct CommandResult(pub(super) Arc<session::CommandResult>);
 
 /// The result's attributes by their names; an error by its words.
 pub fn command_attributes(result: &session::CommandResult) -> Value {
-    let mut value = values::attributes(result);
+    let mut value = values::to_attributes(result);
     if let Some(fields) = value.as_object_mut() {
         fields.insert("script".to_owned(), json!(result.script.as_ref().map(script_attributes)));
         fields.insert("error".to_owned(), json!(result.error.as_ref().map(ToString::to_string)));
@@ -203,13 +203,13 @@ common_methods! { CommandResult {
     /// When it began, in UTC; None where it did not.
     #[getter]
     fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.command.start_time)
+        values::to_datetime(py, self.0.command.start_time)
     }
 
     /// When it ended, in UTC; None where it did not.
     #[getter]
     fn end_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::datetime(py, self.0.command.end_time)
+        values::to_datetime(py, self.0.command.end_time)
     }
 
     /// It never started, because a command before it failed.
@@ -233,12 +233,12 @@ common_methods! { CommandResult {
     /// Why its result could not be fetched or saved, although it ran.
     #[getter]
     fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.0.error.as_ref().map(|error| to_instance(py, error))
+        self.0.error.as_ref().map(|error| to_exception_object(py, error))
     }
 
     /// Give a dict that is ready for JSON.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::json(py, &command_attributes(&self.0))
+        values::to_python_object(py, &command_attributes(&self.0))
     }
 
     fn __repr__(&self) -> String {
@@ -313,7 +313,7 @@ common_methods! { SessionResult {
         if result.is_ok() {
             return Ok(slf);
         }
-        Err(session_failed(&slf, result)?)
+        Err(session_failed_error(&slf, result)?)
     }
 
     /// Give a dict that is ready for JSON.
@@ -326,7 +326,7 @@ common_methods! { SessionResult {
             "reason": self.0.reason,
             "message": self.0.message,
         });
-        values::json(py, &value)
+        values::to_python_object(py, &value)
     }
 
     fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

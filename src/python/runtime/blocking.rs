@@ -7,9 +7,9 @@ use std::time::Duration;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::call::{Call, Ended};
-use super::lifecycle::Own;
-use super::{gate, process};
+use super::core_task::{Completion, CoreTask};
+use super::lifecycle::ProcessLocal;
+use super::{gil_gate, process_runtime};
 use crate::model::MachineAction;
 use crate::python::models::action_to_python;
 use crate::python::{logging, tracing};
@@ -20,52 +20,52 @@ use crate::trace;
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(40);
 
 /// How long a call waits for its log records to be handled.
-pub(super) const LOG_PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(50);
 
 enum Event {
     Update(Box<MachineAction>),
-    Done(Ended),
+    Done(Completion),
 }
 
 /// Runs `call` to its end. Ctrl-C and an exception of `on_update` drop it.
-pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
+pub fn run_blocking(py: Python<'_>, call: CoreTask) -> PyResult<Py<PyAny>> {
     let (events, mut incoming) = channel();
     let updates = events.clone();
-    let Call { start, on_update } = call;
+    let CoreTask { start, on_update } = call;
     let sink = on_update.as_ref().map(|_| {
         Arc::new(move |action: &MachineAction| {
             // Err when the waiter has left, who does not want to know.
             let _ = updates.send(Event::Update(Box::new(action.clone())));
         }) as _
     });
-    logging::listen(py)?;
-    let future = trace::under(tracing::current(py)?, start(sink));
-    let process = process::runtime(py)?;
+    logging::sync_level(py)?;
+    let future = trace::with_trace(tracing::current_trace(py)?, start(sink));
+    let process = process_runtime::get_or_start(py)?;
     let task = process.handle().spawn(async move {
         let _ = events.send(Event::Done(future.await));
     });
-    let running = Own::new(AbortOnDrop(task.abort_handle()));
+    let running = ProcessLocal::new(AbortOnDrop(task.abort_handle()));
     let on_main_thread = is_main_thread(py)?;
     loop {
         let event;
-        (incoming, event) = gate::detached(py, || {
-            let (incoming, event) = next(incoming, on_main_thread);
+        (incoming, event) = gil_gate::detach(py, || {
+            let (incoming, event) = next_event(incoming, on_main_thread);
             if matches!(event, Ok(Event::Done(_))) {
-                process.mailbox().flush(LOG_PATIENCE);
+                process.log_queue().flush(LOG_FLUSH_TIMEOUT);
             }
             (incoming, event)
         });
         match event {
-            Ok(Event::Done(ended)) => return ended(py),
+            Ok(Event::Done(completion)) => return completion(py),
             Ok(Event::Update(action)) => {
                 if let Some(callback) = &on_update {
-                    gate::call(callback.bind(py), (action_to_python(py, *action)?,))?;
+                    gil_gate::call_python(callback.bind(py), (action_to_python(py, *action)?,))?;
                 }
-                still_here(&running)?;
+                check_not_forked(&running)?;
             }
             Err(RecvTimeoutError::Timeout) => {
                 py.check_signals()?;
-                still_here(&running)?;
+                check_not_forked(&running)?;
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err(
@@ -77,15 +77,20 @@ pub fn run(py: Python<'_>, call: Call) -> PyResult<Py<PyAny>> {
 }
 
 /// A callback or a signal's handler may have forked: what runs this call is not in the child.
-fn still_here(running: &Own<AbortOnDrop>) -> PyResult<()> {
+fn check_not_forked(running: &ProcessLocal<AbortOnDrop>) -> PyResult<()> {
     match running.get() {
         Some(_) => Ok(()),
-        None => Err(PyRuntimeError::new_err("this call is the parent's: the process was forked in the middle of it")),
+        None => Err(PyRuntimeError::new_err(
+            "this call is the parent's: the process was forked in the middle of it",
+        )),
     }
 }
 
 /// The next event; on the main thread, after a moment, the word to look for signals.
-fn next(incoming: Receiver<Event>, on_main_thread: bool) -> (Receiver<Event>, Result<Event, RecvTimeoutError>) {
+fn next_event(
+    incoming: Receiver<Event>,
+    on_main_thread: bool,
+) -> (Receiver<Event>, Result<Event, RecvTimeoutError>) {
     let event = if on_main_thread {
         incoming.recv_timeout(SIGNAL_INTERVAL)
     } else {

@@ -9,20 +9,20 @@ use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
 use tokio::task::AbortHandle;
 
-use super::call::Call;
-use super::delivery::{Address, Callback, Parcel};
-use super::lifecycle::{Own, while_dropping};
-use super::process;
+use super::core_task::CoreTask;
+use super::delivery::{LoopEvent, LoopFuture, UpdateCallback};
+use super::lifecycle::{ProcessLocal, with_python_in_drop};
+use super::process_runtime;
 use crate::model::MachineAction;
 use crate::python::{logging, tracing};
 use crate::trace;
 
 enum State {
     /// In a mutex: a call may be sent to another thread, but not shared.
-    Created(Mutex<Own<Call>>),
+    Created(Mutex<ProcessLocal<CoreTask>>),
     Running {
         inner: Py<PyAny>,
-        task: Own<AbortHandle>,
+        task: ProcessLocal<AbortHandle>,
     },
     Finished,
 }
@@ -35,29 +35,36 @@ pub struct Coroutine {
 }
 
 impl Coroutine {
-    pub fn new(name: &'static str, call: Call) -> Self {
-        Self { name, state: State::Created(Mutex::new(Own::new(call))) }
+    pub fn new(name: &'static str, call: CoreTask) -> Self {
+        Self { name, state: State::Created(Mutex::new(ProcessLocal::new(call))) }
     }
 
-    fn begin(&mut self, py: Python<'_>, call: Call) -> PyResult<()> {
+    fn begin(&mut self, py: Python<'_>, call: CoreTask) -> PyResult<()> {
         let event_loop = running_loop(py)?;
         let future = event_loop.call_method0("create_future")?;
         let inner = future.call_method0("__await__")?.unbind();
-        logging::listen(py)?;
-        let process = process::runtime(py)?;
-        let address = Arc::new(Address { event_loop: event_loop.unbind(), future: future.unbind() });
-        let outbox = process.delivery.outbox();
-        let Call { start, on_update } = call;
-        let callback = on_update.map(|call| Callback::new(py, call)).transpose()?;
+        logging::sync_level(py)?;
+        let process = process_runtime::get_or_start(py)?;
+        let loop_future =
+            Arc::new(LoopFuture { event_loop: event_loop.unbind(), future: future.unbind() });
+        let sender = process.delivery.sender();
+        let CoreTask { start, on_update } = call;
+        let callback = on_update.map(|call| UpdateCallback::new(py, call)).transpose()?;
         let sink = callback.map(|callback| {
-            let (outbox, address, callback) = (outbox.clone(), address.clone(), Arc::new(callback));
+            let (sender, loop_future, callback) =
+                (sender.clone(), loop_future.clone(), Arc::new(callback));
             Arc::new(move |action: &MachineAction| {
-                outbox.send(address.clone(), Parcel::Update(callback.clone(), Box::new(action.clone())));
+                sender.send(
+                    loop_future.clone(),
+                    LoopEvent::Update(callback.clone(), Box::new(action.clone())),
+                );
             }) as _
         });
-        let call = trace::under(tracing::current(py)?, start(sink));
-        let task = process.handle().spawn(async move { outbox.send(address, Parcel::Done(call.await)) });
-        self.state = State::Running { inner, task: Own::new(task.abort_handle()) };
+        let call = trace::with_trace(tracing::current_trace(py)?, start(sink));
+        let task = process
+            .handle()
+            .spawn(async move { sender.send(loop_future, LoopEvent::Done(call.await)) });
+        self.state = State::Running { inner, task: ProcessLocal::new(task.abort_handle()) };
         Ok(())
     }
 
@@ -85,11 +92,13 @@ fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     GET.import(py, "asyncio", "get_running_loop")?.call0()
 }
 
-fn made_by_the_parent() -> PyErr {
-    PyRuntimeError::new_err("this coroutine was made before the fork: make it in the process that awaits it")
+fn forked_error() -> PyErr {
+    PyRuntimeError::new_err(
+        "this coroutine was made before the fork: make it in the process that awaits it",
+    )
 }
 
-fn already_awaited() -> PyErr {
+fn already_awaited_error() -> PyErr {
     PyRuntimeError::new_err("cannot reuse already awaited coroutine")
 }
 
@@ -108,15 +117,19 @@ impl Coroutine {
         self.send(py, none)
     }
 
-    fn send<'py>(&mut self, py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn send<'py>(
+        &mut self,
+        py: Python<'py>,
+        value: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         if let State::Created(_) = &self.state {
             let State::Created(call) = std::mem::replace(&mut self.state, State::Finished) else {
-                return Err(already_awaited());
+                return Err(already_awaited_error());
             };
             let call = call.into_inner().unwrap_or_else(PoisonError::into_inner).into_inner();
-            self.begin(py, call.ok_or_else(made_by_the_parent)?)?;
+            self.begin(py, call.ok_or_else(forked_error)?)?;
         }
-        let State::Running { inner, .. } = &self.state else { return Err(already_awaited()) };
+        let State::Running { inner, .. } = &self.state else { return Err(already_awaited_error()) };
         let inner = inner.clone_ref(py);
         self.step(py, &inner, |inner| inner.call_method1("send", (value,)))
     }
@@ -142,7 +155,7 @@ impl Coroutine {
                 let raised = if typ.is_callable() { typ.call0()? } else { typ };
                 Err(PyErr::from_value(raised))
             }
-            State::Finished => Err(already_awaited()),
+            State::Finished => Err(already_awaited_error()),
         }
     }
 
@@ -190,7 +203,8 @@ impl Drop for Coroutine {
         if !matches!(self.state, State::Created(_)) {
             return self.finish();
         }
-        let message = CString::new(format!("coroutine '{}' was never awaited", self.name)).unwrap_or_default();
-        while_dropping(|py| PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1));
+        let message = CString::new(format!("coroutine '{}' was never awaited", self.name))
+            .unwrap_or_default();
+        with_python_in_drop(|py| PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1));
     }
 }

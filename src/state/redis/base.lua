@@ -2,7 +2,7 @@
 -- caller knows, a time set by a test, and the operation's arguments as JSON.
 local base = KEYS[1]
 local args = cjson.decode(ARGV[4])
-local GUARD, GRACE, OWNER_LEASE, RENEWAL, LOOK, UNPOSTED = 0.001, 1, 10, 3, 1, 30
+local WINDOW_MARGIN, OWNER_GRACE, OWNER_LEASE, RENEWAL_INTERVAL, SLOT_POLL_INTERVAL, UNPOSTED_GRACE = 0.001, 1, 10, 3, 1, 30
 
 local function text(time)
   return string.format('%.6f', time)
@@ -23,33 +23,33 @@ end
 
 -- A clock that was set back stands still for a moment, and then runs on.
 local function advance(epoch)
-  local ahead, last = tonumber(epoch[3]), tonumber(epoch[4])
-  local now = read_time() + ahead
+  local offset, last = tonumber(epoch[3]), tonumber(epoch[4])
+  local now = read_time() + offset
   if now < last then
-    ahead = ahead + last - now
+    offset = offset + last - now
     now = last
   end
-  redis.call('HSET', key('epoch'), 'ahead', text(ahead), 'last', text(now))
+  redis.call('HSET', key('epoch'), 'offset', text(offset), 'last', text(now))
   return now
 end
 
-local function found()
+local function create_epoch()
   local now = read_time()
-  local blind = now - args.known_for
-  redis.call('HSET', key('epoch'), 'id', args.id, 'blind', text(blind), 'ahead', '0', 'last', text(now),
-    'made', text(now), 'learn', args.learn, 'certain', args.certain, 'version', args.version)
+  local known_since = now - args.known_for
+  redis.call('HSET', key('epoch'), 'id', args.id, 'known_since', text(known_since), 'offset', '0', 'last', text(now),
+    'created', text(now), 'sessions_unknown', args.sessions_unknown, 'loss_certain', args.loss_certain, 'version', args.version)
   redis.call('SADD', 'mlr:quotas', args.quota)
   return now
 end
 
 local function read_epoch()
-  return redis.call('HMGET', key('epoch'), 'id', 'blind', 'ahead', 'last', 'made', 'learn', 'certain', 'version')
+  return redis.call('HMGET', key('epoch'), 'id', 'known_since', 'offset', 'last', 'created', 'sessions_unknown', 'loss_certain', 'version')
 end
 
 local epoch = read_epoch()
-if ARGV[1] == 'found' then
+if ARGV[1] == 'init' then
   if not epoch[1] then
-    found()
+    create_epoch()
     epoch = read_epoch()
   end
   return cjson.encode({epoch = epoch[1], version = epoch[8]})
@@ -58,11 +58,11 @@ if not epoch[1] then
   return '{"lost":true}'
 end
 local now = advance(epoch)
--- Nothing is known of calls before `blind`. Whoever knew an earlier epoch is certain that some were forgotten, up to
+-- Nothing is known of calls before `known_since`. Whoever knew an earlier epoch is certain that some were forgotten, up to
 -- the time when this one was made.
-local blind, certain, learn_first = tonumber(epoch[2]), epoch[7] == '1', epoch[6] == '1'
-if ARGV[2] ~= '' and ARGV[2] ~= epoch[1] and not certain then
-  blind, certain, learn_first = tonumber(epoch[5]), true, true
-  redis.call('HSET', key('epoch'), 'blind', text(blind), 'certain', '1', 'learn', '1')
+local known_since, loss_certain, sessions_unknown = tonumber(epoch[2]), epoch[7] == '1', epoch[6] == '1'
+if ARGV[2] ~= '' and ARGV[2] ~= epoch[1] and not loss_certain then
+  known_since, loss_certain, sessions_unknown = tonumber(epoch[5]), true, true
+  redis.call('HSET', key('epoch'), 'known_since', text(known_since), 'loss_certain', '1', 'sessions_unknown', '1')
 end
 local op = {}

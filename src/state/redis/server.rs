@@ -4,17 +4,17 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::state::QuotaKey;
-use crate::state::lost::unfit;
+use crate::state::recovery::unusable_error;
 use crate::state::store::Notice;
 
-pub struct Report {
+pub struct ServerReport {
     /// Seconds for which the server has forgotten nothing.
     pub known_for: f64,
     pub notices: Vec<Notice>,
 }
 
 /// What all keys of a quota key begin with: one hash tag, so that a cluster keeps them together.
-pub fn base(key: &QuotaKey) -> String {
+pub fn key_prefix(key: &QuotaKey) -> String {
     let mut hash = Sha256::new();
     for part in [&key.host, &key.tenant, &key.application] {
         hash.update((part.len() as u64).to_be_bytes());
@@ -25,20 +25,23 @@ pub fn base(key: &QuotaKey) -> String {
 }
 
 /// Reads `INFO everything`. A server that may throw our keys away is refused.
-pub fn examine(address: &str, info: &str) -> Result<Report> {
+pub fn check_info(address: &str, info: &str) -> Result<ServerReport> {
     let field = |name: &str| {
         let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim)
     };
     if let Some(policy) = field("maxmemory_policy").filter(|policy| *policy != "noeviction") {
-        return Err(unfit(
-            format!("the state store {address} evicts keys when memory runs short (maxmemory-policy {policy})"),
+        return Err(unusable_error(
+            format!(
+                "the state store {address} evicts keys when memory runs short (maxmemory-policy {policy})"
+            ),
             "set maxmemory-policy to noeviction, or give the state store a Redis of its own: a limit must not be forgotten",
         ));
     }
-    let major = field("redis_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    let major =
+        field("redis_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     if let Some(major) = major.filter(|major| *major < 6) {
-        return Err(unfit(
+        return Err(unusable_error(
             format!("the state store {address} is Redis {major}, which is too old"),
             "use Redis 7 or later, or Valkey",
         ));
@@ -53,9 +56,11 @@ pub fn examine(address: &str, info: &str) -> Result<Report> {
             hint: "set appendonly to yes; after a loss the windows count as full for their length".to_owned(),
         });
     }
-    let flushed = ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"].iter().any(|name| field(name).is_some());
+    let flushed = ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"]
+        .iter()
+        .any(|name| field(name).is_some());
     let uptime = field("uptime_in_seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0);
-    Ok(Report { known_for: if flushed { 0.0 } else { uptime }, notices })
+    Ok(ServerReport { known_for: if flushed { 0.0 } else { uptime }, notices })
 }
 
 #[cfg(test)]
@@ -65,13 +70,16 @@ mod tests {
     #[test]
     fn a_server_that_forgets_is_refused_or_warned_of() {
         let info = "redis_version:7.0.15\r\nuptime_in_seconds:77\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
-        assert!(examine("redis://h", info).is_err_and(|error| error.message.contains("allkeys-lru")));
+        assert!(
+            check_info("redis://h", info).is_err_and(|error| error.message.contains("allkeys-lru"))
+        );
         let kept = info.replace("allkeys-lru", "noeviction");
-        let report = examine("redis://h", &kept).unwrap_or_else(|error| panic!("{error}"));
+        let report = check_info("redis://h", &kept).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((report.known_for, report.notices.len()), (77.0, 1));
-        let flushed = format!("{kept}cmdstat_flushall:calls=1,usec=5\r\n").replace("aof_enabled:0", "aof_enabled:1");
-        let report = examine("redis://h", &flushed).unwrap_or_else(|error| panic!("{error}"));
+        let flushed = format!("{kept}cmdstat_flushall:calls=1,usec=5\r\n")
+            .replace("aof_enabled:0", "aof_enabled:1");
+        let report = check_info("redis://h", &flushed).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((report.known_for, report.notices.len()), (0.0, 0));
-        assert!(examine("redis://h", &kept.replace("7.0.15", "5.0.3")).is_err());
+        assert!(check_info("redis://h", &kept.replace("7.0.15", "5.0.3")).is_err());
     }
 }

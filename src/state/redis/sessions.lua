@@ -13,23 +13,23 @@ local function free_slot(machine)
 end
 
 local function read_intent(name)
-  local fields = redis.call('HMGET', name, 'commands', 'comment', 'created', 'posted', 'action', 'turn_until')
+  local fields = redis.call('HMGET', name, 'commands', 'comment', 'created', 'posted', 'action', 'lease_until')
   if not fields[1] then
     return nil
   end
   return {commands = fields[1], comment = fields[2], created = fields[3], posted = fields[4] == '1',
-    action_id = fields[5] or nil, taken = tonumber(fields[6] or '0') > now}
+    action_id = fields[5] or nil, lease_held = tonumber(fields[6] or '0') > now}
 end
 
-function op.free()
+function op.release_slot()
   local slot = slot_on(args.machine)
   if slot and slot.ticket == args.ticket and not slot.action then
     free_slot(args.machine)
   end
 end
 
-function op.close()
-  for machine, slot in pairs((slots_open())) do
+function op.close_session()
+  for machine, slot in pairs((read_open_slots())) do
     if slot.action and string.lower(slot.action) == string.lower(args.action) then
       free_slot(machine)
       return {freed = true}
@@ -40,14 +40,14 @@ end
 
 function op.slots()
   local list = {}
-  for machine, slot in pairs((slots_open())) do
+  for machine, slot in pairs((read_open_slots())) do
     table.insert(list, {machine_id = machine, correlation_id = slot.correlation, action_id = slot.action, ends = slot.ends,
       in_doubt = slot.posted and text(now - tonumber(slot.posted)) or nil})
   end
   return {slots = list}
 end
 
-function op.clear_doubt()
+function op.release_in_doubt_slot()
   local slot = slot_on(args.machine)
   local clear = slot and not slot.action and slot.posted and now - tonumber(slot.posted) >= args.seconds
   if clear then
@@ -56,13 +56,13 @@ function op.clear_doubt()
   return {freed = clear and true or false}
 end
 
-function op.learn()
+function op.record_open_sessions()
   for _, session in ipairs(args.sessions) do
     if not slot_on(session.machine) then
       put_slot(session.machine, {action = session.action, ends = text(now + session.lease), lease = session.lease})
     end
   end
-  redis.call('HSET', key('epoch'), 'learn', '0')
+  redis.call('HSET', key('epoch'), 'sessions_unknown', '0')
 end
 
 local function is_open(machine, correlation)
@@ -73,12 +73,12 @@ end
 -- Removes a few intents that are kept no longer, and what is left of those whose time ran out.
 local function sweep_intents()
   local old = text(now - args.keep)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', old, 'LIMIT', 0, args.piece)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', old, 'LIMIT', 0, args.batch)) do
     local pair = cjson.decode(id)
     local name = intent_of(pair[1], pair[2])
     local intent = read_intent(name)
     local in_doubt = intent and intent.posted and not intent.action_id
-    if in_doubt or is_open(pair[1], pair[2]) or (intent and intent.taken) then
+    if in_doubt or is_open(pair[1], pair[2]) or (intent and intent.lease_held) then
       redis.call('ZADD', key('intents'), text(now), id)
     else
       redis.call('DEL', name)
@@ -96,7 +96,7 @@ local function keep_for(name, in_doubt)
   end
 end
 
-function op.intent()
+function op.get_or_create_intent()
   local name = intent_of(args.machine, args.correlation)
   local known = read_intent(name)
   if not known then
@@ -106,23 +106,23 @@ function op.intent()
     redis.call('ZADD', key('intents'), text(now), cjson.encode({args.machine, args.correlation}))
   end
   local lost = nil
-  if blind > 0 then
-    lost = text(now - blind)
+  if known_since > 0 then
+    lost = text(now - known_since)
   end
-  return {intent = read_intent(name), known = known ~= nil, lost_since = lost}
+  return {intent = read_intent(name), known = known ~= nil, since_state_loss = lost}
 end
 
-function op.known_intent()
+function op.get_intent()
   return {intent = read_intent(intent_of(args.machine, args.correlation))}
 end
 
-function op.take_turn()
+function op.acquire_lease()
   local name = intent_of(args.machine, args.correlation)
-  local turn = redis.call('HMGET', name, 'commands', 'turn', 'turn_until')
-  if not turn[1] or (turn[2] and turn[2] ~= args.token and tonumber(turn[3]) > now) then
+  local lease = redis.call('HMGET', name, 'commands', 'lease_token', 'lease_until')
+  if not lease[1] or (lease[2] and lease[2] ~= args.token and tonumber(lease[3]) > now) then
     return {mine = false}
   end
-  redis.call('HSET', name, 'turn', args.token, 'turn_until', text(now + args.lease))
+  redis.call('HSET', name, 'lease_token', args.token, 'lease_until', text(now + args.lease))
   return {mine = true}
 end
 
@@ -136,39 +136,39 @@ local function forget(name)
 end
 
 -- Forgets an intent of which nothing reached the service, if nobody else is at it.
-function op.leave_turn()
+function op.release_lease()
   local name = intent_of(args.machine, args.correlation)
-  local intent = redis.call('HMGET', name, 'turn', 'posted', 'action')
+  local intent = redis.call('HMGET', name, 'lease_token', 'posted', 'action')
   if intent[1] and intent[1] ~= args.token then
     return
   end
   if intent[2] == '0' and not intent[3] then
     forget(name)
   elseif intent[2] then
-    redis.call('HDEL', name, 'turn', 'turn_until')
+    redis.call('HDEL', name, 'lease_token', 'lease_until')
   end
 end
 
-function op.posted()
+function op.record_posted()
   local name = intent_of(args.machine, args.correlation)
-  local turn = redis.call('HMGET', name, 'turn', 'turn_until')
-  if turn[1] ~= args.token or tonumber(turn[2]) <= now then
-    return {right = 'no turn'}
+  local lease = redis.call('HMGET', name, 'lease_token', 'lease_until')
+  if lease[1] ~= args.token or tonumber(lease[2]) <= now then
+    return {check = 'no lease'}
   end
   if args.posted then
     local slot = slot_on(args.machine)
     if not slot or slot.correlation ~= args.correlation then
-      return {right = 'no slot'}
+      return {check = 'no slot'}
     end
     slot.ends, slot.posted = text(now + slot.lease), text(now)
     put_slot(args.machine, slot)
   end
   redis.call('HSET', name, 'posted', args.posted and '1' or '0')
   keep_for(name, args.posted and redis.call('HEXISTS', name, 'action') == 0)
-  return {right = 'held'}
+  return {check = 'held'}
 end
 
-function op.settled()
+function op.record_action()
   local name = intent_of(args.machine, args.correlation)
   if redis.call('EXISTS', name) == 1 then
     redis.call('HSET', name, 'action', args.action)
@@ -186,7 +186,7 @@ function op.settled()
   end
 end
 
-function op.withdraw()
+function op.delete_unsent_intent()
   local name = intent_of(args.machine, args.correlation)
   if redis.call('EXISTS', name) == 0 or redis.call('HGET', name, 'action') then
     return
@@ -194,30 +194,30 @@ function op.withdraw()
   forget(name)
 end
 
-function op.put_looks()
-  for _, look in ipairs(args.looks) do
-    redis.call('HSET', key('looks'), look[1], look[2])
-    redis.call('ZADD', key('seen'), text(now), look[1])
+function op.cache_statuses()
+  for _, status in ipairs(args.statuses) do
+    redis.call('HSET', key('cached_statuses'), status[1], status[2])
+    redis.call('ZADD', key('status_times'), text(now), status[1])
   end
-  local old = redis.call('ZRANGEBYSCORE', key('seen'), '-inf', text(now - args.keep), 'LIMIT', 0, 2 * #args.looks)
+  local old = redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.keep), 'LIMIT', 0, 2 * #args.statuses)
   for _, action in ipairs(old) do
-    redis.call('HDEL', key('looks'), action)
-    redis.call('ZREM', key('seen'), action)
+    redis.call('HDEL', key('cached_statuses'), action)
+    redis.call('ZREM', key('status_times'), action)
   end
-  redis.call('EXPIRE', key('looks'), math.ceil(args.keep))
-  redis.call('EXPIRE', key('seen'), math.ceil(args.keep))
+  redis.call('EXPIRE', key('cached_statuses'), math.ceil(args.keep))
+  redis.call('EXPIRE', key('status_times'), math.ceil(args.keep))
 end
 
-function op.looks()
-  local looks = {}
+function op.cached_statuses()
+  local statuses = {}
   for _, action in ipairs(args.actions) do
-    local seen = redis.call('ZSCORE', key('seen'), action)
-    local body = seen and now - tonumber(seen) <= args.max_age and redis.call('HGET', key('looks'), action)
+    local seen = redis.call('ZSCORE', key('status_times'), action)
+    local body = seen and now - tonumber(seen) <= args.max_age and redis.call('HGET', key('cached_statuses'), action)
     if body then
-      table.insert(looks, {action = action, body = body, age = text(now - tonumber(seen))})
+      table.insert(statuses, {action = action, body = body, age = text(now - tonumber(seen))})
     end
   end
-  return {looks = looks}
+  return {statuses = statuses}
 end
 
 function op.snapshot()
@@ -226,7 +226,7 @@ function op.snapshot()
     table.insert(windows, {name = window[1],
       running = redis.call('ZCOUNT', calls_of(window[1]), '(' .. text(now), '+inf'),
       ended = redis.call('ZCOUNT', calls_of(window[1]), '(' .. text(now - window[2]), text(now)),
-      waiting = redis.call('ZCARD', line_of(window[1])), held = text(math.max(0, held_until(window[1]) - now))})
+      waiting = redis.call('ZCARD', queue_of(window[1])), blocked_for = text(math.max(0, blocked_until(window[1]) - now))})
   end
   for _, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
     local pair = cjson.decode(id)
@@ -236,23 +236,23 @@ function op.snapshot()
 end
 
 function op.prune()
-  local intents, looks = 0, 0
+  local intents, statuses = 0, 0
   for _, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
     local pair = cjson.decode(id)
     local name = intent_of(pair[1], pair[2])
     local intent = read_intent(name)
     local is_old = not intent or tonumber(intent.created) <= now - args.seconds
-    if is_old and not is_open(pair[1], pair[2]) and not (intent and intent.taken) then
+    if is_old and not is_open(pair[1], pair[2]) and not (intent and intent.lease_held) then
       redis.call('DEL', name)
       redis.call('ZREM', key('intents'), id)
       intents = intents + 1
     end
   end
-  for _, action in ipairs(redis.call('ZRANGEBYSCORE', key('seen'), '-inf', text(now - args.seconds))) do
-    redis.call('HDEL', key('looks'), action)
-    redis.call('ZREM', key('seen'), action)
-    looks = looks + 1
+  for _, action in ipairs(redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.seconds))) do
+    redis.call('HDEL', key('cached_statuses'), action)
+    redis.call('ZREM', key('status_times'), action)
+    statuses = statuses + 1
   end
-  return {intents = intents, looks = looks, runs = op.prune_runs(args.seconds)}
+  return {intents = intents, statuses = statuses, runs = op.prune_runs(args.seconds)}
 end
 

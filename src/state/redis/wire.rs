@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::state::store::{Answer, Intent, IntentKey, IntentState, Look, Slot, Snapshot, Ticket, View, WindowState};
+use crate::state::store::{
+    AdmissionResponse, CachedStatus, Intent, IntentKey, IntentState, Slot, Snapshot, Ticket,
+    WindowState, WindowUsage,
+};
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -11,7 +14,9 @@ enum List<T> {
     Empty {},
 }
 
-pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
     Ok(match List::deserialize(deserializer)? {
         List::Full(list) => list,
         List::Empty {} => Vec::new(),
@@ -23,61 +28,63 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> 
 }
 
 #[derive(Deserialize)]
-pub struct Nothing {}
+pub struct EmptyReply {}
 
 #[derive(Deserialize)]
-pub struct Asked {
+pub struct AdmissionReply {
     #[serde(deserialize_with = "list")]
     granted: Vec<String>,
     #[serde(deserialize_with = "list")]
     occupied: Vec<(String, Option<String>)>,
-    stranger: bool,
-    learn_first: bool,
+    owner_unknown: bool,
+    sessions_unknown: bool,
     #[serde(deserialize_with = "seconds")]
     wait: f64,
 }
 
-impl From<Asked> for Answer {
-    fn from(asked: Asked) -> Self {
-        let occupied =
-            asked.occupied.into_iter().filter_map(|(ticket, action)| Some((Ticket::parse(&ticket)?, action)));
+impl From<AdmissionReply> for AdmissionResponse {
+    fn from(asked: AdmissionReply) -> Self {
+        let occupied = asked
+            .occupied
+            .into_iter()
+            .filter_map(|(ticket, action)| Some((Ticket::parse(&ticket)?, action)));
         Self {
             granted: asked.granted.iter().filter_map(|ticket| Ticket::parse(ticket)).collect(),
             occupied: occupied.collect(),
-            stranger: asked.stranger,
-            learn_first: asked.learn_first,
+            owner_unknown: asked.owner_unknown,
+            sessions_unknown: asked.sessions_unknown,
             wait: if asked.wait < 0.0 { f64::INFINITY } else { asked.wait },
         }
     }
 }
 
 #[derive(Deserialize)]
-pub struct Viewed {
+pub struct WindowUsageReply {
     #[serde(deserialize_with = "seconds")]
     share: f64,
     #[serde(deserialize_with = "seconds")]
     wait: f64,
 }
 
-impl From<Viewed> for View {
-    fn from(viewed: Viewed) -> Self {
-        Self { share: viewed.share, wait: viewed.wait }
+impl From<WindowUsageReply> for WindowUsage {
+    fn from(viewed: WindowUsageReply) -> Self {
+        Self { free_share: viewed.share, wait: viewed.wait }
     }
 }
 
 #[derive(Deserialize)]
-pub struct Closed {
+pub struct FreedReply {
     pub freed: bool,
 }
 
 #[derive(Deserialize)]
-pub struct Taken {
+pub struct LeaseReply {
     pub mine: bool,
 }
 
 #[derive(Deserialize)]
-pub struct Posted {
-    pub right: String,
+pub struct PostedReply {
+    pub check: String,
 }
 
 #[derive(Deserialize)]
@@ -99,13 +106,13 @@ impl From<WireSlot> for Slot {
 }
 
 #[derive(Deserialize)]
-pub struct Slots {
+pub struct SlotsReply {
     #[serde(deserialize_with = "list")]
     slots: Vec<WireSlot>,
 }
 
-impl From<Slots> for Vec<Slot> {
-    fn from(open: Slots) -> Self {
+impl From<SlotsReply> for Vec<Slot> {
+    fn from(open: SlotsReply) -> Self {
         open.slots.into_iter().map(Slot::from).collect()
     }
 }
@@ -118,7 +125,7 @@ pub struct WireIntent {
     created: f64,
     posted: bool,
     action_id: Option<String>,
-    taken: bool,
+    lease_held: bool,
 }
 
 impl WireIntent {
@@ -130,37 +137,40 @@ impl WireIntent {
 }
 
 #[derive(Deserialize)]
-pub struct Intended {
+pub struct IntentReply {
     pub intent: Option<WireIntent>,
     #[serde(default)]
     pub known: bool,
     #[serde(default)]
-    lost_since: Option<String>,
+    since_state_loss: Option<String>,
 }
 
-impl Intended {
-    pub fn lost_since(&self) -> Option<f64> {
-        self.lost_since.as_ref()?.parse().ok()
+impl IntentReply {
+    pub fn since_state_loss(&self) -> Option<f64> {
+        self.since_state_loss.as_ref()?.parse().ok()
     }
 }
 
 #[derive(Deserialize)]
-pub struct Looks {
+pub struct CachedStatusesReply {
     #[serde(deserialize_with = "list")]
-    looks: Vec<WireLook>,
+    statuses: Vec<WireCachedStatus>,
 }
 
 #[derive(Deserialize)]
-struct WireLook {
+struct WireCachedStatus {
     action: String,
     body: String,
     #[serde(deserialize_with = "seconds")]
     age: f64,
 }
 
-impl From<Looks> for Vec<(String, Look)> {
-    fn from(seen: Looks) -> Self {
-        seen.looks.into_iter().map(|WireLook { action, body, age }| (action, Look { body, age })).collect()
+impl From<CachedStatusesReply> for Vec<(String, CachedStatus)> {
+    fn from(seen: CachedStatusesReply) -> Self {
+        seen.statuses
+            .into_iter()
+            .map(|WireCachedStatus { action, body, age }| (action, CachedStatus { body, age }))
+            .collect()
     }
 }
 
@@ -171,36 +181,42 @@ struct WireWindow {
     ended: u64,
     waiting: u64,
     #[serde(deserialize_with = "seconds")]
-    held: f64,
+    blocked_for: f64,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct ListedIntent {
     machine_id: String,
     correlation_id: String,
     intent: Option<WireIntent>,
 }
 
 #[derive(Deserialize)]
-pub struct Shown {
+pub struct SnapshotReply {
     #[serde(deserialize_with = "seconds")]
     now: f64,
     #[serde(deserialize_with = "list")]
     windows: Vec<WireWindow>,
     #[serde(deserialize_with = "list")]
-    intents: Vec<Listed>,
+    intents: Vec<ListedIntent>,
     #[serde(deserialize_with = "list")]
     slots: Vec<WireSlot>,
 }
 
-impl From<Shown> for Snapshot {
-    fn from(shown: Shown) -> Self {
-        let window =
-            |WireWindow { name, running, ended, waiting, held }| WindowState { name, running, ended, waiting, held };
-        let intent = |listed: Listed| {
-            let key = IntentKey { machine_id: listed.machine_id, correlation_id: listed.correlation_id };
-            let taken = listed.intent.as_ref().is_some_and(|intent| intent.taken);
-            Some(IntentState { key, taken, intent: listed.intent?.read().ok()? })
+impl From<SnapshotReply> for Snapshot {
+    fn from(shown: SnapshotReply) -> Self {
+        let window = |WireWindow { name, running, ended, waiting, blocked_for }| WindowState {
+            name,
+            running,
+            ended,
+            waiting,
+            blocked_for,
+        };
+        let intent = |listed: ListedIntent| {
+            let key =
+                IntentKey { machine_id: listed.machine_id, correlation_id: listed.correlation_id };
+            let lease_held = listed.intent.as_ref().is_some_and(|intent| intent.lease_held);
+            Some(IntentState { key, lease_held, intent: listed.intent?.read().ok()? })
         };
         Self {
             now: shown.now,

@@ -1,13 +1,13 @@
 //! The store of the processes of one machine: a file.
 
-mod books;
+mod connection;
 mod file;
-mod journal;
-mod line;
+mod inspect;
+mod location;
 mod machine_clock;
-mod operator;
-mod place;
+mod queue;
 mod reboot;
+mod run_store;
 mod runs;
 mod sessions;
 mod worker;
@@ -17,13 +17,13 @@ use std::path::PathBuf;
 use rusqlite::params;
 
 pub use file::VERSION;
-pub use operator::quota_keys;
+pub use inspect::quota_keys;
 
-use self::books::Durable;
-use self::sessions::Right;
+use self::connection::Durability;
+use self::sessions::LeaseCheck;
 use self::worker::Worker;
-use super::journal::Journal;
-use super::lost::{lost_slot, lost_turn};
+use super::recovery::{lease_lost_error, slot_lost_error};
+use super::run_store::RunStore;
 use super::store::*;
 use crate::error::Result;
 use crate::model::Command;
@@ -50,97 +50,120 @@ impl Store for SqliteStore {
         true
     }
 
-    fn ask(&self, ask: Ask) -> Reply<'_, Answer> {
-        self.worker.run(Durable::Soon, move |books, now| books.ask(&ask, now))
+    fn request_admission(&self, request: AdmissionRequest) -> StoreFuture<'_, AdmissionResponse> {
+        self.worker.run(Durability::SyncedSoon, move |db, now| db.request_admission(&request, now))
     }
 
-    fn later(&self, what: Later) {
-        self.worker.soon(what);
+    fn defer(&self, what: DeferredWrite) {
+        self.worker.defer(what);
     }
 
-    fn flush(&self) -> Reply<'_, ()> {
-        self.worker.run(Durable::NeedNotBe, |_, _| Ok(()))
+    fn flush(&self) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Relaxed, |_, _| Ok(()))
     }
 
-    fn hold(&self, window: Operation, seconds: f64) -> Reply<'_, ()> {
-        self.worker.run(Durable::Yes, move |books, now| {
+    fn block_window(&self, window: Operation, seconds: f64) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Synced, move |db, now| {
             let hold =
-                "INSERT INTO holds VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
-            books.execute(hold, params![books.quota, window.name(), now + seconds]).map(drop)
+                "INSERT INTO window_blocks VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
+            db.execute(hold, params![db.quota, window.name(), now + seconds]).map(drop)
         })
     }
 
-    fn view(&self, window: Operation) -> Reply<'_, View> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.view(window, now))
+    fn window_usage(&self, window: Operation) -> StoreFuture<'_, WindowUsage> {
+        self.worker.run(Durability::Relaxed, move |db, now| db.window_usage(window, now))
     }
 
-    fn close<'a>(&'a self, action_id: &'a str) -> Reply<'a, bool> {
+    fn close_session<'a>(&'a self, action_id: &'a str) -> StoreFuture<'a, bool> {
         let action_id = action_id.to_owned();
-        self.worker.run(Durable::NeedNotBe, move |books, _| books.close(&action_id))
+        self.worker.run(Durability::Relaxed, move |db, _| db.close_session(&action_id))
     }
 
-    fn clear_doubt(&self, machine_id: String, seconds: f64) -> Reply<'_, bool> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.clear_doubt(&machine_id, seconds, now))
+    fn release_in_doubt_slot(&self, machine_id: String, seconds: f64) -> StoreFuture<'_, bool> {
+        self.worker.run(Durability::Relaxed, move |db, now| {
+            db.release_in_doubt_slot(&machine_id, seconds, now)
+        })
     }
 
-    fn slots(&self) -> Reply<'_, Vec<Slot>> {
-        self.worker.run(Durable::NeedNotBe, |books, now| books.slots(now))
+    fn slots(&self) -> StoreFuture<'_, Vec<Slot>> {
+        self.worker.run(Durability::Relaxed, |db, now| db.slots(now))
     }
 
-    fn learn(&self, sessions: Vec<Learned>) -> Reply<'_, ()> {
-        self.worker.run(Durable::Yes, move |books, now| books.learn(&sessions, now))
+    fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Synced, move |db, now| db.record_open_sessions(&sessions, now))
     }
 
-    fn intent(&self, key: IntentKey, commands: Vec<Command>, comment: String) -> Reply<'_, Found> {
-        self.worker.run(Durable::Yes, move |books, now| books.intent(&key, &commands, &comment, now))
+    fn get_or_create_intent(
+        &self,
+        key: IntentKey,
+        commands: Vec<Command>,
+        comment: String,
+    ) -> StoreFuture<'_, IntentLookup> {
+        self.worker.run(Durability::Synced, move |db, now| {
+            db.get_or_create_intent(&key, &commands, &comment, now)
+        })
     }
 
-    fn known_intent(&self, key: IntentKey) -> Reply<'_, Option<Intent>> {
-        self.worker.run(Durable::NeedNotBe, move |books, _| books.known_intent(&key))
+    fn get_intent(&self, key: IntentKey) -> StoreFuture<'_, Option<Intent>> {
+        self.worker.run(Durability::Relaxed, move |db, _| db.get_intent(&key))
     }
 
-    fn take_turn(&self, key: IntentKey, token: u64, lease: f64) -> Reply<'_, bool> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.take_turn(&key, token, lease, now))
+    fn acquire_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool> {
+        self.worker
+            .run(Durability::Relaxed, move |db, now| db.acquire_lease(&key, token, lease, now))
     }
 
-    fn posted(&self, key: IntentKey, token: u64, posted: bool) -> Reply<'_, ()> {
+    fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            let about = key.clone();
-            let noted = self.worker.run(Durable::Yes, move |books, now| books.posted(&key, token, posted, now));
+            let intent_key = key.clone();
+            let noted = self
+                .worker
+                .run(Durability::Synced, move |db, now| db.record_posted(&key, token, posted, now));
             match noted.await? {
-                Right::Held => Ok(()),
-                Right::NoTurn => Err(lost_turn(&about)),
-                Right::NoSlot => Err(lost_slot(&about)),
+                LeaseCheck::Held => Ok(()),
+                LeaseCheck::NoLease => Err(lease_lost_error(&intent_key)),
+                LeaseCheck::NoSlot => Err(slot_lost_error(&intent_key)),
             }
         })
     }
 
-    fn settled(&self, key: IntentKey, action_id: String, lease: Option<f64>) -> Reply<'_, ()> {
-        self.worker.run(Durable::Yes, move |books, now| books.settled(&key, &action_id, lease, now))
+    fn record_action(
+        &self,
+        key: IntentKey,
+        action_id: String,
+        lease: Option<f64>,
+    ) -> StoreFuture<'_, ()> {
+        self.worker
+            .run(Durability::Synced, move |db, now| db.record_action(&key, &action_id, lease, now))
     }
 
-    fn withdraw(&self, key: IntentKey) -> Reply<'_, ()> {
-        self.worker.run(Durable::Yes, move |books, _| books.withdraw(&key))
+    fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Synced, move |db, _| db.delete_unsent_intent(&key))
     }
 
-    fn put_looks(&self, looks: Vec<(String, String)>) -> Reply<'_, ()> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.put_looks(&looks, now))
+    fn cache_statuses(&self, statuses: Vec<(String, String)>) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Relaxed, move |db, now| db.cache_statuses(&statuses, now))
     }
 
-    fn looks(&self, action_ids: Vec<String>, max_age: f64) -> Reply<'_, Vec<(String, Look)>> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.looks(action_ids, max_age, now))
+    fn cached_statuses(
+        &self,
+        action_ids: Vec<String>,
+        max_age: f64,
+    ) -> StoreFuture<'_, Vec<(String, CachedStatus)>> {
+        self.worker
+            .run(Durability::Relaxed, move |db, now| db.cached_statuses(action_ids, max_age, now))
     }
 
-    fn journal(&self) -> Option<&dyn Journal> {
+    fn run_store(&self) -> Option<&dyn RunStore> {
         Some(self)
     }
 
-    fn snapshot(&self) -> Reply<'_, Snapshot> {
-        self.worker.run(Durable::NeedNotBe, |books, now| books.snapshot(now))
+    fn snapshot(&self) -> StoreFuture<'_, Snapshot> {
+        self.worker.run(Durability::Relaxed, |db, now| db.snapshot(now))
     }
 
-    fn prune(&self, seconds: f64) -> Reply<'_, Pruned> {
-        self.worker.run(Durable::NeedNotBe, move |books, now| books.prune(seconds, now))
+    fn prune(&self, seconds: f64) -> StoreFuture<'_, Pruned> {
+        self.worker.run(Durability::Relaxed, move |db, now| db.prune(seconds, now))
     }
 
     fn quiesce(&self) {

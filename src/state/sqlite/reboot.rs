@@ -2,13 +2,13 @@
 
 use rusqlite::params;
 
-use super::books::{Books, Durable};
+use super::connection::{Durability, StoreConnection};
 use crate::config::Rate;
 use crate::operation::Operation;
 
 type Sql<T> = rusqlite::Result<T>;
 
-impl Books {
+impl StoreConnection {
     pub fn quota_id(&self) -> Sql<i64> {
         let key = &self.settings.key;
         let parts = [&key.host, &key.tenant, &key.application];
@@ -19,18 +19,19 @@ impl Books {
     }
 
     /// The first to open the store after a boot counts the calls that may have been lost with the last one.
-    pub fn count_what_a_power_cut_took(&self, quota: i64, now: f64) -> Sql<()> {
+    pub fn count_calls_lost_in_power_cut(&self, quota: i64, now: f64) -> Sql<()> {
         let boot: String =
-            self.connection.query_row("SELECT boot FROM quotas WHERE id = ?", [quota], |row| row.get(0))?;
-        if boot == self.era {
+            self.connection
+                .query_row("SELECT boot FROM quotas WHERE id = ?", [quota], |row| row.get(0))?;
+        if boot == self.clock_id {
             return Ok(());
         }
-        self.execute("UPDATE quotas SET boot = ? WHERE id = ?", params![self.era, quota])?;
-        if boot.is_empty() || self.era.is_empty() {
+        self.execute("UPDATE quotas SET boot = ? WHERE id = ?", params![self.clock_id, quota])?;
+        if boot.is_empty() || self.clock_id.is_empty() {
             return Ok(());
         }
         for window in Operation::ALL {
-            for number in 0..can_be_lost(self.settings.rates(window)) {
+            for number in 0..max_lost_calls(self.settings.rates(window)) {
                 let ticket = format!("lost with {boot}, {number}");
                 let lost = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)";
                 self.execute(lost, params![quota, window.name(), ticket, now])?;
@@ -41,8 +42,8 @@ impl Books {
 }
 
 /// Calls that can have begun since the last careful write.
-fn can_be_lost(rates: &[Rate]) -> u64 {
-    let windows = |rate: &Rate| (Durable::LOSS / rate.per).floor() as u64 + 1;
+fn max_lost_calls(rates: &[Rate]) -> u64 {
+    let windows = |rate: &Rate| (Durability::MAX_LOSS / rate.per).floor() as u64 + 1;
     rates.iter().map(|rate| u64::from(rate.count) * windows(rate)).min().unwrap_or(0)
 }
 
@@ -53,8 +54,8 @@ mod tests {
     #[test]
     fn no_more_can_be_lost_than_the_strictest_rate_lets_through() {
         let rate = |count, per| Rate { count, per };
-        assert_eq!(can_be_lost(&[rate(100, 60.0), rate(1500, 3600.0)]), 100);
-        assert_eq!(can_be_lost(&[rate(30, 0.4), rate(1000, 60.0)]), 90);
-        assert_eq!(can_be_lost(&[]), 0);
+        assert_eq!(max_lost_calls(&[rate(100, 60.0), rate(1500, 3600.0)]), 100);
+        assert_eq!(max_lost_calls(&[rate(30, 0.4), rate(1000, 60.0)]), 90);
+        assert_eq!(max_lost_calls(&[]), 0);
     }
 }

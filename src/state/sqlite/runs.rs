@@ -2,8 +2,10 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::books::Books;
-use crate::state::journal::{Finished, NewRow, Numbered, Progress, RowState, Run, RunHead, Stop};
+use super::connection::StoreConnection;
+use crate::state::run_store::{
+    FinishedRow, NewRow, NumberedOutcome, RowProgress, RowState, Run, RunHeader, StopRequest,
+};
 
 type Sql<T> = rusqlite::Result<T>;
 
@@ -11,25 +13,32 @@ type Sql<T> = rusqlite::Result<T>;
 const STATE: &str = "SELECT row, machine, machine_id, commands, parked, parking, first_submit, \
                      EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = r.run AND o.row = r.row) FROM run_rows r";
 
-impl Books {
+impl StoreConnection {
     fn run_key(&self, run_id: &str) -> Sql<Option<i64>> {
-        let mut find = self.connection.prepare_cached("SELECT id FROM runs WHERE quota = ? AND run = ?")?;
+        let mut find =
+            self.connection.prepare_cached("SELECT id FROM runs WHERE quota = ? AND run = ?")?;
         find.query_row(params![self.quota, run_id], |row| row.get(0)).optional()
     }
 
-    pub fn begin_run(&self, head: &RunHead, rows: &[NewRow], now: f64) -> Sql<Option<RunHead>> {
-        if let Some(known) = self.run(&head.run_id)? {
+    pub fn create_run(
+        &self,
+        head: &RunHeader,
+        rows: &[NewRow],
+        now: f64,
+    ) -> Sql<Option<RunHeader>> {
+        if let Some(known) = self.get_run(&head.run_id)? {
             return Ok(Some(known.head));
         }
         let json = serde_json::to_string(head).unwrap_or_default();
         let begin = "INSERT INTO runs (quota, run, head, created) VALUES (?, ?, ?, ?)";
         self.execute(begin, params![self.quota, head.run_id, json, now])?;
         let run = self.connection.last_insert_rowid();
-        let insert = "INSERT INTO run_rows (run, row, machine, machine_id, commands) VALUES (?, ?, ?, ?, ?)";
+        let insert =
+            "INSERT INTO run_rows (run, row, machine, machine_id, commands) VALUES (?, ?, ?, ?, ?)";
         for (at, NewRow { machine, machine_id, commands }) in (0_u32..).zip(rows) {
             self.execute(insert, params![run, at, machine, machine_id, commands])?;
             if let Some(machine_id) = machine_id {
-                self.own(run, at, machine_id)?;
+                self.claim_machine(run, at, machine_id)?;
             }
         }
         Ok(None)
@@ -40,9 +49,13 @@ impl Books {
         let old = "SELECT id FROM runs WHERE quota = ? AND created <= ? AND NOT EXISTS \
                    (SELECT 1 FROM run_workers w WHERE w.run = runs.id AND w.until > ?)";
         let mut old = self.connection.prepare_cached(old)?;
-        let old: Vec<i64> = old.query_map(params![self.quota, before, now], |row| row.get(0))?.collect::<Sql<_>>()?;
+        let old: Vec<i64> = old
+            .query_map(params![self.quota, before, now], |row| row.get(0))?
+            .collect::<Sql<_>>()?;
         for run in &old {
-            for table in ["run_rows", "run_owners", "run_workers", "run_outcomes", "run_results"] {
+            for table in
+                ["run_rows", "run_machine_owners", "run_workers", "run_outcomes", "run_results"]
+            {
                 self.execute(&format!("DELETE FROM {table} WHERE run = ?"), [run])?;
             }
             self.execute("DELETE FROM runs WHERE id = ?", [run])?;
@@ -50,8 +63,10 @@ impl Books {
         Ok(old.len() as u64)
     }
 
-    pub fn run(&self, run_id: &str) -> Sql<Option<Run>> {
-        let mut find = self.connection.prepare_cached("SELECT head, stopped FROM runs WHERE quota = ? AND run = ?")?;
+    pub fn get_run(&self, run_id: &str) -> Sql<Option<Run>> {
+        let mut find = self
+            .connection
+            .prepare_cached("SELECT head, stopped FROM runs WHERE quota = ? AND run = ?")?;
         let run = |row: &Row<'_>| {
             let (head, stopped): (String, Option<String>) = (row.get(0)?, row.get(1)?);
             let stopped = stopped.map(|json| read(&json)).transpose()?;
@@ -60,66 +75,94 @@ impl Books {
         find.query_row(params![self.quota, run_id], run).optional()
     }
 
-    pub fn run_rows(&self, run_id: &str, from: u32, count: u32) -> Sql<Option<Vec<RowState>>> {
+    pub fn list_rows(&self, run_id: &str, from: u32, count: u32) -> Sql<Option<Vec<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let page = format!("{STATE} WHERE run = ? AND row >= ? ORDER BY row LIMIT ?");
         let mut page = self.connection.prepare_cached(&page)?;
         page.query_map(params![run, from, count], state)?.collect::<Sql<Vec<_>>>().map(Some)
     }
 
-    pub fn resolved(&self, run_id: &str, machines: &[(u32, String)]) -> Sql<Option<Vec<(u32, u32)>>> {
+    pub fn record_machines(
+        &self,
+        run_id: &str,
+        machines: &[(u32, String)],
+    ) -> Sql<Option<Vec<(u32, u32)>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let note = "UPDATE run_rows SET machine_id = ? WHERE run = ? AND row = ?";
         let owner = |(at, machine_id): &(u32, String)| {
             self.execute(note, params![machine_id, run, at])?;
-            Ok((*at, self.own(run, *at, machine_id)?))
+            Ok((*at, self.claim_machine(run, *at, machine_id)?))
         };
         machines.iter().map(owner).collect::<Sql<Vec<_>>>().map(Some)
     }
 
     /// The row that has the machine: this one, if it is the first.
-    fn own(&self, run: i64, row: u32, machine_id: &str) -> Sql<u32> {
-        self.execute("INSERT OR IGNORE INTO run_owners VALUES (?, ?, ?)", params![run, machine_id, row])?;
-        let mut find = self.connection.prepare_cached("SELECT row FROM run_owners WHERE run = ? AND machine_id = ?")?;
+    fn claim_machine(&self, run: i64, row: u32, machine_id: &str) -> Sql<u32> {
+        self.execute(
+            "INSERT OR IGNORE INTO run_machine_owners VALUES (?, ?, ?)",
+            params![run, machine_id, row],
+        )?;
+        let mut find = self.connection.prepare_cached(
+            "SELECT row FROM run_machine_owners WHERE run = ? AND machine_id = ?",
+        )?;
         find.query_row(params![run, machine_id], |row| row.get(0))
     }
 
-    pub fn attend(&self, run_id: &str, worker: u64, lease: f64, now: f64) -> Sql<Option<()>> {
+    pub fn heartbeat(&self, run_id: &str, worker: u64, lease: f64, now: f64) -> Sql<Option<()>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let leave = "DELETE FROM run_workers WHERE run = ? AND (worker = ? OR until <= ?)";
-        self.execute(leave, params![run, name(worker), now])?;
+        self.execute(leave, params![run, hex_id(worker), now])?;
         if lease > 0.0 {
-            self.execute("INSERT INTO run_workers VALUES (?, ?, ?)", params![run, name(worker), now + lease])?;
+            self.execute(
+                "INSERT INTO run_workers VALUES (?, ?, ?)",
+                params![run, hex_id(worker), now + lease],
+            )?;
         }
         Ok(Some(()))
     }
 
-    pub fn claim(&self, run_id: &str, worker: u64, candidates: &[u32], now: f64) -> Sql<Option<Option<RowState>>> {
+    pub fn claim_row(
+        &self,
+        run_id: &str,
+        worker: u64,
+        candidates: &[u32],
+        now: f64,
+    ) -> Sql<Option<Option<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let take = "UPDATE run_rows AS r SET worker = ?3 WHERE run = ?1 AND row = ?2 \
                     AND NOT EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = ?1 AND o.row = ?2) \
                     AND (worker IS NULL OR worker = ?3 OR NOT EXISTS \
                     (SELECT 1 FROM run_workers w WHERE w.run = ?1 AND w.worker = r.worker AND w.until > ?4))";
         for row in candidates {
-            if self.execute(take, params![run, row, name(worker), now])? > 0 {
-                let mut find = self.connection.prepare_cached(&format!("{STATE} WHERE run = ? AND row = ?"))?;
+            if self.execute(take, params![run, row, hex_id(worker), now])? > 0 {
+                let mut find = self
+                    .connection
+                    .prepare_cached(&format!("{STATE} WHERE run = ? AND row = ?"))?;
                 return find.query_row(params![run, row], state).map(|state| Some(Some(state)));
             }
         }
         Ok(Some(None))
     }
 
-    pub fn note_progress(&self, run_id: &str, row: u32, progress: Progress) -> Sql<Option<()>> {
+    pub fn record_progress(
+        &self,
+        run_id: &str,
+        row: u32,
+        progress: RowProgress,
+    ) -> Sql<Option<()>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let mut find = self.connection.prepare_cached(&format!("{STATE} WHERE run = ? AND row = ?"))?;
-        let Some(known) = find.query_row(params![run, row], state).optional()? else { return Ok(Some(())) };
-        let Progress { parked, parking, first_submit } = known.progress.merged(progress);
+        let mut find =
+            self.connection.prepare_cached(&format!("{STATE} WHERE run = ? AND row = ?"))?;
+        let Some(known) = find.query_row(params![run, row], state).optional()? else {
+            return Ok(Some(()));
+        };
+        let RowProgress { parked, parking, first_submit } = known.progress.merge(progress);
         let note = "UPDATE run_rows SET parked = ?, parking = ?, first_submit = ? WHERE run = ? AND row = ?";
         self.execute(note, params![parked, parking, first_submit, run, row])?;
         Ok(Some(()))
     }
 
-    pub fn finish_row(&self, run_id: &str, finished: &Finished) -> Sql<Option<bool>> {
+    pub fn finish_row(&self, run_id: &str, finished: &FinishedRow) -> Sql<Option<bool>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let insert = "INSERT OR IGNORE INTO run_outcomes (run, number, row, outcome) \
                       SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3 FROM run_outcomes WHERE run = ?1";
@@ -127,37 +170,54 @@ impl Books {
             return Ok(Some(false));
         }
         if let Some(result) = &finished.result {
-            self.execute("INSERT INTO run_results VALUES (?, ?, ?)", params![run, finished.row, result])?;
+            self.execute(
+                "INSERT INTO run_results VALUES (?, ?, ?)",
+                params![run, finished.row, result],
+            )?;
         }
         Ok(Some(true))
     }
 
-    pub fn outcomes(&self, run_id: &str, after: u64, count: u32) -> Sql<Option<Vec<Numbered>>> {
+    pub fn list_outcomes(
+        &self,
+        run_id: &str,
+        after: u64,
+        count: u32,
+    ) -> Sql<Option<Vec<NumberedOutcome>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let page = "SELECT number, row, outcome FROM run_outcomes WHERE run = ? AND number > ? ORDER BY number LIMIT ?";
         let mut page = self.connection.prepare_cached(page)?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let numbered = |row: &Row<'_>| {
             let number: i64 = row.get(0)?;
-            Ok(Numbered { number: number.unsigned_abs(), row: row.get(1)?, outcome: row.get(2)? })
+            Ok(NumberedOutcome {
+                number: number.unsigned_abs(),
+                row: row.get(1)?,
+                outcome: row.get(2)?,
+            })
         };
         page.query_map(params![run, after, count], numbered)?.collect::<Sql<Vec<_>>>().map(Some)
     }
 
-    pub fn row_result(&self, run_id: &str, row: u32) -> Sql<Option<Option<String>>> {
+    pub fn get_result(&self, run_id: &str, row: u32) -> Sql<Option<Option<String>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let mut find = self.connection.prepare_cached("SELECT result FROM run_results WHERE run = ? AND row = ?")?;
+        let mut find = self
+            .connection
+            .prepare_cached("SELECT result FROM run_results WHERE run = ? AND row = ?")?;
         find.query_row(params![run, row], |row| row.get(0)).optional().map(Some)
     }
 
-    pub fn stop_run(&self, run_id: &str, stop: Stop) -> Sql<Option<()>> {
-        let Some(run) = self.run(run_id)? else { return Ok(None) };
+    pub fn request_stop(&self, run_id: &str, stop: StopRequest) -> Sql<Option<()>> {
+        let Some(run) = self.get_run(run_id)? else { return Ok(None) };
         let stop = match run.stopped {
-            Some(known) => known.or_sterner(stop),
+            Some(known) => known.or_stronger(stop),
             None => stop,
         };
         let json = serde_json::to_string(&stop).unwrap_or_default();
-        self.execute("UPDATE runs SET stopped = ? WHERE quota = ? AND run = ?", params![json, self.quota, run_id])?;
+        self.execute(
+            "UPDATE runs SET stopped = ? WHERE quota = ? AND run = ?",
+            params![json, self.quota, run_id],
+        )?;
         Ok(Some(()))
     }
 }
@@ -168,7 +228,11 @@ fn state(row: &Row<'_>) -> Sql<RowState> {
         machine: row.get(1)?,
         machine_id: row.get(2)?,
         commands: row.get(3)?,
-        progress: Progress { parked: row.get(4)?, parking: row.get(5)?, first_submit: row.get(6)? },
+        progress: RowProgress {
+            parked: row.get(4)?,
+            parking: row.get(5)?,
+            first_submit: row.get(6)?,
+        },
         done: row.get(7)?,
     })
 }
@@ -177,6 +241,6 @@ fn read<T: serde::de::DeserializeOwned>(json: &str) -> Sql<T> {
     serde_json::from_str(json).map_err(|_| rusqlite::Error::InvalidQuery)
 }
 
-fn name(worker: u64) -> String {
+fn hex_id(worker: u64) -> String {
     format!("{worker:016x}")
 }

@@ -1,6 +1,6 @@
 -- What was written up to `synced` is on the disk, whatever happens to the power.
 CREATE TABLE time (
-  id INTEGER PRIMARY KEY CHECK (id = 1), era TEXT NOT NULL, ahead REAL NOT NULL, last REAL NOT NULL, synced REAL NOT NULL
+  id INTEGER PRIMARY KEY CHECK (id = 1), clock_id TEXT NOT NULL, clock_offset REAL NOT NULL, last REAL NOT NULL, synced REAL NOT NULL
 ) STRICT;
 INSERT INTO time VALUES (1, '', 0, 0, 0);
 
@@ -17,18 +17,18 @@ CREATE TABLE calls (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX calls_by_end ON calls (quota, window, ends);
 
-CREATE TABLE holds (quota INTEGER NOT NULL, window TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (quota, window)) STRICT, WITHOUT ROWID;
+CREATE TABLE window_blocks (quota INTEGER NOT NULL, window TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (quota, window)) STRICT, WITHOUT ROWID;
 
-CREATE TABLE owners (
+CREATE TABLE queue_owners (
   quota INTEGER NOT NULL, window TEXT NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL,
   PRIMARY KEY (quota, window, owner)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE line (
-  place INTEGER PRIMARY KEY AUTOINCREMENT, quota INTEGER NOT NULL, window TEXT NOT NULL, ticket TEXT NOT NULL,
-  owner TEXT NOT NULL, errand TEXT, UNIQUE (quota, window, ticket)
+CREATE TABLE queue (
+  position INTEGER PRIMARY KEY AUTOINCREMENT, quota INTEGER NOT NULL, window TEXT NOT NULL, ticket TEXT NOT NULL,
+  owner TEXT NOT NULL, slot_request TEXT, UNIQUE (quota, window, ticket)
 ) STRICT;
-CREATE INDEX line_by_place ON line (quota, window, place);
+CREATE INDEX queue_by_position ON queue (quota, window, position);
 
 CREATE TABLE slots (
   quota INTEGER NOT NULL, machine TEXT NOT NULL, correlation TEXT, action TEXT, ticket TEXT,
@@ -38,11 +38,11 @@ CREATE TABLE slots (
 CREATE TABLE intents (
   quota INTEGER NOT NULL, machine TEXT NOT NULL, correlation TEXT NOT NULL, commands TEXT NOT NULL,
   comment TEXT NOT NULL, created REAL NOT NULL, posted INTEGER NOT NULL DEFAULT 0, action TEXT,
-  turn TEXT, turn_until REAL, PRIMARY KEY (quota, machine, correlation)
+  lease_token TEXT, lease_until REAL, PRIMARY KEY (quota, machine, correlation)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX intents_by_age ON intents (created);
 
-CREATE TABLE looks (
+CREATE TABLE cached_statuses (
   quota INTEGER NOT NULL, action TEXT NOT NULL, seen REAL NOT NULL, body TEXT NOT NULL, PRIMARY KEY (quota, action)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX looks_by_age ON looks (seen);
+CREATE INDEX cached_statuses_by_age ON cached_statuses (seen);

@@ -2,36 +2,40 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::books::Books;
+use super::connection::StoreConnection;
 use crate::model::Command;
-use crate::state::store::{Found, Intent, IntentKey, Learned, Look, Slot, Ticket};
+use crate::state::store::{
+    CachedStatus, Intent, IntentKey, IntentLookup, OpenSession, Slot, Ticket,
+};
 
 type Sql<T> = rusqlite::Result<T>;
 
 /// How a right that was noted turns out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
+pub enum LeaseCheck {
     Held,
-    NoTurn,
+    NoLease,
     NoSlot,
 }
 
 const INTENT: &str = "SELECT commands, comment, created, posted, action FROM intents \
                       WHERE quota = ? AND machine = ? AND correlation = ?";
 
-impl Books {
-    pub fn free(&self, machine_id: &str, ticket: Ticket) -> Sql<()> {
-        let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND ticket = ? AND action IS NULL";
+impl StoreConnection {
+    pub fn release_slot(&self, machine_id: &str, ticket: Ticket) -> Sql<()> {
+        let free =
+            "DELETE FROM slots WHERE quota = ? AND machine = ? AND ticket = ? AND action IS NULL";
         self.execute(free, params![self.quota, machine_id, ticket.to_string()]).map(drop)
     }
 
-    pub fn close(&self, action_id: &str) -> Sql<bool> {
+    pub fn close_session(&self, action_id: &str) -> Sql<bool> {
         let close = "DELETE FROM slots WHERE quota = ? AND action = ? COLLATE NOCASE";
         Ok(self.execute(close, params![self.quota, action_id])? > 0)
     }
 
-    pub fn clear_doubt(&self, machine_id: &str, seconds: f64, now: f64) -> Sql<bool> {
-        let clear = "DELETE FROM slots WHERE quota = ? AND machine = ? AND action IS NULL AND posted <= ?";
+    pub fn release_in_doubt_slot(&self, machine_id: &str, seconds: f64, now: f64) -> Sql<bool> {
+        let clear =
+            "DELETE FROM slots WHERE quota = ? AND machine = ? AND action IS NULL AND posted <= ?";
         Ok(self.execute(clear, params![self.quota, machine_id, now - seconds])? > 0)
     }
 
@@ -51,54 +55,64 @@ impl Books {
         statement.query_map(params![self.quota, now], slot)?.collect()
     }
 
-    pub fn learn(&self, sessions: &[Learned], now: f64) -> Sql<()> {
+    pub fn record_open_sessions(&self, sessions: &[OpenSession], now: f64) -> Sql<()> {
         self.execute("DELETE FROM slots WHERE quota = ? AND until <= ?", params![self.quota, now])?;
         let learn = "INSERT OR IGNORE INTO slots (quota, machine, action, until, lease) VALUES (?, ?, ?, ?, ?)";
-        for Learned { machine_id, action_id, lease } in sessions {
+        for OpenSession { machine_id, action_id, lease } in sessions {
             self.execute(learn, params![self.quota, machine_id, action_id, now + lease, lease])?;
         }
         Ok(())
     }
 
-    pub fn intent(&self, key: &IntentKey, commands: &[Command], comment: &str, now: f64) -> Sql<Found> {
-        if let Some(intent) = self.known_intent(key)? {
-            return Ok(Found { intent, known: true, lost_since: None });
+    pub fn get_or_create_intent(
+        &self,
+        key: &IntentKey,
+        commands: &[Command],
+        comment: &str,
+        now: f64,
+    ) -> Sql<IntentLookup> {
+        if let Some(intent) = self.get_intent(key)? {
+            return Ok(IntentLookup { intent, known: true, since_state_loss: None });
         }
         let (machine, correlation) = (&key.machine_id, &key.correlation_id);
         let json = serde_json::to_string(commands).unwrap_or_default();
-        let insert =
-            "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
         self.execute(insert, params![self.quota, machine, correlation, json, comment, now])?;
         self.sweep_intents(now)?;
         let (commands, comment) = (commands.to_vec(), comment.to_owned());
         let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
-        Ok(Found { intent, known: false, lost_since: None })
+        Ok(IntentLookup { intent, known: false, since_state_loss: None })
     }
 
-    pub fn known_intent(&self, key: &IntentKey) -> Sql<Option<Intent>> {
+    pub fn get_intent(&self, key: &IntentKey) -> Sql<Option<Intent>> {
         let mut statement = self.connection.prepare_cached(INTENT)?;
         let intent = |row: &Row<'_>| intent(row, 0);
-        statement.query_row(params![self.quota, key.machine_id, key.correlation_id], intent).optional()
+        statement
+            .query_row(params![self.quota, key.machine_id, key.correlation_id], intent)
+            .optional()
     }
 
-    pub fn take_turn(&self, key: &IntentKey, token: u64, lease: f64, now: f64) -> Sql<bool> {
-        let take = "UPDATE intents SET turn = ?4, turn_until = ?5 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 \
-                    AND (turn IS NULL OR turn = ?4 OR turn_until <= ?6)";
+    pub fn acquire_lease(&self, key: &IntentKey, token: u64, lease: f64, now: f64) -> Sql<bool> {
+        let take = "UPDATE intents SET lease_token = ?4, lease_until = ?5 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 \
+                    AND (lease_token IS NULL OR lease_token = ?4 OR lease_until <= ?6)";
         let (machine, correlation) = (&key.machine_id, &key.correlation_id);
-        Ok(self.execute(take, params![self.quota, machine, correlation, name(token), now + lease, now])? > 0)
+        Ok(self.execute(
+            take,
+            params![self.quota, machine, correlation, hex_id(token), now + lease, now],
+        )? > 0)
     }
 
     /// Forgets an intent of which nothing reached the service, if nobody else is at it.
-    pub fn leave_turn(&self, key: &IntentKey, token: u64) -> Sql<()> {
+    pub fn release_lease(&self, key: &IntentKey, token: u64) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
         let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
-                      AND (turn = ? OR turn IS NULL) AND posted = 0 AND action IS NULL";
-        if self.execute(forget, params![quota, machine, correlation, name(token)])? > 0 {
+                      AND (lease_token = ? OR lease_token IS NULL) AND posted = 0 AND action IS NULL";
+        if self.execute(forget, params![quota, machine, correlation, hex_id(token)])? > 0 {
             return self.free_unknown(key);
         }
-        let leave = "UPDATE intents SET turn = NULL, turn_until = NULL \
-                     WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ?";
-        self.execute(leave, params![quota, machine, correlation, name(token)]).map(drop)
+        let leave = "UPDATE intents SET lease_token = NULL, lease_until = NULL \
+                     WHERE quota = ? AND machine = ? AND correlation = ? AND lease_token = ?";
+        self.execute(leave, params![quota, machine, correlation, hex_id(token)]).map(drop)
     }
 
     /// The slot of an intent, where no action has it.
@@ -107,38 +121,55 @@ impl Books {
         self.execute(free, params![self.quota, key.machine_id, key.correlation_id]).map(drop)
     }
 
-    pub fn posted(&self, key: &IntentKey, token: u64, posted: bool, now: f64) -> Sql<Right> {
+    pub fn record_posted(
+        &self,
+        key: &IntentKey,
+        token: u64,
+        posted: bool,
+        now: f64,
+    ) -> Sql<LeaseCheck> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
-        let held =
-            "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND turn = ? AND turn_until > ?";
+        let held = "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND lease_token = ? AND lease_until > ?";
         let mut statement = self.connection.prepare_cached(held)?;
-        if !statement.exists(params![quota, machine, correlation, name(token), now])? {
-            return Ok(Right::NoTurn);
+        if !statement.exists(params![quota, machine, correlation, hex_id(token), now])? {
+            return Ok(LeaseCheck::NoLease);
         }
         let extend = "UPDATE slots SET until = ?4 + lease, posted = ?4 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
         if posted && self.execute(extend, params![quota, machine, correlation, now])? == 0 {
-            return Ok(Right::NoSlot);
+            return Ok(LeaseCheck::NoSlot);
         }
-        let note = "UPDATE intents SET posted = ? WHERE quota = ? AND machine = ? AND correlation = ?";
+        let note =
+            "UPDATE intents SET posted = ? WHERE quota = ? AND machine = ? AND correlation = ?";
         self.execute(note, params![posted, quota, machine, correlation])?;
-        Ok(Right::Held)
+        Ok(LeaseCheck::Held)
     }
 
-    pub fn settled(&self, key: &IntentKey, action_id: &str, lease: Option<f64>, now: f64) -> Sql<()> {
+    pub fn record_action(
+        &self,
+        key: &IntentKey,
+        action_id: &str,
+        lease: Option<f64>,
+        now: f64,
+    ) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
-        let note = "UPDATE intents SET action = ? WHERE quota = ? AND machine = ? AND correlation = ?";
+        let note =
+            "UPDATE intents SET action = ? WHERE quota = ? AND machine = ? AND correlation = ?";
         self.execute(note, params![action_id, quota, machine, correlation])?;
-        let ours = "DELETE FROM slots WHERE quota = ? AND machine = ? AND (correlation = ? OR until <= ?)";
+        let ours =
+            "DELETE FROM slots WHERE quota = ? AND machine = ? AND (correlation = ? OR until <= ?)";
         self.execute(ours, params![quota, machine, correlation, now])?;
         if let Some(lease) = lease {
             let occupy = "INSERT OR IGNORE INTO slots (quota, machine, correlation, action, until, lease) \
                           VALUES (?, ?, ?, ?, ?, ?)";
-            self.execute(occupy, params![quota, machine, correlation, action_id, now + lease, lease])?;
+            self.execute(
+                occupy,
+                params![quota, machine, correlation, action_id, now + lease, lease],
+            )?;
         }
         Ok(())
     }
 
-    pub fn withdraw(&self, key: &IntentKey) -> Sql<()> {
+    pub fn delete_unsent_intent(&self, key: &IntentKey) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
         let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
         if self.execute(forget, params![quota, machine, correlation])? > 0 {
@@ -147,22 +178,32 @@ impl Books {
         Ok(())
     }
 
-    pub fn put_looks(&self, looks: &[(String, String)], now: f64) -> Sql<()> {
-        for (action_id, body) in looks {
-            let put = "INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)";
+    pub fn cache_statuses(&self, statuses: &[(String, String)], now: f64) -> Sql<()> {
+        for (action_id, body) in statuses {
+            let put = "INSERT OR REPLACE INTO cached_statuses VALUES (?, ?, ?, ?)";
             self.execute(put, params![self.quota, action_id, now, body])?;
         }
-        self.sweep_looks(looks.len(), now)
+        self.sweep_statuses(statuses.len(), now)
     }
 
-    pub fn looks(&self, action_ids: Vec<String>, max_age: f64, now: f64) -> Sql<Vec<(String, Look)>> {
-        let find = "SELECT body, seen FROM looks WHERE quota = ? AND action = ? AND seen >= ?";
+    pub fn cached_statuses(
+        &self,
+        action_ids: Vec<String>,
+        max_age: f64,
+        now: f64,
+    ) -> Sql<Vec<(String, CachedStatus)>> {
+        let find =
+            "SELECT body, seen FROM cached_statuses WHERE quota = ? AND action = ? AND seen >= ?";
         let mut statement = self.connection.prepare_cached(find)?;
         let mut seen = Vec::with_capacity(action_ids.len());
         for action_id in action_ids {
-            let look = |row: &Row<'_>| Ok(Look { body: row.get(0)?, age: now - row.get::<_, f64>(1)? });
-            let look = statement.query_row(params![self.quota, action_id, now - max_age], look).optional()?;
-            seen.extend(look.map(|look| (action_id, look)));
+            let status = |row: &Row<'_>| {
+                Ok(CachedStatus { body: row.get(0)?, age: now - row.get::<_, f64>(1)? })
+            };
+            let status = statement
+                .query_row(params![self.quota, action_id, now - max_age], status)
+                .optional()?;
+            seen.extend(status.map(|status| (action_id, status)));
         }
         Ok(seen)
     }
@@ -181,6 +222,6 @@ pub fn intent(row: &Row<'_>, first: usize) -> Sql<Intent> {
     })
 }
 
-fn name(token: u64) -> String {
+fn hex_id(token: u64) -> String {
     format!("{token:016x}")
 }

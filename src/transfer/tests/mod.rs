@@ -15,18 +15,18 @@ use uuid::Uuid;
 
 use super::*;
 use crate::error::{Error, Kind, Result};
-use crate::model::{CollectedFile, Payload};
+use crate::model::{CollectedFile, PayloadFormat};
 use crate::transport::Failure;
 
 mod payloads;
-mod places;
+mod targets;
 
 type Body = BoxStream<'static, Result<Bytes, Failure>>;
 
 /// A folder that is gone with its test.
-struct Scratch(PathBuf);
+struct TempDir(PathBuf);
 
-impl Scratch {
+impl TempDir {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("mlr-test-{}", Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
@@ -38,8 +38,10 @@ impl Scratch {
     }
 
     fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(&self.0)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -49,7 +51,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -57,16 +59,16 @@ impl Drop for Scratch {
 
 /// What is written to it, for the test to see.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
+struct MemorySink(Arc<Mutex<Vec<u8>>>);
 
-impl Sink for Memory {
+impl Sink for MemorySink {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
         self.0.lock().unwrap().extend_from_slice(&data);
         std::future::ready(Ok(())).boxed()
     }
 }
 
-impl Memory {
+impl MemorySink {
     fn target(&self) -> Target {
         Target::Sink(Box::new(self.clone()))
     }
@@ -87,22 +89,26 @@ fn gzip(bytes: &[u8], name: Option<&[u8]>) -> Vec<u8> {
 }
 
 fn body(bytes: &[u8], chunk: usize) -> Body {
-    let chunks: Vec<_> = bytes.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    let chunks: Vec<_> =
+        bytes.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     stream::iter(chunks).boxed()
 }
 
-fn part_of(body: Body, from: u64, etag: &'static str) -> Blob {
-    Blob { body, from, length: None, etag: Some(http::HeaderValue::from_static(etag)) }
+fn blob_at(body: Body, offset: u64, etag: &'static str) -> Blob {
+    Blob { body, offset, length: None, etag: Some(http::HeaderValue::from_static(etag)) }
 }
 
 fn reset() -> Failure {
-    Failure { sent: true, error: Error::new(Kind::ConnectionFailed, "store1.blob broke the connection off: reset") }
+    Failure {
+        sent: true,
+        error: Error::new(Kind::ConnectionFailed, "store1.blob broke the connection off: reset"),
+    }
 }
 
-const REMOTE: &str = r"C:\Temp\a.txt";
+const REMOTE_PATH: &str = r"C:\Temp\a.txt";
 
-async fn saved(bytes: &[u8], chunk: usize, target: Target) -> Result<CollectedFile> {
-    save(body(bytes, chunk), target, REMOTE, UnpackLimits::default()).await
+async fn save_bytes(bytes: &[u8], chunk: usize, target: Target) -> Result<CollectedFile> {
+    save(body(bytes, chunk), target, REMOTE_PATH, DecompressLimits::default()).await
 }
 
 fn noise(length: usize) -> Vec<u8> {

@@ -1,0 +1,135 @@
+//! Why the login host gave no token, and what would cure it.
+
+use http::StatusCode;
+use serde_json::Value;
+use url::form_urlencoded::byte_serialize;
+
+use crate::classify::text::sanitize;
+use crate::error::{Error, Kind};
+use crate::secret::Secret;
+
+/// What a token was asked for with.
+pub(super) struct TokenRequest<'a> {
+    pub client_id: &'a str,
+    pub tenant: &'a str,
+    pub secrets: &'a [&'a Secret],
+}
+
+impl TokenRequest<'_> {
+    pub fn failure_prefix(&self) -> String {
+        format!(
+            "could not get a token for application {} of tenant {}",
+            sanitize(self.client_id, 80),
+            self.tenant
+        )
+    }
+
+    /// `text`, fit to be shown and without the secrets, should the other side have repeated one.
+    fn redact(&self, text: &str, limit: usize) -> String {
+        let mut text = text.to_owned();
+        for secret in
+            self.secrets.iter().map(|secret| secret.expose()).filter(|secret| !secret.is_empty())
+        {
+            let as_sent: String = byte_serialize(secret.as_bytes()).collect();
+            text = text.replace(secret, "***").replace(&as_sent, "***");
+        }
+        sanitize(&text, limit)
+    }
+}
+
+/// The error of an answer other than 200: `{"error": "...", "error_description": "AADSTS...", "error_codes": [...]}`.
+pub(super) fn error_from_response(
+    token_request: &TokenRequest<'_>,
+    status: StatusCode,
+    body: &[u8],
+) -> Error {
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let field = |name: &str, limit: usize| {
+        let text = token_request.redact(answer.get(name)?.as_str()?, limit);
+        (!text.is_empty()).then_some(text)
+    };
+    let (word, description) = (field("error", 100), field("error_description", 600));
+    let number = aadsts_number(&answer, description.as_deref().unwrap_or_default());
+    let said = match (&description, &word) {
+        (Some(description), _) => description.clone(),
+        (None, Some(word)) => word.clone(),
+        (None, None) => quote_body(token_request, body),
+    };
+    let message = format!(
+        "{}: the login host answered {}: {said}",
+        token_request.failure_prefix(),
+        status.as_u16()
+    );
+    let mut error = Error::new(Kind::Authentication, message);
+    error.hint = hint_for_error(number, status, word.is_some()).map(str::to_owned);
+    error.code = number.map(|number| format!("AADSTS{number}")).or(word);
+    error.status = Some(status.as_u16());
+    error.request_id = field("correlation_id", 100).or_else(|| field("trace_id", 100));
+    error.tenant_id = Some(token_request.tenant.to_owned());
+    error.retryable = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    error
+}
+
+fn quote_body(token_request: &TokenRequest<'_>, body: &[u8]) -> String {
+    match token_request.redact(&String::from_utf8_lossy(body), 200) {
+        text if text.is_empty() => "it said nothing".to_owned(),
+        text => text,
+    }
+}
+
+fn aadsts_number(answer: &Value, description: &str) -> Option<u64> {
+    let listed = answer.get("error_codes").and_then(|codes| codes.get(0)).and_then(Value::as_u64);
+    listed.or_else(|| {
+        let (_, after) = description.split_once("AADSTS")?;
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        after.get(..end)?.parse().ok()
+    })
+}
+
+fn hint_for_error(number: Option<u64>, status: StatusCode, named: bool) -> Option<&'static str> {
+    Some(match number {
+        Some(7_000_215) => {
+            "the client secret is wrong: give its value, not its id, of an application in this tenant \
+             (Entra ID > App registrations > Certificates & secrets)"
+        }
+        Some(7_000_222) => {
+            "the client secret has expired: make a new one (Entra ID > App registrations > Certificates & secrets)"
+        }
+        Some(700_016) => {
+            "there is no such application in this tenant: check client_id, tenant_id and the cloud"
+        }
+        Some(700_027) => {
+            "the certificate is not this application's: upload it (Entra ID > App registrations > Certificates & \
+             secrets), or give the one that is there"
+        }
+        Some(700_024) => "the assertion's time is off: set this machine's clock",
+        Some(1_000_502) => {
+            "the certificate has expired, or is not valid yet: give a current one and upload it"
+        }
+        Some(70_021 | 700_211..=700_213) => {
+            "no federated credential of the application fits the token: compare issuer, subject and audience (Entra ID \
+             > App registrations > Certificates & secrets > Federated credentials)"
+        }
+        Some(7_000_112) => {
+            "the application is disabled: an administrator of the tenant can enable it"
+        }
+        Some(90_002 | 900_023) => {
+            "there is no such tenant in this cloud: check tenant_id and the cloud"
+        }
+        Some(70_011 | 1_002_012) => {
+            "the scope is wrong: it ends in /.default, as https://api.securitycenter.microsoft.com/.default"
+        }
+        Some(500_011) => {
+            "this tenant does not know the scope's service: check scope and cloud, and that it has Defender"
+        }
+        Some(53_003) => "a conditional access policy of the tenant blocks this login",
+        _ if status.is_server_error() => "the login host is in trouble: try again later",
+        _ if status == StatusCode::TOO_MANY_REQUESTS => {
+            "the login host is asked too often: try again later"
+        }
+        _ if !named => {
+            "the answer is not the login host's: check the authority; a sign-in page or proxy may be there"
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,69 @@
+//! The answer that brings a token, of a login host or of the platform.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::claims::positive_number;
+use super::{AccessToken, validate_token};
+use crate::classify::text::sanitize;
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// Far more than any token.
+pub const MAX_TOKEN_RESPONSE: usize = 1 << 20;
+/// Seconds that a token lives by the page "v2-oauth2-client-creds-grant-flow", where it does not say itself.
+const DEFAULT_TOKEN_LIFETIME: f64 = 3600.0;
+
+/// The token is borrowed from the body where it can be: no copy is left behind.
+#[derive(Deserialize)]
+struct TokenResponse<'a> {
+    #[serde(borrow, default)]
+    access_token: Option<Cow<'a, str>>,
+    /// Seconds from now.
+    #[serde(default)]
+    expires_in: Value,
+    /// Unix time, as the platform tells it.
+    #[serde(default)]
+    expires_on: Value,
+}
+
+/// The token of a 200, which was asked for at `started`. Its body is never quoted: it may hold one even where it is not
+/// as documented. `who` answered, in "could not ...: who answered 200".
+pub fn parse_token_response(
+    failure_prefix: &str,
+    who: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+    started: f64,
+) -> Result<AccessToken> {
+    let unusable = |why: String| {
+        Error::new(Kind::Authentication, format!("{failure_prefix}: {who} answered 200 {why}"))
+            .with_hint("check the authority; a sign-in page or proxy may be there")
+    };
+    let kind = || {
+        headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("no content type")
+    };
+    let response: TokenResponse<'_> = serde_json::from_slice(body).map_err(|error| {
+        unusable(match error.classify() {
+            serde_json::error::Category::Data => "without an access_token".to_owned(),
+            _ => format!("with a body that is not JSON ({})", sanitize(kind(), 80)),
+        })
+    })?;
+    let token =
+        response.access_token.ok_or_else(|| unusable("without an access_token".to_owned()))?;
+    let secret = Secret::new(token);
+    validate_token(&secret)?;
+    let expires_at = positive_number(&response.expires_on)
+        .or_else(|| positive_number(&response.expires_in).map(|life| started + life));
+    let mut token = AccessToken::new(secret, expires_at);
+    if token.expires_at.is_infinite() {
+        token.expires_at = started + DEFAULT_TOKEN_LIFETIME;
+    }
+    Ok(token)
+}

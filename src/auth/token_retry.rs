@@ -1,0 +1,76 @@
+//! Asking for a token again, where that may help.
+
+use futures_util::future::BoxFuture;
+
+use super::AccessToken;
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::retry::{AttemptFailure, Decision, RetryBudget, RetryPolicy, decide};
+use crate::trace;
+use crate::trace::LOG_TARGET;
+use crate::transport::Failure;
+
+/// Seconds; who asks for more patience than this is an error that says so.
+const MAX_RETRY_WAIT: f64 = 30.0;
+
+pub struct TokenRetrier {
+    clock: Clock,
+    budget: RetryBudget,
+    policy: RetryPolicy,
+}
+
+/// A try that brought no token, and what the retry has to know of it.
+pub struct FailedAttempt {
+    pub outcome: AttemptFailure,
+    pub error: Error,
+}
+
+impl FailedAttempt {
+    /// The exchange came to no end. `failure_prefix` do what, in the error's words.
+    pub fn from_failure(failure_prefix: &str, failure: Failure) -> Self {
+        let mut error = failure.error;
+        error.message = format!("{failure_prefix}: {}", error.message);
+        Self {
+            outcome: if failure.sent {
+                AttemptFailure::NoResponse
+            } else {
+                AttemptFailure::NotSent
+            },
+            error,
+        }
+    }
+}
+
+impl TokenRetrier {
+    pub fn new(clock: Clock, policy: RetryPolicy) -> Self {
+        Self { clock, budget: RetryBudget::default(), policy }
+    }
+
+    pub async fn run<'a>(
+        &self,
+        exchange: impl Fn() -> BoxFuture<'a, Result<AccessToken, FailedAttempt>>,
+    ) -> Result<AccessToken> {
+        let mut attempt = 1;
+        loop {
+            let failed = match trace::with_attempt(attempt, exchange()).await {
+                Ok(token) => {
+                    self.budget.refill();
+                    return Ok(token);
+                }
+                Err(failed) => failed,
+            };
+            let decision = decide(attempt, &failed.outcome, true, &self.policy, fastrand::f64());
+            let permanent = failed.outcome == AttemptFailure::NotSent && !failed.error.retryable;
+            match self.budget.spend(&failed.outcome, decision) {
+                Decision::Retry { after }
+                    if attempt < self.policy.attempts && after <= MAX_RETRY_WAIT && !permanent =>
+                {
+                    log::warn!(target: LOG_TARGET, "{}; trying again in {after:.1} s", failed.error);
+                    self.clock.sleep(after).await;
+                    attempt += 1;
+                }
+                _ => return Err(failed.error),
+            }
+        }
+    }
+}

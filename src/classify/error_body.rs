@@ -1,0 +1,146 @@
+//! What a refusing answer says of itself, whatever shape it came in.
+
+use serde_json::{Map, Value};
+
+use super::text::sanitize;
+
+/// The error that an answer's body describes. The service's own form is `{"error": {"code", "message", "target"}}`.
+#[derive(Debug, Default)]
+pub(super) struct ErrorBody {
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub target: Option<String>,
+    /// What was wrong with the body, where it was not the service's own form.
+    pub format_error: Option<String>,
+    /// The body is something, but not JSON: not the service's own words.
+    pub not_json: bool,
+}
+
+impl ErrorBody {
+    pub fn parse(body: &[u8]) -> Self {
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+        if body.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
+            return Self { format_error: Some("an empty body".to_owned()), ..Self::default() };
+        }
+        match serde_json::from_slice(body) {
+            Ok(value) => Self::from_json(&value, body),
+            Err(error) if error.is_eof() => Self::not_json("JSON that breaks off", body),
+            Err(_) => Self::not_json("a body that is not JSON", body),
+        }
+    }
+
+    fn not_json(what: &str, body: &[u8]) -> Self {
+        Self { format_error: Some(quote_body(what, body)), not_json: true, ..Self::default() }
+    }
+
+    fn from_json(value: &Value, body: &[u8]) -> Self {
+        let empty = Map::new();
+        let top = value.as_object().unwrap_or(&empty);
+        let error = match top.get("error") {
+            Some(Value::Object(error)) => error,
+            // The login host's form: the code is a string, the words are beside it.
+            Some(Value::String(_)) => {
+                return Self::from_parts(
+                    field(top, "error", 100),
+                    field(top, "error_description", 1000),
+                );
+            }
+            _ => top,
+        };
+        let message = field(error, "message", 1000).or_else(|| field(error, "Message", 1000));
+        let mut error_body = Self::from_parts(field(error, "code", 100), message);
+        error_body.target = field(error, "target", 200);
+        if error_body.code.is_none() && error_body.message.is_none() {
+            error_body.format_error =
+                Some(quote_body("JSON without error.code and error.message", body));
+        }
+        error_body
+    }
+
+    fn from_parts(code: Option<String>, message: Option<String>) -> Self {
+        Self { code, message, ..Self::default() }
+    }
+
+    pub fn message_contains(&self, words: &str) -> bool {
+        self.message.as_deref().is_some_and(|message| message.to_ascii_lowercase().contains(words))
+    }
+}
+
+fn field(object: &Map<String, Value>, name: &str, limit: usize) -> Option<String> {
+    let text = match object.get(name)? {
+        Value::String(text) => sanitize(text, limit),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+fn quote_body(what: &str, body: &[u8]) -> String {
+    match sanitize(&String::from_utf8_lossy(body), 200) {
+        text if text.is_empty() => format!("{what} ({} bytes)", body.len()),
+        text => format!("{what}: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_each_form_of_an_error() {
+        let error_body =
+            ErrorBody::parse(br#"{"error":{"code":"A","message":"b\u0000 c","target":"t"}}"#);
+        assert_eq!(
+            (
+                error_body.code.as_deref(),
+                error_body.message.as_deref(),
+                error_body.target.as_deref()
+            ),
+            (Some("A"), Some("b c"), Some("t"))
+        );
+        let error_body =
+            ErrorBody::parse(br#"{"error":"invalid_scope","error_description":"AADSTS70011: no"}"#);
+        assert_eq!(
+            (error_body.code.as_deref(), error_body.message.as_deref()),
+            (Some("invalid_scope"), Some("AADSTS70011: no"))
+        );
+        let error_body = ErrorBody::parse(b"\xef\xbb\xbf{\"error\":{\"code\":429}}");
+        assert_eq!((error_body.code.as_deref(), error_body.format_error), (Some("429"), None));
+        assert_eq!(
+            ErrorBody::parse(br#"{"Message":"no such route"}"#).message.as_deref(),
+            Some("no such route")
+        );
+    }
+
+    #[test]
+    fn says_what_was_wrong_with_any_other_body() {
+        for (body, format_error) in [
+            (&b""[..], "an empty body"),
+            (b" \r\n\0", "an empty body"),
+            (
+                b"<html>\r\n<h1>Bad  Gateway</h1>",
+                "a body that is not JSON: <html> <h1>Bad Gateway</h1>",
+            ),
+            (br#"{"error":{"code":"Int"#, r#"JSON that breaks off: {"error":{"code":"Int"#),
+            (b"null", "JSON without error.code and error.message: null"),
+            (b"[1]", "JSON without error.code and error.message: [1]"),
+            (
+                br#"{"error":{"code":null,"message":[]}}"#,
+                r#"JSON without error.code and error.message: {"error":{"code":null,"message":[]}}"#,
+            ),
+            (b"\x1f\x8b\xff\xfe", "a body that is not JSON (4 bytes)"),
+        ] {
+            assert_eq!(ErrorBody::parse(body).format_error.as_deref(), Some(format_error));
+        }
+        assert!(ErrorBody::parse(&b"[".repeat(100_000)).not_json);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_fall(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            ErrorBody::parse(&body);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Which machine each row means, and how likely it answers: asked in pages, not one by one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::priority::{Priority, PriorityClass};
+use super::shared::is_run_level;
+use crate::client::odata_literal;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Machine, Raw, is_machine_id};
+use crate::pipeline::Pipeline;
+use crate::trace::LOG_TARGET;
+
+/// Ids in one `$filter`, as in the poller's.
+const IDS_PER_FILTER: usize = 50;
+/// Names in one: each is a condition of its own, and OData services take a hundred nodes.
+const NAMES_PER_FILTER: usize = 20;
+/// With more calls than this, all machines are listed instead.
+const MAX_FILTERED_CALLS: usize = 10;
+/// Of more names than this, an ambiguous one is told with its machines' ids alone.
+const MAX_DESCRIBED_NAMES: usize = 1000;
+
+/// What was found out about rows.
+#[derive(Debug)]
+pub enum Resolution {
+    /// The row's machine, and how likely it answers.
+    Resolved(u32, String, Priority),
+    /// There is no such machine, or more than one.
+    Unresolvable(u32, Error),
+    /// Nothing can be found out, of any row.
+    Failed(Error),
+}
+
+/// A row whose machine is to be looked up.
+#[derive(Debug)]
+pub struct LookupRequest {
+    pub row: u32,
+    pub machine: String,
+    pub machine_id: Option<String>,
+}
+
+pub struct Resolver {
+    pipeline: Arc<Pipeline>,
+    sender: UnboundedSender<Vec<Resolution>>,
+    /// Rows by their machine's id.
+    ids: HashMap<String, Vec<u32>>,
+    /// Rows by the lower-case name that they gave.
+    names: HashMap<String, Vec<u32>>,
+    /// Machines that bear a name that was given.
+    name_matches: HashMap<String, Vec<NameMatch>>,
+}
+
+/// A machine of a name that was given: of very many, no more is kept than must be.
+#[derive(Clone)]
+struct NameMatch {
+    id: String,
+    priority: Priority,
+    raw: Option<Raw>,
+}
+
+impl Resolver {
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        sender: UnboundedSender<Vec<Resolution>>,
+        lookups: Vec<LookupRequest>,
+    ) -> Self {
+        let mut resolver = Self {
+            pipeline,
+            sender,
+            ids: HashMap::new(),
+            names: HashMap::new(),
+            name_matches: HashMap::new(),
+        };
+        let mut wrong = Vec::new();
+        for LookupRequest { row, machine, machine_id } in lookups {
+            let name = machine.trim().to_lowercase();
+            match machine_id.or_else(|| is_machine_id(&name).then(|| name.clone())) {
+                Some(id) => resolver.ids.entry(id).or_default().push(row),
+                None if name.is_empty() || name.chars().any(char::is_control) => {
+                    wrong.push(Resolution::Unresolvable(row, invalid_machine_name(&machine)));
+                }
+                None => resolver.names.entry(name).or_default().push(row),
+            }
+        }
+        resolver.send(wrong);
+        resolver
+    }
+
+    /// Tells of every row, in the end.
+    pub async fn run(mut self) {
+        if let Err(error) = self.list_machines().await {
+            log::warn!(target: LOG_TARGET, "could not list the machines of a run: {error}");
+            return self.resolve_without_list(&error);
+        }
+        self.resolve_names();
+        self.resolve_ids_individually().await;
+    }
+
+    async fn list_machines(&mut self) -> Result<()> {
+        let calls =
+            self.ids.len().div_ceil(IDS_PER_FILTER) + self.names.len().div_ceil(NAMES_PER_FILTER);
+        if calls > MAX_FILTERED_CALLS {
+            return self.fetch_pages(None).await;
+        }
+        for filter in self.build_filters() {
+            match self.fetch_pages(Some(&filter)).await {
+                // What a filter may hold is not documented well: without one, every service answers.
+                Err(error) if error.kind == Kind::InvalidRequest => {
+                    return self.fetch_pages(None).await;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn build_filters(&self) -> Vec<String> {
+        let ids: Vec<String> = self.ids.keys().map(|id| odata_literal(id)).collect();
+        let names: Vec<String> = self
+            .names
+            .keys()
+            .map(|name| format!("startswith(computerDnsName,{})", odata_literal(name)))
+            .collect();
+        let by_id = ids.chunks(IDS_PER_FILTER).map(|chunk| format!("id in ({})", chunk.join(",")));
+        by_id.chain(names.chunks(NAMES_PER_FILTER).map(|chunk| chunk.join(" or "))).collect()
+    }
+
+    async fn fetch_pages(&mut self, filter: Option<&str>) -> Result<()> {
+        let started = self.pipeline.clock.now();
+        let mut seen = HashSet::new();
+        let mut next: Option<String> = None;
+        loop {
+            match self.pipeline.list_machines_page(filter, next.clone()).await {
+                Ok((machines, link)) => {
+                    self.process_page(machines);
+                    let Some(link) = link else { return Ok(()) };
+                    if !seen.insert(link.clone()) {
+                        return Err(Error::new(
+                            Kind::Service,
+                            "the list of machines leads back to a page of its own",
+                        ));
+                    }
+                    next = Some(link);
+                }
+                Err(error) => {
+                    let limits = &self.pipeline.options.limits;
+                    let waited = self.pipeline.clock.now() - started;
+                    if !error.retryable || waited > limits.queue_time {
+                        return Err(error);
+                    }
+                    self.pipeline.clock.sleep(limits.settle_time / 8.0).await;
+                }
+            }
+        }
+    }
+
+    fn process_page(&mut self, machines: Vec<Machine>) {
+        let now = self.pipeline.clock.now();
+        let mut resolutions = Vec::new();
+        for machine in machines {
+            let id = machine.id.to_ascii_lowercase();
+            if let Some(rows) = self.ids.remove(&id) {
+                let priority = Priority::from_machine(&machine, now);
+                resolutions.extend(
+                    rows.into_iter().map(|row| Resolution::Resolved(row, id.clone(), priority)),
+                );
+            }
+            self.record_name_matches(id, &machine, now);
+        }
+        self.send(resolutions);
+    }
+
+    fn record_name_matches(&mut self, id: String, machine: &Machine, now: f64) {
+        let Some(full) = machine.computer_dns_name.as_deref().map(str::to_lowercase) else {
+            return;
+        };
+        let short = full.split('.').next().unwrap_or_default().to_owned();
+        let mut names = vec![full];
+        if names.first() != Some(&short) {
+            names.push(short);
+        }
+        names.retain(|name| self.names.contains_key(name));
+        let raw = (self.names.len() <= MAX_DESCRIBED_NAMES).then(|| machine.raw.clone());
+        let candidate = NameMatch { id, priority: Priority::from_machine(machine, now), raw };
+        for name in names {
+            let candidates = self.name_matches.entry(name).or_default();
+            if candidates.iter().all(|other| other.id != candidate.id) {
+                candidates.push(candidate.clone());
+            }
+        }
+    }
+
+    /// A name means its one candidate, which is known when the last page is.
+    fn resolve_names(&mut self) {
+        let mut resolutions = Vec::new();
+        for (name, rows) in std::mem::take(&mut self.names) {
+            let candidates = self.name_matches.remove(&name).unwrap_or_default();
+            for row in rows {
+                resolutions.push(match candidates.as_slice() {
+                    [one] => Resolution::Resolved(row, one.id.clone(), one.priority),
+                    [] => Resolution::Unresolvable(row, no_such_machine(&name)),
+                    several => Resolution::Unresolvable(row, ambiguous_name(&name, several)),
+                });
+            }
+        }
+        self.send(resolutions);
+    }
+
+    /// Ids that no list shows: a call of its own tells whether there is such a machine, and costs no submit.
+    async fn resolve_ids_individually(&mut self) {
+        for (id, rows) in std::mem::take(&mut self.ids) {
+            let asked = self.pipeline.get_machine(&id).await;
+            let now = self.pipeline.clock.now();
+            let resolution = |row| match &asked {
+                Ok(machine) => {
+                    Resolution::Resolved(row, id.clone(), Priority::from_machine(machine, now))
+                }
+                Err(error) if error.kind == Kind::NotFound => {
+                    Resolution::Unresolvable(row, error.clone())
+                }
+                Err(_) => Resolution::Resolved(
+                    row,
+                    id.clone(),
+                    Priority::from_class(PriorityClass::Unknown),
+                ),
+            };
+            self.send(rows.into_iter().map(resolution).collect());
+        }
+    }
+
+    /// Ids are good without the list.
+    fn resolve_without_list(&mut self, error: &Error) {
+        if is_run_level(error) {
+            return self.send(vec![Resolution::Failed(error.clone())]);
+        }
+        let ids = std::mem::take(&mut self.ids);
+        let known = ids
+            .into_iter()
+            .flat_map(|(id, rows)| rows.into_iter().map(move |row| (row, id.clone())));
+        let known = known.map(|(row, id)| {
+            Resolution::Resolved(row, id, Priority::from_class(PriorityClass::Unknown))
+        });
+        let names = std::mem::take(&mut self.names);
+        let wrong =
+            names.into_values().flatten().map(|row| Resolution::Unresolvable(row, error.clone()));
+        self.send(known.chain(wrong).collect());
+    }
+
+    fn send(&self, resolutions: Vec<Resolution>) {
+        if !resolutions.is_empty() {
+            // Nobody listens once the run is left.
+            let _ = self.sender.send(resolutions);
+        }
+    }
+}
+
+fn invalid_machine_name(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("{name:?} is not a machine"))
+        .with_hint("give a machine id of 40 hexadecimal digits, or a computer name")
+}
+
+fn no_such_machine(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
+        "check the name in the Defender portal's device inventory, or give the machine id; a device group may hide it",
+    )
+}
+
+fn ambiguous_name(name: &str, machines: &[NameMatch]) -> Error {
+    let ids: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
+    let message = format!("{} machines are named {name:?}: {}", ids.len(), ids.join(", "));
+    let mut error = Error::new(Kind::AmbiguousMachine, message)
+        .with_hint("give the machine id of the one meant");
+    error.candidates = machines.iter().map(NameMatch::to_json).collect();
+    error
+}
+
+impl NameMatch {
+    fn to_json(&self) -> serde_json::Value {
+        let raw = self.raw.as_deref().and_then(|raw| serde_json::from_str(raw).ok());
+        raw.unwrap_or_else(|| serde_json::json!({ "id": self.id }))
+    }
+}

@@ -1,0 +1,262 @@
+//! One row on its way: submitted, followed, its results fetched. What it came to is told, never thrown away.
+
+mod fetching;
+mod parking;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, watch};
+
+use super::manifest;
+use super::outcome::Outcome;
+use super::shared::{Shared, is_run_level};
+use crate::error::{Error, Kind, Result};
+use crate::model::MachineAction;
+use crate::session::{Session, SessionResult, SubmitOptions, SubmitRequest, UpdateCallback};
+use crate::state::run_store::{RowProgress, RowState};
+use crate::state::store::IntentKey;
+use crate::trace::LOG_TARGET;
+
+/// Tries of what the service fails at, once the session was started.
+const MAX_ATTEMPTS: u32 = 5;
+
+/// What the scheduler wants of a row under way.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ControlRequest {
+    #[default]
+    Continue,
+    /// Give the slot up, if it is still Pending.
+    Park,
+    /// Leave the line; with a comment, cancel the session too.
+    Stop(Option<String>),
+}
+
+/// How far a row under way has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowEvent {
+    /// It left the line.
+    Admitted,
+    Pending,
+    Running,
+    /// It was to give up its slot, and could not.
+    ParkFailed,
+}
+
+/// How a row left its way.
+#[derive(Debug)]
+pub enum RowExit {
+    Done(Box<Outcome>, Option<Box<SessionResult>>),
+    /// It did not come to a session's end, and may later.
+    Retry(Error),
+    /// Its session was cancelled while Pending, to make room.
+    Parked,
+    /// It is the run that can't go on, not the row.
+    RunFailed(Error),
+}
+
+/// One row under way.
+pub struct RowTask {
+    pub shared: Arc<Shared>,
+    pub state: RowState,
+    pub control: watch::Receiver<ControlRequest>,
+    pub events: UnboundedSender<(u32, RowEvent)>,
+}
+
+impl RowTask {
+    pub async fn run(mut self) -> RowExit {
+        let session = match self.submit().await {
+            Ok(Some(session)) => session,
+            Ok(None) => return self.not_submitted_outcome(),
+            Err(error) => return self.handle_submit_error(error),
+        };
+        match self.run_session(&session).await {
+            Ok(ended) => ended,
+            Err(error) => RowExit::RunFailed(error),
+        }
+    }
+
+    /// None where the run was stopped before anything was submitted.
+    async fn submit(&mut self) -> Result<Option<Session>> {
+        if matches!(*self.control.borrow(), ControlRequest::Stop(_)) {
+            return self.find_started_session().await;
+        }
+        let shared = self.shared.clone();
+        let head = &shared.head;
+        let commands = head.commands.get(self.state.commands as usize).cloned().unwrap_or_default();
+        let submit = SubmitRequest {
+            machine_id: self.state.machine_id.clone().unwrap_or_default(),
+            commands,
+            comment: head.comment.clone(),
+            correlation_id: Some(shared.correlation_id(self.state.progress.parked)),
+            wait_if_busy: false,
+        };
+        match self.queue_and_submit(submit).await {
+            Some(submitted) => submitted.map(Some),
+            None => self.find_started_session().await,
+        }
+    }
+
+    /// None where the run was stopped before the submit left the line.
+    async fn queue_and_submit(&mut self, submit: SubmitRequest) -> Option<Result<Session>> {
+        let admitted = Arc::new(Notify::new());
+        let options = SubmitOptions {
+            new_correlation_id: self.shared.head.generated,
+            on_admitted: Some(admitted.clone()),
+        };
+        let submitting = self.shared.sessions.submit_with_options(submit, None, options);
+        tokio::pin!(submitting);
+        let mut is_queued = true;
+        loop {
+            tokio::select! {
+                biased;
+                submitted = &mut submitting => return Some(submitted),
+                () = admitted.notified(), if is_queued => {
+                    is_queued = false;
+                    let _ = self.events.send((self.state.row, RowEvent::Admitted));
+                }
+                () = wait_for_stop(&mut self.control), if is_queued => return None,
+            }
+        }
+    }
+
+    /// The session that was started before the run was stopped.
+    async fn find_started_session(&self) -> Result<Option<Session>> {
+        let Some(machine_id) = self.state.machine_id.clone() else { return Ok(None) };
+        let correlation_id = self.shared.correlation_id(self.state.progress.parked);
+        self.shared.sessions.find_until_settled(&IntentKey { machine_id, correlation_id }).await
+    }
+
+    async fn run_session(&mut self, session: &Session) -> Result<RowExit> {
+        let now = self.shared.now();
+        let is_resumed = self.state.progress.first_submit.is_some();
+        if !is_resumed {
+            self.save_progress(RowProgress { first_submit: Some(now), ..self.state.progress })
+                .await?;
+        }
+        self.send_event(RowEvent::Pending);
+        let action = match self.wait_for_end(session).await? {
+            Ok(action) => action,
+            Err(error) => return Ok(self.handle_session_error(session, error)),
+        };
+        if self.state.progress.parking && self.was_parked(session, &action).await {
+            return self.park().await;
+        }
+        Ok(match self.fetch(session).await {
+            Ok(result) => self.complete(result, is_resumed).await,
+            Err(error) => self.handle_session_error(session, error),
+        })
+    }
+
+    /// Waits for the action's end, and does meanwhile what is wished.
+    async fn wait_for_end(&mut self, session: &Session) -> Result<Result<MachineAction>> {
+        let clock = self.shared.sessions.pipeline.clock;
+        let limits = self.shared.sessions.pipeline.options.limits.clone();
+        let give_up =
+            clock.now() + limits.queue_time + limits.settle_time + limits.script_time * 10.0;
+        let (events, row) = (self.events.clone(), self.state.row);
+        let sink: UpdateCallback = Arc::new(move |action: &MachineAction| {
+            if action.status != "Pending" {
+                let _ = events.send((row, RowEvent::Running));
+            }
+        });
+        loop {
+            let left = self.remaining_pending_time();
+            let waiting = session.wait(None, Some(sink.clone()), left);
+            tokio::select! {
+                biased;
+                ended = waiting => match ended {
+                    Err(error) if error.retryable && clock.now() < give_up => {
+                        log::warn!(target: LOG_TARGET, "could not follow session {}: {error}", session.id);
+                        clock.sleep(limits.settle_time / 4.0).await;
+                    }
+                    ended => return Ok(ended),
+                },
+                request = next_control_request(&mut self.control) => self.handle_control_request(request, session).await?,
+            }
+        }
+    }
+
+    async fn save_progress(&mut self, progress: RowProgress) -> Result<()> {
+        self.state.progress = progress;
+        let shared = self.shared.clone();
+        shared.run_store()?.record_progress(&shared.head.run_id, self.state.row, progress).await
+    }
+
+    /// Of the seconds Pending that the caller allows, those that are left.
+    fn remaining_pending_time(&self) -> Option<f64> {
+        let waited = self.shared.now() - self.state.progress.first_submit.unwrap_or_default();
+        self.shared.head.cancel_pending_after.map(|seconds| (seconds - waited).max(0.0))
+    }
+
+    fn send_event(&self, event: RowEvent) {
+        let _ = self.events.send((self.state.row, event));
+    }
+
+    fn new_outcome(&self) -> Outcome {
+        self.shared.new_outcome(&self.state)
+    }
+
+    async fn complete(&self, result: SessionResult, is_resumed: bool) -> RowExit {
+        let mut outcome = self.new_outcome();
+        outcome.set_result(&result);
+        if let Some(folder) = &self.shared.head.save_to {
+            let (run_id, now) = (&self.shared.head.run_id, self.shared.now());
+            if let Err(error) =
+                manifest::append_session(folder.as_ref(), run_id, &result, is_resumed, now).await
+            {
+                log::warn!(target: LOG_TARGET, "what {} gave is saved, but not in the manifest: {error}", outcome.machine);
+                outcome.set_error(error);
+                outcome.reason = "fetch".to_owned();
+            }
+        }
+        RowExit::Done(Box::new(outcome), Some(Box::new(result)))
+    }
+
+    fn not_submitted_outcome(&self) -> RowExit {
+        RowExit::Done(Box::new(self.shared.not_submitted_outcome(&self.state)), None)
+    }
+
+    fn handle_submit_error(&self, error: Error) -> RowExit {
+        if error.retryable {
+            return RowExit::Retry(error);
+        }
+        if is_run_level(&error) {
+            return RowExit::RunFailed(error);
+        }
+        let mut outcome = self.new_outcome();
+        outcome.set_error(error);
+        RowExit::Done(Box::new(outcome), None)
+    }
+
+    /// The session was started, and nothing more can be learned of it.
+    fn handle_session_error(&self, session: &Session, error: Error) -> RowExit {
+        if is_run_level(&error) {
+            return RowExit::RunFailed(error);
+        }
+        let mut outcome = self.new_outcome();
+        outcome.action_id = Some(session.id.clone());
+        outcome.status = session.action().map(|action| action.status);
+        let permitted = error.kind != Kind::PermissionDenied;
+        outcome.set_error(error);
+        if permitted {
+            outcome.reason = "error".to_owned();
+        }
+        RowExit::Done(Box::new(outcome), None)
+    }
+}
+
+async fn next_control_request(control: &mut watch::Receiver<ControlRequest>) -> ControlRequest {
+    match control.changed().await {
+        Ok(()) => control.borrow_and_update().clone(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn wait_for_stop(control: &mut watch::Receiver<ControlRequest>) {
+    let stopped =
+        control.wait_for(|request| matches!(request, ControlRequest::Stop(_))).await.is_ok();
+    if !stopped {
+        std::future::pending::<()>().await;
+    }
+}

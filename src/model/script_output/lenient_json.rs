@@ -1,0 +1,86 @@
+//! JSON as it may come from a machine: with raw control characters, stray backslashes and half characters in strings.
+
+use std::fmt::Write;
+
+use serde_json::{Map, Value};
+
+/// The object that `text` is, read strictly if that goes, else with its strings repaired.
+pub(super) fn parse_object(text: &str) -> Option<Map<String, Value>> {
+    let text = text.trim_matches(|c: char| c == '\0' || c == '\u{feff}' || c.is_whitespace());
+    if !text.starts_with('{') {
+        return None;
+    }
+    serde_json::from_str(text).or_else(|_| serde_json::from_str(&repair(text))).ok()
+}
+
+fn repair(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 16);
+    let mut in_string = false;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        rest = skip(rest, c.len_utf8());
+        match c {
+            '\\' if in_string => rest = copy_escape(rest, &mut out),
+            c if in_string && c < ' ' => push_code_unit(&mut out, u32::from(c)),
+            c => {
+                in_string ^= c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+/// Copies the escape whose backslash is just behind; gives what follows it.
+fn copy_escape<'a>(rest: &'a str, out: &mut String) -> &'a str {
+    match rest.chars().next() {
+        Some(c @ ('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => {
+            out.extend(['\\', c]);
+            skip(rest, 1)
+        }
+        Some('u') => match (
+            parse_code_unit(rest),
+            rest.get(5..).and_then(|next| next.strip_prefix('\\')).and_then(parse_code_unit),
+        ) {
+            (Some(high @ 0xd800..=0xdbff), Some(low @ 0xdc00..=0xdfff)) => {
+                push_code_unit(out, high);
+                push_code_unit(out, low);
+                skip(rest, 11)
+            }
+            (Some(0xd800..=0xdfff), _) => {
+                out.push(char::REPLACEMENT_CHARACTER);
+                skip(rest, 5)
+            }
+            (Some(unit), _) => {
+                push_code_unit(out, unit);
+                skip(rest, 5)
+            }
+            (None, _) => literal_backslash(rest, out),
+        },
+        _ => literal_backslash(rest, out),
+    }
+}
+
+/// A backslash that escapes nothing, as in an unescaped Windows path.
+fn literal_backslash<'a>(rest: &'a str, out: &mut String) -> &'a str {
+    out.push_str(r"\\");
+    rest
+}
+
+/// The number of `uXXXX` at the start of `text`.
+fn parse_code_unit(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix('u')?.get(..4)?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_hexdigit())
+        .then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+fn push_code_unit(out: &mut String, unit: u32) {
+    // Writing to a String does not fail.
+    let _ = write!(out, "\\u{unit:04x}");
+}
+
+fn skip(text: &str, bytes: usize) -> &str {
+    text.get(bytes..).unwrap_or_default()
+}

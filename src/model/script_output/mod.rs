@@ -1,0 +1,165 @@
+//! What a script wrote and how it ended, read from whatever the machine sent (page "get-live-response-result").
+
+mod display;
+mod lenient_json;
+mod unpack;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub(crate) use display::is_bidi_control;
+
+use self::unpack::UnpackedPayload;
+use crate::error::Result;
+
+/// The outcome of one RunScript.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScriptOutput {
+    pub script_name: String,
+    /// None: the payload did not say.
+    pub exit_code: Option<i64>,
+    /// As sent, less trailing NULs.
+    pub stdout: String,
+    pub stderr: String,
+    /// The payload as it came; all there is when the payload was not the documented JSON.
+    #[serde(with = "base64_bytes")]
+    pub raw: Bytes,
+}
+
+impl ScriptOutput {
+    /// An outcome made here; its payload is the JSON that the service documents.
+    pub fn new(
+        script_name: impl Into<String>,
+        exit_code: Option<i64>,
+        stdout: impl Into<String>,
+        stderr: impl Into<String>,
+    ) -> Self {
+        let script_name = script_name.into();
+        let (stdout, stderr) =
+            (trim_trailing_nuls(stdout.into()), trim_trailing_nuls(stderr.into()));
+        let document = json!({
+            "script_name": &script_name,
+            "exit_code": exit_code,
+            "script_output": &stdout,
+            "script_errors": &stderr,
+        });
+        Self { script_name, exit_code, stdout, stderr, raw: document.to_string().into() }
+    }
+
+    /// Reads a payload: JSON, strict or not, alone or in a gzip or zip. What is none of these is kept in `raw` alone.
+    ///
+    /// `script_name` stands in where the payload does not name the script. An error means that the payload unpacks to
+    /// more than `limit` bytes.
+    pub fn decode(payload: Bytes, script_name: &str, limit: usize) -> Result<Self> {
+        let content = unpack::unpack_payload(&payload, limit)?;
+        let mut output = Self {
+            script_name: script_name.to_owned(),
+            exit_code: None,
+            stdout: String::new(),
+            stderr: String::new(),
+            raw: payload.clone(),
+        };
+        match content {
+            UnpackedPayload::Document(document) => {
+                if let Some(fields) = lenient_json::parse_object(&unpack::decode_text(&document))
+                    .filter(is_documented)
+                {
+                    output.fill(&fields);
+                }
+            }
+            UnpackedPayload::Streams { stdout, stderr } => {
+                output.stdout = trim_trailing_nuls(unpack::decode_text(&stdout));
+                output.stderr = trim_trailing_nuls(unpack::decode_text(&stderr));
+            }
+            UnpackedPayload::Broken => {}
+        }
+        Ok(output)
+    }
+
+    fn fill(&mut self, fields: &Map<String, Value>) {
+        let text =
+            |name| trim_trailing_nuls(fields.get(name).map(lenient_string).unwrap_or_default());
+        let name = text("script_name");
+        if !name.trim().is_empty() {
+            self.script_name = name;
+        }
+        self.exit_code = fields.get("exit_code").and_then(lenient_integer);
+        self.stdout = text("script_output");
+        self.stderr = text("script_errors");
+    }
+
+    /// Stdout, safe to show: without control characters but line feed and tab, escape sequences and bidi controls.
+    pub fn text(&self) -> String {
+        display::strip_control_sequences(&self.stdout)
+    }
+
+    /// Stdout to be parsed as JSON: without the line by which PowerShell's transcript begins, and without a BOM.
+    pub fn json_text(&self) -> &str {
+        let text = self.stdout.trim_start_matches('\u{feff}');
+        let body = match text.strip_prefix("Transcript started, output file is ") {
+            Some(started) => started.split_once('\n').map_or("", |(_, body)| body),
+            None => text,
+        };
+        body.trim_start_matches('\u{feff}').trim()
+    }
+}
+
+fn is_documented(fields: &Map<String, Value>) -> bool {
+    ["exit_code", "script_output", "script_errors"].iter().any(|name| fields.contains_key(*name))
+}
+
+fn trim_trailing_nuls(mut text: String) -> String {
+    text.truncate(text.trim_end_matches('\0').len());
+    text
+}
+
+/// A field that ought to be a string.
+fn lenient_string(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(lines) => lines.iter().map(lenient_string).collect::<Vec<_>>().join("\n"),
+        other => other.to_string(),
+    }
+}
+
+/// A field that ought to be an integer.
+fn lenient_integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(exact_i64)),
+        Value::String(text) => {
+            let text = text.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+            match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+                Some(hex) => i64::from_str_radix(hex, 16).ok(),
+                None => text.parse().ok(),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn exact_i64(number: f64) -> Option<i64> {
+    // Beyond 2^53 a float no longer says which integer was meant.
+    (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
+}
+
+mod base64_bytes {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Bytes::from).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! From a payload's bytes to text: gzip, zip, byte order marks. Nothing unpacks to more than it is allowed.
+
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+
+use flate2::bufread::GzDecoder;
+use zip::ZipArchive;
+
+use crate::error::{Error, Kind, Result};
+
+/// What a payload holds.
+pub(super) enum UnpackedPayload<'a> {
+    /// JSON, or what came in its place.
+    Document(Cow<'a, [u8]>),
+    /// The two streams as files of their own, as some agents send them.
+    Streams { stdout: Vec<u8>, stderr: Vec<u8> },
+    /// A package that can't be opened.
+    Broken,
+}
+
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZIP: &[u8] = b"PK\x03\x04";
+/// A transcript needs one; each costs a fresh decoder, and a hostile payload may hold millions of empty ones.
+const MAX_GZIP_MEMBERS: usize = 1000;
+
+pub(super) fn unpack_payload(payload: &[u8], limit: usize) -> Result<UnpackedPayload<'_>> {
+    if !payload.starts_with(GZIP) {
+        return unpack_inner(Cow::Borrowed(payload), limit);
+    }
+    match gunzip(payload, limit)? {
+        Some(inner) => unpack_inner(Cow::Owned(inner), limit),
+        None => Ok(UnpackedPayload::Broken),
+    }
+}
+
+fn unpack_inner(bytes: Cow<'_, [u8]>, limit: usize) -> Result<UnpackedPayload<'_>> {
+    if bytes.starts_with(ZIP) { unzip(&bytes, limit) } else { Ok(UnpackedPayload::Document(bytes)) }
+}
+
+fn gunzip(payload: &[u8], limit: usize) -> Result<Option<Vec<u8>>> {
+    let (mut all, mut rest) = (Vec::new(), payload);
+    for _ in 0..MAX_GZIP_MEMBERS {
+        let mut member = GzDecoder::new(rest);
+        if !read_bounded(&mut member, &mut all, limit)? {
+            return Ok(None);
+        }
+        rest = member.into_inner();
+        let padding = rest.iter().take_while(|byte| **byte == 0).count();
+        rest = rest.get(padding..).unwrap_or_default();
+        if !rest.starts_with(GZIP) {
+            return Ok(Some(all));
+        }
+    }
+    Ok(None)
+}
+
+fn unzip(bytes: &[u8], limit: usize) -> Result<UnpackedPayload<'static>> {
+    let Ok(mut archive) = ZipArchive::new(Cursor::new(bytes)) else {
+        return Ok(UnpackedPayload::Broken);
+    };
+    let names: Vec<String> =
+        (0..archive.len()).map(|i| base_name(archive.name_for_index(i))).collect();
+    let stream = |word: &str| names.iter().position(|name| is_stream(name, word));
+    let (stdout, stderr) = (stream("stdout"), stream("stderr"));
+    if stdout.is_some() || stderr.is_some() {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let whole = read_entry(&mut archive, stdout, &mut out, limit)?
+            && read_entry(&mut archive, stderr, &mut errors, limit.saturating_sub(out.len()))?;
+        return Ok(if whole {
+            UnpackedPayload::Streams { stdout: out, stderr: errors }
+        } else {
+            UnpackedPayload::Broken
+        });
+    }
+    let mut documents =
+        names.iter().enumerate().filter(|(_, name)| names.len() == 1 || name.ends_with(".json"));
+    let (Some((index, _)), None) = (documents.next(), documents.next()) else {
+        return Ok(UnpackedPayload::Broken);
+    };
+    let mut document = Vec::new();
+    let whole = read_entry(&mut archive, Some(index), &mut document, limit)?;
+    Ok(if whole {
+        UnpackedPayload::Document(Cow::Owned(document))
+    } else {
+        UnpackedPayload::Broken
+    })
+}
+
+fn base_name(name: Option<&str>) -> String {
+    let name = name.unwrap_or_default();
+    name.rsplit(['/', '\\']).next().unwrap_or_default().to_ascii_lowercase()
+}
+
+fn is_stream(name: &str, word: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '.']))
+}
+
+/// Whether the entry, if there is one at all, could be read whole.
+fn read_entry(
+    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    index: Option<usize>,
+    into: &mut Vec<u8>,
+    limit: usize,
+) -> Result<bool> {
+    let Some(index) = index else { return Ok(true) };
+    match archive.by_index(index) {
+        Ok(mut file) => read_bounded(&mut file, into, limit),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Whether all of `from` could be read, checksum included. That `into` outgrows `limit` is an error.
+fn read_bounded(from: &mut impl Read, into: &mut Vec<u8>, limit: usize) -> Result<bool> {
+    let room = limit.saturating_sub(into.len()) as u64;
+    let read = from.take(room.saturating_add(1)).read_to_end(into);
+    if into.len() > limit {
+        return Err(too_large(limit));
+    }
+    Ok(read.is_ok())
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(Kind::Download, format!("the script's transcript unpacks to more than {limit} bytes")).with_hint(
+        "the machine may be hostile; if it is the script that writes so much, have it write to a file and collect that",
+    )
+}
+
+/// Bytes as text: by their byte order mark, else UTF-8; what is not, is replaced, since `raw` has it as it came.
+pub(super) fn decode_text(bytes: &[u8]) -> String {
+    match bytes {
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
+        [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+        // A JSON object in UTF-16 without its mark.
+        [b'{', 0, ..] => utf16(bytes, u16::from_le_bytes),
+        [0, b'{', ..] => utf16(bytes, u16::from_be_bytes),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
+}
+
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> String {
+    let units = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(unit);
+    char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+}

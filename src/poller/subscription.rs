@@ -1,0 +1,51 @@
+//! Whoever waits for a look: for one action, or for any of our sessions to end.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{ActionUpdate, Poller};
+
+/// Follows one action until it is dropped.
+pub struct Subscription {
+    /// None while it is dropped.
+    updates: Option<watch::Receiver<ActionUpdate>>,
+    poller: Arc<Poller>,
+}
+
+/// While it lives, every session that holds a slot is looked at, though nobody waits for that one.
+pub struct SlotWatch(Arc<Poller>);
+
+impl Subscription {
+    pub(super) fn new(poller: &Arc<Poller>, updates: watch::Receiver<ActionUpdate>) -> Self {
+        Self { updates: Some(updates), poller: poller.clone() }
+    }
+
+    /// The next look that was not seen yet; whether there will be others.
+    pub async fn next(&mut self) -> (ActionUpdate, bool) {
+        let Some(updates) = &mut self.updates else { return (ActionUpdate::default(), false) };
+        let more = updates.changed().await.is_ok();
+        (updates.borrow_and_update().clone(), more)
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.updates = None;
+        self.poller.watcher_dropped.notify_one();
+    }
+}
+
+impl SlotWatch {
+    pub(super) fn new(poller: &Arc<Poller>) -> Self {
+        poller.table().slot_watches += 1;
+        Self(poller.clone())
+    }
+}
+
+impl Drop for SlotWatch {
+    fn drop(&mut self) {
+        self.0.table().slot_watches -= 1;
+        self.0.watcher_dropped.notify_one();
+    }
+}

@@ -1,0 +1,300 @@
+//! The journal of many machines: what any process of them can go on with.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{RedisStore, wire};
+use crate::error::Result;
+use crate::state::recovery::{unknown_run, unusable_error};
+use crate::state::run_store::*;
+use crate::state::store::StoreFuture;
+
+/// Rows in one call: a script holds the server up for as long as it runs.
+const CHUNK: usize = 500;
+
+/// What the script answers about a run, or that there is none.
+#[derive(Deserialize)]
+struct RunReply<T> {
+    #[serde(default)]
+    missing: bool,
+    #[serde(flatten)]
+    reply: T,
+}
+
+#[derive(Deserialize)]
+struct RunHeaderReply {
+    #[serde(default)]
+    head: Option<String>,
+    #[serde(default)]
+    stopped: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RowsReply {
+    #[serde(default, deserialize_with = "wire::list")]
+    rows: Vec<RowReply>,
+}
+
+#[derive(Deserialize)]
+struct ClaimReply {
+    #[serde(default)]
+    row: Option<RowReply>,
+}
+
+#[derive(Deserialize)]
+struct RowReply {
+    row: u32,
+    machine: String,
+    #[serde(default)]
+    machine_id: Option<String>,
+    commands: u32,
+    #[serde(default)]
+    progress: Option<String>,
+    done: bool,
+}
+
+#[derive(Deserialize)]
+struct OwnersReply {
+    #[serde(default, deserialize_with = "wire::list")]
+    owners: Vec<(u32, u32)>,
+}
+
+#[derive(Deserialize)]
+struct ProgressReply {
+    #[serde(default)]
+    before: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct FinishReply {
+    #[serde(default)]
+    first: bool,
+}
+
+#[derive(Deserialize)]
+struct OutcomesReply {
+    #[serde(default, deserialize_with = "wire::list")]
+    outcomes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct ResultReply {
+    #[serde(default)]
+    result: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct EmptyReply {}
+
+impl RedisStore {
+    async fn call_for_run<T: DeserializeOwned>(
+        &self,
+        operation: &str,
+        run_id: &str,
+        mut arguments: Value,
+    ) -> Result<T> {
+        if let Some(fields) = arguments.as_object_mut() {
+            fields.insert("run".to_owned(), run_id.into());
+        }
+        let run_reply: RunReply<T> = self.connection.call(operation, &arguments).await?;
+        if run_reply.missing { Err(unknown_run(run_id)) } else { Ok(run_reply.reply) }
+    }
+
+    fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
+        serde_json::from_str(json).map_err(|_| {
+            let message =
+                format!("a run in the state store {} can't be read", self.connection.address);
+            unusable_error(message, "give the state store a database of its own")
+        })
+    }
+
+    fn state(&self, row: RowReply) -> Result<RowState> {
+        let progress = row
+            .progress
+            .as_deref()
+            .map_or_else(|| Ok(RowProgress::default()), |json| self.read(json))?;
+        let RowReply { row, machine, machine_id, commands, done, .. } = row;
+        Ok(RowState { row, machine, machine_id, commands, progress, done })
+    }
+
+    /// The rows are there before the run is, so that a run that is there is whole.
+    async fn put_draft_rows(&self, draft: &str, rows: &[NewRow]) -> Result<()> {
+        for (at, chunk) in rows.chunks(CHUNK).enumerate() {
+            let texts: Vec<String> = chunk.iter().map(to_json).collect();
+            let arguments = json!({"draft": draft, "from": at * CHUNK, "rows": texts});
+            self.connection.call::<EmptyReply>("draft_rows", &arguments).await?;
+        }
+        Ok(())
+    }
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn hex_id(worker: u64) -> String {
+    format!("{worker:016x}")
+}
+
+impl RunStore for RedisStore {
+    fn create_run(&self, head: RunHeader, rows: Vec<NewRow>) -> StoreFuture<'_, Option<RunHeader>> {
+        Box::pin(async move {
+            if let Some(known) = self.get_run(&head.run_id).await? {
+                return Ok(Some(known.head));
+            }
+            let draft = uuid::Uuid::new_v4().to_string();
+            self.put_draft_rows(&draft, &rows).await?;
+            let arguments = json!({"draft": draft, "head": to_json(&head)});
+            let begun: RunHeaderReply =
+                self.call_for_run("create_run", &head.run_id, arguments).await?;
+            if let Some(known) = begun.head {
+                return self.read(&known).map(Some);
+            }
+            let named = (0_u32..).zip(rows).filter_map(|(at, row)| Some((at, row.machine_id?)));
+            let named: Vec<(u32, String)> = named.collect();
+            for chunk in named.chunks(CHUNK) {
+                self.call_for_run::<EmptyReply>(
+                    "record_machine_owners",
+                    &head.run_id,
+                    json!({"machines": chunk}),
+                )
+                .await?;
+            }
+            Ok(None)
+        })
+    }
+
+    fn get_run<'a>(&'a self, run_id: &'a str) -> StoreFuture<'a, Option<Run>> {
+        Box::pin(async move {
+            let run_reply: RunReply<RunHeaderReply> =
+                self.connection.call("get_run", &json!({"run": run_id})).await?;
+            let Some(head) = run_reply.reply.head else { return Ok(None) };
+            let stopped = run_reply.reply.stopped.map(|stopped| self.read(&stopped)).transpose()?;
+            Ok(Some(Run { head: self.read(&head)?, stopped }))
+        })
+    }
+
+    fn list_rows<'a>(
+        &'a self,
+        run_id: &'a str,
+        from: u32,
+        count: u32,
+    ) -> StoreFuture<'a, Vec<RowState>> {
+        Box::pin(async move {
+            let rows: RowsReply = self
+                .call_for_run("list_rows", run_id, json!({"from": from, "count": count}))
+                .await?;
+            rows.rows.into_iter().map(|row| self.state(row)).collect()
+        })
+    }
+
+    fn record_machines<'a>(
+        &'a self,
+        run_id: &'a str,
+        machines: Vec<(u32, String)>,
+    ) -> StoreFuture<'a, Vec<(u32, u32)>> {
+        Box::pin(async move {
+            let mut all = Vec::with_capacity(machines.len());
+            for chunk in machines.chunks(CHUNK) {
+                let owners: OwnersReply = self
+                    .call_for_run("record_machines", run_id, json!({"machines": chunk}))
+                    .await?;
+                all.extend(owners.owners);
+            }
+            Ok(all)
+        })
+    }
+
+    fn heartbeat<'a>(&'a self, run_id: &'a str, worker: u64, lease: f64) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            self.call_for_run::<EmptyReply>(
+                "heartbeat",
+                run_id,
+                json!({"worker": hex_id(worker), "lease": lease}),
+            )
+            .await
+            .map(drop)
+        })
+    }
+
+    fn claim_row<'a>(
+        &'a self,
+        run_id: &'a str,
+        worker: u64,
+        candidates: Vec<u32>,
+    ) -> StoreFuture<'a, Option<RowState>> {
+        Box::pin(async move {
+            let arguments = json!({"worker": hex_id(worker), "candidates": candidates});
+            let claimed: ClaimReply = self.call_for_run("claim_row", run_id, arguments).await?;
+            claimed.row.map(|row| self.state(row)).transpose()
+        })
+    }
+
+    fn record_progress<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+        progress: RowProgress,
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let mut before = String::new();
+            loop {
+                let known: RowProgress =
+                    if before.is_empty() { RowProgress::default() } else { self.read(&before)? };
+                let merged = to_json(&known.merge(progress));
+                let arguments = json!({"row": row, "before": before, "progress": merged});
+                let noted: ProgressReply =
+                    self.call_for_run("record_progress", run_id, arguments).await?;
+                match noted.before {
+                    Some(newer) => before = newer,
+                    None => return Ok(()),
+                }
+            }
+        })
+    }
+
+    fn finish_row<'a>(&'a self, run_id: &'a str, finished: FinishedRow) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let mut arguments = json!({"row": finished.row, "outcome": finished.outcome});
+            if let (Some(result), Some(fields)) = (finished.result, arguments.as_object_mut()) {
+                fields.insert("result".to_owned(), result.into());
+            }
+            Ok(self.call_for_run::<FinishReply>("finish_row", run_id, arguments).await?.first)
+        })
+    }
+
+    fn list_outcomes<'a>(
+        &'a self,
+        run_id: &'a str,
+        after: u64,
+        count: u32,
+    ) -> StoreFuture<'a, Vec<NumberedOutcome>> {
+        Box::pin(async move {
+            let reply: OutcomesReply = self
+                .call_for_run("list_outcomes", run_id, json!({"after": after, "count": count}))
+                .await?;
+            let numbered = (after + 1..).zip(reply.outcomes).map(|(number, json)| {
+                let (row, outcome) = self.read(&json)?;
+                Ok(NumberedOutcome { number, row, outcome })
+            });
+            numbered.collect()
+        })
+    }
+
+    fn get_result<'a>(&'a self, run_id: &'a str, row: u32) -> StoreFuture<'a, Option<String>> {
+        Box::pin(async move {
+            Ok(self
+                .call_for_run::<ResultReply>("get_result", run_id, json!({"row": row}))
+                .await?
+                .result)
+        })
+    }
+
+    fn request_stop<'a>(&'a self, run_id: &'a str, stop: StopRequest) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let arguments = json!({"stop": to_json(&stop), "running": stop.running});
+            self.call_for_run::<EmptyReply>("request_stop", run_id, arguments).await.map(drop)
+        })
+    }
+}

@@ -1,0 +1,29 @@
+CREATE TABLE IF NOT EXISTS runs (
+  id INTEGER PRIMARY KEY, quota INTEGER NOT NULL, run TEXT NOT NULL, head TEXT NOT NULL, stopped TEXT,
+  created REAL NOT NULL, UNIQUE (quota, run)
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS run_rows (
+  run INTEGER NOT NULL, row INTEGER NOT NULL, machine TEXT NOT NULL, machine_id TEXT, commands INTEGER NOT NULL,
+  parked INTEGER NOT NULL DEFAULT 0, parking INTEGER NOT NULL DEFAULT 0, first_submit REAL, worker TEXT,
+  PRIMARY KEY (run, row)
+) STRICT, WITHOUT ROWID;
+
+-- Which row has a machine: the first that named it.
+CREATE TABLE IF NOT EXISTS run_machine_owners (
+  run INTEGER NOT NULL, machine_id TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (run, machine_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS run_workers (
+  run INTEGER NOT NULL, worker TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (run, worker)
+) STRICT, WITHOUT ROWID;
+
+-- Numbered from 1 on within a run, as they came.
+CREATE TABLE IF NOT EXISTS run_outcomes (
+  run INTEGER NOT NULL, number INTEGER NOT NULL, row INTEGER NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (run, number)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX IF NOT EXISTS run_outcomes_by_row ON run_outcomes (run, row);
+
+CREATE TABLE IF NOT EXISTS run_results (
+  run INTEGER NOT NULL, row INTEGER NOT NULL, result TEXT NOT NULL, PRIMARY KEY (run, row)
+) STRICT;

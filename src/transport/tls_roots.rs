@@ -1,0 +1,48 @@
+//! The certificate authorities that are trusted.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Certificate;
+
+use crate::error::{Error, Result};
+
+/// The system's roots and those of `bundle`, else of REQUESTS_CA_BUNDLE. None at all is an error where they are `needed`.
+pub fn load_roots(bundle: Option<&Path>, needed: bool) -> Result<Vec<Certificate>> {
+    let native = rustls_native_certs::load_native_certs();
+    let mut roots = Vec::new();
+    for certificate in &native.certs {
+        // One malformed root among a system's hundreds is left out, as every other TLS client does.
+        roots.extend(Certificate::from_der(certificate));
+    }
+    if let Some(path) = bundle.map(PathBuf::from).or_else(bundle_from_env) {
+        roots.extend(read_bundle(&path)?);
+    }
+    if roots.is_empty() && needed {
+        let why = native
+            .errors
+            .first()
+            .map_or_else(|| "the store is empty".to_owned(), ToString::to_string);
+        return Err(Error::invalid(format!("no certificate authority could be loaded: {why}")).with_hint(
+            "install the system's ca-certificates, correct SSL_CERT_FILE, or give a PEM file by ca_bundle",
+        ));
+    }
+    Ok(roots)
+}
+
+fn bundle_from_env() -> Option<PathBuf> {
+    std::env::var_os("REQUESTS_CA_BUNDLE").filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn read_bundle(path: &Path) -> Result<Vec<Certificate>> {
+    let unusable = |why: String| {
+        Error::invalid(format!("CA bundle {}: {why}", path.display()))
+            .with_hint("give a file of PEM certificates")
+    };
+    let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let certificates =
+        Certificate::from_pem_bundle(&pem).map_err(|_| unusable("it is not PEM".to_owned()))?;
+    if certificates.is_empty() {
+        return Err(unusable("it holds no certificate".to_owned()));
+    }
+    Ok(certificates)
+}

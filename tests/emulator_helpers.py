@@ -1,0 +1,61 @@
+"""Plain HTTP calls to the emulator, without this package's client."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from mde_live_response.emulator import Emulator
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def call(
+    emulator: Emulator, method: str, path: str, body: Any = None, token: str | None = None
+) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(emulator.url + path, data, method=method)
+    request.add_header("Authorization", f"Bearer {token or emulator.token}")
+    request.add_header("Content-Type", "application/json")
+    try:
+        with DIRECT.open(request, timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def run(
+    emulator: Emulator,
+    *commands: tuple[str, dict[str, str]],
+    machine: str = "ws-0001",
+    comment: str = "c",
+) -> Any:
+    wire = [
+        {"type": kind, "params": [{"key": key, "value": value} for key, value in params.items()]}
+        for kind, params in commands
+    ]
+    machine_id = call(emulator, "GET", f"/api/machines/{machine}")[1]["id"]
+    path = f"/api/machines/{machine_id}/runliveresponse"
+    return call(emulator, "POST", path, {"Commands": wire, "Comment": comment})[1]
+
+
+def script(name: str, **params: str) -> tuple[str, dict[str, str]]:
+    return "RunScript", {"ScriptName": name, **params}
+
+
+def finished(emulator: Emulator, action_id: str) -> Any:
+    for _ in range(500):
+        action = call(emulator, "GET", f"/api/machineactions/{action_id}")[1]
+        if action["status"] not in ("Pending", "InProgress"):
+            return action
+        time.sleep(0.02)
+    raise AssertionError(action)
+
+
+def result(emulator: Emulator, action_id: str, index: int = 0) -> bytes:
+    path = f"/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index={index})"
+    with DIRECT.open(call(emulator, "GET", path)[1]["value"], timeout=30) as answer:
+        content: bytes = answer.read()
+        return content

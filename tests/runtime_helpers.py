@@ -1,0 +1,73 @@
+"""What the tests of the runtime share: waiting for a condition, and running a script in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mde_live_response.emulator import Emulator
+
+SOAK = bool(os.environ.get("MDE_LIVE_RESPONSE_SOAK"))
+"""Set by `make soak`: the stress tests run in their long form."""
+
+MACHINE = "ws-0001.example.test"
+
+
+def pick_count(short: int, long: int) -> int:
+    return long if SOAK else short
+
+
+def wait_until(
+    condition: Callable[[], object], what: str = "the condition", seconds: float = 20.0
+) -> None:
+    """Waits for a condition that is bound to come true, and fails loudly if it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
+        time.sleep(0.002)
+
+
+def requests_of(emulator: Emulator, route: str) -> list[Mapping[str, Any]]:
+    return [request for request in emulator.requests if request["route"] == route]
+
+
+def is_pending(emulator: Emulator, route: str) -> bool:
+    """Whether the emulator holds a call of the route back, unanswered."""
+    return any(request["status"] is None for request in requests_of(emulator, route))
+
+
+def was_closed_by_client(emulator: Emulator, route: str) -> bool:
+    """Whether the emulator saw a client leave before its answer."""
+    return any(request["status"] == "closed" for request in requests_of(emulator, route))
+
+
+def run_python(
+    code: str, env: Mapping[str, str] | None = None, *options: str, seconds: float = 60.0
+) -> ProcessResult:
+    started = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-X", "faulthandler", *options, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env={**os.environ, **(env or {})},
+    )
+    return ProcessResult(
+        process.returncode, process.stdout, process.stderr, time.monotonic() - started
+    )
+
+
+class ProcessResult:
+    """How a process ended."""
+
+    def __init__(self, code: int, out: str, err: str, seconds: float) -> None:
+        self.code, self.out, self.err, self.seconds = code, out, err, seconds
+
+    def __repr__(self) -> str:
+        return f"<exit code {self.code} after {self.seconds:.2f} s\n--- stdout\n{self.out}\n--- stderr\n{self.err}>"

@@ -1,0 +1,434 @@
+"""Measure how easy the sources are to read, and check that imports follow the map in `src/lib.rs`.
+
+`python tools/house.py` prints one row for each measure beside its goal, and ends with 1 when a goal is missed.
+`--details` lists what each row counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+UNUSUAL_WORDS = ROOT / "tools" / "unusual_words.txt"
+
+FILE_LINES = 300
+FUNCTION_LINES = 60
+CODE_COLUMNS = 100
+
+WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
+
+
+@dataclass
+class Source:
+    """One source file, its comments apart from its code."""
+
+    path: str
+    text: str
+    #: (line number, text) of doc comments and docstrings, and of plain comments.
+    docs: list[tuple[int, str]] = field(default_factory=list)
+    plain: list[tuple[int, str]] = field(default_factory=list)
+    #: (line number, text) of what is neither a comment nor blank.
+    code: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+
+@dataclass
+class Measure:
+    """One row: a figure, its goal, and what was counted."""
+
+    name: str
+    figure: str
+    goal: str
+    met: bool
+    details: list[str] = field(default_factory=list)
+
+
+def read_sources(root: Path) -> list[Source]:
+    folders = ("src", "python", "benches", "tests", "examples", "tools")
+    paths = (path for folder in folders for path in sorted((root / folder).rglob("*")))
+    kinds = {
+        ".rs": split_rust,
+        ".py": split_python,
+        ".pyi": split_python,
+        ".lua": split_lua,
+        ".sql": split_lua,
+    }
+    sources = []
+    for path in paths:
+        split = kinds.get(path.suffix)
+        if split and path.is_file() and "__pycache__" not in path.parts:
+            source = Source(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
+            split(source)
+            sources.append(source)
+    return sources
+
+
+def split_rust(source: Source) -> None:
+    for number, line in enumerate(source.text.splitlines(), 1):
+        text = line.strip()
+        if text.startswith(("///", "//!")):
+            source.docs.append((number, text[3:]))
+        elif text.startswith("//"):
+            source.plain.append((number, text[2:]))
+        elif text:
+            source.code.append((number, line))
+
+
+def split_lua(source: Source) -> None:
+    for number, line in enumerate(source.text.splitlines(), 1):
+        text = line.strip()
+        if text.startswith("--"):
+            source.plain.append((number, text[2:]))
+        elif text:
+            source.code.append((number, line))
+
+
+def split_python(source: Source) -> None:
+    in_docstring = False
+    for number, line in enumerate(source.text.splitlines(), 1):
+        text = line.strip()
+        quotes = text.count('"""')
+        if in_docstring or text.startswith(('"""', 'r"""')):
+            source.docs.append((number, text.replace('"""', " ")))
+            in_docstring = in_docstring != (quotes % 2 == 1)
+        elif text.startswith("#"):
+            source.plain.append((number, text.lstrip("#:")))
+        elif text:
+            source.code.append((number, line))
+
+
+# ---------------------------------------------------------------------------------------------- prose
+
+
+def unusual_words(sources: Iterable[Source]) -> Iterator[Measure]:
+    """Words and phrases of `unusual_words.txt` in 1,000 words of comment, in the folder that has most of them."""
+    lines = UNUSUAL_WORDS.read_text(encoding="utf-8").splitlines()
+    patterns = [line for line in lines if line and not line.startswith("#")]
+    unusual = re.compile("|".join(rf"\b(?:{pattern})\b" for pattern in patterns), re.IGNORECASE)
+    words: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    details = []
+    for source in sources:
+        for number, text in source.docs + source.plain:
+            prose = re.sub(r"`[^`]*`", " ", text)
+            words[source.folder] += len(WORD.findall(prose))
+            for match in unusual.finditer(prose):
+                found[source.folder] += 1
+                details.append(f"{source.path}:{number}: {match.group()}")
+    rates = {
+        folder: 1000 * found[folder] / count for folder, count in words.items() if count >= 100
+    }
+    worst = max(rates, key=lambda folder: rates[folder], default="")
+    rate = rates.get(worst, 0.0)
+    everywhere = 1000 * sum(found.values()) / max(1, sum(words.values()))
+    figure = f"{rate:.1f} in {worst}, {everywhere:.2f} overall"
+    yield Measure(
+        "unusual words per 1,000 comment words", figure, "under 1 everywhere", rate < 1, details
+    )
+
+
+def reasons(sources: Iterable[Source]) -> Iterator[Measure]:
+    """Plain comments say why: doc comments say what."""
+    ours = [source for source in sources if source.path.startswith(("src/", "python/"))]
+    ours = [source for source in ours if not source.path.endswith(".pyi")]
+    comments = sum(len(source.plain) for source in ours)
+    share = 100 * comments / max(1, sum(len(source.code) for source in ours))
+    yield Measure(
+        "comment lines that say why, of code lines", f"{share:.1f} %", "2-4 %", 2 <= share <= 4
+    )
+
+
+# ---------------------------------------------------------------------------------------------- sizes
+
+
+def sizes(sources: Iterable[Source]) -> Iterator[Measure]:
+    ours = [source for source in sources if not source.path.endswith(".pyi")]
+    shipped = [source for source in ours if source.path.startswith(("src/", "python/"))]
+    long = [(source.path, source.text.count("\n")) for source in shipped]
+    long = [(path, lines) for path, lines in long if lines > FILE_LINES]
+    details = [f"{path}: {lines} lines" for path, lines in long]
+    yield Measure(f"files over {FILE_LINES} lines", str(len(long)), "0", not long, details)
+    functions = [found for source in shipped for found in long_functions(source)]
+    yield Measure(
+        f"functions over {FUNCTION_LINES} lines", str(len(functions)), "0", not functions, functions
+    )
+    lines = [(source.path, number, len(line)) for source in ours for number, line in source.code]
+    wide = [f"{path}:{number}: {width}" for path, number, width in lines if width > CODE_COLUMNS]
+    share = 100 * len(wide) / max(1, len(lines))
+    yield Measure(
+        f"code lines over {CODE_COLUMNS} columns", f"{share:.2f} %", "under 1 %", share < 1, wide
+    )
+
+
+def long_functions(source: Source) -> Iterator[str]:
+    """Functions whose lines, from the first of the body to the last, are too many for a screen."""
+    starts = r"\s*(?:pub(?:\([^)]*\))? )?(?:async |const |unsafe )*fn (\w+)"
+    if not source.path.endswith(".rs"):
+        starts = r"\s*(?:async )?def (\w+)"
+    lines = source.text.splitlines()
+    for number, line in enumerate(lines):
+        match = re.match(starts, line)
+        if not match:
+            continue
+        indent = len(line) - len(line.lstrip())
+        end = number + 1
+        while end < len(lines):
+            after = lines[end]
+            if (
+                after.strip()
+                and len(after) - len(after.lstrip()) <= indent
+                and after.strip()[0] not in ")]>"
+            ):
+                break
+            end += 1
+        if end - number > FUNCTION_LINES:
+            yield f"{source.path}:{number + 1}: {match.group(1)}, {end - number} lines"
+
+
+# ---------------------------------------------------------------------------------------------- names
+
+TYPE = re.compile(
+    r"^\s*(?:pub(?:\([^)]*\))? )?(?:struct|enum|trait|union|type) (\w+)", re.MULTILINE
+)
+
+
+def double_names(sources: Iterable[Source]) -> Iterator[Measure]:
+    """Type names that are defined more than once, but where one definition wraps or converts the other."""
+    places: dict[str, list[str]] = defaultdict(list)
+    texts = {}
+    for source in sources:
+        if source.path.startswith("src/") and source.path.endswith(".rs"):
+            text = re.split(r"^#\[cfg\(test\)\]", source.text, flags=re.MULTILINE)[0]
+            texts[source.path] = text
+            for name in set(TYPE.findall(outside_impl(text))):
+                places[name].append(source.path)
+    double = {name: found for name, found in places.items() if len(found) > 1}
+    details = []
+    for name, found in sorted(double.items()):
+        roots = [path for path in found if not wraps(name, texts[path])]
+        if len(roots) > 1:
+            details.append(f"{name}: {', '.join(found)}")
+    figure = f"{len(details)} of {len(places)}"
+    yield Measure("type names with two meanings", figure, "at most 10", len(details) <= 10, details)
+
+
+def outside_impl(text: str) -> str:
+    """Associated types belong to their trait."""
+    return "\n".join(line for line in text.splitlines() if not re.match(r"\s+type ", line))
+
+
+def wraps(name: str, text: str) -> bool:
+    """The file names another type of this name by its path, or imports it under another name."""
+    return bool(re.search(rf"\b\w+::{name}\b|\b{name} as \w+", text))
+
+
+# ---------------------------------------------------------------------------------------------- imports
+
+
+def module_of(path: str) -> tuple[str, ...]:
+    parts = path.removeprefix("src/").removesuffix(".rs").split("/")
+    if parts[-1] in ("mod", "lib"):
+        parts.pop()
+    return tuple(parts)
+
+
+def expand(tree: str) -> Iterator[str]:
+    """`a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`."""
+    tree = tree.strip()
+    brace = tree.find("{")
+    if brace < 0:
+        yield tree.split(" as ")[0].strip()
+        return
+    prefix, inner, depth, start = tree[:brace], tree[brace + 1 : tree.rfind("}")], 0, 0
+    for index, letter in enumerate(inner + ","):
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            if item := inner[start:index].strip():
+                for path in expand(item):
+                    yield prefix + path
+            start = index + 1
+
+
+def imports(sources: Iterable[Source]) -> dict[str, dict[str, int]]:
+    """For each file of `src`, the files that it names, and the line where it does so first."""
+    rust = [
+        source
+        for source in sources
+        if source.path.startswith("src/") and source.path.endswith(".rs")
+    ]
+    files = {module_of(source.path): source.path for source in rust}
+    arrows: dict[str, dict[str, int]] = {}
+    for source in rust:
+        found: dict[str, int] = {}
+        text = "\n".join(without_comment(line) for line in source.text.splitlines())
+        text = re.split(r"^#\[cfg\(test\)\]\nmod tests", text, flags=re.MULTILINE)[0]
+        if is_test_module(source.path):
+            continue
+        for target, line in paths_in(text, module_of(source.path)):
+            parts = list(target)
+            while parts and tuple(parts) not in files:
+                parts.pop()
+            path = files.get(tuple(parts))
+            if path and path != source.path:
+                found.setdefault(path, line)
+        arrows[source.path] = found
+    return arrows
+
+
+def is_test_module(path: str) -> bool:
+    return bool(re.search(r"(^|/)(tests|\w+_tests)(\.rs|/)", path))
+
+
+def without_comment(line: str) -> str:
+    return "" if line.lstrip().startswith("//") else line
+
+
+def paths_in(text: str, module: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    for match in re.finditer(r"\b(?:pub(?:\([^)]*\))? )?use ([^;]+);", text):
+        line = text.count("\n", 0, match.start()) + 1
+        for path in expand(re.sub(r"\s+", " ", match.group(1))):
+            if resolved := resolve(path, module):
+                yield resolved, line
+    for match in re.finditer(r"(?<![\w:])((?:crate|super)(?:::\w+)+)", text):
+        if resolved := resolve(match.group(1), module):
+            yield resolved, text.count("\n", 0, match.start()) + 1
+
+
+def resolve(path: str, module: tuple[str, ...]) -> tuple[str, ...] | None:
+    parts = [part.strip() for part in path.split("::")]
+    if parts[0] == "crate":
+        return tuple(parts[1:])
+    base = list(module)
+    if parts[0] == "self":
+        return (*base, *parts[1:])
+    if parts[0] != "super":
+        return None
+    while parts and parts[0] == "super":
+        parts.pop(0)
+        base = base[:-1]
+    return (*base, *parts)
+
+
+def is_parent(a: str, b: str) -> bool:
+    first, second = module_of(a), module_of(b)
+    return first[: len(second)] == second or second[: len(first)] == first
+
+
+def circles(sources: Iterable[Source]) -> Iterator[Measure]:
+    arrows = imports(sources)
+    graph = {
+        path: [to for to in found if not is_parent(path, to)] for path, found in arrows.items()
+    }
+    found = [group for group in components(graph) if len(group) > 1]
+    details = [" <-> ".join(sorted(group)) for group in found]
+    yield Measure("circles of imports between files", str(len(found)), "0", not found, details)
+
+
+def components(graph: dict[str, list[str]]) -> list[list[str]]:
+    """Strongly connected components, by Tarjan's algorithm without recursion."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+    for root in graph:
+        if root in index:
+            continue
+        work = [(root, iter(graph[root]))]
+        index[root] = low[root] = len(index)
+        stack.append(root)
+        while work:
+            node, targets = work[-1]
+            for target in targets:
+                if target not in graph:
+                    continue
+                if target not in index:
+                    index[target] = low[target] = len(index)
+                    stack.append(target)
+                    work.append((target, iter(graph[target])))
+                    break
+                if target in stack:
+                    low[node] = min(low[node], index[target])
+            else:
+                work.pop()
+                if work:
+                    parent = work[-1][0]
+                    low[parent] = min(low[parent], low[node])
+                if low[node] == index[node]:
+                    group = stack[stack.index(node) :]
+                    del stack[stack.index(node) :]
+                    found.append(group)
+    return found
+
+
+def map_of(text: str) -> list[set[str]]:
+    """The layers of the `text` block that begins with `python`, top first."""
+    block = re.search(r"```text\n(?:[/! ]*)python\n(.*?)```", text, re.DOTALL)
+    if not block:
+        return []
+    lines = ["python", *block.group(1).splitlines()]
+    layers = [set(re.findall(r"\w+", line)) for line in lines]
+    return [layer for layer in layers if layer]
+
+
+def upward(sources: Iterable[Source]) -> Iterator[Measure]:
+    """Imports that do not go down the map of `src/lib.rs`, and maps that differ."""
+    layers = map_of((ROOT / "src/lib.rs").read_text(encoding="utf-8"))
+    drawn = map_of((ROOT / "docs/design.md").read_text(encoding="utf-8"))
+    height = {module: number for number, layer in enumerate(layers) for module in layer}
+    details = []
+    if layers != drawn:
+        details.append("the maps in src/lib.rs and docs/design.md differ")
+    for path, found in imports(sources).items():
+        for to, line in found.items():
+            above, below = module_of(path)[:1], module_of(to)[:1]
+            if not above or not below or above == below:
+                continue
+            missing = [name for name in (*above, *below) if name not in height]
+            if missing:
+                details.append(f"{path}:{line}: {', '.join(missing)} is not on the map")
+            elif height[above[0]] >= height[below[0]]:
+                details.append(f"{path}:{line}: {above[0]} uses {below[0]}, which is not below it")
+    yield Measure("imports that go up the map", str(len(details)), "0", not details, details)
+
+
+MEASURES: tuple[Callable[[list[Source]], Iterator[Measure]], ...] = (
+    unusual_words,
+    double_names,
+    circles,
+    upward,
+    sizes,
+    reasons,
+)
+
+
+def measure(root: Path = ROOT) -> list[Measure]:
+    sources = read_sources(root)
+    return [row for rows in MEASURES for row in rows(sources)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--details", action="store_true", help="list what each row counted")
+    parser.add_argument("--root", type=Path, default=ROOT, help="another checkout to measure")
+    options = parser.parse_args()
+    rows = measure(options.root)
+    for row in rows:
+        print(f"{'ok  ' if row.met else 'MISS'} {row.name:45} {row.figure:45} goal: {row.goal}")
+        for detail in row.details if options.details else ():
+            print(f"       {detail}")
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
