@@ -56,7 +56,7 @@ def main():
         threads, kind = int(sys.argv[1]), sys.argv[2]
         limits = Limits(read=[Rate(100_000, 60.0)])
         client = LiveResponseClient(limits=limits, max_wait=1e6, request_timeout=1e6)
-        work = client.machines if kind == "call" else lambda: time.sleep(1e6)
+        work = client.list_machines if kind == "call" else lambda: time.sleep(1e6)
         measured(work, threads, on_main=True)
     server = subprocess.Popen(
         [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -75,19 +75,19 @@ def test_a_run_from_end_to_end(run: Runner, emulator: Emulator, client: LiveResp
 @each_loop
 def test_every_way_to_await(run: Runner, client: LiveResponseClient) -> None:
     async def main() -> None:
-        assert len(await client.machines_async()) == 3
-        assert len(await asyncio.create_task(client.machines_async(), name="mine")) == 3
-        assert len(await asyncio.wait_for(client.machines_async(), 20)) == 3
-        assert len(await asyncio.shield(client.machines_async())) == 3
-        assert len(await asyncio.ensure_future(client.machines_async())) == 3
-        both = await asyncio.gather(client.machines_async(), client.machine_async(MACHINE))
+        assert len(await client.list_machines_async()) == 3
+        assert len(await asyncio.create_task(client.list_machines_async(), name="mine")) == 3
+        assert len(await asyncio.wait_for(client.list_machines_async(), 20)) == 3
+        assert len(await asyncio.shield(client.list_machines_async())) == 3
+        assert len(await asyncio.ensure_future(client.list_machines_async())) == 3
+        both = await asyncio.gather(client.list_machines_async(), client.get_machine_async(MACHINE))
         assert both[1] in both[0]
-        (done,), _ = await asyncio.wait([asyncio.create_task(client.machines_async())])
+        (done,), _ = await asyncio.wait([asyncio.create_task(client.list_machines_async())])
         assert len(done.result()) == 3
         with pytest.raises(NotFoundError):
-            await client.machine_async("nobody.example.test")
+            await client.get_machine_async("nobody.example.test")
         results = await asyncio.gather(
-            client.machine_async("nobody"), client.machines_async(), return_exceptions=True
+            client.get_machine_async("nobody"), client.list_machines_async(), return_exceptions=True
         )
         assert [type(result) for result in results] == [NotFoundError, list]
 
@@ -104,32 +104,32 @@ def test_task_group_and_timeout(
     async def main() -> None:
         if sys.version_info >= (3, 11):
             async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(client.machine_async(MACHINE)) for _ in range(5)]
+                tasks = [group.create_task(client.get_machine_async(MACHINE)) for _ in range(5)]
             assert {task.result().computer_dns_name for task in tasks} == {MACHINE}
             emulator.fault("GET", "machines", "delay", seconds=60.0)
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
-                    await client.machines_async()
+                    await client.list_machines_async()
 
     run(main())
     wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
 
 
 def test_a_loop_runs_the_coroutine_itself(client: LiveResponseClient) -> None:
-    assert len(asyncio.run(client.machines_async())) == 3
-    assert len(asyncio.run(client.machines_async(), debug=True)) == 3
+    assert len(asyncio.run(client.list_machines_async())) == 3
+    assert len(asyncio.run(client.list_machines_async(), debug=True)) == 3
 
 
 def test_one_client_in_one_loop_after_the_other(client: LiveResponseClient) -> None:
     for _ in range(pick_count(5, 100)):
-        assert len(asyncio.run(client.machines_async())) == 3
+        assert len(asyncio.run(client.list_machines_async())) == 3
 
 
 def test_one_client_in_loops_of_two_threads(client: LiveResponseClient) -> None:
     async def main() -> list[int]:
         return [
             len(machines)
-            for machines in await asyncio.gather(*(client.machines_async() for _ in range(20)))
+            for machines in await asyncio.gather(*(client.list_machines_async() for _ in range(20)))
         ]
 
     found: list[list[int]] = []
@@ -142,7 +142,7 @@ def test_one_client_in_loops_of_two_threads(client: LiveResponseClient) -> None:
 
 
 def test_type_and_repr_of_an_awaitable(client: LiveResponseClient) -> None:
-    coroutine = client.machines_async()
+    coroutine = client.list_machines_async()
     assert inspect.isawaitable(coroutine)
     assert asyncio.iscoroutine(coroutine)
     assert isinstance(coroutine, collections.abc.Coroutine)
@@ -156,8 +156,8 @@ def test_an_unawaited_call_warns_and_sends_nothing(
     with pytest.warns(
         RuntimeWarning, match=r"coroutine 'LiveResponseClient\.machines_async' was never awaited"
     ):
-        client.machines_async()  # type: ignore[unused-coroutine]
-    assert client.machine(MACHINE).computer_dns_name == MACHINE
+        client.list_machines_async()  # type: ignore[unused-coroutine]
+    assert client.get_machine(MACHINE).computer_dns_name == MACHINE
     assert len(requests_of(emulator, "machines")) == 1
 
 
@@ -168,14 +168,14 @@ def test_a_warning_turned_into_an_error_is_unraisable(
     monkeypatch.setattr(sys, "unraisablehook", lambda info: reported.append(info.exc_value))
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        client.machines_async()  # type: ignore[unused-coroutine]
+        client.list_machines_async()  # type: ignore[unused-coroutine]
         gc.collect()
     assert ["never awaited" in str(error) for error in reported] == [True]
 
 
 def test_awaiting_twice_is_an_error(client: LiveResponseClient) -> None:
     async def main() -> None:
-        coroutine = client.machines_async()
+        coroutine = client.list_machines_async()
         await coroutine
         with pytest.raises(RuntimeError, match="already awaited"):
             await coroutine
@@ -185,11 +185,11 @@ def test_awaiting_twice_is_an_error(client: LiveResponseClient) -> None:
 
 def test_without_a_loop_it_is_an_error(client: LiveResponseClient) -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
-        client.machines_async().send(None)
+        client.list_machines_async().send(None)
 
 
 def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResponseClient) -> None:
-    coroutine = client.machines_async()
+    coroutine = client.list_machines_async()
     coroutine.close()
     coroutine.close()
     with pytest.raises(RuntimeError, match="already awaited"):
@@ -203,7 +203,7 @@ def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResp
 def test_thrown_into_before_it_began(
     thrown: Any, emulator: Emulator, client: LiveResponseClient
 ) -> None:
-    coroutine = client.machines_async()
+    coroutine = client.list_machines_async()
     with pytest.raises(KeyError):
         coroutine.throw(thrown)
     with pytest.raises(RuntimeError, match="already awaited"):
@@ -217,7 +217,7 @@ def test_closed_or_thrown_into_while_it_waits(
     async def main() -> None:
         for end in ("close", "throw"):
             emulator.fault("GET", "machines", "delay", seconds=60.0)
-            coroutine = client.machines_async()
+            coroutine = client.list_machines_async()
             waiting_for = coroutine.send(None)
             assert asyncio.isfuture(waiting_for)
             await wait_until_pending(emulator, "machines")
@@ -241,13 +241,13 @@ def test_cancelling_drops_the_request(
         emulator.fault("GET", "machines", "delay", seconds=60.0)
         if way == "wait_for":
             with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.machines_async(), 0.2)
+                await asyncio.wait_for(client.list_machines_async(), 0.2)
             return
         waiting: asyncio.Future[Any]
         if way == "cancel":
-            waiting = asyncio.create_task(client.machines_async())
+            waiting = asyncio.create_task(client.list_machines_async())
         else:
-            waiting = asyncio.gather(client.machines_async(), asyncio.sleep(60))
+            waiting = asyncio.gather(client.list_machines_async(), asyncio.sleep(60))
         await wait_until_pending(emulator, "machines")
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -255,13 +255,13 @@ def test_cancelling_drops_the_request(
 
     run(main())
     wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
 
 
 def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient) -> None:
     async def main() -> None:
         emulator.fault("GET", "machines", "delay", seconds=0.5)
-        inner = asyncio.ensure_future(client.machines_async())
+        inner = asyncio.ensure_future(client.list_machines_async())
         outer = asyncio.ensure_future(asyncio.shield(inner))
         await wait_until_pending(emulator, "machines")
         outer.cancel()
@@ -306,7 +306,7 @@ def test_a_cancelled_submit_lands_and_is_found_again(
     asyncio.run(main())
     wait_until(lambda: caplog.records, "the warning")
     assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
-    found = client.find(MACHINE, "case-1")
+    found = client.find_session(MACHINE, "case-1")
     assert found is not None
     assert found.id in caplog.text
     again = client.submit(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
@@ -375,7 +375,7 @@ def test_what_an_update_raises_ends_the_wait(
     with pytest.raises(expected) as caught:
         call(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1", on_update=on_update)
     assert raised in (caught.value, caught.value.__cause__)
-    session = client.find(MACHINE, "case-1")
+    session = client.find_session(MACHINE, "case-1")
     assert session is not None
     assert session.result().ok
     assert not requests_of(emulator, "cancel")
@@ -386,7 +386,7 @@ def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveRespo
         raise StopIteration
 
     async def main(broken: LiveResponseClient) -> list[Any]:
-        calls = [one.machines_async() for one in (broken, client) for _ in range(20)]
+        calls = [one.list_machines_async() for one in (broken, client) for _ in range(20)]
         return list(await asyncio.gather(*calls, return_exceptions=True))
 
     broken = LiveResponseClient(stop, endpoint="http://127.0.0.1:9")
@@ -399,7 +399,7 @@ def test_a_loop_closed_during_a_call_is_harmless(
 ) -> None:
     emulator.fault("GET", "machines", "delay", seconds=0.5, times=3)
     loop = asyncio.new_event_loop()
-    coroutines = [client.machines_async() for _ in range(3)]
+    coroutines = [client.list_machines_async() for _ in range(3)]
 
     async def begin() -> None:
         for coroutine in coroutines:
@@ -412,7 +412,7 @@ def test_a_loop_closed_during_a_call_is_harmless(
         lambda: [call["status"] for call in requests_of(emulator, "machines")] == [200] * 3,
         "the answers",
     )
-    assert len(asyncio.run(client.machines_async())) == 3
+    assert len(asyncio.run(client.list_machines_async())) == 3
     for coroutine in coroutines:
         coroutine.close()
 
@@ -456,9 +456,9 @@ def test_a_blocking_call_in_a_loop_does_not_wait_for_it(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     async def main() -> None:
-        task = asyncio.create_task(client.machines_async())
+        task = asyncio.create_task(client.list_machines_async())
         await asyncio.sleep(0)
-        assert len(client.machines()) == 3
+        assert len(client.list_machines()) == 3
         assert len(await task) == 3
 
     asyncio.run(main())

@@ -77,7 +77,7 @@ def test_workers_share_a_run_and_one_is_killed(
         workers[0].kill()
         with emulator.client(state=env["MDE_LIVE_RESPONSE_STATE"]) as client:
             report = client.resume(run_id).report(120)
-            machines = Counter(action.machine_id for action in client.machine_actions())
+            machines = Counter(action.machine_id for action in client.list_machine_actions())
         assert [outcome.reason for outcome in report.outcomes] == ["ok"] * MACHINES
         assert (len(machines), max(machines.values())) == (MACHINES, 1)
         assert not any(emulator.violations.values())

@@ -143,7 +143,7 @@ def test_every_form_signs_in(form: str, pki: Path, emulator: Emulator, tmp_path:
             password=password,
             authority=emulator.login_url,
         )
-        assert len(emulator.client(credential=credential).machines()) == 3
+        assert len(emulator.client(credential=credential).list_machines()) == 3
     assert len(requests_of(emulator, "token")) == len(ways)
 
 
@@ -156,7 +156,7 @@ def test_what_is_sent(pki: Path, emulator: Emulator) -> None:
         )
         client = emulator.client(credential=credential)
         for _ in range(2):
-            client.machines()
+            client.list_machines()
     forms = [asked.form for asked in login.requests]
     certificate = (pki / "own.crt").read_text(encoding="ascii")
     url = f"{login.url}/{emulator.tenant_id}/oauth2/v2.0/token"
@@ -185,7 +185,7 @@ def test_a_certificate_that_is_not_registered(pki: Path, emulator: Emulator) -> 
         emulator.tenant_id, emulator.client_id, pem(pki, "own.key"), authority=emulator.login_url
     )
     with pytest.raises(AuthenticationError, match="AADSTS700027") as caught:
-        emulator.client(credential=credential).machines()
+        emulator.client(credential=credential).list_machines()
     assert "upload it" in str(caught.value.hint)
 
 
@@ -207,7 +207,7 @@ def test_a_certificate_of_the_first_version(pki: Path, emulator: Emulator) -> No
     credential = ClientCertificateCredential(
         emulator.tenant_id, emulator.client_id, content, authority=emulator.login_url
     )
-    assert len(emulator.client(credential=credential).machines()) == 3
+    assert len(emulator.client(credential=credential).list_machines()) == 3
 
 
 def small(folder: Path) -> bytes:
@@ -329,4 +329,4 @@ def test_azure_identitys_certificate_credential(pki: Path) -> None:
             connection_verify=emulator.ca_bundle,
             **options,
         ) as credential:
-            assert len(emulator.client(credential=credential).machines()) == 3
+            assert len(emulator.client(credential=credential).list_machines()) == 3

@@ -101,13 +101,13 @@ def test_a_callers_credential_is_given_the_claims_once(
 ) -> None:
     source: Any = kind(emulator)
     client = emulator.client(credential=source)
-    client.machines()
+    client.list_machines()
     challenge(emulator)
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
     assert source.asked == [{}, KINDS[kind]]
     emulator.fault("GET", "machines", "expire_token")
     source.token = emulator.token_with("Machine.Read.All")
-    assert len(asyncio.run(client.machines_async())) == 3
+    assert len(asyncio.run(client.list_machines_async())) == 3
     assert source.asked == [{}, KINDS[kind], {}]
 
 
@@ -116,11 +116,11 @@ def test_claims_that_stay_unmet_are_an_error(emulator: Emulator) -> None:
     client = emulator.client(credential=source)
     challenge(emulator, times=2)
     with pytest.raises(AuthenticationError) as caught:
-        client.machines()
+        client.list_machines()
     assert "conditional access" in str(caught.value.hint)
     assert source.asked == [{}, CAE]
     # The second challenge is the next call's to meet.
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
     assert source.asked == [{}, CAE, CAE]
 
 
@@ -142,9 +142,9 @@ def test_a_secrets_login_is_given_the_claims(emulator: Emulator) -> None:
             emulator.tenant_id, emulator.client_id, "hush", authority=login.url
         )
         client = emulator.client(credential=credential)
-        client.machines()
+        client.list_machines()
         challenge(emulator)
-        client.machines()
+        client.list_machines()
     assert [asked.form.get("claims") for asked in login.requests] == [None, CLAIMS]
 
 
@@ -154,9 +154,9 @@ def test_a_platform_is_asked_anew(emulator: Emulator, monkeypatch: pytest.Monkey
     ) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
         client = emulator.client(credential=ManagedIdentityCredential())
-        client.machines()
+        client.list_machines()
         challenge(emulator)
-        client.machines()
+        client.list_machines()
         assert len(platform.requests) == 2
 
 
@@ -172,7 +172,7 @@ def test_az_wants_a_new_sign_in() -> None:
 def test_a_401_without_a_challenge_asks_for_no_claims(header: str, emulator: Emulator) -> None:
     source = Sync(emulator)
     emulator.fault("GET", "machines", "status", status=401, headers={"WWW-Authenticate": header})
-    assert len(emulator.client(credential=source).machines()) == 3
+    assert len(emulator.client(credential=source).list_machines()) == 3
     assert source.asked == [{}, {}]
 
 
@@ -194,10 +194,10 @@ def test_azure_identitys_cache_is_passed_by() -> None:
     )
     with Emulator(tls=True) as emulator, azure_secret(azure, emulator) as credential:
         client = emulator.client(credential=credential)
-        client.machines()
+        client.list_machines()
         emulator.fault("GET", "machines", "status", status=401)
-        client.machines()
+        client.list_machines()
         assert logins(emulator) == 1
         challenge(emulator)
-        assert len(client.machines()) == 3
+        assert len(client.list_machines()) == 3
         assert logins(emulator) == 2

@@ -40,7 +40,9 @@ def test_fifty_threads_share_it(emulator: Emulator) -> None:
     with Emulator(limits=Limits(read=[Rate(100_000, 60.0)])) as emulator:
         client = emulator.client()
         with ThreadPoolExecutor(50) as pool:
-            found = list(pool.map(lambda _: len(client.machines()), range(pick_count(500, 20_000))))
+            found = list(
+                pool.map(lambda _: len(client.list_machines()), range(pick_count(500, 20_000)))
+            )
         assert set(found) == {3}
         assert len(requests_of(emulator, "token")) == 1
         assert emulator.violations["rate"] == 0
@@ -58,7 +60,7 @@ def test_a_call_lets_other_threads_run(emulator: Emulator, client: LiveResponseC
     thread.start()
     wait_until(lambda: counted[0], "the first count")
     before = counted[0]
-    client.machines()
+    client.list_machines()
     during = counted[0] - before
     over.set()
     thread.join()
@@ -69,13 +71,13 @@ def test_calls_in_flight_outlive_a_close(emulator: Emulator) -> None:
     client = emulator.client()
     emulator.fault("GET", "machines", "delay", seconds=0.5)
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(len(client.machines())))
+    thread = threading.Thread(target=lambda: found.append(len(client.list_machines())))
     thread.start()
     wait_until(lambda: is_pending(emulator, "machines"), "the call")
     client.close()
     client.close()
     with pytest.raises(InvalidRequestError, match="closed"):
-        client.machines()
+        client.list_machines()
     thread.join()
     assert found == [3]
 
@@ -89,7 +91,7 @@ def test_calls_in_flight_outlive_the_client(emulator: Emulator) -> None:
     def call(method: Any) -> None:
         found.append(len(method()))
 
-    thread = threading.Thread(target=call, args=(clients[0].machines,))
+    thread = threading.Thread(target=call, args=(clients[0].list_machines,))
     thread.start()
     wait_until(lambda: is_pending(emulator, "machines"), "the call")
     clients.clear()
@@ -107,7 +109,7 @@ def test_sessions_outlive_the_client(emulator: Emulator) -> None:
     del client
     gc.collect()
     assert session.result().ok
-    assert [file.file_name for file in library.list()] == ["a.ps1"]
+    assert [file.file_name for file in library.list_files()] == ["a.ps1"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")
@@ -124,7 +126,7 @@ def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> No
         credential: Any = (emulator.token, lambda: emulator.token, later)[number % 3]
         client = emulator.client(credential=credential)
         if number % 10 == 0:
-            client.machines(top=1)
+            client.list_machines(top=1)
 
     for number in range(30):
         use(number)
@@ -149,7 +151,7 @@ def test_a_handler_that_calls_the_client(
     class Calls(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if not inside:
-                inside.append(len(client.machines()))
+                inside.append(len(client.list_machines()))
 
     handler = Calls()
     logging.getLogger("test_client").addHandler(handler)
@@ -179,7 +181,7 @@ def test_a_lock_that_caller_and_handler_share(
     try:
         with lock:
             for _ in range(5):
-                assert len(client.machines()) == 3
+                assert len(client.list_machines()) == 3
             assert not heard.is_set()
         wait_until(heard.is_set, "the record")
     finally:
@@ -202,9 +204,9 @@ def test_a_handlers_exception_is_reported_only(
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
-        assert len(client.machines()) == 3
+        assert len(client.list_machines()) == 3
         wait_until(lambda: raised, "the report")
-        assert len(client.machines()) == 3
+        assert len(client.list_machines()) == 3
     finally:
         logger.setLevel(logging.NOTSET)
         logger.removeHandler(handler)
@@ -214,11 +216,11 @@ def test_a_handlers_exception_is_reported_only(
 def test_records_are_delivered_before_the_call_returns(
     emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.machines()
+    client.list_machines()
     assert not caplog.records
     caplog.set_level(logging.DEBUG, "mde_live_response")
     for count in range(1, 10):
-        client.machine_actions()
+        client.list_machine_actions()
         lines = [
             record for record in caplog.records if "/machineactions 200" in record.getMessage()
         ]
@@ -233,14 +235,14 @@ def test_logs_of_other_crates_are_dropped(
     emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(1)
-    client.machines()
+    client.list_machines()
     assert {record.name for record in caplog.records if record.pathname.endswith(".rs")} == {
         "mde_live_response"
     }
 
 
 def test_logging_is_not_imported_for_it(emulator: Emulator) -> None:
-    code = "import sys, mde_live_response as mde; mde.LiveResponseClient().machines(); print('logging' in sys.modules)"
+    code = "import sys, mde_live_response as mde; mde.LiveResponseClient().list_machines(); print('logging' in sys.modules)"
     done = run_python(code, emulator.env)
     assert (done.out, done.err) == ("False\n", ""), done
 
@@ -254,7 +256,7 @@ def test_a_connection_is_closed_with_its_client(emulator: Emulator) -> None:
 
     with emulator.client() as client:
         before = files()
-        client.machines()
+        client.list_machines()
         assert files() > before
     wait_until(lambda: files() <= before, "the close")
 
@@ -295,6 +297,6 @@ def test_conflicting_limits_are_warned_about(
 ) -> None:
     caplog.set_level(logging.INFO, logger="mde_live_response")
     with emulator.client() as first, emulator.client(limits=Limits(sessions=1)) as second:
-        first.machines()
-        second.machines()
+        first.list_machines()
+        second.list_machines()
     assert "the limits given are not used" in caplog.text

@@ -88,16 +88,16 @@ FORMS: dict[str, Callable[[str], Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_serves_both_doors(form: str, emulator: Emulator) -> None:
     client = client_with(emulator, FORMS[form](emulator.token))
-    assert len(client.machines()) == 3
-    assert len(asyncio.run(client.machines_async())) == 3
+    assert len(client.list_machines()) == 3
+    assert len(asyncio.run(client.list_machines_async())) == 3
     assert not requests_of(emulator, "token")
     assert client.tenant_id == emulator.tenant_id
 
 
 def test_the_scope_is_asked_for(emulator: Emulator) -> None:
     source = Source(emulator.token)
-    client_with(emulator, source).machines()
-    client_with(emulator, source, scope="api://mine/.default").machines()
+    client_with(emulator, source).list_machines()
+    client_with(emulator, source, scope="api://mine/.default").list_machines()
     assert source.scopes == [SCOPE, "api://mine/.default"]
 
 
@@ -105,7 +105,7 @@ def test_a_loop_that_is_blocked_by_a_call_holds_no_credential_up(emulator: Emula
     client = client_with(emulator, AsyncSource(emulator.token))
 
     async def main() -> None:
-        assert len(client.machines()) == 3
+        assert len(client.list_machines()) == 3
 
     asyncio.run(main())
 
@@ -133,11 +133,11 @@ def test_azure_identity(tls: Emulator) -> None:
         tls.tenant_id, tls.client_id, tls.client_secret, **options
     ) as credential:
         client = client_with(tls, credential)
-        assert len(client.machines()) == 3
-        assert len(asyncio.run(client.machines_async())) == 3
+        assert len(client.list_machines()) == 3
+        assert len(asyncio.run(client.list_machines_async())) == 3
 
         async def main() -> None:
-            assert len(client.machines()) == 3
+            assert len(client.list_machines()) == 3
 
         asyncio.run(main())
         assert len(fetches(tls)) == 1
@@ -147,7 +147,7 @@ def test_azure_identity(tls: Emulator) -> None:
         from azure.core.exceptions import ClientAuthenticationError
 
         with pytest.raises(ClientAuthenticationError, match="AADSTS"):
-            client_with(tls, credential).machines()
+            client_with(tls, credential).list_machines()
 
 
 def test_azure_identity_asynchronous(tls: Emulator) -> None:
@@ -165,8 +165,8 @@ def test_azure_identity_asynchronous(tls: Emulator) -> None:
             tls.tenant_id, tls.client_id, tls.client_secret, **options
         ) as ours:
             client = client_with(tls, ours)
-            assert len(await client.machines_async()) == 3
-            assert len(client.machines()) == 3
+            assert len(await client.list_machines_async()) == 3
+            assert len(client.list_machines()) == 3
             assert len(fetches(tls)) == 1
         async with azure.ClientSecretCredential(
             tls.tenant_id, tls.client_id, "wrong", **options
@@ -174,15 +174,15 @@ def test_azure_identity_asynchronous(tls: Emulator) -> None:
             from azure.core.exceptions import ClientAuthenticationError
 
             with pytest.raises(ClientAuthenticationError, match="AADSTS"):
-                await client_with(tls, wrong).machines_async()
+                await client_with(tls, wrong).list_machines_async()
         ours = azure.ClientSecretCredential(
             tls.tenant_id, tls.client_id, tls.client_secret, **options
         )
         client = client_with(tls, ours)
-        assert len(client.machines()) == 3  # the loop is blocked meanwhile
-        assert len(await client.machines_async()) == 3
+        assert len(client.list_machines()) == 3  # the loop is blocked meanwhile
+        assert len(await client.list_machines_async()) == 3
         another = client_with(tls, ours)
-        assert len(another.machines()) == 3
+        assert len(another.list_machines()) == 3
         # aiohttp closes a session only in the loop that it was first used in, which was not this one.
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), get_shared_loop()))
 
@@ -190,7 +190,7 @@ def test_azure_identity_asynchronous(tls: Emulator) -> None:
     with_secret = ClientSecretCredential(
         tls.tenant_id, tls.client_id, tls.client_secret, authority=tls.login_url
     )
-    assert len(client_with(tls, with_secret).machines()) == 3
+    assert len(client_with(tls, with_secret).list_machines()) == 3
 
 
 class Enough(BaseException):
@@ -218,20 +218,20 @@ def test_what_a_credential_raises_comes_out_as_it_was(
 
     client = client_with(emulator, fail if kind == "plain" else fail_later)
     with pytest.raises(type(raised)) as caught:
-        client.machines() if door == "blocking" else asyncio.run(client.machines_async())
+        client.list_machines() if door == "blocking" else asyncio.run(client.list_machines_async())
     assert caught.value is raised or caught.value.args == raised.args
     assert not requests_of(emulator, "machines")
     if door == "blocking":
         assert "fail" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
     failing = False
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
 
 
 @pytest.mark.parametrize("wrong", [None, 5, b"token", object(), AccessToken, ["token"]], ids=repr)
 def test_what_is_no_token_is_a_type_error(wrong: object, emulator: Emulator) -> None:
     client = client_with(emulator, lambda: wrong)
     with pytest.raises(TypeError, match="not a token"):
-        client.machines()
+        client.list_machines()
     assert not emulator.requests
 
 
@@ -240,10 +240,10 @@ def test_a_token_that_no_header_holds_is_an_authentication_error(
     wrong: str, emulator: Emulator
 ) -> None:
     with pytest.raises(AuthenticationError) as caught:
-        client_with(emulator, lambda: wrong).machines()
+        client_with(emulator, lambda: wrong).list_machines()
     assert "hush" not in str(caught.value)
     with pytest.raises(AuthenticationError):
-        client_with(emulator, wrong).machines()
+        client_with(emulator, wrong).list_machines()
     assert not emulator.requests
 
 
@@ -257,15 +257,15 @@ def test_a_token_is_kept_as_long_as_it_is_good(emulator: Emulator) -> None:
     source = Source(emulator.token)
     client = client_with(emulator, source)
     for _ in range(5):
-        client.machines()
+        client.list_machines()
     assert len(source.scopes) == 1
 
 
 def test_a_token_is_renewed_before_it_ends(emulator: Emulator) -> None:
     source = Source(emulator.token, lasts=2.0)
     client = client_with(emulator, source)
-    client.machines()
-    wait_until(lambda: client.machines() and len(source.scopes) >= 2, "the renewal")
+    client.list_machines()
+    wait_until(lambda: client.list_machines() and len(source.scopes) >= 2, "the renewal")
     source.lasts = 3600.0
 
 
@@ -280,7 +280,8 @@ def test_one_fetch_serves_fifty_threads(emulator: Emulator) -> None:
     client = client_with(emulator, slow)
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.append(len(client.machines()))) for _ in range(50)
+        threading.Thread(target=lambda: found.append(len(client.list_machines())))
+        for _ in range(50)
     ]
     for thread in threads:
         thread.start()
@@ -301,11 +302,11 @@ def test_a_token_that_is_refused_is_fetched_once_more(emulator: Emulator) -> Non
         status=401,
         body={"error": {"code": "Unauthorized", "message": "no"}},
     )
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
     assert len(source.scopes) == 2
     emulator.fault("GET", "machines", "status", status=401, times=2)
     with pytest.raises(AuthenticationError):
-        client.machines()
+        client.list_machines()
     assert len(source.scopes) == 3
     assert [call["status"] for call in requests_of(emulator, "machines")] == [401, 200, 401, 401]
 
@@ -315,12 +316,16 @@ def test_another_tenants_token_is_not_sent(emulator: Emulator) -> None:
     for credential in (emulator.token, lambda: emulator.token, AsyncSource(emulator.token)):
         client = client_with(emulator, credential, tenant_id=other)
         with pytest.raises(AuthenticationError, match="nothing was sent"):
-            client.machines()
+            client.list_machines()
         with pytest.raises(AuthenticationError):
             client.submit(MACHINE, Command.run_script("a.ps1"), "why")
     assert not emulator.requests
     assert (
-        len(client_with(emulator, emulator.token, tenant_id=emulator.tenant_id.upper()).machines())
+        len(
+            client_with(
+                emulator, emulator.token, tenant_id=emulator.tenant_id.upper()
+            ).list_machines()
+        )
         == 3
     )
 
@@ -334,7 +339,7 @@ def test_a_variable_that_is_missing_is_named(
 ) -> None:
     for name, value in emulator.env.items():
         monkeypatch.setenv(name, value)
-    assert len(LiveResponseClient().machines()) == 3
+    assert len(LiveResponseClient().list_machines()) == 3
     monkeypatch.setenv(missing, "")
     with pytest.raises(InvalidRequestError, match=missing) as caught:
         LiveResponseClient()
@@ -349,16 +354,16 @@ def test_secrets_are_told_nowhere(emulator: Emulator, caplog: pytest.LogCaptureF
     shown: list[object] = [credential]
     for given in (emulator.token, lambda: emulator.token, credential):
         client = client_with(emulator, given)
-        shown += [client, client.library, *client.machines(), client.check()]
+        shown += [client, client.library, *client.list_machines(), client.check()]
         emulator.fault("GET", "machines", "status", status=401, times=2)
         with pytest.raises(AuthenticationError) as caught:
-            client.machines()
+            client.list_machines()
         shown += [caught.value, pickle.dumps(caught.value), caught.value.__dict__]
     wrong = ClientSecretCredential(
         emulator.tenant_id, emulator.client_id, "hush", authority=emulator.login_url
     )
     with pytest.raises(LiveResponseError) as refused:
-        client_with(emulator, wrong).machines()
+        client_with(emulator, wrong).list_machines()
     shown += [refused.value, refused.value.__dict__, wrong]
     text = " ".join(f"{one!r} {one!s}" for one in shown) + caplog.text
     assert "mde_live_response" in caplog.text
@@ -385,10 +390,10 @@ def test_a_credential_that_never_answers_is_left(emulator: Emulator) -> None:
 
     async def main() -> None:
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(client_with(emulator, blocks).machines_async(), 0.1)
+            await asyncio.wait_for(client_with(emulator, blocks).list_machines_async(), 0.1)
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(
-                client_with(emulator, lambda: asyncio.sleep(60)).machines_async(), 0.1
+                client_with(emulator, lambda: asyncio.sleep(60)).list_machines_async(), 0.1
             )
 
     try:
@@ -401,7 +406,7 @@ def test_a_credential_that_never_answers_is_left(emulator: Emulator) -> None:
 def test_asynchronous_credentials_share_one_loop(emulator: Emulator) -> None:
     clients = [client_with(emulator, AsyncSource(emulator.token)) for _ in range(20)]
     for client in clients:
-        client.machines()
+        client.list_machines()
     wait_until(
         lambda: (
             sum(thread.name == "mde-live-response-credential" for thread in threading.enumerate())
@@ -414,7 +419,7 @@ def test_asynchronous_credentials_share_one_loop(emulator: Emulator) -> None:
 def test_a_credential_that_is_no_longer_used_is_let_go(emulator: Emulator) -> None:
     source = AsyncSource(emulator.token)
     client = client_with(emulator, source)
-    client.machines()
+    client.list_machines()
     mark = weakref.ref(source)
     client.close()
     del source, client

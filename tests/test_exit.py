@@ -43,34 +43,34 @@ def again(work):
 """
 ENDS = {
     "blocking calls in daemon threads": """
-client.machines()
-for _ in range(8): daemon(again(client.machines))
-for _ in range(4): daemon(lambda: client.machine_actions())
+client.list_machines()
+for _ in range(8): daemon(again(client.list_machines))
+for _ in range(4): daemon(lambda: client.list_machine_actions())
 time.sleep(0.05)
 """,
     "calls that have only just begun": """
-for _ in range(8): daemon(client.machines)
+for _ in range(8): daemon(client.list_machines)
 """,
     "calls that wait for the service": """
-for _ in range(3): daemon(lambda: client.machine("slow.example.test"))
+for _ in range(3): daemon(lambda: client.get_machine("slow.example.test"))
 time.sleep(0.05)
 """,
     "asyncio tasks in a daemon thread's loop": """
 async def main():
-    await asyncio.gather(*(client.machines_async() for _ in range(50)))
+    await asyncio.gather(*(client.list_machines_async() for _ in range(50)))
 daemon(again(lambda: asyncio.run(main())))
 time.sleep(0.1)
 """,
     "tasks of a loop that nobody runs": """
 loop = asyncio.new_event_loop()
-tasks = [loop.create_task(client.machines_async()) for _ in range(10)]
+tasks = [loop.create_task(client.list_machines_async()) for _ in range(10)]
 loop.run_until_complete(asyncio.sleep(0.001))
 """,
     "a coroutine that nobody awaited": """
-coroutine = client.machines_async()
+coroutine = client.list_machines_async()
 async def begun():
     global other
-    other = client.machines_async()
+    other = client.list_machines_async()
     other.send(None)
 asyncio.run(begun())
 """,
@@ -85,7 +85,7 @@ async def later():
     await asyncio.sleep(60)
 for given in (credential, later):
     other = mde.LiveResponseClient(given)
-    daemon(other.machines)
+    daemon(other.list_machines)
 time.sleep(0.05)
 """,
     "callbacks": """
@@ -96,7 +96,7 @@ time.sleep(0.2)
 """,
     "logging at DEBUG": """
 logging.basicConfig(level=logging.DEBUG, filename=os.devnull)
-for _ in range(8): daemon(again(client.machines))
+for _ in range(8): daemon(again(client.list_machines))
 time.sleep(0.05)
 """,
     "a handler that is stuck": """
@@ -106,8 +106,8 @@ class Stuck(logging.Handler):
     def createLock(self): self.lock = None
 logging.getLogger("mde_live_response").addHandler(Stuck())
 logging.getLogger().setLevel(logging.DEBUG)
-client.machines()
-daemon(again(client.machines))
+client.list_machines()
+daemon(again(client.list_machines))
 time.sleep(0.05)
 """,
     "a download into a file object that is stuck": """
@@ -123,7 +123,7 @@ from mde_live_response.emulator import Emulator
 logging.getLogger("mde_live_response").addHandler(logging.NullHandler())
 box = Emulator()
 mine = box.client()
-for _ in range(4): daemon(again(mine.machines))
+for _ in range(4): daemon(again(mine.list_machines))
 daemon(again(lambda: box.requests))
 time.sleep(0.05)
 """,
@@ -139,25 +139,25 @@ time.sleep(1)
 """,
     "sys.exit in a thread": """
 def leave():
-    client.machines()
+    client.list_machines()
     sys.exit(3)
 thread = threading.Thread(target=leave)
 thread.start()
-daemon(again(client.machines))
+daemon(again(client.list_machines))
 """,
     "calls from atexit": """
 atexit.register(client.close)
-atexit.register(lambda: client.machines())
-atexit.register(lambda: asyncio.run(client.machines_async()))
-daemon(again(client.machines))
+atexit.register(lambda: client.list_machines())
+atexit.register(lambda: asyncio.run(client.list_machines_async()))
+daemon(again(client.list_machines))
 """,
     "a client in a cycle": """
 class App:
     def __init__(self): self.client = mde.LiveResponseClient(self.token)
     def token(self): return os.environ["TOKEN"]
 app = App()
-app.client.machines()
-daemon(again(app.client.machines))
+app.client.list_machines()
+daemon(again(app.client.list_machines))
 time.sleep(0.02)
 """,
 }
@@ -219,16 +219,16 @@ def test_a_post_on_the_wire_lands(left: bool) -> None:
         assert process.returncode == (-signal.SIGINT if left else 0), err
         assert ("was left by its caller, and started" in err) == left, err
         assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
-        assert client.find("ws-0001.example.test", "exit-1") is not None
+        assert client.find_session("ws-0001.example.test", "exit-1") is not None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("door", ["blocking", "asyncio"])
 def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: str) -> None:
-    call = "client.machine('slow.example.test')"
+    call = "client.get_machine('slow.example.test')"
     if door == "asyncio":
-        call = "asyncio.run(client.machine_async('slow.example.test'))"
+        call = "asyncio.run(client.get_machine_async('slow.example.test'))"
     with Emulator() as emulator:
         emulator.fault("GET", "machines", "delay", seconds=60.0)
         process = subprocess.Popen(
@@ -252,7 +252,7 @@ def test_a_pool_of_threads_ends_its_calls_first(emulator: Emulator) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
 pool = ThreadPoolExecutor(4)
-futures = [pool.submit(client.machines) for _ in range(20)]
+futures = [pool.submit(client.list_machines) for _ in range(20)]
 """
     done = run_python(START + code, emulator.env)
     assert (done.code, done.err) == (0, ""), done

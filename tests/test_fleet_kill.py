@@ -68,7 +68,7 @@ def assert_ran_once(emulator: Emulator, outcomes: list[str]) -> None:
     assert sorted(int(line.split()[0]) for line in outcomes) == list(range(MACHINES))
     assert {line.split()[1] for line in outcomes} == {"ok"}
     with emulator.client() as client:
-        machines = Counter(action.machine_id for action in client.machine_actions())
+        machines = Counter(action.machine_id for action in client.list_machine_actions())
     assert len(machines) == MACHINES
     assert max(machines.values()) == 1
 

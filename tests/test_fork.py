@@ -44,7 +44,7 @@ def fork(work, leave=os._exit):
     leave(code)
 
 def used():
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
 """
 
 
@@ -67,7 +67,7 @@ def script(emulator: Emulator, code: str, seconds: float = 150.0) -> ProcessResu
 def test_a_child_works_and_so_does_its_child(emulator: Emulator) -> None:
     code = """
 used()
-def grandchild(): used(); asyncio.run(client.machines_async())
+def grandchild(): used(); asyncio.run(client.list_machines_async())
 def child():
     used()
     assert wait_for(fork(grandchild)) == 0
@@ -92,7 +92,7 @@ used()
 def test_a_client_used_in_the_child_only(emulator: Emulator) -> None:
     code = """
 assert wait_for(fork(used)) == 0
-assert wait_for(fork(lambda: asyncio.run(client.machines_async()))) == 0
+assert wait_for(fork(lambda: asyncio.run(client.list_machines_async()))) == 0
 used()
 """
     script(emulator, code)
@@ -105,7 +105,7 @@ client.library.upload(b"x", name="a.ps1")
 library, session = client.library, client.submit(MACHINE, command, "why", correlation_id="case-1")
 session.refresh()
 def child():
-    assert [file.file_name for file in library.list()] == ["a.ps1"]
+    assert [file.file_name for file in library.list_files()] == ["a.ps1"]
     assert repr(session).startswith("<Session") and session.correlation_id == "case-1"
     assert session.result().ok and session.action.done
     assert asyncio.run(session.refresh_async()).done
@@ -113,9 +113,9 @@ assert wait_for(fork(child)) == 0
 del client
 def orphan():
     assert session.result().ok
-    assert library.list()
+    assert library.list_files()
 assert wait_for(fork(orphan)) == 0
-assert session.result().ok and library.list()
+assert session.result().ok and library.list_files()
 """
     script(emulator, code)
 
@@ -127,7 +127,7 @@ used()
 client.library.upload(b"x", name="a.ps1")
 session = client.submit(MACHINE, mde.Command.run_script("a.ps1"), "why")
 others = [mde.LiveResponseClient() for _ in range(5)]
-for other in others: other.machines()
+for other in others: other.list_machines()
 def child():
     global session
     others.pop().close()
@@ -137,7 +137,7 @@ def child():
     used()
 for _ in range(5):
     assert wait_for(fork(child)) == 0
-    for other in others: assert len(other.machines()) == 3
+    for other in others: assert len(other.list_machines()) == 3
 """
     script(emulator, code)
 
@@ -159,13 +159,13 @@ def busy():
 
 async def busy_loop():
     while not over.is_set():
-        await asyncio.gather(*(client.machine_async(MACHINE) for _ in range(10)), return_exceptions=True)
+        await asyncio.gather(*(client.get_machine_async(MACHINE) for _ in range(10)), return_exceptions=True)
         done.append(1)
 
 def child():
     used()
-    assert client.machine(MACHINE).computer_dns_name == MACHINE
-    asyncio.run(asyncio.wait_for(client.machines_async(), 20))
+    assert client.get_machine(MACHINE).computer_dns_name == MACHINE
+    asyncio.run(asyncio.wait_for(client.list_machines_async(), 20))
 
 def forks(count):
     for _ in range(count // 10):
@@ -194,7 +194,7 @@ def test_pools_of_processes(emulator: Emulator) -> None:
     code = """
 import multiprocessing
 def work(number):
-    return len(client.machines()) + number
+    return len(client.list_machines()) + number
 if __name__ == "__main__":
     used()
     with multiprocessing.get_context("fork").Pool(4) as pool:
@@ -217,7 +217,7 @@ clients = {}
 def work(number):
     client = clients.setdefault(os.getpid(), None) or mde.LiveResponseClient()
     clients[os.getpid()] = client
-    return [machine.computer_dns_name for machine in client.machines()][0], number
+    return [machine.computer_dns_name for machine in client.list_machines()][0], number
 """,
         encoding="utf-8",
     )
@@ -228,7 +228,7 @@ import mde_live_response as mde
 import pool_worker
 if __name__ == "__main__":
     client = mde.LiveResponseClient()
-    client.machines()
+    client.list_machines()
     with multiprocessing.get_context("{method}").Pool(2) as pool:
         assert pool.map(pool_worker.work, range(10)) == [("ws-0001.example.test", number) for number in range(10)]
         try:
@@ -237,7 +237,7 @@ if __name__ == "__main__":
             assert "LiveResponseClient is not pickled" in str(error), error
         else:
             raise AssertionError("a client was pickled")
-    client.machines()
+    client.list_machines()
 """,
         encoding="utf-8",
     )
@@ -261,7 +261,7 @@ used()
 session = client.session("12345678-1234-1234-1234-123456789012")
 pid = libc.fork()
 if not pid:
-    for call in (client.machines, session.refresh, client.library.list, lambda: asyncio.run(client.machines_async())):
+    for call in (client.list_machines, session.refresh, client.library.list_files, lambda: asyncio.run(client.list_machines_async())):
         try:
             call()
         except RuntimeError as error:
@@ -293,9 +293,9 @@ except RuntimeError as error:
 assert os.getpid() == parent and result.ok and codes == [0]
 
 async def main():
-    coroutine = client.machines_async()
+    coroutine = client.list_machines_async()
     coroutine.send(None)
-    made = client.machines_async()
+    made = client.list_machines_async()
     def child():
         coroutine.close()
         try:
@@ -316,10 +316,10 @@ def test_an_emulator_in_the_child_is_an_address(emulator: Emulator) -> None:
 from mde_live_response.emulator import Emulator
 box = Emulator(tls=True)
 mine = box.client()
-assert len(mine.machines()) == 3
+assert len(mine.list_machines()) == 3
 def child():
-    assert len(mine.machines()) == 3
-    assert len(box.client().machines()) == 3
+    assert len(mine.list_machines()) == 3
+    assert len(box.client().list_machines()) == 3
     try:
         box.requests
     except RuntimeError as error:
@@ -332,7 +332,7 @@ def forget():
     global box
     box = None
 assert wait_for(fork(forget, sys.exit)) == 0
-assert len(mine.machines()) == 3
+assert len(mine.list_machines()) == 3
 box.close()
 """
     script(emulator, code)
@@ -346,7 +346,7 @@ def plain(): return token
 async def later(): return token
 clients = [mde.LiveResponseClient(credential) for credential in (token, plain, later)]
 def child():
-    for client in clients: assert len(client.machines()) == 3
+    for client in clients: assert len(client.list_machines()) == 3
 child()
 for _ in range(5): assert wait_for(fork(child)) == 0
 child()

@@ -81,8 +81,8 @@ def imds(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebSer
 
 def test_a_machines_own_identity(imds: WebServer, emulator: Emulator) -> None:
     client = emulator.client(credential=ManagedIdentityCredential())
-    assert len(client.machines()) == 3
-    assert len(asyncio.run(client.machines_async())) == 3
+    assert len(client.list_machines()) == 3
+    assert len(asyncio.run(client.list_machines_async())) == 3
     assert client.tenant_id == emulator.tenant_id
     (asked,) = imds.requests
     assert (asked.method, asked.path) == ("GET", "/metadata/identity/oauth2/token")
@@ -92,9 +92,9 @@ def test_a_machines_own_identity(imds: WebServer, emulator: Emulator) -> None:
 def test_a_user_assigned_identity(
     imds: WebServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    emulator.client(credential=ManagedIdentityCredential(client_id="given")).machines()
+    emulator.client(credential=ManagedIdentityCredential(client_id="given")).list_machines()
     monkeypatch.setenv("AZURE_CLIENT_ID", "from the environment")
-    emulator.client(credential=ManagedIdentityCredential()).machines()
+    emulator.client(credential=ManagedIdentityCredential()).list_machines()
     assert [asked.query["client_id"] for asked in imds.requests] == [
         "given",
         "from the environment",
@@ -115,18 +115,22 @@ def test_an_app_service(
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"{service.url}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "hush")
         assert (
-            len(emulator.client(credential=ManagedIdentityCredential(client_id="app")).machines())
+            len(
+                emulator.client(
+                    credential=ManagedIdentityCredential(client_id="app")
+                ).list_machines()
+            )
             == 3
         )
         # Without any credential it is what the environment names.
         monkeypatch.setenv("MDE_LIVE_RESPONSE_ENDPOINT", emulator.url)
-        assert len(LiveResponseClient().machines()) == 3
+        assert len(LiveResponseClient().list_machines()) == 3
         first, second = service.requests
         assert (first.path, first.query["client_id"]) == ("/msi/token", "app")
         assert second.query == {"api-version": "2019-08-01", "resource": RESOURCE}
         monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
         with pytest.raises(AuthenticationError, match="401: no header") as caught:
-            emulator.client(credential=ManagedIdentityCredential()).machines()
+            emulator.client(credential=ManagedIdentityCredential()).list_machines()
     assert "hush" not in f"{caught.value} {caught.value.__dict__} {caplog.text}"
 
 
@@ -135,12 +139,12 @@ def test_a_platform_that_refuses(emulator: Emulator, monkeypatch: pytest.MonkeyP
     with web(lambda _: WebResponse(400, refusal)) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
         with pytest.raises(AuthenticationError, match="400: Identity not found") as caught:
-            emulator.client(credential=ManagedIdentityCredential()).machines()
+            emulator.client(credential=ManagedIdentityCredential()).list_machines()
         assert len(platform.requests) == 1
     assert "assign an identity" in str(caught.value.hint)
     assert caught.value.code == "invalid_request"
     with pytest.raises(ConnectionFailedError, match="managed identity of this machine") as gone:
-        emulator.client(credential=ManagedIdentityCredential()).machines()
+        emulator.client(credential=ManagedIdentityCredential()).list_machines()
     assert "in Azure" in str(gone.value.hint)
     assert not requests_of(emulator, "machines")
 
@@ -151,7 +155,7 @@ def test_a_platform_that_is_being_updated(
     answers = iter([WebResponse(404), WebResponse(410)])
     with web(lambda _: next(answers, None) or granted(emulator, expires_in="3600")) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
-        assert len(emulator.client(credential=ManagedIdentityCredential()).machines()) == 3
+        assert len(emulator.client(credential=ManagedIdentityCredential()).list_machines()) == 3
         assert len(platform.requests) == 3
 
 
@@ -203,9 +207,9 @@ def test_a_federated_token(
     )
     client = emulator.client(credential=credential)
     with pytest.raises(AuthenticationError, match="AADSTS50027"):
-        client.machines()
+        client.list_machines()
     file.write_text(federated(issuer, emulator) + "\n", encoding="ascii")
-    assert len(client.machines()) == 3
+    assert len(client.list_machines()) == 3
     for name, value in {
         "AZURE_TENANT_ID": emulator.tenant_id,
         "AZURE_CLIENT_ID": emulator.client_id,
@@ -214,8 +218,8 @@ def test_a_federated_token(
         "MDE_LIVE_RESPONSE_ENDPOINT": emulator.url,
     }.items():
         monkeypatch.setenv(name, value)
-    assert len(emulator.client(credential=WorkloadIdentityCredential()).machines()) == 3
-    assert len(LiveResponseClient().machines()) == 3
+    assert len(emulator.client(credential=WorkloadIdentityCredential()).list_machines()) == 3
+    assert len(LiveResponseClient().list_machines()) == 3
     monkeypatch.delenv("AZURE_CLIENT_ID")
     for make in (WorkloadIdentityCredential, LiveResponseClient):
         with pytest.raises(InvalidRequestError, match="lacks AZURE_CLIENT_ID"):
@@ -234,7 +238,7 @@ def test_a_file_without_a_token(content: str | None, emulator: Emulator, tmp_pat
         authority=emulator.login_url,
     )
     with pytest.raises(AuthenticationError) as caught:
-        emulator.client(credential=credential).machines()
+        emulator.client(credential=credential).list_machines()
     assert str(file) in str(caught.value)
     assert "AZURE_FEDERATED_TOKEN_FILE" in str(caught.value.hint)
     assert not emulator.requests
@@ -263,8 +267,8 @@ def test_az(az: Callable[[str], Path], emulator: Emulator, monkeypatch: pytest.M
     }
     noted = az(f"print({str(token)!r}.replace(\"'\", '\"'))")
     client = emulator.client(credential=AzureCliCredential("contoso.example.test"))
-    assert len(client.machines()) == 3
-    assert len(asyncio.run(client.machines_async())) == 3
+    assert len(client.list_machines()) == 3
+    assert len(asyncio.run(client.list_machines_async())) == 3
     arguments = noted.read_text(encoding="ascii")
     scope = f"{RESOURCE}/.default"
     expected = [
@@ -280,7 +284,7 @@ def test_az(az: Callable[[str], Path], emulator: Emulator, monkeypatch: pytest.M
     assert arguments == str(expected).replace("'", '"')
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
     monkeypatch.setenv("MDE_LIVE_RESPONSE_ENDPOINT", emulator.url)
-    assert len(LiveResponseClient().machines()) == 3
+    assert len(LiveResponseClient().list_machines()) == 3
     assert "--tenant" not in noted.read_text(encoding="ascii")
 
 
@@ -303,7 +307,7 @@ def test_an_az_that_fails(case: str, az: Callable[[str], Path], emulator: Emulat
     with pytest.raises(AuthenticationError, match=message) as caught:
         emulator.client(
             credential=AzureCliCredential(process_timeout=0.5 if case == "too slow" else 30)
-        ).machines()
+        ).list_machines()
     assert hint in str(caught.value.hint)
     assert "hush" not in locals_of_our_frames(caught.value)
     assert not emulator.requests
@@ -331,7 +335,7 @@ def test_an_az_that_is_not_there(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AuthenticationError, match="not on the PATH"):
-        emulator.client(credential=AzureCliCredential()).machines()
+        emulator.client(credential=AzureCliCredential()).list_machines()
     for wrong in ("", "a b", "x&y", "ä"):
         with pytest.raises(InvalidRequestError, match="neither a tenant's id nor a domain"):
             AzureCliCredential(wrong)
@@ -381,7 +385,7 @@ def test_the_environments_order(
             "IDENTITY_HEADER",
         )
         for name in gone:
-            LiveResponseClient().machines()
+            LiveResponseClient().list_machines()
             monkeypatch.delenv(name)
         with pytest.raises(InvalidRequestError, match="AZURE_CLIENT_SECRET"):
             LiveResponseClient()
@@ -420,9 +424,9 @@ def test_azure_identitys_own(
             connection_verify=emulator.ca_bundle,
         )
         for credential in (workload, azure.AzureCliCredential()):
-            assert len(emulator.client(credential=credential).machines()) == 3
+            assert len(emulator.client(credential=credential).list_machines()) == 3
     managed = azure.ManagedIdentityCredential(client_id="mine")
-    assert len(plain.client(credential=managed).machines()) == 3
+    assert len(plain.client(credential=managed).list_machines()) == 3
     assert imds.requests[-1].query["client_id"] == "mine"
 
 

@@ -86,7 +86,7 @@ def test_each_attempt_is_logged_with_its_reason(
 ) -> None:
     emulator.fault("GET", "machines", "status", status=503, times=2)
     with caplog.at_level(logging.DEBUG, LOG), emulator.client() as client:
-        client.machine(MACHINE)
+        client.get_machine(MACHINE)
     lines = [line for message in messages(caplog, logging.DEBUG) if (line := LINE.match(message))]
     machines = [(line["status"], line["attempt"]) for line in lines if "/machines" in line["path"]]
     assert machines[:3] == [("503", "1"), ("503", "2"), ("200", "3")]
@@ -98,7 +98,7 @@ def test_each_attempt_is_logged_with_its_reason(
 def test_a_lost_connection_is_logged(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     emulator.fault("GET", "machines", "drop_before")
     with caplog.at_level(logging.DEBUG, LOG), emulator.client() as client:
-        client.machine(MACHINE)
+        client.get_machine(MACHINE)
     assert any(
         message.startswith("GET /api/machines no answer in") and "attempt 1" in message
         for message in messages(caplog, logging.DEBUG)
@@ -119,8 +119,8 @@ def test_a_level_that_is_changed_later_is_obeyed(
             ):
                 logger.setLevel(level)
                 caplog.clear()
-                client.machine(MACHINE)
-                client.machine_actions()
+                client.get_machine(MACHINE)
+                client.list_machine_actions()
                 assert bool(messages(caplog, logging.DEBUG)) is wanted
     finally:
         logger.setLevel(before)

@@ -65,7 +65,7 @@ def everything(client: LiveResponseClient, folder: Path) -> None:
 
 def failure(client: LiveResponseClient) -> ConnectionFailedError:
     with pytest.raises(ConnectionFailedError) as caught:
-        client.machine(MACHINE)
+        client.get_machine(MACHINE)
     return caught.value
 
 
@@ -99,10 +99,10 @@ def test_a_proxy_passes_all_three_hosts_on(
 
 def test_a_tunnel_is_used_again(tls: Emulator, tmp_path: Path) -> None:
     with tinyproxy(tmp_path) as proxy, tls.client(proxy=proxy.url) as client:
-        client.machine_actions()
+        client.list_machine_actions()
         before = tunnels(proxy)
         for _ in range(10):
-            client.machine_actions()
+            client.list_machine_actions()
         assert tunnels(proxy) == before
     assert len(requests_of(tls, "machineactions")) == 11
 
@@ -284,7 +284,7 @@ from mde_live_response import LiveResponseClient
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 for _ in range(3):
     with LiveResponseClient({named.token!r}, endpoint={named.url!r}, proxy={intercepting_proxy[0]!r}, verify=False) as client:
-        print(client.machine({MACHINE!r}).computer_dns_name)
+        print(client.get_machine({MACHINE!r}).computer_dns_name)
 """
     done = run_python(code)
     assert done.out.split() == [MACHINE] * 3, done
@@ -313,7 +313,7 @@ def http2_frontend(
 def test_http_2_is_spoken_where_it_is_offered(tmp_path: Path) -> None:
     with http2_frontend(tmp_path) as (emulator, url, root, log):
         with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client:
-            names = [client.machine(name).computer_dns_name for name in (MACHINE, "ws-0002")]
+            names = [client.get_machine(name).computer_dns_name for name in (MACHINE, "ws-0002")]
         protocols = {line.split()[-1] for line in log.read_text().splitlines()}
     assert names == [MACHINE, "ws-0002.example.test"]
     assert protocols == {"HTTP/2"}
@@ -330,7 +330,7 @@ def test_an_own_authority_is_trusted_when_it_is_given(
             monkeypatch.setenv(way, str(root))
         bundle = root if way == "argument" else None
         with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=bundle) as client:
-            assert client.machine(MACHINE).computer_dns_name == MACHINE
+            assert client.get_machine(MACHINE).computer_dns_name == MACHINE
 
 
 def test_a_certificate_of_another_host_is_reported(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
         "CommandResult": result.commands[1],
         "ScriptOutput": result.scripts[0],
         "CollectedFile": result.files[0],
-        "Machine": client.machines()[0],
+        "Machine": client.list_machines()[0],
         "LibraryFile": client.library.ensure(b"x", name="b.ps1"),
         "Check": check,
         "Finding": check.findings[0],
@@ -117,7 +117,7 @@ def refused(status: int, code: str = "") -> mde.LiveResponseError:
     body = {"error": {"code": code, "message": "no", "target": "request-1"}}
     with Emulator(speed=20.0) as emulator, emulator.client(max_wait=0.3) as client:
         emulator.fault("GET", "machines", "status", status=status, body=body, times=100)
-        return raised(client.machines)
+        return raised(client.list_machines)
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,9 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
         emulator.on_script("slow.ps1", duration=1e6)
         client.library.upload(b"x", name="b.ps1")
         found = {
-            "NotFoundError": raised(lambda: client.machine("nobody.example.test")),
-            "InvalidRequestError": raised(lambda: client.machines("no filter at all")),
-            "AmbiguousMachineError": raised(lambda: client.machine("twin.example.test")),
+            "NotFoundError": raised(lambda: client.get_machine("nobody.example.test")),
+            "InvalidRequestError": raised(lambda: client.list_machines("no filter at all")),
+            "AmbiguousMachineError": raised(lambda: client.get_machine("twin.example.test")),
             "AlreadyExistsError": raised(lambda: client.library.upload(b"y", name="b.ps1")),
             "MachineBusyError": raised(
                 lambda: client.submit("ws-0002.example.test", script, "why")
@@ -153,7 +153,7 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
                 )
             ),
             "ConnectionFailedError": raised(
-                lambda: emulator.client(endpoint="http://127.0.0.1:9").machines()
+                lambda: emulator.client(endpoint="http://127.0.0.1:9").list_machines()
             ),
             "AuthenticationError": refused(401),
             "PermissionDeniedError": refused(403, "Forbidden"),

@@ -136,7 +136,7 @@ def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Aw
 
     async def found() -> object:
         await client.submit_async(names[3], COMMANDS, "c", correlation_id="x", timeout=5)
-        return [await client.find_async(names[3], "x"), await client.sessions_async()]
+        return [await client.find_session_async(names[3], "x"), await client.list_sessions_async()]
 
     async def fleet() -> object:
         fleet = await client.run_many_async(names[4:6], COMMANDS, "c", save_to=folder / "fleet")
@@ -146,7 +146,7 @@ def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Aw
             fleet.close()
 
     async def library() -> object:
-        return [await client.library.list_async(), await client.library.ensure_async(script)]
+        return [await client.library.list_files_async(), await client.library.ensure_async(script)]
 
     return {
         "run": lambda: client.run_async(names[0], COMMANDS, "c", save_to=folder, timeout=5),
@@ -157,8 +157,8 @@ def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Aw
         "library": library,
         "delete": lambda: client.library.delete_async("old.ps1"),
         "check": lambda: client.check_async(names[6], COMMANDS),
-        "machines": lambda: client.machines_async(),
-        "actions": lambda: client.machine_actions_async(),
+        "machines": lambda: client.list_machines_async(),
+        "actions": lambda: client.list_machine_actions_async(),
     }
 
 
@@ -303,7 +303,7 @@ def test_no_leak_of_unusable_secrets(
             client = bad_clients(tmp_path, emulator)[kind]()
             detector.value(client)
             with client:
-                detector.value(client.machines())
+                detector.value(client.list_machines())
         except Exception as error:
             detector.error(error)
             detector.value(error)

@@ -88,11 +88,11 @@ READS: dict[str, tuple[str, Call]] = {
         "machines",
         lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why"),
     ),
-    "find": ("machineactions", lambda c, _: c.find(MACHINE, "case-1")),
-    "machine_action": ("machineaction", lambda c, _: c.machine_action(finished(c).id)),
-    "machine_actions": ("machineactions", lambda c, _: c.machine_actions()),
-    "machine": ("machines", lambda c, _: c.machine(MACHINE)),
-    "machines": ("machines", lambda c, _: c.machines()),
+    "find": ("machineactions", lambda c, _: c.find_session(MACHINE, "case-1")),
+    "machine_action": ("machineaction", lambda c, _: c.get_machine_action(finished(c).id)),
+    "machine_actions": ("machineactions", lambda c, _: c.list_machine_actions()),
+    "machine": ("machines", lambda c, _: c.get_machine(MACHINE)),
+    "machines": ("machines", lambda c, _: c.list_machines()),
     "check": ("machines", lambda c, _: c.check(MACHINE, RUN_SCRIPT)),
     "Session.refresh": ("machineaction", lambda c, _: finished(c).refresh()),
     "Session.wait": ("machineactions", lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why").wait()),
@@ -106,11 +106,11 @@ READS: dict[str, tuple[str, Call]] = {
         lambda c, _: c.submit(MACHINE, RUN_SCRIPT, "why").cancel("enough"),
     ),
     "Session.download": ("blob", lambda c, path: finished(c).download(0, path / "file")),
-    "Library.list": ("libraryfiles", lambda c, _: c.library.list()),
+    "Library.list": ("libraryfiles", lambda c, _: c.library.list_files()),
     "Library.upload": ("upload", lambda c, _: c.library.upload(b"x", name="b.ps1")),
     "Library.ensure": ("libraryfiles", lambda c, _: c.library.ensure(b"x", name="b.ps1")),
     "Library.delete": ("delete", lambda c, _: c.library.delete("a.ps1")),
-    "anything, fetching its token": ("token", lambda c, _: c.machines()),
+    "anything, fetching its token": ("token", lambda c, _: c.list_machines()),
 }
 
 
@@ -124,8 +124,8 @@ def test_a_call_is_interrupted_and_its_connection_closed(
         call(client, tmp_path)
     wait_until(lambda: was_closed_by_client(emulator, route), "the connection's close")
     assert not list(tmp_path.iterdir())
-    assert len(client.machines()) == 3
-    for action in client.machine_actions():
+    assert len(client.list_machines()) == 3
+    for action in client.list_machine_actions():
         assert action.cancellation_requestor is None
 
 
@@ -162,7 +162,7 @@ def test_queueing_is_interrupted(emulator: Emulator, client: LiveResponseClient)
         lambda: requests_of(emulator, "machineactions"), "the look at the busy machine"
     ):
         client.submit(MACHINE, RUN_SCRIPT, "why", on_busy="wait")
-    assert client.machines()
+    assert client.list_machines()
 
 
 def test_an_interrupted_session_continues(emulator: Emulator, client: LiveResponseClient) -> None:
@@ -216,7 +216,7 @@ def test_a_handler_that_returns_lets_the_call_go_on(
         lambda number, _: answered.append(len(requests_of(emulator, "machines")))
     ):
         thread = kill_when(lambda: is_pending(emulator, "machines"))
-        assert len(client.machines()) == 3
+        assert len(client.list_machines()) == 3
         thread.join()
     assert answered == [1]
 
@@ -234,7 +234,7 @@ def test_what_a_handler_raises_ends_the_call(
     with handler_of_sigusr1(handler):
         thread = kill_when(lambda: is_pending(emulator, "machines"))
         with pytest.raises(Enough):
-            client.machines()
+            client.list_machines()
         thread.join()
     wait_until(lambda: was_closed_by_client(emulator, "machines"))
 
@@ -242,9 +242,9 @@ def test_what_a_handler_raises_ends_the_call(
 def test_a_handler_may_call_the_client(emulator: Emulator, client: LiveResponseClient) -> None:
     seen: list[int] = []
     emulator.fault("GET", "machineactions", "delay", seconds=0.5)
-    with handler_of_sigusr1(lambda *_: seen.append(len(client.machines()))):
+    with handler_of_sigusr1(lambda *_: seen.append(len(client.list_machines()))):
         thread = kill_when(lambda: is_pending(emulator, "machineactions"))
-        assert client.machine_actions() == []
+        assert client.list_machine_actions() == []
         thread.join()
     assert seen == [3]
 
@@ -254,7 +254,7 @@ def test_another_threads_call_does_not_swallow_it(
 ) -> None:
     emulator.fault("GET", "machines", "delay", seconds=1.0)
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(len(client.machines())))
+    thread = threading.Thread(target=lambda: found.append(len(client.list_machines())))
     thread.start()
     with interrupted_when(lambda: is_pending(emulator, "machines"), "the other thread's call"):
         threading.Event().wait(30)
@@ -266,7 +266,7 @@ def test_it_is_as_quick_every_time(emulator: Emulator, client: LiveResponseClien
     for _ in range(pick_count(10, 300)):
         emulator.fault("GET", "machines", "delay", seconds=60.0)
         with interrupted_when(lambda: is_pending(emulator, "machines"), "the call"):
-            client.machines()
+            client.list_machines()
         wait_until(lambda: not is_pending(emulator, "machines"))
 
 
@@ -275,5 +275,5 @@ def test_in_asyncio_it_is_asyncios(emulator: Emulator, client: LiveResponseClien
 
     emulator.fault("GET", "machines", "delay", seconds=60.0)
     with interrupted_when(lambda: is_pending(emulator, "machines"), "the call"):
-        asyncio.run(client.machines_async())
+        asyncio.run(client.list_machines_async())
     wait_until(lambda: was_closed_by_client(emulator, "machines"))

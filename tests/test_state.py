@@ -51,13 +51,13 @@ def test_what_one_client_started_another_finds_in_the_store(
     emulator.on_script("echo.ps1", duration=60.0)
     with emulator.client(state=address) as one, emulator.client(state=address) as other:
         started = one.submit(MACHINE, RUN, "a test", correlation_id="case 42")
-        (open_session,) = other.sessions()
+        (open_session,) = other.list_sessions()
         assert (open_session.id, open_session.correlation_id) == (started.id, "case 42")
         before = len(requests_of(emulator, "machineactions"))
         again = other.submit(MACHINE, RUN, "a test", correlation_id="case 42")
         assert again.adopted
         assert again.id == started.id
-        found = other.find(MACHINE, "case 42")
+        found = other.find_session(MACHINE, "case 42")
         assert found is not None
         assert found.id == started.id
         assert len(requests_of(emulator, "machineactions")) == before, (
@@ -71,12 +71,12 @@ def test_what_one_client_started_another_finds_in_the_store(
             other.submit(MACHINE, RUN, "a test")
         assert busy.value.active_action_id == started.id
         assert again.result().ok
-        assert one.sessions() == [] == other.sessions()
+        assert one.list_sessions() == [] == other.list_sessions()
     assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
 async def sessions_of(client: mde.LiveResponseClient) -> list[str]:
-    return [session.id for session in await client.sessions_async()]
+    return [session.id for session in await client.list_sessions_async()]
 
 
 def test_sessions_async(emulator: Emulator, address: str) -> None:
@@ -118,7 +118,7 @@ import logging, mde_live_response as mde
 logging.basicConfig(format="%(levelname)s %(message)s")
 for _ in range(2):
     with mde.LiveResponseClient(state={state!r}) as client:
-        client.machines()
+        client.list_machines()
         print([finding.message for finding in client.check().findings if finding.code == "state"])
 """
     env = {**emulator.env, "AWS_LAMBDA_FUNCTION_NAME": "isolate"}
@@ -196,7 +196,7 @@ stop = threading.Event()
 
 def call():
     while not stop.is_set():
-        client.machines()
+        client.list_machines()
 
 threads = [threading.Thread(target=call) for _ in range(3)]
 for thread in threads:
@@ -220,7 +220,7 @@ stop.set()
 for thread in threads:
     thread.join()
 assert codes == [0] * len(codes), codes
-assert client.sessions() == []
+assert client.list_sessions() == []
 print(len(codes))
 """
     for state in served:
@@ -240,7 +240,7 @@ def test_threads_that_open_the_store_at_the_same_time(emulator: Emulator, addres
     def use() -> None:
         try:
             with emulator.client(state=address) as client:
-                client.machines()
+                client.list_machines()
         except BaseException as error:
             failed.append(error)
 

@@ -130,7 +130,9 @@ def once(state: str, at: int, folder: Path) -> None:
         (row,) = read_output(start_worker(emulator, job), 120)
         assert row["ok"], f"{step}: {row}"
         with emulator.client() as client:
-            assert {action.id for action in client.machine_actions()} == {first, row["id"]}, step
+            assert {action.id for action in client.list_machine_actions()} == {first, row["id"]}, (
+                step
+            )
         (quota,) = quotas(state, emulator)
         assert quota["slots"] == [], step
         assert {intent["intent"]["action_id"] for intent in quota["intents"]} == {

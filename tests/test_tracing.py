@@ -107,7 +107,7 @@ def test_an_asynchronous_run_is_below_the_callers_span(emulator: Emulator, tmp_p
 def test_a_retried_request_records_its_attempts(emulator: Emulator) -> None:
     emulator.fault("GET", "machines", "status", status=503)
     with emulator.client() as client:
-        client.machine(MACHINE)
+        client.get_machine(MACHINE)
     first, second = [
         span for span in spans("GET") if "/machines" in str((span.attributes or {})["url.full"])
     ][:2]
@@ -133,7 +133,7 @@ def test_a_failed_call_records_its_error(emulator: Emulator) -> None:
 def test_a_lost_response_records_the_error_kind(emulator: Emulator) -> None:
     emulator.fault("GET", "machines", "drop_before")
     with emulator.client() as client:
-        client.machine(MACHINE)
+        client.get_machine(MACHINE)
     (lost,) = [span for span in spans("GET") if span.status.status_code is StatusCode.ERROR]
     assert (lost.attributes or {})["error.type"] == "ConnectionFailed"
     assert "http.response.status_code" not in (lost.attributes or {})
@@ -143,7 +143,7 @@ def test_opentelemetry_is_not_imported_for_it(emulator: Emulator) -> None:
     code = f"""
 import sys
 from mde_live_response import LiveResponseClient
-LiveResponseClient().machine({MACHINE!r})
+LiveResponseClient().get_machine({MACHINE!r})
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
     done = run_python(code, emulator.env)

@@ -295,7 +295,7 @@ def test_ensure_uploads_what_is_missing_and_leaves_what_is_the_same(
         assert client.library.ensure(path, overwrite=True).changed is True
     assert hashlib.sha256(b"one").hexdigest() in caplog.text
     assert emulator.client_id in caplog.text
-    (file,) = client.library.list()
+    (file,) = client.library.list_files()
     assert file.sha256 == hashlib.sha256(b"two").hexdigest()
 
 
@@ -306,5 +306,5 @@ def test_an_upload_whose_answer_is_lost_is_found_to_be_there(
     path.write_bytes(CONTENT)
     emulator.fault("POST", "libraryfiles", "drop_after")
     assert client.library.ensure(path).changed is True
-    (file,) = client.library.list()
+    (file,) = client.library.list_files()
     assert file.sha256 == SHA256

@@ -975,7 +975,7 @@ class LiveResponseClient:
             ConnectionFailedError: the service could not be reached.
         """
 
-    def sessions(self) -> _list[Session]:
+    def list_sessions(self) -> _list[Session]:
         """List the sessions that are open, of every process that shares the state store. Starts nothing.
 
         Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
@@ -988,7 +988,7 @@ class LiveResponseClient:
             StateError: the store can't be asked.
         """
 
-    def sessions_async(self) -> Coroutine[Any, Any, _list[Session]]:
+    def list_sessions_async(self) -> Coroutine[Any, Any, _list[Session]]:
         """List the sessions that are open, of every process that shares the state store. Starts nothing.
 
         Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
@@ -1001,7 +1001,7 @@ class LiveResponseClient:
             StateError: the store can't be asked.
         """
 
-    def find(self, machine: str | Machine, correlation_id: str) -> Session | None:
+    def find_session(self, machine: str | Machine, correlation_id: str) -> Session | None:
         """Find the session that was started with a correlation id. Starts nothing.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
@@ -1020,7 +1020,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def find_async(
+    def find_session_async(
         self, machine: str | Machine, correlation_id: str
     ) -> Coroutine[Any, Any, Session | None]:
         """Find the session that was started with a correlation id. Starts nothing.
@@ -1169,7 +1169,7 @@ class LiveResponseClient:
             InvalidRequestError: it is not a GUID.
         """
 
-    def machine_action(self, action_id: str) -> MachineAction:
+    def get_machine_action(self, action_id: str) -> MachineAction:
         """Get one machine action.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
@@ -1183,7 +1183,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machine_action_async(self, action_id: str) -> Coroutine[Any, Any, MachineAction]:
+    def get_machine_action_async(self, action_id: str) -> Coroutine[Any, Any, MachineAction]:
         """Get one machine action.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
@@ -1197,7 +1197,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machine_actions(
+    def list_machine_actions(
         self, filter: str | None = None, *, top: int | None = None
     ) -> _list[MachineAction]:
         """List machine actions, newest first.
@@ -1214,7 +1214,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machine_actions_async(
+    def list_machine_actions_async(
         self, filter: str | None = None, *, top: int | None = None
     ) -> Coroutine[Any, Any, _list[MachineAction]]:
         """List machine actions, newest first.
@@ -1231,7 +1231,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machine(self, machine: str) -> Machine:
+    def get_machine(self, machine: str) -> Machine:
         """Get one machine.
 
         Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
@@ -1247,7 +1247,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machine_async(self, machine: str) -> Coroutine[Any, Any, Machine]:
+    def get_machine_async(self, machine: str) -> Coroutine[Any, Any, Machine]:
         """Get one machine.
 
         Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
@@ -1263,7 +1263,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machines(self, filter: str | None = None, *, top: int | None = None) -> _list[Machine]:
+    def list_machines(self, filter: str | None = None, *, top: int | None = None) -> _list[Machine]:
         """List machines.
 
         Its page: learn.microsoft.com/defender-endpoint/api/get-machines
@@ -1278,7 +1278,7 @@ class LiveResponseClient:
             ThrottledError: the line is longer than `max_wait`.
         """
 
-    def machines_async(
+    def list_machines_async(
         self, filter: str | None = None, *, top: int | None = None
     ) -> Coroutine[Any, Any, _list[Machine]]:
         """List machines.
@@ -1750,7 +1750,7 @@ class Library:
     Names hold letters, digits, `-`, `_` and `.`.
     """
 
-    def list(self) -> _list[LibraryFile]:
+    def list_files(self) -> _list[LibraryFile]:
         """List the files of the library.
 
         Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
@@ -1760,7 +1760,7 @@ class Library:
             ThrottledError: the line is longer than the client's `max_wait`.
         """
 
-    def list_async(self) -> Coroutine[Any, Any, _list[LibraryFile]]:
+    def list_files_async(self) -> Coroutine[Any, Any, _list[LibraryFile]]:
         """List the files of the library.
 
         Its page: learn.microsoft.com/defender-endpoint/api/list-library-files

@@ -4,45 +4,16 @@
 //! for the time that has passed ([`lifecycle`]), then is served. Doors: [`Transport`](crate::transport::Transport) in
 //! process ([`in_process`]) and HTTP over TCP. What is not known of the service is a [`Switches`] field.
 
-mod action;
-mod action_properties;
-mod action_store;
-mod assertion;
-mod body;
-mod cancel;
+mod blob;
 mod clock;
-mod compress;
-mod exchange;
-mod faults;
-mod fixtures;
-mod in_process;
-mod json_options;
-mod library;
-mod lifecycle;
-mod lists;
+mod control;
+mod inventory;
 mod login;
-mod machine;
-mod machine_properties;
-mod multipart;
 mod odata;
 mod quota;
-mod ranges;
-mod remote_files;
-mod reply;
-mod request_log;
-mod results;
-mod routes;
-mod script;
-mod server;
-mod session_counts;
-mod settings;
-mod spooled_file;
+mod session;
 mod state;
-mod submit;
-mod switches;
-mod tls;
-mod tokens;
-mod upload;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -52,24 +23,24 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
-pub use action::Content;
 pub use clock::EmulatorClock;
-pub use faults::{Fault, FaultKind};
-pub use library::check_file_name;
-pub use machine::NewMachine;
-pub use machine_properties::check_property_names;
-#[cfg(any(test, fuzzing))]
-pub use odata::fuzz_query;
-pub use request_log::{LoggedRequest, RequestOutcome, Violations};
-pub use routes::Route;
-pub use script::{Behaviour, ScriptFn, ScriptOutcome};
-pub use server::{Server, serve};
-pub use settings::Settings;
-pub use switches::{
+pub use control::faults::{Fault, FaultKind};
+pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
+pub use control::settings::Settings;
+pub use control::switches::{
     BusyResponse, CapCounts, Compression, ListOrder, MachineByName, MissingFile, NonzeroExit,
     ReadPermission, Switches, ThrottleResponse, TranscriptForm, UnnamedUpload, WindowKind,
 };
-pub use tokens::ROLES;
+pub use inventory::library::check_file_name;
+pub use inventory::machine::NewMachine;
+pub use inventory::machine_properties::check_property_names;
+pub use login::tokens::ROLES;
+#[cfg(any(test, fuzzing))]
+pub use odata::fuzz_query;
+pub use session::action::Content;
+pub use session::script::{Behaviour, ScriptFn, ScriptOutcome};
+pub use wire::routes::Route;
+pub use wire::server::{Server, serve};
 
 use crate::error::{Error, Result};
 

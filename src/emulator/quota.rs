@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::clock::{SECOND, Tick, ticks};
-use super::routes::Route;
-use super::switches::WindowKind;
+use super::control::switches::WindowKind;
+use super::wire::routes::Route;
 use crate::config::Rate;
 
 /// The calls that were let through, newest last, by application and route.

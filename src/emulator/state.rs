@@ -7,24 +7,24 @@ use fastrand::Rng;
 use http::{HeaderMap, Method, StatusCode};
 use uuid::Uuid;
 
-use super::action::View;
-use super::action_store::Actions;
+use super::blob::results::Results;
 use super::clock::Tick;
-use super::faults::Faults;
-use super::library::Library;
-use super::lifecycle::EventQueue;
-use super::machine::{Machine, Machines};
+use super::control::faults::Faults;
+use super::control::request_log::RequestLog;
+use super::control::switches::{Switches, ThrottleResponse};
+use super::inventory::library::Library;
+use super::inventory::machine::{Machine, Machines};
+use super::inventory::remote_files::RemoteFiles;
+use super::inventory::upload::UploadForm;
+use super::login::tokens::{Application, TokenStore};
 use super::quota::{ExceededRate, Quotas, format_timespan};
-use super::remote_files::RemoteFiles;
-use super::reply::{ApiError, Reply};
-use super::request_log::RequestLog;
-use super::results::Results;
-use super::routes::{Route, RouteMatch};
-use super::script::Behaviour;
-use super::session_counts::SessionCounts;
-use super::switches::{Switches, ThrottleResponse};
-use super::tokens::{Application, TokenStore};
-use super::upload::UploadForm;
+use super::session::action::View;
+use super::session::action_store::Actions;
+use super::session::lifecycle::EventQueue;
+use super::session::script::Behaviour;
+use super::session::session_counts::SessionCounts;
+use super::wire::reply::{ApiError, Reply};
+use super::wire::routes::{Route, RouteMatch};
 use crate::config::Limits;
 
 #[derive(Clone, Debug)]
@@ -169,7 +169,11 @@ impl State {
             self.tokens.authorize(&request.headers, route, &self.switches, now)?.application;
         match matched {
             RouteMatch::Unknown => {
-                return Err(ApiError::new(StatusCode::NOT_FOUND, "NotFound", "Resource not found."));
+                return Err(ApiError::new(
+                    StatusCode::NOT_FOUND,
+                    "NotFound",
+                    "Resource not found.",
+                ));
             }
             RouteMatch::WrongMethod => {
                 let message = "The requested resource does not support this HTTP method.";
@@ -242,7 +246,7 @@ impl State {
         route: Route,
         now: Tick,
     ) -> Result<(), ApiError> {
-        use super::switches::WindowKind;
+        use super::control::switches::WindowKind;
         let rates =
             if route == Route::RunLiveResponse { &self.limits.submit } else { &self.limits.read };
         let key = (application, route);

@@ -7,11 +7,11 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::errors::to_pyerr;
-use super::file_object_sink::FileObjectSink;
-use super::models::{Command, Machine};
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
+use crate::python::errors::to_pyerr;
+use crate::python::files::sink::FileObjectSink;
+use crate::python::models::{Command, Machine};
 use crate::transfer::Target;
 
 /// Of a file object that is uploaded.

@@ -12,14 +12,14 @@ use pyo3::types::PyBytes;
 use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 
-use super::errors::to_pyerr;
-use super::models::{Limits, Machine};
-use super::runtime::{call_python, detach};
 use crate::emulator::{
     Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine,
     ScriptOutcome, Server, Settings, Switches, check_file_name, check_property_names, serve,
 };
 use crate::error::{Error, Result};
+use crate::python::errors::to_pyerr;
+use crate::python::models::{Limits, Machine};
+use crate::python::runtime::{call_python, detach};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<EmulatorServer>()

@@ -7,8 +7,8 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-use super::session::Session;
 use crate::error::{Error, Kind};
+use crate::python::client::session::Session;
 use crate::session::{SessionResult, Sessions};
 
 /// What the caller's own code raised. It comes out again as it went in.
@@ -138,8 +138,10 @@ fn error_attributes<'py>(
     attributes.set_item("retryable", error.retryable)?;
     attributes.set_item("hint", &error.hint)?;
     match error.kind {
-        Kind::AmbiguousMachine => attributes
-            .set_item("machines", super::models::candidate_machines(py, &error.candidates)?)?,
+        Kind::AmbiguousMachine => attributes.set_item(
+            "machines",
+            crate::python::models::candidate_machines(py, &error.candidates)?,
+        )?,
         Kind::MachineBusy => attributes.set_item("active_action_id", &error.active_action_id)?,
         Kind::Throttled => attributes.set_item("retry_after", error.retry_after)?,
         Kind::WaitTimeout => {

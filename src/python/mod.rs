@@ -1,27 +1,16 @@
 //! The binding: the core's futures and models as Python classes. The module is private; `mde_live_response` re-exports it.
 
 mod arguments;
-mod check;
 mod client;
-mod client_config;
 mod credentials;
 mod emulator;
 mod errors;
-mod file_object_sink;
-mod file_stream;
+mod files;
 mod fleet;
-mod fleet_args;
-mod fleet_outcome;
-mod fleet_report;
-mod library;
 mod logging;
 mod models;
 mod operations;
 mod runtime;
-mod session;
-mod state_inspect;
-mod submit_args;
-mod tracing;
 
 use pyo3::prelude::*;
 
@@ -35,22 +24,22 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<credentials::WorkloadIdentityCredential>()?;
     module.add_class::<credentials::ManagedIdentityCredential>()?;
     module.add_class::<client::LiveResponseClient>()?;
-    module.add_class::<session::Session>()?;
-    module.add_class::<file_stream::FileStream>()?;
+    module.add_class::<client::session::Session>()?;
+    module.add_class::<files::stream::FileStream>()?;
     module.add_class::<fleet::Fleet>()?;
-    module.add_class::<fleet_outcome::Outcome>()?;
-    module.add_class::<fleet_report::FleetReport>()?;
-    module.add_class::<library::Library>()?;
-    module.add_class::<check::Finding>()?;
-    module.add_class::<check::Check>()?;
+    module.add_class::<fleet::outcome::Outcome>()?;
+    module.add_class::<fleet::report::FleetReport>()?;
+    module.add_class::<files::library::Library>()?;
+    module.add_class::<models::check::Finding>()?;
+    module.add_class::<models::check::Check>()?;
     let public: Vec<String> = module.index()?.extract()?;
     module.add_class::<fleet::FleetIterator>()?;
     emulator::register(module)?;
     module.add_function(wrap_pyfunction!(models::restore, module)?)?;
-    module.add_function(wrap_pyfunction!(state_inspect::show_state, module)?)?;
-    module.add_function(wrap_pyfunction!(state_inspect::prune_state, module)?)?;
+    module.add_function(wrap_pyfunction!(client::state_inspect::show_state, module)?)?;
+    module.add_function(wrap_pyfunction!(client::state_inspect::prune_state, module)?)?;
     module.setattr("__all__", public)?;
     runtime::register(module)?;
     // Last: what is registered last is done first at an exit, and needs the runtime.
-    client_config::register(module)
+    client::config::register(module)
 }

@@ -2,7 +2,7 @@
 
 /// Makes a class's `#[pymethods]` of a table of operations, and of the methods that do no I/O.
 ///
-/// An operation says how its two methods are named, what they take, and the [`CoreTask`](super::runtime::CoreTask) they start.
+/// An operation says how its two methods are named, what they take, and the [`CoreTask`](crate::python::runtime::CoreTask) they start.
 macro_rules! operations {
     (
         $class:ident;
@@ -47,4 +47,4 @@ macro_rules! operations {
     };
 }
 
-pub(super) use operations;
+pub(crate) use operations;

@@ -2,7 +2,7 @@
 
 use super::Queryable;
 use super::filter::{Filter, compare_values};
-use crate::emulator::reply::ApiError;
+use crate::emulator::wire::reply::ApiError;
 
 /// The most that a page may hold (pages of both lists).
 const MAX_TOP: usize = 10_000;

@@ -13,11 +13,11 @@ pub use native::{
     WorkloadIdentityCredential,
 };
 
-use super::errors::{from_pyerr, to_pyerr};
 use crate::auth::{Environment, Identity, ResolvedCredential, TokenSource};
 use crate::clock::Clock;
 use crate::config::ClientOptions;
 use crate::error::{Error, Result};
+use crate::python::errors::{from_pyerr, to_pyerr};
 use crate::secret::Secret;
 use crate::transport::Transport;
 

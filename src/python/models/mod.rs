@@ -1,6 +1,7 @@
 //! The models as frozen Python classes. Each holds its core value; what Python asks for is made when it is asked for.
 
 mod action;
+pub mod check;
 mod command;
 mod inventory;
 mod limits;
@@ -21,8 +22,8 @@ pub(crate) use pickle::common_methods;
 pub use pickle::restore;
 pub use results::{CollectedFile, CommandResult, ScriptOutput, SessionResult};
 
-use super::runtime::IntoPython;
 use crate::model;
+use crate::python::runtime::IntoPython;
 use crate::session;
 
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -40,8 +40,8 @@ pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>>
         "LibraryFile" => restore_model::<model::LibraryFile>(py, state),
         "Finding" => restore_model::<crate::check::Finding>(py, state),
         "Check" => restore_model::<crate::check::Check>(py, state),
-        "Outcome" => crate::python::fleet_outcome::Outcome::from_pickle(py, state),
-        "FleetReport" => crate::python::fleet_report::FleetReport::from_pickle(py, state),
+        "Outcome" => crate::python::fleet::outcome::Outcome::from_pickle(py, state),
+        "FleetReport" => crate::python::fleet::report::FleetReport::from_pickle(py, state),
         _ => Err(PyValueError::new_err(format!("there is no model {class}"))),
     }
 }

@@ -11,8 +11,9 @@ use super::core_task::{Completion, CoreTask};
 use super::lifecycle::ProcessLocal;
 use super::{gil_gate, process_runtime};
 use crate::model::MachineAction;
+use crate::python::logging;
+use crate::python::logging::spans as tracing;
 use crate::python::models::action_to_python;
-use crate::python::{logging, tracing};
 use crate::trace;
 
 /// How often the main thread looks for signals: twice within the 100 ms in which Ctrl-C is answered. Each look costs some

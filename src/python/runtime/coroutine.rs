@@ -14,7 +14,8 @@ use super::delivery::{LoopEvent, LoopFuture, UpdateCallback};
 use super::lifecycle::{ProcessLocal, with_python_in_drop};
 use super::process_runtime;
 use crate::model::MachineAction;
-use crate::python::{logging, tracing};
+use crate::python::logging;
+use crate::python::logging::spans as tracing;
 use crate::trace;
 
 enum State {

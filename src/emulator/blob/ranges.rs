@@ -1,0 +1,63 @@
+//! Ranges of a blob, as Azure's storage serves them (facts.md, section 15, row 19).
+
+use http::header::{ACCEPT_RANGES, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE};
+use http::{HeaderMap, StatusCode};
+
+use crate::emulator::blob::results::{Packed, azure_error};
+use crate::emulator::wire::reply::{Body, Reply};
+
+/// The whole, or the range that was asked for, unless it was asked for of another blob than this.
+pub fn range_reply(
+    packed: &Packed,
+    etag: &str,
+    headers: &HeaderMap,
+    ranges: bool,
+) -> Result<Reply, Box<Reply>> {
+    let use_range = ranges && headers.get(IF_RANGE).is_none_or(|wanted| wanted == etag);
+    let length = match packed {
+        Packed::Bytes(bytes) => bytes.len() as u64,
+        Packed::File(file) => file.len(),
+    };
+    let requested = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| use_range);
+    let range = requested.and_then(|text| parse_range(text, length));
+    let (start, end) = match (requested, range) {
+        (Some(_), Some(Some(range))) => range,
+        (Some(_), Some(None)) => {
+            let message = "The range specified is invalid for the current size of the resource.";
+            let refused = azure_error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange", message);
+            return Err(Box::new(refused.with_text(CONTENT_RANGE, &format!("bytes */{length}"))));
+        }
+        _ => (0, length),
+    };
+    let partial = matches!(range, Some(Some(_)));
+    let mut reply =
+        Reply::empty(if partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    if partial {
+        reply = reply
+            .with_text(CONTENT_RANGE, &format!("bytes {start}-{}/{length}", end.saturating_sub(1)));
+    }
+    if ranges {
+        reply.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    }
+    reply.body = match packed {
+        Packed::Bytes(bytes) => Body::Full(bytes.slice(start as usize..end as usize)),
+        Packed::File(file) => Body::Spooled { file: file.clone(), start, end },
+    };
+    Ok(reply)
+}
+
+/// `start..end` of one range; none where it is out of bounds, nothing where it is no range (then the whole is sent).
+fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    if first.is_empty() {
+        let tail: u64 = last.parse().ok()?;
+        return Some((tail > 0 && length > 0).then(|| (length.saturating_sub(tail), length)));
+    }
+    let start: u64 = first.parse().ok()?;
+    let end = if last.is_empty() {
+        length
+    } else {
+        last.parse::<u64>().ok()?.saturating_add(1).min(length)
+    };
+    Some((start < length && start < end).then_some((start, end)))
+}

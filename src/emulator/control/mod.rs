@@ -1,0 +1,8 @@
+//! What a test sets: switches, faults, fixtures; and what it reads back.
+
+pub mod faults;
+pub mod fixtures;
+pub mod json_options;
+pub mod request_log;
+pub mod settings;
+pub mod switches;

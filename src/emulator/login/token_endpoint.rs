@@ -1,0 +1,240 @@
+//! The token endpoint: OAuth2 client credentials, by secret or by certificate (facts.md, section 4).
+
+use std::collections::HashMap;
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::emulator::clock::{Tick, format_time, seconds, ticks};
+use crate::emulator::login::client_assertion::{self, AssertionError, Expected};
+use crate::emulator::login::tokens::{AUDIENCE, Claims, Grant};
+use crate::emulator::state::State;
+use crate::emulator::wire::reply::Reply;
+
+/// A refusal of the token endpoint: its `error` is a string, and `error_description` begins with a code.
+struct OAuthError {
+    status: StatusCode,
+    error: &'static str,
+    code: u32,
+    message: String,
+}
+
+fn oauth_error(
+    status: u16,
+    error: &'static str,
+    code: u32,
+    message: impl Into<String>,
+) -> OAuthError {
+    OAuthError {
+        status: crate::emulator::wire::reply::status(status),
+        error,
+        code,
+        message: message.into(),
+    }
+}
+
+/// Whether the login host serves `path`.
+pub fn is_login_path(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    path.contains("/oauth2/")
+        || path.contains("/.well-known/")
+        || path.contains("/discovery/instance")
+}
+
+impl State {
+    pub fn handle_login(
+        &mut self,
+        method: &Method,
+        path: &str,
+        body: &[u8],
+        now: Tick,
+        wall_now: f64,
+    ) -> Reply {
+        let path = path.to_ascii_lowercase();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let result = match segments.as_slice() {
+            [tenant, "oauth2", "v2.0", "token"] if method == Method::POST => {
+                self.grant_token(tenant, body, false, now, wall_now)
+            }
+            [tenant, "oauth2", "token"] if method == Method::POST => {
+                self.grant_token(tenant, body, true, now, wall_now)
+            }
+            [tenant, "v2.0", ".well-known", "openid-configuration"]
+            | [tenant, ".well-known", "openid-configuration"] => {
+                Ok(self.open_id_configuration(tenant))
+            }
+            ["common", "discovery", "instance"] => Ok(self.instance_discovery()),
+            _ => Err(oauth_error(404, "invalid_request", 90_014, "The endpoint does not exist.")),
+        };
+        match result {
+            Ok(body) => Reply::json(StatusCode::OK, body.to_string()),
+            Err(oauth_error) => self.oauth_error_reply(&oauth_error, now),
+        }
+    }
+
+    fn grant_token(
+        &mut self,
+        tenant: &str,
+        body: &[u8],
+        v1: bool,
+        now: Tick,
+        wall_now: f64,
+    ) -> Result<Value, OAuthError> {
+        if tenant != self.tenant_id {
+            let message = format!("Tenant '{tenant}' not found.");
+            return Err(oauth_error(400, "invalid_request", 90_002, message));
+        }
+        let form: HashMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
+        let field =
+            |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        let required = |name: &str| {
+            let message =
+                format!("The request body must contain the following parameter: '{name}'.");
+            field(name).ok_or_else(|| oauth_error(400, "invalid_request", 900_144, message))
+        };
+        if required("grant_type")? != "client_credentials" {
+            let message = "The app requested an unsupported grant type.";
+            return Err(oauth_error(400, "unsupported_grant_type", 70_003, message));
+        }
+        let client_id = required("client_id")?;
+        let audience = if v1 {
+            required("resource")?.to_owned()
+        } else {
+            audience_from_scope(required("scope")?)?
+        };
+        let Some(application) =
+            self.applications.iter().position(|known| known.client_id == client_id)
+        else {
+            let message = format!(
+                "Application with identifier '{client_id}' was not found in the directory."
+            );
+            return Err(oauth_error(400, "unauthorized_client", 700_016, message));
+        };
+        match (field("client_secret"), field("client_assertion")) {
+            (Some(secret), _) => self.check_secret(application, secret)?,
+            (None, Some(assertion)) => {
+                let kind = required("client_assertion_type")?;
+                self.check_assertion(application, kind, assertion, wall_now)?;
+            }
+            (None, None) => {
+                let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+                return Err(oauth_error(401, "invalid_client", 7_000_218, message));
+            }
+        }
+        let lifetime = self.switches.token_life;
+        let token = self.issue_token(application, None, audience, lifetime, now, wall_now);
+        let expires_in = (lifetime / self.speed).floor().max(1.0) as u64;
+        Ok(if v1 {
+            json!({"token_type": "Bearer", "expires_in": expires_in.to_string(), "ext_expires_in": expires_in.to_string(), "access_token": token})
+        } else {
+            json!({"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
+        })
+    }
+
+    fn check_secret(&self, application: usize, secret: &str) -> Result<(), OAuthError> {
+        if self.applications.get(application).is_some_and(|known| known.secret == secret) {
+            return Ok(());
+        }
+        Err(oauth_error(401, "invalid_client", 7_000_215, "Invalid client secret provided."))
+    }
+
+    fn check_assertion(
+        &self,
+        application: usize,
+        kind: &str,
+        assertion: &str,
+        wall_now: f64,
+    ) -> Result<(), OAuthError> {
+        let invalid =
+            |(code, message): AssertionError| oauth_error(401, "invalid_client", code, message);
+        if kind != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+            return Err(invalid((50_027, "The client assertion's type is not supported.")));
+        }
+        let Some(known) = self.applications.get(application) else { return Ok(()) };
+        let (tenant, client_id, certificates) =
+            (&self.tenant_id, &known.client_id, &known.certificates);
+        client_assertion::check(assertion, &Expected { tenant, client_id, certificates, wall_now })
+            .map_err(invalid)
+    }
+
+    /// A token for one of the applications, with its own roles unless others are given.
+    pub fn issue_token(
+        &mut self,
+        application: usize,
+        roles: Option<Vec<String>>,
+        audience: String,
+        lifetime: f64,
+        now: Tick,
+        wall_now: f64,
+    ) -> String {
+        let Some(known) = self.applications.get(application) else { return String::new() };
+        let roles = roles.unwrap_or_else(|| known.roles.clone());
+        let grant = Grant {
+            application: u32::try_from(application).unwrap_or(0),
+            roles,
+            audience,
+            expires: now + ticks(lifetime),
+        };
+        let claims = Claims {
+            tenant: &self.tenant_id,
+            client_id: &known.client_id,
+            issued: wall_now,
+            expires: wall_now + seconds(ticks(lifetime)) / self.speed,
+        };
+        self.tokens.issue(grant, &claims, now)
+    }
+
+    fn open_id_configuration(&self, tenant: &str) -> Value {
+        let login = format!("{}/{tenant}", self.addresses.login);
+        json!({
+            "issuer": format!("{login}/v2.0"),
+            "token_endpoint": format!("{login}/oauth2/v2.0/token"),
+            "authorization_endpoint": format!("{login}/oauth2/v2.0/authorize"),
+            "device_authorization_endpoint": format!("{login}/oauth2/v2.0/devicecode"),
+            "jwks_uri": format!("{login}/discovery/v2.0/keys"),
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
+        })
+    }
+
+    /// What azure-identity asks a login host that it does not know.
+    fn instance_discovery(&self) -> Value {
+        let login = &self.addresses.login;
+        let host = login.split("://").nth(1).unwrap_or(login);
+        json!({
+            "tenant_discovery_endpoint": format!("{login}/{}/v2.0/.well-known/openid-configuration", self.tenant_id),
+            "api-version": "1.1",
+            "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
+        })
+    }
+
+    fn oauth_error_reply(&mut self, oauth_error: &OAuthError, now: Tick) -> Reply {
+        let (trace, correlation) = (self.new_uuid(), self.new_uuid());
+        let time =
+            format_time(now - now.rem_euclid(crate::emulator::clock::SECOND)).replace('T', " ");
+        let description = format!(
+            "AADSTS{}: {} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {time}",
+            oauth_error.code, oauth_error.message
+        );
+        let body = json!({
+            "error": oauth_error.error, "error_description": description, "error_codes": [oauth_error.code],
+            "timestamp": time, "trace_id": trace.to_string(), "correlation_id": correlation.to_string(),
+        });
+        Reply::json(oauth_error.status, body.to_string())
+    }
+}
+
+/// The audience that a v2 scope asks for.
+fn audience_from_scope(scope: &str) -> Result<String, OAuthError> {
+    let audience = scope
+        .strip_suffix("/.default")
+        .filter(|audience| !audience.contains(' ') && !audience.is_empty());
+    audience.map(str::to_owned).ok_or_else(|| {
+        let message = format!("The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.");
+        oauth_error(400, "invalid_scope", 1_002_012, message)
+    })
+}
+
+/// The audience of tokens made without the login host.
+pub fn default_audience() -> String {
+    AUDIENCE.to_owned()
+}

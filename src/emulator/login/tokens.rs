@@ -1,0 +1,187 @@
+//! Who may do what: tokens, their roles and audience (facts.md, sections 1 and 4).
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::emulator::clock::Tick;
+use crate::emulator::control::switches::{ReadPermission, Switches};
+use crate::emulator::wire::reply::ApiError;
+use crate::emulator::wire::routes::Route;
+
+/// The audience of public tokens, whichever host is called (page "exposed-apis-create-app-webapp").
+pub const AUDIENCE: &str = "https://api.securitycenter.microsoft.com";
+
+/// Every application permission that a call of facts.md, section 1, names.
+pub const ROLES: [&str; 11] = [
+    "Machine.LiveResponse",
+    "Machine.Read.All",
+    "Machine.ReadWrite.All",
+    "Library.Manage",
+    "Machine.CollectForensics",
+    "Machine.Isolate",
+    "Machine.RestrictExecution",
+    "Machine.Scan",
+    "Machine.Offboard",
+    "Machine.StopAndQuarantine",
+    "Machine.Read",
+];
+
+/// One application of the tenant.
+#[derive(Clone, Debug)]
+pub struct Application {
+    pub client_id: String,
+    pub secret: String,
+    pub roles: Vec<String>,
+    /// DER, of those that sign its assertions.
+    pub certificates: Vec<Vec<u8>>,
+}
+
+/// What a token is good for.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub application: u32,
+    pub roles: Vec<String>,
+    pub audience: String,
+    pub expires: Tick,
+}
+
+/// The tokens that were given out.
+#[derive(Debug)]
+pub struct TokenStore {
+    grants: HashMap<String, Grant>,
+    key: [u8; 16],
+    serial: u64,
+}
+
+impl TokenStore {
+    pub fn new(key: [u8; 16]) -> Self {
+        Self { grants: HashMap::new(), key, serial: 0 }
+    }
+
+    /// A new token. It has the shape of a JWT and `claims`, which the clients read; here it is only looked up.
+    pub fn issue(&mut self, grant: Grant, claims: &Claims<'_>, now: Tick) -> String {
+        self.grants.retain(|_, old| old.expires > now);
+        self.serial += 1;
+        let header = json!({"typ": "JWT", "alg": "HS256"}).to_string();
+        let id = Uuid::from_u128(u128::from_le_bytes(self.key) ^ u128::from(self.serial));
+        let payload = json!({
+            "aud": grant.audience, "iss": format!("https://sts.windows.net/{}/", claims.tenant), "tid": claims.tenant,
+            "appid": claims.client_id, "roles": grant.roles, "ver": "1.0", "uti": id.to_string(),
+            "iat": claims.issued as i64, "nbf": claims.issued as i64, "exp": claims.expires as i64,
+        });
+        let signed =
+            [header, payload.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+        let signature = Sha256::new().chain_update(self.key).chain_update(&signed).finalize();
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        self.grants.insert(token.clone(), grant);
+        token
+    }
+
+    pub fn revoke(&mut self, headers: &HeaderMap) {
+        if let Some(token) = bearer_token(headers) {
+            self.grants.remove(token);
+        }
+    }
+
+    /// The application that the call's token was given to, if the token is good for `route`.
+    pub fn authorize(
+        &self,
+        headers: &HeaderMap,
+        route: Route,
+        switches: &Switches,
+        now: Tick,
+    ) -> Result<&Grant, ApiError> {
+        let unauthorized =
+            |message: &str| ApiError::new(StatusCode::UNAUTHORIZED, "Unauthorized", message);
+        let token = bearer_token(headers)
+            .ok_or_else(|| unauthorized("Authorization header is missing or invalid."))?;
+        let grant =
+            self.grants.get(token).ok_or_else(|| unauthorized("The token is not valid."))?;
+        if grant.expires <= now {
+            return Err(unauthorized("The token has expired."));
+        }
+        if !is_service_audience(&grant.audience) {
+            let status = crate::emulator::wire::reply::status(switches.wrong_audience_status);
+            let code = if status == StatusCode::FORBIDDEN { "Forbidden" } else { "Unauthorized" };
+            return Err(ApiError::new(
+                status,
+                code,
+                "The token's audience is not valid for this resource.",
+            ));
+        }
+        let needed = required_permissions(route, switches);
+        if needed.is_empty() || grant.roles.iter().any(|role| needed.contains(&role.as_str())) {
+            return Ok(grant);
+        }
+        // The text of microsoft-365-docs issue 6053.
+        let message = format!(
+            "The application does not have any of the required application permissions ({}) to access the resource.",
+            needed.join(", ")
+        );
+        Err(ApiError::forbidden("Forbidden", message))
+    }
+}
+
+/// What a token tells of itself. Times are the wall's.
+pub struct Claims<'a> {
+    pub tenant: &'a str,
+    pub client_id: &'a str,
+    pub issued: f64,
+    pub expires: f64,
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) =
+        std::str::from_utf8(headers.get(AUTHORIZATION)?.as_bytes()).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The public audience and its older form, the regional ones, the governments' (facts 4.1). The API's own host is none.
+fn is_service_audience(audience: &str) -> bool {
+    let audience = audience.trim_end_matches('/');
+    let regional = |rest: &str| {
+        rest.strip_suffix(".securitycenter.microsoft.com").is_some_and(|r| r.len() == 2)
+    };
+    audience == AUDIENCE
+        || audience == "https://securitycenter.onmicrosoft.com/windowsatpservice"
+        || audience == "https://api-gcc.securitycenter.microsoft.us"
+        || audience == "https://api-gov.securitycenter.microsoft.us"
+        || audience.strip_prefix("https://api-").is_some_and(regional)
+}
+
+/// The application permissions of which a call needs one; the order is that of the message.
+fn required_permissions(route: Route, switches: &Switches) -> &'static [&'static str] {
+    match route {
+        Route::RunLiveResponse => &["Machine.LiveResponse"],
+        Route::GetMachineAction
+        | Route::ListMachineActions
+        | Route::GetResultLink
+        | Route::GetMachine
+        | Route::ListMachines
+        | Route::FindMachinesByIp
+        | Route::FindMachinesByTag => match switches.read_permission {
+            ReadPermission::Any => &["Machine.Read.All", "Machine.ReadWrite.All"],
+            ReadPermission::ReadWrite => &["Machine.ReadWrite.All"],
+        },
+        Route::CancelMachineAction => &[
+            "Machine.CollectForensics",
+            "Machine.Isolate",
+            "Machine.RestrictExecution",
+            "Machine.Scan",
+            "Machine.Offboard",
+            "Machine.StopAndQuarantine",
+            "Machine.LiveResponse",
+        ],
+        Route::ListLibraryFiles | Route::UploadLibraryFile | Route::DeleteLibraryFile => {
+            &["Library.Manage"]
+        }
+        Route::Token | Route::Blob | Route::Other => &[],
+    }
+}

@@ -1,0 +1,61 @@
+//! All actions, and the indexes by which they are found.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::emulator::odata::IndexHints;
+use crate::emulator::session::action::Action;
+
+/// All actions in the order in which they were made, found by id and by machine.
+#[derive(Debug, Default)]
+pub struct Actions {
+    all: Vec<Action>,
+    by_id: HashMap<Uuid, u32>,
+    by_machine: HashMap<u32, Vec<u32>>,
+}
+
+impl Actions {
+    pub fn add(&mut self, action: Action) -> u32 {
+        let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        self.by_id.insert(action.id, index);
+        self.by_machine.entry(action.machine).or_default().push(index);
+        self.all.push(action);
+        index
+    }
+
+    pub fn get(&self, index: u32) -> Option<&Action> {
+        self.all.get(index as usize)
+    }
+
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut Action> {
+        self.all.get_mut(index as usize)
+    }
+
+    pub fn by_id(&self, id: Uuid) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Those that a filter can match, oldest first, as far as its `id` and `machineId` tell.
+    pub fn candidates(
+        &self,
+        hints: &IndexHints<'_>,
+        machine: impl Fn(&str) -> Option<u32>,
+    ) -> Vec<&Action> {
+        if let Some(ids) = hints.equal_to("id") {
+            let parsed = ids.iter().filter_map(|id| Uuid::parse_str(id).ok());
+            let mut found: Vec<u32> = parsed.filter_map(|id| self.by_id(id)).collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().filter_map(|index| self.get(index)).collect();
+        }
+        if let Some(ids) = hints.equal_to("machineId") {
+            let lists = ids.iter().filter_map(|id| self.by_machine.get(&machine(id)?));
+            let mut found: Vec<u32> = lists.flatten().copied().collect();
+            found.sort_unstable();
+            found.dedup();
+            return found.into_iter().filter_map(|index| self.get(index)).collect();
+        }
+        self.all.iter().collect()
+    }
+}

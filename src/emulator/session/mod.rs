@@ -1,0 +1,10 @@
+//! Live response sessions: submit, cancel, their lifecycle and what scripts do.
+
+pub mod action;
+pub mod action_properties;
+pub mod action_store;
+pub mod cancel;
+pub mod lifecycle;
+pub mod script;
+pub mod session_counts;
+pub mod submit;

@@ -1,0 +1,139 @@
+//! What scripts do, and the transcripts that they leave (facts.md, section 7.2).
+
+use std::fmt;
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::emulator::control::switches::{Switches, TranscriptForm};
+
+/// How a run of a script ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScriptOutcome {
+    pub stdout: String,
+    pub stderr: String,
+    /// None: the transcript does not say. The default is 0.
+    pub exit_code: Option<i64>,
+    /// Seconds of the emulator's own clock. The default is 1.
+    pub duration: f64,
+    /// The command ends Failed, with this in its errors. The default is none.
+    pub fails: Option<String>,
+    /// The result as it is, in place of a transcript. The default is none.
+    pub raw: Option<Bytes>,
+}
+
+impl Default for ScriptOutcome {
+    fn default() -> Self {
+        Self {
+            stdout: String::new(),
+            stderr: String::new(),
+            exit_code: Some(0),
+            duration: 1.0,
+            fails: None,
+            raw: None,
+        }
+    }
+}
+
+/// Called with the machine's id and the arguments when a script runs, never under the emulator's lock.
+pub type ScriptFn = Arc<dyn Fn(&str, Option<&str>) -> ScriptOutcome + Send + Sync>;
+
+/// What a script does.
+#[derive(Clone)]
+pub enum Behaviour {
+    Fixed(ScriptOutcome),
+    Callback(ScriptFn),
+}
+
+impl fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(outcome) => outcome.fmt(f),
+            Self::Callback(_) => f.write_str("Callback(..)"),
+        }
+    }
+}
+
+impl From<ScriptOutcome> for Behaviour {
+    fn from(outcome: ScriptOutcome) -> Self {
+        Self::Fixed(outcome)
+    }
+}
+
+/// What a script does for which nothing was said.
+pub fn echo(name: &str, args: Option<&str>) -> ScriptOutcome {
+    let line = args.map_or_else(|| name.to_owned(), |args| format!("{name} {args}"));
+    ScriptOutcome { stdout: format!("{line}\n"), ..ScriptOutcome::default() }
+}
+
+/// The documented shape, in its order (page "get-live-response-result").
+#[derive(Serialize)]
+struct Transcript<'a> {
+    script_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i64>,
+    script_output: &'a str,
+    script_errors: &'a str,
+}
+
+/// The result of a RunScript as the blob host has it.
+pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Switches) -> Bytes {
+    if let Some(raw) = &outcome.raw {
+        return raw.clone();
+    }
+    let mut output = String::new();
+    if switches.transcript_line && name.to_ascii_lowercase().ends_with(".ps1") {
+        output = format!(
+            "Transcript started, output file is C:\\ProgramData\\Microsoft\\Windows Defender Advanced Threat Protection\\Temp\\PSScriptOutputs\\PSScript_Transcript_{{{}}}.txt\n",
+            id.hyphenated().to_string().to_uppercase()
+        );
+    }
+    output.push_str(&outcome.stdout);
+    output.extend(std::iter::repeat_n('\0', switches.transcript_nuls));
+    let transcript = Transcript {
+        script_name: name,
+        exit_code: outcome.exit_code,
+        script_output: &output,
+        script_errors: &outcome.stderr,
+    };
+    let text = serde_json::to_string(&transcript).unwrap_or_default();
+    match switches.transcript_form {
+        TranscriptForm::Json => text.into(),
+        TranscriptForm::RawNewline => text.replace("\\n", "\n").into(),
+        TranscriptForm::Bom => format!("\u{feff}{text}\0").into(),
+        TranscriptForm::Gzip => gzip(text.as_bytes(), None).into(),
+        TranscriptForm::Zip => zip_stdout(outcome.stdout.as_bytes()).into(),
+        TranscriptForm::Text => outcome.stdout.clone().into(),
+    }
+}
+
+/// A gzip stream of `content`, with its file name in the header where one is given.
+pub fn gzip(content: &[u8], name: Option<&str>) -> Vec<u8> {
+    let mut encoder = gzip_encoder(Vec::new(), name);
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(content);
+    encoder.finish().unwrap_or_default()
+}
+
+pub fn gzip_encoder<W: Write>(to: W, name: Option<&str>) -> GzEncoder<W> {
+    let mut builder = flate2::GzBuilder::new();
+    if let Some(name) = name {
+        builder = builder.filename(name.replace('\0', ""));
+    }
+    builder.write(to, Compression::fast())
+}
+
+/// The archive that one client saw on Linux: an entry `stdout`.
+fn zip_stdout(stdout: &[u8]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    // Writing to memory cannot fail.
+    let _ = archive.start_file("stdout", options);
+    let _ = archive.write_all(stdout);
+    archive.finish().map(std::io::Cursor::into_inner).unwrap_or_default()
+}

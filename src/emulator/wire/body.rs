@@ -1,0 +1,102 @@
+//! JSON bodies of requests: what they have to be, and whose capitals count (facts.md, section 3.3).
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::wire::reply::ApiError;
+
+/// A JSON object. serde takes a list for a struct too, by the order of its fields.
+pub struct JsonObject<T>(pub T);
+
+struct JsonObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(JsonObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for JsonObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+impl State {
+    /// The object that a request's body is.
+    pub fn read_body<T: for<'de> Deserialize<'de>>(
+        &self,
+        request: &IncomingRequest,
+    ) -> Result<T, ApiError> {
+        check_content_type(&request.headers)?;
+        let invalid = |error: serde_json::Error| {
+            ApiError::bad_request(
+                "InvalidRequestBody",
+                format!("Request body is incorrect: {error}"),
+            )
+        };
+        if self.switches.case_sensitive_bodies {
+            return serde_json::from_slice(&request.body)
+                .map(|JsonObject(body)| body)
+                .map_err(invalid);
+        }
+        let value: Value = serde_json::from_slice(&request.body).map_err(invalid)?;
+        serde_json::from_value(normalize_key_case(value))
+            .map(|JsonObject(body)| body)
+            .map_err(invalid)
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kind = given.split(';').next().unwrap_or("").trim();
+    if kind.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        "InvalidRequestBody",
+        format!("The content type '{given}' is not application/json."),
+    ))
+}
+
+/// The keys of a body in the capitals of the schema, for a service that minds none.
+fn normalize_key_case(value: Value) -> Value {
+    const KEYS: [&str; 9] = [
+        "Commands",
+        "Comment",
+        "ExternalId",
+        "RequestSource",
+        "Title",
+        "type",
+        "params",
+        "key",
+        "value",
+    ];
+    match value {
+        Value::Object(map) => {
+            let right = |key: String| {
+                KEYS.iter().find(|k| k.eq_ignore_ascii_case(&key)).map_or(key, |k| (*k).to_owned())
+            };
+            Value::Object(
+                map.into_iter()
+                    .map(|(key, value)| (right(key), normalize_key_case(value)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(normalize_key_case).collect()),
+        other => other,
+    }
+}

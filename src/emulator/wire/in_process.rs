@@ -1,0 +1,138 @@
+//! The in-process transport: the emulator as a `Transport`, without sockets.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use crate::emulator::Emulator;
+use crate::emulator::blob::spooled_file::SpooledFile;
+use crate::emulator::state::IncomingRequest;
+use crate::emulator::wire::exchange::{ExchangeOutcome, ReceivedBody, VirtualHost};
+use crate::emulator::wire::reply::{Body, Reply};
+use crate::error::{Error, Kind};
+use crate::transport::{Destination, Failure, Request, Response, Transport};
+
+/// A spooled result is read in pieces of this size.
+pub const CHUNK_SIZE: u64 = 256 << 10;
+
+impl Transport for Emulator {
+    fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
+        async move {
+            let Some(vhost) = self.virtual_host_of(&request) else {
+                return Err(connection_failed(
+                    false,
+                    format!("{} could not be found in DNS", request.url.host()),
+                ));
+            };
+            let url = request.url.expose();
+            let incoming = IncomingRequest {
+                method: request.method,
+                path: url.path().to_owned(),
+                query: url.query().unwrap_or("").to_owned(),
+                headers: request.headers,
+                body: Bytes::new(),
+                body_too_large: false,
+                upload: None,
+            };
+            let body = async {
+                Some(ReceivedBody { body: request.body.bytes().await.ok()?, body_too_large: false })
+            };
+            match tokio::time::timeout(request.timeout, self.exchange(vhost, incoming, body)).await
+            {
+                Ok(outcome) => respond(outcome),
+                Err(_) => {
+                    Err(connection_failed(true, "the emulator did not answer in time".to_owned()))
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Emulator {
+    /// The vhost that a request's host and audience lead to.
+    fn virtual_host_of(&self, request: &Request) -> Option<VirtualHost> {
+        let url = request.url.expose();
+        let state = self.lock_state();
+        let is = |address: &str| {
+            address
+                .strip_prefix(url.scheme())
+                .and_then(|rest| rest.strip_prefix("://"))
+                .is_some_and(|host| {
+                    host == &url[url::Position::BeforeHost..url::Position::AfterPort]
+                })
+        };
+        match request.destination {
+            Destination::Service => is(&state.addresses.api).then_some(VirtualHost::Api),
+            Destination::Login => is(&state.addresses.login).then_some(VirtualHost::Api),
+            Destination::Blob => is(&state.addresses.blob).then_some(VirtualHost::Blob),
+            Destination::ManagedIdentity => None,
+        }
+    }
+}
+
+fn respond(outcome: ExchangeOutcome) -> Result<Response, Failure> {
+    match outcome {
+        ExchangeOutcome::Answered(reply) => Ok(response(reply, None)),
+        ExchangeOutcome::Truncated(reply, keep) => Ok(response(reply, Some(keep))),
+        ExchangeOutcome::Dropped { read } => {
+            Err(connection_failed(read, "the emulator broke the connection off".to_owned()))
+        }
+    }
+}
+
+fn response(reply: Reply, keep: Option<usize>) -> Response {
+    let body: BoxStream<'static, Result<Bytes, Failure>> = match (reply.body, keep) {
+        (Body::Full(body), None) => return Response::from_bytes(reply.status, reply.headers, body),
+        (Body::Full(body), Some(keep)) => {
+            stream::iter([Ok(body.slice(..keep.min(body.len())))]).boxed()
+        }
+        (Body::Spooled { file, start, end }, keep) => {
+            let end = keep.map_or(end, |keep| end.min(start + keep as u64));
+            read_chunks(file, start, end)
+                .map(|chunk| chunk.map_err(|error| connection_failed(true, error.to_string())))
+                .boxed()
+        }
+    };
+    let body = if keep.is_some() {
+        let cut = async {
+            Err(connection_failed(true, "the emulator broke the connection off".to_owned()))
+        };
+        body.chain(stream::once(cut)).boxed()
+    } else {
+        body
+    };
+    Response { status: reply.status, headers: reply.headers, body }
+}
+
+/// A spooled result, in chunks.
+pub fn read_chunks(
+    file: SpooledFile,
+    start: u64,
+    end: u64,
+) -> BoxStream<'static, std::io::Result<Bytes>> {
+    stream::unfold(start, move |at| {
+        let file = file.clone();
+        async move {
+            if at >= end {
+                return None;
+            }
+            let read =
+                tokio::task::spawn_blocking(move || file.read(at, CHUNK_SIZE.min(end - at))).await;
+            match read.unwrap_or_else(|error| Err(error.into())) {
+                Ok(chunk) if chunk.is_empty() => None,
+                Ok(chunk) => {
+                    let next = at + chunk.len() as u64;
+                    Some((Ok(chunk), next))
+                }
+                Err(error) => Some((Err(error), end)),
+            }
+        }
+    })
+    .boxed()
+}
+
+fn connection_failed(sent: bool, message: String) -> Failure {
+    Failure { sent, error: Error::new(Kind::ConnectionFailed, message) }
+}

@@ -1,0 +1,5 @@
+//! Files: the tenant's library, and what commands collect.
+
+pub mod library;
+pub mod sink;
+pub mod stream;

@@ -1,0 +1,83 @@
+//! A file object of Python's that a download is written to, on a thread of its own: it may take its time, and the core's
+//! few threads are everybody's.
+
+use std::sync::mpsc;
+use std::thread;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tokio::sync::oneshot;
+
+use crate::error::{Error, Kind, Result};
+use crate::python::errors::from_pyerr;
+use crate::python::runtime::call_python;
+use crate::transfer::Sink;
+
+/// What the thread is asked: a piece to write, and whom to tell.
+type WriteRequest = (Bytes, oneshot::Sender<Result<()>>);
+
+/// A file object, and the thread that writes to it once there is something to write.
+pub struct FileObjectSink {
+    object: Option<Py<PyAny>>,
+    writer: Option<mpsc::Sender<WriteRequest>>,
+}
+
+impl FileObjectSink {
+    pub fn new(object: Py<PyAny>) -> Self {
+        Self { object: Some(object), writer: None }
+    }
+
+    fn writer(&mut self) -> Result<&mpsc::Sender<WriteRequest>> {
+        if let Some(object) = self.object.take() {
+            let (writer, requests) = mpsc::channel::<WriteRequest>();
+            let name = "mde-live-response-file".to_owned();
+            let started = thread::Builder::new().name(name).spawn(move || {
+                for (piece, done) in requests {
+                    // Err when the download was left meanwhile.
+                    let _ = done.send(write(&object, &piece));
+                }
+            });
+            started.map_err(|error| writer_stopped_error().with_source(error))?;
+            self.writer = Some(writer);
+        }
+        self.writer.as_ref().ok_or_else(writer_stopped_error)
+    }
+}
+
+impl Sink for FileObjectSink {
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
+        async move {
+            let (done, written) = oneshot::channel();
+            self.writer()?.send((data, done)).map_err(|_| writer_stopped_error())?;
+            written.await.unwrap_or_else(|_| Err(writer_stopped_error()))
+        }
+        .boxed()
+    }
+}
+
+fn write(object: &Py<PyAny>, mut data: &[u8]) -> Result<()> {
+    Python::attach(|py| {
+        while !data.is_empty() {
+            let written =
+                call_python(&object.bind(py).getattr("write")?, (PyBytes::new(py, data),))?;
+            // A raw file may take less than all; a file that does not say how much has taken it all.
+            let count = written.extract::<Option<usize>>()?.unwrap_or(data.len());
+            data = data.get(count..).unwrap_or_default();
+            if count == 0 {
+                return Err(PyValueError::new_err("the file object takes no more bytes"));
+            }
+        }
+        Ok(())
+    })
+    .map_err(from_pyerr)
+}
+
+fn writer_stopped_error() -> Error {
+    Error::new(Kind::Download, "no thread writes to the file object any more").with_hint(
+        "the process is shutting down or has too many threads; the result stays with the service",
+    )
+}

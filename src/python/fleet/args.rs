@@ -1,0 +1,112 @@
+//! What `run_many` takes, as the core takes it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMapping, PyString};
+
+use crate::error::{Error, Result};
+use crate::fleet::RunSpec;
+use crate::model::Command;
+use crate::python::arguments::{CommandsArgument, Seconds};
+use crate::python::errors::to_pyerr;
+use crate::python::models::Machine;
+
+/// `Iterable[str | Machine]`.
+pub struct MachinesArgument(Vec<String>);
+
+impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let what = "machines takes an iterable of machine ids, names or Machines";
+        if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
+            return Err(PyTypeError::new_err(format!("{what}, not one string")));
+        }
+        let items = object.try_iter().map_err(|_| PyTypeError::new_err(what))?;
+        let machine = |item: PyResult<Bound<'py, PyAny>>| {
+            let item = item?;
+            match item.cast::<Machine>() {
+                Ok(machine) => Ok(machine.get().id()),
+                Err(_) => item.extract().map_err(|_| PyTypeError::new_err(what)),
+            }
+        };
+        items.map(machine).collect::<PyResult<_>>().map(Self)
+    }
+}
+
+/// `Commands | Mapping[str, Commands]`.
+pub enum FleetCommands {
+    Shared(Vec<Command>),
+    PerMachine(Vec<(String, Vec<Command>)>),
+}
+
+impl<'py> FromPyObject<'_, 'py> for FleetCommands {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let Ok(mapping) = object.cast::<PyMapping>() else {
+            return object.extract::<CommandsArgument>().map(|commands| Self::Shared(commands.0));
+        };
+        let pair = |item: PyResult<Bound<'py, PyAny>>| {
+            let (machine, commands): (String, CommandsArgument) = item?.extract()?;
+            Ok((machine, commands.0))
+        };
+        mapping.items()?.try_iter()?.map(pair).collect::<PyResult<_>>().map(Self::PerMachine)
+    }
+}
+
+/// The order of a run. What is wrong with it is said before any request.
+pub fn run_spec(
+    py: Python<'_>,
+    machines: MachinesArgument,
+    commands: FleetCommands,
+    comment: String,
+    save_to: Option<PathBuf>,
+    run_id: Option<String>,
+    cancel_pending_after: Option<Seconds>,
+) -> PyResult<RunSpec> {
+    let run_spec = || {
+        let (machines, commands) = assign_commands(machines.0, commands)?;
+        let save_to = save_to.map(absolute_folder).transpose()?;
+        let cancel_pending_after = cancel_pending_after.map(|seconds| seconds.0);
+        let run_spec =
+            RunSpec { machines, commands, comment, save_to, run_id, cancel_pending_after };
+        run_spec.check()?;
+        Ok(run_spec)
+    };
+    run_spec().map_err(|error| to_pyerr(py, error))
+}
+
+type AssignedCommands = (Vec<(String, usize)>, Vec<Vec<Command>>);
+
+fn assign_commands(machines: Vec<String>, commands: FleetCommands) -> Result<AssignedCommands> {
+    let by_machine = match commands {
+        FleetCommands::Shared(commands) => {
+            return Ok((
+                machines.into_iter().map(|machine| (machine, 0)).collect(),
+                vec![commands],
+            ));
+        }
+        FleetCommands::PerMachine(by_machine) => by_machine,
+    };
+    let (keys, commands): (Vec<_>, Vec<_>) = by_machine.into_iter().unzip();
+    let index_by_machine: HashMap<&String, usize> = keys.iter().zip(0..).collect();
+    let assigned = machines.into_iter().map(|machine| match index_by_machine.get(&machine) {
+        Some(at) => Ok((machine, *at)),
+        None => Err(Error::invalid(format!("there are no commands for machine {machine:?}"))
+            .with_hint("give commands for each machine, by the machine as given")),
+    });
+    Ok((assigned.collect::<Result<_>>()?, commands))
+}
+
+/// As whoever resumes the run finds it, from whatever folder.
+fn absolute_folder(path: PathBuf) -> Result<String> {
+    let whole = std::path::absolute(&path).map_err(|error| Error::io("save to", &path, error))?;
+    whole.into_os_string().into_string().map_err(|_| {
+        Error::invalid(format!("save_to is {}, which is not UTF-8", path.display()))
+            .with_hint("the run is written down with its folder: give one whose name is UTF-8")
+    })
+}

@@ -1,0 +1,39 @@
+//! The core's spans as OpenTelemetry's, below what is current where a call is made.
+
+use std::sync::Arc;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::python::runtime::{LogItem, enqueue_log};
+use crate::trace::{SpanEnd, SpanStart, TraceContext, Tracer};
+
+/// `opentelemetry.context` where the call was made.
+struct ContextTracer(Arc<Py<PyAny>>);
+
+impl Tracer for ContextTracer {
+    fn on_start(&self, span: SpanStart) {
+        enqueue_log(LogItem::SpanStart(self.0.clone(), span));
+    }
+
+    fn on_end(&self, span: SpanEnd) {
+        enqueue_log(LogItem::SpanEnd(span));
+    }
+}
+
+/// None where nobody has imported OpenTelemetry: then nobody traces, and nothing is spent on it.
+pub fn current_trace(py: Python<'_>) -> PyResult<Option<TraceContext>> {
+    let modules =
+        py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?;
+    if modules.get_item(intern!(py, "opentelemetry.trace"))?.is_none() {
+        return Ok(None);
+    }
+    let Some(context) = modules.get_item(intern!(py, "opentelemetry.context"))? else {
+        return Ok(None);
+    };
+    // Half imported, in another thread.
+    let Ok(get_current) = context.getattr(intern!(py, "get_current")) else { return Ok(None) };
+    let tracer = ContextTracer(Arc::new(get_current.call0()?.unbind()));
+    Ok(Some(TraceContext::new(Arc::new(tracer))))
+}
