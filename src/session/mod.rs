@@ -32,7 +32,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::pauses;
 use crate::pipeline::Pipeline;
-use crate::poller::Poller;
+use crate::poller::{Poller, cached_action};
 use crate::trace::{self, LOG_TARGET};
 
 /// Called with the machine action each time that its status or a command's status changed.
@@ -189,7 +189,7 @@ impl Session {
     async fn cached_action(&self, max_age: f64) -> Option<MachineAction> {
         let (_, quota) = self.sessions.pipeline.shared_quota().await.ok()?;
         let cached = quota.store().cached_status(self.id.clone(), max_age).await.ok()??;
-        serde_json::from_str(&cached.body).ok()
+        cached_action(&cached)
     }
 
     /// Returns the action if it was read within the settle time. In that time a 404 proves nothing.
