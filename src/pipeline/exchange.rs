@@ -42,6 +42,7 @@ impl Pipeline {
         };
         match response {
             Ok((status, headers, body)) => {
+                self.service_clock.record(&headers, self.clock.now());
                 self.classify_response(call, token, status, &headers, body)
             }
             Err(failure) => {

@@ -24,13 +24,25 @@ const SETTLE_SCHEDULE: [f64; 9] = [
 impl Sessions {
     /// Returns the pauses, in seconds, between two reads of the list over the settle time.
     pub(super) fn settle_delays(&self) -> impl Iterator<Item = f64> + use<> {
+        self.settle_delays_after(0.0)
+    }
+
+    /// The same for a POST that began `elapsed` seconds ago: only what is left of the settle time,
+    /// and one read in any case.
+    pub(super) fn settle_delays_after(&self, elapsed: f64) -> impl Iterator<Item = f64> + use<> {
         let settle_time = self.pipeline.options.limits.settle_time;
-        let mut before = 0.0;
-        SETTLE_SCHEDULE.into_iter().map(move |at| {
-            let pause = (at - before) * settle_time;
+        let mut before = elapsed.min(settle_time);
+        let at = SETTLE_SCHEDULE.into_iter().map(move |share| share * settle_time);
+        at.filter(move |at| *at > elapsed || *at >= settle_time).map(move |at| {
+            let pause = at - before;
             before = at;
             pause
         })
+    }
+
+    /// Lists the machine's live response actions, open or not, newest first.
+    pub(super) async fn list_actions_on(&self, machine_id: &str) -> Result<Vec<MachineAction>> {
+        self.pipeline.list_machine_actions(Some(&machine_filter(machine_id)), None).await
     }
 
     /// Lists the open live response actions of one machine, or of all machines.
@@ -55,8 +67,7 @@ impl Sessions {
         machine_id: &str,
         tag: &Tag,
     ) -> Result<Vec<MachineAction>> {
-        let mut actions =
-            self.pipeline.list_machine_actions(Some(&machine_filter(machine_id)), None).await?;
+        let mut actions = self.list_actions_on(machine_id).await?;
         actions.retain(|action| tag.matches(action));
         actions.reverse();
         Ok(actions)

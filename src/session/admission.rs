@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
-use super::Sessions;
 use super::plan::SubmitPlan;
+use super::{Sessions, lookup};
 use super::wait_limit::WaitLimit;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, AdmissionError, Quota};
@@ -101,20 +101,44 @@ fn poll_interval(plan: &SubmitPlan, retries: u32) -> f64 {
     pauses::BUSY_POLL.seconds(plan.limits()) * f64::from(retries.clamp(1, MAX_INTERVAL_FACTOR))
 }
 
-/// Waits until the service lists no open action on the machine.
+/// Waits until no open action is on the machine, or until one of them turns out to be ours.
 ///
-/// `listed`: the service named the action that keeps the machine busy.
-pub(super) async fn wait_until_machine_free(plan: &SubmitPlan, retries: u32, listed: bool) {
+/// `action_id`: what keeps the machine busy, if the service named it.
+pub(super) async fn wait_until_machine_free(
+    plan: &SubmitPlan,
+    retries: u32,
+    action_id: Option<String>,
+) {
     let clock = plan.sessions.pipeline.clock;
     // An unlisted action may be another process's submit with our id. The service lists that one
     // within the settle time.
-    let settling = if plan.has_caller_id && !listed { plan.limits().settle_time } else { 0.0 };
+    let is_unlisted = action_id.is_none();
+    let settling =
+        if plan.has_caller_id && is_unlisted { plan.limits().settle_time } else { 0.0 };
     // A session that was started in the portal is in no list. Only the next POST shows whether it
     // ended, so the pause grows with each retry.
     clock.sleep(poll_interval(plan, retries).max(settling)).await;
-    while let Ok(Some(_)) = plan.sessions.find_active_action(plan.machine_id()).await {
+    while is_machine_busy(plan, action_id.as_deref()).await {
         clock.sleep(poll_interval(plan, retries)).await;
     }
+}
+
+/// Returns whether someone else's action is open on the machine.
+async fn is_machine_busy(plan: &SubmitPlan, action_id: Option<&str>) -> bool {
+    let Ok(actions) = plan.sessions.list_actions_on(plan.machine_id()).await else { return false };
+    if let Ok(Some(_)) = lookup::pick_ours(plan, &actions, false).await {
+        return false;
+    }
+    if actions.iter().any(|action| !action.is_done()) {
+        return true;
+    }
+    // A list may leave out the action that the service named in its response.
+    let Some(action_id) = action_id.filter(|id| actions.iter().all(|action| action.id != **id))
+    else {
+        return false;
+    };
+    let action = plan.sessions.pipeline.get_machine_action(action_id).await;
+    action.is_ok_and(|action| !action.is_done())
 }
 
 /// Waits for a session slot of the tenant: until one of our own sessions ends, or for one interval.

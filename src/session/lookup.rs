@@ -1,33 +1,46 @@
-//! Finds the action of a submit by its tag in the service's list, and records it in the store.
+//! Finds the action of a submit in the service's list, and records it in the store.
 
 use super::Session;
+use super::evidence::{Ownership, has_same_commands};
 use super::plan::{PostOutcome, SubmitPlan};
 use super::wait_limit::WaitLimit;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::state::store::OpenSession;
+use crate::trace::LOG_TARGET;
 
-/// Returns the session that an earlier submit of this intent started, if there is one.
+/// How thoroughly the list is read before the next POST.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Check {
+    #[default]
+    None,
+    /// One read: nothing was posted, or the service needed so long that the list is up to date.
+    Once,
+    /// Reads over the settle time: a POST may have started an action that is not listed yet.
+    Settle,
+}
+
+/// Returns the session that an earlier POST of this intent started, if there is one.
 pub(super) async fn find_existing(
     plan: &SubmitPlan,
+    check: Check,
     wait_limit: &WaitLimit,
 ) -> Result<Option<Session>> {
-    let posted = plan.intent_lease.is_posted();
-    let found = match (posted || plan.store_was_reset, plan.has_caller_id) {
-        (true, _) => settle(plan).await,
-        (false, true) => wait_limit.enforce(plan, find_by_tag(plan)).await?,
-        // Nobody else can have submitted with an id that was generated here.
-        (false, false) => return Ok(None),
+    let found = match check {
+        Check::None => return Ok(None),
+        Check::Once => wait_limit.enforce(plan, find_action(plan, true)).await?,
+        Check::Settle => settle(plan).await,
     };
     let found = found.map_err(|error| {
         let mut error = plan.annotate(error);
-        error.retryable |= posted;
+        error.retryable |= plan.intent_lease.is_posted();
         error
     })?;
     let Some(action) = found else {
-        if posted {
+        if check == Check::Settle {
+            let settle_time = plan.limits().settle_time;
             plan.quota
-                .release_in_doubt_slot(plan.machine_id(), plan.limits().settle_time)
+                .release_in_doubt_slot(plan.machine_id(), settle_time)
                 .await
                 .map_err(|error| plan.annotate(error))?;
         }
@@ -37,15 +50,19 @@ pub(super) async fn find_existing(
         return Err(plan.commands_mismatch_error().with_action(&action.id));
     }
     record_started(plan, &action).await.map_err(|error| plan.annotate(error))?;
-    Ok(Some(plan.session(&action, true)))
+    Ok(Some(plan.session(&action, !plan.history.is_from_this_call(&action))))
 }
 
 /// Reads the list over the whole settle time, until the action is in it.
 pub(super) async fn settle(plan: &SubmitPlan) -> Result<Option<MachineAction>> {
+    let pipeline = &plan.sessions.pipeline;
+    let elapsed = plan.history.since_last_post(pipeline.clock.now());
     let mut last = Ok(None);
-    for pause in plan.sessions.settle_delays() {
-        plan.sessions.pipeline.clock.sleep(pause).await;
-        last = find_by_tag(plan).await;
+    let mut delays = plan.sessions.settle_delays_after(elapsed).peekable();
+    while let Some(pause) = delays.next() {
+        pipeline.clock.sleep(pause).await;
+        // A comment may be filled in late, so an action without one is judged at the end only.
+        last = find_action(plan, delays.peek().is_none()).await;
         match &last {
             Ok(Some(_)) => break,
             Err(error) if !error.retryable => break,
@@ -55,12 +72,64 @@ pub(super) async fn settle(plan: &SubmitPlan) -> Result<Option<MachineAction>> {
     last
 }
 
-/// Finds the action that has our tag among the machine's live response actions.
-pub(super) async fn find_by_tag(plan: &SubmitPlan) -> Result<Option<MachineAction>> {
-    let mut tagged = plan.sessions.list_tagged(plan.machine_id(), &plan.tag).await?;
+/// Finds our action among the machine's live response actions: by the tag, else by the
+/// circumstances. `complete`: the service had enough time to fill in its comment.
+pub(super) async fn find_action(
+    plan: &SubmitPlan,
+    complete: bool,
+) -> Result<Option<MachineAction>> {
+    let mut actions = plan.sessions.list_actions_on(plan.machine_id()).await?;
+    plan.history.record_known(&actions);
+    // Oldest first: the first POST that started an action is the one to adopt.
+    actions.reverse();
+    pick_ours(plan, &actions, complete).await
+}
+
+/// Returns the action of `actions` that is ours.
+pub(super) async fn pick_ours(
+    plan: &SubmitPlan,
+    actions: &[MachineAction],
+    complete: bool,
+) -> Result<Option<MachineAction>> {
+    let judged = |wanted: Ownership| {
+        plan.history.with_evidence(plan, |evidence| {
+            let ours = actions.iter().filter(|action| evidence.judge(action, complete) == wanted);
+            ours.cloned().collect::<Vec<_>>()
+        })
+    };
+    let tagged = judged(Ownership::OursByTag);
     // Someone may have copied our comment with its tag, but then for other commands.
-    let ours = tagged.iter().position(|action| plan.has_same_commands(action)).unwrap_or_default();
-    Ok((ours < tagged.len()).then(|| tagged.swap_remove(ours)))
+    let same = tagged.iter().find(|action| has_same_commands(action, &plan.commands));
+    if let Some(action) = same.or(tagged.first()) {
+        return Ok(Some(action.clone()));
+    }
+    for action in judged(Ownership::OursByCircumstances) {
+        if accept_by_circumstances(plan, &action).await? {
+            return Ok(Some(action));
+        }
+    }
+    Ok(None)
+}
+
+/// Adopts an action without a tag, unless the store knows it as another submit's.
+pub(super) async fn accept_by_circumstances(
+    plan: &SubmitPlan,
+    action: &MachineAction,
+) -> Result<bool> {
+    let store = plan.quota.store();
+    if store.is_action_recorded(action.id.clone()).await? {
+        return Ok(false);
+    }
+    log::warn!(
+        target: LOG_TARGET,
+        "the service changed or hides the comment of session {} on machine {}, so the tag that \
+         identifies our submit is missing; the session is taken as ours because its machine, \
+         commands and creation time agree",
+        action.id,
+        plan.machine_id()
+    );
+    store.record_unreliable_comments().await?;
+    Ok(true)
 }
 
 /// Records the action of the intent. While the action runs, it holds the slot and the machine.
@@ -88,13 +157,10 @@ pub(super) async fn record_foreign_action(
         .await
 }
 
-/// Returns the outcome of a POST for which the action with our tag was found.
-pub(super) fn outcome_of_action(
-    plan: &SubmitPlan,
-    action: MachineAction,
-    already_existed: bool,
-) -> PostOutcome {
+/// Returns the outcome of a POST for which our action was found.
+pub(super) fn outcome_of_action(plan: &SubmitPlan, action: MachineAction) -> PostOutcome {
     if plan.is_ours(&action) {
+        let already_existed = !plan.history.is_from_this_call(&action);
         return PostOutcome::Ours(Box::new(action), already_existed);
     }
     PostOutcome::Refused(plan.commands_mismatch_error().with_action(&action.id))

@@ -2,13 +2,16 @@
 
 mod actions;
 mod admission;
+mod evidence;
 mod fetch;
 mod find;
+mod history;
 mod lookup;
 mod next_step;
 mod plan;
 mod post;
 mod post_task;
+mod response;
 mod result_blob;
 mod results;
 mod span_attributes;

@@ -1,11 +1,15 @@
 //! Decides what follows a POST: done, an error, or a wait before the next try. No I/O.
 
-use super::plan::PostOutcome;
+use super::lookup::Check;
+use super::plan::{BusyMachine, PostOutcome};
 use crate::classify::Throttle;
 use crate::config::Limits;
 use crate::error::Error;
 use crate::model::MachineAction;
 use crate::retry::{self, AttemptFailure, Decision, RetryPolicy};
+
+/// The most responses with someone else's action that a submit answers with another POST.
+const MAX_FOREIGN_RESPONSES: u32 = 3;
 
 /// The tries of one submit so far, counted by how they ended.
 #[derive(Default)]
@@ -16,9 +20,10 @@ pub(super) struct SubmitTries {
     at_session_cap: u32,
     throttled: u32,
     token_was_refused: bool,
-    /// The machine was busy, perhaps with a submit of another process with our id: read the list
-    /// before the next POST.
-    pub check_first: bool,
+    /// Responses that held someone else's action.
+    foreign_responses: u32,
+    /// How to read the list before the next POST.
+    pub check: Check,
 }
 
 /// What the decision depends on, besides the outcome.
@@ -42,9 +47,11 @@ pub(super) enum NextStep {
     RefreshToken {
         error: Error,
     },
+    /// `action_id`: what keeps the machine busy, if the service named it.
     WaitForMachine {
         retries: u32,
-        listed: bool,
+        action_id: Option<String>,
+        error: Error,
     },
     WaitForSlot {
         retries: u32,
@@ -67,16 +74,10 @@ pub(super) fn next_step(
     tries: &mut SubmitTries,
     context: &StepContext<'_>,
 ) -> NextStep {
-    tries.check_first = matches!(outcome, PostOutcome::Busy(..));
+    tries.check = check_before_next(&outcome);
     match outcome {
         PostOutcome::Ours(action, already_existed) => NextStep::Done { action, already_existed },
-        PostOutcome::Busy(error, _) if context.wait_if_busy => {
-            tries.busy += 1;
-            NextStep::WaitForMachine {
-                retries: tries.busy,
-                listed: error.active_action_id.is_some(),
-            }
-        }
+        PostOutcome::Busy(busy) if context.wait_if_busy => after_busy(busy, tries),
         PostOutcome::Throttled(Throttle::Rate { wait }, error) => {
             tries.throttled += 1;
             after_rate_limit(tries.throttled, wait, error, context)
@@ -96,13 +97,38 @@ pub(super) fn next_step(
             tries.not_sent += 1;
             after_not_sent(tries.not_sent, error, context)
         }
-        PostOutcome::Busy(error, _)
+        PostOutcome::Busy(BusyMachine { error, .. })
         | PostOutcome::Throttled(_, error)
+        | PostOutcome::NotPosted(error)
         | PostOutcome::TokenRefused(error)
         | PostOutcome::Refused(error)
         | PostOutcome::Unknown(error)
         | PostOutcome::NotStarted(error) => NextStep::Fail(error),
     }
+}
+
+/// Returns how to read the list before another POST: a refusal does not prove that no copy of the
+/// POST acted.
+fn check_before_next(outcome: &PostOutcome) -> Check {
+    match outcome {
+        // The wait after a 429 is so long that one read shows what was started.
+        PostOutcome::Throttled(..) => Check::Once,
+        // A submit of another process with our id may keep the machine busy.
+        PostOutcome::Busy(busy) if busy.is_proven => Check::Once,
+        outcome if outcome.proves_nothing_started() => Check::None,
+        _ => Check::Settle,
+    }
+}
+
+fn after_busy(busy: BusyMachine, tries: &mut SubmitTries) -> NextStep {
+    tries.busy += 1;
+    tries.foreign_responses += u32::from(busy.is_foreign_response);
+    // If one of these actions was ours after all, each further POST would start another session.
+    if tries.foreign_responses > MAX_FOREIGN_RESPONSES {
+        return NextStep::Fail(busy.error);
+    }
+    let action_id = busy.error.active_action_id.clone();
+    NextStep::WaitForMachine { retries: tries.busy, action_id, error: busy.error }
 }
 
 fn after_rate_limit(

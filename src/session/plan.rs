@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::evidence::has_same_commands;
+use super::history::SubmitHistory;
 use super::{Session, Sessions, Tag};
 use crate::classify::Throttle;
 use crate::config::Limits;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{IntentLease, Quota};
 use crate::model::{
-    ActionCommand, Command, CommandType, MachineAction, check_commands, is_machine_id,
+    Command, CommandType, MachineAction, check_commands, is_machine_id,
 };
 use crate::state::store::IntentKey;
 
@@ -43,9 +45,11 @@ pub struct SubmitOptions {
 pub enum PostOutcome {
     /// The action is ours. The flag is true if it existed before this POST.
     Ours(Box<MachineAction>, bool),
-    /// The machine is busy with another action. The id is the one that the service's list shows.
-    Busy(Error, Option<String>),
+    /// The machine is busy with another action.
+    Busy(BusyMachine),
     Throttled(Throttle, Error),
+    /// No POST was attempted in the end: no token, no lease, or the caller cancelled.
+    NotPosted(Error),
     NotSent(Error),
     TokenRefused(Error),
     Refused(Error),
@@ -53,6 +57,18 @@ pub enum PostOutcome {
     Unknown(Error),
     /// Two POSTs failed and the list shows no action. The intent is kept, the slot is released.
     NotStarted(Error),
+}
+
+/// Why a submit could not have the machine.
+#[derive(Debug)]
+pub struct BusyMachine {
+    pub error: Error,
+    /// The open action that the service's list shows.
+    pub listed: Option<String>,
+    /// That action was open during the whole POST, so no copy of the POST can have started another.
+    pub is_proven: bool,
+    /// The service answered with the other action, as if it had accepted the submit.
+    pub is_foreign_response: bool,
 }
 
 /// A submit that is running: the data that each of its steps needs.
@@ -74,6 +90,30 @@ pub(super) struct SubmitPlan {
     pub slot_ttl: f64,
     /// Notified when the submit leaves the queue.
     pub on_admitted: Option<Arc<Notify>>,
+    pub history: Arc<SubmitHistory>,
+}
+
+impl PostOutcome {
+    /// Returns whether no copy of the POST can have started a session.
+    pub fn proves_nothing_started(&self) -> bool {
+        match self {
+            Self::NotPosted(_) | Self::NotSent(_) | Self::TokenRefused(_) => true,
+            Self::Busy(busy) => busy.is_proven,
+            // Without a status there was no response: the request was not sent.
+            Self::Refused(error) => error.status.is_none() || is_final_refusal(error),
+            Self::Ours(..) | Self::Throttled(..) | Self::Unknown(_) | Self::NotStarted(_) => false,
+        }
+    }
+}
+
+/// Returns whether the service itself refused the submit for a reason that holds for each copy of
+/// it: a bad request, a missing permission.
+///
+/// Busy, throttled or not found may be the answer to a second copy that a gateway sent, and a
+/// redirect or a 499 comes from a gateway.
+pub(super) fn is_final_refusal(error: &Error) -> bool {
+    let has_code = error.code.is_some();
+    error.kind != Kind::MachineBusy && has_code && matches!(error.status, Some(400 | 401 | 403))
 }
 
 impl SubmitRequest {
@@ -114,17 +154,7 @@ impl SubmitPlan {
     pub fn is_ours(&self, action: &MachineAction) -> bool {
         // Nobody else knows an id that was generated here. So the action is ours even if the
         // service words its commands in another way.
-        !self.has_caller_id || self.has_same_commands(action)
-    }
-
-    /// Returns whether the action runs our commands. An action without commands counts as ours,
-    /// because the service may fill them in later.
-    pub fn has_same_commands(&self, action: &MachineAction) -> bool {
-        let is_same =
-            |(entry, command): (&ActionCommand, &Command)| entry.command.matches_submitted(command);
-        action.commands.is_empty()
-            || (action.commands.len() == self.commands.len()
-                && action.commands.iter().zip(self.commands.iter()).all(is_same))
+        !self.has_caller_id || has_same_commands(action, &self.commands)
     }
 
     /// Returns the session of an action that has our tag.
@@ -182,8 +212,9 @@ impl std::fmt::Display for PostOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ours(action, _) => write!(f, "session {}", action.id),
-            Self::Busy(error, _)
+            Self::Busy(BusyMachine { error, .. })
             | Self::Throttled(_, error)
+            | Self::NotPosted(error)
             | Self::NotSent(error)
             | Self::TokenRefused(error)
             | Self::Refused(error)

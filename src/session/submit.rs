@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::history::{SubmitHistory, service_time_at};
+use super::lookup::Check;
 use super::next_step::{NextStep, StepContext, SubmitTries, next_step};
 use super::plan::{
     SubmitOptions, SubmitPlan, SubmitRequest, annotate, commands_mismatch_error, intent_key,
@@ -65,12 +67,17 @@ impl Sessions {
         let (quota_key, quota) = self.pipeline.shared_quota().await?;
         let wait_limit = WaitLimit::new(timeout, self.pipeline.clock);
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
-        let comment = tag.append_to(&request.comment);
+        let comment = tag.add_to(&request.comment);
         let (found, lease) = begin_intent(&quota, &key, &request, &comment, &wait_limit).await?;
         if let Some(action_id) = found.intent.action_id {
             return Ok(self.load_session(&key, &action_id).await);
         }
         let limits = &self.pipeline.options.limits;
+        let history = if found.intent.posted {
+            SubmitHistory::of_posted_intent(service_time_at(self, found.intent.created))
+        } else {
+            SubmitHistory::default()
+        };
         let has_caller_id = request.correlation_id.is_some();
         let plan = SubmitPlan {
             sessions: self.clone(),
@@ -85,14 +92,14 @@ impl Sessions {
             store_was_reset: has_caller_id
                 && found.since_state_loss.is_some_and(|seconds| seconds < limits.settle_time),
             on_admitted: options.on_admitted,
+            history: Arc::new(history),
         };
-        // A fleet generates its ids. If the store records no POST of such an id, there is no
-        // action to find, and no list has to be read.
-        let never_posted =
-            options.new_correlation_id && !found.intent.posted && !plan.store_was_reset;
-        if !never_posted && let Some(session) = lookup::find_existing(&plan, &wait_limit).await? {
+        let check = first_check(&plan, options.new_correlation_id).await;
+        if let Some(session) = lookup::find_existing(&plan, check, &wait_limit).await? {
             return Ok(session);
         }
+        // The whole settle time is over: an earlier POST started nothing.
+        plan.history.set_in_doubt(false);
         submit_until_done(&plan, &wait_limit).await
     }
 }
@@ -116,6 +123,22 @@ async fn begin_intent(
     }
 }
 
+/// Returns how to look for an action that exists already.
+async fn first_check(plan: &SubmitPlan, is_new_id: bool) -> Check {
+    if plan.intent_lease.is_posted() || plan.store_was_reset {
+        return Check::Settle;
+    }
+    // A fleet generates its ids: nobody else can have submitted with one.
+    if plan.has_caller_id && !is_new_id {
+        return Check::Once;
+    }
+    // Without tags, what tells our action from an older one is that the older one was listed.
+    match plan.quota.store().has_unreliable_comments().await {
+        Ok(true) => Check::Once,
+        _ => Check::None,
+    }
+}
+
 /// Repeats admission and POST until there is a session or an error.
 async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<Session> {
     // A slot becomes free when one of our sessions ends. Nobody else may be polling them, so this
@@ -128,12 +151,9 @@ async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<
         .unwrap_or(pipeline.clock.now() + limits.queue_time + limits.script_time);
     let mut tries = SubmitTries::default();
     loop {
-        // A lost POST of this call may have arrived meanwhile. Then this call started the session.
-        let was_lost = tries.posts > 0 && plan.intent_lease.is_posted();
-        if (tries.check_first || was_lost)
-            && let Some(session) = lookup::find_existing(plan, wait_limit).await?
-        {
-            return Ok(Session { adopted: !was_lost, ..session });
+        let check = check_before_post(plan, &tries);
+        if let Some(session) = lookup::find_existing(plan, check, wait_limit).await? {
+            return Ok(session);
         }
         let admission = admission::admit(plan, wait_limit).await?;
         if let Some(on_admitted) = &plan.on_admitted {
@@ -158,6 +178,15 @@ async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<
     }
 }
 
+fn check_before_post(plan: &SubmitPlan, tries: &SubmitTries) -> Check {
+    match tries.check {
+        _ if tries.posts > 0 && plan.history.is_in_doubt() => Check::Settle,
+        // Nobody else knows an id that was generated here.
+        Check::Once if !plan.has_caller_id && !plan.intent_lease.is_posted() => Check::None,
+        check => check,
+    }
+}
+
 /// Waits until the next POST can succeed, or until the caller's timeout.
 async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimit) -> Result<()> {
     match step {
@@ -167,16 +196,19 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
             log::warn!(target: LOG_TARGET, "{error}; trying again with a fresh token");
             Ok(())
         }
-        NextStep::WaitForMachine { retries, listed } => {
-            let waiting = admission::wait_until_machine_free(plan, retries, listed);
+        NextStep::WaitForMachine { retries, action_id, error } => {
+            plan.history.record_refusal(&error);
+            let waiting = admission::wait_until_machine_free(plan, retries, action_id);
             wait_limit.enforce(plan, waiting).await
         }
         NextStep::WaitForSlot { retries, error } => {
+            plan.history.record_refusal(&error);
             log::warn!(target: LOG_TARGET, "{error}; waiting for a session to end");
             wait_limit.enforce(plan, admission::wait_for_session_slot(plan, retries)).await
         }
         NextStep::BlockWindow { seconds, error } => {
             warn_retry(&error, seconds);
+            plan.history.record_refusal(&error);
             // The next admission waits for the window, so there is no sleep here.
             let blocked = plan.quota.block_window(Operation::RunLiveResponse, seconds).await;
             blocked.map_err(|error| plan.annotate(error))

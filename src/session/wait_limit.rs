@@ -38,20 +38,20 @@ impl WaitLimit {
     pub async fn enforce<T>(&self, plan: &SubmitPlan, work: impl Future<Output = T>) -> Result<T> {
         let what = || format!("the submit to machine {} is in the queue", plan.machine_id());
         self.wait_for(slow_wait::warn_if_slow(self.clock, what, work)).await.map_err(|elapsed| {
-            let posted = plan.intent_lease.is_posted();
-            plan.annotate(elapsed.into_error(plan.machine_id(), posted))
+            let in_doubt = plan.history.is_in_doubt();
+            plan.annotate(elapsed.into_error(plan.machine_id(), in_doubt))
         })
     }
 }
 
 impl Elapsed {
-    /// `posted`: the response to an earlier POST of the same submit was lost.
-    pub fn into_error(self, machine_id: &str, posted: bool) -> Error {
+    /// `in_doubt`: the response to an earlier POST of the same submit was lost.
+    pub fn into_error(self, machine_id: &str, in_doubt: bool) -> Error {
         let message = format!(
             "the submit to machine {machine_id} was still in the queue after {} s",
             self.timeout
         );
-        let mut error = if posted {
+        let mut error = if in_doubt {
             Error::new(Kind::SubmitUnknown, message).with_hint(
                 "the response to an earlier POST was lost, and the service lists no action for it: \
                  submit again with the same correlation_id, which checks again before it submits",

@@ -1,0 +1,114 @@
+//! What happened to a submit so far. All its steps share it.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::evidence::{Evidence, is_newer};
+use super::Sessions;
+use super::plan::SubmitPlan;
+use crate::config::SETTLE_TIME;
+use crate::error::Error;
+use crate::model::MachineAction;
+
+/// An emulator's clock may run this much faster than ours, at most.
+const MAX_CLOCK_RATE: f64 = 1000.0;
+
+/// The history of a submit, from its first POST on.
+#[derive(Default)]
+pub(super) struct SubmitHistory(Mutex<Events>);
+
+#[derive(Default)]
+struct Events {
+    /// When the first POST began, at the earliest, by the service's clock.
+    posted_at: Option<f64>,
+    /// The same for the first POST of this call.
+    own_posted_at: Option<f64>,
+    /// When the last POST of this call began, by our clock.
+    last_post: Option<f64>,
+    /// The actions that the machine had before the first POST.
+    known_before: HashSet<String>,
+    /// A POST may have started a session, and the list has not shown which.
+    in_doubt: bool,
+    /// Why the submit waits, for the error after the caller's timeout.
+    last_refusal: Option<Error>,
+}
+
+impl SubmitHistory {
+    /// The history of an intent that an earlier call may have posted.
+    ///
+    /// `posted_at`: the earliest time of that, by the service's clock.
+    pub fn of_posted_intent(posted_at: f64) -> Self {
+        let events = Events { posted_at: Some(posted_at), in_doubt: true, ..Events::default() };
+        Self(Mutex::new(events))
+    }
+
+    /// Records that a POST begins now.
+    pub fn record_post(&self, sessions: &Sessions) {
+        let now = sessions.pipeline.clock.now();
+        let service_time = service_time_at(sessions, now);
+        let mut events = self.lock();
+        events.posted_at.get_or_insert(service_time);
+        events.own_posted_at.get_or_insert(service_time);
+        events.last_post = Some(now);
+    }
+
+    /// Records the machine's actions, as long as no POST was sent: none of them is ours.
+    pub fn record_known(&self, actions: &[MachineAction]) {
+        let mut events = self.lock();
+        if events.posted_at.is_none() {
+            events.known_before.extend(actions.iter().map(|action| action.id.clone()));
+        }
+    }
+
+    pub fn record_refusal(&self, error: &Error) {
+        self.lock().last_refusal = Some(error.clone());
+    }
+
+    pub fn last_refusal(&self) -> Option<Error> {
+        self.lock().last_refusal.clone()
+    }
+
+    pub fn set_in_doubt(&self, in_doubt: bool) {
+        self.lock().in_doubt = in_doubt;
+    }
+
+    /// Returns whether a POST may have started a session that is not known.
+    pub fn is_in_doubt(&self) -> bool {
+        self.lock().in_doubt
+    }
+
+    /// Returns the seconds since the last POST of this call, or 0 if another call sent it.
+    pub fn since_last_post(&self, now: f64) -> f64 {
+        self.lock().last_post.map_or(0.0, |at| (now - at).max(0.0))
+    }
+
+    /// Returns whether a POST of this call, not of an earlier one, can have started the action.
+    pub fn is_from_this_call(&self, action: &MachineAction) -> bool {
+        self.lock().own_posted_at.is_some_and(|posted_at| is_newer(action, posted_at))
+    }
+
+    /// Calls `judge` with the evidence of the submit.
+    pub fn with_evidence<T>(&self, plan: &SubmitPlan, judge: impl FnOnce(&Evidence<'_>) -> T) -> T {
+        let events = self.lock();
+        judge(&Evidence {
+            tag: &plan.tag,
+            machine_id: plan.machine_id(),
+            commands: &plan.commands,
+            posted_at: events.posted_at,
+            known_before: &events.known_before,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns the earliest time that the service's clock can have shown at `local`, by our clock.
+pub(super) fn service_time_at(sessions: &Sessions, local: f64) -> f64 {
+    let pipeline = &sessions.pipeline;
+    // Limits are scaled down for an emulator whose clock runs faster, so they show how fast it runs.
+    let settle_time = pipeline.options.limits.settle_time.max(f64::MIN_POSITIVE);
+    let rate = (SETTLE_TIME / settle_time).clamp(1.0, MAX_CLOCK_RATE);
+    pipeline.service_clock.earliest_at(local, rate)
+}
