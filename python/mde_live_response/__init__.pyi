@@ -260,29 +260,31 @@ class ManagedIdentityCredential:
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
 
 class AzureCliCredential:
-    """Get tokens of whoever is signed in to the Azure CLI by `az login`: for people at a desk.
+    """Get tokens of the user who is signed in to the Azure CLI with `az login`.
 
-    It runs `az account get-access-token` for every token.
-    Its page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
+    Meant for interactive use. It runs `az account get-access-token` for every token.
+    Page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
 
     Args:
-        tenant_id: the tenant's id or one of its domain names; None: that which `az` has chosen.
-        process_timeout: seconds for one run of `az`, more than 0.
+        tenant_id: the tenant's id or one of its domain names. None: the tenant selected in `az`.
+        process_timeout: seconds that one run of `az` may take, more than 0.
 
     Raises:
-        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not more than 0.
+        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not
+            more than 0.
     """
 
     def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None: ...
     def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Any:
-        """Run `az`, and give its token with its expiry.
+        """Run `az` and return its token with its expiry.
 
         Args:
             scopes: one scope.
-            claims: those of a claims challenge, which `az` can meet by a new sign-in alone.
+            claims: the claims of a claims challenge. `az` can satisfy them only by a new sign-in.
 
         Raises:
-            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims are asked for.
+            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims
+                are requested.
         """
 
 @final
