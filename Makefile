@@ -19,11 +19,15 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak fuzz wheel bench format clean
+.PHONY: help demo test lint house test-rust test-python test-fast soak fuzz wheel bench format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
-	@echo 'make test     format, lints, types and tests, Rust and Python'
+	@echo 'make test     everything that CI runs: lint, test-rust, test-python'
+	@echo 'make lint     format, lints, types, prose and structure'
+	@echo 'make house    measure prose and structure only'
+	@echo 'make test-rust, make test-python   the tests of each'
+	@echo 'make test-fast   the quickest tests: under two minutes once built, without Debian packages'
 	@echo 'make soak     the stress tests of forks, exits, signals, threads and kills in their long form: an hour'
 	@echo 'make fuzz     drive each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
@@ -34,31 +38,51 @@ help:
 demo: $(VENV)/.native
 	$(BIN)/python -m mde_live_response demo
 
-test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
+test: lint test-rust test-python
+	$(call heading,All is well)
+
+lint: house $(VENV)/.native $(VENV)/.components
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(call heading,Rust: lints of the core without Python)
 	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
-	$(call heading,Rust: tests)
-	$(CARGO) test --locked --no-default-features
 	$(call heading,Python: lints)
 	$(BIN)/ruff check
 	$(call heading,Python: format)
 	$(BIN)/ruff format --check
 	$(call heading,Python: types)
-	$(BIN)/mypy --strict python tests
+	$(BIN)/mypy --strict python tests tools
 	$(call heading,Python: stubs against the run time)
 	$(BIN)/python -m mypy.stubtest mde_live_response
+
+house: $(VENV)/.made
+	$(call heading,Prose and structure)
+	$(BIN)/python tools/house.py
+
+test-rust: $(VENV)/.made $(VENV)/.packages
+	$(call heading,Rust: tests)
+	$(CARGO) test --locked --no-default-features
+
+test-python: $(VENV)/.native $(VENV)/.packages
 	$(call heading,Python: tests)
 	$(BIN)/python -m pytest
-	$(call heading,All is well)
+
+# What finds most mistakes in the least time; needs no Debian package.
+test-fast: $(VENV)/.native
+	$(CARGO) test --locked --no-default-features --lib
+	$(CARGO) test --locked --no-default-features --test it session_ emulator_
+	$(BIN)/python -m pytest -q -x $(FAST_TESTS)
+
+FAST_TESTS := tests/test_client.py tests/test_command.py tests/test_errors.py tests/test_display.py \
+	tests/test_docs.py tests/test_emulator.py tests/test_fleet.py tests/test_import.py tests/test_manifest.py \
+	tests/test_pickling.py tests/test_transfers.py
 
 # MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
 soak: $(VENV)/.native
-	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_signals.py \
-		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
+	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py \
+		tests/test_signals.py tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
 	MDE_LIVE_RESPONSE_FLEETS=100000 $(CARGO) test --release --locked --no-default-features fleet_properties
 
 # New inputs go to target/fuzz; the kept ones stay as they are. A stable compiler does, told that it may.

@@ -111,6 +111,9 @@ pub struct Limits {
     pub upload_size: u64,
 }
 
+/// The default of `Limits.settle_time`, in seconds.
+pub const SETTLE_TIME: f64 = 120.0;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -119,7 +122,7 @@ impl Default for Limits {
             sessions: 50,
             queue_time: 7200.0,
             script_time: 600.0,
-            settle_time: 120.0,
+            settle_time: SETTLE_TIME,
             upload_size: 20 << 20,
         }
     }

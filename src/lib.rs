@@ -32,6 +32,7 @@ pub mod library;
 pub mod limits;
 pub mod model;
 pub mod operation;
+pub mod pauses;
 pub mod pipeline;
 pub mod poller;
 pub mod retry;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::scheduler::Scheduler;
 use super::shared::{Shared, WorkerState};
 use crate::error::Error;
+use crate::pauses;
 use crate::trace::LOG_TARGET;
 
 /// Seconds before the first look whether it is over.
@@ -25,7 +26,8 @@ impl Outage {
         if !error.retryable || shared.now() - since > limits.queue_time {
             return false;
         }
-        let pause = (INITIAL_PAUSE * 2_f64.powi(self.tries)).min(limits.settle_time / 2.0);
+        let pause =
+            (INITIAL_PAUSE * 2_f64.powi(self.tries)).min(pauses::OUTAGE_MAX.seconds(limits));
         self.tries = (self.tries + 1).min(16);
         shared.sessions.pipeline.clock.sleep(pause).await;
         true

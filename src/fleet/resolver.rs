@@ -10,6 +10,7 @@ use super::shared::is_run_level;
 use crate::client::odata_literal;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, is_machine_id};
+use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
 
@@ -150,7 +151,7 @@ impl Resolver {
                     if !error.retryable || waited > limits.queue_time {
                         return Err(error);
                     }
-                    self.pipeline.clock.sleep(limits.settle_time / 8.0).await;
+                    self.pipeline.clock.sleep(pauses::LIST_MACHINES.seconds(limits)).await;
                 }
             }
         }

@@ -13,6 +13,7 @@ use super::outcome::Outcome;
 use super::shared::{Shared, is_run_level};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
+use crate::pauses;
 use crate::session::{Session, SessionResult, SubmitOptions, SubmitRequest, UpdateCallback};
 use crate::state::run_store::{RowProgress, RowState};
 use crate::state::store::IntentKey;
@@ -168,7 +169,7 @@ impl RowTask {
                 ended = waiting => match ended {
                     Err(error) if error.retryable && clock.now() < give_up => {
                         log::warn!(target: LOG_TARGET, "could not follow session {}: {error}", session.id);
-                        clock.sleep(limits.settle_time / 4.0).await;
+                        clock.sleep(pauses::FOLLOW_SESSION.seconds(&limits)).await;
                     }
                     ended => return Ok(ended),
                 },

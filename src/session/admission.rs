@@ -10,6 +10,7 @@ use super::{Session, Sessions, Tag};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, AdmissionError, Quota};
 use crate::model::{MachineAction, is_machine_id};
+use crate::pauses;
 use crate::state::store::{IntentKey, OpenSession, Slot, SlotRequest};
 use crate::trace::LOG_TARGET;
 
@@ -19,7 +20,7 @@ const MAX_INTERVAL_FACTOR: u32 = 8;
 impl SubmitPlan {
     /// Seconds until the next look at what others hold; the more `retries` there were, the later.
     fn interval(&self, retries: u32) -> f64 {
-        self.sessions.pipeline.options.limits.settle_time / 8.0
+        pauses::BUSY_POLL.seconds(&self.sessions.pipeline.options.limits)
             * f64::from(retries.clamp(1, MAX_INTERVAL_FACTOR))
     }
 

@@ -24,6 +24,7 @@ pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
+use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::poller::Poller;
 use crate::trace;
@@ -238,7 +239,10 @@ impl Session {
             match self.refresh(0.0).await {
                 Ok(action) if action.is_done() => return Ok(action),
                 Ok(_) if error.kind == Kind::NotFound && self.recent_action().is_some() => {
-                    pipeline.clock.sleep(pipeline.options.limits.settle_time / 24.0).await;
+                    pipeline
+                        .clock
+                        .sleep(pauses::CANCEL_UNLISTED.seconds(&pipeline.options.limits))
+                        .await;
                 }
                 _ => return Err(error),
             }

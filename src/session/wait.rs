@@ -3,6 +3,7 @@
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
+use crate::pauses;
 use crate::session::{Session, UpdateCallback, span_attributes};
 use crate::trace;
 use crate::trace::LOG_TARGET;
@@ -98,7 +99,7 @@ impl Session {
         let error = tried.err()?;
         log::warn!(target: LOG_TARGET, "could not cancel session {}, which is Pending for too long: {error}", self.id);
         let pipeline = &self.sessions.pipeline;
-        let again = pipeline.clock.now() + pipeline.options.limits.settle_time / 8.0;
+        let again = pipeline.clock.now() + pauses::CANCEL_PENDING.seconds(&pipeline.options.limits);
         (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound)
             .then_some(again)
     }

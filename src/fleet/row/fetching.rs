@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{MAX_ATTEMPTS, RowTask, wait_for_stop};
 use crate::error::{Error, Result};
+use crate::pauses;
 use crate::session::{Session, SessionResult};
 
 /// How often it was tried, and for how long.
@@ -21,7 +22,7 @@ impl RowTask {
         let mut retry = FetchRetry {
             count: 0,
             give_up: shared.now() + limits.queue_time,
-            pause: limits.settle_time / 4.0,
+            pause: pauses::FETCH_RESULT.seconds(limits),
         };
         let mut result = loop {
             match session.result(None, save_to).await {
@@ -49,7 +50,8 @@ impl RowTask {
             return false;
         }
         let pause = retry.pause;
-        retry.pause = (pause * 2.0).min(self.shared.sessions.pipeline.options.limits.settle_time);
+        retry.pause = (pause * 2.0)
+            .min(pauses::FETCH_RESULT_MAX.seconds(&self.shared.sessions.pipeline.options.limits));
         tokio::select! {
             () = self.shared.sessions.pipeline.clock.sleep(pause) => true,
             () = wait_for_stop(&mut self.control) => false,

@@ -3,6 +3,7 @@
 use super::{ControlRequest, MAX_ATTEMPTS, RowEvent, RowExit, RowTask};
 use crate::error::Result;
 use crate::model::MachineAction;
+use crate::pauses;
 use crate::session::Session;
 use crate::state::run_store::RowProgress;
 use crate::trace::LOG_TARGET;
@@ -41,7 +42,7 @@ impl RowTask {
             if !error.retryable {
                 break;
             }
-            self.shared.sessions.pipeline.clock.sleep(limits.settle_time / 8.0).await;
+            self.shared.sessions.pipeline.clock.sleep(pauses::CANCEL_PARKED.seconds(limits)).await;
         }
         self.send_event(RowEvent::ParkFailed);
         Ok(())

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fleet::outcome::Outcome;
 use crate::fleet::priority::PriorityClass;
 use crate::fleet::row::RowExit;
+use crate::pauses;
 use crate::session::SessionResult;
 use crate::state::run_store::RowState;
 use crate::state::store::IntentKey;
@@ -43,7 +44,7 @@ impl Scheduler {
             outcome.set_error(error);
             return self.finish(&outcome, None).await;
         }
-        let pause = limits.settle_time / 4.0 * f64::from(1 << retry.tries.min(5)) / 2.0;
+        let pause = pauses::RETRY_ROW.seconds(limits) * f64::from(1 << retry.tries.min(5));
         self.table.delay_until(state.row, None, now + pause);
         Ok(())
     }
