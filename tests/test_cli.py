@@ -1,4 +1,4 @@
-"""`python -m mde_live_response`: what it prints, where, and how it ends."""
+"""The command line: its output and its exit codes."""
 
 import hashlib
 import json

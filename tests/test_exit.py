@@ -1,4 +1,4 @@
-"""The end of a process with calls in flight: exit code 0 every time, and nothing on stderr but Python's own."""
+"""A process exits with calls in flight: exit code 0, and only Python's own messages on stderr."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ for _ in range(8): daemon(again(client.list_machines))
 for _ in range(4): daemon(lambda: client.list_machine_actions())
 time.sleep(0.05)
 """,
-    "calls that have only just begun": """
+    "calls that have just started": """
 for _ in range(8): daemon(client.list_machines)
 """,
     "calls that wait for the service": """
@@ -74,7 +74,7 @@ async def begun():
     other.send(None)
 asyncio.run(begun())
 """,
-    "a submit's POST on the wire": """
+    "a POST in flight": """
 daemon(lambda: client.submit("ws-0002.example.test", COMMAND, "why", correlation_id=str(os.getpid()), on_busy="wait"))
 time.sleep(0.05)
 """,
@@ -99,7 +99,7 @@ logging.basicConfig(level=logging.DEBUG, filename=os.devnull)
 for _ in range(8): daemon(again(client.list_machines))
 time.sleep(0.05)
 """,
-    "a handler that is stuck": """
+    "a blocked log handler": """
 class Stuck(logging.Handler):
     def emit(self, record):
         while True: time.sleep(0.001)
@@ -110,7 +110,7 @@ client.list_machines()
 daemon(again(client.list_machines))
 time.sleep(0.05)
 """,
-    "a download into a file object that is stuck": """
+    "a download into a blocked file object": """
 class Stuck:
     def write(self, data):
         while True: time.sleep(0.001)
@@ -127,7 +127,7 @@ for _ in range(4): daemon(again(mine.list_machines))
 daemon(again(lambda: box.requests))
 time.sleep(0.05)
 """,
-    "an emulator's script that is stuck": """
+    "a blocked script of an emulator": """
 from mde_live_response.emulator import Emulator
 logging.getLogger("mde_live_response").addHandler(logging.NullHandler())
 def stuck(machine, args):
@@ -197,7 +197,7 @@ def test_exit_is_unaffected_by_calls_in_flight(end: str, emulator: Emulator) -> 
 
 
 @pytest.mark.parametrize("left", [False, True], ids=["waited for", "left by Ctrl-C"])
-def test_a_post_on_the_wire_lands(left: bool) -> None:
+def test_a_post_in_flight_is_finished(left: bool) -> None:
     code = (
         START + 'client.submit(WS, mde.Command.run_script("a.ps1"), "why", correlation_id="exit-1")'
     )
@@ -225,7 +225,7 @@ def test_a_post_on_the_wire_lands(left: bool) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("door", ["blocking", "asyncio"])
-def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: str) -> None:
+def test_a_signal_gives_the_usual_exit_code(number: signal.Signals, door: str) -> None:
     call = "client.get_machine('slow.example.test')"
     if door == "asyncio":
         call = "asyncio.run(client.get_machine_async('slow.example.test'))"
@@ -248,7 +248,7 @@ def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: 
     assert "Fatal" not in err
 
 
-def test_a_pool_of_threads_ends_its_calls_first(emulator: Emulator) -> None:
+def test_a_thread_pool_finishes_its_calls_first(emulator: Emulator) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
 pool = ThreadPoolExecutor(4)

@@ -1,4 +1,4 @@
-"""One run over many machines, as Python sees it."""
+"""Runs over many machines, through the Python API."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def test_with_asyncio(client: LiveResponseClient) -> None:
     assert all(outcome.ok for outcome in asyncio.run(main()))
 
 
-def test_commands_of_each_machines_own(client: LiveResponseClient, emulator: Emulator) -> None:
+def test_a_mapping_gives_each_machine_its_own_commands(
+    client: LiveResponseClient, emulator: Emulator
+) -> None:
     emulator.on_script("other.ps1", stdout="other", exit_code=3)
     report = client.run_many(
         NAMES[:2], {"ws-0001": ECHO, "ws-0002": [Command.run_script("other.ps1")]}, "a test"
@@ -93,7 +95,7 @@ def test_commands_of_each_machines_own(client: LiveResponseClient, emulator: Emu
         client.run_many(NAMES[:3], {"ws-0001": ECHO, "ws-0002": ECHO}, "a test")
 
 
-def test_a_report_is_rows_for_a_table(
+def test_a_report_has_rows_for_a_table(
     client: LiveResponseClient, emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.put_remote_file("*", r"C:\a.bin", b"evidence")
@@ -118,7 +120,7 @@ def test_a_report_is_rows_for_a_table(
     assert "<b>no" not in page
 
 
-def test_what_is_pickled_has_its_results(client: LiveResponseClient) -> None:
+def test_a_pickled_outcome_has_its_result(client: LiveResponseClient) -> None:
     report = client.run_many(NAMES[:2], ECHO, "a test").report()
     again: FleetReport = pickle.loads(pickle.dumps(report))
     assert again.outcomes == report.outcomes
@@ -128,7 +130,7 @@ def test_what_is_pickled_has_its_results(client: LiveResponseClient) -> None:
         pickle.dumps(client.run_many(NAMES[:1], ECHO, "a test"))
 
 
-def test_a_report_has_a_time_out_and_the_run_goes_on(
+def test_a_report_time_out_does_not_stop_the_run(
     client: LiveResponseClient, emulator: Emulator
 ) -> None:
     emulator.on_script("echo.ps1", stdout="done", duration=200)
@@ -173,8 +175,8 @@ def test_ctrl_c_detaches(
     assert client.resume(fleet.run_id).report().ok
 
 
-def test_a_credential_that_fails_ends_no_row(emulator: Emulator) -> None:
-    """The run stops as a whole, by what the credential raised, and is gone on with."""
+def test_a_failing_credential_ends_no_row(emulator: Emulator) -> None:
+    """The run stops with the exception of the credential, and can be resumed."""
     sealed = threading.Event()
 
     def token() -> str:
@@ -211,7 +213,7 @@ def test_a_cancelled_run_ends(client: LiveResponseClient, emulator: Emulator) ->
     ("machines", "error"),
     [("ws-0001", TypeError), (3, TypeError), ([3], TypeError), (b"ws-0001", TypeError)],
 )
-def test_machines_of_a_wrong_type(
+def test_machines_of_a_wrong_type_are_refused(
     client: LiveResponseClient, machines: object, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="machines takes"):

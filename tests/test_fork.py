@@ -1,4 +1,4 @@
-"""A fork after use: each child works, ends by itself, and the parent never notices."""
+"""A fork after use: each child works and exits, and the parent is not affected."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ used()
     script(emulator, code)
 
 
-def test_a_child_that_ends_as_a_program_does(emulator: Emulator) -> None:
+def test_a_child_that_exits_normally(emulator: Emulator) -> None:
     code = """
 used()
 assert wait_for(fork(used, sys.exit)) == 0
@@ -98,7 +98,7 @@ used()
     script(emulator, code)
 
 
-def test_what_the_client_gave_works_in_the_child_too(emulator: Emulator) -> None:
+def test_objects_of_the_client_work_in_the_child(emulator: Emulator) -> None:
     code = """
 command = mde.Command.run_script("a.ps1")
 client.library.upload(b"x", name="a.ps1")
@@ -120,7 +120,7 @@ assert session.result().ok and library.list_files()
     script(emulator, code)
 
 
-def test_what_is_dropped_in_the_child_stays_the_parents(emulator: Emulator) -> None:
+def test_objects_dropped_in_the_child_stay_valid_in_the_parent(emulator: Emulator) -> None:
     code = """
 import gc
 used()
@@ -143,7 +143,7 @@ for _ in range(5):
 
 
 def test_a_child_of_a_busy_process_works(emulator: Emulator) -> None:
-    """From the main thread and from another, while threads are in calls, a loop is busy and all is logged."""
+    """Forks from two threads, with calls, a busy event loop and DEBUG logging in the background."""
     count = pick_count(200, 2000)
     code = f"""
 import logging
@@ -205,7 +205,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
-def test_a_pool_whose_workers_make_their_own(
+def test_a_pool_whose_workers_create_clients(
     method: str, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("pool")
@@ -275,7 +275,7 @@ used()
     script(emulator, code)
 
 
-def test_a_fork_in_the_middle_of_a_call(emulator: Emulator) -> None:
+def test_a_fork_during_a_call(emulator: Emulator) -> None:
     code = """
 client.library.upload(b"x", name="a.ps1")
 parent, codes = os.getpid(), []

@@ -1,4 +1,4 @@
-"""What a run collects is evidence by itself: a manifest beside the files, and a command that checks both."""
+"""The manifest of collected files, and the command that checks it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def become_link(folder: Path) -> None:
 
 
 def forge(folder: Path) -> None:
-    """The file and its own line, so that they agree."""
+    """Change the file and its own line, so that they agree with each other."""
     path, all_lines = first_file(folder), lines(folder)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
     content = path.read_bytes()[:-1] + b"!"

@@ -1,4 +1,4 @@
-"""`state=`: which store a client keeps its limits, sessions and submits in, and what is said when it can't."""
+"""`state=`: the store for limits, sessions and submits, and the errors of a store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_invalid_address_is_refused_before_any_request_without_its_password(s
     assert caught.value.hint
 
 
-def test_the_environment_names_a_store(
+def test_the_environment_selects_a_store(
     emulator: Emulator, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MDE_LIVE_RESPONSE_STATE", address)
@@ -45,9 +45,7 @@ def test_the_environment_names_a_store(
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_what_one_client_started_another_finds_in_the_store(
-    emulator: Emulator, address: str
-) -> None:
+def test_a_client_finds_a_session_of_another_client(emulator: Emulator, address: str) -> None:
     emulator.on_script("echo.ps1", duration=60.0)
     with emulator.client(state=address) as one, emulator.client(state=address) as other:
         started = one.submit(MACHINE, RUN, "a test", correlation_id="case 42")
@@ -179,7 +177,7 @@ def test_show_takes_the_address_from_the_environment(
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_children_of_a_fork_share_the_store(kind: str, tmp_path: Path) -> None:
-    """The parent goes on calling in threads while it forks: a store's locks and connections are not the child's."""
+    """Fork while threads make calls: the child must not use the parent's locks and connections."""
     served = (
         redis_server(tmp_path) if kind == "redis" else iter([f"sqlite:///{tmp_path / 'state.db'}"])
     )
@@ -234,7 +232,7 @@ print(len(codes))
             assert emulator.violations["duplicate_submit"] == emulator.violations["sessions"] == 0
 
 
-def test_threads_that_open_the_store_at_the_same_time(emulator: Emulator, address: str) -> None:
+def test_threads_open_the_store_at_the_same_time(emulator: Emulator, address: str) -> None:
     failed: list[BaseException] = []
 
     def use() -> None:
