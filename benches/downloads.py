@@ -158,8 +158,9 @@ def main():
             streamed, saved, grown = (median(ours[at] for ours, _ in rows) for at in range(3))
             theirs = median(theirs[0] for _, theirs in rows)
             print(
-                f"{mib:5} MiB: curl | gunzip | sha256sum {theirs:6.2f} s; streamed {streamed:6.2f} s, "
-                f"relative speed {theirs / streamed:4.2f}; to disk {saved:6.2f} s, {theirs / saved:4.2f}; "
+                f"{mib:5} MiB: curl | gunzip | sha256sum {theirs:6.2f} s; "
+                f"streamed {streamed:6.2f} s, relative speed {theirs / streamed:4.2f}; "
+                f"to disk {saved:6.2f} s, relative speed {theirs / saved:4.2f}; "
                 f"memory grows by {grown:5.1f} MiB",
                 flush=True,
             )

@@ -90,7 +90,7 @@ def tinyproxy(folder: Path, *settings: str) -> Iterator[Proxy]:
 
 @contextmanager
 def squid(authority: bytes, trusts: bytes) -> Iterator[Proxy]:
-    """Intercept every TLS connection with certificates of `authority` (PEM, key and certificate)."""
+    """Intercept every TLS connection with certificates of `authority` (PEM with its key)."""
     as_root = os.geteuid() == 0
     owner = "proxy" if as_root else pwd.getpwuid(os.geteuid()).pw_name
     # A squid started by root runs as another user, who cannot enter pytest's folders.
@@ -118,7 +118,8 @@ def squid(authority: bytes, trusts: bytes) -> Iterator[Proxy]:
 
 def squid_settings(folder: Path, port: int, owner: str) -> list[str]:
     return [
-        f"http_port 127.0.0.1:{port} ssl-bump generate-host-certificates=on tls-cert={folder}/authority.pem",
+        f"http_port 127.0.0.1:{port} ssl-bump generate-host-certificates=on "
+        f"tls-cert={folder}/authority.pem",
         f"sslcrtd_program {SQUID_CERTGEN} -s {folder}/made -M 4MB",
         "sslcrtd_children 1 startup=1",
         f"tls_outgoing_options cafile={folder}/trusts.pem",

@@ -70,4 +70,5 @@ class ProcessResult:
         self.code, self.out, self.err, self.seconds = code, out, err, seconds
 
     def __repr__(self) -> str:
-        return f"<exit code {self.code} after {self.seconds:.2f} s\n--- stdout\n{self.out}\n--- stderr\n{self.err}>"
+        output = f"--- stdout\n{self.out}\n--- stderr\n{self.err}"
+        return f"<exit code {self.code} after {self.seconds:.2f} s\n{output}>"

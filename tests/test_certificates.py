@@ -173,7 +173,8 @@ def test_the_login_request_has_a_signed_assertion(pki: Path, emulator: Emulator)
         thumbprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest()
         named = urlsafe_b64encode(thumbprint).decode().rstrip("=")
         assert header == {"alg": "PS256", "typ": "JWT", "x5t#S256": named}
-        claims.append(jwt.decode(form["client_assertion"], key, algorithms=["PS256"], audience=url))  # type: ignore[arg-type]
+        assertion = form["client_assertion"]
+        claims.append(jwt.decode(assertion, key, algorithms=["PS256"], audience=url))  # type: ignore[arg-type]
     assert all(claim["iss"] == claim["sub"] == emulator.client_id for claim in claims)
     assert all(300 <= claim["exp"] - claim["nbf"] <= 600 for claim in claims)
     assert len({claim["jti"] for claim in claims}) == len(claims) >= 2

@@ -27,7 +27,8 @@ BOUND = 15.0
 START = """
 import asyncio, atexit, logging, os, sys, threading, time
 import mde_live_response as mde
-client = mde.LiveResponseClient(limits=mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)]))
+limits = mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)])
+client = mde.LiveResponseClient(limits=limits)
 WS, COMMAND = "ws-0001.example.test", mde.Command.run_script("slow.ps1")
 def daemon(work):
     def quietly():
@@ -75,7 +76,8 @@ async def begun():
 asyncio.run(begun())
 """,
     "a POST in flight": """
-daemon(lambda: client.submit("ws-0002.example.test", COMMAND, "why", correlation_id=str(os.getpid()), on_busy="wait"))
+options = {"correlation_id": str(os.getpid()), "on_busy": "wait"}
+daemon(lambda: client.submit("ws-0002.example.test", COMMAND, "why", **options))
 time.sleep(0.05)
 """,
     "a credential that blocks, and one that awaits": """
@@ -91,7 +93,8 @@ time.sleep(0.05)
     "callbacks": """
 def on_update(action):
     while True: time.sleep(0.001)
-daemon(lambda: client.run("ws-0003.example.test", COMMAND, "why", on_busy="wait", on_update=on_update))
+options = {"on_busy": "wait", "on_update": on_update}
+daemon(lambda: client.run("ws-0003.example.test", COMMAND, "why", **options))
 time.sleep(0.2)
 """,
     "logging at DEBUG": """
@@ -162,7 +165,8 @@ time.sleep(0.02)
 """,
 }
 PYTHONS_OWN = re.compile(
-    r"Task was destroyed but it is pending!|task: <Task|never awaited|^Coroutine created|^  |^Task exception|^$|"
+    r"Task was destroyed but it is pending!|task: <Task|never awaited|^Coroutine created|"
+    r"^  |^Task exception|^$|"
     r"^sys:1: |^<sys>:0: |^Exception ignored in: <coroutine|^RuntimeWarning: Enable tracemalloc"
 )
 

@@ -17,7 +17,8 @@ START = """
 import asyncio, os, sys, threading, time, warnings
 import mde_live_response as mde
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
-client = mde.LiveResponseClient(limits=mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)]))
+limits = mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)])
+client = mde.LiveResponseClient(limits=limits)
 MACHINE = "ws-0001.example.test"
 
 def wait_for(pid, seconds=30.0):
@@ -159,7 +160,8 @@ def busy():
 
 async def busy_loop():
     while not over.is_set():
-        await asyncio.gather(*(client.get_machine_async(MACHINE) for _ in range(10)), return_exceptions=True)
+        calls = [client.get_machine_async(MACHINE) for _ in range(10)]
+        await asyncio.gather(*calls, return_exceptions=True)
         done.append(1)
 
 def child():
@@ -230,7 +232,8 @@ if __name__ == "__main__":
     client = mde.LiveResponseClient()
     client.list_machines()
     with multiprocessing.get_context("{method}").Pool(2) as pool:
-        assert pool.map(pool_worker.work, range(10)) == [("ws-0001.example.test", number) for number in range(10)]
+        expected = [("ws-0001.example.test", number) for number in range(10)]
+        assert pool.map(pool_worker.work, range(10)) == expected
         try:
             pool.apply(pool_worker.work, (client,))
         except TypeError as error:
@@ -261,7 +264,8 @@ used()
 session = client.session("12345678-1234-1234-1234-123456789012")
 pid = libc.fork()
 if not pid:
-    for call in (client.list_machines, session.refresh, client.library.list_files, lambda: asyncio.run(client.list_machines_async())):
+    list_async = lambda: asyncio.run(client.list_machines_async())
+    for call in (client.list_machines, session.refresh, client.library.list_files, list_async):
         try:
             call()
         except RuntimeError as error:

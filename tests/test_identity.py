@@ -252,7 +252,10 @@ def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]
 
     def install(lines: str) -> Path:
         script, noted = tmp_path / "az", tmp_path / "arguments"
-        head = f"#!{sys.executable}\nimport json, sys, time\nopen({str(noted)!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
+        head = (
+            f"#!{sys.executable}\nimport json, sys, time\n"
+            f"open({str(noted)!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
+        )
         script.write_text(head + lines, encoding="utf-8")
         script.chmod(0o700)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

@@ -15,7 +15,8 @@ from mde_live_response.emulator import Emulator
 
 LOG = "mde_live_response"
 LINE = re.compile(
-    r"^(?P<method>GET|POST) (?P<path>\S+) (?P<status>\d{3}) in \d+\.\d{3} s, attempt (?P<attempt>\d+)"
+    r"^(?P<method>GET|POST) (?P<path>\S+) (?P<status>\d{3}) in \d+\.\d{3} s, "
+    r"attempt (?P<attempt>\d+)"
     r"(, request (?P<request>[\w-]+))?$"
 )
 

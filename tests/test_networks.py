@@ -137,7 +137,10 @@ def test_a_proxy_login_with_special_characters() -> None:
     [("", "wants a user and a password"), ("user:wr0ng@", "does not accept the user and password")],
 )
 def test_a_refused_proxy_login_is_not_retried(login: str, said: str, tls: Emulator) -> None:
-    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    refusal = (
+        b"HTTP/1.1 407 Proxy Authentication Required\r\n"
+        b"Proxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    )
     with (
         RecordingServer(refusal) as proxy,
         tls.client(proxy=f"http://{login}{proxy.address}") as client,
@@ -283,7 +286,8 @@ import logging
 from mde_live_response import LiveResponseClient
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 for _ in range(3):
-    with LiveResponseClient({named.token!r}, endpoint={named.url!r}, proxy={intercepting_proxy[0]!r}, verify=False) as client:
+    options = dict(endpoint={named.url!r}, proxy={intercepting_proxy[0]!r}, verify=False)
+    with LiveResponseClient({named.token!r}, **options) as client:
         print(client.get_machine({MACHINE!r}).computer_dns_name)
 """
     done = run_python(code)

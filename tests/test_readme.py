@@ -1,4 +1,4 @@
-"""Runs the README's Python examples as a user would: from a file, credentials in the environment."""
+"""Runs the README's examples as a user would: from a file, credentials in the environment."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Ctrl-C (a real SIGINT) in each blocking call: handled within 100 ms, and the session continues."""
+"""Ctrl-C (a real SIGINT) in each blocking call: handled within 100 ms; the session continues."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def _print_times() -> Iterator[None]:
     yield
     if ANSWERED:
         print(
-            f"\nCtrl-C answered in {median(ANSWERED) * 1e3:.1f} ms, at worst {max(ANSWERED) * 1e3:.1f} ms"
+            f"\nCtrl-C handled in {median(ANSWERED) * 1e3:.1f} ms, "
+            f"at worst {max(ANSWERED) * 1e3:.1f} ms"
         )
 
 

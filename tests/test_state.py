@@ -188,7 +188,8 @@ def test_children_of_a_fork_share_the_store(kind: str, tmp_path: Path) -> None:
 import os, sys, threading, warnings
 import mde_live_response as mde
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
-fast = mde.Limits(submit=[mde.Rate(10_000, 1.0)], read=[mde.Rate(10_000, 1.0)], sessions=1000, settle_time=1.0)
+rate = [mde.Rate(10_000, 1.0)]
+fast = mde.Limits(submit=rate, read=rate, sessions=1000, settle_time=1.0)
 client = mde.LiveResponseClient(limits=fast)
 stop = threading.Event()
 
@@ -205,8 +206,8 @@ for at in range({pick_count(24, 200)}):
     if pid == 0:
         code = 99
         try:
-            session = client.submit(f"ws-{{at % 3 + 1:04}}.example.test", mde.Command.run_script("echo.ps1"), "a test",
-                                    on_busy="wait", correlation_id=f"child {{at}}")
+            machine, command = f"ws-{{at % 3 + 1:04}}.example.test", mde.Command.run_script("echo.ps1")
+            session = client.submit(machine, command, "a test", on_busy="wait", correlation_id=f"child {{at}}")
             code = 0 if session.result().ok else 98
         except BaseException:
             import traceback

@@ -70,7 +70,7 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def quotas(state: str, emulator: Emulator) -> list[Any]:
-    """The store's entries of this emulator. Its port may have been used before; its application not."""
+    """Return the store's entries of this emulator: by its application, since ports are reused."""
     return [quota for quota in show_state(state) if quota["application"] == emulator.client_id]
 
 
