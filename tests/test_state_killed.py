@@ -123,7 +123,7 @@ def once(state: str, at: int, folder: Path) -> None:
             "shares": [[[MACHINE, f"job-{at}"]]],
             "save_to": str(folder / str(at)),
         }
-        # A new Redis looks like one that lost its data: the list is read more often until a settle
+        # A new Redis may be one that lost its data: the list is read more often until a settle
         # time after its first use.
         first = read_output(start_worker(emulator, {**job, "shares": [[[MACHINE, "first"]]]}), 120)[
             0

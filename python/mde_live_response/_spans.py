@@ -1,4 +1,4 @@
-"""Turns the core's spans into OpenTelemetry spans. Only the log delivery thread uses it."""
+"""Converts the core's spans into OpenTelemetry spans. Only the log delivery thread uses it."""
 
 from __future__ import annotations
 
