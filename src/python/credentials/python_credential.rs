@@ -35,7 +35,7 @@ impl PythonCredential {
     pub fn new(py: Python<'_>, credential: &Py<PyAny>, scope: &str) -> PyResult<Self> {
         let source = py
             .import("mde_live_response._credential")?
-            .call_method1("Source", (credential, scope))?;
+            .call_method1("CredentialAdapter", (credential, scope))?;
         Ok(Self { source: source.unbind() })
     }
 
@@ -96,7 +96,7 @@ fn to_future(
     if !value.hasattr("__await__")? {
         return Ok(None);
     }
-    let shared_loop = py.import("mde_live_response._credential")?.call_method0("own_loop")?;
+    let shared_loop = py.import("mde_live_response._credential")?.call_method0("get_shared_loop")?;
     into_future_with_locals(&TaskLocals::new(shared_loop), value.clone()).map(Some)
 }
 

@@ -72,7 +72,7 @@ impl<T: IntoPython> IntoPython for WithProgress<T> {
 }
 
 fn finish_progress(py: Python<'_>, progress: &Progress) -> PyResult<()> {
-    progress.get().map_or(Ok(()), |shown| shown.call_method0(py, "settle").map(drop))
+    progress.get().map_or(Ok(()), |shown| shown.call_method0(py, "finish").map(drop))
 }
 
 impl Core {
