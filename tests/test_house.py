@@ -40,7 +40,9 @@ def test_a_circle_between_files_is_found_and_one_with_a_parent_is_not() -> None:
 def test_an_import_of_a_higher_layer_is_found() -> None:
     layers = house.map_of("```text\npython\nfleet\nsession, check\nerror\n```\n")
     assert layers == [{"python"}, {"fleet"}, {"session", "check"}, {"error"}]
-    arrows = house.imports([source("src/error.rs", "use crate::fleet::Fleet;\n"), source("src/fleet.rs", "")])
+    arrows = house.imports(
+        [source("src/error.rs", "use crate::fleet::Fleet;\n"), source("src/fleet.rs", "")]
+    )
     assert arrows["src/error.rs"] == {"src/fleet.rs": 1}
 
 

@@ -169,9 +169,9 @@ def test_show_takes_the_address_from_the_environment(
     assert main(["state", "show"]) == 2
     monkeypatch.setenv("MDE_LIVE_RESPONSE_STATE", "redis://:hunter2@127.0.0.1:1/0")
     assert main(["state", "show"]) == 3
-    told = capsys.readouterr().err
-    assert "hunter2" not in told, told
-    assert "127.0.0.1:1" in told, told
+    message = capsys.readouterr().err
+    assert "hunter2" not in message, message
+    assert "127.0.0.1:1" in message, message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
@@ -206,8 +206,9 @@ for at in range({pick_count(24, 200)}):
     if pid == 0:
         code = 99
         try:
-            machine, command = f"ws-{{at % 3 + 1:04}}.example.test", mde.Command.run_script("echo.ps1")
-            session = client.submit(machine, command, "a test", on_busy="wait", correlation_id=f"child {{at}}")
+            machine, command = f"ws-{{at % 3 + 1:04}}", mde.Command.run_script("echo.ps1")
+            options = dict(on_busy="wait", correlation_id=f"child {{at}}")
+            session = client.submit(machine, command, "a test", **options)
             code = 0 if session.result().ok else 98
         except BaseException:
             import traceback
