@@ -15,6 +15,7 @@ use crate::emulator;
 use crate::error::Result;
 use crate::model::{self, LibraryFile, Machine, MachineAction, ScriptOutput};
 use crate::operation::Operation;
+use crate::text::is_bidi_control;
 use crate::transfer::{self, DecompressLimits, Sink, Target};
 
 /// Bytes that a payload may unpack to here.
@@ -56,7 +57,7 @@ pub fn error(data: &[u8]) {
     let error = classify::error_from_response(&context, status, &HeaderMap::new(), body, NOW);
     let shown = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
     assert!(error.status == Some(status.as_u16()) && !error.message.is_empty());
-    assert!(!shown.contains(|c: char| c.is_control() || model::is_bidi_control(c)), "{shown:?}");
+    assert!(!shown.contains(|c: char| c.is_control() || is_bidi_control(c)), "{shown:?}");
 }
 
 /// A script's result: no control character of it is shown, and no unpacking goes beyond the limit.
@@ -66,7 +67,7 @@ pub fn transcript(data: &[u8]) {
     };
     let shown = output.text();
     assert!(!shown.contains(
-        |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || model::is_bidi_control(c)
+        |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || is_bidi_control(c)
     ));
     assert!(output.raw == data && output.json_text().len() <= output.stdout.len());
     // What is no text becomes U+FFFD, three bytes for one.

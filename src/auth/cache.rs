@@ -7,9 +7,9 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use super::tenant::validate_tenant_guid;
 use super::{AccessToken, TokenSource};
-use crate::classify::text::sanitize;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
+use crate::text::sanitize;
 use crate::trace::{self, LOG_TARGET};
 
 type FetchResult = Result<Arc<AccessToken>>;

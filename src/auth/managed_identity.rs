@@ -14,11 +14,11 @@ use super::token_response::{MAX_TOKEN_RESPONSE, parse_token_response};
 use super::token_retry::{FailedAttempt, TokenRetrier};
 use super::{AccessToken, TokenSource};
 use crate::classify::retry_after_from_headers;
-use crate::classify::text::sanitize;
 use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
 use crate::retry::{AttemptFailure, RetryPolicy};
 use crate::secret::{Secret, SecretUrl};
+use crate::text::sanitize;
 use crate::transport::{Destination, Request, RequestBody, Transport};
 
 /// Learn: "How managed identities for Azure resources work with virtual machines".

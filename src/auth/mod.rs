@@ -32,7 +32,7 @@ pub use environment::{Environment, ResolvedCredential, managed_identity, workloa
 pub use identity::Identity;
 pub use managed_identity::{ManagedIdentity, ManagedIdentityTokenSource};
 pub use static_token::StaticToken;
-pub use tenant::{is_guid, validate_tenant};
+pub use tenant::validate_tenant;
 pub use token_endpoint::TokenEndpoint;
 
 /// A bearer token, and what is known of it.

@@ -4,9 +4,9 @@ use http::StatusCode;
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-use crate::classify::text::sanitize;
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
+use crate::text::sanitize;
 
 /// What a token was asked for with.
 pub(super) struct TokenRequest<'a> {

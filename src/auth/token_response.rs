@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::claims::positive_number;
 use super::{AccessToken, validate_token};
-use crate::classify::text::sanitize;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
+use crate::text::sanitize;
 
 /// Far more than any token.
 pub const MAX_TOKEN_RESPONSE: usize = 1 << 20;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::text::sanitize;
+use crate::text::sanitize;
 
 /// The error that an answer's body describes. The service's own form is `{"error": {"code", "message", "target"}}`.
 #[derive(Debug, Default)]

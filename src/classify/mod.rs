@@ -2,15 +2,14 @@
 
 mod error_body;
 mod hint;
-pub(crate) mod text;
 mod throttle;
 
 use http::{HeaderMap, StatusCode};
 
 use crate::error::{Error, Kind};
 use crate::operation::Operation;
+use crate::text::sanitize;
 use error_body::ErrorBody;
-use text::sanitize;
 pub(crate) use throttle::retry_after_from_headers;
 pub use throttle::{Throttle, classify_throttle};
 

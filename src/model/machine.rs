@@ -43,8 +43,3 @@ impl Machine {
         own.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)
     }
 }
-
-/// Whether `text` is a machine id: 40 hexadecimal digits.
-pub fn is_machine_id(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}

@@ -12,8 +12,8 @@ use log::Level;
 use url::Url;
 
 use super::{Destination, Failure, Request, Response, ResponseBody, Transport};
-use crate::classify::text::sanitize;
 use crate::clock::Clock;
+use crate::text::sanitize;
 use crate::trace::LOG_TARGET;
 use crate::trace::{self, Attributes, Span};
 

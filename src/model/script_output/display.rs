@@ -3,10 +3,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Characters that reorder what is shown around them.
-pub(crate) fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+use crate::text::is_bidi_control;
 
 pub(super) fn strip_control_sequences(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -8,8 +8,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub(crate) use display::is_bidi_control;
-
 use self::unpack::UnpackedPayload;
 use crate::error::Result;
 
