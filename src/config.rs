@@ -36,7 +36,7 @@ impl Rate {
 }
 
 /// What the service allows one application in one tenant. The defaults are the numbers of the page
-/// "run-live-response" and the pages of the other calls (docs/service.md, section 2).
+/// "run-live-response" and the pages of the other calls (docs/service.md, section 11).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Rate limits of submits. The default is 10 in 60 s.
