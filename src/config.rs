@@ -46,8 +46,8 @@ pub struct Limits {
     pub read: Vec<Rate>,
     /// Sessions open at the same time, those in status Pending included. The default is 50.
     pub sessions: u32,
-    /// Seconds for which the service queues a session for a machine that it cannot reach. The default
-    /// is 7,200.
+    /// Seconds for which the service queues a session for a machine that it cannot reach. The
+    /// default is 7,200.
     pub queue_time: f64,
     /// Seconds that a script may run. The default is 600.
     pub script_time: f64,

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets in `fuzz/`: each decodes any input and checks what must always hold.
-//! Compiled for fuzzing and for the test that replays the corpus only.
+//! The bodies of the fuzz targets in `fuzz/`: each decodes any input and checks what must always
+//! hold. Compiled for fuzzing and for the test that replays the corpus only.
 
 use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -96,7 +96,8 @@ pub fn filter(data: &[u8]) {
     }
 }
 
-/// Reads the wait of a 429: the first byte is the length of the header's value, then the body follows.
+/// Reads the wait of a 429: the first byte is the length of the header's value, then the body
+/// follows.
 pub fn retry_after(data: &[u8]) {
     let Some((length, rest)) = data.split_first() else { return };
     let (value, body) = rest.split_at_checked(usize::from(*length)).unwrap_or((rest, &[]));
@@ -126,6 +127,7 @@ impl Sink for BufferSink {
     }
 }
 
+// One runtime per thread: a new one for every input would dominate the run time.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     thread_local! {
         static RUNTIME: OnceCell<Option<Runtime>> = const { OnceCell::new() };

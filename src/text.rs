@@ -38,6 +38,7 @@ pub(crate) fn sanitize(text: &str, limit: usize) -> String {
 }
 
 fn is_displayable(c: char) -> bool {
+    // Soft hyphen, joiners, bidirectional controls, byte order mark, specials and tags.
     let hidden = matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}');

@@ -1,5 +1,5 @@
-//! Tokens for an application: the OAuth 2.0 client credentials grant with a secret, a certificate or
-//! a federated token.
+//! Tokens for an application: the OAuth 2.0 client credentials grant with a secret, a certificate
+//! or a federated token.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -80,6 +80,7 @@ impl ApplicationTokenSource {
             form.push((assertion::TYPE_FIELD, assertion::TYPE));
         }
         form.extend([(name, secret.expose()), ("grant_type", "client_credentials")]);
+        // Claims of a challenge: without them the login host would return the refused kind of token.
         form.extend(claims.as_deref().map(|claims| ("claims", claims)));
         self.endpoint.request_token(&self.client_id, &form, &[&secret]).await
     }

@@ -25,6 +25,7 @@ pub fn build_signed_jwt(
     now: f64,
 ) -> Result<Secret> {
     let now = now as u64;
+    // The page recommends PS256 and the SHA-256 thumbprint; RS256 and SHA-1 are legacy.
     let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": certificate.thumbprint()});
     let claims = json!({
         "aud": audience, "iss": client_id, "sub": client_id, "jti": Uuid::new_v4().to_string(),

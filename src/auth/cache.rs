@@ -1,5 +1,5 @@
-//! Caches the token: concurrent callers share one fetch, the token is renewed before it expires, and
-//! it is dropped when the service refuses it.
+//! Caches the token: concurrent callers share one fetch, the token is renewed before it expires,
+//! and it is dropped when the service refuses it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -75,20 +75,22 @@ impl TokenCache {
         Ok(Self(Arc::new(SharedCache { source, tenant_id, clock, state: Mutex::default() })))
     }
 
-    /// Returns the cached token, or fetches one. Concurrent callers await the same fetch and share its
-    /// error; the next call starts a new fetch.
+    /// Returns the cached token, or fetches one. Concurrent callers await the same fetch and share
+    /// its error; the next call starts a new fetch.
     pub async fn get_token(&self) -> Result<Arc<AccessToken>> {
         let in_flight = {
             let now = self.0.clock.now();
             let mut state = self.0.state();
             match &mut state.cached {
                 Some(cached) if now < cached.refresh_at => return Ok(Arc::clone(&cached.token)),
+                // Renewed in the background, which needs a runtime: callers without one wait instead.
                 Some(cached)
                     if now < cached.usable_until
                         && tokio::runtime::Handle::try_current().is_ok() =>
                 {
                     let token = Arc::clone(&cached.token);
-                    // Set before the fetch: if it fails, the next call must not start another at once.
+                    // Set before the fetch: if it fails, the next call must not start another at
+                    // once.
                     cached.refresh_at = now + REFRESH_RETRY_INTERVAL;
                     let in_flight = self.0.join_or_start_fetch(&mut state);
                     drop(state);
@@ -101,8 +103,8 @@ impl TokenCache {
         in_flight.await
     }
 
-    /// Drops `token`, which the service refused. `claims` are those of the service's claims challenge;
-    /// the next fetch requests them once.
+    /// Drops `token`, which the service refused. `claims` are those of the service's claims
+    /// challenge; the next fetch requests them once.
     pub fn invalidate(&self, token: &Arc<AccessToken>, claims: Option<String>) {
         let mut state = self.0.state();
         // A newer token stays: many calls may report the same refused token.
@@ -111,6 +113,7 @@ impl TokenCache {
         }
         state.cached = None;
         if claims.is_some() {
+            // A fetch that is already running does not ask for the claims.
             state.claims = claims;
             state.challenge_count += 1;
             state.in_flight = None;
@@ -130,7 +133,10 @@ impl TokenCache {
 
 fn log_refresh_failure(fetched: &FetchResult) {
     if let Err(error) = fetched {
-        log::warn!(target: LOG_TARGET, "could not renew the token, the current one is still used: {error}");
+        log::warn!(
+            target: LOG_TARGET,
+            "could not renew the token, the current one is still used: {error}"
+        );
     }
 }
 
@@ -141,6 +147,7 @@ impl SharedCache {
 
     /// Returns the running fetch, or starts one.
     fn join_or_start_fetch(self: &Arc<Self>, state: &mut CacheState) -> SharedFetch {
+        // After a fork, the child has the parent's fetch in memory, but no task runs it.
         let process = std::process::id();
         let running = state.in_flight.as_ref().filter(|(started_in, _)| *started_in == process);
         if let Some(in_flight) = running.and_then(|(_, in_flight)| in_flight.upgrade()) {
@@ -156,15 +163,17 @@ impl SharedCache {
     async fn fetch(&self, claims: Option<String>, challenge: u64) -> FetchResult {
         let fetched = self.source.fetch(claims).await.and_then(|token| self.check_tenant(token));
         let mut state = self.state();
+        // A challenge arrived during this fetch: the token lacks its claims and is not cached.
         if state.challenge_count != challenge {
             return fetched.map(Arc::new);
         }
         state.in_flight = None;
         let token = Arc::new(fetched?);
+        // Cleared only now: after a failed fetch, the next one must ask for the claims again.
         state.claims = None;
         let cached = CachedToken::new(Arc::clone(&token), self.clock.now());
-        // A source with its own cache may return the token that is cached here already. It must not be
-        // asked again at every call.
+        // A source with its own cache may return the token that is cached here already. It must not
+        // be asked again at every call.
         let refresh_at = match &state.cached {
             Some(old) if old.token.expires_at >= token.expires_at => {
                 old.refresh_at.max(cached.refresh_at)

@@ -18,7 +18,8 @@ pub enum ResolvedCredential {
     AzureCli(Option<String>),
 }
 
-const CREDENTIAL_NAMES: &str = "EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCliCredential";
+const CREDENTIAL_NAMES: &str = "EnvironmentCredential, WorkloadIdentityCredential, \
+    ManagedIdentityCredential, AzureCliCredential";
 const SET_VARIABLES_HINT: &str = "set them, or pass a credential to the client";
 
 impl Environment<'_> {
@@ -33,8 +34,8 @@ impl Environment<'_> {
     /// Returns the credential that AZURE_TOKEN_CREDENTIALS names, or else the first that is
     /// configured: client secret, certificate, federated token, App Service.
     pub fn resolve_credential(&self) -> Result<ResolvedCredential> {
-        // IMDS and `az` are used only if named: IMDS may take a minute to answer, and `az` may be signed
-        // in to another account.
+        // IMDS and `az` are used only if named: IMDS may take a minute to answer, and `az` may be
+        // signed in to another account.
         let Some(choice) = self.get("AZURE_TOKEN_CREDENTIALS") else {
             return self.first_configured().map(ResolvedCredential::Identity);
         };
@@ -56,16 +57,19 @@ impl Environment<'_> {
                 .or_else(|_| managed_identity(self, None))
                 .map(ResolvedCredential::Identity),
             _ => {
-                let message = "no credential was given, and AZURE_TOKEN_CREDENTIALS names one that is \
-                               not supported";
+                let message = "no credential was given, and AZURE_TOKEN_CREDENTIALS names one \
+                 that is not supported";
                 Err(Error::invalid(message).with_hint(format!(
-                    "set it to one of {CREDENTIAL_NAMES}, dev, prod; or pass a credential to the client"
+                    "set it to one of {CREDENTIAL_NAMES}, dev, prod; or pass a credential to the \
+                     client"
                 )))
             }
         }
     }
 
     fn first_configured(&self) -> Result<Identity> {
+        // A secret or certificate is set by the user, the other variables by the platform: so the
+        // application wins.
         let application =
             ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"].map(|name| self.get(name));
         if application.iter().all(Option::is_none) {
@@ -156,6 +160,7 @@ pub fn managed_identity(
     client_id: Option<String>,
 ) -> Result<Identity> {
     let get = |name: &str| variables.get(name);
+    // Azure Arc, Azure ML and Service Fabric: each has its own protocol.
     let other_platform = ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"]
         .into_iter()
         .find(|name| get(name).is_some());

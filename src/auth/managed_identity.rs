@@ -67,6 +67,7 @@ impl ManagedIdentityTokenSource {
         timeout: f64,
     ) -> Result<Self> {
         let (mut url, headers, place) = identity.platform.token_endpoint()?;
+        // The token endpoints of platforms are older than scopes and take a resource.
         let resource = scope.strip_suffix("/.default").unwrap_or(scope);
         if resource.trim().is_empty() {
             return Err(Error::invalid("scope is empty"));
@@ -95,6 +96,7 @@ impl ManagedIdentityTokenSource {
         let response = self.transport.send(self.request()).await.map_err(|failure| {
             let mut failed = from_failure(failure);
             failed.error.hint = Some(NOT_ON_AZURE_HINT.to_owned());
+            // No connection means that there is no token endpoint: this is not an Azure machine.
             if failed.outcome == AttemptFailure::NotSent {
                 failed.error.retryable = false;
             }
@@ -114,6 +116,7 @@ impl ManagedIdentityTokenSource {
         error.retry_after = retry_after_from_headers(&headers, self.clock.now());
         // IMDS answers 404 and 410 while it is being updated (page "how-to-use-vm-token").
         let transient = matches!(status.as_u16(), 404 | 410);
+        // The retry policy repeats a 503, but no 404.
         let outcome = AttemptFailure::Status(
             if transient { 503 } else { status.as_u16() },
             error.retry_after,
@@ -133,8 +136,8 @@ impl ManagedIdentityTokenSource {
     }
 }
 
-const NOT_ON_AZURE_HINT: &str = "managed identities exist on Azure machines, App Services and containers only: elsewhere give \
-     another credential";
+const NOT_ON_AZURE_HINT: &str = "managed identities exist on Azure machines, App Services and \
+    containers only: elsewhere give another credential";
 
 impl Platform {
     /// Returns the endpoint's URL without the resource, its headers, and a name for messages.
@@ -192,7 +195,8 @@ fn error_from_response(failure_prefix: &str, status: StatusCode, body: &[u8]) ->
             "assign an identity to this resource (Azure portal > Identity), or correct client_id"
         }
         401 | 403 => {
-            "the token endpoint requires its own header: run this where the platform sets the variables"
+            "the token endpoint requires its own header: run this where the platform sets the \
+             variables"
         }
         _ => "the platform's token endpoint has a problem: try again later",
     };

@@ -80,6 +80,7 @@ fn validate_token(secret: &Secret) -> Result<()> {
     if token.is_empty() {
         return Err(invalid_token_error("is empty"));
     }
+    // Checked first, for a better message: a pasted token often has "Bearer " or a line break.
     if token.bytes().any(|byte| byte.is_ascii_whitespace()) {
         return Err(invalid_token_error("holds a space or a line break"));
     }

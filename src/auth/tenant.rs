@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::model::is_guid;
 
-const TENANT_HINT: &str = "give the tenant id, as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain of the tenant, as \
-    contoso.com";
+const TENANT_HINT: &str = "give the tenant id, as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a \
+    domain of the tenant, as contoso.com";
 
 /// Refuses a tenant that is neither a GUID nor a domain name.
 pub fn validate_tenant(tenant: &str) -> Result<()> {

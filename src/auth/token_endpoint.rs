@@ -42,6 +42,7 @@ impl TokenEndpoint {
     ) -> Result<Self> {
         validate_tenant(tenant)?;
         let mut url = parse_authority(authority)?;
+        // The tenant is validated above: it cannot add a segment to the path.
         url.set_path(&format!("{tenant}/oauth2/v2.0/token"));
         let timeout = seconds_to_duration(timeout);
         let retrier = TokenRetrier::new(clock, RetryPolicy::default());
@@ -83,6 +84,7 @@ impl TokenEndpoint {
         let response = self.transport.send(self.build_request(body)).await.map_err(from_failure)?;
         let (status, headers) = (response.status, response.headers.clone());
         let body = response.bytes(MAX_TOKEN_RESPONSE).await.map_err(from_failure)?;
+        // Only a 200 has a token: a sign-in page of a proxy may come with another 2xx.
         let token = if status == StatusCode::OK {
             parse_token_response(
                 &token_request.failure_prefix(),

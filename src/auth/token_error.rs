@@ -91,27 +91,28 @@ fn aadsts_number(answer: &Value, description: &str) -> Option<u64> {
 fn hint_for_error(number: Option<u64>, status: StatusCode, has_code: bool) -> Option<&'static str> {
     Some(match number {
         Some(7_000_215) => {
-            "the client secret is wrong: give its value, not its id, of an application in this tenant \
-             (Entra ID > App registrations > Certificates & secrets)"
+            "the client secret is wrong: give its value, not its id, of an application in this \
+             tenant (Entra ID > App registrations > Certificates & secrets)"
         }
         Some(7_000_222) => {
-            "the client secret has expired: create a new one (Entra ID > App registrations > Certificates & \
-             secrets)"
+            "the client secret has expired: create a new one (Entra ID > App registrations > \
+             Certificates & secrets)"
         }
         Some(700_016) => {
             "there is no such application in this tenant: check client_id, tenant_id and the cloud"
         }
         Some(700_027) => {
-            "the certificate is not registered for this application: upload it (Entra ID > App registrations > \
-             Certificates & secrets), or give a registered one"
+            "the certificate is not registered for this application: upload it (Entra ID > App \
+             registrations > Certificates & secrets), or give a registered one"
         }
         Some(700_024) => "the time of the assertion is wrong: correct the clock of this machine",
         Some(1_000_502) => {
             "the certificate has expired or is not valid yet: give a current one and upload it"
         }
         Some(70_021 | 700_211..=700_213) => {
-            "no federated credential of the application matches the token: compare issuer, subject and audience (Entra ID \
-             > App registrations > Certificates & secrets > Federated credentials)"
+            "no federated credential of the application matches the token: compare issuer, \
+             subject and audience (Entra ID > App registrations > Certificates & secrets > \
+             Federated credentials)"
         }
         Some(7_000_112) => {
             "the application is disabled: an administrator of the tenant can enable it"
@@ -120,11 +121,11 @@ fn hint_for_error(number: Option<u64>, status: StatusCode, has_code: bool) -> Op
             "there is no such tenant in this cloud: check tenant_id and the cloud"
         }
         Some(70_011 | 1_002_012) => {
-            "the scope is wrong: it must end in /.default, as https://api.securitycenter.microsoft.com/.default"
+            "the scope is wrong: it must end in /.default, as \
+             https://api.securitycenter.microsoft.com/.default"
         }
         Some(500_011) => {
-            "the service of the scope does not exist in this tenant: check scope and cloud, and that the tenant \
-             has Defender"
+            "the service of the scope does not exist in this tenant: check scope and cloud, and that the tenant has Defender"
         }
         Some(53_003) => "a conditional access policy of the tenant blocks this login",
         _ if status.is_server_error() => "the login host has a problem: try again later",
@@ -132,8 +133,8 @@ fn hint_for_error(number: Option<u64>, status: StatusCode, has_code: bool) -> Op
             "the login host received too many requests: try again later"
         }
         _ if !has_code => {
-            "the response does not come from the login host: check the authority; a sign-in page or proxy may \
-             be answering"
+            "the response does not come from the login host: check the authority; a sign-in page \
+             or proxy may be answering"
         }
         _ => return None,
     })

@@ -60,6 +60,7 @@ pub fn parse_token_response(
         response.access_token.ok_or_else(|| unusable("without an access_token".to_owned()))?;
     let secret = Secret::new(token);
     validate_token(&secret)?;
+    // An App Service sends `expires_on` only, a login host `expires_in` only.
     let expires_at = positive_number(&response.expires_on)
         .or_else(|| positive_number(&response.expires_in).map(|life| started + life));
     let mut token = AccessToken::new(secret, expires_at);

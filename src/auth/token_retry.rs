@@ -62,12 +62,14 @@ impl TokenRetrier {
                 Err(failed) => failed,
             };
             let decision = decide(attempt, &failed.outcome, true, &self.policy, fastrand::f64());
+            // Such as a wrong proxy password: repeating it may lock the account.
             let permanent = failed.outcome == AttemptFailure::NotSent && !failed.error.retryable;
             match self.budget.spend(&failed.outcome, decision) {
                 Decision::Retry { after }
                     if attempt < self.policy.attempts && after <= MAX_RETRY_WAIT && !permanent =>
                 {
-                    log::warn!(target: LOG_TARGET, "{}; trying again in {after:.1} s", failed.error);
+                    let error = &failed.error;
+                    log::warn!(target: LOG_TARGET, "{error}; trying again in {after:.1} s");
                     self.clock.sleep(after).await;
                     attempt += 1;
                 }

@@ -24,6 +24,7 @@ impl ErrorBody {
         if body.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
             return Self { format_error: Some("an empty body".to_owned()), ..Self::default() };
         }
+        // A truncated body is reported as such: it points to the connection, not to the service.
         match serde_json::from_slice(body) {
             Ok(value) => Self::from_json(&value, body),
             Err(error) if error.is_eof() => Self::not_json("truncated JSON", body),

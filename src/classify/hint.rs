@@ -32,14 +32,14 @@ pub(super) fn hint_for_error(
     }
 }
 
-const AUTHENTICATION: &str = "the service refused the token: give a fresh one, for the audience of this cloud (in \
-    the public cloud https://api.securitycenter.microsoft.com)";
-const BUSY: &str = "a machine runs one live response session at a time, and queued sessions and sessions of the portal \
-    count: wait for it to end (on_busy=\"wait\"), or cancel it";
-const DISABLED: &str = "turn on live response in the Defender portal: Settings > Endpoints > Advanced features > \
-    Live Response; for a server, Live Response for Servers too";
-const REMEDIATION: &str = "set a remediation level for the machine's device group: Settings > Endpoints > \
-    Permissions > Device groups; the machine must be in such a group";
+const AUTHENTICATION: &str = "the service refused the token: give a fresh one, for the audience \
+    of this cloud (in the public cloud https://api.securitycenter.microsoft.com)";
+const BUSY: &str = "a machine runs one live response session at a time, and queued sessions and \
+    sessions of the portal count: wait for it to end (on_busy=\"wait\"), or cancel it";
+const DISABLED: &str = "turn on live response in the Defender portal: Settings > Endpoints > \
+    Advanced features > Live Response; for a server, Live Response for Servers too";
+const REMEDIATION: &str = "set a remediation level for the machine's device group: Settings > \
+    Endpoints > Permissions > Device groups; the machine must be in such a group";
 
 fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
     match error_body.code.as_deref().unwrap_or_default() {
@@ -48,15 +48,17 @@ fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
         _ => {}
     }
     let named = named_permissions(error_body.message.as_deref().unwrap_or_default());
+    // The message of the service knows better which permissions are accepted.
     let needed = if named.is_empty() { operation.permissions().to_vec() } else { named };
     let needed = match needed.as_slice() {
         [one] => format!("the permission {one}"),
         several => format!("one of the permissions {}", several.join(", ")),
     };
     format!(
-        "grant the application {needed} (Entra ID > App registrations > API permissions > WindowsDefenderATP), give \
-         admin consent and get a new token; a user also needs access to the machine's device group; a token for another \
-         audience than that of the cloud (in the public cloud https://api.securitycenter.microsoft.com) is Forbidden too"
+        "grant the application {needed} (Entra ID > App registrations > API permissions > \
+         WindowsDefenderATP), give admin consent and get a new token; a user also needs access to \
+         the machine's device group; a token for another audience than that of the cloud (in the \
+         public cloud https://api.securitycenter.microsoft.com) is Forbidden too"
     )
 }
 
@@ -102,7 +104,8 @@ const LIBRARY: &str =
 fn not_found_hint(operation: Operation) -> &'static str {
     match operation {
         Operation::RunLiveResponse | Operation::GetMachine | Operation::ListMachines => {
-            "check the machine's id or name, that the machine is onboarded, and that the token is for its tenant"
+            "check the machine's id or name, that the machine is onboarded, and that the token is \
+             for its tenant"
         }
         Operation::GetMachineAction
         | Operation::ListMachineActions
@@ -121,15 +124,16 @@ fn not_found_hint(operation: Operation) -> &'static str {
 fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static str {
     match (operation, throttle) {
         (_, Some(Throttle::SessionCap)) => {
-            "the service allows 50 sessions at once in a tenant, queued ones included: wait for some to end, or cancel them"
+            "the service allows 50 sessions at once in a tenant, queued ones included: wait for \
+             some to end, or cancel them"
         }
         (Operation::RunLiveResponse, _) => {
-            "the service allows 10 submits a minute for one application in one tenant, in all processes together: \
-             share a state store between them"
+            "the service allows 10 submits a minute for one application in one tenant, in all \
+             processes together: share a state store between them"
         }
         _ => {
-            "the service allows 100 of these calls a minute and 1,500 an hour for one application in one tenant, in \
-             all processes together: share a state store between them"
+            "the service allows 100 of these calls a minute and 1,500 an hour for one application \
+             in one tenant, in all processes together: share a state store between them"
         }
     }
 }
@@ -137,15 +141,19 @@ fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static 
 fn service_hint(operation: Operation, status: StatusCode, error_body: &ErrorBody) -> &'static str {
     match status.as_u16() {
         300..=399 => {
-            "the service does not redirect: check endpoint; a sign-in page or proxy may be answering"
+            "the service does not redirect: check endpoint; a sign-in page or proxy may be \
+             answering"
         }
         407 => "the proxy requires a user and a password: give them in proxy or HTTPS_PROXY",
         403 => {
-            "the response names no permission, so a gateway or firewall may be answering: check endpoint and proxy"
+            "the response names no permission, so a gateway or firewall may be answering: check \
+             endpoint and proxy"
         }
+        // The service answers errors with JSON, a gateway with HTML.
         500..=599 if error_body.not_json => GATEWAY,
         500 if operation == Operation::RunLiveResponse => {
-            "try again; if the error persists, an action may be stuck on this machine: list its actions"
+            "try again; if the error persists, an action may be stuck on this machine: list its \
+             actions"
         }
         500..=599 => "try again; if the error persists, give the request id to Microsoft support",
         _ if error_body.not_json || error_body.format_error.is_some() => GATEWAY,

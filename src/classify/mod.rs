@@ -66,6 +66,7 @@ pub fn error_from_response(
         .then(|| throttle::throttle_from_body(context.operation, headers, &error_body, now_wall));
     let mut error = Error::new(kind, error_message(context, status, &error_body));
     error.hint = hint::hint_for_error(kind, context.operation, status, &error_body, throttle);
+    // A client error of the service repeats itself; a server error and a 408 may pass.
     error.retryable = match kind {
         Kind::Service => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
         Kind::MachineBusy | Kind::Throttled => true,
@@ -96,7 +97,9 @@ fn error_kind(operation: Operation, status: StatusCode, error_body: &ErrorBody) 
         400..=499 if uploading && error_body.message_contains("already exists") => {
             Kind::AlreadyExists
         }
+        // An unknown code is not the caller's mistake for certain: it is a service error.
         400 if is_invalid_request(code) => Kind::InvalidRequest,
+        // A 403 without a code comes from a gateway or firewall.
         403 if !code.is_empty() => Kind::PermissionDenied,
         413 if uploading => Kind::InvalidRequest,
         _ => Kind::Service,

@@ -35,8 +35,8 @@ pub(super) fn throttle_from_body(
     error_body: &ErrorBody,
     now_wall: f64,
 ) -> Throttle {
-    // The page documents one status for both. Responses to the rate limit are known: they have a wait
-    // or these words. No response to the session cap is known (docs/service.md, section 10).
+    // The page documents one status for both. Responses to the rate limit are known: they have a
+    // wait or these words. No response to the session cap is known (docs/service.md, section 10).
     let wait = retry_after(headers, error_body, now_wall);
     let names_rate = error_body.message_contains("quota exceeded")
         || error_body.message_contains("send requests again");
@@ -58,6 +58,7 @@ pub(super) fn retry_after(
         .as_deref()
         .and_then(seconds_from_message)
         .map(|wait| wait.min(MAX_RETRY_AFTER));
+    // The longest, since an earlier retry would be refused again.
     [retry_after_from_headers(headers, now_wall), from_message]
         .into_iter()
         .flatten()
@@ -93,6 +94,7 @@ fn seconds_until(text: &str, now_wall: f64) -> Option<f64> {
 /// Reads "You can send requests again in 8 seconds."
 fn seconds_from_message(message: &str) -> Option<f64> {
     let lower = message.to_ascii_lowercase();
+    // The page documents no header for a 429: the wait may be in the message only.
     let (_, after) = lower.split_once("send requests again in ")?;
     let (digits, unit) = after.split_once(' ')?;
     parse_decimal(digits).filter(|_| unit.starts_with("second"))

@@ -31,6 +31,7 @@ pub const CLOUDS: [Cloud; 11] = [
     public_cloud("swa", "https://swa.api.security.microsoft.com"),
     public_cloud("ina", "https://ina.api.security.microsoft.com"),
     public_cloud("aea", "https://aea.api.security.microsoft.com"),
+    // GCC has its own API host, but its users sign in at the public login host.
     Cloud {
         name: "gcc",
         endpoint: "https://api-gcc.securitycenter.microsoft.us",

@@ -38,7 +38,8 @@ pub struct MachineAction {
     pub request_source: Option<String>,
     #[serde(default, deserialize_with = "super::decode::null_as_empty")]
     pub commands: Vec<ActionCommand>,
-    // An older page names the field so. Not a `serde(alias)`: a body with both names would be refused.
+    // An older page names the field so. Not a `serde(alias)`: a body with both names would be
+    // refused.
     #[serde(default, skip_serializing, rename = "lastUpdateTimeUtc")]
     last_update_time_utc: Option<Timestamp>,
     #[serde(rename = "_raw", default = "super::decode::empty_raw")]
@@ -80,6 +81,7 @@ impl Entity for MachineAction {
         self.raw = raw;
         let older = self.last_update_time_utc.take();
         self.last_update_date_time_utc = self.last_update_date_time_utc.or(older);
+        // The service does not promise an order.
         self.commands.sort_by_key(|command| command.index);
     }
 }

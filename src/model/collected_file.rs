@@ -32,8 +32,8 @@ pub struct CollectedFile {
     pub remote_path: String,
     /// Path of the saved file; `None` if a file object or an iterator received it.
     pub path: Option<String>,
-    /// File name, safe on any file system: the one in the payload, or else the last part of the remote
-    /// path.
+    /// File name, safe on any file system: the one in the payload, or else the last part of the
+    /// remote path.
     #[serde(default)]
     pub name: String,
     /// Size in bytes.

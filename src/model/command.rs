@@ -11,6 +11,7 @@ use super::quote::quote_args;
 use crate::error::{Error, Result};
 
 /// The types of commands, in the order that the service requires (page "run-live-response").
+// `check_commands` compares the variants, so their order matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CommandType {
     PutFile,

@@ -83,6 +83,7 @@ fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
         };
         unexpected_response(&format!("{path}: {}", error.inner()))
     })?;
+    // Text after the JSON means a damaged or foreign body.
     deserializer.end().map_err(|error| unexpected_response(&format!("the body: {error}")))?;
     Ok(value)
 }
@@ -90,7 +91,8 @@ fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
 fn unexpected_response(what: &str) -> Error {
     Error::new(Kind::Service, format!("the service's response is not as documented: {what}"))
         .with_hint(
-            "try again; if the error persists, a gateway or proxy may be answering instead of the service",
+            "try again; if the error persists, a gateway or proxy may be answering instead of the \
+             service",
         )
 }
 

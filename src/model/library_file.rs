@@ -36,13 +36,14 @@ impl Entity for LibraryFile {
     }
 }
 
-/// Refuses a name that the library does not accept: only letters, digits, `-`, `_` and `.` are allowed
-/// (page "live-response").
+/// Refuses a name that the library does not accept: only letters, digits, `-`, `_` and `.` are
+/// allowed (page "live-response").
 pub fn check_library_name(name: &str) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid("the name of a library file is empty"));
     }
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    // A name of dots only would be a folder in the agent's path.
     if !name.chars().all(is_allowed) || name.chars().all(|c| c == '.') {
         return Err(Error::invalid(format!("{name:?} is not a valid name of a library file"))
             .with_hint("use letters, digits, '-', '_' and '.' only; the name is not a path"));

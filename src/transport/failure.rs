@@ -1,4 +1,5 @@
-//! Maps network failures to errors with a hint. This is the only place that converts reqwest errors.
+//! Maps network failures to errors with a hint. This is the only place that converts reqwest
+//! errors.
 
 use std::error::Error as StdError;
 use std::io;
@@ -19,15 +20,17 @@ pub struct RequestRoute {
 
 const PROXY_UNREACHABLE_HINT: &str =
     "check the proxy's address (proxy=, HTTPS_PROXY), or bypass it: NO_PROXY, proxy=\"\"";
-const PROXY_AUTH_HINT: &str = "give them as http://user:password@host:port in proxy= or HTTPS_PROXY, with special characters \
-    percent-encoded; a proxy without Basic authentication (NTLM, Kerberos) needs a local relay";
-const PROXY_DENIED_HINT: &str = "ask the administrators of the proxy to allow this host: the API, the login host and the host of \
-    results (*.blob.core.windows.net) are all needed";
+const PROXY_AUTH_HINT: &str = "give them as http://user:password@host:port in proxy= or \
+    HTTPS_PROXY, with special characters percent-encoded; a proxy without Basic authentication \
+    (NTLM, Kerberos) needs a local relay";
+const PROXY_DENIED_HINT: &str = "ask the administrators of the proxy to allow this host: the API, \
+    the login host and the host of results (*.blob.core.windows.net) are all needed";
 // Some proxies answer wrong credentials with a status other than 407.
-const PROXY_DENIED_OR_AUTH_HINT: &str = "check the user and password for the proxy, or ask its administrators to allow this host: the \
-    API, the login host and the host of results (*.blob.core.windows.net) are all needed";
-const TLS_INTERCEPTION_HINT: &str = "if a proxy or firewall inspects TLS here, give its CA as a PEM file in ca_bundle, \
-    REQUESTS_CA_BUNDLE or SSL_CERT_FILE";
+const PROXY_DENIED_OR_AUTH_HINT: &str = "check the user and password for the proxy, or ask its \
+    administrators to allow this host: the API, the login host and the host of results \
+    (*.blob.core.windows.net) are all needed";
+const TLS_INTERCEPTION_HINT: &str = "if a proxy or firewall inspects TLS here, give its CA as a \
+    PEM file in ca_bundle, REQUESTS_CA_BUNDLE or SSL_CERT_FILE";
 
 impl RequestRoute {
     /// Creates the route of a request to `url`.
@@ -63,9 +66,11 @@ impl RequestRoute {
     pub fn to_failure(&self, error: reqwest::Error) -> Failure {
         // The URL may be a result link, which is a secret.
         let error = error.without_url();
+        // Without a connection no byte was sent: the pipeline may repeat even a submit.
         if !error.is_connect() {
             return Failure { sent: true, error: self.exchange_error(&error) };
         }
+        // A 407 to a CONNECT is an error of the connection, not a response.
         let tunnel = tunnel_error(&error);
         if tunnel.as_deref() == Some("proxy authorization required")
             && let Some(failure) = self.proxy_auth_failure()
@@ -182,7 +187,8 @@ impl RequestRoute {
         };
         let hint = match tls {
             rustls::Error::InvalidCertificate(error) if wrong_name(error) => {
-                "the certificate is for another host: check the address; a proxy's sign-in page may be answering"
+                "the certificate is for another host: check the address; a proxy's sign-in page \
+                 may be answering"
             }
             rustls::Error::InvalidCertificate(
                 CertificateError::Expired
@@ -190,7 +196,8 @@ impl RequestRoute {
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. },
             ) => {
-                "check the clock of this machine; if it is right, the host or proxy has to renew its certificate"
+                "check the clock of this machine; if it is right, the host or proxy has to renew \
+                 its certificate"
             }
             rustls::Error::InvalidCertificate(_) => TLS_INTERCEPTION_HINT,
             rustls::Error::InvalidMessage(_) => {
@@ -199,6 +206,7 @@ impl RequestRoute {
             _ => "check the host and any proxy: TLS 1.2 or 1.3 is required",
         };
         let error = self.connection_error("failed the TLS handshake", &tls.to_string(), hint);
+        // The next attempt would get the same certificate.
         if matches!(tls, rustls::Error::InvalidCertificate(_)) {
             error.not_retryable()
         } else {

@@ -38,6 +38,7 @@ impl HttpTransport {
         let roots =
             tls_roots::load_roots(network.ca_bundle.as_deref(), https && !network.insecure)?;
         let proxies = ProxyConfig::new(network.proxy.as_ref(), !https)?;
+        // Separate clients, since reqwest decides on decompression and proxies per client.
         let by_proxy = || proxies.configure(client_builder(options, roots.clone()));
         let platform = client_builder(options, Vec::new()).no_proxy();
         Ok(Self {
@@ -55,14 +56,16 @@ fn warn_once() {
     WARNED.call_once(|| {
         log::warn!(
             target: "mde_live_response",
-            "verify=False: certificates are not verified, so an attacker on the network can read the token and \
-             impersonate the service; give the CA in ca_bundle instead"
+            "verify=False: certificates are not verified, so an attacker on the network can read \
+             the token and impersonate the service; give the CA in ca_bundle instead"
         );
     });
 }
 
 fn client_builder(options: &ClientOptions, roots: Vec<Certificate>) -> reqwest::ClientBuilder {
     let network = &options.network;
+    // A redirect could send the token to another host, and a retry inside reqwest would not count
+    // against the rate limits.
     reqwest::Client::builder()
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
@@ -109,6 +112,7 @@ impl HttpTransport {
         let route = RequestRoute::new(&request.url, proxy);
         let mut builder =
             client.request(request.method, request.url.expose().clone()).headers(request.headers);
+        // A streamed body has no length of its own: without the header it would be sent chunked.
         builder = match request.body.in_memory_bytes() {
             Some(bytes) => builder.body(bytes),
             None => builder
@@ -129,6 +133,7 @@ impl HttpTransport {
         };
         let response = response.map_err(|error| route.to_failure(error))?;
         let (status, headers) = (response.status(), response.headers().clone());
+        // For plain http there is no CONNECT: the 407 of the proxy arrives as the response.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(failure) = route.proxy_auth_failure()
         {

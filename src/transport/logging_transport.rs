@@ -63,6 +63,7 @@ struct LoggedExchange {
 impl LoggedExchange {
     fn start(request: &Request, clock: Clock) -> Self {
         let url = request.url.expose();
+        // The path of a result link identifies the result, so it is a secret too.
         let secret = request.destination == Destination::Blob;
         let logged_path = if secret { format!("{:?}", request.url) } else { url.path().to_owned() };
         let (method, attempt) = (request.method.clone(), trace::current_attempt());
@@ -161,6 +162,7 @@ fn attributes(method: &Method, url: &Url, secret: bool, attempt: u32) -> Attribu
         ("url.full", format!("{origin}{path}{query}").as_str().into()),
     ];
     attributes.extend(url.port_or_known_default().map(|port| ("server.port", port.into())));
+    // OpenTelemetry counts repeats, and sets the attribute for repeats only.
     attributes.extend((attempt > 1).then(|| ("http.request.resend_count", (attempt - 1).into())));
     attributes
 }

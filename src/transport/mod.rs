@@ -87,6 +87,7 @@ impl Response {
         let mut all = BytesMut::new();
         while let Some(chunk) = self.body.next().await {
             let chunk = chunk?;
+            // Checked before copying: a hostile host must not exhaust the memory.
             if all.len() + chunk.len() > limit {
                 let error =
                     Error::new(Kind::Service, format!("the response is larger than {limit} bytes"));

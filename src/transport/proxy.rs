@@ -6,8 +6,8 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-const PROXY_URL_HINT: &str = "give it as http://host:port or http://user:password@host:port, with special characters in \
-    user and password percent-encoded";
+const PROXY_URL_HINT: &str = "give it as http://host:port or http://user:password@host:port, with \
+    special characters in user and password percent-encoded";
 
 /// The proxy settings. They follow the rules of reqwest, so that an error can name the proxy.
 pub struct ProxyConfig {
@@ -30,8 +30,8 @@ pub struct Proxy {
 }
 
 impl ProxyConfig {
-    /// Reads the settings. `argument` is the proxy's URL; an empty one disables proxies. `allow_http`
-    /// checks HTTP_PROXY too.
+    /// Reads the settings. `argument` is the proxy's URL; an empty one disables proxies.
+    /// `allow_http` checks HTTP_PROXY too.
     pub fn new(argument: Option<&Secret>, allow_http: bool) -> Result<Self> {
         match argument.map(Secret::expose) {
             // reqwest applies an asterisk to host names, but not to IP addresses.
@@ -68,6 +68,7 @@ impl ProxyConfig {
         {
             return Err(refused());
         }
+        // The same URL goes to the matcher, which names the proxy, and to reqwest, which uses it.
         let matcher = Matcher::builder().all(String::from(url.clone())).no(no_proxy_list()).build();
         let proxy =
             reqwest::Proxy::all(url).map_err(|_| refused())?.no_proxy(reqwest::NoProxy::from_env());
@@ -104,6 +105,7 @@ fn no_proxy_list() -> String {
 /// Refuses a variable that reqwest would ignore: the request would bypass the proxy.
 fn check_environment(allow_http: bool) -> Result<()> {
     let lists: &[&[&str]] = &[&["HTTPS_PROXY", "https_proxy"], &["HTTP_PROXY", "http_proxy"]];
+    // HTTP_PROXY applies to http URLs only: without those, its value does not matter.
     for names in lists.iter().take(if allow_http { 2 } else { 1 }) {
         let set = |names: &[&'static str]| {
             names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?)))

@@ -43,6 +43,7 @@ impl BodyPart {
     fn stream(self) -> BoxStream<'static, io::Result<Bytes>> {
         match self {
             Self::Bytes(bytes) => stream::iter([Ok(bytes)]).boxed(),
+            // Opened when polled, so that a retry reads the file from the start.
             Self::File { path, length } => stream::try_unfold(None, move |reading| {
                 let path = path.clone();
                 async move {

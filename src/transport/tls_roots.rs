@@ -18,13 +18,18 @@ pub fn load_roots(bundle: Option<&Path>, needed: bool) -> Result<Vec<Certificate
     if let Some(path) = bundle.map(PathBuf::from).or_else(bundle_from_env) {
         roots.extend(read_bundle(&path)?);
     }
+    // Reported here: a TLS handshake would fail with a less helpful message.
     if roots.is_empty() && needed {
         let why = native
             .errors
             .first()
             .map_or_else(|| "the store is empty".to_owned(), ToString::to_string);
-        return Err(Error::invalid(format!("no certificate authorities could be loaded: {why}")).with_hint(
-            "install the ca-certificates of the system, correct SSL_CERT_FILE, or give a PEM file in ca_bundle",
+        return Err(Error::invalid(format!(
+            "no certificate authorities could be loaded: {why}"
+        ))
+        .with_hint(
+            "install the ca-certificates of the system, correct SSL_CERT_FILE, or give a PEM file \
+             in ca_bundle",
         ));
     }
     Ok(roots)

@@ -24,8 +24,8 @@ const MAX_ROUNDS: i32 = 10_000_000;
 fn unsupported_encryption(what: &str) -> Error {
     unusable(
         &format!("it is encrypted with {what}, which is not supported"),
-        "convert it with a current openssl: openssl pkcs12 -legacy -in old.pfx -nodes -out all.pem \
-         && openssl pkcs12 -export -in all.pem -out new.pfx",
+        "convert it with a current openssl: openssl pkcs12 -legacy -in old.pfx -nodes -out \
+         all.pem && openssl pkcs12 -export -in all.pem -out new.pfx",
     )
 }
 

@@ -27,6 +27,7 @@ impl Command {
                 .with_hint(COMMAND_FORMAT_HINT));
             }
         };
+        // A repeated key would be ambiguous: the service may use either value.
         let mut keys: Vec<_> = command.params.iter().map(|param| param.key.as_str()).collect();
         keys.retain(|key| Some(*key) != optional);
         if keys != [required] || command.params.len() > 2 {

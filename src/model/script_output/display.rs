@@ -1,5 +1,5 @@
-//! Makes script output safe for a terminal or a web page: without control sequences and bidirectional
-//! controls.
+//! Makes script output safe for a terminal or a web page: without control sequences and
+//! bidirectional controls.
 
 use std::iter::Peekable;
 use std::str::Chars;

@@ -11,6 +11,7 @@ pub(super) fn parse_object(text: &str) -> Option<Map<String, Value>> {
     if !text.starts_with('{') {
         return None;
     }
+    // Strictly first: a repair must never change valid JSON.
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&repair(text))).ok()
 }
 

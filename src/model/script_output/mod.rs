@@ -46,11 +46,11 @@ impl ScriptOutput {
         Self { script_name, exit_code, stdout, stderr, raw: document.to_string().into() }
     }
 
-    /// Decodes a payload: JSON, possibly malformed, in plain or in a gzip or zip. Any other payload is
-    /// kept in `raw` only.
+    /// Decodes a payload: JSON, possibly malformed, in plain or in a gzip or zip. Any other payload
+    /// is kept in `raw` only.
     ///
-    /// `script_name` is used if the payload does not name the script. A payload that unpacks to more
-    /// than `limit` bytes is an error.
+    /// `script_name` is used if the payload does not name the script. A payload that unpacks to
+    /// more than `limit` bytes is an error.
     pub fn decode(payload: Bytes, script_name: &str, limit: usize) -> Result<Self> {
         let content = unpack::unpack_payload(&payload, limit)?;
         let mut output = Self {
@@ -77,6 +77,7 @@ impl ScriptOutput {
         Ok(output)
     }
 
+    // A field of another type is converted if possible: a script result must not be lost for it.
     fn fill(&mut self, fields: &Map<String, Value>) {
         let text =
             |name| trim_trailing_nuls(fields.get(name).map(lenient_string).unwrap_or_default());
@@ -95,8 +96,8 @@ impl ScriptOutput {
         display::strip_control_sequences(&self.stdout)
     }
 
-    /// Returns stdout for a JSON parser: without the first line of a PowerShell transcript and without
-    /// a byte order mark.
+    /// Returns stdout for a JSON parser: without the first line of a PowerShell transcript and
+    /// without a byte order mark.
     pub fn json_text(&self) -> &str {
         let text = self.stdout.trim_start_matches('\u{feff}');
         let body = match text.strip_prefix("Transcript started, output file is ") {

@@ -46,6 +46,7 @@ fn gunzip(payload: &[u8], limit: usize) -> Result<Option<Vec<u8>>> {
             return Ok(None);
         }
         rest = member.into_inner();
+        // Some writers pad the file with NULs after the last member.
         let padding = rest.iter().take_while(|byte| **byte == 0).count();
         rest = rest.get(padding..).unwrap_or_default();
         if !rest.starts_with(GZIP) {
@@ -73,6 +74,7 @@ fn unzip(bytes: &[u8], limit: usize) -> Result<UnpackedPayload<'static>> {
             UnpackedPayload::Broken
         });
     }
+    // The document must be unambiguous: the only file, or the only one with the extension .json.
     let mut documents =
         names.iter().enumerate().filter(|(_, name)| names.len() == 1 || name.ends_with(".json"));
     let (Some((index, _)), None) = (documents.next(), documents.next()) else {
@@ -110,9 +112,10 @@ fn read_entry(
     }
 }
 
-/// Reads all of `from`, checksum included, and returns whether that succeeded. More than `limit` bytes
-/// in `into` are an error.
+/// Reads all of `from`, checksum included, and returns whether that succeeded. More than `limit`
+/// bytes in `into` are an error.
 fn read_bounded(from: &mut impl Read, into: &mut Vec<u8>, limit: usize) -> Result<bool> {
+    // One byte more than allowed, to detect that there is more.
     let room = limit.saturating_sub(into.len()) as u64;
     let read = from.take(room.saturating_add(1)).read_to_end(into);
     if into.len() > limit {
@@ -122,8 +125,13 @@ fn read_bounded(from: &mut impl Read, into: &mut Vec<u8>, limit: usize) -> Resul
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(Kind::Download, format!("the script's transcript unpacks to more than {limit} bytes")).with_hint(
-        "the machine may be hostile; if the script writes so much, let it write to a file and collect the file",
+    Error::new(
+        Kind::Download,
+        format!("the script's transcript unpacks to more than {limit} bytes"),
+    )
+    .with_hint(
+        "the machine may be hostile; if the script writes so much, let it write to a file and \
+         collect the file",
     )
 }
 
