@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::client::odata_literal;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
-use crate::model::MachineAction;
+use crate::model::{MachineAction, is_guid};
 use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
 use crate::trace::{self, TraceContext};
@@ -165,6 +165,7 @@ impl Poller {
             return Ok(());
         }
         let ids = self.ids_to_poll(&quota).await?;
+        // One id that is not a GUID would fail the whole list call.
         let (listed, not_guids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
         let mut missing = not_guids;
         for (at, chunk) in listed.chunks(IDS_PER_FILTER).enumerate() {
@@ -323,11 +324,6 @@ impl Drop for PollTask {
             table.watched.clear();
         }
     }
-}
-
-/// What is no GUID would spoil the whole list for the others.
-fn is_guid(id: &str) -> bool {
-    id.len() == 36 && uuid::Uuid::parse_str(id).is_ok()
 }
 
 fn ids_filter(ids: &[String]) -> String {

@@ -252,16 +252,16 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], str | None, str]] = {
     "another key's certificate": (
         lambda folder: (folder / "own.key").read_bytes() + (folder / "other.crt").read_bytes(),
         None,
-        "no certificate in it is that of its private key",
+        "no certificate in it matches its private key",
     ),
     "two keys": (
         lambda folder: pem(folder, "own.key") + pem(folder, "other.key"),
         None,
         "more than one",
     ),
-    "too small a key": (small, None, "not fit"),
-    "an elliptic key": (elliptic, None, "not fit"),
-    "PEM of old": (old_pem, PASSWORD, "in the old way"),
+    "too small a key": (small, None, "not supported"),
+    "an elliptic key": (elliptic, None, "not supported"),
+    "PEM of old": (old_pem, PASSWORD, "legacy PEM encryption"),
     "nothing": (lambda _: b"", None, "neither PEM nor PKCS#12"),
     "no DER": (lambda _: b"\x30\x80hush", None, "neither PEM nor PKCS#12"),
     "damaged PEM": (lambda folder: pem(folder, "own.key").replace(b"MII", b"M*I"), None, "damaged"),
@@ -279,7 +279,7 @@ def test_an_unusable_certificate_is_an_error(case: str, pki: Path) -> None:
 
 def test_an_obsolete_cipher_is_an_error(pki: Path) -> None:
     content = make_pkcs12(pki, "own", "rc2.p12", PASSWORD, "-legacy")
-    with pytest.raises(InvalidRequestError, match="not read here") as caught:
+    with pytest.raises(InvalidRequestError, match="not supported") as caught:
         ClientCertificateCredential("t.example.test", "c", content, password=PASSWORD)
     assert "openssl pkcs12 -legacy" in str(caught.value.hint)
 

@@ -134,7 +134,7 @@ def test_a_proxy_login_with_special_characters() -> None:
 
 @pytest.mark.parametrize(
     ("login", "said"),
-    [("", "wants a user and a password"), ("user:wr0ng@", "does not accept the user and password")],
+    [("", "requires a user and a password"), ("user:wr0ng@", "refused the user and password")],
 )
 def test_a_refused_proxy_login_is_not_retried(login: str, said: str, tls: Emulator) -> None:
     refusal = (
@@ -155,7 +155,7 @@ def test_a_refused_proxy_login_is_not_retried(login: str, said: str, tls: Emulat
 
 @pytest.mark.parametrize(
     ("login", "said"),
-    [("", "wants a user and a password"), ("user:wr0ng@", "check the user and password")],
+    [("", "requires a user and a password"), ("user:wr0ng@", "check the user and password")],
 )
 def test_a_real_proxy_refuses_a_wrong_login(
     login: str, said: str, tls: Emulator, tmp_path: Path
@@ -273,7 +273,7 @@ def test_an_intercepting_proxy_is_not_trusted_by_default(
     with named.client(proxy=intercepting_proxy[0]) as client:
         error = failure(client)
     assert "failed the TLS handshake (through the proxy" in str(error)
-    assert "give its CA as a PEM file by ca_bundle" in str(error)
+    assert "give its CA as a PEM file in ca_bundle" in str(error)
     assert not error.retryable
     assert named.requests == []
 
@@ -416,8 +416,8 @@ def close(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("scheme", "serve", "said"),
     [
-        ("http", reset, "broke the connection off"),
-        ("http", close, "broke the connection off"),
+        ("http", reset, "closed the connection"),
+        ("http", close, "closed the connection"),
         ("https", reset, "could not be connected to"),
         ("https", not_tls, "failed the TLS handshake"),
     ],

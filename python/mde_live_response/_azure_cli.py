@@ -44,9 +44,7 @@ class AzureCliCredential:
     def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None:
         # On Windows, az is a batch file: cmd.exe would interpret special characters in arguments.
         if tenant_id is not None and not (tenant_id and set(tenant_id) <= _TENANT_CHARS):
-            raise InvalidRequestError(
-                f"tenant {tenant_id!r} is neither a tenant id nor a domain name"
-            )
+            raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant id nor a domain")
         if not process_timeout > 0:
             raise InvalidRequestError(
                 f"process_timeout is {process_timeout}; it must be more than 0 seconds"

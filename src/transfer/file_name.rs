@@ -1,6 +1,6 @@
 //! Names for files here, made from what a machine says; the machine may be hostile.
 
-use crate::model::is_bidi_control;
+use crate::text::is_bidi_control;
 
 /// What a file is called whose own name leaves nothing to go by.
 const DEFAULT_NAME: &str = "file.bin";

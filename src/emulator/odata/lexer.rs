@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use uuid::Uuid;
-
 use crate::emulator::clock::{Tick, format_time, ticks};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, is_guid};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
@@ -78,7 +76,7 @@ fn lex_quoted(text: &str) -> Result<(String, usize), String> {
 
 /// A GUID, a number, a time or a word. A time may be a date alone, with or without its Z.
 fn lex_bare_word(word: &str) -> Result<Token, String> {
-    if word.len() == 36 && Uuid::parse_str(word).is_ok() {
+    if is_guid(word) {
         return Ok(Token::Guid(word.to_owned()));
     }
     if let Ok(number) = word.parse::<f64>() {

@@ -16,6 +16,7 @@ use crate::check::check;
 use crate::config::{ClientOptions, Cloud};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
+use crate::model::is_guid;
 use crate::python::arguments::{CommandsArgument, MachineArgument, Seconds};
 use crate::python::client::config::ClientConfig;
 use crate::python::client::session::Session;
@@ -486,7 +487,7 @@ operations! {
         ///     InvalidRequestError: it is not a GUID.
         fn session(&self, py: Python<'_>, action_id: &str) -> PyResult<Session> {
             let sessions = self.core(py)?;
-            if uuid::Uuid::try_parse(action_id).is_err() {
+            if !is_guid(action_id) {
                 let error = Error::invalid(format!("{action_id:?} is not the id of a machine action"));
                 return Err(to_pyerr(py, error.with_hint("give the GUID that session.id told")));
             }

@@ -1,10 +1,11 @@
-//! Another's words, made fit to be shown: in a message, a log, a terminal, a notebook.
+//! Makes text from outside safe to show in a message, a log, a terminal or a notebook.
 
-/// `text` on one line of at most `limit` characters, without control, bidi and invisible characters, tokens and
-/// signatures. A gateway's page may echo what it was sent.
+/// Returns `text` on one line of at most `limit` characters, without control, bidirectional and
+/// invisible characters, and with tokens and signatures replaced by `***`.
 pub(crate) fn sanitize(text: &str, limit: usize) -> String {
     let mut shown = String::new();
     let mut left = limit;
+    // A gateway's error page may repeat the request that it received, token included.
     let mut secret_follows = false;
     for word in text.split_whitespace() {
         let word: String = word.chars().filter(|&c| is_displayable(c)).collect();
@@ -37,20 +38,26 @@ pub(crate) fn sanitize(text: &str, limit: usize) -> String {
 }
 
 fn is_displayable(c: char) -> bool {
+    // Soft hyphen, joiners, bidirectional controls, byte order mark, specials and tags.
     let hidden = matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}' | '\u{e0000}'..='\u{e0fff}');
     !c.is_control() && !hidden
 }
 
-/// A JWT begins with `eyJ`, a signed link ends in `sig=`.
+/// Returns whether `c` reorders the characters around it.
+pub(crate) fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 fn looks_like_secret(word: &str) -> bool {
-    let begins_a_token = |(at, _): (usize, &str)| {
+    let starts_token = |(at, _): (usize, &str)| {
         word.get(..at)
             .and_then(|before| before.chars().next_back())
             .is_none_or(|c| !c.is_ascii_alphanumeric())
     };
-    word.contains("sig=") || word.match_indices("eyJ").any(begins_a_token)
+    // A JWT begins with `eyJ`, which is `{"` in base64; a signed link has `sig=` in its query.
+    word.contains("sig=") || word.match_indices("eyJ").any(starts_token)
 }
 
 #[cfg(test)]
@@ -58,14 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folds_whitespace_and_drops_what_could_deceive() {
+    fn whitespace_is_folded_and_invisible_characters_are_dropped() {
         assert_eq!(sanitize(" a\r\n\tb\0\u{1b}[31m c\u{202e}d\u{feff} \u{7} ", 99), "a b[31m cd");
         assert_eq!(sanitize("", 9), "");
         assert_eq!(sanitize("\u{fffd}\u{fffd}", 9), "");
     }
 
     #[test]
-    fn keeps_to_the_limit_in_characters() {
+    fn the_limit_counts_characters() {
         assert_eq!(sanitize("äöüß", 4), "äöüß");
         assert_eq!(sanitize("äöüßx", 4), "äöüß…");
         assert_eq!(sanitize("ab cd", 2), "ab…");
@@ -74,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_token_and_no_signature() {
+    fn tokens_and_signatures_are_masked() {
         let echo = "Authorization: Bearer opaque-1 cookie=eyJhbGciOi.x.y https://h.example.test/c?se=1&sig=AbC monkeyJob";
         assert_eq!(sanitize(echo, 999), "Authorization: Bearer *** *** *** monkeyJob");
         assert_eq!(sanitize("e\u{200b}yJhbGci", 999), "***");
