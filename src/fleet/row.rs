@@ -123,7 +123,7 @@ impl RowTask {
     async fn wait_for_end(&mut self, session: &Session) -> Result<Result<MachineAction>> {
         let clock = self.shared.sessions.pipeline.clock;
         let limits = self.shared.sessions.pipeline.options.limits.clone();
-        // Longer than any session lasts. Ten commands run one after the other.
+        // Longer than any session can last, even with ten commands.
         let give_up =
             clock.now() + limits.queue_time + limits.settle_time + limits.script_time * 10.0;
         let (events, row) = (self.events.clone(), self.state.row);

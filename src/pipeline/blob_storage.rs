@@ -129,7 +129,7 @@ fn storage_service(host: &str) -> Option<&str> {
 
 fn untrusted_link(message: String) -> Error {
     Error::new(Kind::Download, message).not_retryable().with_hint(
-        "nothing was downloaded from there; a proxy or login portal may be answering instead of the \
+        "nothing was downloaded from there; a proxy or login portal may answer instead of the \
          service: ask its administrator to allow *.blob.core.windows.net",
     )
 }

@@ -12,7 +12,8 @@ use crate::state::run_store::RowProgress;
 use crate::trace::LOG_TARGET;
 
 /// How the comment of a parking cancel starts. [`RowTask::was_parked`] recognizes it.
-const PARK_COMMENT: &str = "parked by mde-live-response: still Pending while other machines wait; submitted again later, run";
+const PARK_COMMENT: &str =
+    "parked by mde-live-response: Pending while other machines wait; submitted again later, run";
 
 impl RowTask {
     pub(super) async fn handle_control_request(
