@@ -8,8 +8,8 @@ use mde_live_response::emulator::{Settings, Switches};
 
 use crate::fixture::{CALL, client, emulator_with, start};
 
-/// Runs 200 tenants in one process, each with its own client, limits and fleet. Then runs the slowest
-/// of them alone.
+/// Runs 200 tenants in one process, each with its own client, limits and fleet. Then runs the
+/// slowest of them alone.
 pub async fn tenants() {
     let quotas = Arc::default();
     let one = async |seed: u64| {

@@ -13,8 +13,8 @@ use crate::model::Timestamp;
 use crate::session::{CommandResult, SessionResult};
 
 const FILE_NAME: &str = "manifest.jsonl";
-/// Bytes at the end of the file that hold the last line for certain: Windows limits a path to 32,767
-/// characters.
+/// Bytes at the end of the file that hold the last line for certain: Windows limits a path to
+/// 32,767 characters.
 const TAIL_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Serialize)]
@@ -124,8 +124,8 @@ fn last_line_hash(file: &mut File) -> io::Result<String> {
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
-    // The process that wrote an incomplete line died before the row had its outcome: the worker that
-    // resumes the row appends the session again.
+    // The process that wrote an incomplete line died before the row had its outcome: the worker
+    // that resumes the row appends the session again.
     let whole = memchr::memrchr(b'\n', &tail).map_or(0, |at| at + 1);
     if whole < tail.len() {
         file.set_len(from + whole as u64)?;

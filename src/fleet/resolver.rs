@@ -110,7 +110,8 @@ impl Resolver {
         }
         for filter in self.build_filters() {
             match self.fetch_pages(Some(&filter)).await {
-                // The limits of a filter are not documented. The list without a filter always works.
+                // The limits of a filter are not documented. The list without a filter always
+                // works.
                 Err(error) if error.kind == Kind::InvalidRequest => {
                     return self.fetch_pages(None).await;
                 }

@@ -21,8 +21,8 @@ use crate::error::{Error, Kind, Result};
 use crate::state::run_store::{NumberedOutcome, RowState, StopRequest};
 use crate::trace::{self, TraceContext};
 
-/// Submits of a run in the admission queue at a time. The queue is shared by all callers: with more,
-/// a single `run` would wait behind a whole fleet.
+/// Submits of a run in the admission queue at a time. The queue is shared by all callers: with
+/// more, a single `run` would wait behind a whole fleet.
 const MAX_ADMITTING: usize = 2;
 /// Rows or outcomes in one read of the journal.
 const PAGE: u32 = 1000;

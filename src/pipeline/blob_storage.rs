@@ -15,7 +15,7 @@ use crate::transport::{Destination, Request, Response};
 /// Redirects to follow for one link. The service is not known to send any.
 const MAX_REDIRECTS: usize = 3;
 /// Labels that the hosts of two storage accounts must share, as in `blob.core.windows.net`. Fewer
-/// labels would not prove one owner: `example.test` may be shared by anybody.
+/// labels do not prove that one owner has both.
 const MIN_SHARED_LABELS: usize = 3;
 
 impl Pipeline {

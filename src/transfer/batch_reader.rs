@@ -5,8 +5,8 @@ use futures_util::StreamExt;
 
 use crate::transport::{Failure, ResponseBody};
 
-/// Bytes that one blocking task writes. A download holds a thread for one batch only, so hundreds of
-/// downloads share a few threads and none waits for the network of another.
+/// Bytes that one blocking task writes. A download holds a thread for one batch only, so hundreds
+/// of downloads share a few threads and none waits for the network of another.
 const BATCH_SIZE: usize = 128 << 10;
 
 pub(super) struct BatchReader {

@@ -35,8 +35,8 @@ impl BlobRange {
                     .try_into()
                     .unwrap_or(HeaderValue::from_static("")),
             );
-            // If the blob has changed, the host sends all of it instead. If the host ignores If-Range,
-            // the ETag in its response shows the change.
+            // If the blob has changed, the host sends all of it instead. If the host ignores
+            // If-Range, the ETag in its response shows the change.
             headers.extend(self.etag.clone().map(|etag| (IF_RANGE, etag)));
         }
         headers

@@ -69,8 +69,8 @@ impl Download {
         })
     }
 
-    /// Returns the range to request next. Its offset counts bytes of the payload as sent, not of the
-    /// decompressed file.
+    /// Returns the range to request next. Its offset counts bytes of the payload as sent, not of
+    /// the decompressed file.
     pub fn range(&self) -> BlobRange {
         BlobRange { offset: self.received, etag: self.etag.clone() }
     }

@@ -8,8 +8,8 @@ const DEFAULT_NAME: &str = "file.bin";
 const MAX_BYTES: usize = 200;
 const MAX_EXTENSION: usize = 20;
 
-/// Returns the last component of `name`, safe for any file system: it cannot lead to another folder,
-/// name a device, or reorder the text around it.
+/// Returns the last component of `name`, safe for any file system: it cannot lead to another
+/// folder, name a device, or reorder the text around it.
 pub fn sanitize(name: &str) -> String {
     non_empty_or(sanitize_component(name, MAX_BYTES), DEFAULT_NAME)
 }
@@ -49,7 +49,8 @@ fn escape_device_name(name: String) -> String {
     if is_device(&name) { format!("_{name}") } else { name }
 }
 
-/// Returns whether a character is a control character, is invisible, or reorders the text around it.
+/// Returns whether a character is a control character, is invisible, or reorders the text around
+/// it.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || is_bidi_control(c)
@@ -58,8 +59,8 @@ fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Replaces a character that Windows does not allow in a name. A colon would start an alternate data
-/// stream.
+/// Replaces a character that Windows does not allow in a name. A colon would start an alternate
+/// data stream.
 fn replace_reserved(c: char) -> char {
     if matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') { '_' } else { c }
 }

@@ -1,4 +1,5 @@
-//! Decompression of a payload while it arrives. The payload is a gzip of the file, or the file itself.
+//! Decompression of a payload while it arrives. The payload is a gzip of the file, or the file
+//! itself.
 
 use std::io::Write;
 

@@ -147,7 +147,8 @@ impl TempFile {
                 folder.join(file_name::indexed_name(*index, name))
             }
         };
-        // Synced before the rename: after a power failure, the final name never has missing content.
+        // Synced before the rename: after a power failure, the final name never has missing
+        // content.
         if let Some(file) = self.file.take() {
             file.sync_all().map_err(|error| io_error("write", &path, error))?;
         }

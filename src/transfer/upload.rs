@@ -100,7 +100,8 @@ pub fn check_size(length: u64, limit: u64, name: &str) -> Result<()> {
     ))
 }
 
-/// Returns the SHA-256 of the content to upload, in lower-case hex. Reads a file on a blocking thread.
+/// Returns the SHA-256 of the content to upload, in lower-case hex. Reads a file on a blocking
+/// thread.
 pub async fn sha256_of(content: &BodyPart) -> Result<String> {
     let content = content.clone();
     let hashing = tokio::task::spawn_blocking(move || match content {

@@ -1,5 +1,5 @@
-//! Random fleets, workers and faults from a seed. Each row has one outcome, nothing runs twice or is
-//! lost, no rule of the service is broken, and every run ends.
+//! Random fleets, workers and faults from a seed. Each row has one outcome, nothing runs twice or
+//! is lost, no rule of the service is broken, and every run ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ fn env_number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Works on a run as one process: it joins at a random time, may detach, and resumes until the run is
-/// over.
+/// Works on a run as one process: it joins at a random time, may detach, and resumes until the run
+/// is over.
 async fn run_worker(
     sessions: &Arc<Sessions>,
     run_id: &str,
