@@ -84,10 +84,10 @@ async fn a_stopped_run_does_not_wait_for_results() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_stays_broken_ends_its_row() {
+async fn a_result_that_keeps_failing_ends_its_row() {
     let fixture = fixture(1, |_| {});
-    let broken = Fault::status(500);
-    fixture.emulator.fault("*", "blob", broken, 1, 1_000_000).unwrap();
+    let error = Fault::status(500);
+    fixture.emulator.fault("*", "blob", error, 1, 1_000_000).unwrap();
     let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
     let outcomes = all_outcomes(&fleet).await;
     assert_eq!(reasons_by_row(&outcomes), ["fetch"]);

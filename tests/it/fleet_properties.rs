@@ -198,8 +198,8 @@ async fn run_case(seed: u64) {
     assert!(seen.iter().all(|other| to_json(other) == to_json(&seen[0])), "seed {seed}");
     // A client cannot know when a delayed submit arrives, so it may exceed the rate then.
     let violations = fixture.emulator.violations();
-    let broken = Violations { rate: violations.rate.saturating_sub(late), ..violations };
-    assert_eq!(broken, Violations::default(), "seed {seed}");
+    let counted = Violations { rate: violations.rate.saturating_sub(late), ..violations };
+    assert_eq!(counted, Violations::default(), "seed {seed}");
     fixture.emulator.set_switches(|switches| switches.fault_rate = 0.0);
     let twice: Vec<_> =
         count_starts(fixture).await.into_iter().filter(|(_, count)| *count > 1).collect();
@@ -232,8 +232,8 @@ fn random_fleets_with_random_faults() {
             scope.spawn(move || first_failing_seed((first + worker as u64..end).step_by(workers)))
         };
         let shares: Vec<_> = (0..workers).map(share).collect();
-        for broken in shares {
-            assert_eq!(broken.join().unwrap(), None, "the run with this seed failed");
+        for share in shares {
+            assert_eq!(share.join().unwrap(), None, "the run with this seed failed");
         }
     });
 }
