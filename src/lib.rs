@@ -38,12 +38,12 @@
 //! ```
 
 pub mod auth;
-pub mod blob_storage;
 pub mod check;
 pub mod classify;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod digest;
 pub mod emulator;
 pub mod error;
 pub mod fleet;

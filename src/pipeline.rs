@@ -7,6 +7,7 @@
 //! 5. decode: content coding here, the typed model at the caller;
 //! 6. retry: a pure decision, in [`Pipeline::call`]; a submit makes its own in `session::submit`.
 
+mod blob_storage;
 mod body;
 mod call;
 

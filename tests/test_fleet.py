@@ -152,7 +152,7 @@ def test_leaving_a_loop_detaches_and_the_run_can_be_resumed(
             break
         with pytest.raises(InvalidRequestError, match="closed before run"):
             list(fleet)
-    assert f"run {fleet.run_id} was left" in caplog.text
+    assert f"run {fleet.run_id} was detached" in caplog.text
     assert "client.resume(" in caplog.text
     outcomes = list(client.resume(fleet.run_id))
     assert [outcome.reason for outcome in outcomes] == ["ok"] * 20
@@ -171,7 +171,7 @@ def test_ctrl_c_detaches(
         next(loop)
     with pytest.raises(InvalidRequestError, match="closed before run"):
         fleet.report()
-    assert f"run {fleet.run_id} was left" in caplog.text
+    assert f"run {fleet.run_id} was detached" in caplog.text
     assert client.resume(fleet.run_id).report().ok
 
 

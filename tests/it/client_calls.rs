@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use mde_live_response::check::check;
 use mde_live_response::config::Limits;
+use mde_live_response::digest::sha256_hex;
 use mde_live_response::emulator::{Fault, FaultKind, NewMachine, Route, ScriptOutcome, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::library;
 use mde_live_response::model::Command;
 use mde_live_response::session::SubmitRequest;
-use mde_live_response::transfer::{LibraryUpload, sha256_hex};
+use mde_live_response::transfer::LibraryUpload;
 use mde_live_response::transport::BodyPart;
 use serde_json::{Map, json};
 

@@ -29,6 +29,7 @@ mod emulator_wire;
 mod fleet_outages;
 mod fleet_parking;
 mod fleet_properties;
+mod fleet_random;
 mod fleet_run;
 mod fleet_support;
 mod samples;

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
+use mde_live_response::digest::sha256_hex;
 use mde_live_response::emulator::{
     Content, Fault, FaultKind, NonzeroExit, Route, ScriptOutcome, Settings,
 };
 use mde_live_response::error::Kind;
 use mde_live_response::model::Command;
 use mde_live_response::session::{RunOptions, SubmitRequest};
-use mde_live_response::transfer::{Target, sha256_hex};
+use mde_live_response::transfer::Target;
 
 use crate::support::{Fixture, HOUR, TempDir, fault, run_script, within};
 

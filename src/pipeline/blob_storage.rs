@@ -1,4 +1,5 @@
-//! Results at the blob host: a link opened, without a token, and no redirect followed to anybody else.
+//! Opening result links at the blob storage: without a token, and without redirects to other
+//! services.
 
 use http::header::LOCATION;
 use http::{HeaderMap, Method, StatusCode};
@@ -11,18 +12,21 @@ use crate::secret::SecretUrl;
 use crate::transfer::{Blob, BlobRange};
 use crate::transport::{Destination, Request, Response};
 
-/// Redirects of one request; the service is not known to send any.
+/// Redirects to follow for one link. The service is not known to send any.
 const MAX_REDIRECTS: usize = 3;
-/// Labels that two storage accounts' hosts have in common at the least, as `blob.core.windows.net`.
+/// Labels that the hosts of two storage accounts must share, as in `blob.core.windows.net`. Fewer
+/// labels do not prove that one owner has both.
 const MIN_SHARED_LABELS: usize = 3;
 
 impl Pipeline {
-    /// Opens a result link. No token goes to its host.
+    /// Opens a result link. The request has no token: the link is signed, and the host is not the
+    /// API (docs/service.md, section 7).
     pub async fn open_link(&self, link: &SecretUrl, range: &BlobRange) -> Result<Blob> {
+        // Plain HTTP only with an endpoint that is plain HTTP itself, such as the emulator.
         let secure = link.expose().scheme() == "https" || self.options.endpoint.scheme() == "http";
         if !secure {
             return Err(untrusted_link(format!(
-                "the result's link leads to {} unencrypted",
+                "the link of the result leads to {} without encryption",
                 link.host()
             )));
         }
@@ -35,7 +39,7 @@ impl Pipeline {
             redirects += 1;
             if redirects > MAX_REDIRECTS {
                 return Err(untrusted_link(format!(
-                    "{} redirects the result's link on and on",
+                    "{} redirected the link of the result more than {MAX_REDIRECTS} times",
                     link.host()
                 )));
             }
@@ -68,39 +72,42 @@ fn read_blob_response(response: Response, url: &SecretUrl, range: &BlobRange) ->
     let (status, host) = (response.status.as_u16(), url.host());
     if matches!(status, 200 | 206) {
         return Blob::from_response(response, range).ok_or_else(|| {
-            let message = format!("{host} sent another part of the result than was asked for");
+            let message = format!("{host} sent a different range of the result than requested");
             Error::new(Kind::Download, message)
-                .with_hint("a proxy on the way may be changing what it passes on")
+                .with_hint("check whether a proxy changes the requests or the responses")
         });
     }
     let mut error =
-        Error::new(Kind::Download, format!("{host} answered {status} to the result's link"));
+        Error::new(Kind::Download, format!("{host} answered {status} to the link of the result"));
     error.status = Some(status);
+    // 403 and 404 too: an expired link answers 403, and a fresh link may work.
     error.retryable = matches!(status, 403 | 404 | 408 | 429 | 500..=599);
-    Err(error.with_hint("a link is good for 30 minutes; asking again makes a fresh one"))
+    Err(error
+        .with_hint("try again: a link is valid for 30 minutes, and a new try requests a new link"))
 }
 
-/// Where a redirect leads, if that is the same kind of place.
+/// Returns the target of a redirect if it is in the same storage service.
 fn resolve_redirect(from: &SecretUrl, location: Option<&str>) -> Result<SecretUrl> {
-    // Where it leads to is told by its host alone: the rest may be signed.
+    // Errors name only the host of the target: its query may hold a signature.
     let to = location.and_then(|location| from.expose().join(location).ok());
     let Some(to) = to else {
         return Err(untrusted_link(format!(
-            "{} redirects the result's link to no address",
+            "{} redirected the link of the result without a valid address",
             from.host()
         )));
     };
     if !is_same_storage_service(from.expose(), &to) {
         let (host, scheme) = (to.host_str().unwrap_or_default(), to.scheme());
         return Err(untrusted_link(format!(
-            "{} redirects the result's link to {scheme}://{host}",
+            "{} redirected the link of the result to {scheme}://{host}",
             from.host()
         )));
     }
     Ok(SecretUrl::from(to))
 }
 
-/// Whether both are, by the same scheme and port, one host, or accounts of one storage service.
+/// Returns whether two addresses have the same scheme, the same port, and the same host or storage
+/// service.
 fn is_same_storage_service(from: &Url, to: &Url) -> bool {
     if from.scheme() != to.scheme() || from.port_or_known_default() != to.port_or_known_default() {
         return false;
@@ -113,7 +120,7 @@ fn is_same_storage_service(from: &Url, to: &Url) -> bool {
     }
 }
 
-/// A storage account's host without the account.
+/// Returns the host without its first label, which names the storage account.
 fn storage_service(host: &str) -> Option<&str> {
     host.split_once('.')
         .map(|(_, service)| service)
@@ -122,8 +129,8 @@ fn storage_service(host: &str) -> Option<&str> {
 
 fn untrusted_link(message: String) -> Error {
     Error::new(Kind::Download, message).not_retryable().with_hint(
-        "nothing was fetched from there; a proxy or portal on the way may be answering in the service's place: ask those \
-         who run it to let *.blob.core.windows.net through",
+        "nothing was downloaded from there; a proxy or login portal may answer instead of the \
+         service: ask its administrator to allow *.blob.core.windows.net",
     )
 }
 
@@ -132,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_a_redirect_may_lead() {
+    fn redirects_stay_in_the_storage_service() {
         let from = "https://store1.blob.core.windows.net/c/x?sig=a";
         for (to, allowed) in [
             ("https://store1.blob.core.windows.net/c/y?sig=b", true),
@@ -151,9 +158,9 @@ mod tests {
             ("https://", false),
         ] {
             let from = SecretUrl::parse(from, "a link").unwrap();
-            let led = resolve_redirect(&from, Some(to));
-            assert_eq!(led.is_ok(), allowed, "{to}: {led:?}");
-            if let Err(error) = led {
+            let resolved = resolve_redirect(&from, Some(to));
+            assert_eq!(resolved.is_ok(), allowed, "{to}: {resolved:?}");
+            if let Err(error) = resolved {
                 assert!(
                     error.kind == Kind::Download
                         && !error.retryable
@@ -171,7 +178,7 @@ mod tests {
         let flat = |host: &str| Url::parse(&format!("https://{host}/")).unwrap();
         assert!(
             !is_same_storage_service(&flat("a.example.test"), &flat("b.example.test")),
-            "one owner is not told by two labels"
+            "two shared labels do not prove one owner"
         );
     }
 }
