@@ -92,8 +92,8 @@ pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Swit
     let mut output = String::new();
     if switches.transcript_line && name.to_ascii_lowercase().ends_with(".ps1") {
         output = format!(
-            "Transcript started, output file is C:\\ProgramData\\Microsoft\\Windows Defender Advanced \
-             Threat Protection\\Temp\\PSScriptOutputs\\PSScript_Transcript_{{{}}}.txt\n",
+            "Transcript started, output file is C:\\ProgramData\\Microsoft\\Windows Defender \
+             Advanced Threat Protection\\Temp\\PSScriptOutputs\\PSScript_Transcript_{{{}}}.txt\n",
             id.hyphenated().to_string().to_uppercase()
         );
     }
