@@ -62,7 +62,8 @@ fn in_process() {
             timeout: Duration::from_secs(30),
         };
         let body = concat!(
-            r#"{"Commands":[{"type":"RunScript","params":[{"key":"ScriptName","value":"a.ps1"}]}],"#,
+            r#"{"Commands":[{"type":"RunScript","params":["#,
+            r#"{"key":"ScriptName","value":"a.ps1"}]}],"#,
             r#""Comment":"case 42 [mlr:0011]"}"#
         );
         let count_url = format!(

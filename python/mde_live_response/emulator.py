@@ -143,8 +143,8 @@ class Emulator(EmulatorFixtures):
     def add_certificate(self, certificate: bytes) -> None:
         """Register a certificate with which the client may sign assertions in place of its secret.
 
-        Until a certificate is registered, the emulator checks the claims of an assertion, but not its
-        signature.
+        Until a certificate is registered, the emulator checks the claims of an assertion, but not
+        its signature.
 
         Args:
             certificate: The certificate as PEM or DER.

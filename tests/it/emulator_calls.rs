@@ -18,7 +18,8 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn upload_body(name: &str, content: &str, extra: &str) -> String {
     format!(
-        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{content}\r\n{extra}--b--\r\n"
+        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n\
+         {content}\r\n{extra}--b--\r\n"
     )
 }
 

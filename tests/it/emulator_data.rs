@@ -27,7 +27,8 @@ async fn upload(
     if let Some((name, content)) = file {
         let name = if name.is_empty() { String::new() } else { format!("; filename=\"{name}\"") };
         body += &format!(
-            "--b\r\nContent-Disposition: form-data; name=\"file\"{name}\r\nContent-Type: text/plain\r\n\r\n{content}\r\n"
+            "--b\r\nContent-Disposition: form-data; name=\"file\"{name}\r\n\
+             Content-Type: text/plain\r\n\r\n{content}\r\n"
         );
     }
     body += "--b--\r\n";
@@ -270,7 +271,8 @@ async fn filters_of_machines() {
         "aadDeviceId eq '80fe8ff8-2624-418e-9591-41f0491218f9'",
         "lastSeen lt 2021-01-01Z",
         "contains(computerDnsName,'n-0')",
-        "not (onboardingStatus eq 'Onboarded' and riskScore eq 'Low' and exposureLevel eq 'Low') or osPlatform eq 'Linux'",
+        "not (onboardingStatus eq 'Onboarded' and riskScore eq 'Low' and exposureLevel eq 'Low') \
+         or osPlatform eq 'Linux'",
     ] {
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("$filter", filter)

@@ -58,7 +58,8 @@ async fn malformed_requests() {
     ] {
         let exchange = tokio::time::timeout(Duration::from_secs(5), send_raw(&server, text));
         let response = exchange.await.unwrap_or_default();
-        assert!(response.is_empty() || response.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
+        let status_line = format!("HTTP/1.1 {status}");
+        assert!(response.is_empty() || response.starts_with(&status_line), "{response}");
         assert_eq!(machines(&emulator).await.unwrap().status(), 200);
     }
 }
@@ -70,7 +71,8 @@ async fn framing() {
     let head = |path: &str| {
         let token = emulator.token();
         format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\naccept-encoding: deflate\r\nconnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+             accept-encoding: deflate\r\nconnection: close\r\n\r\n"
         )
     };
     let entity = send_raw(&server, head("/api/machines").as_bytes()).await.to_lowercase();
