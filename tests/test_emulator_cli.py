@@ -20,7 +20,7 @@ CLI = [sys.executable, "-m", "mde_live_response", "emulator"]
 
 @pytest.fixture
 def serving() -> Iterator[Callable[..., Any]]:
-    """Return a function that starts the command and returns the line of JSON that it prints."""
+    """Return a function that starts the command and returns the JSON that it prints."""
     running = []
 
     def serve(*arguments: str) -> Any:

@@ -67,9 +67,8 @@ def test_the_log_shows_that_a_client_disconnected(box: Emulator) -> None:
     box.fault("GET", "machines", "delay", seconds=30)
     host, port = box.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(
-            f"GET /api/machines HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {box.token}\r\n\r\n".encode()
-        )
+        headers = f"Host: x\r\nAuthorization: Bearer {box.token}\r\n"
+        connection.sendall(f"GET /api/machines HTTP/1.1\r\n{headers}\r\n".encode())
         while not box.requests:
             time.sleep(0.01)
         assert box.requests[0]["status"] is None
@@ -86,7 +85,8 @@ import threading, urllib.request
 from mde_live_response.emulator import Emulator
 box = Emulator()
 box.fault("GET", "machines", "delay", seconds=60)
-request = urllib.request.Request(box.url + "/api/machines", headers={"Authorization": "Bearer " + box.token})
+headers = {"Authorization": "Bearer " + box.token}
+request = urllib.request.Request(box.url + "/api/machines", headers=headers)
 threading.Thread(target=urllib.request.urlopen, args=[request], daemon=True).start()
 while not box.requests: pass
 """

@@ -47,7 +47,10 @@ def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
 def test_a_positional_argument_of_the_mark_is_rejected(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    code = "import pytest\n\n@pytest.mark.mde_emulator(5)\ndef test_it(mde_emulator):\n    raise SystemExit\n"
+    code = (
+        "import pytest\n\n@pytest.mark.mde_emulator(5)\n"
+        "def test_it(mde_emulator):\n    raise SystemExit\n"
+    )
     (tmp_path / "test_mark.py").write_text(code, encoding="utf-8")
     plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "test_mark.py"]

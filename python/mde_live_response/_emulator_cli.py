@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar="X",
-        help="speed of the clock: 60 turns a minute into a second",
+        help="speed of the clock: at 60, a minute takes a second",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="seed of ids, durations and random faults"

@@ -65,12 +65,12 @@ class Emulator(EmulatorFixtures):
             machines: The number of machines, `ws-0001.example.test` and so on, all online. 0 to
                 1,000,000. `add_machine` adds more.
             limits: The limits to enforce. The default is the service's limits.
-            speed: The speed of the emulator's clock, above 0 and up to 1,000,000. 60 turns a minute
-                into a second. `Retry-After`, `expires_in` and the expiry of links are in wall time;
-                times inside JSON are in the emulator's time.
+            speed: The speed of the emulator's clock, above 0 and up to 1,000,000. At 60, a minute
+                takes a second. `Retry-After`, `expires_in` and the expiry of links are in wall
+                time; times inside JSON are in the emulator's time.
             seed: The seed of ids, durations and random faults, 0 to 2**64 - 1.
-            host: The address to listen on. An address other than loopback raises a UserWarning.
-            port: The port to listen on. 0 takes a free port.
+            host, port: The address to listen on. An address other than loopback raises a
+                UserWarning. Port 0 is a free port.
             tls: Serve HTTPS, with a certificate authority for this run, saved at `ca_bundle`.
             switches: Undocumented behaviour of the service; docs/emulator.md lists the switches.
 
@@ -81,10 +81,8 @@ class Emulator(EmulatorFixtures):
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits is {limits!r}; it must be a Limits")
         if not process.is_loopback(validation.text("host", host)):
-            warnings.warn(
-                f"the emulator listens on {host}: every host that can connect can use it",
-                stacklevel=2,
-            )
+            message = f"the emulator listens on {host}: every host that can connect can use it"
+            warnings.warn(message, stacklevel=2)
         self._limits = limits if limits is not None else Limits()
         self._speed = validation.speed(speed)
         self._machines = validation.integer("machines", machines, 0, 1_000_000)

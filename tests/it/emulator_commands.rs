@@ -52,8 +52,10 @@ async fn bodies_must_be_objects() {
         let id = service.submit(&service.machine(1), "a.ps1").await;
         let run = format!("/api/machines/{}/runliveresponse", service.machine(0));
         let cancel = format!("/api/machineactions/{id}/cancel");
-        let as_lists = json!({"Commands": [["RunScript", [{"key": "ScriptName", "value": "a.ps1"}]]], "Comment": "c"});
-        let params = json!({"Commands": [{"type": "RunScript", "params": [["ScriptName", "a.ps1"]]}], "Comment": "c"});
+        let command_as_list = json!(["RunScript", [{"key": "ScriptName", "value": "a.ps1"}]]);
+        let as_lists = json!({"Commands": [command_as_list], "Comment": "c"});
+        let params_as_lists = json!({"type": "RunScript", "params": [["ScriptName", "a.ps1"]]});
+        let params = json!({"Commands": [params_as_lists], "Comment": "c"});
         let in_order =
             json!([[{"type": "RunScript", "params": []}], "c", null, null, null]).to_string();
         for (path, body) in [

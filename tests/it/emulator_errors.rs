@@ -212,7 +212,7 @@ async fn switches_of_throttling() {
     }
 }
 
-/// Section 15, row 2: the 429 of the session cap may look like one of a rate, without
+/// Section 15, row 2: the 429 of the session cap may resemble that of a rate, without
 /// `Retry-After`.
 #[tokio::test(start_paused = true)]
 async fn a_full_cap_reported_as_a_rate() {

@@ -99,7 +99,8 @@ fn invalid_switches_are_rejected() {
     for (text, expected) in [
         (
             r#"{"acepted_status": 200}"#,
-            "there is no switch \"acepted_status\"; valid names are accepted_status, bad_commands_code",
+            "there is no switch \"acepted_status\"; valid names are accepted_status, \
+             bad_commands_code",
         ),
         (
             r#"{"accepted_status": "x"}"#,

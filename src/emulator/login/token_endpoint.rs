@@ -121,11 +121,7 @@ impl State {
                 let kind = required("client_assertion_type")?;
                 self.check_assertion(application, kind, assertion, wall_now)?;
             }
-            (None, None) => {
-                let message = "The request body must contain the following parameter: \
-                               'client_assertion' or 'client_secret'.";
-                return Err(oauth_error(401, "invalid_client", 7_000_218, message));
-            }
+            (None, None) => return Err(missing_credential()),
         }
         let lifetime = self.switches.token_life;
         let token = self.issue_token(application, None, audience, lifetime, now, wall_now);
@@ -237,6 +233,12 @@ impl State {
         });
         Reply::json(oauth_error.status, body.to_string())
     }
+}
+
+fn missing_credential() -> OAuthError {
+    let message = "The request body must contain the following parameter: 'client_assertion' or \
+                   'client_secret'.";
+    oauth_error(401, "invalid_client", 7_000_218, message)
 }
 
 /// Returns the audience that a v2 scope requests.

@@ -67,8 +67,8 @@ impl TokenStore {
         Self { grants: HashMap::new(), key, serial: 0 }
     }
 
-    /// Issues a token. It is a JWT with `claims` because clients read them; `authorize` only looks
-    /// it up.
+    /// Issues a token. It is a JWT because clients read its `claims`. `authorize` does not decode it,
+    /// but finds its grant by the whole text.
     pub fn issue(&mut self, grant: Grant, claims: &TokenClaims<'_>, now: Tick) -> String {
         // Long runs issue many tokens; without this the map would grow without bound.
         self.grants.retain(|_, old| old.expires > now);

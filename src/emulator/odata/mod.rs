@@ -6,6 +6,7 @@ mod filter;
 mod fuzz;
 mod hints;
 mod lexer;
+mod operand;
 mod parser;
 mod query;
 

@@ -5,17 +5,12 @@ use std::borrow::Cow;
 
 use super::filter::{Filter, Function, Operand, Operator};
 use super::lexer::{Token, tokenize};
+use super::operand::{TypedOperand, compare, incompatible, normalize_literal};
 use super::{FieldType, FieldValue, Queryable};
 
 /// The deepest nesting that is accepted.
 // The parser recurses, so unlimited nesting would overflow the stack.
 const MAX_DEPTH: usize = 60;
-
-/// A part of an expression with its type. `null` has no type.
-struct TypedOperand {
-    operand: Operand,
-    kind: Option<FieldType>,
-}
 
 struct Parser<'a> {
     tokens: &'a [Token],
@@ -34,28 +29,6 @@ impl Filter {
         expression.into_condition().map_err(|_| {
             "The $filter expression must evaluate to a single boolean value.".to_owned()
         })
-    }
-}
-
-impl TypedOperand {
-    fn from_condition(filter: Filter) -> Self {
-        Self { operand: Operand::Condition(filter), kind: Some(FieldType::Bool) }
-    }
-
-    fn type_name(&self) -> &'static str {
-        self.kind.map_or("<null>", FieldType::name)
-    }
-
-    /// Returns the operand as a condition, or the name of its type if it is not boolean.
-    fn into_condition(self) -> Result<Filter, &'static str> {
-        match (self.operand, self.kind) {
-            (Operand::Condition(filter), _) => Ok(filter),
-            (Operand::Literal(FieldValue::Bool(flag)), _) => Ok(Filter::Bool(flag)),
-            (Operand::Property(name), Some(FieldType::Bool)) => {
-                Ok(Filter::Compare(name, Operator::Eq, FieldValue::Bool(true)))
-            }
-            (_, kind) => Err(kind.map_or("<null>", FieldType::name)),
-        }
     }
 }
 
@@ -266,51 +239,6 @@ impl Parser<'_> {
             )
         })
     }
-}
-
-/// Builds the comparison of two operands, or the service's error for types that do not fit.
-fn compare(left: TypedOperand, operator: Operator, right: TypedOperand) -> Result<Filter, String> {
-    let is_equality = matches!(operator, Operator::Eq | Operator::Ne);
-    let comparable = match (left.kind, right.kind) {
-        (Some(FieldType::List), other) | (other, Some(FieldType::List)) => {
-            is_equality && matches!(other, None | Some(FieldType::Text))
-        }
-        (Some(a), Some(b)) => a.compares_with(b),
-        _ => true,
-    };
-    if !comparable {
-        return Err(incompatible(left.type_name(), right.type_name(), operator.name()));
-    }
-    Ok(match (left.operand, right.operand) {
-        (Operand::Property(name), Operand::Literal(literal)) => Filter::Compare(
-            name,
-            operator,
-            left.kind.map_or(FieldValue::Null, |kind| normalize_literal(literal, kind)),
-        ),
-        (Operand::Literal(literal), Operand::Property(name)) => Filter::Compare(
-            name,
-            operator.flipped(),
-            right.kind.map_or(FieldValue::Null, |kind| normalize_literal(literal, kind)),
-        ),
-        (left, right) => Filter::CompareOperands(Box::new(left), operator, Box::new(right)),
-    })
-}
-
-/// Returns a literal in the form that the property's values have: a GUID in lower case.
-fn normalize_literal(literal: FieldValue<'static>, kind: FieldType) -> FieldValue<'static> {
-    match literal {
-        FieldValue::Text(text) if kind == FieldType::Key => {
-            FieldValue::Text(Cow::Owned(text.to_ascii_lowercase()))
-        }
-        other => other,
-    }
-}
-
-fn incompatible(left: &str, right: &str, operator: &str) -> String {
-    format!(
-        "A binary operator with incompatible types was detected. Found operand types '{left}' and \
-         '{right}' for operator kind '{operator}'."
-    )
 }
 
 fn describe_token(token: Option<&Token>) -> String {
