@@ -1,4 +1,4 @@
-//! What an emulator starts with, and the state that comes of it.
+//! The settings of an emulator, and its initial state.
 
 use std::collections::HashMap;
 
@@ -22,16 +22,16 @@ use crate::emulator::session::session_counts::SessionCounts;
 use crate::emulator::state::{Addresses, State};
 use crate::error::{Error, Kind, Result};
 
-/// So many machines are named to who asks for another.
+/// How many machine names the error for an unknown machine lists.
 const MAX_NAMES_SHOWN: usize = 10;
 
-/// What an emulator starts with.
+/// The settings of an emulator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// ws-0001.example.test and so on, all online. The default is 3.
+    /// The number of machines: `ws-0001.example.test` and so on, all online. The default is 3.
     pub machines: usize,
     pub limits: Limits,
-    /// Of ids, durations and random faults. The default is 0.
+    /// The seed of ids, durations and random faults. The default is 0.
     pub seed: u64,
     pub switches: Switches,
     pub clock: EmulatorClock,
@@ -50,6 +50,7 @@ impl Default for Settings {
 }
 
 impl State {
+    /// Returns the state of a new tenant with one application.
     pub fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
         let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
         let addresses = Addresses {
@@ -77,6 +78,7 @@ impl State {
             quotas: Quotas::default(),
             faults: Faults::new(rng.fork()),
             log: RequestLog::default(),
+            // Faults have their own generator: a fault must not change the ids that follow.
             rng: rng.fork(),
             clock_offset: 0,
             wall_now: 0.0,
@@ -87,6 +89,7 @@ impl State {
         state
     }
 
+    /// Returns a new application that has every permission.
     pub fn new_application(&mut self) -> Application {
         let client_id = self.new_uuid().to_string();
         let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
@@ -94,12 +97,14 @@ impl State {
         Application { client_id, secret, roles, certificates: Vec::new() }
     }
 
+    /// Adds a machine and returns its position.
     pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {
         let id: String =
             std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
         self.machines.add(machine, id, now)
     }
 
+    /// Finds a machine by id or name.
     pub fn resolve_machine(&self, key: &str) -> Result<u32> {
         self.machines.find(key).ok_or_else(|| {
             let mut names: Vec<&str> = self
@@ -120,6 +125,7 @@ impl State {
         })
     }
 
+    /// Issues a token of the first application that expires in a year.
     pub fn long_lived_token(
         &mut self,
         roles: Option<Vec<String>>,

@@ -1,4 +1,4 @@
-//! A machine's properties: their order, their defaults, what they may be, and what a list can be asked of (facts.md,
+//! The properties of a machine: their order, defaults, types and OData support (docs/service.md,
 //! section 9).
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use crate::emulator::odata::{FieldType, FieldValue, Queryable};
 use crate::error::{Error, Result};
 use crate::model::{Timestamp, is_machine_id};
 
-/// Properties in the order of the wire.
+/// The properties in the order of the service's JSON.
 pub const PROPERTIES: [&str; 32] = [
     "id",
     "mergedIntoMachineId",
@@ -48,10 +48,10 @@ pub const PROPERTIES: [&str; 32] = [
 ];
 
 impl Machine {
-    /// One property: the machine's own, else the default of all.
+    /// Returns the value of a property: the configured one, or else the default.
     pub fn value(&self, name: &str) -> Value {
-        if let Some(own) = self.properties.get(name) {
-            return own.clone();
+        if let Some(value) = self.properties.get(name) {
+            return value.clone();
         }
         let address = || format!("10.0.{}.{}", self.number() / 250 % 250, self.number() % 250 + 1);
         match name {
@@ -76,31 +76,36 @@ impl Machine {
             "onboardingStatus" => json!("Onboarded"),
             "osArchitecture" => json!("64-bit"),
             "managedBy" | "managedByStatus" => json!("Unknown"),
-            "ipAddresses" => json!([
-                {"ipAddress": address(), "macAddress": "0C9D92000001", "type": "Ethernet", "operationalStatus": "Up"},
-            ]),
+            "ipAddresses" => json!([{
+                "ipAddress": address(),
+                "macAddress": "0C9D92000001",
+                "type": "Ethernet",
+                "operationalStatus": "Up",
+            }]),
             _ => Value::Null,
         }
     }
 
+    /// Returns a number derived from the id, so that machines get different addresses.
     fn number(&self) -> u32 {
         self.id.get(..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
     }
 }
 
-/// What is wrong with properties given for a machine. Ones that the service does not have are let through.
+/// Checks the types of configured properties. Properties that the service does not have may be
+/// anything.
 pub fn check_properties(properties: &Map<String, Value>) -> Result<()> {
     for (name, value) in properties {
-        if let Some(wanted) = expected_value(name, value) {
+        if let Some(expected) = expected_type(name, value) {
             return Err(Error::invalid(format!(
-                "machine property {name} is {value}; it has to be {wanted}"
+                "machine property {name} is {value}; it must be {expected}"
             )));
         }
     }
     Ok(())
 }
 
-/// What is wrong with the names of properties.
+/// Checks that the service has every configured property.
 pub fn check_property_names(properties: &Map<String, Value>) -> Result<()> {
     let unknown = properties.keys().find(|name| !PROPERTIES.contains(&name.as_str()));
     let Some(unknown) = unknown else { return Ok(()) };
@@ -108,33 +113,33 @@ pub fn check_property_names(properties: &Map<String, Value>) -> Result<()> {
     Err(Error::invalid(format!("a machine has no property {unknown:?}; it has {known}")))
 }
 
-/// What a property has to be that this is not.
-fn expected_value(name: &str, value: &Value) -> Option<&'static str> {
-    let texts =
+/// Returns what the property must be, if `value` is not that.
+fn expected_type(name: &str, value: &Value) -> Option<&'static str> {
+    let strings =
         |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
     let objects =
         |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_object));
     let time = |value: &Value| value.as_str().and_then(Timestamp::parse).is_some();
-    let (fits, wanted) = match name {
+    let (valid, expected) = match name {
         "id" => (value.as_str().is_some_and(is_machine_id), "40 hexadecimal digits"),
-        "computerDnsName" => (false, "left out: it is the machine's name"),
-        // Never null in the service's schema (facts 17).
+        "computerDnsName" => (false, "omitted: it is the machine's name"),
+        // The service's schema does not allow null here (docs/service.md, section 17).
         "rbacGroupId" => (value.is_i64(), "a whole number"),
         _ if !PROPERTIES.contains(&name) || value.is_null() => return None,
         "osBuild" => (value.is_i64(), "a whole number or null"),
         "isPotentialDuplication" | "isExcluded" | "isAadJoined" => {
             (value.is_boolean(), "true, false or null")
         }
-        "machineTags" => (texts(value), "a list of strings"),
+        "machineTags" => (strings(value), "a list of strings"),
         "ipAddresses" => (objects(value), "a list of objects"),
         "vmMetadata" => (value.is_object(), "an object or null"),
-        "firstSeen" | "lastSeen" => (time(value), "a time as 2026-03-10T14:36:51Z, or null"),
+        "firstSeen" | "lastSeen" => (time(value), "a time such as 2026-03-10T14:36:51Z, or null"),
         _ => (value.is_string(), "a string or null"),
     };
-    (!fits).then_some(wanted)
+    (!valid).then_some(expected)
 }
 
-/// What `$filter` may name (page "get-machines").
+/// The properties that `$filter` supports (page "get-machines").
 const FILTERABLE: [(&str, FieldType); 14] = [
     ("computerDnsName", FieldType::Text),
     ("id", FieldType::Text),
