@@ -16,7 +16,7 @@ mod state;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
 use rustls::pki_types::CertificateDer;
@@ -24,7 +24,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 pub use clock::EmulatorClock;
-pub use control::faults::{Fault, FaultKind};
+pub use control::fault::{Fault, FaultKind};
 pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
 pub use control::settings::Settings;
 pub use control::switches::{
@@ -43,6 +43,8 @@ pub use wire::routes::Route;
 pub use wire::server::{Server, serve};
 
 use crate::error::{Error, Result};
+use clock::{RunningClock, Tick};
+use state::State;
 
 /// Who a foreign session's machine answers a submit with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,13 +59,13 @@ pub enum ForeignSessionResponse {
 /// The service in a box. A clone is the same one.
 #[derive(Clone, Debug)]
 pub struct Emulator {
-    inner: Arc<Inner>,
+    inner: Arc<SharedEmulator>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    clock: clock::RunningClock,
-    state: Mutex<state::State>,
+struct SharedEmulator {
+    clock: RunningClock,
+    state: Mutex<State>,
     /// A token with every role that does not expire within a year.
     token: String,
 }
@@ -73,14 +75,14 @@ impl Emulator {
     pub fn new(settings: Settings) -> Result<Self> {
         let limits = settings.limits.validated()?;
         let mut rng = Rng::with_seed(settings.seed);
-        let clock = clock::RunningClock::start(settings.clock);
-        let mut state = state::State::new(limits, settings.switches, clock.speed(), &mut rng);
+        let clock = RunningClock::start(settings.clock);
+        let mut state = State::new(limits, settings.switches, clock.speed(), &mut rng);
         let now = clock.emulated_now();
         for number in 1..=settings.machines {
             state.add_machine(NewMachine::named(format!("ws-{number:04}.example.test")), now);
         }
         let token = state.long_lived_token(None, now, clock.wall_now());
-        Ok(Self { inner: Arc::new(Inner { clock, state: Mutex::new(state), token }) })
+        Ok(Self { inner: Arc::new(SharedEmulator { clock, state: Mutex::new(state), token }) })
     }
 
     /// The API's address, for the client's endpoint. A made-up host until a [server](serve) is started.
@@ -170,13 +172,25 @@ impl Emulator {
         self.lock_state().log.clear();
     }
 
-    /// The state, all time made up for; scripts that are due are called here.
-    fn lock_advanced(&self) -> (std::sync::MutexGuard<'_, state::State>, clock::Tick) {
+    fn lock_state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the state and the emulated time. Events that are due may not have been applied yet.
+    fn lock_now(&self) -> (MutexGuard<'_, State>, Tick) {
+        let mut state = self.lock_state();
+        state.wall_now = self.inner.clock.wall_now();
+        let now = self.inner.clock.emulated_now() + state.clock_offset;
+        (state, now)
+    }
+
+    /// Returns the state after every event that is due. Runs the scripts that are due, without the lock.
+    fn lock_advanced(&self) -> (MutexGuard<'_, State>, Tick) {
         loop {
             let (mut state, now) = self.lock_now();
             let Some(due) = state.advance(now) else { return (state, now) };
             drop(state);
-            self.call_script(&due);
+            self.run_script(&due);
         }
     }
 }

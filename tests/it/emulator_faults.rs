@@ -140,7 +140,7 @@ fn wrong_faults() {
         service.emulator.fault(method, path, Fault::status(500), nth, times)
     };
     for (laid, told) in [
-        (lay("GE T", "/x", 1, 1), "\"GE T\" is no HTTP method"),
+        (lay("GE T", "/x", 1, 1), "\"GE T\" is not an HTTP method"),
         (lay("GET", "/x", 0, 1), "nth is 0; the first call is 1"),
         (lay("GET", "/x", 1, 0), "times is 0; it has to be 1 or more"),
         (lay("GET", "nowhere", 1, 1), "there is no route \"nowhere\""),

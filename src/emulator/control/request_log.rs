@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::emulator::clock::{Tick, format_time};
-use crate::emulator::state::IncomingRequest;
+use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::Route;
 
 /// Of a body, this much is kept.

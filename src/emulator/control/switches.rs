@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::emulator::control::faults::FaultKind;
+use crate::emulator::control::fault::FaultKind;
 use crate::error::Result;
 
 /// Times are seconds of the emulator's own clock.

@@ -1,12 +1,11 @@
 //! The machines of the tenant (facts.md, section 9).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
 use crate::emulator::clock::{MAX_SECONDS, Tick, ticks};
-use crate::emulator::inventory::machine_properties::{PROPERTIES, check_properties};
+use crate::emulator::inventory::machine_properties::check_properties;
 use crate::emulator::odata::IndexHints;
 use crate::error::{Error, Result};
 use crate::model::is_machine_id;
@@ -85,36 +84,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The entity, in the order of the wire, without `@odata.context`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
-        let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
-        for (i, name) in known.chain(own.map(|name| Cow::Borrowed(name.as_str()))).enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            crate::emulator::write_json(out, name.as_ref());
-            out.push(b':');
-            crate::emulator::write_json(out, &self.value(&name));
-        }
-    }
-
-    pub fn has_address(&self, ip: &str) -> bool {
-        let addresses = self.value("ipAddresses");
-        let listed = addresses
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|address| address.get("ipAddress")?.as_str());
-        listed.chain([self.value("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
-    }
-
-    pub fn has_tag(&self, tag: &str, starts_with: bool) -> bool {
-        let tags = self.value("machineTags");
-        let mut own = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
-        own.any(|own| if starts_with { own.starts_with(tag) } else { own == tag })
-    }
-
     /// When it was last seen.
     pub fn last_seen(&self) -> Tick {
         let own = self

@@ -1,13 +1,9 @@
 //! A machine's properties: their order, their defaults, what they may be, and what a list can be asked of (facts.md,
 //! section 9).
 
-use std::borrow::Cow;
+use serde_json::{Map, Value};
 
-use serde_json::{Map, Value, json};
-
-use crate::emulator::clock::{SECOND, format_time};
-use crate::emulator::inventory::machine::Machine;
-use crate::emulator::odata::{FieldType, FieldValue, Queryable};
+use crate::emulator::odata::FieldType;
 use crate::error::{Error, Result};
 use crate::model::{Timestamp, is_machine_id};
 
@@ -46,47 +42,6 @@ pub const PROPERTIES: [&str; 32] = [
     "ipAddresses",
     "vmMetadata",
 ];
-
-impl Machine {
-    /// One property: the machine's own, else the default of all.
-    pub fn value(&self, name: &str) -> Value {
-        if let Some(own) = self.properties.get(name) {
-            return own.clone();
-        }
-        let address = || format!("10.0.{}.{}", self.number() / 250 % 250, self.number() % 250 + 1);
-        match name {
-            "id" => json!(self.id),
-            "computerDnsName" => json!(self.name),
-            "firstSeen" => json!(format_time(self.seen - 86_400 * 30 * SECOND)),
-            "lastSeen" => json!(format_time(self.seen)),
-            "osPlatform" => json!("Windows11"),
-            "osProcessor" => json!("x64"),
-            "version" => json!("22H2"),
-            "lastIpAddress" => json!(address()),
-            "lastExternalIpAddress" => json!("203.0.113.7"),
-            "agentVersion" => json!("10.8760.22621.2861"),
-            "osBuild" => json!(22_621),
-            "healthStatus" => json!("Active"),
-            "deviceValue" => json!("Normal"),
-            "rbacGroupId" => json!(0),
-            "riskScore" | "exposureLevel" => json!("Low"),
-            "isPotentialDuplication" | "isExcluded" | "isAadJoined" => json!(false),
-            "machineTags" => json!([]),
-            "defenderAvStatus" => json!("Updated"),
-            "onboardingStatus" => json!("Onboarded"),
-            "osArchitecture" => json!("64-bit"),
-            "managedBy" | "managedByStatus" => json!("Unknown"),
-            "ipAddresses" => json!([
-                {"ipAddress": address(), "macAddress": "0C9D92000001", "type": "Ethernet", "operationalStatus": "Up"},
-            ]),
-            _ => Value::Null,
-        }
-    }
-
-    fn number(&self) -> u32 {
-        self.id.get(..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
-    }
-}
 
 /// What is wrong with properties given for a machine. Ones that the service does not have are let through.
 pub fn check_properties(properties: &Map<String, Value>) -> Result<()> {
@@ -135,7 +90,7 @@ fn expected_value(name: &str, value: &Value) -> Option<&'static str> {
 }
 
 /// What `$filter` may name (page "get-machines").
-const FILTERABLE: [(&str, FieldType); 14] = [
+pub const FILTERABLE: [(&str, FieldType); 14] = [
     ("computerDnsName", FieldType::Text),
     ("id", FieldType::Text),
     ("version", FieldType::Text),
@@ -151,28 +106,3 @@ const FILTERABLE: [(&str, FieldType); 14] = [
     ("riskScore", FieldType::Text),
     ("rbacGroupId", FieldType::Number),
 ];
-
-impl Queryable for Machine {
-    fn filterable(name: &str) -> Option<(&'static str, FieldType)> {
-        FILTERABLE.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
-    }
-
-    fn property(name: &str) -> Option<&'static str> {
-        PROPERTIES.into_iter().find(|known| known.eq_ignore_ascii_case(name))
-    }
-
-    fn field(&self, name: &'static str) -> FieldValue<'_> {
-        if name == "lastSeen" {
-            return FieldValue::Time(self.last_seen());
-        }
-        match self.value(name) {
-            Value::String(text) => FieldValue::Text(Cow::Owned(text)),
-            Value::Number(number) => FieldValue::Number(number.as_f64().unwrap_or(0.0)),
-            Value::Bool(flag) => FieldValue::Bool(flag),
-            Value::Array(items) => FieldValue::List(
-                items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
-            ),
-            _ => FieldValue::Null,
-        }
-    }
-}

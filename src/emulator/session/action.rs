@@ -56,7 +56,21 @@ pub struct Step {
     pub errors: Vec<String>,
     pub result: Option<StepResult>,
     /// Why it will fail, once that is known.
-    pub failure: Option<String>,
+    pub failure: Option<StepFailure>,
+}
+
+/// Why a command fails.
+#[derive(Debug)]
+pub struct StepFailure {
+    pub message: String,
+    /// Whether a script ran longer than scripts may.
+    pub timed_out: bool,
+}
+
+impl StepFailure {
+    pub fn new(message: String) -> Self {
+        Self { message, timed_out: false }
+    }
 }
 
 /// What a command left.

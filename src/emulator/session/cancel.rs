@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use crate::emulator::clock::{Tick, ticks};
 use crate::emulator::session::action::{Cancellation, Status};
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
+use crate::emulator::wire::request::IncomingRequest;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]

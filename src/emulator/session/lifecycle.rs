@@ -1,59 +1,16 @@
 //! The life of a session: what happens to it, and when. Nothing runs on its own: time is made up for on every call.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::emulator::clock::{SECOND, Tick, ticks};
 use crate::emulator::control::switches::{MissingFile, NonzeroExit};
-use crate::emulator::session::action::{Command, Status, Step, StepResult};
-use crate::emulator::session::script::{Behaviour, ScriptFn, ScriptOutcome, echo};
+use crate::emulator::session::action::{Command, Status, Step, StepFailure, StepResult};
+use crate::emulator::session::events::{DueScript, SessionEvent};
+use crate::emulator::session::script::{Behaviour, ScriptOutcome, echo};
 use crate::emulator::state::State;
 
 /// From a command's being handed over until it executes.
 const DISPATCH_DELAY: Tick = SECOND / 10;
-
-/// What will happen to an action. One that no longer fits its state by then is passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Start,
-    Expire,
-    Execute(usize),
-    EndStep(usize),
-    Cancel,
-    EndForeign,
-}
-
-/// All that is to happen, soonest first; of the same moment, what was scheduled first.
-#[derive(Debug, Default)]
-pub struct EventQueue {
-    heap: BinaryHeap<Reverse<(Tick, u64, u32, Event)>>,
-    sequence: u64,
-}
-
-impl EventQueue {
-    fn schedule(&mut self, when: Tick, action: u32, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Reverse((when, self.sequence, action, event)));
-    }
-
-    fn pop_due(&mut self, now: Tick) -> Option<(Tick, u32, Event)> {
-        let Reverse((when, ..)) = self.heap.peek()?;
-        if *when > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse((when, _, action, event))| (when, action, event))
-    }
-}
-
-/// A script to be called outside the lock.
-pub struct DueScript {
-    pub action: u32,
-    pub step: usize,
-    pub machine: String,
-    pub args: Option<String>,
-    pub run: ScriptFn,
-}
 
 impl State {
     /// Makes up for the time until `now`, or until a script has to be called.
@@ -66,15 +23,20 @@ impl State {
         None
     }
 
-    fn handle_event(&mut self, action_index: u32, event: Event, when: Tick) -> Option<DueScript> {
+    fn handle_event(
+        &mut self,
+        action_index: u32,
+        event: SessionEvent,
+        when: Tick,
+    ) -> Option<DueScript> {
         let action = self.actions.get(action_index)?;
         let (open, pending, step) =
             (action.status.is_open(), action.status == Status::Pending, action.current_step);
         match event {
-            Event::Start if pending && self.machines.get(action.machine)?.online => {
+            SessionEvent::Start if pending && self.machines.get(action.machine)?.online => {
                 self.start_session(action_index, when)
             }
-            Event::Expire if pending => {
+            SessionEvent::Expire if pending => {
                 let status = Status::Terminal(self.switches.queue_expiry_status.clone());
                 if self.switches.stuck_after_timeout {
                     let machine = action.machine;
@@ -82,10 +44,12 @@ impl State {
                 }
                 self.finish(action_index, status, when);
             }
-            Event::Execute(i) if open && i == step => return self.execute(action_index, i, when),
-            Event::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
-            Event::Cancel if open => self.apply_cancel(action_index, when),
-            Event::EndForeign if open => self.end_foreign(action_index, when),
+            SessionEvent::Execute(i) if open && i == step => {
+                return self.execute(action_index, i, when);
+            }
+            SessionEvent::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
+            SessionEvent::Cancel if open => self.apply_cancel(action_index, when),
+            SessionEvent::EndForeign if open => self.end_foreign(action_index, when),
             _ => {}
         }
         None
@@ -99,23 +63,13 @@ impl State {
             return;
         };
         if machine.online {
-            self.events.schedule(now + machine.start_delay, action_index, Event::Start);
+            self.events.schedule(now + machine.start_delay, action_index, SessionEvent::Start);
         }
-        self.events.schedule(now + ticks(self.limits.queue_time), action_index, Event::Expire);
-    }
-
-    /// Plans the end of another's session.
-    pub fn schedule_foreign_end(&mut self, action_index: u32, until: Tick) {
-        self.events.schedule(until, action_index, Event::EndForeign);
-    }
-
-    fn end_foreign(&mut self, action_index: u32, when: Tick) {
-        for step in
-            self.actions.get_mut(action_index).into_iter().flat_map(|action| &mut action.steps)
-        {
-            step.end = Some(when);
-        }
-        self.finish(action_index, Status::Succeeded, when);
+        self.events.schedule(
+            now + ticks(self.limits.queue_time),
+            action_index,
+            SessionEvent::Expire,
+        );
     }
 
     pub fn set_online(&mut self, machine: u32, online: bool, now: Tick) {
@@ -124,7 +78,7 @@ impl State {
         known.online = online;
         if let (true, Some(action_index)) = (came_online, known.active) {
             let when = now + known.start_delay;
-            self.events.schedule(when, action_index, Event::Start);
+            self.events.schedule(when, action_index, SessionEvent::Start);
         }
     }
 
@@ -144,7 +98,11 @@ impl State {
         let Some(step) = action.steps.get_mut(step_index) else { return };
         step.submitted = Some(when);
         step.start = Some(when + DISPATCH_DELAY);
-        self.events.schedule(when + DISPATCH_DELAY, action_index, Event::Execute(step_index));
+        self.events.schedule(
+            when + DISPATCH_DELAY,
+            action_index,
+            SessionEvent::Execute(step_index),
+        );
     }
 
     fn execute(&mut self, action_index: u32, step_index: usize, when: Tick) -> Option<DueScript> {
@@ -155,8 +113,16 @@ impl State {
             Command::GetFile { .. } => None,
         };
         if let Some(missing) = wanted.filter(|name| !self.library.contains(name)) {
-            let why = format!("The file '{missing}' was not found in the live response library.");
-            self.schedule_step_end(action_index, step_index, when + SECOND / 5, Some(why), None);
+            let message =
+                format!("The file '{missing}' was not found in the live response library.");
+            let failure = StepFailure::new(message);
+            self.schedule_step_end(
+                action_index,
+                step_index,
+                when + SECOND / 5,
+                Some(failure),
+                None,
+            );
             return None;
         }
         let Command::RunScript { name, args } = command else {
@@ -204,11 +170,13 @@ impl State {
             .exit_code
             .filter(|code| *code != 0 && self.switches.nonzero_exit == NonzeroExit::Failed);
         let failure = if duration > limit {
-            Some(format!("The script timed out after {} seconds.", self.limits.script_time))
+            let message =
+                format!("The script timed out after {} seconds.", self.limits.script_time);
+            Some(StepFailure { message, timed_out: true })
         } else {
             let by_code =
                 || failing_code.map(|code| format!("The script ended with exit code {code}."));
-            outcome.fails.clone().or_else(by_code)
+            outcome.fails.clone().or_else(by_code).map(StepFailure::new)
         };
         let keeps = failure.is_none() || self.switches.failed_script_has_transcript;
         let result = keeps.then(|| StepResult::Script(Arc::new(outcome)));
@@ -226,7 +194,7 @@ impl State {
         action_index: u32,
         step_index: usize,
         due: Tick,
-        failure: Option<String>,
+        failure: Option<StepFailure>,
         result: Option<StepResult>,
     ) {
         let open = self.actions.get_mut(action_index).filter(|action| action.status.is_open());
@@ -234,18 +202,17 @@ impl State {
         step.due = Some(due);
         step.failure = failure;
         step.result = result;
-        self.events.schedule(due, action_index, Event::EndStep(step_index));
+        self.events.schedule(due, action_index, SessionEvent::EndStep(step_index));
     }
 
     fn end_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
         self.collect_file(action_index, step_index);
         let Some(action) = self.actions.get_mut(action_index) else { return };
-        let (last, script_time) =
-            (action.steps.len() == step_index + 1, ticks(self.limits.script_time));
+        let last = action.steps.len() == step_index + 1;
         let Some(step) = action.steps.get_mut(step_index) else { return };
         step.end = Some(when);
         action.updated = when;
-        let Some(why) = step.failure.take() else {
+        let Some(failure) = step.failure.take() else {
             if last {
                 self.finish(action_index, Status::Succeeded, when);
             } else {
@@ -254,10 +221,8 @@ impl State {
             return;
         };
         step.failed = true;
-        let timed_out = why.starts_with("The script timed out")
-            && step.start.is_some_and(|s| when - s >= script_time);
-        step.errors.push(why);
-        let word = if timed_out {
+        step.errors.push(failure.message);
+        let word = if failure.timed_out {
             &self.switches.script_timeout_status
         } else {
             &self.switches.failed_status
@@ -273,16 +238,20 @@ impl State {
         let Command::GetFile { path } = &step.command else { return };
         match self.files.find(&action.machine_id, path) {
             Some(content) if content.is_empty() => {
-                step.failure = Some(format!("The file '{path}' is empty."))
+                step.failure = Some(StepFailure::new(format!("The file '{path}' is empty.")));
             }
             Some(content) => step.result = Some(StepResult::File(content)),
-            None => step.failure = Some(format!("The file '{path}' was not found on the device.")),
+            None => {
+                step.failure = Some(StepFailure::new(format!(
+                    "The file '{path}' was not found on the device."
+                )))
+            }
         }
     }
 
     /// Asks for the end of an open action; it comes at `when`, unless the action ends first.
     pub fn schedule_cancel(&mut self, action_index: u32, when: Tick) {
-        self.events.schedule(when, action_index, Event::Cancel);
+        self.events.schedule(when, action_index, SessionEvent::Cancel);
     }
 
     fn apply_cancel(&mut self, action_index: u32, when: Tick) {
@@ -306,7 +275,8 @@ impl State {
         }
     }
 
-    fn finish(&mut self, action_index: u32, status: Status, when: Tick) {
+    /// Ends an action and frees its machine.
+    pub fn finish(&mut self, action_index: u32, status: Status, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         if let Some(application) = action.application {
             self.session_counts.remove(application, action.status == Status::InProgress);

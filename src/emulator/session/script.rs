@@ -5,12 +5,11 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::emulator::control::switches::{Switches, TranscriptForm};
+use crate::emulator::wire::compress::gzip;
 
 /// How a run of a script ends.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,22 +109,6 @@ pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Swit
         TranscriptForm::Zip => zip_stdout(outcome.stdout.as_bytes()).into(),
         TranscriptForm::Text => outcome.stdout.clone().into(),
     }
-}
-
-/// A gzip stream of `content`, with its file name in the header where one is given.
-pub fn gzip(content: &[u8], name: Option<&str>) -> Vec<u8> {
-    let mut encoder = gzip_encoder(Vec::new(), name);
-    // Writing to memory cannot fail.
-    let _ = encoder.write_all(content);
-    encoder.finish().unwrap_or_default()
-}
-
-pub fn gzip_encoder<W: Write>(to: W, name: Option<&str>) -> GzEncoder<W> {
-    let mut builder = flate2::GzBuilder::new();
-    if let Some(name) = name {
-        builder = builder.filename(name.replace('\0', ""));
-    }
-    builder.write(to, Compression::fast())
 }
 
 /// The archive that one client saw on Linux: an entry `stdout`.

@@ -9,8 +9,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::reply::ApiError;
+use crate::emulator::wire::request::IncomingRequest;
 
 /// A JSON object. serde takes a list for a struct too, by the order of its fields.
 pub struct JsonObject<T>(pub T);

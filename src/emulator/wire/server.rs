@@ -19,10 +19,11 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::emulator::Emulator;
-use crate::emulator::state::{Addresses, IncomingRequest, WildcardBind};
-use crate::emulator::wire::exchange::{ExchangeOutcome, ReceivedBody, VirtualHost};
-use crate::emulator::wire::in_process::read_chunks;
-use crate::emulator::wire::reply::{Body, Reply};
+use crate::emulator::wire::addresses::{Addresses, WildcardBind};
+use crate::emulator::wire::exchange::{ReceivedBody, VirtualHost};
+use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
+use crate::emulator::wire::request::IncomingRequest;
+use crate::emulator::wire::tls;
 use crate::error::{Error, Kind, Result};
 
 /// Beyond what may be uploaded, this much of a body is kept.
@@ -85,15 +86,15 @@ impl Drop for Server {
 
 /// Serves `emulator` on `host` and `port` (0: any that is free) within the current tokio runtime. From now on the
 /// emulator's addresses are the server's.
-pub async fn serve(emulator: Emulator, host: &str, port: u16, tls: bool) -> Result<Server> {
-    let (acceptor, ca_bundle) = if tls {
-        crate::emulator::wire::tls::acceptor(host).map(|(a, pem)| (Some(a), Some(pem)))?
+pub async fn serve(emulator: Emulator, host: &str, port: u16, with_tls: bool) -> Result<Server> {
+    let (acceptor, ca_bundle) = if with_tls {
+        tls::acceptor(host).map(|(a, pem)| (Some(a), Some(pem)))?
     } else {
         (None, None)
     };
     let (api_listener, api) = bind(host, port).await?;
     let (blob_listener, blob) = bind(host, 0).await?;
-    let scheme = if tls { "https" } else { "http" };
+    let scheme = if with_tls { "https" } else { "http" };
     let url_for_port = |port: u16| match api.ip() {
         ip if ip.is_unspecified() => format!("{scheme}://127.0.0.1:{port}"),
         _ if host.parse::<IpAddr>().is_err() => format!("{scheme}://{host}:{port}"),
@@ -183,15 +184,8 @@ async fn handle_request(
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, ConnectionAborted> {
     let (head, body) = request.into_parts();
-    let incoming = IncomingRequest {
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or("").to_owned(),
-        headers: head.headers,
-        body: Bytes::new(),
-        body_too_large: false,
-        upload: None,
-    };
+    let incoming =
+        IncomingRequest::without_body(head.method, head.uri.path(), head.uri.query(), head.headers);
     let max_kept = emulator.lock_state().limits.upload_size.saturating_add(BODY_MARGIN);
     match emulator.exchange(vhost, incoming, read_body(body, max_kept)).await {
         ExchangeOutcome::Answered(reply) => Ok(respond(reply, None)),
@@ -220,20 +214,22 @@ async fn read_body(mut body: Incoming, max_kept: u64) -> Option<ReceivedBody> {
 
 fn respond(reply: Reply, keep: Option<usize>) -> HttpResponse {
     let length = match &reply.body {
-        Body::Full(body) => body.len() as u64,
-        Body::Spooled { start, end, .. } => end - start,
+        ReplyBody::Full(body) => body.len() as u64,
+        ReplyBody::Spooled { start, end, .. } => end - start,
     };
     let body: UnsyncBoxBody<Bytes, ConnectionAborted> = match (reply.body, keep) {
-        (Body::Full(body), None) if !reply.chunked => {
+        (ReplyBody::Full(body), None) if !reply.chunked => {
             Full::new(body).map_err(infallible).boxed_unsync()
         }
-        (Body::Full(body), None) => stream_body(stream::once(async move { Ok(body) }).boxed()),
-        (Body::Full(body), Some(keep)) => {
+        (ReplyBody::Full(body), None) => stream_body(stream::once(async move { Ok(body) }).boxed()),
+        (ReplyBody::Full(body), Some(keep)) => {
             truncated_body(stream::iter([Ok(body.slice(..keep.min(body.len())))]).boxed())
         }
-        (Body::Spooled { file, start, end }, None) => stream_body(read_chunks(file, start, end)),
-        (Body::Spooled { file, start, end }, Some(keep)) => {
-            truncated_body(read_chunks(file, start, end.min(start + keep as u64)))
+        (ReplyBody::Spooled { file, start, end }, None) => {
+            stream_body(file.read_chunks(start, end))
+        }
+        (ReplyBody::Spooled { file, start, end }, Some(keep)) => {
+            truncated_body(file.read_chunks(start, end.min(start + keep as u64)))
         }
     };
     let mut response = http::Response::new(body);
