@@ -48,7 +48,7 @@ impl Quotas {
 
     /// Counts a call.
     pub fn record(&mut self, key: (u32, Route), rates: &[Rate], now: Tick) {
-        // No window looks further back than the largest count.
+        // A rate needs only its last `count` calls.
         let Some(kept) = rates.iter().map(|rate| rate.count as usize).max() else { return };
         let calls = self.0.entry(key).or_default();
         calls.push_back(now);
@@ -101,7 +101,7 @@ mod tests {
     const KEY: (u32, Route) = (0, Route::RunLiveResponse);
 
     proptest! {
-        /// Every window, wherever it begins, has at most `count` accepted calls.
+        /// Every window has at most `count` accepted calls.
         #[test]
         fn a_sliding_window_is_strict(gaps in proptest::collection::vec(0_i64..20 * SECOND, 1..200)) {
             let rates = [Rate { count: 10, per: 60.0 }, Rate { count: 25, per: 300.0 }];

@@ -133,7 +133,7 @@ impl State {
         uuid::Builder::from_random_bytes(self.rng.u128(..).to_le_bytes()).into_uuid()
     }
 
-    /// Returns how actions look at `now`.
+    /// Returns what an action's visible form depends on.
     pub fn view(&self, now: Tick) -> View<'_> {
         View { now, switches: &self.switches }
     }

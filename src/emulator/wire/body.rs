@@ -1,4 +1,4 @@
-//! JSON bodies of requests: what they have to be, and whose capitals count (facts.md, section 3.3).
+//! Reads the JSON body of a request (docs/service.md, section 3.3).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,7 +13,7 @@ use crate::emulator::state::State;
 use crate::emulator::wire::reply::ApiError;
 use crate::emulator::wire::request::IncomingRequest;
 
-/// A JSON object. serde takes a list for a struct too, by the order of its fields.
+/// A struct that is read only from a JSON object. Serde alone would also read it from a list.
 pub struct JsonObject<T>(pub T);
 
 struct JsonObjectVisitor<T>(PhantomData<T>);
@@ -37,7 +37,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for JsonObjectVisitor<T> {
 }
 
 impl State {
-    /// The object that a request's body is.
+    /// Parses the JSON object in a request's body.
     pub fn read_body<T: for<'de> Deserialize<'de>>(
         &self,
         request: &IncomingRequest,
@@ -73,7 +73,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-/// The keys of a body in the capitals of the schema, for a service that minds none.
+/// Returns a body with its keys in the case of the schema. Used if the switch says that the service
+/// ignores the case of keys.
 fn normalize_key_case(value: Value) -> Value {
     const KEYS: [&str; 9] = [
         "Commands",
@@ -88,12 +89,12 @@ fn normalize_key_case(value: Value) -> Value {
     ];
     match value {
         Value::Object(map) => {
-            let right = |key: String| {
+            let known = |key: String| {
                 KEYS.iter().find(|k| k.eq_ignore_ascii_case(&key)).map_or(key, |k| (*k).to_owned())
             };
             Value::Object(
                 map.into_iter()
-                    .map(|(key, value)| (right(key), normalize_key_case(value)))
+                    .map(|(key, value)| (known(key), normalize_key_case(value)))
                     .collect(),
             )
         }

@@ -18,7 +18,7 @@ impl Transport for Emulator {
             let Some(vhost) = self.virtual_host_of(&request) else {
                 return Err(connection_failed(
                     false,
-                    format!("{} could not be found in DNS", request.url.host()),
+                    format!("the host {} could not be found in DNS", request.url.host()),
                 ));
             };
             let url = request.url.expose();
@@ -75,6 +75,7 @@ fn respond(outcome: ExchangeOutcome) -> Result<Response, Failure> {
     }
 }
 
+/// Returns the client's response. With `keep`, its body breaks after that many bytes.
 fn response(reply: Reply, keep: Option<usize>) -> Response {
     let body: BoxStream<'static, Result<Bytes, Failure>> = match (reply.body, keep) {
         (ReplyBody::Full(body), None) => {
@@ -100,6 +101,7 @@ fn response(reply: Reply, keep: Option<usize>) -> Response {
     Response { status: reply.status, headers: reply.headers, body }
 }
 
+/// Returns a failed request. `sent` says whether the emulator may have read it.
 fn connection_failed(sent: bool, message: String) -> Failure {
     Failure { sent, error: Error::new(Kind::ConnectionFailed, message) }
 }
