@@ -5,14 +5,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// A point in emulated time, or a duration: a count of 100 ns, the resolution of the API's times. Points
-/// count from the Unix epoch.
+/// A point in emulated time, or a duration: a count of 100 ns, the resolution of the API's times.
+/// Points count from the Unix epoch.
 pub(super) type Tick = i64;
 
 pub(super) const SECOND: Tick = 10_000_000;
 
-/// Longest duration that a caller may set, in seconds: about thirty years. Sums of such durations do not
-/// overflow a [`Tick`].
+/// Longest duration that a caller may set, in seconds: about thirty years. Sums of such durations
+/// do not overflow a [`Tick`].
 pub(super) const MAX_SECONDS: f64 = 1e9;
 
 /// How the emulator's clock runs. It follows tokio's clock, which a test may pause.
@@ -31,8 +31,8 @@ impl Default for EmulatorClock {
 }
 
 impl EmulatorClock {
-    /// Returns a clock that runs `speed` times as fast as wall time: with 60, an emulated minute takes a
-    /// second.
+    /// Returns a clock that runs `speed` times as fast as wall time: with 60, an emulated minute
+    /// takes a second.
     pub fn scaled(speed: f64) -> Self {
         Self { speed, ..Self::default() }
     }
@@ -62,7 +62,7 @@ impl RunningClock {
 
     /// Returns wall time in seconds since the Unix epoch.
     pub fn wall_now(&self) -> f64 {
-        // Tokio's clock again, so that a paused test has no wall time that runs on its own.
+        // Measured by tokio's clock too, so that wall time stands still in a paused test.
         self.wall_at_origin + self.origin.elapsed().as_secs_f64()
     }
 
@@ -82,7 +82,8 @@ pub(super) fn seconds(ticks: Tick) -> f64 {
 /// Writes a time as the service does: up to seven decimals of a second, without trailing zeros
 /// (docs/service.md, section 3.3).
 pub(super) fn write_time(out: &mut Vec<u8>, tick: Tick) {
-    // Lists hold thousands of times. Writing the digits here is much faster than a format description.
+    // A page of actions has tens of thousands of times, and writing digits is faster than
+    // formatting.
     let whole = tick.div_euclid(SECOND);
     let fraction = tick.rem_euclid(SECOND);
     let time = OffsetDateTime::from_unix_timestamp(whole).unwrap_or(OffsetDateTime::UNIX_EPOCH);

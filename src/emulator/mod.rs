@@ -1,10 +1,10 @@
 //! An emulator of the live response service, independent of the client's own logic.
 //!
-//! All data is one [`state::State`] behind one lock, which is held only for short work. No task runs on
-//! its own: each call first applies the events that are due ([`session::lifecycle`]), then is served.
-//! Clients reach it in process through [`Transport`](crate::transport::Transport)
-//! ([`wire::in_process`]) or by HTTP over TCP ([`serve`]). Where the service's behaviour is not known,
-//! it is a field of [`Switches`].
+//! All data is one [`state::State`] behind one lock, which is held only for short work. No task
+//! runs on its own: each call first applies the events that are due ([`session::lifecycle`]), then
+//! is served. Clients reach it in process through [`Transport`](crate::transport::Transport)
+//! ([`wire::in_process`]) or by HTTP over TCP ([`serve`]). Where the service's behaviour is not
+//! known, it is a field of [`Switches`].
 
 mod blob;
 mod clock;
@@ -73,8 +73,8 @@ struct SharedEmulator {
 }
 
 impl Emulator {
-    /// Returns an emulator with its first machines. Its clock follows tokio's, so a test that pauses
-    /// tokio's clock pauses the emulator too.
+    /// Returns an emulator with its first machines. Its clock follows tokio's, so a test that
+    /// pauses tokio's clock pauses the emulator too.
     ///
     /// # Errors
     ///
@@ -92,8 +92,8 @@ impl Emulator {
         Ok(Self { inner: Arc::new(SharedEmulator { clock, state: Mutex::new(state), token }) })
     }
 
-    /// Returns the API's URL, for the client's endpoint. The host is made up until a [server](serve)
-    /// starts.
+    /// Returns the API's URL, for the client's endpoint. The host is made up until a
+    /// [server](serve) starts.
     pub fn url(&self) -> String {
         self.lock_state().addresses.api.clone()
     }

@@ -107,7 +107,8 @@ impl State {
         self.machines.add(machine, id, now)
     }
 
-    /// Returns the index of the machine with this id or name, or an error that names known machines.
+    /// Returns the index of the machine with this id or name, or an error that names known
+    /// machines.
     pub fn resolve_machine(&self, key: &str) -> Result<u32> {
         self.machines.find(key).ok_or_else(|| {
             let mut names: Vec<&str> = self

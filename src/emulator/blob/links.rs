@@ -60,8 +60,8 @@ impl State {
         is_late_enough && step.end.is_some() && step.result.is_some()
     }
 
-    // Clients compare `se` with their own clock, so it is in wall time. The emulator itself checks the
-    // expiry inside the signature, which is in emulated time.
+    // Clients compare `se` with their own clock, so it is in wall time. The emulator itself checks
+    // the expiry inside the signature, which is in emulated time.
     fn signed_link(&self, blob: &str, output_name: &str, now: Tick) -> String {
         let lifetime = ticks(self.switches.link_life);
         let wall = self.wall_now + seconds(lifetime) / self.speed;

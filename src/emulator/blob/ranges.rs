@@ -49,8 +49,8 @@ pub fn range_reply(
 
 /// Parses a single range into `start..end`.
 ///
-/// Returns `None` if the text is not a single range: the whole blob is then sent. Returns `Some(None)`
-/// if the range is out of bounds.
+/// Returns `None` if the text is not a single range: the whole blob is then sent. Returns
+/// `Some(None)` if the range is out of bounds.
 fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     if first.is_empty() {

@@ -8,44 +8,46 @@ use serde_json::{Map, Value};
 use crate::emulator::control::json_options;
 use crate::error::{Error, Result};
 
-/// What goes wrong.
+/// What goes wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Any status, body and headers in place of the service's answer; nothing is acted on unless it `acts`.
+    /// The response has the given status, body and headers. The request has no effect unless `acts`
+    /// is set.
     Status,
-    /// The request is read, then the connection dies; nothing is acted on.
+    /// The connection breaks after the request was read. The request has no effect.
     DropBefore,
-    /// The connection dies before the request is read; in process, not a byte was sent.
+    /// The connection breaks before the request was read. In process, this counts as not sent.
     DropUnread,
-    /// The request is acted on, then the connection dies.
+    /// The request takes effect, then the connection breaks.
     DropAfter,
-    /// The answer is late.
+    /// The response is late.
     Delay,
-    /// The answer's body is cut short.
+    /// The connection breaks within the response's body.
     Truncate,
-    /// The answer's body is not what it was.
+    /// Some bytes of the response's body are wrong.
     Garble,
-    /// The token of the call is no longer valid.
+    /// The token of the call becomes invalid.
     ExpireToken,
 }
 
-/// A fault and its details; each has a default.
+/// A fault and its details. Each detail has a default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     pub kind: FaultKind,
-    /// Of `Status`. The default is 503.
+    /// For `Status`. The default is 503.
     pub status: u16,
-    /// Of `Status`. The default is empty.
+    /// For `Status`. The default is empty.
     pub body: String,
-    /// Of `Status`. The default is none.
+    /// For `Status`. The default is none.
     pub headers: BTreeMap<String, String>,
-    /// Of `Status`: the request is acted on first, as a gateway's 503 may hide (facts 18). The default is false.
+    /// For `Status`: whether the request takes effect first, as behind a gateway's 503
+    /// (docs/service.md, section 18). The default is false.
     pub acts: bool,
-    /// Of `Delay`, in wall time. The default is 1.
+    /// For `Delay`, in seconds of wall time. The default is 1.
     pub seconds: f64,
-    /// Of `Truncate`: bytes that are still sent. The default is half.
+    /// For `Truncate`: how many bytes of the body are sent. The default is half of them.
     pub keep: Option<usize>,
 }
 
@@ -64,21 +66,30 @@ impl Default for Fault {
 }
 
 impl Fault {
+    /// Returns a fault with default details.
     pub fn new(kind: FaultKind) -> Self {
         Self { kind, ..Self::default() }
     }
 
+    /// Returns a response with this status and no body.
     pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
+    /// Returns a delay of the response.
     pub fn delay(seconds: f64) -> Self {
         Self { kind: FaultKind::Delay, seconds, ..Self::default() }
     }
 
-    /// From JSON of its fields; one that is not known, or not of its kind, is told.
+    /// Reads a fault from a JSON object of its fields.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a detail is unknown, is not valid, or does not belong to the kind.
     pub fn from_json(text: &str) -> Result<Self> {
         let fault: Self = json_options::parse("fault detail", text, bounds)?;
+        // `parse` accepts the details of every kind. One that has no effect is a mistake in the
+        // test.
         let given: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
         let known = fault.kind.details();
         let Some(other) =
@@ -95,7 +106,7 @@ impl Fault {
 }
 
 impl FaultKind {
-    /// The details that change it.
+    /// Returns the details that this kind has.
     fn details(self) -> &'static [&'static str] {
         match self {
             Self::Status => &["status", "body", "headers", "acts"],
@@ -110,6 +121,7 @@ impl FaultKind {
     }
 }
 
+/// Returns what a detail's value must be if it is out of bounds.
 fn bounds(name: &str, value: &Value) -> Option<&'static str> {
     let (fits, wanted) = match name {
         "status" => {

@@ -63,7 +63,7 @@ impl FaultRules {
             return Err(Error::invalid(format!(
                 "fault: there is no route {path:?}; there are {names}"
             ))
-            .with_hint("or give a path, as /api/machineactions/*/cancel"));
+            .with_hint("or give a path such as /api/machineactions/*/cancel"));
         }
         self.rules.push(FaultRule {
             method,
@@ -77,8 +77,8 @@ impl FaultRules {
 
     /// Returns the fault of this call, if any.
     ///
-    /// Every rule that matches counts the call, and the first that is due gives its fault. So `nth` of a rule
-    /// does not depend on other rules.
+    /// Every rule that matches counts the call, so `nth` of a rule does not depend on other rules.
+    /// The first rule that is due gives its fault.
     pub fn take_fault(&mut self, method: &Method, route: Route, path: &str) -> Option<Fault> {
         let mut due = None;
         for rule in &mut self.rules {
@@ -101,8 +101,8 @@ impl FaultRules {
 
     /// Returns a random fault with this probability, or `None`.
     pub fn draw_random_fault(&mut self, probability: f64, kinds: &[FaultKind]) -> Option<Fault> {
-        // At probability 0 no number is drawn: what `garble` draws must not depend on how many calls
-        // came before.
+        // At probability 0 no number is drawn: what `garble` draws must not depend on how many
+        // calls came before.
         if probability <= 0.0 || self.rng.f64() >= probability {
             return None;
         }
@@ -169,12 +169,12 @@ mod tests {
     fn the_nth_call_and_those_after_it_fail() {
         let mut faults = FaultRules::new(Rng::with_seed(1));
         faults.add_rule("GET", "machines", Fault::status(500), 2, 2).unwrap();
-        let mut due = Vec::new();
+        let mut failed = Vec::new();
         for _ in 0..5 {
-            due.push(
+            failed.push(
                 faults.take_fault(&Method::GET, Route::ListMachines, "/api/machines").is_some(),
             );
         }
-        assert_eq!(due, [false, true, true, false, false]);
+        assert_eq!(failed, [false, true, true, false, false]);
     }
 }

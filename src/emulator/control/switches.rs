@@ -1,7 +1,7 @@
 //! Switches for behaviour of the service that is not known or that surprises.
 //!
-//! The first group has the defaults of docs/service.md, section 15. The surprises of section 18 are off
-//! by default. docs/emulator.md lists every switch.
+//! The first group has the defaults of docs/service.md, section 15. The surprises of section 18 are
+//! off by default. docs/emulator.md lists every switch.
 
 use std::ops::RangeInclusive;
 
@@ -225,7 +225,8 @@ string_enum! {
     Compression { Deflate, RawDeflate, Gzip, None }
 }
 string_enum! {
-    /// `any`: Machine.Read.All or Machine.ReadWrite.All. `read_write`: Machine.Read.All is Forbidden.
+    /// `any`: Machine.Read.All or Machine.ReadWrite.All. `read_write`: Machine.Read.All is
+    /// Forbidden.
     ReadPermission { Any, ReadWrite }
 }
 string_enum! {

@@ -40,7 +40,7 @@ impl LibraryStore {
         self.0.insert(file.name.to_ascii_lowercase(), file);
     }
 
-    /// Adds or replaces a file on behalf of a test.
+    /// Adds or replaces a file without an upload.
     pub fn put(&mut self, name: &str, sha256: String, now: Tick) {
         self.insert(StoredFile {
             name: name.to_owned(),

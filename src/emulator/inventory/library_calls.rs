@@ -29,7 +29,8 @@ impl State {
         if part.name.is_none() && self.switches.unnamed_upload == UnnamedUpload::Refused {
             return Err(invalid("The part 'file' has no file name."));
         }
-        // A client that sent no file name got a file called "file" (docs/service.md, section 15, row 24).
+        // A client that sent no file name got a file called "file" (docs/service.md,
+        // section 15, row 24).
         let name = part.name.clone().unwrap_or_else(|| "file".to_owned());
         if part.length > self.limits.upload_size {
             return Err(self.upload_too_large());

@@ -11,7 +11,7 @@ use crate::emulator::odata::{FieldType, FieldValue, Queryable};
 use crate::emulator::write_json;
 
 impl Machine {
-    /// The entity, in the order of the wire, without `@odata.context`.
+    /// Writes the entity in the service's order, without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
         let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
@@ -25,6 +25,7 @@ impl Machine {
         }
     }
 
+    /// Returns whether the machine has this IP address.
     pub fn has_address(&self, ip: &str) -> bool {
         let addresses = self.value("ipAddresses");
         let listed = addresses
@@ -35,13 +36,14 @@ impl Machine {
         listed.chain([self.value("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
     }
 
+    /// Returns whether the machine has this tag, or a tag that starts with it.
     pub fn has_tag(&self, tag: &str, starts_with: bool) -> bool {
         let tags = self.value("machineTags");
         let mut own = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
         own.any(|own| if starts_with { own.starts_with(tag) } else { own == tag })
     }
 
-    /// One property: the machine's own, else the default of all.
+    /// Returns a property: the machine's own value, or the default.
     pub fn value(&self, name: &str) -> Value {
         if let Some(own) = self.properties.get(name) {
             return own.clone();
@@ -70,12 +72,18 @@ impl Machine {
             "osArchitecture" => json!("64-bit"),
             "managedBy" | "managedByStatus" => json!("Unknown"),
             "ipAddresses" => json!([
-                {"ipAddress": address(), "macAddress": "0C9D92000001", "type": "Ethernet", "operationalStatus": "Up"},
+                {
+                    "ipAddress": address(),
+                    "macAddress": "0C9D92000001",
+                    "type": "Ethernet",
+                    "operationalStatus": "Up",
+                },
             ]),
             _ => Value::Null,
         }
     }
 
+    /// Returns a number that differs between machines, for addresses.
     fn number(&self) -> u32 {
         self.id.get(..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
     }

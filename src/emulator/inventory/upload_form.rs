@@ -17,8 +17,8 @@ const MAX_PARTS: usize = 32;
 /// Longest boundary that RFC 2046 allows.
 const MAX_BOUNDARY: usize = 70;
 
-/// The parts of an upload's form. Their names are not case-sensitive: the page writes `File`, and its
-/// own sample `file`.
+/// The parts of an upload's form. Their names are not case-sensitive: the page writes `File`, and
+/// its own sample `file`.
 #[derive(Clone, Debug)]
 pub struct UploadForm {
     pub file: Option<UploadedFile>,

@@ -6,8 +6,7 @@ use std::collections::BinaryHeap;
 use crate::emulator::clock::Tick;
 use crate::emulator::session::script::ScriptFn;
 
-/// What happens to an action at a given time. An event that does not fit the action's state by then is
-/// ignored.
+/// What happens to an action at a given time. The event is ignored if it no longer fits the action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionEvent {
     /// The machine picks up a pending action.
@@ -24,7 +23,8 @@ pub enum SessionEvent {
     EndForeign,
 }
 
-/// All future events, soonest first. Events of the same time keep the order in which they were added.
+/// All future events, soonest first. Events of the same time keep the order in which they were
+/// added.
 #[derive(Debug, Default)]
 pub struct EventQueue {
     heap: BinaryHeap<Reverse<(Tick, u64, u32, SessionEvent)>>,

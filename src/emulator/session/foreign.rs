@@ -9,8 +9,11 @@ use crate::emulator::session::session_counts::FOREIGN_APPLICATION;
 use crate::emulator::state::State;
 
 impl State {
-    /// Starts a session that the client did not submit: an analyst's in the portal (not `listed`), or
-    /// another application's. If `foreign` is set, a submit to the machine gets 201 with this action.
+    /// Starts a session of another caller on a machine.
+    ///
+    /// If it is `listed`, it is another application's and counts towards the cap. If not, it is an
+    /// analyst's in the portal, which no list shows. If `foreign` is set, a submit to the machine
+    /// gets 201 with this action.
     pub fn add_foreign_session(
         &mut self,
         machine: u32,

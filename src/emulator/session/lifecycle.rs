@@ -1,4 +1,7 @@
-//! The life of a session: what happens to it, and when. Nothing runs on its own: time is made up for on every call.
+//! The lifecycle of a session: what happens to it, and when.
+//!
+//! No task runs in the background. Every call to the emulator first applies the events that are
+//! due.
 
 use std::sync::Arc;
 
@@ -9,11 +12,11 @@ use crate::emulator::session::events::{DueScript, SessionEvent};
 use crate::emulator::session::script::{Behaviour, ScriptOutcome, echo};
 use crate::emulator::state::State;
 
-/// From a command's being handed over until it executes.
+/// Time from when a machine receives a command until it runs it.
 const DISPATCH_DELAY: Tick = SECOND / 10;
 
 impl State {
-    /// Makes up for the time until `now`, or until a script has to be called.
+    /// Applies the events that are due at `now`. Stops early if a script must be called first.
     pub fn advance(&mut self, now: Tick) -> Option<DueScript> {
         while let Some((when, action, event)) = self.events.pop_due(now) {
             if let Some(due) = self.handle_event(action, event, when) {
@@ -23,6 +26,7 @@ impl State {
         None
     }
 
+    /// Applies one event. Returns a script that the caller must run without the lock.
     fn handle_event(
         &mut self,
         action_index: u32,
@@ -50,12 +54,14 @@ impl State {
             SessionEvent::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
             SessionEvent::Cancel if open => self.apply_cancel(action_index, when),
             SessionEvent::EndForeign if open => self.end_foreign(action_index, when),
+            // Events are not removed when they no longer apply: the action was cancelled, for
+            // example.
             _ => {}
         }
         None
     }
 
-    /// Plans the life of an action that was just accepted.
+    /// Schedules the start and the expiry of an action that was just accepted.
     pub fn schedule_start(&mut self, action_index: u32, now: Tick) {
         let Some(machine) =
             self.actions.get(action_index).and_then(|action| self.machines.get(action.machine))
@@ -72,16 +78,20 @@ impl State {
         );
     }
 
+    /// Takes a machine online or offline. A pending session starts when its machine comes online.
     pub fn set_online(&mut self, machine: u32, online: bool, now: Tick) {
         let Some(known) = self.machines.get_mut(machine) else { return };
         let came_online = online && !known.online;
         known.online = online;
+        // The Start event of a session that was submitted while the machine was offline never
+        // existed.
         if let (true, Some(action_index)) = (came_online, known.active) {
             let when = now + known.start_delay;
             self.events.schedule(when, action_index, SessionEvent::Start);
         }
     }
 
+    /// Starts a pending action on its machine.
     fn start_session(&mut self, action_index: u32, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         action.status = Status::InProgress;
@@ -92,6 +102,7 @@ impl State {
         self.dispatch_step(action_index, 0, when);
     }
 
+    /// Hands a command to the machine, which runs it a little later.
     fn dispatch_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         action.current_step = step_index;
@@ -105,6 +116,7 @@ impl State {
         );
     }
 
+    /// Runs a command. Returns a script that the caller must run without the lock.
     fn execute(&mut self, action_index: u32, step_index: usize, when: Tick) -> Option<DueScript> {
         let action = self.actions.get(action_index)?;
         let command = &action.steps.get(step_index)?.command;
@@ -153,7 +165,7 @@ impl State {
         None
     }
 
-    /// Takes in what a script did.
+    /// Records what a script did and schedules the end of its command.
     pub fn record_script_outcome(
         &mut self,
         action_index: u32,
@@ -178,6 +190,7 @@ impl State {
                 || failing_code.map(|code| format!("The script ended with exit code {code}."));
             outcome.fails.clone().or_else(by_code).map(StepFailure::new)
         };
+        // A script that was stopped may still have written output.
         let keeps = failure.is_none() || self.switches.failed_script_has_transcript;
         let result = keeps.then(|| StepResult::Script(Arc::new(outcome)));
         self.schedule_step_end(
@@ -189,6 +202,7 @@ impl State {
         );
     }
 
+    /// Stores how a command will end, and schedules its end.
     fn schedule_step_end(
         &mut self,
         action_index: u32,
@@ -197,6 +211,7 @@ impl State {
         failure: Option<StepFailure>,
         result: Option<StepResult>,
     ) {
+        // The action may have been cancelled while its script ran without the lock.
         let open = self.actions.get_mut(action_index).filter(|action| action.status.is_open());
         let Some(step) = open.and_then(|action| action.steps.get_mut(step_index)) else { return };
         step.due = Some(due);
@@ -205,6 +220,7 @@ impl State {
         self.events.schedule(due, action_index, SessionEvent::EndStep(step_index));
     }
 
+    /// Ends a command: continues with the next one, or ends the action.
     fn end_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
         self.collect_file(action_index, step_index);
         let Some(action) = self.actions.get_mut(action_index) else { return };
@@ -231,7 +247,8 @@ impl State {
         self.finish(action_index, status, when);
     }
 
-    /// Takes the file of a GetFile from the machine. An empty one cannot be collected (facts 7.3).
+    /// Collects the file of a GetFile from the machine. An empty file cannot be collected
+    /// (docs/service.md, section 7.3).
     fn collect_file(&mut self, action_index: u32, step_index: usize) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         let Some(step) = action.steps.get_mut(step_index) else { return };
@@ -249,11 +266,13 @@ impl State {
         }
     }
 
-    /// Asks for the end of an open action; it comes at `when`, unless the action ends first.
+    /// Schedules the cancellation of an open action. It has no effect if the action ends before
+    /// `when`.
     pub fn schedule_cancel(&mut self, action_index: u32, when: Tick) {
         self.events.schedule(when, action_index, SessionEvent::Cancel);
     }
 
+    /// Ends an action as Cancelled, and its running command as Failed.
     fn apply_cancel(&mut self, action_index: u32, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         let running = action.status == Status::InProgress;
@@ -291,7 +310,8 @@ impl State {
         }
     }
 
-    /// Whether a file that a command names must be refused at once.
+    /// Returns the first file that is not in the library, if the switch says that a submit with
+    /// such a file is refused.
     pub fn missing_library_file(&self, steps: &[Step]) -> Option<String> {
         if self.switches.missing_file != MissingFile::Refused {
             return None;

@@ -61,6 +61,7 @@ impl State {
     }
 }
 
+/// Returns an error if the body is not declared as JSON.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let kind = given.split(';').next().unwrap_or("").trim();

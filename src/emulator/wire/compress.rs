@@ -17,7 +17,8 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// Returns the preferred coding if `accepted` (Accept-Encoding) allows it, else gzip if allowed.
+    /// Returns the preferred coding if `accepted` (Accept-Encoding) allows it, else gzip if
+    /// allowed.
     pub fn choose(accepted: &str, preferred: Compression) -> Option<Self> {
         let accepts = |coding: &str| {
             accepted.split(',').any(|item| {

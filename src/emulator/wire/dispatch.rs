@@ -120,8 +120,8 @@ impl State {
     ) -> Result<(), ApiError> {
         let rates = rates_of(&self.limits, route);
         let key = (application, route);
-        // A violation is what a sliding window refuses, even if the switch says `fixed`: clients are
-        // held to the strict reading of the limit.
+        // A violation is what a sliding window refuses, even if the switch says `fixed`: clients
+        // are held to the strict reading of the limit.
         if self.quotas.find_exceeded(key, rates, WindowKind::Sliding, now).is_some() {
             self.log.violations.rate += 1;
         }
@@ -150,8 +150,9 @@ impl State {
         error
     }
 
-    /// Returns the 429 of a submit over the session cap. It has no Retry-After, and its text differs
-    /// from that of a rate unless a switch says otherwise (docs/service.md, section 15, row 2).
+    /// Returns the 429 of a submit over the session cap. It has no Retry-After, and its text
+    /// differs from that of a rate unless a switch says otherwise (docs/service.md, section 15, row
+    /// 2).
     pub fn session_cap_error(&self) -> ApiError {
         let sessions = self.limits.sessions;
         let message = match self.switches.cap_answer {

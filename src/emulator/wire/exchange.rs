@@ -42,6 +42,7 @@ impl Emulator {
             entry.ended = RequestOutcome::Dropped;
             return ExchangeOutcome::Dropped { read: false };
         }
+        // `None` means that the client closed the connection within the body, so `Closed` is right.
         let Some(sent) = body.await else { return ExchangeOutcome::Dropped { read: true } };
         request.body_too_large = sent.body_too_large;
         request.body = sent.body;
@@ -61,6 +62,7 @@ impl Emulator {
                 return ExchangeOutcome::Answered(reply);
             }
         };
+        // Before the lock is taken: parsing and hashing 20 MB would hold up every other call.
         if route == Route::UploadLibraryFile && !request.body_too_large {
             request.upload = Some(read_upload(&request).await);
         }

@@ -91,6 +91,7 @@ fn response(reply: Reply, keep: Option<usize>) -> Response {
                 .boxed()
         }
     };
+    // The reader gets the bytes first and then the error, as from a real connection.
     let body = if keep.is_some() {
         let cut =
             async { Err(connection_failed(true, "the emulator broke the connection".to_owned())) };

@@ -40,6 +40,7 @@ pub fn choose_fault_action(
         FaultKind::DropBefore => FaultAction::Drop { read: true },
         FaultKind::DropUnread => FaultAction::Drop { read: false },
         FaultKind::Delay => FaultAction::Delay(seconds_to_duration(fault.seconds)),
+        // The call itself then gets the 401.
         FaultKind::ExpireToken => {
             state.tokens.revoke(&request.headers);
             FaultAction::Proceed(None)
@@ -50,6 +51,7 @@ pub fn choose_fault_action(
     }
 }
 
+/// Returns the response of a `Status` fault. Headers that are not valid are left out.
 fn fault_reply(fault: &Fault) -> Reply {
     let mut reply = Reply::empty(status(fault.status));
     reply.body = ReplyBody::Full(Bytes::from(fault.body.clone()));

@@ -1,5 +1,5 @@
-//! How requests arrive and responses leave: routes, bodies, compression, TCP, TLS and the in-process
-//! transport.
+//! How requests arrive and responses leave: routes, bodies, compression, TCP, TLS and the
+//! in-process transport.
 
 pub mod addresses;
 pub mod body;

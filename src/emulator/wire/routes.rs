@@ -1,5 +1,5 @@
-//! Matches a method and a path to a route (docs/service.md, section 1). Paths are not case-sensitive
-//! (section 3.1).
+//! Matches a method and a path to a route (docs/service.md, section 1). Paths are not
+//! case-sensitive (section 3.1).
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -175,6 +175,7 @@ impl RouteMatch {
     }
 }
 
+/// Matches `/api/machines/{key}`, and whether the method is allowed.
 fn machines(key: &str, get: bool) -> (RouteMatch, bool) {
     if key == "$count" {
         return (RouteMatch::ListMachines { count_only: true }, get);
@@ -195,6 +196,7 @@ fn function(segment: &str, name: &str) -> Option<String> {
     head.eq_ignore_ascii_case(name).then(|| arguments.to_owned())
 }
 
+/// Decodes percent-encoding.
 fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }

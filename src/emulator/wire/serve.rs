@@ -36,6 +36,8 @@ impl Emulator {
         request: &IncomingRequest,
     ) -> Reply {
         loop {
+            // After each piece of work, look at the state again: other calls may have changed it
+            // meanwhile.
             let work = {
                 let (mut state, now) = self.lock_now();
                 let due = state.advance(now).map(UnlockedWork::Script);
@@ -49,6 +51,8 @@ impl Emulator {
                     None => {
                         let reply = serve_locked(&mut state, route, matched, request, now);
                         let preferred = state.switches.compression;
+                        // Compressing a page of 10,000 items is slow, so the lock is released
+                        // first.
                         drop(state);
                         return encode(reply, request, preferred);
                     }
@@ -63,14 +67,14 @@ impl Emulator {
         match work {
             UnlockedWork::Script(due) => {
                 let emulator = self.clone();
-                // The outcome is recorded on that thread too: if the client goes away, this future is
-                // dropped, and the session would wait for its script forever.
+                // The outcome is recorded on that thread too: if the client goes away, this future
+                // is dropped, and the session would wait for its script forever.
                 let _ = run_blocking(move || emulator.run_script(&due)).await;
             }
             UnlockedWork::Pack(pack_job) => {
                 let blob = pack_job.blob.clone();
-                // A file that was removed meanwhile becomes an empty result. Without a result, each call
-                // would try to pack it again.
+                // A file that was removed meanwhile becomes an empty result. Without a result, each
+                // call would try to pack it again.
                 let packed =
                     run_blocking(move || pack_job.run()).await.and_then(std::io::Result::ok);
                 let packed = packed.unwrap_or(PackedBlob::Bytes(Bytes::new()));
@@ -90,8 +94,8 @@ impl Emulator {
     }
 }
 
-/// Runs a task on a thread that may block, or on this one outside of a runtime. Returns `None` if the
-/// runtime shuts down first.
+/// Runs a task on a thread that may block, or on this one outside of a runtime. Returns `None` if
+/// the runtime shuts down first.
 async fn run_blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::runtime::Handle::try_current() {
         Ok(handle) => handle.spawn_blocking(task).await.ok(),
@@ -109,6 +113,7 @@ pub async fn read_upload(request: &IncomingRequest) -> Result<UploadForm, String
     read.unwrap_or_else(|| Err("The form could not be read.".to_owned()))
 }
 
+/// Calls the handler of the host that the request is for.
 fn serve_locked(
     state: &mut State,
     route: Route,

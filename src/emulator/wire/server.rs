@@ -211,8 +211,8 @@ async fn read_body(mut body: Incoming, max_kept: u64) -> Option<ReceivedBody> {
         if length > MAX_DRAINED_BODY {
             return None;
         }
-        // The rest of a body that is too large is still read: a client that is cut off while it sends may
-        // not see the response.
+        // The rest of a body that is too large is still read: a client that is cut off while it
+        // sends may not see the response.
         if length > max_kept {
             all = BytesMut::new();
         } else {
