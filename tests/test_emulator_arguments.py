@@ -130,10 +130,10 @@ INVALID_CALLS: list[tuple[Callable[[Any], Any], str]] = [
     ),
     (
         lambda box: box.on_script("x y"),
-        "\"x y\" is no name of a library file; it has to be of letters, digits, '-', '_'",
+        "\"x y\" is not a valid name of a library file; use letters, digits, '-', '_'",
     ),
-    (lambda box: box.on_script(""), "is no name of a library file"),
-    (lambda box: box.add_library_file("a/b"), '"a/b" is no name of a library file'),
+    (lambda box: box.on_script(""), "is not a valid name of a library file"),
+    (lambda box: box.add_library_file("a/b"), '"a/b" is not a valid name of a library file'),
     (
         lambda box: box.on_script("a", duration=-1),
         "duration is -1; it must be between 0 and 1e+09",

@@ -140,7 +140,7 @@ fn invalid_faults_are_rejected() {
         service.emulator.fault(method, path, Fault::status(500), nth, times)
     };
     for (result, expected) in [
-        (add_fault("GE T", "/x", 1, 1), "\"GE T\" is no HTTP method"),
+        (add_fault("GE T", "/x", 1, 1), "\"GE T\" is not an HTTP method"),
         (add_fault("GET", "/x", 0, 1), "nth is 0; the first call is 1"),
         (add_fault("GET", "/x", 1, 0), "times is 0; it has to be 1 or more"),
         (add_fault("GET", "nowhere", 1, 1), "there is no route \"nowhere\""),

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::emulator::control::faults::Fault;
+use crate::emulator::control::fault::Fault;
 use crate::emulator::control::switches::Switches;
 use crate::emulator::inventory::library::sha256;
 use crate::emulator::inventory::machine::NewMachine;

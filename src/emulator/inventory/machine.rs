@@ -1,12 +1,11 @@
 //! The machines of the tenant (docs/service.md, section 9).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
 use crate::emulator::clock::{MAX_SECONDS, Tick, ticks};
-use crate::emulator::inventory::machine_properties::{PROPERTIES, check_properties};
+use crate::emulator::inventory::machine_properties::check_properties;
 use crate::emulator::odata::IndexHints;
 use crate::error::{Error, Result};
 use crate::model::is_machine_id;
@@ -90,43 +89,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Writes the entity's properties in the service's order, without braces and `@odata.context`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
-        // Tests add properties that the service may gain; clients must ignore them.
-        let unknown = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
-        let unknown = unknown.map(|name| Cow::Borrowed(name.as_str()));
-        for (i, name) in known.chain(unknown).enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            crate::emulator::write_json(out, name.as_ref());
-            out.push(b':');
-            crate::emulator::write_json(out, &self.value(&name));
-        }
-    }
-
-    /// Returns whether the machine has the IP address.
-    pub fn has_address(&self, ip: &str) -> bool {
-        let addresses = self.value("ipAddresses");
-        let listed = addresses
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|address| address.get("ipAddress")?.as_str());
-        listed
-            .chain([self.value("lastIpAddress").as_str().unwrap_or("")])
-            .any(|address| address == ip)
-    }
-
-    /// Returns whether the machine has the tag, or one that starts with it.
-    pub fn has_tag(&self, tag: &str, is_prefix: bool) -> bool {
-        let tags = self.value("machineTags");
-        let mut tags = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
-        tags.any(|known| if is_prefix { known.starts_with(tag) } else { known == tag })
-    }
-
-    /// Returns when the machine was last seen.
+    /// When it was last seen.
     pub fn last_seen(&self) -> Tick {
         let configured = self
             .properties

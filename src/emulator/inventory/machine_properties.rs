@@ -1,13 +1,9 @@
 //! The properties of a machine: their order, defaults, types and OData support (docs/service.md,
 //! section 9).
 
-use std::borrow::Cow;
+use serde_json::{Map, Value};
 
-use serde_json::{Map, Value, json};
-
-use crate::emulator::clock::{SECOND, format_time};
-use crate::emulator::inventory::machine::Machine;
-use crate::emulator::odata::{FieldType, FieldValue, Queryable};
+use crate::emulator::odata::FieldType;
 use crate::error::{Error, Result};
 use crate::model::{Timestamp, is_machine_id};
 
@@ -47,53 +43,7 @@ pub const PROPERTIES: [&str; 32] = [
     "vmMetadata",
 ];
 
-impl Machine {
-    /// Returns the value of a property: the configured one, or else the default.
-    pub fn value(&self, name: &str) -> Value {
-        if let Some(value) = self.properties.get(name) {
-            return value.clone();
-        }
-        let address = || format!("10.0.{}.{}", self.number() / 250 % 250, self.number() % 250 + 1);
-        match name {
-            "id" => json!(self.id),
-            "computerDnsName" => json!(self.name),
-            "firstSeen" => json!(format_time(self.seen - 86_400 * 30 * SECOND)),
-            "lastSeen" => json!(format_time(self.seen)),
-            "osPlatform" => json!("Windows11"),
-            "osProcessor" => json!("x64"),
-            "version" => json!("22H2"),
-            "lastIpAddress" => json!(address()),
-            "lastExternalIpAddress" => json!("203.0.113.7"),
-            "agentVersion" => json!("10.8760.22621.2861"),
-            "osBuild" => json!(22_621),
-            "healthStatus" => json!("Active"),
-            "deviceValue" => json!("Normal"),
-            "rbacGroupId" => json!(0),
-            "riskScore" | "exposureLevel" => json!("Low"),
-            "isPotentialDuplication" | "isExcluded" | "isAadJoined" => json!(false),
-            "machineTags" => json!([]),
-            "defenderAvStatus" => json!("Updated"),
-            "onboardingStatus" => json!("Onboarded"),
-            "osArchitecture" => json!("64-bit"),
-            "managedBy" | "managedByStatus" => json!("Unknown"),
-            "ipAddresses" => json!([{
-                "ipAddress": address(),
-                "macAddress": "0C9D92000001",
-                "type": "Ethernet",
-                "operationalStatus": "Up",
-            }]),
-            _ => Value::Null,
-        }
-    }
-
-    /// Returns a number derived from the id, so that machines get different addresses.
-    fn number(&self) -> u32 {
-        self.id.get(..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
-    }
-}
-
-/// Checks the types of configured properties. Properties that the service does not have may be
-/// anything.
+/// What is wrong with properties given for a machine. Ones that the service does not have are let through.
 pub fn check_properties(properties: &Map<String, Value>) -> Result<()> {
     for (name, value) in properties {
         if let Some(expected) = expected_type(name, value) {
@@ -139,8 +89,8 @@ fn expected_type(name: &str, value: &Value) -> Option<&'static str> {
     (!valid).then_some(expected)
 }
 
-/// The properties that `$filter` supports (page "get-machines").
-const FILTERABLE: [(&str, FieldType); 14] = [
+/// What `$filter` may name (page "get-machines").
+pub const FILTERABLE: [(&str, FieldType); 14] = [
     ("computerDnsName", FieldType::Text),
     ("id", FieldType::Text),
     ("version", FieldType::Text),
@@ -156,28 +106,3 @@ const FILTERABLE: [(&str, FieldType); 14] = [
     ("riskScore", FieldType::Text),
     ("rbacGroupId", FieldType::Number),
 ];
-
-impl Queryable for Machine {
-    fn filterable(name: &str) -> Option<(&'static str, FieldType)> {
-        FILTERABLE.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
-    }
-
-    fn property(name: &str) -> Option<&'static str> {
-        PROPERTIES.into_iter().find(|known| known.eq_ignore_ascii_case(name))
-    }
-
-    fn field(&self, name: &'static str) -> FieldValue<'_> {
-        if name == "lastSeen" {
-            return FieldValue::Time(self.last_seen());
-        }
-        match self.value(name) {
-            Value::String(text) => FieldValue::Text(Cow::Owned(text)),
-            Value::Number(number) => FieldValue::Number(number.as_f64().unwrap_or(0.0)),
-            Value::Bool(flag) => FieldValue::Bool(flag),
-            Value::Array(items) => FieldValue::List(
-                items.into_iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
-            ),
-            _ => FieldValue::Null,
-        }
-    }
-}

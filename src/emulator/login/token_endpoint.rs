@@ -189,6 +189,17 @@ impl State {
         self.tokens.issue(grant, &claims, now)
     }
 
+    /// Returns a token of the first application that is valid for a year.
+    pub fn long_lived_token(
+        &mut self,
+        roles: Option<Vec<String>>,
+        now: Tick,
+        wall_now: f64,
+    ) -> String {
+        const YEAR: f64 = 365.0 * 86_400.0;
+        self.issue_token(0, roles, AUDIENCE.to_owned(), YEAR, now, wall_now)
+    }
+
     fn open_id_configuration(&self, tenant: &str) -> Value {
         let login = format!("{}/{tenant}", self.addresses.login);
         json!({
@@ -253,9 +264,4 @@ fn audience_from_scope(scope: &str) -> Result<String, OAuthError> {
         );
         oauth_error(400, "invalid_scope", 1_002_012, message)
     })
-}
-
-/// Returns the audience of tokens that are issued without a token request.
-pub fn default_audience() -> String {
-    AUDIENCE.to_owned()
 }

@@ -80,8 +80,7 @@ fn lex_quoted(text: &str) -> Result<(String, usize), String> {
 
 /// Reads a token without quotes: a GUID, a number, a time or a word.
 fn lex_bare_word(word: &str) -> Result<Token, String> {
-    // `parse_str` accepts other forms of a GUID too, but OData only the one with hyphens.
-    if word.len() == 36 && Uuid::parse_str(word).is_ok() {
+    if is_guid(word) {
         return Ok(Token::Guid(word.to_owned()));
     }
     if let Ok(number) = word.parse::<f64>() {

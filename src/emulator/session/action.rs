@@ -58,8 +58,22 @@ pub struct Step {
     pub failed: bool,
     pub errors: Vec<String>,
     pub result: Option<StepResult>,
-    /// Why it will fail, as soon as that is known.
-    pub failure: Option<String>,
+    /// Why it will fail, once that is known.
+    pub failure: Option<StepFailure>,
+}
+
+/// Why a command fails.
+#[derive(Debug)]
+pub struct StepFailure {
+    pub message: String,
+    /// Whether a script ran longer than scripts may.
+    pub timed_out: bool,
+}
+
+impl StepFailure {
+    pub fn new(message: String) -> Self {
+        Self { message, timed_out: false }
+    }
 }
 
 /// The result of a command.

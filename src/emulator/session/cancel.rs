@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use crate::emulator::clock::{Tick, ticks};
 use crate::emulator::session::action::{Cancellation, Status};
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
+use crate::emulator::wire::request::IncomingRequest;
 
 /// The request body. Its keys are case-sensitive (docs/service.md, section 3.3).
 #[derive(Deserialize)]

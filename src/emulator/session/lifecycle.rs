@@ -1,62 +1,22 @@
-//! The life of a session: what happens to it, and when. Nothing runs on its own: time is made up for on every call.
+//! The lifecycle of a session: what happens to it, and when.
+//!
+//! No task runs in the background. Every call to the emulator first applies the events that are
+//! due.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::emulator::clock::{SECOND, Tick, ticks};
 use crate::emulator::control::switches::{MissingFile, NonzeroExit};
-use crate::emulator::session::action::{Command, Status, Step, StepResult};
-use crate::emulator::session::script::{Behaviour, ScriptFn, ScriptOutcome, echo};
+use crate::emulator::session::action::{Command, Status, Step, StepFailure, StepResult};
+use crate::emulator::session::events::{DueScript, SessionEvent};
+use crate::emulator::session::script::{Behaviour, ScriptOutcome, echo};
 use crate::emulator::state::State;
 
-/// From a command's being handed over until it executes.
+/// Time from when a machine receives a command until it runs it.
 const DISPATCH_DELAY: Tick = SECOND / 10;
 
-/// What will happen to an action. One that no longer fits its state by then is passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Start,
-    Expire,
-    Execute(usize),
-    EndStep(usize),
-    Cancel,
-    EndForeign,
-}
-
-/// All that is to happen, soonest first; of the same moment, what was scheduled first.
-#[derive(Debug, Default)]
-pub struct EventQueue {
-    heap: BinaryHeap<Reverse<(Tick, u64, u32, Event)>>,
-    sequence: u64,
-}
-
-impl EventQueue {
-    fn schedule(&mut self, when: Tick, action: u32, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Reverse((when, self.sequence, action, event)));
-    }
-
-    fn pop_due(&mut self, now: Tick) -> Option<(Tick, u32, Event)> {
-        let Reverse((when, ..)) = self.heap.peek()?;
-        if *when > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse((when, _, action, event))| (when, action, event))
-    }
-}
-
-/// A script to be called outside the lock.
-pub struct DueScript {
-    pub action: u32,
-    pub step: usize,
-    pub machine: String,
-    pub args: Option<String>,
-    pub run: ScriptFn,
-}
-
 impl State {
-    /// Makes up for the time until `now`, or until a script has to be called.
+    /// Applies the events that are due at `now`. Stops early if a script must be called first.
     pub fn advance(&mut self, now: Tick) -> Option<DueScript> {
         while let Some((when, action, event)) = self.events.pop_due(now) {
             if let Some(due) = self.handle_event(action, event, when) {
@@ -66,15 +26,21 @@ impl State {
         None
     }
 
-    fn handle_event(&mut self, action_index: u32, event: Event, when: Tick) -> Option<DueScript> {
+    /// Applies one event. Returns a script that the caller must run without the lock.
+    fn handle_event(
+        &mut self,
+        action_index: u32,
+        event: SessionEvent,
+        when: Tick,
+    ) -> Option<DueScript> {
         let action = self.actions.get(action_index)?;
         let (open, pending, step) =
             (action.status.is_open(), action.status == Status::Pending, action.current_step);
         match event {
-            Event::Start if pending && self.machines.get(action.machine)?.online => {
+            SessionEvent::Start if pending && self.machines.get(action.machine)?.online => {
                 self.start_session(action_index, when)
             }
-            Event::Expire if pending => {
+            SessionEvent::Expire if pending => {
                 let status = Status::Terminal(self.switches.queue_expiry_status.clone());
                 if self.switches.stuck_after_timeout {
                     let machine = action.machine;
@@ -82,16 +48,20 @@ impl State {
                 }
                 self.finish(action_index, status, when);
             }
-            Event::Execute(i) if open && i == step => return self.execute(action_index, i, when),
-            Event::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
-            Event::Cancel if open => self.apply_cancel(action_index, when),
-            Event::EndForeign if open => self.end_foreign(action_index, when),
+            SessionEvent::Execute(i) if open && i == step => {
+                return self.execute(action_index, i, when);
+            }
+            SessionEvent::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
+            SessionEvent::Cancel if open => self.apply_cancel(action_index, when),
+            SessionEvent::EndForeign if open => self.end_foreign(action_index, when),
+            // Events are not removed when they no longer apply: the action was cancelled, for
+            // example.
             _ => {}
         }
         None
     }
 
-    /// Plans the life of an action that was just accepted.
+    /// Schedules the start and the expiry of an action that was just accepted.
     pub fn schedule_start(&mut self, action_index: u32, now: Tick) {
         let Some(machine) =
             self.actions.get(action_index).and_then(|action| self.machines.get(action.machine))
@@ -99,35 +69,29 @@ impl State {
             return;
         };
         if machine.online {
-            self.events.schedule(now + machine.start_delay, action_index, Event::Start);
+            self.events.schedule(now + machine.start_delay, action_index, SessionEvent::Start);
         }
-        self.events.schedule(now + ticks(self.limits.queue_time), action_index, Event::Expire);
+        self.events.schedule(
+            now + ticks(self.limits.queue_time),
+            action_index,
+            SessionEvent::Expire,
+        );
     }
 
-    /// Plans the end of another's session.
-    pub fn schedule_foreign_end(&mut self, action_index: u32, until: Tick) {
-        self.events.schedule(until, action_index, Event::EndForeign);
-    }
-
-    fn end_foreign(&mut self, action_index: u32, when: Tick) {
-        for step in
-            self.actions.get_mut(action_index).into_iter().flat_map(|action| &mut action.steps)
-        {
-            step.end = Some(when);
-        }
-        self.finish(action_index, Status::Succeeded, when);
-    }
-
+    /// Takes a machine online or offline. A pending session starts when its machine comes online.
     pub fn set_online(&mut self, machine: u32, online: bool, now: Tick) {
         let Some(known) = self.machines.get_mut(machine) else { return };
         let came_online = online && !known.online;
         known.online = online;
+        // The Start event of a session that was submitted while the machine was offline never
+        // existed.
         if let (true, Some(action_index)) = (came_online, known.active) {
             let when = now + known.start_delay;
-            self.events.schedule(when, action_index, Event::Start);
+            self.events.schedule(when, action_index, SessionEvent::Start);
         }
     }
 
+    /// Starts a pending action on its machine.
     fn start_session(&mut self, action_index: u32, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         action.status = Status::InProgress;
@@ -138,15 +102,21 @@ impl State {
         self.dispatch_step(action_index, 0, when);
     }
 
+    /// Hands a command to the machine, which runs it a little later.
     fn dispatch_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         action.current_step = step_index;
         let Some(step) = action.steps.get_mut(step_index) else { return };
         step.submitted = Some(when);
         step.start = Some(when + DISPATCH_DELAY);
-        self.events.schedule(when + DISPATCH_DELAY, action_index, Event::Execute(step_index));
+        self.events.schedule(
+            when + DISPATCH_DELAY,
+            action_index,
+            SessionEvent::Execute(step_index),
+        );
     }
 
+    /// Runs a command. Returns a script that the caller must run without the lock.
     fn execute(&mut self, action_index: u32, step_index: usize, when: Tick) -> Option<DueScript> {
         let action = self.actions.get(action_index)?;
         let command = &action.steps.get(step_index)?.command;
@@ -155,8 +125,16 @@ impl State {
             Command::GetFile { .. } => None,
         };
         if let Some(missing) = wanted.filter(|name| !self.library.contains(name)) {
-            let why = format!("The file '{missing}' was not found in the live response library.");
-            self.schedule_step_end(action_index, step_index, when + SECOND / 5, Some(why), None);
+            let message =
+                format!("The file '{missing}' was not found in the live response library.");
+            let failure = StepFailure::new(message);
+            self.schedule_step_end(
+                action_index,
+                step_index,
+                when + SECOND / 5,
+                Some(failure),
+                None,
+            );
             return None;
         }
         let Command::RunScript { name, args } = command else {
@@ -187,7 +165,7 @@ impl State {
         None
     }
 
-    /// Takes in what a script did.
+    /// Records what a script did and schedules the end of its command.
     pub fn record_script_outcome(
         &mut self,
         action_index: u32,
@@ -204,12 +182,15 @@ impl State {
             .exit_code
             .filter(|code| *code != 0 && self.switches.nonzero_exit == NonzeroExit::Failed);
         let failure = if duration > limit {
-            Some(format!("The script timed out after {} seconds.", self.limits.script_time))
+            let message =
+                format!("The script timed out after {} seconds.", self.limits.script_time);
+            Some(StepFailure { message, timed_out: true })
         } else {
             let by_code =
                 || failing_code.map(|code| format!("The script ended with exit code {code}."));
-            outcome.fails.clone().or_else(by_code)
+            outcome.fails.clone().or_else(by_code).map(StepFailure::new)
         };
+        // A script that was stopped may still have written output.
         let keeps = failure.is_none() || self.switches.failed_script_has_transcript;
         let result = keeps.then(|| StepResult::Script(Arc::new(outcome)));
         self.schedule_step_end(
@@ -221,31 +202,33 @@ impl State {
         );
     }
 
+    /// Stores how a command will end, and schedules its end.
     fn schedule_step_end(
         &mut self,
         action_index: u32,
         step_index: usize,
         due: Tick,
-        failure: Option<String>,
+        failure: Option<StepFailure>,
         result: Option<StepResult>,
     ) {
+        // The action may have been cancelled while its script ran without the lock.
         let open = self.actions.get_mut(action_index).filter(|action| action.status.is_open());
         let Some(step) = open.and_then(|action| action.steps.get_mut(step_index)) else { return };
         step.due = Some(due);
         step.failure = failure;
         step.result = result;
-        self.events.schedule(due, action_index, Event::EndStep(step_index));
+        self.events.schedule(due, action_index, SessionEvent::EndStep(step_index));
     }
 
+    /// Ends a command: continues with the next one, or ends the action.
     fn end_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
         self.collect_file(action_index, step_index);
         let Some(action) = self.actions.get_mut(action_index) else { return };
-        let (last, script_time) =
-            (action.steps.len() == step_index + 1, ticks(self.limits.script_time));
+        let last = action.steps.len() == step_index + 1;
         let Some(step) = action.steps.get_mut(step_index) else { return };
         step.end = Some(when);
         action.updated = when;
-        let Some(why) = step.failure.take() else {
+        let Some(failure) = step.failure.take() else {
             if last {
                 self.finish(action_index, Status::Succeeded, when);
             } else {
@@ -254,10 +237,8 @@ impl State {
             return;
         };
         step.failed = true;
-        let timed_out = why.starts_with("The script timed out")
-            && step.start.is_some_and(|s| when - s >= script_time);
-        step.errors.push(why);
-        let word = if timed_out {
+        step.errors.push(failure.message);
+        let word = if failure.timed_out {
             &self.switches.script_timeout_status
         } else {
             &self.switches.failed_status
@@ -266,25 +247,32 @@ impl State {
         self.finish(action_index, status, when);
     }
 
-    /// Takes the file of a GetFile from the machine. An empty one cannot be collected (facts 7.3).
+    /// Collects the file of a GetFile from the machine. An empty file cannot be collected
+    /// (docs/service.md, section 7.3).
     fn collect_file(&mut self, action_index: u32, step_index: usize) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         let Some(step) = action.steps.get_mut(step_index) else { return };
         let Command::GetFile { path } = &step.command else { return };
         match self.files.find(&action.machine_id, path) {
             Some(content) if content.is_empty() => {
-                step.failure = Some(format!("The file '{path}' is empty."))
+                step.failure = Some(StepFailure::new(format!("The file '{path}' is empty.")));
             }
             Some(content) => step.result = Some(StepResult::File(content)),
-            None => step.failure = Some(format!("The file '{path}' was not found on the device.")),
+            None => {
+                step.failure = Some(StepFailure::new(format!(
+                    "The file '{path}' was not found on the device."
+                )))
+            }
         }
     }
 
-    /// Asks for the end of an open action; it comes at `when`, unless the action ends first.
+    /// Schedules the cancellation of an open action. It has no effect if the action ends before
+    /// `when`.
     pub fn schedule_cancel(&mut self, action_index: u32, when: Tick) {
-        self.events.schedule(when, action_index, Event::Cancel);
+        self.events.schedule(when, action_index, SessionEvent::Cancel);
     }
 
+    /// Ends an action as Cancelled, and its running command as Failed.
     fn apply_cancel(&mut self, action_index: u32, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         let running = action.status == Status::InProgress;
@@ -306,7 +294,8 @@ impl State {
         }
     }
 
-    fn finish(&mut self, action_index: u32, status: Status, when: Tick) {
+    /// Ends an action and frees its machine.
+    pub fn finish(&mut self, action_index: u32, status: Status, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         if let Some(application) = action.application {
             self.session_counts.remove(application, action.status == Status::InProgress);
@@ -321,7 +310,8 @@ impl State {
         }
     }
 
-    /// Whether a file that a command names must be refused at once.
+    /// Returns the first file that is not in the library, if the switch says that a submit with
+    /// such a file is refused.
     pub fn missing_library_file(&self, steps: &[Step]) -> Option<String> {
         if self.switches.missing_file != MissingFile::Refused {
             return None;

@@ -4,6 +4,8 @@ pub mod action;
 pub mod action_properties;
 pub mod action_store;
 pub mod cancel;
+pub mod events;
+pub mod foreign;
 pub mod lifecycle;
 pub mod script;
 pub mod session_counts;

@@ -5,12 +5,11 @@ use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::emulator::control::switches::{Switches, TranscriptForm};
+use crate::emulator::wire::compress::gzip;
 
 /// The outcome of a script run.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,26 +116,7 @@ pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Swit
     }
 }
 
-/// Compresses `content` with gzip, with `name` in the header if given.
-pub fn gzip(content: &[u8], name: Option<&str>) -> Vec<u8> {
-    let mut encoder = gzip_encoder(Vec::new(), name);
-    // Writing to memory cannot fail.
-    let _ = encoder.write_all(content);
-    encoder.finish().unwrap_or_default()
-}
-
-/// Returns a gzip encoder that writes to `output`, with `name` in the header if given.
-pub fn gzip_encoder<W: Write>(output: W, name: Option<&str>) -> GzEncoder<W> {
-    let mut builder = flate2::GzBuilder::new();
-    if let Some(name) = name {
-        // The header ends the name with a NUL, so it cannot hold one.
-        builder = builder.filename(name.replace('\0', ""));
-    }
-    builder.write(output, Compression::fast())
-}
-
-/// Returns a ZIP archive with an entry `stdout`, as one client received it from Linux
-/// (docs/service.md, section 7.2).
+/// The archive that one client saw on Linux: an entry `stdout`.
 fn zip_stdout(stdout: &[u8]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();

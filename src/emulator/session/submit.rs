@@ -9,10 +9,10 @@ use uuid::Uuid;
 use crate::emulator::clock::Tick;
 use crate::emulator::control::switches::{BusyResponse, CapCounts};
 use crate::emulator::session::action::{Action, Command, Status, Step};
-use crate::emulator::session::session_counts::FOREIGN_APPLICATION;
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::body::JsonObject;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
+use crate::emulator::wire::request::IncomingRequest;
 
 /// The request body, after the service's schema (docs/service.md, section 17). Its keys are
 /// case-sensitive (section 3.3).
@@ -261,38 +261,4 @@ fn parse_command(
             _ => Command::GetFile { path: main },
         },
     ))
-}
-
-impl State {
-    /// Adds another caller's session on a machine: a portal session (`listed` is false), or one of
-    /// another application.
-    pub fn add_foreign_session(
-        &mut self,
-        machine: u32,
-        length: Tick,
-        listed: bool,
-        foreign: bool,
-        now: Tick,
-    ) -> Uuid {
-        let id = self.new_uuid();
-        let comment = "Session of an analyst".to_owned();
-        let mut action = self.new_action(id, machine, "analyst@example.test", comment, now);
-        action.application = listed.then_some(FOREIGN_APPLICATION);
-        action.status = Status::InProgress;
-        action.listed = listed;
-        action.returned_for_other_submits = foreign;
-        if !listed {
-            "Portal".clone_into(&mut action.source);
-        }
-        let mut step = Step::new(Command::RunScript { name: "analyst.ps1".to_owned(), args: None });
-        step.submitted = Some(now);
-        step.start = Some(now);
-        action.steps.push(step);
-        let action_index = self.add_active_action(machine, action);
-        if listed {
-            self.session_counts.add_running(FOREIGN_APPLICATION);
-        }
-        self.schedule_foreign_end(action_index, now + length);
-        id
-    }
 }

@@ -96,7 +96,8 @@ fn to_future(
     if !value.hasattr("__await__")? {
         return Ok(None);
     }
-    let shared_loop = py.import("mde_live_response._credential")?.call_method0("get_shared_loop")?;
+    let shared_loop =
+        py.import("mde_live_response._credential")?.call_method0("get_shared_loop")?;
     into_future_with_locals(&TaskLocals::new(shared_loop), value.clone()).map(Some)
 }
 

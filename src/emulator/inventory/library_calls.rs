@@ -1,53 +1,16 @@
-//! Uploads to the library (facts.md, section 8). The form is read and hashed without the lock.
+//! Handlers of the library: upload, list and delete (docs/service.md, section 8).
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use crate::emulator::clock::Tick;
 use crate::emulator::control::switches::UnnamedUpload;
-use crate::emulator::inventory::library::{LibraryFile, is_valid_file_name, sha256};
-use crate::emulator::state::{IncomingRequest, State};
-use crate::emulator::wire::multipart;
+use crate::emulator::inventory::library::{StoredFile, is_valid_file_name};
+use crate::emulator::state::State;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
-
-/// What an upload's form says.
-#[derive(Clone, Debug)]
-pub struct UploadForm {
-    file: Option<UploadedFile>,
-    description: String,
-    parameters: Option<String>,
-    has_parameters: bool,
-    overrides: bool,
-}
-
-#[derive(Clone, Debug)]
-struct UploadedFile {
-    name: Option<String>,
-    length: u64,
-    sha256: String,
-}
-
-impl UploadForm {
-    /// Reads a form; slow, so done without the lock.
-    pub fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Self, String> {
-        let form = multipart::parse_form(headers, body)?;
-        let flag =
-            |name: &str| form.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        Ok(Self {
-            file: form.part("file").map(|part| UploadedFile {
-                name: part.file_name.clone(),
-                length: part.content.len() as u64,
-                sha256: sha256(&part.content),
-            }),
-            description: form.text("Description").unwrap_or_default(),
-            parameters: form.text("ParametersDescription"),
-            has_parameters: flag("HasParameters"),
-            overrides: flag("OverrideIfExists"),
-        })
-    }
-}
+use crate::emulator::wire::request::IncomingRequest;
 
 impl State {
+    /// Stores a file. Its form was parsed and hashed before, without the lock.
     pub fn upload(
         &mut self,
         request: &IncomingRequest,
@@ -66,7 +29,8 @@ impl State {
         if part.name.is_none() && self.switches.unnamed_upload == UnnamedUpload::Refused {
             return Err(invalid("The part 'file' has no file name."));
         }
-        // A client that gave no name got one called "file" (facts 15, row 24).
+        // A client that sent no file name got a file called "file" (docs/service.md,
+        // section 15, row 24).
         let name = part.name.clone().unwrap_or_else(|| "file".to_owned());
         if part.length > self.limits.upload_size {
             return Err(self.upload_too_large());
@@ -86,7 +50,7 @@ impl State {
                 message,
             ));
         }
-        let file = LibraryFile {
+        let file = StoredFile {
             sha256: part.sha256.clone(),
             description: upload.description.clone(),
             created: old.map_or(now, |old| old.created),
@@ -104,12 +68,36 @@ impl State {
         Ok(Reply::entity(StatusCode::OK, out))
     }
 
-    /// What an upload over the size gets (page "upload-library").
+    /// Returns the error of an upload that is too large (page "upload-library").
     pub fn upload_too_large(&self) -> ApiError {
         let message = format!(
             "The file is larger than the {} bytes that are allowed.",
             self.limits.upload_size
         );
         ApiError::new(status(self.switches.upload_too_big_status), "InvalidRequestBody", message)
+    }
+
+    /// Lists the library's files.
+    pub fn list_library(&self) -> Reply {
+        let mut out = self.open_odata_body("LibraryFiles");
+        out.extend_from_slice(b",\"value\":[");
+        for (i, file) in self.library.files().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.push(b'{');
+            file.write(&mut out);
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}");
+        Reply::entity(StatusCode::OK, out)
+    }
+
+    /// Deletes a file.
+    pub fn delete_from_library(&mut self, name: &str) -> Result<Reply, ApiError> {
+        match self.library.remove(name) {
+            true => Ok(Reply::empty(StatusCode::NO_CONTENT)),
+            false => Err(ApiError::not_found(format!("File {name} was not found"))),
+        }
     }
 }
