@@ -156,7 +156,7 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// Returns an error if the text looks like PEM but has no valid certificate.
+    /// Returns an error if the certificate is PEM that cannot be parsed.
     pub fn add_certificate(&self, certificate: &[u8]) -> Result<()> {
         let der = if certificate.windows(11).any(|text| text == b"-----BEGIN ") {
             CertificateDer::from_pem_slice(certificate)

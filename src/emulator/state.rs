@@ -63,6 +63,7 @@ pub(super) struct State {
 impl State {
     pub fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
         let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
+        // The order of the draws from `rng` decides which ids and secrets a seed gives.
         let mut state = Self {
             limits,
             switches,

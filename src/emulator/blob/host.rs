@@ -114,6 +114,7 @@ impl State {
         if let Some(packed) = self.results.packed(blob) {
             return Some(packed.clone());
         }
+        // A transcript is small, and a switch may change its form, so it is made for each request.
         let step = self.step_of(blob)?;
         let (Some(StepResult::Script(outcome)), Command::RunScript { name, .. }) =
             (&step.result, &step.command)

@@ -56,6 +56,7 @@ impl FaultRules {
         if times == 0 {
             return Err(Error::invalid("fault: times is 0; it has to be 1 or more"));
         }
+        // A misspelt route would be a rule that never matches.
         if !path.contains(['/', '*'])
             && !Route::ALL.iter().any(|route| route.name().eq_ignore_ascii_case(path))
         {
@@ -82,6 +83,7 @@ impl FaultRules {
     pub fn take_fault(&mut self, method: &Method, route: Route, path: &str) -> Option<Fault> {
         let mut due = None;
         for rule in &mut self.rules {
+            // Paths of the API are not case-sensitive.
             let matches = rule.method.as_ref().is_none_or(|wanted| wanted == method)
                 && (rule.path == route.name()
                     || matches_glob(&rule.path, &path.to_ascii_lowercase()));

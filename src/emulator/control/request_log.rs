@@ -111,6 +111,7 @@ impl RequestLog {
         if max_entries == 0 {
             return number;
         }
+        // Logs end up in bug reports, so they have no secrets.
         let mut headers = request.headers.clone();
         for secret in
             [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION, http::header::COOKIE]

@@ -213,7 +213,7 @@ string_enum! {
     UnnamedUpload { File, Refused }
 }
 string_enum! {
-    /// `newest`: the machine seen last. `refused`: 404, names are not looked up.
+    /// `newest`: the machine seen last. `refused`: 404, only ids are found.
     MachineByName { Newest, Refused }
 }
 string_enum! {

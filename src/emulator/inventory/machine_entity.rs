@@ -14,6 +14,7 @@ impl Machine {
     /// Writes the entity in the service's order, without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
+        // Properties that the service does not have today come last.
         let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
         for (i, name) in known.chain(own.map(|name| Cow::Borrowed(name.as_str()))).enumerate() {
             if i > 0 {
@@ -99,6 +100,7 @@ impl Queryable for Machine {
     }
 
     fn field(&self, name: &'static str) -> FieldValue<'_> {
+        // Compared as a time: as texts, times with different numbers of decimals sort wrongly.
         if name == "lastSeen" {
             return FieldValue::Time(self.last_seen());
         }

@@ -5,6 +5,7 @@ pub mod action_properties;
 pub mod action_store;
 pub mod cancel;
 pub mod events;
+pub mod execution;
 pub mod foreign;
 pub mod lifecycle;
 pub mod script;

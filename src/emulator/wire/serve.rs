@@ -36,8 +36,8 @@ impl Emulator {
         request: &IncomingRequest,
     ) -> Reply {
         loop {
-            // After each piece of work, look at the state again: other calls may have changed it
-            // meanwhile.
+            // Other calls may change the state while this one runs a script or packs a file, so each
+            // round reads it again.
             let work = {
                 let (mut state, now) = self.lock_now();
                 let due = state.advance(now).map(UnlockedWork::Script);
