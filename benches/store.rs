@@ -1,5 +1,6 @@
-//! What an admission costs, and how strict and how full a window is: cargo bench --no-default-features --bench store
-//! and, for one part of it, strictness, throughput or cost behind a --.
+//! What an admission costs, and how strict and how full a window is: cargo bench
+//! --no-default-features --bench store and, for one part of it, strictness, throughput or cost
+//! behind a --.
 //!
 //! An admission is a place in line, the decision, and the end of the call.
 

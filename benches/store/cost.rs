@@ -15,8 +15,8 @@ const WORKER: &str = "MDE_STORE_BENCH";
 const PROCESSES: usize = 8;
 /// Admissions of each process that never rests.
 const ADMISSIONS_PER_PROCESS: usize = 2000;
-/// Milliseconds of rest after each admission, and how many: 50 a second, and what the service lets eight do together,
-/// 100 a minute ("Get machine by ID API").
+/// Milliseconds of rest after each admission, and how many: 50 a second, and what the service lets
+/// eight do together, 100 a minute ("Get machine by ID API").
 const BUSY: (u64, usize) = (20, 200);
 const ALLOWED: (u64, usize) = (4_800, 12);
 

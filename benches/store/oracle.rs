@@ -1,4 +1,5 @@
-//! The oracle is the service: it stamps each call anywhere between its start and its end, and counts broken windows.
+//! The oracle is the service: it stamps each call anywhere between its start and its end, and
+//! counts broken windows.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -139,7 +140,8 @@ impl Simulation {
         }
     }
 
-    /// A process dies with its calls on the wire. In memory all die together: there, only ends are lost.
+    /// A process dies with its calls on the wire. In memory all die together: there, only ends are
+    /// lost.
     fn kill_process(&mut self, process: usize) {
         let Some((owner, next)) = self.processes.get_mut(process) else { return };
         let dead = *owner;
@@ -155,7 +157,8 @@ impl Simulation {
         }
     }
 
-    /// A request has a time-out. Then all that are still to come are stamped after this, and the checkers may go on.
+    /// A request has a time-out. Then all that are still to come are stamped after this, and the
+    /// checkers may go on.
     async fn expire_overdue(&mut self) -> Result<()> {
         let oldest = self.true_time - LEASE;
         let (late, rest) =

@@ -10,7 +10,7 @@ use mde_live_response::config::Limits;
 use mde_live_response::error::{Error, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
-use mde_live_response::state::store::{Settings, Store, TimeSource};
+use mde_live_response::state::store::{Store, StoreSettings, TimeSource};
 
 /// A directory that goes with the run.
 pub struct TempDir(PathBuf);
@@ -80,7 +80,7 @@ pub async fn open(
     now: Option<TimeSource>,
 ) -> Result<Arc<dyn Store>> {
     let key = QuotaKey { host: "h".into(), tenant: name.into(), application: "a".into() };
-    let mut settings = Settings::new(&key, limits, Clock::new());
+    let mut settings = StoreSettings::new(&key, limits, Clock::new());
     settings.now = now;
     open_with(&Address::parse(address)?, settings).await
 }

@@ -1,5 +1,5 @@
-//! How much of what a strict window can let through it does, when the queue is never empty: at the most N calls in its
-//! length and the mean time of a call.
+//! How much of what a strict window can let through it does, when the queue is never empty: at the
+//! most N calls in its length and the mean time of a call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

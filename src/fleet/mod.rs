@@ -34,7 +34,7 @@ use crate::limits::Quota;
 use crate::session::SessionResult;
 use crate::state::run_store::StopRequest;
 use crate::trace::LOG_TARGET;
-use shared::{Shared, WorkerState, run_store_of};
+use shared::{Shared, WorkerState};
 
 /// Outcomes that are read from the journal at once.
 const PAGE: u32 = 64;
@@ -91,7 +91,7 @@ impl Fleet {
             let worker_state = changes.borrow_and_update().clone();
             let page = match self
                 .shared
-                .run_store()?
+                .run_store()
                 .list_outcomes(self.run_id(), cursor.number, PAGE)
                 .await
             {
@@ -147,7 +147,7 @@ impl Fleet {
                 .with_hint("say why: it is kept with the outcomes"));
         }
         self.shared
-            .run_store()?
+            .run_store()
             .request_stop(self.run_id(), StopRequest { comment: comment.to_owned(), running })
             .await
     }
@@ -212,7 +212,7 @@ impl Drop for Fleet {
 impl ResultLoader {
     /// What the session of a row left; none where it did not run to its end.
     pub async fn load(&self, row: u32) -> Result<Option<SessionResult>> {
-        let Some(json) = run_store_of(&self.quota)?.get_result(&self.run_id, row).await? else {
+        let Some(json) = self.quota.store().run_store().get_result(&self.run_id, row).await? else {
             return Ok(None);
         };
         let broken =

@@ -180,7 +180,7 @@ impl RowTask {
     async fn save_progress(&mut self, progress: RowProgress) -> Result<()> {
         self.state.progress = progress;
         let shared = self.shared.clone();
-        shared.run_store()?.record_progress(&shared.head.run_id, self.state.row, progress).await
+        shared.run_store().record_progress(&shared.head.run_id, self.state.row, progress).await
     }
 
     /// Of the seconds Pending that the caller allows, those that are left.

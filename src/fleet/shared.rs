@@ -43,8 +43,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn run_store(&self) -> Result<&dyn RunStore> {
-        run_store_of(&self.quota)
+    pub fn run_store(&self) -> &dyn RunStore {
+        self.quota.store().run_store()
     }
 
     pub fn now(&self) -> f64 {
@@ -103,7 +103,7 @@ impl Shared {
             outcome: serde_json::to_string(outcome).map_err(json)?,
             result: result.map(serde_json::to_string).transpose().map_err(json)?,
         };
-        self.run_store()?.finish_row(&self.head.run_id, finished).await
+        self.run_store().finish_row(&self.head.run_id, finished).await
     }
 
     pub fn counts(&self) -> Counts {
@@ -112,7 +112,7 @@ impl Shared {
 
     /// This worker's rows are free at once, instead of when its lease is over.
     pub async fn release_rows(&self) {
-        let left = async { self.run_store()?.heartbeat(&self.head.run_id, self.worker, 0.0).await };
+        let left = async { self.run_store().heartbeat(&self.head.run_id, self.worker, 0.0).await };
         if let Err(error) = left.await {
             log::debug!(target: LOG_TARGET, "could not note that run {} was left: {error}", self.head.run_id);
         }
@@ -134,12 +134,4 @@ impl Counts {
             ("failed", self.failed),
         ])
     }
-}
-
-pub fn run_store_of(quota: &Quota) -> Result<&dyn RunStore> {
-    quota.store().run_store().ok_or_else(|| {
-        let message =
-            format!("the state store {} keeps no journal of runs", quota.store().address());
-        Error::new(Kind::State, message).with_hint("use the memory store for run_many")
-    })
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::Fleet;
 use super::outage::run_until_done;
-use super::shared::{Counts, Shared, WorkerState, run_store_of};
+use super::shared::{Counts, Shared, WorkerState};
 use crate::error::{Error, Result};
 use crate::model::{Command, check_commands, is_machine_id};
 use crate::session::{Sessions, check_folder};
@@ -94,7 +94,7 @@ impl Fleet {
         }
         let head = spec.head()?;
         let (_, quota) = sessions.pipeline.shared_quota().await?;
-        let known = run_store_of(&quota)?.create_run(head.clone(), spec.rows()).await?;
+        let known = quota.store().run_store().create_run(head.clone(), spec.rows()).await?;
         match known {
             Some(known) if known.fingerprint != head.fingerprint => Err(Error::invalid(format!(
                 "run {:?} was started with other machines or commands",
@@ -108,7 +108,7 @@ impl Fleet {
     /// Goes on with a run that is in the store, whoever began it.
     pub async fn resume(sessions: &Arc<Sessions>, run_id: &str) -> Result<Self> {
         let (_, quota) = sessions.pipeline.shared_quota().await?;
-        let run = run_store_of(&quota)?.get_run(run_id).await?;
+        let run = quota.store().run_store().get_run(run_id).await?;
         Self::attach(sessions, run.ok_or_else(|| unknown_run(run_id))?.head).await
     }
 
@@ -123,7 +123,7 @@ impl Fleet {
             stop: Mutex::default(),
             worker_state: watch::channel(WorkerState::Active).0,
         });
-        shared.run_store()?.heartbeat(&shared.head.run_id, shared.worker, LEASE).await?;
+        shared.run_store().heartbeat(&shared.head.run_id, shared.worker, LEASE).await?;
         let mut tasks = JoinSet::new();
         let task_shared = shared.clone();
         tasks.spawn(async move {
@@ -141,9 +141,8 @@ impl Fleet {
 async fn send_heartbeats(shared: &Shared) {
     loop {
         shared.sessions.pipeline.clock.sleep(HEARTBEAT).await;
-        let sent = async {
-            shared.run_store()?.heartbeat(&shared.head.run_id, shared.worker, LEASE).await
-        };
+        let sent =
+            async { shared.run_store().heartbeat(&shared.head.run_id, shared.worker, LEASE).await };
         if let Err(error) = sent.await {
             log::warn!(target: LOG_TARGET, "could not note that run {} is being worked at: {error}", shared.head.run_id);
         }

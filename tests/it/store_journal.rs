@@ -37,7 +37,7 @@ fn finished(row: u32, result: Option<&str>) -> FinishedRow {
 /// Every property of a journal, through two stores that see the same.
 async fn check_journal(fixture: StoreFixture) {
     let (one, two): (Arc<dyn Store>, Arc<dyn Store>) = (fixture.open().await, fixture.open().await);
-    let (one, two) = (one.run_store().unwrap(), two.run_store().unwrap());
+    let (one, two) = (one.run_store(), two.run_store());
     assert!(two.get_run("r").await.unwrap().is_none());
     let lost = two.claim_row("r", 1, vec![0]).await.unwrap_err();
     assert_eq!((lost.kind, lost.message.contains("\"r\"")), (Kind::NotFound, true));
@@ -118,7 +118,7 @@ async fn check_journal(fixture: StoreFixture) {
 /// What is old goes with all that hangs on it; a run that somebody is at stays.
 async fn check_prune(fixture: StoreFixture) {
     let store = fixture.open().await;
-    let runs = store.run_store().unwrap();
+    let runs = store.run_store();
     for run_id in ["old", "attended", "new"] {
         if run_id == "new" {
             fixture.advance_time(100.0);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use mde_live_response::clock::Clock;
 use mde_live_response::config::Rate;
 use mde_live_response::state::QuotaKey;
-use mde_live_response::state::memory_store::MemoryStore;
-use mde_live_response::state::store::{AdmissionRequest, DeferredWrite, Settings, Store, Ticket};
+use mde_live_response::state::memory::MemoryStore;
+use mde_live_response::state::store::{
+    AdmissionRequest, DeferredWrite, Store, StoreSettings, Ticket,
+};
 use proptest::prelude::*;
 
 use super::store_support::*;
@@ -104,7 +106,8 @@ impl Model {
                     .partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == owner);
                 self.running = alive;
                 self.stamps.extend(dead.into_iter().map(|(_, start)| start + LEASE * part));
-                // In memory all die together: there, a call whose end is never told is the nearest to it.
+                // In memory all die together: there, a call whose end is never told is the nearest
+                // to it.
                 if self.store.is_shared() {
                     self.waiting.retain(|ticket| ticket.owner != owner);
                     self.processes[usize::from(process) % 4] = (owner + 4, 0);
@@ -214,7 +217,7 @@ fn redis_breaks_no_window() {
 fn simulate(admissions: usize) -> usize {
     let rates = vec![Rate::new(10, 10.0).unwrap(), Rate::new(40, 60.0).unwrap()];
     let key = QuotaKey { host: "h".into(), tenant: "t".into(), application: "a".into() };
-    let mut settings = Settings::new(&key, &limits(), Clock::new());
+    let mut settings = StoreSettings::new(&key, &limits(), Clock::new());
     settings.limits.read.clone_from(&rates);
     let time = Arc::new(std::sync::Mutex::new(1e6));
     let reader = time.clone();

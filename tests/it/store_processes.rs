@@ -228,13 +228,15 @@ async fn run_and_check_workers(folder: &TempDir, address: &str) {
     check_windows(&posts, &process_limits().submit);
     check_sessions(&submits);
     let store = open(address).await.store().clone();
-    // What died between its admission and its POST keeps its slot for a call's lease and half a minute.
+    // What died between its admission and its POST keeps its slot for a call's lease and half a
+    // minute.
     let longest = now() + CALL_LEASE + 30.0 + SESSION_LEASE;
     let slots = store.slots().await.unwrap();
     assert!(slots.iter().all(|slot| slot.until < longest), "no slot is for ever: {slots:?}");
 }
 
-/// At most five at once, and one on a machine. One that was killed is let off from its start on: its lease counts here.
+/// At most five at once, and one on a machine. One that was killed is let off from its start on:
+/// its lease counts here.
 fn check_sessions(submits: &[(f64, Option<f64>, String)]) {
     for (at, (start, _, machine)) in submits.iter().enumerate() {
         let before =

@@ -9,7 +9,7 @@ use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::limits::{AdmissionError, Quota};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with, quota_keys};
-use mde_live_response::state::store::{Settings, Store};
+use mde_live_response::state::store::{Store, StoreSettings};
 
 use super::store_support::*;
 
@@ -19,7 +19,7 @@ async fn open(address: &str, patience: f64) -> Result<Arc<dyn Store>> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
     let rate = vec![Rate::new(3, LENGTH)?];
     let limits = Limits { submit: rate.clone(), read: rate, ..Limits::default() };
-    let mut settings = Settings::new(&key, &limits, Clock::new());
+    let mut settings = StoreSettings::new(&key, &limits, Clock::new());
     settings.timeout = patience;
     open_with(&Address::parse(address)?, settings).await
 }
@@ -83,7 +83,8 @@ async fn a_password_is_never_printed() {
 async fn a_user_needs_its_own_password_and_the_right_to_the_keys() {
     let Some(redis) = Redis::start(&[
         "--user default off",
-        "--user me on >hunter2 ~mlr:* +eval +evalsha +script|load +info +smembers +@read +@write +time",
+        "--user me on >hunter2 ~mlr:* +eval +evalsha +script|load +info +smembers +@read +@write \
+         +time",
         "--user reader on >hunter2 ~mlr:* +@read +info +evalsha +eval +script|load",
     ]) else {
         return;

@@ -10,13 +10,13 @@ use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
 use mde_live_response::state::sqlite::quota_keys;
-use mde_live_response::state::store::{DeferredWrite, Settings, Store};
+use mde_live_response::state::store::{DeferredWrite, Store, StoreSettings};
 
 use super::store_support::*;
 
 async fn open(path: &Path, pages: Option<u32>) -> Result<Arc<dyn Store>> {
     let quota = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
-    let mut settings = Settings::new(&quota, &Limits::default(), Clock::new());
+    let mut settings = StoreSettings::new(&quota, &Limits::default(), Clock::new());
     settings.max_pages = pages;
     open_with(&Address::Sqlite(path.to_owned()), settings).await
 }
@@ -162,7 +162,10 @@ async fn after_a_boot_the_calls_that_may_be_lost_count() {
     drop(store);
     let connection = rusqlite::Connection::open(folder.file("s.db")).unwrap();
     connection
-        .execute_batch("UPDATE quotas SET boot = 'the boot before'; UPDATE time SET clock_id = 'the boot before'")
+        .execute_batch(
+            "UPDATE quotas SET boot = 'the boot before'; UPDATE time SET clock_id = \
+                        'the boot before'",
+        )
         .unwrap();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     let answer = read(&store, 1, [1]).await;

@@ -1,4 +1,5 @@
-//! Stores to test: each kind with a time that the test sets, and a Redis that the test starts and stops.
+//! Stores to test: each kind with a time that the test sets, and a Redis that the test starts and
+//! stops.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use mde_live_response::operation::Operation;
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
 use mde_live_response::state::store::{
-    AdmissionRequest, AdmissionResponse, IntentKey, QueueEntry, Settings, SlotRequest, Store,
+    AdmissionRequest, AdmissionResponse, IntentKey, QueueEntry, SlotRequest, Store, StoreSettings,
     Ticket,
 };
 
@@ -186,7 +187,7 @@ impl StoreFixture {
             return store.clone();
         }
         let time = self.time.clone();
-        let mut settings = Settings::new(&self.key, &self.limits, Clock::new());
+        let mut settings = StoreSettings::new(&self.key, &self.limits, Clock::new());
         settings.now = Some(Arc::new(move || *time.lock().unwrap()));
         let store = open_with(&self.address, settings).await.unwrap();
         *self.shared.lock().unwrap() = Some(store.clone());

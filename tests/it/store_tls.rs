@@ -7,7 +7,7 @@ use mde_live_response::config::Limits;
 use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
-use mde_live_response::state::store::Settings;
+use mde_live_response::state::store::StoreSettings;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::store_support::*;
@@ -60,7 +60,7 @@ impl Certificate {
 
 async fn open(address: &str, bundle: Option<&Path>) -> Result<()> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
-    let mut settings = Settings::new(&key, &Limits::default(), Clock::new());
+    let mut settings = StoreSettings::new(&key, &Limits::default(), Clock::new());
     settings.timeout = 2.0;
     settings.ca_bundle = bundle.map(Path::to_owned);
     open_with(&Address::parse(address)?, settings).await?.window_usage(READ).await.map(drop)

@@ -20,7 +20,7 @@ impl Scheduler {
         let mut from = 0;
         while from < self.shared.head.rows {
             let page =
-                self.shared.run_store()?.list_rows(&self.shared.head.run_id, from, PAGE).await?;
+                self.shared.run_store().list_rows(&self.shared.head.run_id, from, PAGE).await?;
             from += PAGE;
             for state in page.into_iter().filter(|state| !state.done) {
                 if state.progress.first_submit.is_some() && state.machine_id.is_some() {
@@ -42,7 +42,7 @@ impl Scheduler {
         let mut from = 0;
         while from < self.shared.head.rows && self.table.has_unresolved() {
             let page =
-                self.shared.run_store()?.list_rows(&self.shared.head.run_id, from, PAGE).await?;
+                self.shared.run_store().list_rows(&self.shared.head.run_id, from, PAGE).await?;
             let unresolved = page.into_iter().filter(|state| self.table.is_unresolved(state.row));
             let named = unresolved.filter_map(|state| {
                 Some((state.row, (state.machine_id?, Priority::from_class(PriorityClass::Unknown))))
@@ -72,7 +72,7 @@ impl Scheduler {
         let machines =
             known.iter().map(|(row, (machine_id, _))| (*row, machine_id.clone())).collect();
         let owners =
-            self.shared.run_store()?.record_machines(&self.shared.head.run_id, machines).await?;
+            self.shared.run_store().record_machines(&self.shared.head.run_id, machines).await?;
         for (row, owner) in owners {
             let Some((_, priority)) = known.get(&row) else { continue };
             if row == owner {
@@ -87,7 +87,7 @@ impl Scheduler {
     /// A sibling that found the machine goes on with it.
     async fn on_unresolvable(&mut self, row: u32, error: Error) -> Result<()> {
         let (runs, run_id, worker) =
-            (self.shared.run_store()?, &self.shared.head.run_id, self.shared.worker);
+            (self.shared.run_store(), &self.shared.head.run_id, self.shared.worker);
         match runs.claim_row(run_id, worker, vec![row]).await? {
             Some(state) if state.machine_id.is_some() && !is_machine_id(state.machine.trim()) => {
                 self.table.mark_ready(row, Priority::from_class(PriorityClass::Unknown));
@@ -108,7 +108,7 @@ impl Scheduler {
 
     async fn finish_duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
         let (runs, run_id, worker) =
-            (self.shared.run_store()?, &self.shared.head.run_id, self.shared.worker);
+            (self.shared.run_store(), &self.shared.head.run_id, self.shared.worker);
         let Some(state) = runs.claim_row(run_id, worker, vec![row]).await? else {
             self.table.mark_claimed_elsewhere(row);
             return Ok(());

@@ -6,6 +6,7 @@ local function run_exists()
   return redis.call('HEXISTS', key('runs'), args.run) == 1
 end
 
+-- Returns the first row that named the machine: this row, if no other did.
 local function claim_machine(row, machine)
   redis.call('HSETNX', run_key('machine_owners'), machine, row)
   return tonumber(redis.call('HGET', run_key('machine_owners'), machine))
@@ -29,7 +30,7 @@ local function is_alive(worker)
   return ends and tonumber(ends) > now
 end
 
--- The rows of a run that is not begun yet are kept apart, and forgotten if it never is.
+-- Stores rows of a run that does not exist yet. They expire if it is never created.
 function op.draft_rows()
   local draft = key('draft', args.draft)
   for at, row in ipairs(args.rows) do
@@ -49,7 +50,7 @@ function op.create_run()
     redis.call('PERSIST', run_key('rows'))
   end
   redis.call('HSET', key('runs'), args.run, args.head)
-  redis.call('HSET', key('begun'), args.run, text(now))
+  redis.call('HSET', key('created'), args.run, text(now))
   return {}
 end
 
@@ -62,16 +63,16 @@ local function has_worker(run)
   return false
 end
 
--- Forgets runs that began more than so many seconds ago and that nobody is at.
+-- Deletes runs that started more than `seconds` ago and have no live worker.
 function op.prune_runs(seconds)
   local count = 0
   for _, run in ipairs(redis.call('HKEYS', key('runs'))) do
-    local begun = tonumber(redis.call('HGET', key('begun'), run) or '0')
-    if begun <= now - seconds and not has_worker(run) then
+    local created = tonumber(redis.call('HGET', key('created'), run) or '0')
+    if created <= now - seconds and not has_worker(run) then
       for _, name in ipairs({'rows', 'machine_owners', 'machines', 'progress', 'workers', 'claims', 'done', 'outcomes', 'results'}) do
         redis.call('DEL', key(name, run))
       end
-      for _, name in ipairs({'runs', 'stops', 'begun'}) do
+      for _, name in ipairs({'runs', 'stops', 'created'}) do
         redis.call('HDEL', key(name), run)
       end
       count = count + 1
@@ -147,7 +148,7 @@ function op.claim_row()
   end
 end
 
--- The caller has put together what it and the store know; a newer one than it knew makes it try again.
+-- The caller has merged its progress with `before`. If another was stored meanwhile, the caller merges again.
 function op.record_progress()
   if not run_exists() then
     return {missing = true}

@@ -70,7 +70,7 @@ local function is_open(machine, correlation)
   return slot and slot.correlation == correlation
 end
 
--- Removes a few intents that are kept no longer, and what is left of those whose time ran out.
+-- Deletes a few intents past their retention, and index entries of those that have expired.
 local function sweep_intents()
   local old = text(now - args.keep)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', old, 'LIMIT', 0, args.batch)) do
@@ -87,7 +87,7 @@ local function sweep_intents()
   end
 end
 
--- Of an intent in doubt the time does not run.
+-- An intent in doubt never expires.
 local function keep_for(name, in_doubt)
   if in_doubt then
     redis.call('PERSIST', name)
@@ -105,6 +105,7 @@ function op.get_or_create_intent()
     sweep_intents()
     redis.call('ZADD', key('intents'), text(now), cjson.encode({args.machine, args.correlation}))
   end
+  -- 0 means that the data was never lost.
   local lost = nil
   if known_since > 0 then
     lost = text(now - known_since)
@@ -120,13 +121,13 @@ function op.acquire_lease()
   local name = intent_of(args.machine, args.correlation)
   local lease = redis.call('HMGET', name, 'commands', 'lease_token', 'lease_until')
   if not lease[1] or (lease[2] and lease[2] ~= args.token and tonumber(lease[3]) > now) then
-    return {mine = false}
+    return {held = false}
   end
   redis.call('HSET', name, 'lease_token', args.token, 'lease_until', text(now + args.lease))
-  return {mine = true}
+  return {held = true}
 end
 
-local function forget(name)
+local function delete_intent(name)
   redis.call('DEL', name)
   redis.call('ZREM', key('intents'), cjson.encode({args.machine, args.correlation}))
   local slot = slot_on(args.machine)
@@ -135,7 +136,7 @@ local function forget(name)
   end
 end
 
--- Forgets an intent of which nothing reached the service, if nobody else is at it.
+-- Ends the lease. If nothing of the intent was sent, deletes it and frees its slot, unless another token holds the lease.
 function op.release_lease()
   local name = intent_of(args.machine, args.correlation)
   local intent = redis.call('HMGET', name, 'lease_token', 'posted', 'action')
@@ -143,7 +144,7 @@ function op.release_lease()
     return
   end
   if intent[2] == '0' and not intent[3] then
-    forget(name)
+    delete_intent(name)
   elseif intent[2] then
     redis.call('HDEL', name, 'lease_token', 'lease_until')
   end
@@ -160,6 +161,7 @@ function op.record_posted()
     if not slot or slot.correlation ~= args.correlation then
       return {check = 'no slot'}
     end
+    -- The session may run from now on, so the slot is held for its full lease.
     slot.ends, slot.posted = text(now + slot.lease), text(now)
     put_slot(args.machine, slot)
   end
@@ -174,6 +176,7 @@ function op.record_action()
     redis.call('HSET', name, 'action', args.action)
     keep_for(name, false)
   end
+  -- A slot that another intent took since must not be replaced or freed.
   local slot = slot_on(args.machine)
   if slot and slot.correlation ~= args.correlation then
     return
@@ -191,7 +194,7 @@ function op.delete_unsent_intent()
   if redis.call('EXISTS', name) == 0 or redis.call('HGET', name, 'action') then
     return
   end
-  forget(name)
+  delete_intent(name)
 end
 
 function op.cache_statuses()
@@ -199,6 +202,7 @@ function op.cache_statuses()
     redis.call('HSET', key('cached_statuses'), status[1], status[2])
     redis.call('ZADD', key('status_times'), text(now), status[1])
   end
+  -- Two for each one added, so that a backlog shrinks.
   local old = redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.keep), 'LIMIT', 0, 2 * #args.statuses)
   for _, action in ipairs(old) do
     redis.call('HDEL', key('cached_statuses'), action)

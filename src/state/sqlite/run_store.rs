@@ -1,14 +1,14 @@
-//! The journal of the processes of one machine.
+//! The [`RunStore`] of SQLite.
 
 use super::SqliteStore;
 use super::connection::{Durability, StoreConnection};
 use crate::error::Result;
-use crate::state::recovery::unknown_run;
+use crate::state::StoreFuture;
 use crate::state::run_store::*;
-use crate::state::store::StoreFuture;
+use crate::state::store_error::unknown_run;
 
 impl SqliteStore {
-    /// Does `work`, which finds no run where there is none of this id.
+    /// Runs `work` in one transaction, and turns its `None` into the error for an unknown run.
     fn with_run<'a, T: Send + 'static>(
         &'a self,
         durability: Durability,
