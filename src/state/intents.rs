@@ -81,7 +81,7 @@ pub struct IntentLookup {
     pub intent: Intent,
     /// The intent existed before.
     pub known: bool,
-    /// Seconds since the store lost its data, if it did: the same intent may have existed, and been
-    /// posted, before the loss.
+    /// Seconds for which the store has lost no data, if it may have lost some before. Then the same
+    /// intent may have existed, and been posted, earlier.
     pub since_state_loss: Option<f64>,
 }

@@ -1,6 +1,6 @@
 //! A time that never goes back, shared by all processes of a store.
 
-/// Turns the readings of a clock into a time that never goes back.
+/// Makes a time that never goes back from the readings of a clock.
 ///
 /// `clock_id` names the clock. A reading of another clock continues from the last time.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -64,6 +64,7 @@ impl RedisConnection {
             .map_err(|error| to_error(&address, &error))?;
         let code = concat!(
             include_str!("base.lua"),
+            include_str!("windows.lua"),
             include_str!("queue.lua"),
             include_str!("sessions.lua"),
             include_str!("runs.lua")
@@ -148,7 +149,7 @@ impl RedisConnection {
 
     /// Checks the server, and creates the data if there is none.
     ///
-    /// The server's uptime tells for how long nothing can have been forgotten. If this process knew
+    /// The server's uptime shows for how long it can't have lost data. If this process knew
     /// an epoch before, the data was lost for certain.
     async fn init_epoch(&self) -> Result<()> {
         let mut connection = self.manager.clone();

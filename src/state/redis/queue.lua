@@ -1,68 +1,4 @@
-local function calls_of(window) return key('calls', window) end
-local function queue_of(window) return key('queue', window) end
-local function queue_owners_of(window) return key('queue_owners', window) end
-
-local function counted(window, rate)
-  return redis.call('ZCOUNT', calls_of(window), '(' .. text(now - rate[2] - WINDOW_MARGIN), '+inf')
-end
-
-local function blocked_until(window)
-  return tonumber(redis.call('HGET', key('window_blocks'), window) or '0')
-end
-
--- Returns how many calls may count now, while the record is shorter than the window.
--- After a certain loss: none, until one window length has passed.
--- If the data may just be new: none for the shortest window, then the share that even use would have left.
-local function effective_limit(rate)
-  local known = now - known_since
-  if known >= rate[2] then
-    return rate[1]
-  elseif loss_certain or known < args.shortest then
-    return 0
-  end
-  return math.floor(rate[1] * known / rate[2])
-end
-
-local function room_of(window)
-  if blocked_until(window) > now then
-    return 0
-  end
-  local room = math.huge
-  for _, rate in ipairs(args.rates) do
-    room = math.min(room, math.max(0, effective_limit(rate) - counted(window, rate)))
-  end
-  return room
-end
-
--- Returns when the limit above lets a call in that has `before` others counted or ahead of it.
-local function full_history_at(rate, before)
-  local whole = known_since + rate[2]
-  if loss_certain or now >= whole then
-    return whole
-  end
-  return math.min(whole, known_since + math.max(args.shortest, rate[2] * (before + 1) / rate[1]))
-end
-
--- Returns the earliest time at which a caller with `ahead` others before it may start.
-local function earliest(window, ahead)
-  local at = math.max(now, blocked_until(window))
-  for _, rate in ipairs(args.rates) do
-    local before = counted(window, rate) + ahead
-    at = math.max(at, full_history_at(rate, before))
-    local index = before - rate[1]
-    if index >= 0 then
-      local since = '(' .. text(now - rate[2] - WINDOW_MARGIN)
-      local call = redis.call('ZRANGEBYSCORE', calls_of(window), since, '+inf', 'WITHSCORES', 'LIMIT', index, 1)
-      local ended = now
-      if call[2] then
-        ended = math.min(now, tonumber(call[2]))
-      end
-      at = math.max(at, ended + rate[2] + WINDOW_MARGIN)
-    end
-  end
-  return at
-end
-
+-- The admission queues.
 -- Returns the slots by machine, and their count. Deletes those whose time is over.
 local function read_open_slots()
   local slots, count = {}, 0
@@ -106,24 +42,25 @@ local function leave(window, ticket)
   end
 end
 
--- Removes dead processes from the queue. Returns whether this process was known, and the processes past their deadline,
--- which block nobody.
+-- Removes dead processes from the queue. Returns whether this process was known, and the processes
+-- past their deadline, which block nobody.
 local function renew(window)
   local overdue = {}
-  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', queue_owners_of(window), '-inf', text(now))) do
+  local owners = queue_owners_of(window)
+  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', text(now))) do
     overdue[owner] = owner ~= args.owner
   end
-  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', queue_owners_of(window), '-inf', text(now - OWNER_LEASE))) do
+  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', text(now - OWNER_LEASE))) do
     if owner ~= args.owner then
       for _, ticket in ipairs(redis.call('ZRANGE', queue_of(window), 0, -1)) do
         if string.sub(ticket, 1, 16) == owner then
           dequeue(window, ticket)
         end
       end
-      redis.call('ZREM', queue_owners_of(window), owner)
+      redis.call('ZREM', owners, owner)
     end
   end
-  return redis.call('ZSCORE', queue_owners_of(window), args.owner), overdue
+  return redis.call('ZSCORE', owners, args.owner), overdue
 end
 
 -- Records when the process must ask again. Forgets a process without waiters.
@@ -140,12 +77,14 @@ local function begin(window, ticket, slot_request)
   redis.call('ZADD', calls_of(window), text(now + args.call_lease), ticket)
   if slot_request then
     local ends = text(now + args.call_lease + UNPOSTED_GRACE)
-    put_slot(slot_request.machine_id, {correlation = slot_request.correlation_id, ticket = ticket, ends = ends, lease = slot_request.lease})
+    put_slot(slot_request.machine_id, {correlation = slot_request.correlation_id, ticket = ticket,
+      ends = ends, lease = slot_request.lease})
   end
 end
 
 local function new_scan(window)
-  local scan = {room = room_of(window), free = 0, claimed = {}, eligible = 0, granted = {}, occupied = {}, blocked = false}
+  local scan = {room = room_of(window), free = 0, claimed = {}, eligible = 0, granted = {},
+    occupied = {}, blocked = false}
   if args.slot_limit then
     local count
     scan.slots, count = read_open_slots()
@@ -158,8 +97,8 @@ local function new_scan(window)
   return scan
 end
 
--- Visits the next ticket: state/queue_scan.rs in Lua. Returns 'granted', 'refused' or nil, and whether the rest of the
--- queue still matters.
+-- Visits the next ticket: state/queue_scan.rs in Lua. Returns 'granted', 'refused' or nil, and
+-- whether the rest of the queue still matters.
 local function step(scan, ticket, slot_request)
   local mine = string.sub(ticket, 1, 16) == args.owner
   if slot_request then
@@ -200,7 +139,8 @@ local function slot_request_of(ticket)
   return slot_request and cjson.decode(slot_request) or nil
 end
 
--- Scans the queue in batches, because its head is usually enough. Returns whether new tickets matter too.
+-- Scans the queue in batches, because its head is usually enough. Returns whether new tickets
+-- matter too.
 local function scan_queue(window, scan, overdue)
   local from, on = 0, true
   while on do
@@ -245,7 +185,8 @@ local function join(window, scan, on)
       if answer == 'granted' then
         begin(window, ticket, slot_request)
       elseif not answer then
-        redis.call('ZADD', queue_of(window), redis.call('HINCRBY', key('epoch'), 'position', 1), ticket)
+        local position = redis.call('HINCRBY', key('epoch'), 'position', 1)
+        redis.call('ZADD', queue_of(window), position, ticket)
         if slot_request then
           redis.call('HSET', key('slot_requests'), ticket, cjson.encode(slot_request))
         end
@@ -274,24 +215,4 @@ function op.request_admission()
   set_deadline(window, wait)
   return {granted = scan.granted, occupied = scan.occupied, owner_unknown = not known,
     sessions_unknown = sessions_unknown and args.slot_limit ~= nil, wait = text(wait)}
-end
-
--- A call whose lease had run out before counts from now again, to be safe.
-function op.end_call()
-  redis.call('ZADD', calls_of(args.window), text(now), args.ticket)
-end
-
-function op.block_window()
-  local until_time = math.max(now + args.seconds, blocked_until(args.window))
-  redis.call('HSET', key('window_blocks'), args.window, text(until_time))
-end
-
-function op.window_usage()
-  local share = 1
-  for _, rate in ipairs(args.rates) do
-    local left = math.max(0, effective_limit(rate) - counted(args.window, rate))
-    share = math.min(share, left / rate[1])
-  end
-  local waiting = redis.call('ZCARD', queue_of(args.window))
-  return {share = text(share), wait = text(earliest(args.window, waiting) - now)}
 end

@@ -8,10 +8,11 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 use crate::error::Error;
 use crate::state::store_error::{unavailable_error, unusable_error};
 
-const PERMISSIONS_HINT: &str = "allow the user EVALSHA, EVAL, SCRIPT LOAD, INFO and TIME, and to read and write the keys \
-     mlr:*";
-const CERTIFICATE_HINT: &str = "set ca_bundle, REQUESTS_CA_BUNDLE or SSL_CERT_FILE to a PEM file with the CA of the server; \
-     the certificate must name the host of the address";
+const PERMISSIONS_HINT: &str = "allow the user EVALSHA, EVAL, SCRIPT LOAD, INFO and TIME, \
+                                and to read and write the keys mlr:*";
+const CERTIFICATE_HINT: &str = "set ca_bundle, REQUESTS_CA_BUNDLE or SSL_CERT_FILE to a PEM file \
+                                with the CA of the server; the certificate must name the host of \
+                                the address";
 
 /// Translates an error of Redis. The messages of the client never contain the password.
 pub fn to_error(address: &str, error: &RedisError) -> Error {

@@ -1,3 +1,4 @@
+-- Fleet runs. Each operation returns {missing = true} for an unknown run.
 local function run_key(name)
   return key(name, args.run)
 end
@@ -69,7 +70,8 @@ function op.prune_runs(seconds)
   for _, run in ipairs(redis.call('HKEYS', key('runs'))) do
     local created = tonumber(redis.call('HGET', key('created'), run) or '0')
     if created <= now - seconds and not has_worker(run) then
-      for _, name in ipairs({'rows', 'machine_owners', 'machines', 'progress', 'workers', 'claims', 'done', 'outcomes', 'results'}) do
+      for _, name in ipairs({'rows', 'machine_owners', 'machines', 'progress', 'workers', 'claims',
+        'done', 'outcomes', 'results'}) do
         redis.call('DEL', key(name, run))
       end
       for _, name in ipairs({'runs', 'stops', 'created'}) do
@@ -91,7 +93,8 @@ function op.get_run()
   if not run_exists() then
     return {missing = true}
   end
-  return {head = redis.call('HGET', key('runs'), args.run), stopped = redis.call('HGET', key('stops'), args.run) or nil}
+  return {head = redis.call('HGET', key('runs'), args.run),
+    stopped = redis.call('HGET', key('stops'), args.run) or nil}
 end
 
 function op.list_rows()
@@ -148,7 +151,8 @@ function op.claim_row()
   end
 end
 
--- The caller has merged its progress with `before`. If another was stored meanwhile, the caller merges again.
+-- The caller has merged its progress with `before`. If another was stored meanwhile, the caller
+-- merges again.
 function op.record_progress()
   if not run_exists() then
     return {missing = true}
@@ -181,7 +185,8 @@ function op.list_outcomes()
   if not run_exists() then
     return {missing = true}
   end
-  return {outcomes = redis.call('LRANGE', run_key('outcomes'), args.after, args.after + args.count - 1)}
+  local last = args.after + args.count - 1
+  return {outcomes = redis.call('LRANGE', run_key('outcomes'), args.after, last)}
 end
 
 function op.get_result()

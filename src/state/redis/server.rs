@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn a_server_that_loses_data_is_refused_or_reported() {
-        let info = "redis_version:7.0.15\r\nuptime_in_seconds:77\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
+        let info = "redis_version:7.0.15\r\nuptime_in_seconds:77\r\n\
+                    maxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
         assert!(
             check_info("redis://h", info).is_err_and(|error| error.message.contains("allkeys-lru"))
         );

@@ -1,7 +1,7 @@
 //! The [`RunStore`] of SQLite.
 
-use super::SqliteStore;
 use super::connection::{Durability, StoreConnection};
+use super::{Sql, SqliteStore};
 use crate::error::Result;
 use crate::state::StoreFuture;
 use crate::state::run_store::*;
@@ -13,7 +13,7 @@ impl SqliteStore {
         &'a self,
         durability: Durability,
         run_id: &'a str,
-        work: impl FnOnce(&StoreConnection, &str, f64) -> rusqlite::Result<Option<T>> + Send + 'static,
+        work: impl FnOnce(&StoreConnection, &str, f64) -> Sql<Option<T>> + Send + 'static,
     ) -> StoreFuture<'a, T> {
         let owned = run_id.to_owned();
         let done = self.worker.run(durability, move |db, now| work(db, &owned, now));
