@@ -52,6 +52,7 @@ impl Quota {
         let mut intent_lease = IntentLease {
             store: self.store.clone(),
             key: key.clone(),
+            // The token is random, because the lease is compared across processes.
             token: fastrand::u64(..),
             released: self.lease_released.clone(),
             queue: self.submit_queue.clone(),
@@ -123,6 +124,7 @@ impl IntentLease {
 
 impl Drop for IntentLease {
     fn drop(&mut self) {
+        // A renewal after the release would take the lease again.
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.abort();
         }

@@ -195,6 +195,7 @@ impl Quota {
     /// Waits until the deferred writes are done, but only briefly if the store is unavailable.
     pub async fn flush(&self) {
         let timeout = crate::clock::seconds_to_duration(FLUSH_TIMEOUT);
+        // A client that closes must not hang because its store is down.
         let flushed = tokio::time::timeout(timeout, self.store.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
             log::debug!(target: crate::trace::LOG_TARGET, "some writes did not reach the state \

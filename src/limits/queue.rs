@@ -105,6 +105,7 @@ impl AdmissionQueue {
         };
         let _leave = LeaveGuard { queue: self, number };
         self.start_task();
+        // The sender is dropped without an answer only if the runtime stops the task.
         receiver.await.unwrap_or_else(|_| {
             let message = "the call was not admitted: the process is exiting";
             Err(AdmissionError::Failed(Error::new(crate::error::Kind::State, message)))
@@ -183,6 +184,7 @@ impl Drop for LeaveGuard<'_> {
         let mut state = self.queue.state();
         if state.waiting.remove(&self.number).is_some() {
             state.leaving.push(self.queue.ticket(self.number));
+            // `start_task` locks the state again.
             drop(state);
             self.queue.start_task();
         }

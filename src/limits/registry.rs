@@ -42,6 +42,7 @@ struct RegisteredQuota {
     address: Address,
     key: QuotaKey,
     limits: Limits,
+    // Weak, so that the store closes with its last client.
     quota: Weak<Quota>,
 }
 
@@ -69,6 +70,7 @@ impl QuotaRegistry {
     ) -> Result<Arc<Quota>> {
         let parsed = Address::parse(address)?;
         let StoreSettings { key, limits, clock, .. } = settings.clone();
+        // Held across the open, so that a second client waits and then finds the quota.
         let _opening = self.opening.lock().await;
         if let Some(quota) = self.find_open(&parsed, &key, &limits) {
             return Ok(quota);

@@ -41,8 +41,11 @@ impl Address {
                     after it",
             )),
             "sqlite" => parse_sqlite(text.get("sqlite:".len()..).unwrap_or_default()),
+            // The redis crate knows only the redis schemes.
             "redis" | "valkey" => parse_redis(text, "redis"),
             "rediss" | "valkeys" => parse_redis(text, "rediss"),
+            // A password may contain anything, so the scheme is repeated only if it is a plain
+            // word.
             _ if text.contains(':') && scheme.chars().all(|char| char.is_ascii_alphanumeric()) => {
                 Err(address_error(format!("unknown kind of state store: {scheme:?}")))
             }
@@ -58,6 +61,8 @@ fn address_error(message: impl Into<String>) -> Error {
 fn parse_sqlite(rest: &str) -> Result<Address> {
     let path = rest.strip_prefix("///").filter(|path| !path.is_empty());
     match path {
+        // An in-memory database would be a new one for every open. SQLite takes the path as a C
+        // string, so it can't contain a NUL.
         Some(path) if path != ":memory:" && !path.ends_with('/') && !path.contains('\0') => {
             Ok(Address::Sqlite(PathBuf::from(path)))
         }
@@ -84,6 +89,7 @@ fn parse_redis(text: &str, scheme: &str) -> Result<Address> {
                                   database",
         ));
     }
+    // The address to show has no user and no password.
     let port = url.port().unwrap_or(6379);
     let shown =
         format!("{scheme}://{host}:{port}/{}", if database.is_empty() { "0" } else { database });

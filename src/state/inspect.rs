@@ -33,6 +33,7 @@ pub struct QuotaPruned {
 pub async fn snapshot_all(address: &str) -> Result<Vec<QuotaSnapshot>> {
     let mut snapshots = Vec::new();
     for key in quota_keys(address).await? {
+        // The limits only set for how long ended calls are counted in the snapshot.
         let store = open(address, &key, &Limits::default(), Clock::new()).await?;
         snapshots.push(QuotaSnapshot { snapshot: store.snapshot().await?, key });
     }

@@ -77,16 +77,19 @@ impl QueueScan {
         let is_submit = slot_request.is_some();
         if let Some((slot_request, machine)) = slot_request {
             match machine {
+                // Only its own process can answer a ticket, so those of others just wait.
                 MachineState::Busy(action_id) if mine && !slot_request.wait => {
                     self.occupied.push((ticket, action_id));
                     return true;
                 }
                 MachineState::Busy(_) => return self.keep_waiting(mine),
                 MachineState::Free if self.free == 0 => return self.keep_waiting(mine),
+                // An earlier ticket gets the machine in this scan.
                 _ if self.claimed.contains(&slot_request.machine_id) => {
                     return self.keep_waiting(mine);
                 }
                 MachineState::Free => self.free -= 1,
+                // The slot is counted already: a process took over the intent of a dead one.
                 MachineState::SameIntent => {}
             }
             self.claimed.insert(slot_request.machine_id.clone());

@@ -129,6 +129,7 @@ async fn old_records_are_swept_but_not_open_ones(fixture: &StoreFixture) {
     store.cache_status("old".into(), "{}".into()).await.unwrap();
     fixture.advance_time(3000.0);
     store.cache_status("young".into(), "{}".into()).await.unwrap();
+    // `old` is 3601 s old now, and statuses are kept for an hour.
     fixture.advance_time(601.0);
     store.cache_status("new".into(), "{}".into()).await.unwrap();
     let seen = store
@@ -142,6 +143,7 @@ async fn old_records_are_swept_but_not_open_ones(fixture: &StoreFixture) {
         fixture.kind
     );
     let known = async |machine: &str| store.get_intent(key(machine)).await.unwrap().is_some();
+    // Intents are kept for 180 days.
     fixture.advance_time(178.0 * day);
     store.get_or_create_intent(key("first"), Vec::new(), String::new()).await.unwrap();
     assert!(

@@ -167,6 +167,7 @@ async fn unremoved_entries_expire_but_not_those_in_doubt() {
         .await
         .unwrap_or_else(|error| panic!("{error:?}"));
     store.record_posted(key("a"), 7, true).await.unwrap();
+    // -1: the key never expires, because the intent is in doubt.
     assert_eq!(ttl("*:intent:*").await, -1);
     admission.slot.disarm();
     store.record_action(key("a"), "x".into(), None).await.unwrap();
@@ -206,6 +207,7 @@ async fn a_server_restarted_empty_counts_as_full_and_warns() {
     store.flush().await.unwrap();
     store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     let lost = Instant::now();
+    // Nothing was saved, so the server comes back empty.
     redis.restart();
     let refused = quota.admit_submit(slot_request("a", true)).await.err();
     assert!(matches!(refused, Some(AdmissionError::SessionsUnknown)), "{refused:?}");

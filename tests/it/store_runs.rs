@@ -60,6 +60,7 @@ async fn check_runs(fixture: StoreFixture) {
     assert!(page.iter().all(|row| row.progress == RowProgress::default() && !row.done));
     assert!(two.list_rows("r", 5, 9).await.unwrap().is_empty());
 
+    // Rows 0 and 3 name one machine, rows 1 and 2 another.
     let named = vec![(3, "id-a".to_owned()), (1, "id-b".to_owned()), (2, "id-b".to_owned())];
     assert_eq!(one.record_machines("r", named.clone()).await.unwrap(), [(3, 0), (1, 1), (2, 1)]);
     assert_eq!(
@@ -82,6 +83,7 @@ async fn check_runs(fixture: StoreFixture) {
     let far = RowProgress { parked: 1, parking: false, first_submit: Some(1_790_000_000.5) };
     one.record_progress("r", 0, far).await.unwrap();
     two.record_progress("r", 0, RowProgress::default()).await.unwrap();
+    // Worker 1 misses its heartbeat, worker 2 does not.
     fixture.advance_time(9.0);
     two.heartbeat("r", 2, 10.0).await.unwrap();
     fixture.advance_time(2.0);

@@ -94,6 +94,7 @@ async fn a_submit_gets_window_slot_and_machine_together(fixture: &StoreFixture) 
     }
     one.flush().await.unwrap();
     assert!(
+        // The case of an action id does not matter.
         two.close_session("ACTION-b").await.unwrap()
             && !two.close_session("action-b").await.unwrap()
     );
@@ -126,6 +127,7 @@ async fn a_slot_is_freed_by_its_guard_its_intent_or_its_lease(fixture: &StoreFix
     store.flush().await.unwrap();
     assert_eq!(open().await, 0, "{}", fixture.kind);
     submit(&store, 1, 1, slot_request("b", true)).await;
+    // 5 s for the call and 30 s of grace, if no POST was recorded.
     fixture.advance_time(34.0);
     assert_eq!(open().await, 1);
     fixture.advance_time(2.0);
@@ -135,6 +137,7 @@ async fn a_slot_is_freed_by_its_guard_its_intent_or_its_lease(fixture: &StoreFix
     assert!(store.record_posted(key("c"), 7, true).await.is_err(), "there is no slot");
     submit(&store, 1, 2, slot_request("c", true)).await;
     store.record_posted(key("c"), 7, true).await.unwrap();
+    // From the POST on, the slot is held for its lease of 1000 s.
     fixture.advance_time(990.0);
     assert!((store.slots().await.unwrap()[0].in_doubt.unwrap() - 990.0).abs() < 0.01);
     assert!(!store.release_in_doubt_slot("c".into(), 991.0).await.unwrap(), "{}", fixture.kind);
@@ -160,6 +163,7 @@ async fn a_slot_is_freed_by_its_guard_its_intent_or_its_lease(fixture: &StoreFix
 
 async fn sessions_found_on_the_service_hold_slots(fixture: &StoreFixture) {
     let store = fixture.open().await;
+    // The session on `a` is ours already; the one on `b` is new.
     let found = |machine: &str| OpenSession {
         machine_id: machine.into(),
         action_id: format!("of-{machine}"),

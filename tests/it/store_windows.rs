@@ -10,6 +10,7 @@ async fn calls_count_until_one_window_after_their_end(fixture: &StoreFixture) {
     assert_eq!(first.granted, [ticket(1, 0), ticket(1, 1)], "{}", fixture.kind);
     let second = read(&two, 2, [0, 1]).await;
     assert_eq!(second.granted, [ticket(2, 0)]);
+    // In memory the next answer is due when the window has room; a shared store is asked every 3 s.
     let expected = if one.is_shared() { 3.0 } else { 10.0 };
     assert!(
         (second.wait - expected).abs() < 0.01,
@@ -22,6 +23,7 @@ async fn calls_count_until_one_window_after_their_end(fixture: &StoreFixture) {
         store.defer(DeferredWrite::EndCall(READ, ticket(owner, number)));
         store.flush().await.unwrap();
     }
+    // The calls ended at 1.0 s and count for 10 s more, plus a margin of 1 ms.
     fixture.advance_time(9.99);
     let early = two.request_admission(admission_request(READ, 2)).await.unwrap();
     assert!(early.granted.is_empty() && (early.wait - 0.011).abs() < 0.002, "{early:?}");
@@ -36,6 +38,7 @@ async fn calls_count_until_one_window_after_their_end(fixture: &StoreFixture) {
 
 async fn the_longer_rate_applies_too(fixture: &StoreFixture) {
     let store = fixture.open().await;
+    // 3 calls in 10 s and 7 in 60 s: the third round gets only one.
     for round in 0..3 {
         let granted = read(&store, 1, (0..3).map(|i| round * 3 + i)).await.granted;
         assert_eq!(granted.len(), if round < 2 { 3 } else { 1 }, "{} round {round}", fixture.kind);
@@ -99,6 +102,7 @@ async fn a_dead_process_loses_its_places(fixture: &StoreFixture) {
             "calls count until one window after their lease"
         );
     }
+    // A memory store has one process only, so no other can die.
     if !one.is_shared() {
         return;
     }
@@ -147,6 +151,7 @@ async fn a_late_process_blocks_nobody_and_keeps_its_place(fixture: &StoreFixture
 
 async fn a_429_blocks_the_window_for_all_processes(fixture: &StoreFixture) {
     let (one, two) = (fixture.open().await, fixture.open().await);
+    // The shorter block must not replace the longer one.
     one.block_window(READ, 30.0).await.unwrap();
     one.block_window(READ, 5.0).await.unwrap();
     assert!(read(&two, 2, [0]).await.granted.is_empty(), "{}", fixture.kind);
@@ -169,6 +174,7 @@ async fn a_429_blocks_the_window_for_all_processes(fixture: &StoreFixture) {
 }
 
 async fn a_repeated_request_grants_once(fixture: &StoreFixture) {
+    // Memory can't lose an answer, so it does not check for repeated tickets.
     if fixture.kind == "memory" {
         return;
     }
@@ -194,6 +200,7 @@ async fn a_clock_set_back_breaks_no_window(fixture: &StoreFixture) {
     read(&store, 1, [0, 1, 2]).await;
     (0..3).for_each(|number| store.defer(DeferredWrite::EndCall(READ, ticket(1, number))));
     store.flush().await.unwrap();
+    // The store's time must stand still, and not go back.
     fixture.advance_time(-5000.0);
     assert!(read(&store, 1, [3]).await.granted.is_empty(), "{}", fixture.kind);
     for _ in 0..3 {

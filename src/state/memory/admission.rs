@@ -49,6 +49,7 @@ impl MemoryStore {
         for ticket in &request.leave {
             queue.leave(*ticket);
             if request.window == Operation::RunLiveResponse {
+                // The slot was taken with the grant, and nothing was sent for it.
                 slots.retain(|_, slot_entry| {
                     slot_entry.ticket != Some(*ticket) || slot_entry.slot.action_id.is_some()
                 });
@@ -85,6 +86,7 @@ impl MemoryStore {
             if scan.granted.contains(&ticket) {
                 queue.calls.begin(ticket, now + request.call_lease);
                 if let Some(slot_request) = slot_request {
+                    // If the caller dies before its POST, the slot is freed after this time.
                     occupy(slots, slot_request, ticket, now + request.call_lease + UNPOSTED_GRACE);
                 }
             }

@@ -96,6 +96,7 @@ impl Store for MemoryStore {
     }
 
     fn prune(&self, seconds: f64) -> StoreFuture<'_, Pruned> {
+        // Runs have their own lock, so they are pruned before the tables are locked.
         let runs = self.run_store.prune(seconds);
         self.with(|tables, now| Ok(Pruned { runs, ..tables.prune(now, seconds) }))
     }

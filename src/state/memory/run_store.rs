@@ -96,6 +96,7 @@ impl RunRecord {
         for (at, NewRow { machine, machine_id, commands }) in (0..).zip(rows) {
             let machine_id: Option<Arc<str>> = machine_id.map(Arc::from);
             if let Some(id) = &machine_id {
+                // The first row that names a machine owns it.
                 record.owners.entry(id.clone()).or_insert(at);
             }
             record.rows.push(RowRecord {
@@ -141,6 +142,7 @@ impl RunRecord {
     fn is_free(&self, at: u32, worker: u64, now: f64) -> bool {
         let Some(row) = self.rows.get(at as usize) else { return false };
         let is_alive = |other: u64| self.workers.get(&other).is_some_and(|until| *until > now);
+        // A worker may claim its own row again, after a lost answer.
         row.outcome.is_none() && row.worker.is_none_or(|other| other == worker || !is_alive(other))
     }
 
@@ -202,6 +204,7 @@ impl RunStore for MemoryRunStore {
 
     fn heartbeat<'a>(&'a self, run_id: &'a str, worker: u64, lease: f64) -> StoreFuture<'a, ()> {
         self.with(run_id, |record, now| {
+            // Dead workers are removed here, because nothing else visits them.
             record.workers.retain(|other, until| *other != worker && *until > now);
             if lease > 0.0 {
                 record.workers.insert(worker, now + lease);
@@ -261,6 +264,7 @@ impl RunStore for MemoryRunStore {
         self.with(run_id, |record, _| {
             let known = record.stopped.take();
             record.stopped = Some(match known {
+                // A weaker request must not undo a stronger one.
                 Some(known) => known.or_stronger(stop),
                 None => stop,
             });

@@ -15,6 +15,7 @@ use crate::state::store::{
 /// The maximum number of intents kept after their action is known.
 const MAX_SETTLED_INTENTS: usize = 10_000;
 
+/// All tables of one quota key, behind one lock.
 #[derive(Default)]
 pub struct MemoryTables {
     pub clock: MonotonicClock,
@@ -29,6 +30,7 @@ pub struct MemoryTables {
     pub swept: f64,
 }
 
+/// One window and its queue.
 #[derive(Default)]
 pub struct MemoryQueue {
     pub calls: WindowCalls,
@@ -37,6 +39,7 @@ pub struct MemoryQueue {
     pub arrivals: u64,
 }
 
+/// A slot, with what the store needs beside it.
 pub struct SlotEntry {
     pub slot: SessionSlot,
     pub ticket: Option<Ticket>,
@@ -46,6 +49,7 @@ pub struct SlotEntry {
     pub posted: Option<f64>,
 }
 
+/// An intent and its lease.
 pub struct IntentEntry {
     pub intent: Intent,
     /// Its holder and its end.
@@ -72,6 +76,7 @@ fn machine_state(slots: &BTreeMap<String, SlotEntry>, slot_request: &SlotRequest
     match slots.get(&slot_request.machine_id).map(|slot_entry| &slot_entry.slot) {
         None => MachineState::Free,
         Some(slot)
+            // The process that takes over the intent's lease goes on with this slot.
             if slot.action_id.is_none()
                 && slot.correlation_id.as_ref() == Some(&slot_request.correlation_id) =>
         {
@@ -105,6 +110,7 @@ impl MemoryQueue {
     /// Removes the waiter, and its call if it was granted.
     pub fn leave(&mut self, ticket: Ticket) {
         self.waiting.retain(|_, (waiting, _)| *waiting != ticket);
+        // If it was granted meanwhile, nothing was sent for it.
         self.calls.undo(ticket);
     }
 
@@ -167,6 +173,7 @@ impl MemoryTables {
     pub fn release_lease(&mut self, key: &IntentKey, token: u64) {
         let Some(entry) = self.intents.get_mut(key) else { return };
         entry.lease = entry.lease.filter(|(holder, _)| *holder != token);
+        // A posted intent stays, because its POST may have started a session.
         if entry.lease.is_none() && !entry.intent.posted && entry.intent.action_id.is_none() {
             self.intents.remove(key);
             self.slots.retain(|_, slot_entry| {
@@ -247,6 +254,7 @@ impl MemoryTables {
             let is_taken = entry.lease.is_some_and(|(_, until)| until > now);
             is_open || is_taken || !is_old(&entry.intent)
         });
+        // Keeps the queue of settled intents in step with the intents.
         self.settled.retain(|key| self.intents.contains_key(key));
         before - self.intents.len()
     }

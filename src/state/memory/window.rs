@@ -54,6 +54,7 @@ impl WindowCalls {
     pub fn end(&mut self, ticket: Ticket, now: f64) {
         let at = self.running.iter().position(|(running, _)| *running == ticket);
         if let Some(at) = at {
+            // The time never goes back, so the ends stay in order.
             self.running.swap_remove(at);
             self.ended.push_back(now);
         }

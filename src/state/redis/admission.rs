@@ -62,6 +62,7 @@ impl RedisStore {
             "is_retry": request.is_retry,
             "leave": request.leave.iter().map(Ticket::to_string).collect::<Vec<_>>(),
         });
+        // The script handles slots only if it gets their limit.
         if request.window == Operation::RunLiveResponse
             && let Some(arguments) = arguments.as_object_mut()
         {

@@ -52,6 +52,7 @@ impl RedisConnection {
     pub async fn open(url: &Secret, address: String, settings: StoreSettings) -> Result<Self> {
         let client = tls::client(url, &address, settings.ca_bundle.as_deref())?;
         let config = ConnectionManagerConfig::new()
+            // The retries are in RetryDeadline, which knows the timeout of the store.
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(200))
@@ -59,6 +60,7 @@ impl RedisConnection {
             .set_connection_timeout(Some(Duration::from_secs_f64(
                 settings.timeout.clamp(0.1, 5.0),
             )));
+        // The first call connects, so that the loop below retries it.
         let manager = client
             .get_connection_manager_lazy(config)
             .map_err(|error| to_error(&address, &error))?;
@@ -128,6 +130,7 @@ impl RedisConnection {
         operation: &str,
         arguments: &Value,
     ) -> Result<T> {
+        // Data can be lost again between two calls, but hardly three times in a row.
         for _ in 0..3 {
             let answer = self.send(operation, arguments).await?;
             if answer.lost {
@@ -154,6 +157,7 @@ impl RedisConnection {
     async fn init_epoch(&self) -> Result<()> {
         let mut connection = self.manager.clone();
         let info: String = redis::cmd("INFO")
+            // Only this section has the command counts that show a flush.
             .arg("everything")
             .query_async(&mut connection)
             .await
@@ -255,6 +259,7 @@ impl RetryDeadline {
             return false;
         }
         log::debug!(target: crate::trace::LOG_TARGET, "{error}; retrying in {:.2} s", self.pause);
+        // A random pause keeps processes from retrying in step.
         self.clock.sleep(self.pause * (0.5 + fastrand::f64())).await;
         self.pause = (self.pause * 2.0).min(1.0);
         true

@@ -6,6 +6,7 @@ mod admission;
 mod connection;
 mod redis_error;
 mod reply;
+mod run_reply;
 mod run_store;
 mod server;
 mod sessions;
@@ -104,6 +105,7 @@ impl Store for RedisStore {
         // Without a runtime the process is exiting, and the lease ends what the write would have.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (connection, pending_writes) = (self.connection.clone(), self.pending_writes.clone());
+        // Counted before the task starts, so that `flush` waits for it.
         pending_writes.count.fetch_add(1, Ordering::SeqCst);
         runtime.spawn(async move {
             if let Err(error) = connection.call::<EmptyReply>(operation, &arguments).await {

@@ -23,6 +23,7 @@ pub fn to_error(address: &str, error: &RedisError) -> Error {
         error.kind(),
         ErrorKind::Io
             | ErrorKind::Server(
+                // These pass: a server that loads its data, or a failover that is not complete.
                 ServerErrorKind::BusyLoading
                     | ServerErrorKind::TryAgain
                     | ServerErrorKind::ClusterDown

@@ -49,6 +49,7 @@ impl From<AdmissionReply> for AdmissionResponse {
         let occupied = reply
             .occupied
             .into_iter()
+            // A ticket that can't be parsed was not written by this library.
             .filter_map(|(ticket, action)| Some((Ticket::parse(&ticket)?, action)));
         Self {
             granted: reply.granted.iter().filter_map(|ticket| Ticket::parse(ticket)).collect(),

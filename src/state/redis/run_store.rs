@@ -1,11 +1,14 @@
 //! The [`RunStore`] of Redis.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::RedisStore;
-use super::reply::{self, EmptyReply};
+use super::reply::EmptyReply;
+use super::run_reply::{
+    ClaimReply, FinishReply, OutcomesReply, OwnersReply, ProgressReply, ResultReply, RowReply,
+    RowsReply, RunHeaderReply, RunReply,
+};
 use crate::error::Result;
 use crate::state::run_store::*;
 use crate::state::store_error::{unknown_run, unusable_error};
@@ -13,77 +16,6 @@ use crate::state::{StoreFuture, hex_id};
 
 /// Rows in one call. Redis serves nobody else while a script runs.
 const CHUNK: usize = 500;
-
-/// The answer of the script about a run, or that the run is unknown.
-#[derive(Deserialize)]
-struct RunReply<T> {
-    #[serde(default)]
-    missing: bool,
-    #[serde(flatten)]
-    content: T,
-}
-
-#[derive(Deserialize)]
-struct RunHeaderReply {
-    #[serde(default)]
-    head: Option<String>,
-    #[serde(default)]
-    stopped: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RowsReply {
-    #[serde(default, deserialize_with = "reply::list")]
-    rows: Vec<RowReply>,
-}
-
-#[derive(Deserialize)]
-struct ClaimReply {
-    #[serde(default)]
-    row: Option<RowReply>,
-}
-
-#[derive(Deserialize)]
-struct RowReply {
-    row: u32,
-    machine: String,
-    #[serde(default)]
-    machine_id: Option<String>,
-    commands: u32,
-    #[serde(default)]
-    progress: Option<String>,
-    done: bool,
-}
-
-#[derive(Deserialize)]
-struct OwnersReply {
-    #[serde(default, deserialize_with = "reply::list")]
-    owners: Vec<(u32, u32)>,
-}
-
-#[derive(Deserialize)]
-struct ProgressReply {
-    #[serde(default)]
-    before: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct FinishReply {
-    #[serde(default)]
-    first: bool,
-}
-
-#[derive(Deserialize)]
-struct OutcomesReply {
-    #[serde(default, deserialize_with = "reply::list")]
-    outcomes: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct ResultReply {
-    #[serde(default)]
-    result: Option<String>,
-}
 
 impl RedisStore {
     /// Calls an operation on a run. Fails if the run is unknown.
@@ -140,6 +72,7 @@ impl RunStore for RedisStore {
             if let Some(known) = self.get_run(&head.run_id).await? {
                 return Ok(Some(known.head));
             }
+            // Two processes may create the same run at once; each writes its own draft.
             let draft = uuid::Uuid::new_v4().to_string();
             self.put_draft_rows(&draft, &rows).await?;
             let arguments = json!({"draft": draft, "head": to_json(&head)});
@@ -273,6 +206,7 @@ impl RunStore for RedisStore {
             let reply: OutcomesReply = self
                 .call_for_run("list_outcomes", run_id, json!({"after": after, "count": count}))
                 .await?;
+            // Outcomes are a Redis list, so a number is the index plus one.
             let numbered = (after + 1..).zip(reply.outcomes).map(|(number, json)| {
                 let (row, outcome) = self.parse(&json)?;
                 Ok(NumberedOutcome { number, row, outcome })

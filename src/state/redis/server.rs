@@ -35,6 +35,7 @@ pub fn check_info(address: &str, info: &str) -> Result<ServerReport> {
         let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim)
     };
+    // A server that does not report its policy is accepted.
     if let Some(policy) = field("maxmemory_policy").filter(|policy| *policy != "noeviction") {
         return Err(unusable_error(
             format!(
@@ -45,6 +46,7 @@ pub fn check_info(address: &str, info: &str) -> Result<ServerReport> {
              break the limits",
         ));
     }
+    // Valkey reports the Redis version that it is compatible with.
     let major =
         field("redis_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     if let Some(major) = major.filter(|major| *major < 6) {

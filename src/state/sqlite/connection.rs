@@ -68,6 +68,7 @@ impl StoreConnection {
         let connection = file::open(&path, settings.timeout, settings.max_pages)?;
         let clock_id = machine_clock::boot_id();
         let (deferred, due) = (Vec::new(), None);
+        // `full_sync` is true, because FULL is SQLite's default for PRAGMA synchronous.
         let mut db =
             Self { connection, settings, quota: 0, clock_id, path, full_sync: true, deferred, due };
         db.quota = db.transact(Durability::Synced, |db, now| {
@@ -109,6 +110,7 @@ impl StoreConnection {
     /// Does the deferred writes in a transaction of their own.
     fn flush_deferred(&mut self) {
         if let Err(error) = self.transact(Durability::Relaxed, |_, _| Ok(())) {
+            // The writes stay queued and are tried again.
             log::debug!(target: crate::trace::LOG_TARGET, "{error}");
         }
     }
@@ -121,6 +123,8 @@ impl StoreConnection {
     ) -> Result<T> {
         let done = self.try_transact(durability, work);
         if done.is_ok() {
+            // They were committed with this transaction. A failed one rolls them back, and they
+            // stay queued.
             self.deferred.clear();
             self.due = None;
         } else if !self.deferred.is_empty() {
@@ -139,6 +143,8 @@ impl StoreConnection {
             || (durability == Durability::SyncedSoon && self.clock_id.is_empty());
         loop {
             self.set_full_sync(full_sync)?;
+            // IMMEDIATE takes the write lock now. A later upgrade of a read lock may fail in the
+            // middle.
             let transaction =
                 Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             let (now, synced) = self.now(full_sync)?;

@@ -48,6 +48,7 @@ impl From<rusqlite::Error> for OpenFailure {
 }
 
 fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailure> {
+    // Only the worker thread uses the connection, so SQLite needs no mutex.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_when_busy))?;
@@ -65,12 +66,14 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailu
     if let Some(pages) = max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
+    // Two processes that create the file at once must not both create the tables.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 =
         transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 =
         transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    // The file is empty: this process is the first to open it.
     if (application, version, tables) == (0, 0, 0) {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -105,6 +108,7 @@ fn create_private(path: &Path) -> Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
+        // An existing file keeps its mode: its owner may have shared it on purpose.
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             let message = format!("the state store {} can't be created: {error}", path.display());
             Err(unusable_error(message, "use a file in a directory that this user can write to")

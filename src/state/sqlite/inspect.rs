@@ -66,6 +66,7 @@ impl StoreConnection {
     /// Deletes what is older than `seconds`, except what is open or in use.
     pub fn prune(&self, seconds: f64, now: f64) -> Sql<Pruned> {
         let (quota, before) = (self.quota, now - seconds);
+        // An intent is in use while its slot or its lease is held.
         let intents = self.execute(
             "DELETE FROM intents WHERE quota = ?1 AND created <= ?2 \
              AND coalesce(lease_until, 0) <= ?3 AND NOT EXISTS (SELECT 1 FROM slots \

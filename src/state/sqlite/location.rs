@@ -46,6 +46,7 @@ fn network_file_system(directory: &Path) -> Option<String> {
     let magic = rustix::fs::statfs(directory).ok()?.f_type;
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let directory = directory.canonicalize().ok()?;
+    // The type of f_type differs by platform; the constants have 32 bits.
     network_name(magic as u64 & 0xffff_ffff, mount_type(&mounts, &directory).unwrap_or_default())
 }
 
@@ -68,6 +69,7 @@ fn network_name(magic: u64, mount_type: &str) -> Option<String> {
         0x5346_414f => "AFS",
         0x0bd0_0bd0 => "Lustre",
         0x4750_4653 => "GPFS",
+        // FUSE also serves local file systems, such as NTFS.
         FUSE if REMOTE_FUSE.iter().any(|remote| mount_type.contains(remote)) => mount_type,
         _ => return None,
     };

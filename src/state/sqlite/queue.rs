@@ -64,6 +64,7 @@ impl StoreConnection {
         let dead = statement
             .query_map(params![quota, window, now - OWNER_LEASE, owner], |row| row.get(0))?;
         for dead in dead.collect::<Sql<Vec<String>>>()? {
+            // Their places go too, or the queue would wait for tickets that nobody uses.
             let places = "DELETE FROM queue WHERE quota = ? AND window = ? AND owner = ?";
             self.execute(places, params![quota, window, dead])?;
             let forget = "DELETE FROM queue_owners WHERE quota = ? AND window = ? AND owner = ?";
@@ -76,6 +77,7 @@ impl StoreConnection {
     /// Records when the process must ask again. Forgets a process without waiters.
     fn set_deadline(&self, request: &AdmissionRequest, until: f64) -> Sql<()> {
         let (quota, window, owner) = (self.quota, request.window.name(), hex_id(request.owner));
+        // An infinite time means that the process has no waiters.
         if until.is_finite() {
             let insert = "INSERT OR REPLACE INTO queue_owners VALUES (?, ?, ?, ?)";
             return self.execute(insert, params![quota, window, owner, until]).map(drop);
@@ -181,6 +183,7 @@ impl StoreConnection {
         let (quota, window, ticket) = (self.quota, request.window.name(), ticket.to_string());
         let expired = now - self.settings.longest_window(request.window) - WINDOW_MARGIN;
         self.execute(
+            // Ended calls are deleted here, where new ones are added.
             "DELETE FROM calls WHERE quota = ? AND window = ? AND ends <= ?",
             params![quota, window, expired],
         )?;
@@ -225,9 +228,11 @@ impl StoreConnection {
 
     /// Removes the ticket from the queue. If it was granted, its call counts as never started.
     fn leave(&self, window: Operation, ticket: Ticket, now: f64) -> Sql<()> {
+        // The answer that granted it may have been lost, so it can be in either table.
         self.dequeue(window, ticket)?;
         let (quota, ticket) = (self.quota, ticket.to_string());
         self.execute(
+            // A call that has ended was sent, and must still count.
             "DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ? AND ends > ?",
             params![quota, window.name(), ticket, now],
         )?;

@@ -8,7 +8,7 @@ use crate::state::run_store::*;
 use crate::state::store_error::unknown_run;
 
 impl SqliteStore {
-    /// Runs `work` in one transaction, and turns its `None` into the error for an unknown run.
+    /// Runs `work` in one transaction, and reports its `None` as an unknown run.
     fn with_run<'a, T: Send + 'static>(
         &'a self,
         durability: Durability,

@@ -54,6 +54,7 @@ impl StoreConnection {
             .query_map(params![self.quota, before, now], |row| row.get(0))?
             .collect::<Sql<_>>()?;
         for run in &old {
+            // The tables have no foreign keys, so each is cleared here.
             for table in
                 ["run_rows", "run_machine_owners", "run_workers", "run_outcomes", "run_results"]
             {
@@ -130,6 +131,7 @@ impl StoreConnection {
         now: f64,
     ) -> Sql<Option<Option<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
+        // A worker without a current lease in run_workers is dead, and its rows are free.
         let take = "UPDATE run_rows AS r SET worker = ?3 WHERE run = ?1 AND row = ?2 AND NOT \
                     EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = ?1 AND o.row = ?2) \
                     AND (worker IS NULL OR worker = ?3 OR NOT EXISTS (SELECT 1 \
@@ -157,6 +159,7 @@ impl StoreConnection {
         let Some(known) = find.query_row(params![run, row], read_row).optional()? else {
             return Ok(Some(()));
         };
+        // Two workers may record progress of one row, if the first was thought dead.
         let RowProgress { parked, parking, first_submit } = known.progress.merge(progress);
         let update = "UPDATE run_rows SET parked = ?, parking = ?, first_submit = ? \
                       WHERE run = ? AND row = ?";
@@ -167,6 +170,7 @@ impl StoreConnection {
     pub fn finish_row(&self, run_id: &str, finished: &FinishedRow) -> Sql<Option<bool>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         // The unique index on (run, row) ignores a second outcome of the same row.
+        // Write transactions run one after another, so the next number is unique.
         let insert = "INSERT OR IGNORE INTO run_outcomes (run, number, row, outcome) SELECT ?1, \
                       coalesce(max(number), 0) + 1, ?2, ?3 FROM run_outcomes WHERE run = ?1";
         if self.execute(insert, params![run, finished.row, finished.outcome])? == 0 {

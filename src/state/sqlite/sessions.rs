@@ -31,6 +31,7 @@ impl StoreConnection {
     }
 
     pub fn close_session(&self, action_id: &str) -> Sql<bool> {
+        // Action ids are GUIDs, so their case does not matter.
         let close = "DELETE FROM slots WHERE quota = ? AND action = ? COLLATE NOCASE";
         Ok(self.execute(close, params![self.quota, action_id])? > 0)
     }
@@ -83,6 +84,7 @@ impl StoreConnection {
         let insert = "INSERT INTO intents (quota, machine, correlation, commands, comment, \
                       created) VALUES (?, ?, ?, ?, ?, ?)";
         self.execute(insert, params![self.quota, machine, correlation, json, comment, now])?;
+        // Deleting a few with each new one bounds the table without a background task.
         self.sweep_intents(now)?;
         let (commands, comment) = (commands.to_vec(), comment.to_owned());
         let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
@@ -112,6 +114,7 @@ impl StoreConnection {
     /// another token holds the lease.
     pub fn release_lease(&self, key: &IntentKey, token: u64) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        // A posted intent stays, because its POST may have started a session.
         let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
                       AND (lease_token = ? OR lease_token IS NULL) AND posted = 0 \
                       AND action IS NULL";
@@ -141,6 +144,7 @@ impl StoreConnection {
         let held = "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
                     AND lease_token = ? AND lease_until > ?";
         let mut statement = self.connection.prepare_cached(held)?;
+        // The POST must not be sent by a process whose lease has ended.
         if !statement.exists(params![quota, machine, correlation, hex_id(token), now])? {
             return Ok(LeaseCheck::NoLease);
         }

@@ -58,8 +58,10 @@ impl Worker {
         };
         let thread = std::thread::Builder::new()
             .name("mde-state".to_owned())
+            // SQLite needs far less stack than the default of 2 MiB.
             .stack_size(512 << 10)
             .spawn(body);
+        // If the thread can't start, its sender is dropped, and the caller gets an error.
         worker_thread.thread = thread.ok();
         worker_thread.sender = Some(sender);
         reply_receiver
@@ -102,6 +104,7 @@ impl Worker {
         };
         match restarted {
             Some(opened) => opened.await.map_err(|_| self.closed_error())??,
+            // A fork is in progress, which takes a moment.
             None => tokio::time::sleep(Duration::from_millis(2)).await,
         }
         Ok(Some(work))
@@ -122,6 +125,7 @@ impl Worker {
             worker_thread.sender = None;
             worker_thread.thread.take()
         };
+        // Without a sender the thread ends. After the join, the file is closed.
         let _ = thread.map(JoinHandle::join);
     }
 
@@ -130,6 +134,7 @@ impl Worker {
         let mut worker_thread = self.worker_thread();
         worker_thread.paused = false;
         if worker_thread.sender.is_none() {
+            // If opening fails, the next job starts the thread again and gets the error.
             drop(self.start(&mut worker_thread));
         }
     }
