@@ -198,8 +198,10 @@ impl Quota {
         // A client that closes must not hang because its store is down.
         let flushed = tokio::time::timeout(timeout, self.store.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            log::debug!(target: crate::trace::LOG_TARGET, "some writes did not reach the state \
-                store in time; leases end what they would have ended");
+            log::debug!(
+                target: crate::trace::LOG_TARGET,
+                "not all writes reached the state store in time; the leases make up for them"
+            );
         }
     }
 

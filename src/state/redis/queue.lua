@@ -1,4 +1,5 @@
 -- The admission queues.
+
 -- Returns the slots by machine, and their count. Deletes those whose time is over.
 local function read_open_slots()
   local slots, count = {}, 0

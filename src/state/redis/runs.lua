@@ -1,4 +1,4 @@
--- Fleet runs. Each operation returns {missing = true} for an unknown run.
+-- Fleet runs. An operation on a run that does not exist returns {missing = true}.
 local function run_key(name)
   return key(name, args.run)
 end

@@ -1,6 +1,6 @@
 -- The sliding windows: a call counts from its start until one window length after its end.
 --
--- The windows and their queues. `calls`: tickets by the end of their call; for a running call, the
+-- Redis keys: `calls`: tickets by the end of their call; for a running call, the
 -- end of its lease. `queue`: tickets by order of arrival. `queue_owners`: processes by their
 -- deadline to ask again.
 local function calls_of(window) return key('calls', window) end
