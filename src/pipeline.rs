@@ -29,7 +29,7 @@ use crate::limits::{CallPermit, Quota, QuotaRegistry};
 use crate::retry::{self, AttemptFailure, Decision, RetryBudget, RetryPolicy};
 use crate::secret::SecretUrl;
 use crate::slow_wait;
-use crate::state::store::Settings;
+use crate::state::settings::StoreSettings;
 use crate::state::{QuotaKey, memory_warning};
 use crate::trace::{self, LOG_TARGET};
 use crate::transport::{Destination, Request, Transport};
@@ -102,9 +102,9 @@ impl Pipeline {
         };
         let ClientOptions { state, limits, connect_timeout, request_timeout, network, .. } =
             &self.options;
-        let settings = Settings {
+        let settings = StoreSettings {
             ca_bundle: network.ca_bundle.clone(),
-            ..Settings::new(&key, limits, self.clock)
+            ..StoreSettings::new(&key, limits, self.clock)
         };
         // A call that lasts longer than this is its dead process's.
         let call_lease = connect_timeout + 2.0 * request_timeout;

@@ -299,4 +299,4 @@ def test_conflicting_limits_are_warned_about(
     with emulator.client() as first, emulator.client(limits=Limits(sessions=1)) as second:
         first.list_machines()
         second.list_machines()
-    assert "the limits given are not used" in caplog.text
+    assert "these limits are ignored" in caplog.text

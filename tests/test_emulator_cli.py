@@ -125,7 +125,7 @@ def test_invalid_usage(
         (["--speed", "0"], "speed is 0; it must be above 0"),
         (["--seed", "-1"], "seed is -1"),
         (["--machine", ""], "a machine needs a name"),
-        (["--script", f"x y={os.devnull}"], "there is no file"),
+        (["--script", f"x y={os.devnull}"], "does not exist"),
         (["--script", f"x y={__file__}"], "is not a valid name of a library file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -37,7 +37,7 @@ use crate::limits::Quota;
 use crate::session::SessionResult;
 use crate::state::run_store::{NumberedOutcome, StopRequest};
 use crate::trace::LOG_TARGET;
-use shared::{POLL_INTERVAL, Shared, WorkerState, run_store_of};
+use shared::{POLL_INTERVAL, Shared, WorkerState};
 
 /// Outcomes in one read of the journal.
 const PAGE: u32 = 64;
@@ -94,7 +94,7 @@ impl Fleet {
             let worker_state = changes.borrow_and_update().clone();
             let page = match self
                 .shared
-                .run_store()?
+                .run_store()
                 .list_outcomes(self.run_id(), cursor.number, PAGE)
                 .await
             {
@@ -143,7 +143,7 @@ impl Fleet {
                 .with_hint("say why you cancel: the comment is stored with the outcomes"));
         }
         self.shared
-            .run_store()?
+            .run_store()
             .request_stop(self.run_id(), StopRequest { comment: comment.to_owned(), running })
             .await
     }
@@ -228,7 +228,7 @@ impl Cursor {
 impl ResultLoader {
     /// Loads the result of a row's session. Returns none if no session of the row ended.
     pub async fn load(&self, row: u32) -> Result<Option<SessionResult>> {
-        let Some(json) = run_store_of(&self.quota)?.get_result(&self.run_id, row).await? else {
+        let Some(json) = self.quota.store().run_store().get_result(&self.run_id, row).await? else {
             return Ok(None);
         };
         let to_state_error = |error| {

@@ -158,7 +158,7 @@ impl RowTask {
     async fn save_progress(&mut self, progress: RowProgress) -> Result<()> {
         self.state.progress = progress;
         let shared = self.shared.clone();
-        shared.run_store()?.record_progress(&shared.header.run_id, self.state.row, progress).await
+        shared.run_store().record_progress(&shared.header.run_id, self.state.row, progress).await
     }
 
     /// Returns how many seconds the session may still be Pending, if the caller set a limit.

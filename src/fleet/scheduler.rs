@@ -125,7 +125,7 @@ impl Scheduler {
             return Ok(());
         }
         self.last_poll = self.shared.now();
-        let run = self.shared.run_store()?.get_run(&self.shared.header.run_id).await?;
+        let run = self.shared.run_store().get_run(&self.shared.header.run_id).await?;
         let Some(stop) = run.and_then(|run| run.stopped) else { return Ok(()) };
         let known =
             self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
@@ -150,7 +150,7 @@ impl Scheduler {
             && let Some(row) = self.stopped_rows.pop_front()
         {
             let (runs, run_id, worker) =
-                (self.shared.run_store()?, &self.shared.header.run_id, self.shared.worker);
+                (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
             match runs.claim_row(run_id, worker, vec![row]).await? {
                 Some(state) => self.spawn_row(state),
                 None => self.table.mark_claimed_elsewhere(row),
@@ -163,7 +163,7 @@ impl Scheduler {
         loop {
             let page = self
                 .shared
-                .run_store()?
+                .run_store()
                 .list_outcomes(&self.shared.header.run_id, self.last_outcome, PAGE)
                 .await?;
             let Some(last) = page.last() else { return Ok(()) };
@@ -205,7 +205,7 @@ impl Scheduler {
                 return Ok(());
             }
             let (runs, run_id, worker) =
-                (self.shared.run_store()?, &self.shared.header.run_id, self.shared.worker);
+                (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
             let claimed = runs.claim_row(run_id, worker, candidates.clone()).await?;
             // The claim takes the first free row, so other workers have those before it.
             let taken = claimed.as_ref().map(|state| state.row);

@@ -38,8 +38,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn run_store(&self) -> Result<&dyn RunStore> {
-        run_store_of(&self.quota)
+    pub fn run_store(&self) -> &dyn RunStore {
+        self.quota.store().run_store()
     }
 
     pub fn now(&self) -> f64 {
@@ -96,7 +96,7 @@ impl Shared {
             outcome: serde_json::to_string(outcome).map_err(to_state_error)?,
             result: result.map(serde_json::to_string).transpose().map_err(to_state_error)?,
         };
-        self.run_store()?.finish_row(&self.header.run_id, finished).await
+        self.run_store().finish_row(&self.header.run_id, finished).await
     }
 
     pub fn counts(&self) -> Counts {
@@ -106,7 +106,7 @@ impl Shared {
     /// Frees this worker's rows now, so that others need not wait until its lease ends.
     pub async fn release_rows(&self) {
         let released =
-            async { self.run_store()?.heartbeat(&self.header.run_id, self.worker, 0.0).await };
+            async { self.run_store().heartbeat(&self.header.run_id, self.worker, 0.0).await };
         if let Err(error) = released.await {
             log::debug!(
                 target: LOG_TARGET,
@@ -121,12 +121,4 @@ impl Shared {
 /// Such an error must not become the outcome of a row.
 pub fn is_run_level(error: &Error) -> bool {
     matches!(error.kind, Kind::State | Kind::Authentication | Kind::Caller)
-}
-
-pub fn run_store_of(quota: &Quota) -> Result<&dyn RunStore> {
-    quota.store().run_store().ok_or_else(|| {
-        let message =
-            format!("the state store {} keeps no journal of runs", quota.store().address());
-        Error::new(Kind::State, message).with_hint("use the memory store for run_many")
-    })
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Fleet;
-use super::shared::{Shared, WorkerState, run_store_of};
+use super::shared::{Shared, WorkerState};
 use super::stage::Counts;
 use super::worker::{run_worker, send_heartbeat};
 use crate::digest::sha256_hex;
@@ -92,7 +92,7 @@ impl Fleet {
         }
         let header = spec.header()?;
         let (_, quota) = sessions.pipeline.shared_quota().await?;
-        let known = run_store_of(&quota)?.create_run(header.clone(), spec.rows()).await?;
+        let known = quota.store().run_store().create_run(header.clone(), spec.rows()).await?;
         match known {
             // Two different jobs under one id would mix their outcomes.
             Some(known) if known.fingerprint != header.fingerprint => Err(Error::invalid(format!(
@@ -107,7 +107,7 @@ impl Fleet {
     /// Resumes a run from the state store, whichever process started it.
     pub async fn resume(sessions: &Arc<Sessions>, run_id: &str) -> Result<Self> {
         let (_, quota) = sessions.pipeline.shared_quota().await?;
-        let run = run_store_of(&quota)?.get_run(run_id).await?;
+        let run = quota.store().run_store().get_run(run_id).await?;
         Self::attach(sessions, run.ok_or_else(|| unknown_run(run_id))?.head).await
     }
 

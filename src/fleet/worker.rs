@@ -24,7 +24,7 @@ pub async fn run_worker(shared: Arc<Shared>) {
 
 /// Renews the lease of this worker.
 pub async fn send_heartbeat(shared: &Shared) -> Result<()> {
-    shared.run_store()?.heartbeat(&shared.header.run_id, shared.worker, LEASE).await
+    shared.run_store().heartbeat(&shared.header.run_id, shared.worker, LEASE).await
 }
 
 /// Runs the scheduler until every row has its outcome, or the run cannot continue.

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, AdmissionError, Quota};
 use crate::model::{MachineAction, is_machine_id};
 use crate::pauses;
-use crate::state::store::{IntentKey, OpenSession, Slot, SlotRequest};
+use crate::state::store::{IntentKey, OpenSession, SessionSlot, SlotRequest};
 use crate::trace::LOG_TARGET;
 
 /// How often one who waits looks less often than at first, at the most.
@@ -141,7 +141,7 @@ impl SubmitPlan {
     }
 }
 
-fn machine_busy_error(slot: Slot) -> Error {
+fn machine_busy_error(slot: SessionSlot) -> Error {
     let machine = &slot.machine_id;
     let whose =
         if slot.correlation_id.is_some() { "a session of ours" } else { "another's session" };
@@ -163,7 +163,7 @@ fn machine_busy_error(slot: Slot) -> Error {
 
 impl Sessions {
     /// Looks at what holds a machine in our own store; what is over, or was never there, gives it back.
-    async fn recheck_slot(&self, quota: &Quota, slot: &Slot) -> Result<()> {
+    async fn recheck_slot(&self, quota: &Quota, slot: &SessionSlot) -> Result<()> {
         let Some(action_id) = &slot.action_id else {
             return self.free_stale_slots(quota, std::slice::from_ref(slot)).await;
         };
@@ -174,9 +174,9 @@ impl Sessions {
     }
 
     /// Gives back the slots that have been in doubt for so long that the service would list an action, and does not.
-    async fn free_stale_slots(&self, quota: &Quota, slots: &[Slot]) -> Result<()> {
+    async fn free_stale_slots(&self, quota: &Quota, slots: &[SessionSlot]) -> Result<()> {
         let settle_time = self.pipeline.options.limits.settle_time;
-        let stale = |slot: &&Slot| {
+        let stale = |slot: &&SessionSlot| {
             slot.action_id.is_none() && slot.in_doubt.is_some_and(|age| age >= settle_time)
         };
         let stale: Vec<_> = slots.iter().filter(stale).map(|slot| &slot.machine_id).collect();
@@ -235,7 +235,7 @@ impl Sessions {
     pub async fn open(self: &Arc<Self>) -> Result<Vec<Session>> {
         let (_, quota) = self.pipeline.shared_quota().await?;
         let slots = quota.store().slots().await?;
-        let session = |slot: Slot| {
+        let session = |slot: SessionSlot| {
             let (correlation_id, action_id) = (slot.correlation_id?, slot.action_id?);
             let machine_id = Some(slot.machine_id);
             Some(Session {

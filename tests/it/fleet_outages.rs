@@ -183,8 +183,9 @@ async fn a_redis_that_restarts_costs_no_outcome() {
         options.state = Secret::new(redis.address());
     });
     let (key, _) = fixture.sessions.pipeline.shared_quota().await.unwrap();
-    let settings = store::Settings::new(&key, &sessions.pipeline.options.limits, fixture.clock);
-    let impatient = store::Settings { timeout: 0.2, ..settings };
+    let settings =
+        store::StoreSettings::new(&key, &sessions.pipeline.options.limits, fixture.clock);
+    let impatient = store::StoreSettings { timeout: 0.2, ..settings };
     let _open = quotas.get_with(&redis.address(), impatient, 1.0).await.unwrap();
     let fleet = start(&sessions, run_spec(fixture.emulator.machine_ids())).await;
     let mut cursor = Cursor::default();

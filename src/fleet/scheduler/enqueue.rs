@@ -21,7 +21,7 @@ impl Scheduler {
         let mut from = 0;
         while from < self.shared.header.rows {
             let page =
-                self.shared.run_store()?.list_rows(&self.shared.header.run_id, from, PAGE).await?;
+                self.shared.run_store().list_rows(&self.shared.header.run_id, from, PAGE).await?;
             from += PAGE;
             for state in page.into_iter().filter(|state| !state.done) {
                 // This row may have an open session, which holds a slot until it is followed.
@@ -44,7 +44,7 @@ impl Scheduler {
         let mut from = 0;
         while from < self.shared.header.rows && self.table.has_unresolved() {
             let page =
-                self.shared.run_store()?.list_rows(&self.shared.header.run_id, from, PAGE).await?;
+                self.shared.run_store().list_rows(&self.shared.header.run_id, from, PAGE).await?;
             let unresolved = page.into_iter().filter(|state| self.table.is_unresolved(state.row));
             let with_id = unresolved.filter_map(|state| {
                 Some((state.row, (state.machine_id?, Priority::from_class(PriorityClass::Unknown))))
@@ -74,7 +74,7 @@ impl Scheduler {
         let machines =
             known.iter().map(|(row, (machine_id, _))| (*row, machine_id.clone())).collect();
         let owners =
-            self.shared.run_store()?.record_machines(&self.shared.header.run_id, machines).await?;
+            self.shared.run_store().record_machines(&self.shared.header.run_id, machines).await?;
         for (row, owner) in owners {
             let Some((_, priority)) = known.get(&row) else { continue };
             if row == owner {
@@ -89,7 +89,7 @@ impl Scheduler {
     /// Ends a row that has no machine.
     async fn on_unresolvable(&mut self, row: u32, error: Error) -> Result<()> {
         let (runs, run_id, worker) =
-            (self.shared.run_store()?, &self.shared.header.run_id, self.shared.worker);
+            (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
         match runs.claim_row(run_id, worker, vec![row]).await? {
             // Another worker has resolved the name meanwhile.
             Some(state) if state.machine_id.is_some() && !is_machine_id(state.machine.trim()) => {
@@ -111,7 +111,7 @@ impl Scheduler {
 
     async fn finish_duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
         let (runs, run_id, worker) =
-            (self.shared.run_store()?, &self.shared.header.run_id, self.shared.worker);
+            (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
         let Some(state) = runs.claim_row(run_id, worker, vec![row]).await? else {
             self.table.mark_claimed_elsewhere(row);
             return Ok(());

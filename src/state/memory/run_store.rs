@@ -1,4 +1,4 @@
-//! The journal of one process.
+//! Fleet runs in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
-use super::recovery::unknown_run;
-use super::run_store::*;
-use super::settings::Settings;
-use super::store::StoreFuture;
 use crate::error::Result;
+use crate::state::StoreFuture;
+use crate::state::run_store::*;
+use crate::state::settings::StoreSettings;
+use crate::state::store_error::unknown_run;
 
-/// The runs of one quota key, for the life of the process.
+/// The runs of one quota key, kept as long as the process lives.
 pub struct MemoryRunStore {
-    settings: Settings,
+    settings: StoreSettings,
     runs: Mutex<HashMap<String, RunRecord>>,
 }
 
@@ -23,10 +23,11 @@ struct RunRecord {
     created: f64,
     stopped: Option<StopRequest>,
     rows: Vec<RowRecord>,
-    /// By machine id, the row that has it.
+    /// By machine id, the first row that named it.
     owners: HashMap<Arc<str>, u32>,
+    /// By worker, the end of its lease.
     workers: HashMap<u64, f64>,
-    /// Rows in the order of their outcomes.
+    /// Rows in the order their outcomes came.
     done: Vec<u32>,
 }
 
@@ -41,7 +42,7 @@ struct RowRecord {
 }
 
 impl MemoryRunStore {
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: StoreSettings) -> Self {
         Self { settings, runs: Mutex::default() }
     }
 
@@ -53,7 +54,8 @@ impl MemoryRunStore {
         self.settings.now.as_ref().map_or_else(|| self.settings.clock.now(), |now| now())
     }
 
-    /// Forgets runs that began more than `seconds` ago and that nobody is at. Tells how many.
+    /// Deletes runs that started more than `seconds` ago and have no live worker. Returns the
+    /// count.
     pub fn prune(&self, seconds: f64) -> u64 {
         let now = self.now();
         let mut runs = self.runs();
@@ -64,6 +66,7 @@ impl MemoryRunStore {
         (before - runs.len()) as u64
     }
 
+    /// Runs `act` on the run, or fails if there is none.
     fn with<T: Send + 'static>(
         &self,
         run_id: &str,
@@ -93,6 +96,7 @@ impl RunRecord {
         for (at, NewRow { machine, machine_id, commands }) in (0..).zip(rows) {
             let machine_id: Option<Arc<str>> = machine_id.map(Arc::from);
             if let Some(id) = &machine_id {
+                // The first row that names a machine owns it.
                 record.owners.entry(id.clone()).or_insert(at);
             }
             record.rows.push(RowRecord {
@@ -124,6 +128,7 @@ impl RunRecord {
         })
     }
 
+    /// Sets the machine of a row. Returns the first row that named the machine.
     fn resolve(&mut self, at: u32, machine_id: String) -> u32 {
         let machine_id: Arc<str> = machine_id.into();
         let owner = *self.owners.entry(machine_id.clone()).or_insert(at);
@@ -133,12 +138,15 @@ impl RunRecord {
         owner
     }
 
+    /// Returns whether the worker may claim the row.
     fn is_free(&self, at: u32, worker: u64, now: f64) -> bool {
         let Some(row) = self.rows.get(at as usize) else { return false };
         let is_alive = |other: u64| self.workers.get(&other).is_some_and(|until| *until > now);
+        // A worker may claim its own row again, after a lost answer.
         row.outcome.is_none() && row.worker.is_none_or(|other| other == worker || !is_alive(other))
     }
 
+    /// Stores the outcome, unless the row has one.
     fn finish(&mut self, finished: FinishedRow) -> bool {
         let at = finished.row;
         let Some(row) = self.row(at).filter(|row| row.outcome.is_none()) else { return false };
@@ -196,6 +204,7 @@ impl RunStore for MemoryRunStore {
 
     fn heartbeat<'a>(&'a self, run_id: &'a str, worker: u64, lease: f64) -> StoreFuture<'a, ()> {
         self.with(run_id, |record, now| {
+            // Dead workers are removed here, because nothing else visits them.
             record.workers.retain(|other, until| *other != worker && *until > now);
             if lease > 0.0 {
                 record.workers.insert(worker, now + lease);
@@ -255,6 +264,7 @@ impl RunStore for MemoryRunStore {
         self.with(run_id, |record, _| {
             let known = record.stopped.take();
             record.stopped = Some(match known {
+                // A weaker request must not undo a stronger one.
                 Some(known) => known.or_stronger(stop),
                 None => stop,
             });

@@ -1,9 +1,9 @@
-//! What the script answers. Lua has one kind of table: an empty list comes as an empty object.
+//! The answers of the script.
 
 use serde::{Deserialize, Deserializer};
 
 use crate::state::store::{
-    AdmissionResponse, CachedStatus, Intent, IntentKey, IntentState, Slot, Snapshot, Ticket,
+    AdmissionResponse, CachedStatus, Intent, IntentKey, IntentState, SessionSlot, Snapshot, Ticket,
     WindowState, WindowUsage,
 };
 
@@ -14,6 +14,7 @@ enum List<T> {
     Empty {},
 }
 
+/// Reads a list. Lua has one kind of table, so it sends an empty list as an empty object.
 pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -23,6 +24,7 @@ pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     })
 }
 
+/// Reads a time. The script sends times as text, because cjson rounds numbers to 14 digits.
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
@@ -43,17 +45,19 @@ pub struct AdmissionReply {
 }
 
 impl From<AdmissionReply> for AdmissionResponse {
-    fn from(asked: AdmissionReply) -> Self {
-        let occupied = asked
+    fn from(reply: AdmissionReply) -> Self {
+        let occupied = reply
             .occupied
             .into_iter()
+            // A ticket that can't be parsed was not written by this library.
             .filter_map(|(ticket, action)| Some((Ticket::parse(&ticket)?, action)));
         Self {
-            granted: asked.granted.iter().filter_map(|ticket| Ticket::parse(ticket)).collect(),
+            granted: reply.granted.iter().filter_map(|ticket| Ticket::parse(ticket)).collect(),
             occupied: occupied.collect(),
-            owner_unknown: asked.owner_unknown,
-            sessions_unknown: asked.sessions_unknown,
-            wait: if asked.wait < 0.0 { f64::INFINITY } else { asked.wait },
+            owner_unknown: reply.owner_unknown,
+            sessions_unknown: reply.sessions_unknown,
+            // The script sends -1, since JSON has no infinity.
+            wait: if reply.wait < 0.0 { f64::INFINITY } else { reply.wait },
         }
     }
 }
@@ -67,8 +71,8 @@ pub struct WindowUsageReply {
 }
 
 impl From<WindowUsageReply> for WindowUsage {
-    fn from(viewed: WindowUsageReply) -> Self {
-        Self { free_share: viewed.share, wait: viewed.wait }
+    fn from(reply: WindowUsageReply) -> Self {
+        Self { free_share: reply.share, wait: reply.wait }
     }
 }
 
@@ -79,7 +83,7 @@ pub struct FreedReply {
 
 #[derive(Deserialize)]
 pub struct LeaseReply {
-    pub mine: bool,
+    pub held: bool,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +92,7 @@ pub struct PostedReply {
 }
 
 #[derive(Deserialize)]
-pub struct WireSlot {
+pub struct SlotReply {
     machine_id: String,
     correlation_id: Option<String>,
     action_id: Option<String>,
@@ -97,9 +101,9 @@ pub struct WireSlot {
     in_doubt: Option<String>,
 }
 
-impl From<WireSlot> for Slot {
-    fn from(slot: WireSlot) -> Self {
-        let WireSlot { machine_id, correlation_id, action_id, ends, in_doubt } = slot;
+impl From<SlotReply> for SessionSlot {
+    fn from(slot: SlotReply) -> Self {
+        let SlotReply { machine_id, correlation_id, action_id, ends, in_doubt } = slot;
         let in_doubt = in_doubt.and_then(|seconds| seconds.parse().ok());
         Self { machine_id, correlation_id, action_id, until: ends, in_doubt }
     }
@@ -108,17 +112,17 @@ impl From<WireSlot> for Slot {
 #[derive(Deserialize)]
 pub struct SlotsReply {
     #[serde(deserialize_with = "list")]
-    slots: Vec<WireSlot>,
+    slots: Vec<SlotReply>,
 }
 
-impl From<SlotsReply> for Vec<Slot> {
-    fn from(open: SlotsReply) -> Self {
-        open.slots.into_iter().map(Slot::from).collect()
+impl From<SlotsReply> for Vec<SessionSlot> {
+    fn from(reply: SlotsReply) -> Self {
+        reply.slots.into_iter().map(SessionSlot::from).collect()
     }
 }
 
 #[derive(Deserialize)]
-pub struct WireIntent {
+pub struct IntentFields {
     commands: String,
     comment: String,
     #[serde(deserialize_with = "seconds")]
@@ -128,7 +132,8 @@ pub struct WireIntent {
     lease_held: bool,
 }
 
-impl WireIntent {
+impl IntentFields {
+    /// Returns the intent, with its commands parsed.
     pub fn read(self) -> serde_json::Result<Intent> {
         let commands = serde_json::from_str(&self.commands)?;
         let Self { comment, created, posted, action_id, .. } = self;
@@ -138,7 +143,7 @@ impl WireIntent {
 
 #[derive(Deserialize)]
 pub struct IntentReply {
-    pub intent: Option<WireIntent>,
+    pub intent: Option<IntentFields>,
     #[serde(default)]
     pub known: bool,
     #[serde(default)]
@@ -154,11 +159,11 @@ impl IntentReply {
 #[derive(Deserialize)]
 pub struct CachedStatusesReply {
     #[serde(deserialize_with = "list")]
-    statuses: Vec<WireCachedStatus>,
+    statuses: Vec<CachedStatusReply>,
 }
 
 #[derive(Deserialize)]
-struct WireCachedStatus {
+struct CachedStatusReply {
     action: String,
     body: String,
     #[serde(deserialize_with = "seconds")]
@@ -166,16 +171,17 @@ struct WireCachedStatus {
 }
 
 impl From<CachedStatusesReply> for Vec<(String, CachedStatus)> {
-    fn from(seen: CachedStatusesReply) -> Self {
-        seen.statuses
+    fn from(reply: CachedStatusesReply) -> Self {
+        reply
+            .statuses
             .into_iter()
-            .map(|WireCachedStatus { action, body, age }| (action, CachedStatus { body, age }))
+            .map(|CachedStatusReply { action, body, age }| (action, CachedStatus { body, age }))
             .collect()
     }
 }
 
 #[derive(Deserialize)]
-struct WireWindow {
+struct WindowReply {
     name: String,
     running: u64,
     ended: u64,
@@ -188,7 +194,7 @@ struct WireWindow {
 struct ListedIntent {
     machine_id: String,
     correlation_id: String,
-    intent: Option<WireIntent>,
+    intent: Option<IntentFields>,
 }
 
 #[derive(Deserialize)]
@@ -196,16 +202,16 @@ pub struct SnapshotReply {
     #[serde(deserialize_with = "seconds")]
     now: f64,
     #[serde(deserialize_with = "list")]
-    windows: Vec<WireWindow>,
+    windows: Vec<WindowReply>,
     #[serde(deserialize_with = "list")]
     intents: Vec<ListedIntent>,
     #[serde(deserialize_with = "list")]
-    slots: Vec<WireSlot>,
+    slots: Vec<SlotReply>,
 }
 
 impl From<SnapshotReply> for Snapshot {
-    fn from(shown: SnapshotReply) -> Self {
-        let window = |WireWindow { name, running, ended, waiting, blocked_for }| WindowState {
+    fn from(reply: SnapshotReply) -> Self {
+        let window = |WindowReply { name, running, ended, waiting, blocked_for }| WindowState {
             name,
             running,
             ended,
@@ -219,10 +225,10 @@ impl From<SnapshotReply> for Snapshot {
             Some(IntentState { key, lease_held, intent: listed.intent?.read().ok()? })
         };
         Self {
-            now: shown.now,
-            windows: shown.windows.into_iter().map(window).collect(),
-            slots: shown.slots.into_iter().map(Slot::from).collect(),
-            intents: shown.intents.into_iter().filter_map(intent).collect(),
+            now: reply.now,
+            windows: reply.windows.into_iter().map(window).collect(),
+            slots: reply.slots.into_iter().map(SessionSlot::from).collect(),
+            intents: reply.intents.into_iter().filter_map(intent).collect(),
         }
     }
 }
