@@ -17,7 +17,7 @@ pub(super) async fn read(response: Response) -> Result<(StatusCode, HeaderMap, B
         .header(CONTENT_ENCODING.as_str())
         .is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
     let body = response.bytes(MAX_BODY_BYTES).await?;
-    // The transport undoes gzip. Some proxies use deflate without being asked for it.
+    // The transport undoes gzip only.
     Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
 }
 
