@@ -1,10 +1,11 @@
-//! The one clock that the core reads.
+//! The only clock that the core reads.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// Wall time that never steps back within a process and follows tokio's clock, so that a test may pause it.
+/// Wall-clock time that never goes back within a process. It follows tokio's clock, so a test can
+/// pause it.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
@@ -17,7 +18,7 @@ impl Clock {
         Self { origin: Instant::now(), wall_at_origin: wall.as_secs_f64() }
     }
 
-    /// Seconds since the Unix epoch.
+    /// Returns the seconds since the Unix epoch.
     pub fn now(&self) -> f64 {
         self.wall_at_origin + self.origin.elapsed().as_secs_f64()
     }
@@ -33,8 +34,9 @@ impl Default for Clock {
     }
 }
 
-/// A duration of `seconds`; what is negative or not a number is none, what is beyond a century is a century.
+/// Converts seconds to a duration from 0 to 100 years. NaN becomes 0.
 pub fn seconds_to_duration(seconds: f64) -> Duration {
+    // A longer sleep would overflow tokio's clock.
     const CENTURY: f64 = 3.2e9;
     Duration::try_from_secs_f64(seconds.clamp(0.0, CENTURY)).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! The calls of the service that the client makes, and what is known of each.
+//! The API operations of the service that the client calls, and the properties of each.
 
 use serde::{Deserialize, Serialize};
 
-/// One call of the service. The service counts its limits by call, application and tenant.
+/// One API operation. The service counts its rate limits for each operation, application and tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {
     RunLiveResponse,
@@ -31,7 +31,7 @@ impl Operation {
         Self::ListMachines,
     ];
 
-    /// The word that names the call's window in a store and the call in a log.
+    /// Returns the name of the operation in a store and in the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::RunLiveResponse => "runliveresponse",
@@ -47,12 +47,13 @@ impl Operation {
         }
     }
 
-    /// Whether a second try after a lost answer does no harm.
+    /// Returns whether a retry after a lost response is safe.
     pub fn is_idempotent(self) -> bool {
+        // A second submit would run the commands twice. A second upload would fail with a conflict.
         !matches!(self, Self::RunLiveResponse | Self::UploadLibraryFile)
     }
 
-    /// The application permissions of which one is needed, as each call's own page has them.
+    /// Returns the application permissions, one of which is required (the page of each operation).
     pub fn permissions(self) -> &'static [&'static str] {
         match self {
             Self::RunLiveResponse | Self::CancelMachineAction => &["Machine.LiveResponse"],
@@ -67,7 +68,7 @@ impl Operation {
         }
     }
 
-    /// What the call does, to follow "could not".
+    /// Returns what the operation does, worded to follow "could not".
     pub fn description(self) -> &'static str {
         match self {
             Self::RunLiveResponse => "submit a live response session",

@@ -1,39 +1,40 @@
-//! Whether a call goes again, and when: a pure decision, and a budget that keeps retries from becoming a storm.
+//! Decides whether and when a call is retried. A budget limits the retries while the service is down.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How one try ended, other than well.
+/// How one attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum AttemptFailure {
-    /// An answer of this status, and the seconds that it asked to wait.
+    /// A response with this status, and the seconds of its `Retry-After` header.
     Status(u16, Option<f64>),
-    /// No byte of the request left: the connection could not be made.
+    /// No byte of the request was sent: the connection failed.
     NotSent,
-    /// The request may have arrived, the answer did not.
+    /// The request was sent, but its response did not arrive.
     NoResponse,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Decision {
-    /// Go again after so many seconds.
+    /// Try again after this many seconds.
     Retry {
         after: f64,
     },
     GiveUp,
 }
 
-/// Numbers of the decision.
+/// The numbers that the decision uses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// Tries in all, of which none but a 429 makes more. The default is 4.
+    /// Attempts in all, not counting those after a 429. The default is 4.
     pub attempts: u32,
-    /// Seconds that the first backoff may last; each next one may last twice as long. The default is 0.5.
+    /// The longest first backoff in seconds; it doubles with each attempt. The default is 0.5.
     pub base: f64,
-    /// Seconds that no backoff exceeds. The default is 20.
+    /// The longest backoff in seconds. The default is 20.
     pub cap: f64,
-    /// Seconds to wait after a 429 that names none: the service's shortest window. The default is 60.
+    /// Seconds to wait after a 429 without `Retry-After`: the service's shortest rate window. The
+    /// default is 60.
     pub window: f64,
-    /// Seconds that no wait of our own making after a 429 exceeds. The default is 300.
+    /// The longest wait in seconds after a 429 without `Retry-After`. The default is 300.
     pub window_cap: f64,
 }
 
@@ -43,10 +44,11 @@ impl Default for RetryPolicy {
     }
 }
 
-/// What to do after try number `attempt`, counted from 1. `jitter` is a random number from 0 to 1.
+/// Decides what to do after attempt number `attempt`, counted from 1. `jitter` is a random number
+/// from 0 to 1.
 ///
-/// A 429 was refused and did nothing, so it goes again whatever the method, and how often is for the caller's patience
-/// to say. A 401 is cured by a new token, not by another try; the caller sees to it.
+/// A 429 did nothing, so it is retried for every method, without a limit: the caller's timeout
+/// limits it. A 401 is not retried here, because it needs a new token.
 pub fn decide(
     attempt: u32,
     outcome: &AttemptFailure,
@@ -60,6 +62,7 @@ pub fn decide(
             return Decision::Retry { after: throttle_delay(attempt, retry_after, policy, jitter) };
         }
         _ if attempt >= policy.attempts => return Decision::GiveUp,
+        // The connection may have been an old one that the server closed: retry at once.
         AttemptFailure::NotSent if attempt <= 1 => 0.0,
         AttemptFailure::NotSent => full_jitter(attempt - 1, policy, jitter),
         AttemptFailure::NoResponse if idempotent => backoff,
@@ -71,7 +74,7 @@ pub fn decide(
     Decision::Retry { after }
 }
 
-/// Anywhere between nothing and the step: many clients that failed together do not come again together.
+/// Returns a random part of the backoff, so that clients that failed together do not retry together.
 fn full_jitter(attempt: u32, policy: &RetryPolicy, jitter: f64) -> f64 {
     backoff_cap(attempt, policy) * clamp_jitter(jitter)
 }
@@ -88,9 +91,9 @@ fn throttle_delay(
 ) -> f64 {
     match valid_seconds(retry_after) {
         Some(retry_after) if attempt <= 1 => retry_after,
-        // One that is told 0 seconds again and again must not become a tight loop.
+        // The service may answer `Retry-After: 0` again and again. That must not become a tight loop.
         Some(retry_after) => retry_after.max(backoff_cap(attempt, policy)),
-        // Sooner than a window is over would only be refused again, so the jitter comes on top of it.
+        // Before the window ends, a retry would fail again. So the jitter is added to the window.
         None => {
             let spread = (policy.window / 2.0 * power_of_two(attempt))
                 .min(policy.window_cap - policy.window);
@@ -99,7 +102,7 @@ fn throttle_delay(
     }
 }
 
-/// 1, 2, 4, ... for attempt 1, 2, 3, ...
+/// Returns 1, 2, 4, ... for attempt 1, 2, 3, ...
 fn power_of_two(attempt: u32) -> f64 {
     f64::from(1_u32 << attempt.saturating_sub(1).min(16))
 }
@@ -112,8 +115,8 @@ fn valid_seconds(retry_after: Option<f64>) -> Option<f64> {
     retry_after.filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
 }
 
-/// What all retries of a client together may spend. Each costs some of it, each success gives a little back, so that
-/// a service that is down is asked about once per call, and one that stumbles now and then is asked again.
+/// A budget for all retries of a client. Each retry costs tokens, each success returns one. If the
+/// service is down, a call is soon sent only once; rare failures are still retried.
 #[derive(Debug)]
 pub struct RetryBudget {
     capacity: u32,
@@ -121,17 +124,18 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// As many as smithy's token bucket has: a hundred retries before anything has succeeded.
+    /// The capacity of the AWS SDKs' retry token bucket: 100 retries without any success.
     pub const CAPACITY: u32 = 500;
     const COST: u32 = 5;
-    /// A lost answer costs its time-out too.
+    /// A lost response costs more, because it took its whole timeout.
     const COST_NO_RESPONSE: u32 = 10;
 
     pub const fn new(capacity: u32) -> Self {
         Self { capacity, left: AtomicU32::new(capacity) }
     }
 
-    /// `decision`, or to give up where the budget is spent. A 429 is free: waiting as told is no storm.
+    /// Returns `decision`, or `GiveUp` if the budget is spent. A retry after a 429 costs nothing: it
+    /// waits as long as the service asks.
     pub fn spend(&self, outcome: &AttemptFailure, decision: Decision) -> Decision {
         let cost = match (decision, outcome) {
             (Decision::GiveUp, _) | (_, AttemptFailure::Status(429, _)) => return decision,
@@ -144,10 +148,10 @@ impl RetryBudget {
         if spent.is_ok() { decision } else { Decision::GiveUp }
     }
 
-    /// A call went well.
+    /// Returns a token to the budget after a success.
     pub fn refill(&self) {
         let more = |left: u32| (left < self.capacity).then_some(left + 1);
-        // Err when it is full already.
+        // Fails only if the budget is full already.
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 }
@@ -172,10 +176,10 @@ mod tests {
         }
     }
 
-    /// The statuses for which `again` holds, as ranges: "408 429 502-504".
-    fn ranges(again: impl Fn(u16) -> bool) -> String {
+    /// Returns the statuses that are retried, as ranges: "408 429 502-504".
+    fn ranges(is_retried: impl Fn(u16) -> bool) -> String {
         let mut runs: Vec<(u16, u16)> = Vec::new();
-        for status in (100..=599).filter(|&status| again(status)) {
+        for status in (100..=599).filter(|&status| is_retried(status)) {
             match runs.last_mut() {
                 Some((_, end)) if *end + 1 == status => *end = status,
                 _ => runs.push((status, status)),
@@ -186,8 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn the_statuses_that_go_again() {
-        let goes_again = |attempt, idempotent| {
+    fn the_statuses_that_are_retried() {
+        let retried = |attempt, idempotent| {
             ranges(move |status| {
                 after(attempt, AttemptFailure::Status(status, None), idempotent, 0.5).is_some()
             })
@@ -203,7 +207,7 @@ mod tests {
         ];
         for (attempt, idempotent, statuses) in table {
             assert_eq!(
-                goes_again(attempt, idempotent),
+                retried(attempt, idempotent),
                 statuses,
                 "attempt {attempt}, idempotent {idempotent}"
             );
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_outcomes_without_an_answer() {
+    fn failures_without_a_response() {
         use AttemptFailure::{NoResponse, NotSent};
         for idempotent in [true, false] {
             let waits: Vec<_> =
@@ -224,39 +228,39 @@ mod tests {
     }
 
     #[test]
-    fn a_429_waits_as_told() {
-        let told =
+    fn a_429_waits_for_retry_after() {
+        let delay =
             |attempt, seconds| after(attempt, AttemptFailure::Status(429, seconds), false, 1.0);
-        assert_eq!(told(1, Some(8.0)), Some(8.0));
-        assert_eq!(told(9, Some(3600.0)), Some(3600.0));
+        assert_eq!(delay(1, Some(8.0)), Some(8.0));
+        assert_eq!(delay(9, Some(3600.0)), Some(3600.0));
         assert_eq!(
-            (told(1, Some(0.0)), told(3, Some(0.0)), told(99, Some(0.0))),
+            (delay(1, Some(0.0)), delay(3, Some(0.0)), delay(99, Some(0.0))),
             (Some(0.0), Some(2.0), Some(20.0))
         );
         assert_eq!(
-            (told(1, None), told(2, None), told(99, None)),
+            (delay(1, None), delay(2, None), delay(99, None)),
             (Some(90.0), Some(120.0), Some(300.0))
         );
         assert_eq!(after(1, AttemptFailure::Status(429, None), true, 0.0), Some(60.0));
-        for odd in [f64::NAN, f64::INFINITY, -1.0] {
-            assert_eq!(told(1, Some(odd)), told(1, None));
+        for invalid in [f64::NAN, f64::INFINITY, -1.0] {
+            assert_eq!(delay(1, Some(invalid)), delay(1, None));
         }
     }
 
     #[test]
-    fn a_503_waits_as_told_and_no_less_than_the_backoff() {
+    fn a_503_waits_for_retry_after_but_at_least_for_the_backoff() {
         assert_eq!(after(1, AttemptFailure::Status(503, Some(7.0)), true, 1.0), Some(7.0));
         assert_eq!(after(3, AttemptFailure::Status(503, Some(0.1)), true, 1.0), Some(2.0));
         assert_eq!(after(1, AttemptFailure::Status(503, Some(7.0)), false, 1.0), None);
     }
 
     #[test]
-    fn jitter_is_full_and_odd_numbers_do_no_harm() {
+    fn jitter_is_full_and_invalid_numbers_are_clamped() {
         assert_eq!(after(2, AttemptFailure::NoResponse, true, 0.0), Some(0.0));
         assert_eq!(after(2, AttemptFailure::NoResponse, true, 0.25), Some(0.25));
-        for odd in [f64::NAN, f64::INFINITY, -3.0, 7.0] {
+        for invalid in [f64::NAN, f64::INFINITY, -3.0, 7.0] {
             assert!(
-                (0.0..=1.0).contains(&after(2, AttemptFailure::NoResponse, true, odd).unwrap())
+                (0.0..=1.0).contains(&after(2, AttemptFailure::NoResponse, true, invalid).unwrap())
             );
         }
         let patient = RetryPolicy { attempts: u32::MAX, ..POLICY };
@@ -268,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_down_is_not_stormed() {
+    fn the_budget_limits_the_retries_while_the_service_is_down() {
         let budget = RetryBudget::default();
         let retry = Decision::Retry { after: 1.0 };
         let down = AttemptFailure::Status(503, None);
-        let afforded = (0..1000).filter(|_| budget.spend(&down, retry) == retry).count();
-        assert_eq!(afforded, 100);
+        let retries = (0..1000).filter(|_| budget.spend(&down, retry) == retry).count();
+        assert_eq!(retries, 100);
         assert_eq!(budget.spend(&AttemptFailure::NoResponse, retry), Decision::GiveUp);
         assert_eq!(budget.spend(&AttemptFailure::Status(429, None), retry), retry);
         (0..4).for_each(|_| budget.refill());

@@ -1,17 +1,18 @@
-//! Waits that a person would wonder about.
+//! Logs a warning about a wait that takes long.
 
 use crate::clock::Clock;
 use crate::trace::LOG_TARGET;
 
-/// Seconds.
+/// Seconds until the warning.
 const SLOW_AFTER: f64 = 10.0;
 
-/// Waits for `work`, and warns once when that takes long. `what` is being waited for.
+/// Waits for `work`, and logs one warning if that takes long. `what` says what is waiting.
 pub fn warn_if_slow<T>(
     clock: Clock,
     what: impl FnOnce() -> String,
     work: impl Future<Output = T>,
 ) -> impl Future<Output = T> {
+    // On the heap: futures nested by value would need a large stack.
     let mut work = Box::pin(work);
     async move {
         tokio::select! {
@@ -49,7 +50,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_wait_is_told_once_and_a_short_one_never() {
+    async fn a_long_wait_is_logged_once_and_a_short_one_never() {
         log::set_logger(&CAPTURED).unwrap();
         log::set_max_level(LevelFilter::Warn);
         for (seconds, what) in [(9, "a short one"), (35, "a long one")] {
@@ -57,7 +58,7 @@ mod tests {
             warn_if_slow(Clock::new(), || what.to_owned(), work).await;
         }
         let kept = CAPTURED.0.lock().unwrap().clone();
-        let told: Vec<_> = kept.iter().filter(|line| line.starts_with("waiting for")).collect();
-        assert_eq!(told, ["waiting for more than 10 s: a long one"]);
+        let logged: Vec<_> = kept.iter().filter(|line| line.starts_with("waiting for")).collect();
+        assert_eq!(logged, ["waiting for more than 10 s: a long one"]);
     }
 }

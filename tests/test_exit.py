@@ -221,7 +221,7 @@ def test_a_post_in_flight_is_finished(left: bool) -> None:
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode == (-signal.SIGINT if left else 0), err
-        assert ("was left by its caller, and started" in err) == left, err
+        assert ("was cancelled by its caller, but session" in err) == left, err
         assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
         assert client.find_session("ws-0001.example.test", "exit-1") is not None
 

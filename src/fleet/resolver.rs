@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::priority::{Priority, PriorityClass};
 use super::shared::is_run_level;
-use crate::client::odata_literal;
+use crate::client::{machine_not_found, odata_literal};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, is_machine_id};
 use crate::pauses;
@@ -207,7 +207,7 @@ impl Resolver {
             for row in rows {
                 resolutions.push(match candidates.as_slice() {
                     [one] => Resolution::Resolved(row, one.id.clone(), one.priority),
-                    [] => Resolution::Unresolvable(row, no_such_machine(&name)),
+                    [] => Resolution::Unresolvable(row, machine_not_found(&name)),
                     several => Resolution::Unresolvable(row, ambiguous_name(&name, several)),
                 });
             }
@@ -267,13 +267,6 @@ impl Resolver {
 fn invalid_machine_name(name: &str) -> Error {
     Error::new(Kind::NotFound, format!("{name:?} is not a machine id or name"))
         .with_hint("give a machine id of 40 hexadecimal digits, or a computer name")
-}
-
-fn no_such_machine(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
-        "check the name in the device inventory of the Defender portal, or give the machine id; \
-         a device group may hide the machine from you",
-    )
 }
 
 fn ambiguous_name(name: &str, machines: &[NameMatch]) -> Error {

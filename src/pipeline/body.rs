@@ -1,4 +1,4 @@
-//! An answer's body, read whole and its content coding undone.
+//! Reads the whole body of a response and undoes its content coding.
 
 use std::io::Read;
 
@@ -8,22 +8,23 @@ use http::{HeaderMap, StatusCode};
 
 use crate::transport::{Failure, Response};
 
-/// A page of 10,000 actions is some 20 MB; ten times that is no answer.
-const LARGEST_ANSWER: usize = 256 << 20;
+/// The largest body that is read. A page of 10,000 actions has about 20 MB.
+const MAX_BODY_BYTES: usize = 256 << 20;
 
 pub(super) async fn read(response: Response) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
     let (status, headers) = (response.status, response.headers.clone());
     let deflated = response
         .header(CONTENT_ENCODING.as_str())
         .is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
-    let body = response.bytes(LARGEST_ANSWER).await?;
+    let body = response.bytes(MAX_BODY_BYTES).await?;
+    // The transport undoes gzip only.
     Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
 }
 
-/// Reads `deflate` in the form that the standard means, zlib's, and in the raw form that some servers send.
+/// Decompresses `deflate`: the zlib format of the standard, or the raw format that some servers send.
 fn inflate(body: &[u8]) -> Option<Bytes> {
     let mut plain = Vec::new();
-    let limit = LARGEST_ANSWER as u64;
+    let limit = MAX_BODY_BYTES as u64;
     if flate2::read::ZlibDecoder::new(body).take(limit).read_to_end(&mut plain).is_ok() {
         return Some(plain.into());
     }
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deflate_is_read_in_both_its_forms_and_what_is_neither_is_left_alone() {
+    fn deflate_is_read_in_both_formats_and_other_bytes_are_rejected() {
         let text = br#"{"value":[]}"#.repeat(100);
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), Compression::fast());
         zlib.write_all(&text).unwrap();

@@ -1,79 +1,138 @@
-//! What is asked of the service.
+//! A call with its retries: waits in the queue, sends the request, decodes the response.
 
-use std::fmt;
+use super::{ApiCall, AttemptOutcome, Pipeline};
+use crate::classify::Throttle;
+use crate::clock::seconds_to_duration;
+use crate::error::{Error, Kind, Result};
+use crate::limits::{CallPermit, Quota};
+use crate::retry::{self, AttemptFailure, Decision, RetryPolicy};
+use crate::slow_wait;
+use crate::trace::{self, LOG_TARGET};
 
-use http::Method;
-use http::header::HeaderValue;
-
-use crate::error::Error;
-use crate::operation::Operation;
-use crate::transport::RequestBody;
-
-/// One call of the service.
-#[derive(Clone)]
-pub struct ApiCall {
-    pub operation: Operation,
-    pub method: Method,
-    /// Below the endpoint, query included.
-    pub path: String,
-    pub content_type: Option<HeaderValue>,
-    pub body: RequestBody,
-    pub machine_id: Option<String>,
-    pub action_id: Option<String>,
-    /// A library file's name.
-    pub file_name: Option<String>,
+/// What one attempt means for its call.
+enum AttemptResult<T> {
+    Done(T),
+    Failed(Error),
+    TokenRefused(Error),
+    MayRetry(AttemptFailure, Error),
 }
 
-impl fmt::Debug for ApiCall {
-    /// Without query and body, which may hold what a script is given.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.split('?').next().unwrap_or_default();
-        write!(f, "ApiCall({} {path}, {} bytes)", self.method, self.body.len())
-    }
-}
-
-impl ApiCall {
-    pub fn get(operation: Operation, path: impl Into<String>) -> Self {
-        Self {
-            operation,
-            method: Method::GET,
-            path: path.into(),
-            content_type: None,
-            body: RequestBody::default(),
-            machine_id: None,
-            action_id: None,
-            file_name: None,
+impl Pipeline {
+    /// Sends the call and decodes its response. Retries where that is safe and may help.
+    pub async fn call<T>(&self, call: &ApiCall, decode: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        let (_, quota) = self.shared_quota().await?;
+        let deadline = self.clock.now() + self.options.max_wait;
+        let mut attempt = 0;
+        let mut token_was_refused = false;
+        loop {
+            attempt += 1;
+            let permit = self.wait_in_queue(call, &quota, deadline).await?;
+            let outcome = trace::with_attempt(attempt, self.attempt(call, permit)).await;
+            let (failure, error) = match self.read_outcome(call, outcome, &decode) {
+                AttemptResult::Done(value) => return Ok(value),
+                AttemptResult::Failed(error) => return Err(error),
+                // A token may have been revoked before it expired, so a fresh one gets one try.
+                AttemptResult::TokenRefused(error) if !token_was_refused => {
+                    log::warn!(target: LOG_TARGET, "{error}; trying again with a fresh token");
+                    token_was_refused = true;
+                    continue;
+                }
+                AttemptResult::TokenRefused(error) => return Err(error),
+                AttemptResult::MayRetry(failure, error) => (failure, error),
+            };
+            let idempotent = call.operation.is_idempotent();
+            let policy = RetryPolicy::default();
+            let decision = retry::decide(attempt, &failure, idempotent, &policy, fastrand::f64());
+            let decision = self.budget.spend(&failure, decision);
+            // A 429 delays every call of the endpoint, even if this call gives up.
+            if let (AttemptFailure::Status(429, _), Decision::Retry { after }) = (failure, decision)
+            {
+                quota.block_window(call.operation, after).await?;
+            }
+            match decision {
+                Decision::Retry { after } if self.clock.now() + after <= deadline => {
+                    self.wait_to_retry(&failure, after, &error).await;
+                }
+                _ => return Err(error),
+            }
         }
     }
 
-    pub fn post_json(
-        operation: Operation,
-        path: impl Into<String>,
-        body: &serde_json::Value,
-    ) -> Self {
-        let mut call = Self::get(operation, path);
-        call.method = Method::POST;
-        call.content_type = Some(HeaderValue::from_static("application/json"));
-        call.body = body.to_string().into();
-        call
+    fn read_outcome<T>(
+        &self,
+        call: &ApiCall,
+        outcome: AttemptOutcome,
+        decode: impl Fn(&[u8]) -> Result<T>,
+    ) -> AttemptResult<T> {
+        match outcome {
+            AttemptOutcome::Succeeded(response) => match decode(&response.body) {
+                Ok(value) => {
+                    self.budget.refill();
+                    AttemptResult::Done(value)
+                }
+                // A body that cannot be decoded was cut or changed on its way: it is retried like
+                // a lost response.
+                Err(mut error) => {
+                    error.status = Some(response.status.as_u16());
+                    let doing = call.operation.description();
+                    error.message = format!("could not {doing}: {}", error.message);
+                    AttemptResult::MayRetry(AttemptFailure::NoResponse, call.annotate(error))
+                }
+            },
+            AttemptOutcome::Refused(error) => AttemptResult::Failed(error),
+            AttemptOutcome::TokenRefused(error) => AttemptResult::TokenRefused(error),
+            AttemptOutcome::Throttled(throttle, error) => {
+                let wait = match throttle {
+                    Throttle::Rate { wait } => wait,
+                    Throttle::SessionCap => None,
+                };
+                AttemptResult::MayRetry(AttemptFailure::Status(429, wait), error)
+            }
+            AttemptOutcome::NotSent(error) => {
+                AttemptResult::MayRetry(AttemptFailure::NotSent, error)
+            }
+            AttemptOutcome::Ambiguous(error) => {
+                let failure = match error.status {
+                    Some(status) => AttemptFailure::Status(status, error.retry_after),
+                    None => AttemptFailure::NoResponse,
+                };
+                AttemptResult::MayRetry(failure, error)
+            }
+        }
     }
 
-    #[must_use]
-    pub fn with_machine_id(mut self, machine_id: &str) -> Self {
-        self.machine_id = Some(machine_id.to_owned());
-        self
+    async fn wait_to_retry(&self, failure: &AttemptFailure, after: f64, error: &Error) {
+        log::warn!(target: LOG_TARGET, "{error}; trying again in {after:.1} s");
+        // After a 429 the queue itself is blocked, and waiting there is enough.
+        if !matches!(failure, AttemptFailure::Status(429, _)) {
+            self.clock.sleep(after).await;
+        }
     }
 
-    #[must_use]
-    pub fn with_action_id(mut self, action_id: &str) -> Self {
-        self.action_id = Some(action_id.to_owned());
-        self
-    }
-
-    /// Puts what the call is about into an error that came from below.
-    pub(super) fn annotate(&self, mut error: Error) -> Error {
-        error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
-        error.action_id = error.action_id.take().or_else(|| self.action_id.clone());
-        error
+    /// Waits in the queue of the endpoint's rate window until `deadline`.
+    async fn wait_in_queue(
+        &self,
+        call: &ApiCall,
+        quota: &Quota,
+        deadline: f64,
+    ) -> Result<CallPermit> {
+        let remaining = seconds_to_duration(deadline - self.clock.now());
+        let doing = call.operation.description();
+        let what = || {
+            let wait = quota.expected_wait(call.operation);
+            format!("the call to {doing} is in the queue, for about {wait:.0} s more")
+        };
+        let entering = slow_wait::warn_if_slow(self.clock, what, quota.admit_call(call.operation));
+        if let Ok(entered) = tokio::time::timeout(remaining, entering).await {
+            return entered.map_err(|error| call.annotate(error));
+        }
+        let max_wait = self.options.max_wait;
+        let message = format!("could not {doing}: still in the queue after max_wait, {max_wait} s");
+        let mut error = Error::new(Kind::Throttled, message).with_hint(
+            "the service's limit for this call is used up, by this process or by others with the \
+             same application: call less often, or raise max_wait",
+        );
+        error.retry_after = Some(quota.expected_wait(call.operation));
+        Err(call.annotate(error))
     }
 }

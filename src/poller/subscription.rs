@@ -1,4 +1,4 @@
-//! Whoever waits for a look: for one action, or for any of our sessions to end.
+//! The guards of the poller's watchers: of one action, or of all open sessions.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use tokio::sync::watch;
 
 use super::{ActionUpdate, Poller};
 
-/// Follows one action until it is dropped.
+/// Watches one action until it is dropped.
 pub struct Subscription {
-    /// None while it is dropped.
+    /// None only while it is being dropped.
     updates: Option<watch::Receiver<ActionUpdate>>,
     poller: Arc<Poller>,
 }
 
-/// While it lives, every session that holds a slot is looked at, though nobody waits for that one.
+/// While it lives, every session that holds a slot is polled, even if nobody waits for it.
 pub struct SlotWatch(Arc<Poller>);
 
 impl Subscription {
@@ -21,7 +21,7 @@ impl Subscription {
         Self { updates: Some(updates), poller: poller.clone() }
     }
 
-    /// The next look that was not seen yet; whether there will be others.
+    /// Waits for the next update. Returns it, and whether there will be more.
     pub async fn next(&mut self) -> (ActionUpdate, bool) {
         let Some(updates) = &mut self.updates else { return (ActionUpdate::default(), false) };
         let more = updates.changed().await.is_ok();
@@ -31,6 +31,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        // The receiver goes first: the poller counts the receivers when it is notified.
         self.updates = None;
         self.poller.watcher_dropped.notify_one();
     }

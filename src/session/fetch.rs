@@ -1,129 +1,186 @@
-//! One command's result, brought here over however many links and connections it takes.
+//! Fetches the results of a session that has ended: transcripts and collected files.
 
-use super::Session;
+use std::path::Path;
+
+use super::result_blob::{RESULT_RETRY_DELAYS, ResultBlob};
+use super::{CommandResult, Session, SessionResult};
+use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
-use crate::model::CollectedFile;
-use crate::secret::SecretUrl;
-use crate::trace::LOG_TARGET;
-use crate::transfer::{Blob, BlobRange, DecompressLimits, Download, Target};
+use crate::model::{ActionCommand, CollectedFile, MachineAction, ScriptOutput};
+use crate::transfer::{BlobRange, Target, file_name};
+use crate::transport::Response;
 
-/// Seconds between two requests for a result that lags behind the action's end: half a minute in all.
-pub(super) const RESULT_RETRY_DELAYS: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 15.0];
-/// Fresh links that are tried in a row: one may expire while it is being used.
-const MAX_FRESH_LINKS: usize = 3;
-/// Seconds before a download that broke off goes on, so often without getting on in between.
-const RESUME_DELAYS: [f64; 6] = [0.2, 1.0, 2.0, 4.0, 8.0, 15.0];
-/// Bytes that count as getting on.
-const PROGRESS_BYTES: u64 = 64 << 10;
-/// Seconds before its expiry that a link is not used any more.
-const LINK_EXPIRY_MARGIN: f64 = 5.0;
-
-/// The result of one command at the service, and the link to it while that is good.
-pub(super) struct ResultSource<'a> {
-    session: &'a Session,
-    index: u32,
-    /// How many of the lag's pauses are worth it.
-    max_retries: usize,
-    link: Option<SecretUrl>,
-    /// That were had since the result was last open.
-    links: usize,
-}
-
-impl<'a> ResultSource<'a> {
-    pub(super) fn new(session: &'a Session, index: u32, max_retries: usize) -> Self {
-        Self { session, index, max_retries, link: None, links: 0 }
-    }
-
-    /// Opens the result, with patience for one that lags behind and a fresh link for one that has expired.
-    pub(super) async fn open(&mut self, range: &BlobRange) -> Result<Blob> {
-        let clock = self.session.sessions.pipeline.clock;
-        let mut delays = RESULT_RETRY_DELAYS.iter().take(self.max_retries);
-        let now = clock.now();
-        self.link = self
-            .link
-            .take()
-            .filter(|link| link.expiry().is_none_or(|expiry| now + LINK_EXPIRY_MARGIN < expiry));
-        self.links = 0;
-        let mut reused = self.link.is_some();
-        loop {
-            let error = match self.try_open(range).await {
-                Ok(blob) => return Ok(blob),
-                Err(error) => error,
-            };
-            // An old link has no say in what a fresh one would do.
-            if std::mem::take(&mut reused) && self.link.is_none() {
-                continue;
-            }
-            let may_come = matches!(error.status, Some(400 | 403 | 404))
-                && error.kind != Kind::PermissionDenied;
-            let another = self.link.is_some() || self.links < MAX_FRESH_LINKS;
-            match delays.next() {
-                Some(pause) if (may_come || error.retryable) && another => {
-                    clock.sleep(*pause).await
-                }
-                _ => return Err(error),
-            }
-        }
-    }
-
-    /// One try, by the link that there is, or a fresh one. A link that is refused is gone after it.
-    async fn try_open(&mut self, range: &BlobRange) -> Result<Blob> {
-        let (pipeline, id) = (&self.session.sessions.pipeline, &self.session.id);
-        let link = match self.link.take() {
-            Some(link) => link,
-            None => {
-                let link = pipeline.get_result_link(id, self.index).await?;
-                self.links += 1;
-                link
-            }
-        };
-        let opened = pipeline.open_link(&link, range).await;
-        let refused = opened.as_ref().is_err_and(|error| matches!(error.status, Some(400..=499)));
-        self.link = Some(link).filter(|_| !refused);
-        opened
-    }
-}
+/// The longest transcript, in decompressed bytes. Evidence is collected as files, without this limit.
+const MAX_TRANSCRIPT_BYTES: usize = 64 << 20;
+/// Retries for the transcript of a failed script. There may never be one, so the wait is shorter.
+const FAILED_SCRIPT_RETRIES: usize = 3;
+/// Tries to read a transcript whose connection breaks.
+const MAX_TRANSCRIPT_ATTEMPTS: usize = 3;
 
 impl Session {
-    /// Brings the file that a GetFile collected to `target`, and goes on after a break where it broke off.
-    pub(super) async fn fetch_file(
+    /// Waits for the end of the session, then fetches every result.
+    pub async fn result(
         &self,
-        index: u32,
-        remote_path: &str,
-        target: Target,
-    ) -> Result<CollectedFile> {
-        let mut download = Download::open(target, remote_path, DecompressLimits::default()).await?;
-        let mut source = ResultSource::new(self, index, RESULT_RETRY_DELAYS.len());
-        let (mut pauses, mut before) = (RESUME_DELAYS.iter(), 0);
-        while let Err(error) = resume_download(&mut download, &mut source).await? {
-            let from = download.range().offset;
-            if from >= before + PROGRESS_BYTES {
-                (pauses, before) = (RESUME_DELAYS.iter(), from);
-            }
-            let Some(pause) = pauses.next() else { return Err(error) };
-            log::warn!(target: LOG_TARGET, "{error}; going on in {pause} s");
-            self.sessions.pipeline.clock.sleep(*pause).await;
+        timeout: Option<f64>,
+        save_to: Option<&Path>,
+    ) -> Result<SessionResult> {
+        let clock = self.sessions.pipeline.clock;
+        let deadline = timeout.map(|seconds| clock.now() + seconds);
+        self.wait(timeout, None, None).await?;
+        self.fetch_until(deadline, save_to).await
+    }
+
+    /// Fetches every result until `deadline`.
+    pub(super) async fn fetch_until(
+        &self,
+        deadline: Option<f64>,
+        save_to: Option<&Path>,
+    ) -> Result<SessionResult> {
+        let fetching = self.fetch_results(save_to);
+        let Some(deadline) = deadline else { return fetching.await };
+        let left = seconds_to_duration(deadline - self.sessions.pipeline.clock.now());
+        match tokio::time::timeout(left, fetching).await {
+            Ok(fetched) => fetched,
+            Err(_) => Err(self.wait_timeout_error()),
         }
-        download.finish().await
+    }
+
+    /// Fetches every result. If one cannot be fetched or saved, its command has the error and the
+    /// others are still fetched.
+    async fn fetch_results(&self, save_to: Option<&Path>) -> Result<SessionResult> {
+        // An entry of a list may lack the commands, which the action itself has.
+        let action =
+            match self.action().filter(|action| action.is_done() && !action.commands.is_empty()) {
+                Some(action) => action,
+                None => self.read_final_action().await?,
+            };
+        let mut commands = CommandResult::unfetched(&action);
+        for result in &mut commands {
+            self.fetch_command_result(&action, result, save_to).await;
+        }
+        Ok(SessionResult::new(action, commands))
+    }
+
+    /// Fetches the results again that failed with a retryable error.
+    pub async fn refetch_failed(
+        &self,
+        result: SessionResult,
+        save_to: Option<&Path>,
+    ) -> SessionResult {
+        let SessionResult { action, mut commands, .. } = result;
+        for result in commands
+            .iter_mut()
+            .filter(|result| result.error.as_ref().is_some_and(|error| error.retryable))
+        {
+            self.fetch_command_result(&action, result, save_to).await;
+        }
+        SessionResult::new(action, commands)
+    }
+
+    /// Reads the action until it has commands: they may appear later than the final status.
+    async fn read_final_action(&self) -> Result<MachineAction> {
+        let mut action = self.refresh(0.0).await?;
+        for pause in RESULT_RETRY_DELAYS {
+            if !action.commands.is_empty() {
+                break;
+            }
+            self.sessions.pipeline.clock.sleep(pause).await;
+            action = self.refresh(0.0).await?;
+        }
+        Ok(action)
+    }
+
+    async fn fetch_command_result(
+        &self,
+        action: &MachineAction,
+        result: &mut CommandResult,
+        save_to: Option<&Path>,
+    ) {
+        let fetched = self.try_fetch(action, result, save_to).await;
+        result.error = fetched.err().map(|error| self.annotate(error));
+    }
+
+    async fn try_fetch(
+        &self,
+        action: &MachineAction,
+        result: &mut CommandResult,
+        save_to: Option<&Path>,
+    ) -> Result<()> {
+        let index = result.command.index;
+        if result.has_transcript() {
+            result.script = self.fetch_transcript(&result.command).await?;
+        } else if let Some(folder) = save_to.filter(|_| result.has_file()) {
+            let machine = action
+                .computer_dns_name
+                .as_deref()
+                .or(action.machine_id.as_deref())
+                .unwrap_or("machine");
+            let folder = folder.join(file_name::folder_name(machine, &action.id));
+            let target = Target::Folder { folder, index: index as usize };
+            let remote_path = result.command.command.param("Path").unwrap_or_default();
+            result.file = Some(self.fetch_file(index, remote_path, target).await?);
+        }
+        Ok(())
+    }
+
+    /// Returns the transcript, or None if a failed script has none.
+    async fn fetch_transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
+        let failed = command.status == "Failed";
+        let max_retries = if failed { FAILED_SCRIPT_RETRIES } else { RESULT_RETRY_DELAYS.len() };
+        let mut blob = ResultBlob::new(self, command.index, max_retries);
+        let mut attempts = 1;
+        let payload = loop {
+            let body = match blob.open(&BlobRange::default()).await {
+                Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
+                other => other?.body,
+            };
+            // A transcript is text and fits in memory, so it is read whole and not resumed.
+            let response =
+                Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
+            match response.bytes(MAX_TRANSCRIPT_BYTES).await {
+                Ok(payload) => break payload,
+                Err(failure)
+                    if failure.error.kind == Kind::ConnectionFailed
+                        && attempts < MAX_TRANSCRIPT_ATTEMPTS =>
+                {
+                    attempts += 1
+                }
+                Err(failure) => return Err(transcript_error(failure.error)),
+            }
+        };
+        let name = command.command.param("ScriptName").unwrap_or_default();
+        ScriptOutput::decode(payload, name, MAX_TRANSCRIPT_BYTES).map(Some)
+    }
+
+    /// Downloads the file of the GetFile command at `index` to `target`.
+    pub async fn download(&self, index: u32, target: Target) -> Result<CollectedFile> {
+        let action = match self.action().filter(MachineAction::is_done) {
+            Some(action) => action,
+            None => self.refresh(0.0).await?,
+        };
+        let command = action.commands.iter().find(|command| command.index == index);
+        let remote_path =
+            command.and_then(|command| command.command.param("Path")).ok_or_else(|| {
+                let message = format!("command {index} of session {} is not a GetFile", self.id);
+                self.annotate(
+                    Error::invalid(message)
+                        .with_hint("give the index of a GetFile command, counted from 0"),
+                )
+            })?;
+        self.fetch_file(index, remote_path, target).await.map_err(|error| self.annotate(error))
+    }
+
+    fn annotate(&self, error: Error) -> Error {
+        let mut error = error.with_action(&self.id);
+        error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
+        error
     }
 }
 
-/// Takes the rest of a result to its end. The inner error: it broke off, and may be gone on with.
-async fn resume_download(
-    download: &mut Download,
-    source: &mut ResultSource<'_>,
-) -> Result<Result<(), Error>> {
-    let blob = match source.open(&download.range()).await {
-        Ok(blob) => blob,
-        // The blob is shorter than what was had of it, or is another.
-        Err(error) if matches!(error.status, Some(412 | 416)) && download.range().offset > 0 => {
-            download.restart().await?;
-            return Ok(Err(error));
-        }
-        Err(error) => return Err(error),
-    };
-    match download.receive(blob).await {
-        Err(error) if !download.is_resumable() => Err(error),
-        other => Ok(other),
-    }
+fn transcript_error(cause: Error) -> Error {
+    let mut error =
+        Error::new(Kind::Download, format!("the transcript was not read to its end: {cause}"))
+            .with_hint("the service still has the result: fetch it again");
+    error.retryable = cause.kind == Kind::ConnectionFailed;
+    error.with_source(cause)
 }

@@ -1,9 +1,15 @@
-//! A live response session: submitted once and proved ours, waited for, and its results brought back.
+//! A live response session: submitted exactly once, waited for, its results fetched.
 
+mod actions;
 mod admission;
 mod fetch;
+mod find;
 mod lookup;
+mod next_step;
+mod plan;
 mod post;
+mod post_task;
+mod result_blob;
 mod results;
 mod span_attributes;
 mod stream;
@@ -14,77 +20,50 @@ mod wait_limit;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use plan::{SubmitOptions, SubmitRequest};
+pub use post_task::{posts_in_flight, reset_posts_in_flight};
 pub use results::{CommandResult, SessionResult};
 pub use stream::{FileStream, StreamItem};
-pub use submit::{SubmitOptions, SubmitRequest};
 pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::pauses;
 use crate::pipeline::Pipeline;
-use crate::poller::Poller;
-use crate::trace;
-use crate::trace::LOG_TARGET;
+use crate::poller::{Poller, cached_action};
+use crate::trace::{self, LOG_TARGET};
 
-/// Told of each machine action seen on the way.
+/// Called with the machine action each time that its status or a command's status changed.
 pub type UpdateCallback = Arc<dyn Fn(&MachineAction) + Send + Sync>;
 
-/// POSTs of submits on their way in this process: the one thing that an exit waits for.
-static POSTS_IN_FLIGHT: AtomicUsize = AtomicUsize::new(0);
-
-pub fn posts_in_flight() -> usize {
-    POSTS_IN_FLIGHT.load(Ordering::SeqCst)
-}
-
-/// In a forked child: the parent's POSTS_IN_FLIGHT are the parent's.
-pub fn reset_posts_in_flight() {
-    POSTS_IN_FLIGHT.store(0, Ordering::SeqCst);
-}
-
-struct PostGuard;
-
-impl PostGuard {
-    fn new() -> Self {
-        POSTS_IN_FLIGHT.fetch_add(1, Ordering::SeqCst);
-        Self
-    }
-}
-
-impl Drop for PostGuard {
-    fn drop(&mut self) {
-        POSTS_IN_FLIGHT.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Starts the sessions of one client and follows them.
+/// The sessions of one client: starts, finds and follows them.
 pub struct Sessions {
     pub pipeline: Arc<Pipeline>,
     poller: Arc<Poller>,
 }
 
-/// Our handle on one machine action.
+/// A handle for one machine action.
 #[derive(Clone)]
 pub struct Session {
     sessions: Arc<Sessions>,
     pub id: String,
     pub machine_id: Option<String>,
     pub correlation_id: Option<String>,
-    /// Found again, not started by this call.
+    /// The action existed already: this call did not start it.
     pub adopted: bool,
-    /// The action as last seen, and when.
+    /// The action as it was last read, and the time of that.
     latest: Arc<Mutex<Option<(f64, MachineAction)>>>,
 }
 
-/// What a run takes beside its submit.
+/// Options of a run, in addition to its submit request.
 #[derive(Clone, Default)]
 pub struct RunOptions {
     pub save_to: Option<PathBuf>,
-    /// Seconds, of the whole wait.
+    /// Seconds for submit, wait and fetch together.
     pub timeout: Option<f64>,
+    /// Seconds after which a session that is still Pending is cancelled.
     pub cancel_pending_after: Option<f64>,
     pub on_update: Option<UpdateCallback>,
 }
@@ -94,7 +73,7 @@ impl Sessions {
         Self { poller: Arc::new(Poller::new(pipeline.clone())), pipeline }
     }
 
-    /// A handle on an action that is known by its id alone.
+    /// Returns a handle for the action with this id. Sends no request.
     pub fn session(self: &Arc<Self>, action_id: &str) -> Session {
         Session {
             sessions: self.clone(),
@@ -106,7 +85,7 @@ impl Sessions {
         }
     }
 
-    /// Submits, waits and fetches.
+    /// Submits, waits for the end and fetches the results.
     pub async fn run(
         self: &Arc<Self>,
         submit: SubmitRequest,
@@ -134,8 +113,8 @@ impl Sessions {
         }
         let deadline = options.timeout.map(|seconds| clock.now() + seconds);
         let session = self.submit(submit, options.timeout).await?;
-        if let (Some(sink), Some(action)) = (&options.on_update, session.action()) {
-            sink(&action);
+        if let (Some(on_update), Some(action)) = (&options.on_update, session.action()) {
+            on_update(&action);
         }
         let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
         session.wait(left, options.on_update, options.cancel_pending_after).await?;
@@ -143,7 +122,8 @@ impl Sessions {
     }
 }
 
-/// What is in the place of a folder is said before anything runs for it.
+/// Fails if `folder` is a file. Checked before a session starts, because its results could not be
+/// saved.
 pub(crate) async fn check_folder(folder: &std::path::Path) -> Result<()> {
     match tokio::fs::read_dir(folder).await {
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
@@ -158,7 +138,7 @@ impl Session {
         &self.sessions
     }
 
-    /// The action as last seen.
+    /// Returns the action as it was last read.
     pub fn action(&self) -> Option<MachineAction> {
         self.last_seen().map(|(_, action)| action)
     }
@@ -176,12 +156,12 @@ impl Session {
             .replace((now, action.clone()));
         if before.is_none_or(|(_, before)| before.status != action.status) {
             let machine =
-                action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("not told");
+                action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("unknown");
             log::info!(target: LOG_TARGET, "session {} on machine {machine} is {}", self.id, action.status);
         }
     }
 
-    /// Looks once, unless what was seen is at most `max_age` seconds old.
+    /// Returns the action. Reads it unless a status of at most `max_age` seconds is known.
     pub async fn refresh(&self, max_age: f64) -> Result<MachineAction> {
         let pipeline = &self.sessions.pipeline;
         if let Some((_, action)) =
@@ -196,7 +176,7 @@ impl Session {
         }
         let action = match (pipeline.get_machine_action(&self.id).await, self.recent_action()) {
             (Ok(action), _) => action,
-            // The replica that answered has not heard of it yet.
+            // A replica may not know a new action yet and answer 404.
             (Err(error), Some(action)) if error.kind == Kind::NotFound => return Ok(action),
             (Err(error), _) => return Err(error),
         };
@@ -205,31 +185,31 @@ impl Session {
         Ok(action)
     }
 
-    /// The action as another session, or another process, put it into the store within `max_age` seconds.
+    /// Returns the action if any client stored its status at most `max_age` seconds ago.
     async fn cached_action(&self, max_age: f64) -> Option<MachineAction> {
         let (_, quota) = self.sessions.pipeline.shared_quota().await.ok()?;
         let cached = quota.store().cached_status(self.id.clone(), max_age).await.ok()??;
-        serde_json::from_str(&cached.body).ok()
+        cached_action(&cached)
     }
 
-    /// The action, if the service showed it so lately that a 404 says nothing.
+    /// Returns the action if it was read within the settle time. In that time a 404 proves nothing.
     fn recent_action(&self) -> Option<MachineAction> {
         let pipeline = &self.sessions.pipeline;
         let (at, action) = self.last_seen()?;
         (pipeline.clock.now() - at <= pipeline.options.limits.settle_time).then_some(action)
     }
 
-    /// Cancels. A session that is over already is returned as it is.
+    /// Cancels the session. If it has ended already, returns its action unchanged.
     pub async fn cancel(&self, comment: &str) -> Result<MachineAction> {
         if comment.trim().is_empty() {
             return Err(Error::invalid("a cancel needs a comment")
-                .with_hint("say why: it is kept with the action"));
+                .with_hint("give the reason: the service stores it with the action"));
         }
         let pipeline = &self.sessions.pipeline;
         loop {
             let error = match pipeline.cancel_machine_action(&self.id, comment).await {
                 Ok(action) => {
-                    log::info!(target: LOG_TARGET, "session {} was told to end", self.id);
+                    log::info!(target: LOG_TARGET, "cancellation of session {} requested", self.id);
                     self.record_action(&action);
                     self.sessions.poller.publish_action(&action).await?;
                     return Ok(action);

@@ -1,4 +1,4 @@
-//! What the spans of a session tell.
+//! The OpenTelemetry attributes of a session's spans.
 
 use super::{Session, SessionResult};
 use crate::model::MachineAction;

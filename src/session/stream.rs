@@ -1,4 +1,4 @@
-//! A collected file, piece by piece, for who takes it as it comes.
+//! A collected file as a stream of chunks.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,50 +12,52 @@ use crate::model::CollectedFile;
 use crate::trace;
 use crate::transfer::{Sink, Target};
 
-/// Pieces that wait for their taker.
+/// Chunks that wait for the consumer. One is enough, and bounds the memory.
 const CHANNEL_CAPACITY: usize = 1;
 
-/// A collected file on its way. Nothing is asked for before the first piece is.
+/// A collected file that is being downloaded. The download starts with the first call of `next`.
 pub struct FileStream {
     session: Session,
     index: u32,
-    state: State,
+    state: StreamState,
 }
 
-enum State {
+enum StreamState {
     NotStarted,
     Running { chunks: mpsc::Receiver<Bytes>, task: JoinHandle<Result<CollectedFile>> },
     Ended,
 }
 
 impl FileStream {
-    /// The next piece of the file, or the file's description after the last one; nothing once that was given.
+    /// Returns the next chunk, after the last one the file's metadata, and then None.
     pub async fn next(&mut self) -> Result<Option<StreamItem>> {
-        if matches!(self.state, State::NotStarted) {
+        if matches!(self.state, StreamState::NotStarted) {
             self.state = self.start();
         }
-        let State::Running { chunks, task } = &mut self.state else { return Ok(None) };
-        if let Some(piece) = chunks.recv().await {
-            return Ok(Some(StreamItem::Bytes(piece)));
+        let StreamState::Running { chunks, task } = &mut self.state else { return Ok(None) };
+        if let Some(chunk) = chunks.recv().await {
+            return Ok(Some(StreamItem::Bytes(chunk)));
         }
         let ended = task.await;
-        self.state = State::Ended;
-        ended.unwrap_or_else(|_| Err(abandoned_error())).map(|file| Some(StreamItem::End(file)))
+        self.state = StreamState::Ended;
+        ended.unwrap_or_else(|_| Err(stopped_error())).map(|file| Some(StreamItem::End(file)))
     }
 
-    /// In a task of its own: a caller who stops waiting for one piece may ask for it again.
-    fn start(&self) -> State {
+    fn start(&self) -> StreamState {
+        // The download runs in its own task: a cancelled `next` must lose no chunk.
         let (sender, chunks) = mpsc::channel(CHANNEL_CAPACITY);
         let (session, index) = (self.session.clone(), self.index);
         let task = trace::spawn(async move {
             session.download(index, Target::Sink(Box::new(ChannelSink(sender)))).await
         });
-        State::Running { chunks, task }
+        StreamState::Running { chunks, task }
     }
 
-    /// Ends the download where it stands.
+    /// Stops the download.
     pub fn close(&mut self) {
-        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Ended) {
+        if let StreamState::Running { task, .. } =
+            std::mem::replace(&mut self.state, StreamState::Ended)
+        {
             task.abort();
         }
     }
@@ -67,6 +69,7 @@ impl Drop for FileStream {
     }
 }
 
+/// An item of a file stream: chunks, then the file's metadata.
 #[derive(Debug)]
 pub enum StreamItem {
     Bytes(Bytes),
@@ -74,9 +77,9 @@ pub enum StreamItem {
 }
 
 impl Session {
-    /// The file that a GetFile collected, piece by piece. No I/O yet.
+    /// Returns a stream of the file of the GetFile command at `index`. Sends no request yet.
     pub fn stream(&self, index: u32) -> FileStream {
-        FileStream { session: self.clone(), index, state: State::NotStarted }
+        FileStream { session: self.clone(), index, state: StreamState::NotStarted }
     }
 }
 
@@ -84,11 +87,11 @@ struct ChannelSink(mpsc::Sender<Bytes>);
 
 impl Sink for ChannelSink {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>> {
-        async move { self.0.send(data).await.map_err(|_| abandoned_error()) }.boxed()
+        async move { self.0.send(data).await.map_err(|_| stopped_error()) }.boxed()
     }
 }
 
-fn abandoned_error() -> Error {
-    Error::new(Kind::Download, "the download was left before its end")
-        .with_hint("the result stays with the service: stream it again")
+fn stopped_error() -> Error {
+    Error::new(Kind::Download, "the download was stopped before its end")
+        .with_hint("the service still has the result: stream it again")
 }

@@ -1,4 +1,4 @@
-//! Our mark in an action's comment, by which a submit is found again and an answer is proved to be ours.
+//! The tag in an action's comment. It identifies the actions of a submit in the service's list.
 
 use sha2::{Digest, Sha256};
 
@@ -8,7 +8,7 @@ use crate::state::QuotaKey;
 const PREFIX: &str = "[mlr:";
 const HEX_DIGITS: usize = 16;
 
-/// A short hash of quota key, machine and correlation id.
+/// A short hash of the quota key, the machine and the correlation id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(String);
 
@@ -16,6 +16,7 @@ impl Tag {
     pub fn new(key: &QuotaKey, machine_id: &str, correlation_id: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [&key.host, &key.tenant, &key.application, machine_id, correlation_id] {
+            // With the lengths, parts that are joined in another way have another hash.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
@@ -24,7 +25,7 @@ impl Tag {
         Self(hex)
     }
 
-    /// The comment that travels: the caller's text, less any tag they end in, and this tag.
+    /// Returns `text` with this tag at its end, in place of any tags that it ends in.
     pub fn append_to(&self, text: &str) -> String {
         let mut text = text.trim_end();
         while let Some((before, _)) = split_tag(text) {
@@ -33,14 +34,14 @@ impl Tag {
         format!("{text} {PREFIX}{}]", self.0).trim_start().to_owned()
     }
 
-    /// Whether the action bears this tag. Only the last one of its comment counts.
+    /// Returns whether the action has this tag. Only the last tag of its comment counts.
     pub fn matches(&self, action: &MachineAction) -> bool {
         let comment = action.requestor_comment.as_deref().unwrap_or_default();
         split_tag(comment.trim_end()).is_some_and(|(_, tag)| tag == self.0)
     }
 }
 
-/// The text before a tag that `comment` ends in, and the tag.
+/// Splits a tag off the end of `comment`.
 fn split_tag(comment: &str) -> Option<(&str, &str)> {
     let (before, tag) = comment.strip_suffix(']')?.rsplit_once(PREFIX)?;
     let well_formed = tag.len() == HEX_DIGITS && tag.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn the_hash_separates_its_parts() {
         let key = |tenant: &str, application: &str| QuotaKey {
             host: "h".into(),
             tenant: tenant.into(),

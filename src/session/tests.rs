@@ -1,4 +1,4 @@
-//! The count of POSTs under way, which no other test of this binary moves.
+//! Tests of the count of POSTs in flight. No other test of this binary changes it.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn sessions(emulator: &Emulator) -> Arc<Sessions> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_is_under_way_until_it_is_settled_whoever_left() {
+async fn a_post_is_in_flight_until_it_is_settled_even_if_its_caller_cancels() {
     let emulator = Emulator::new(Settings::default()).unwrap();
     let sessions = sessions(&emulator);
     for fault in [
@@ -51,8 +51,8 @@ async fn a_post_is_under_way_until_it_is_settled_whoever_left() {
         });
         let clock = sessions.pipeline.clock;
         clock.sleep(0.1).await;
-        let under_way = posts_in_flight();
-        assert_eq!(under_way, usize::from(fault.status != 429), "{fault:?}");
+        let in_flight = posts_in_flight();
+        assert_eq!(in_flight, usize::from(fault.status != 429), "{fault:?}");
         caller.abort();
         clock.sleep(600.0).await;
         assert_eq!(posts_in_flight(), 0, "{fault:?}");

@@ -1,19 +1,18 @@
-//! Waiting for a session's end. Leaving the wait leaves the session alone.
+//! Waits for the end of a session. If the caller stops waiting, the session goes on.
 
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::pauses;
 use crate::session::{Session, UpdateCallback, span_attributes};
-use crate::trace;
-use crate::trace::LOG_TARGET;
+use crate::trace::{self, LOG_TARGET};
 
 const CANCEL_COMMENT: &str =
-    "cancelled by mde-live-response: Pending longer than cancel_pending_after";
+    "cancelled by mde-live-response: Pending for longer than cancel_pending_after";
 
 impl Session {
-    /// Waits until the action is final, `timeout` seconds at most; cancels it once it was Pending for
-    /// `cancel_pending_after` seconds.
+    /// Waits for at most `timeout` seconds until the action is final. Cancels it if it is still
+    /// Pending after `cancel_pending_after` seconds.
     pub async fn wait(
         &self,
         timeout: Option<f64>,
@@ -71,6 +70,7 @@ impl Session {
                     if let Some(error) = update.failed {
                         return Err(error);
                     }
+                    // The poller's task was stopped: a new subscription starts another.
                     if !more {
                         updates = subscribe();
                     }
@@ -83,37 +83,39 @@ impl Session {
     fn report_update(&self, action: &MachineAction, on_update: Option<&UpdateCallback>) {
         let before = self.action();
         self.record_action(action);
-        let progressed = before.is_none_or(|before| progress(&before) != progress(action));
-        if let Some(sink) = on_update.filter(|_| progressed) {
-            sink(action);
+        let has_changed = before.is_none_or(|before| statuses(&before) != statuses(action));
+        if let Some(on_update) = on_update.filter(|_| has_changed) {
+            on_update(action);
         }
     }
 
-    /// Cancels what is still Pending; where that fails for now, says when to try again. The wait goes on either way.
+    /// Cancels a session that is still Pending. If that fails, returns the time of the next try.
     async fn cancel_if_pending(&self) -> Option<f64> {
-        let tried = match self.refresh(0.0).await {
+        // A session that has started since then is left alone.
+        let cancelled = match self.refresh(0.0).await {
             Ok(action) if action.status != "Pending" || action.has_started() => return None,
             Ok(_) => self.cancel(CANCEL_COMMENT).await,
             Err(error) => Err(error),
         };
-        let error = tried.err()?;
-        log::warn!(target: LOG_TARGET, "could not cancel session {}, which is Pending for too long: {error}", self.id);
+        let error = cancelled.err()?;
+        log::warn!(target: LOG_TARGET, "could not cancel session {}, which has been Pending for too long: {error}", self.id);
         let pipeline = &self.sessions.pipeline;
         let again = pipeline.clock.now() + pauses::CANCEL_PENDING.seconds(&pipeline.options.limits);
+        // The service may refuse to cancel an action that it does not know yet.
         (error.retryable || error.kind == Kind::InvalidRequest || error.kind == Kind::NotFound)
             .then_some(again)
     }
 
     pub(super) fn wait_timeout_error(&self) -> Error {
         let status =
-            self.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+            self.action().map_or_else(|| "status not read yet".to_owned(), |action| action.status);
         let message = format!(
-            "the timeout was over before session {} and its results were: {status}",
+            "the timeout ended before session {} and its results were complete: {status}",
             self.id
         );
         let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
-            "it goes on at the service: wait again with session.result(), or take it up by its id from any process; \
-             session.cancel() ends it",
+            "the session goes on: wait again with session.result(), or open it by its id from any \
+             process; session.cancel() stops it",
         );
         error.machine_id.clone_from(&self.machine_id);
         error.correlation_id.clone_from(&self.correlation_id);
@@ -122,7 +124,7 @@ impl Session {
     }
 }
 
-/// What a person would call a change.
-fn progress(action: &MachineAction) -> (&str, Vec<&str>) {
+/// Returns the statuses whose change is worth an update.
+fn statuses(action: &MachineAction) -> (&str, Vec<&str>) {
     (&action.status, action.commands.iter().map(|command| command.status.as_str()).collect())
 }

@@ -1,50 +1,65 @@
-//! How long a caller stands in line.
+//! The caller's timeout, for as long as the submit waits in the queue.
 
-use super::submit::SubmitPlan;
+use super::plan::SubmitPlan;
 use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
 use crate::slow_wait;
 
-/// How long the caller stands in line.
+/// How long a submit may wait in the queue.
 pub(super) struct WaitLimit {
     pub deadline: Option<f64>,
+    /// The caller's timeout in seconds, for the error message.
     pub timeout: Option<f64>,
     pub clock: Clock,
 }
 
-/// The caller's time was over first.
-pub(super) struct Elapsed(f64);
+/// The deadline passed before the work was done.
+pub(super) struct Elapsed {
+    timeout: f64,
+}
 
 impl WaitLimit {
-    pub async fn wait_for<T>(&self, waiting: impl Future<Output = T>) -> Result<T, Elapsed> {
-        let Some(deadline) = self.deadline else { return Ok(waiting.await) };
-        let left = seconds_to_duration(deadline - self.clock.now());
-        tokio::time::timeout(left, waiting)
-            .await
-            .map_err(|_| Elapsed(self.timeout.unwrap_or_default()))
+    pub fn new(timeout: Option<f64>, clock: Clock) -> Self {
+        Self { deadline: timeout.map(|seconds| clock.now() + seconds), timeout, clock }
     }
 
-    /// Waits for `work`, unless the caller's time is over first: then nothing was sent, and the intent is withdrawn.
+    /// Waits for `work` until the deadline.
+    pub async fn wait_for<T>(&self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+        let Some(deadline) = self.deadline else { return Ok(work.await) };
+        let left = seconds_to_duration(deadline - self.clock.now());
+        tokio::time::timeout(left, work)
+            .await
+            .map_err(|_| Elapsed { timeout: self.timeout.unwrap_or_default() })
+    }
+
+    /// Waits for `work` until the deadline, and logs a warning if that takes long.
+    ///
+    /// After the deadline the error says whether an earlier POST of this submit may have arrived.
     pub async fn enforce<T>(&self, plan: &SubmitPlan, work: impl Future<Output = T>) -> Result<T> {
-        let posted = || plan.intent_lease.is_posted();
-        let what = || format!("the turn to submit to machine {}", plan.intent_lease.key.machine_id);
+        let what = || format!("the submit to machine {} is in the queue", plan.machine_id());
         self.wait_for(slow_wait::warn_if_slow(self.clock, what, work)).await.map_err(|elapsed| {
-            plan.annotate(elapsed.into_error(&plan.intent_lease.key.machine_id, posted()))
+            let posted = plan.intent_lease.is_posted();
+            plan.annotate(elapsed.into_error(plan.machine_id(), posted))
         })
     }
 }
 
 impl Elapsed {
-    /// `posted`: an earlier try of the same submit was lost.
+    /// `posted`: the response to an earlier POST of the same submit was lost.
     pub fn into_error(self, machine_id: &str, posted: bool) -> Error {
-        let message = format!("no turn to submit to machine {machine_id} within {} s", self.0);
+        let message = format!(
+            "the submit to machine {machine_id} was still in the queue after {} s",
+            self.timeout
+        );
         let mut error = if posted {
             Error::new(Kind::SubmitUnknown, message).with_hint(
-                "an earlier try was lost, and no list shows it: the same correlation_id looks for it again before it submits",
+                "the response to an earlier POST was lost, and the service lists no action for it: \
+                 submit again with the same correlation_id, which checks again before it submits",
             )
         } else {
             Error::new(Kind::WaitTimeout, message).with_hint(
-                "nothing was started: submit again, with a longer timeout where the limits are shared by many",
+                "nothing was started: submit again, with a longer timeout if many callers share \
+                 the limits",
             )
         };
         error.retryable = true;

@@ -1,0 +1,76 @@
+//! One poll: the statuses that other clients stored, then one list call, then single reads.
+
+use super::Poller;
+use super::targets::ids_filter;
+use crate::error::Result;
+use crate::limits::Quota;
+use crate::model::{MachineAction, is_guid};
+use crate::trace::{self, LOG_TARGET};
+
+/// Ids in one `$filter`. The service does not document its longest filter.
+const IDS_PER_FILTER: usize = 50;
+
+impl Poller {
+    pub(super) async fn poll_once(&self) -> Result<()> {
+        // The token is taken first: a poll that fails early must not be repeated at once.
+        self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.calls);
+        let (_, quota) = self.pipeline.shared_quota().await?;
+        if !self.read_cached_statuses(&quota).await {
+            self.table().list_bucket.refund();
+            return Ok(());
+        }
+        let ids = self.ids_to_poll(&quota).await?;
+        let (listed, not_guids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
+        let mut missing = not_guids;
+        for (at, chunk) in listed.chunks(IDS_PER_FILTER).enumerate() {
+            if at > 0 {
+                self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.calls);
+            }
+            let found = self.pipeline.list_machine_actions(Some(&ids_filter(chunk)), None).await?;
+            self.cache_statuses(&quota, &found).await;
+            let now = self.pipeline.clock.now();
+            for id in chunk {
+                match found.iter().find(|action| action.id.eq_ignore_ascii_case(id)) {
+                    Some(action) => self.record_action(&quota, id, action.clone(), now).await,
+                    None => missing.push(id.clone()),
+                }
+            }
+        }
+        // The list may come from a replica that does not know a new action yet.
+        for id in self.ids_to_poll_individually(&missing) {
+            self.poll_individually(&quota, &id).await;
+        }
+        Ok(())
+    }
+
+    async fn poll_individually(&self, quota: &Quota, id: &str) {
+        let trace = self.table().watched.get(id).and_then(|entry| entry.trace.clone());
+        match trace::with_trace(trace, self.pipeline.get_machine_action(id)).await {
+            Ok(action) => {
+                self.cache_statuses(quota, std::slice::from_ref(&action)).await;
+                self.record_action(quota, id, action, self.pipeline.clock.now()).await;
+            }
+            Err(error) => {
+                let settle_time = self.pipeline.options.limits.settle_time;
+                let now = self.pipeline.clock.now();
+                self.table().record_failure(id, error, now, settle_time);
+            }
+        }
+    }
+
+    /// Passes the action to its watchers. If it has ended, frees its slot first.
+    pub(super) async fn record_action(
+        &self,
+        quota: &Quota,
+        id: &str,
+        action: MachineAction,
+        read_at: f64,
+    ) {
+        if action.is_done()
+            && let Err(error) = quota.close_session(id).await
+        {
+            log::warn!(target: LOG_TARGET, "could not record the end of session {id}: {error}");
+        }
+        self.table().record_action(id, action, read_at);
+    }
+}

@@ -1,0 +1,194 @@
+//! What a submit needs to know: the caller's request, and the plan that its steps share.
+//!
+//! Data only. The steps are in `submit.rs`.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::{Session, Sessions, Tag};
+use crate::classify::Throttle;
+use crate::config::Limits;
+use crate::error::{Error, Result};
+use crate::limits::{IntentLease, Quota};
+use crate::model::{
+    ActionCommand, Command, CommandType, MachineAction, check_commands, is_machine_id,
+};
+use crate::state::store::IntentKey;
+
+/// What the caller wants to submit.
+#[derive(Clone, Debug)]
+pub struct SubmitRequest {
+    pub machine_id: String,
+    pub commands: Vec<Command>,
+    pub comment: String,
+    /// None: a random id is generated, so no later call can find this submit by its id.
+    pub correlation_id: Option<String>,
+    /// Wait while the machine is busy, instead of failing with MachineBusy.
+    pub wait_if_busy: bool,
+}
+
+/// Options of a submit that only a fleet sets.
+#[derive(Clone, Debug, Default)]
+pub struct SubmitOptions {
+    /// The correlation id was generated for this submit, so if the store records no POST, no POST
+    /// was sent.
+    pub new_correlation_id: bool,
+    /// Notified when the submit leaves the queue.
+    pub on_admitted: Option<Arc<Notify>>,
+}
+
+/// The result of one POST, after its response or the service's list was read.
+#[derive(Debug)]
+pub enum PostOutcome {
+    /// The action is ours. The flag is true if it existed before this POST.
+    Ours(Box<MachineAction>, bool),
+    /// The machine is busy with another action. The id is the one that the service's list shows.
+    Busy(Error, Option<String>),
+    Throttled(Throttle, Error),
+    NotSent(Error),
+    TokenRefused(Error),
+    Refused(Error),
+    /// The service may have accepted it. The intent and the slot are kept.
+    Unknown(Error),
+    /// Two POSTs failed and the list shows no action. The intent is kept, the slot is released.
+    NotStarted(Error),
+}
+
+/// A submit that is running: the data that each of its steps needs.
+#[derive(Clone)]
+pub(super) struct SubmitPlan {
+    pub sessions: Arc<Sessions>,
+    pub quota: Arc<Quota>,
+    /// Held by every part of this submit. No other process works on the same intent meanwhile.
+    pub intent_lease: Arc<IntentLease>,
+    pub commands: Arc<[Command]>,
+    pub tag: Tag,
+    pub comment: String,
+    /// The caller gave the correlation id, so other callers may use it too.
+    pub has_caller_id: bool,
+    pub wait_if_busy: bool,
+    /// The store lost its data a short time ago: an earlier POST of this intent may be unlisted.
+    pub store_was_reset: bool,
+    /// The longest time, in seconds, that this session can hold the machine and its slot.
+    pub slot_ttl: f64,
+    /// Notified when the submit leaves the queue.
+    pub on_admitted: Option<Arc<Notify>>,
+}
+
+impl SubmitRequest {
+    /// Rejects what the service would reject, before any request is sent.
+    pub fn check(&self) -> Result<()> {
+        check_commands(&self.commands)?;
+        if self.comment.trim().is_empty() {
+            return Err(Error::invalid("a submit needs a comment")
+                .with_hint("give the reason: the service stores it with the action"));
+        }
+        check_correlation_id(self.correlation_id.as_deref().unwrap_or("-"))
+    }
+
+    /// Returns the longest time, in seconds, that the session can hold the machine.
+    pub fn slot_ttl(&self, limits: &Limits) -> f64 {
+        let scripts = self
+            .commands
+            .iter()
+            .filter(|command| command.command_type() == Some(CommandType::RunScript));
+        limits.queue_time + limits.settle_time + limits.script_time * (scripts.count() + 1) as f64
+    }
+}
+
+impl SubmitPlan {
+    pub fn key(&self) -> &IntentKey {
+        &self.intent_lease.key
+    }
+
+    pub fn machine_id(&self) -> &str {
+        &self.intent_lease.key.machine_id
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.sessions.pipeline.options.limits
+    }
+
+    /// Returns whether an action that has our tag is ours.
+    pub fn is_ours(&self, action: &MachineAction) -> bool {
+        // Nobody else knows an id that was generated here. So the action is ours even if the
+        // service words its commands in another way.
+        !self.has_caller_id || self.has_same_commands(action)
+    }
+
+    /// Returns whether the action runs our commands. An action without commands counts as ours,
+    /// because the service may fill them in later.
+    pub fn has_same_commands(&self, action: &MachineAction) -> bool {
+        let is_same =
+            |(entry, command): (&ActionCommand, &Command)| entry.command.matches_submitted(command);
+        action.commands.is_empty()
+            || (action.commands.len() == self.commands.len()
+                && action.commands.iter().zip(self.commands.iter()).all(is_same))
+    }
+
+    /// Returns the session of an action that has our tag.
+    pub fn session(&self, action: &MachineAction, adopted: bool) -> Session {
+        Session { adopted, ..self.sessions.session_from_action(self.key(), action) }
+    }
+
+    pub fn commands_mismatch_error(&self) -> Error {
+        commands_mismatch_error(self.key())
+    }
+
+    pub fn annotate(&self, error: Error) -> Error {
+        annotate(self.key(), error)
+    }
+}
+
+/// Returns the key under which the store keeps the submit.
+pub(super) fn intent_key(machine_id: &str, correlation_id: &str) -> Result<IntentKey> {
+    if !is_machine_id(machine_id) {
+        return Err(Error::invalid(format!("{machine_id:?} is not a machine id"))
+            .with_hint("a machine id has 40 hexadecimal digits; look up a computer name first"));
+    }
+    check_correlation_id(correlation_id)?;
+    Ok(IntentKey {
+        machine_id: machine_id.to_ascii_lowercase(),
+        correlation_id: correlation_id.to_owned(),
+    })
+}
+
+fn check_correlation_id(correlation_id: &str) -> Result<()> {
+    match correlation_id.chars().count() {
+        1..=128 => Ok(()),
+        length => Err(Error::invalid(format!(
+            "the correlation id has {length} characters; it must have 1 to 128"
+        ))),
+    }
+}
+
+pub(super) fn commands_mismatch_error(key: &IntentKey) -> Error {
+    let message = format!(
+        "correlation id {:?} was already submitted with other commands",
+        key.correlation_id
+    );
+    annotate(key, Error::invalid(message).with_hint("use a new correlation id for new commands"))
+}
+
+/// Adds the machine and the correlation id to an error.
+pub(super) fn annotate(key: &IntentKey, mut error: Error) -> Error {
+    error.machine_id = Some(key.machine_id.clone());
+    error.correlation_id = Some(key.correlation_id.clone());
+    error
+}
+
+impl std::fmt::Display for PostOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ours(action, _) => write!(f, "session {}", action.id),
+            Self::Busy(error, _)
+            | Self::Throttled(_, error)
+            | Self::NotSent(error)
+            | Self::TokenRefused(error)
+            | Self::Refused(error)
+            | Self::Unknown(error)
+            | Self::NotStarted(error) => error.fmt(f),
+        }
+    }
+}
