@@ -1,4 +1,4 @@
-"""The asynchronous door: real coroutines. However one ends, its request is dropped, save a submit's POST."""
+"""The async methods return coroutines. Ending one aborts its request, except a submit's POST."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_every_way_to_await(run: Runner, client: LiveResponseClient) -> None:
         results = await asyncio.gather(
             client.get_machine_async("nobody"), client.list_machines_async(), return_exceptions=True
         )
-        assert [type(result) for result in results] == [NotFoundError, list]
+        assert [type(result) for result in results] == [NotFoundError, tuple]
 
     run(main())
 
@@ -115,7 +115,7 @@ def test_task_group_and_timeout(
     wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
 
 
-def test_a_loop_runs_the_coroutine_itself(client: LiveResponseClient) -> None:
+def test_a_loop_can_run_the_coroutine_directly(client: LiveResponseClient) -> None:
     assert len(asyncio.run(client.list_machines_async())) == 3
     assert len(asyncio.run(client.list_machines_async(), debug=True)) == 3
 
@@ -146,7 +146,7 @@ def test_type_and_repr_of_an_awaitable(client: LiveResponseClient) -> None:
     assert inspect.isawaitable(coroutine)
     assert asyncio.iscoroutine(coroutine)
     assert isinstance(coroutine, collections.abc.Coroutine)
-    assert "LiveResponseClient.machines_async" in repr(coroutine)
+    assert "LiveResponseClient.list_machines_async" in repr(coroutine)
     coroutine.close()
 
 
@@ -154,7 +154,8 @@ def test_an_unawaited_call_warns_and_sends_nothing(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     with pytest.warns(
-        RuntimeWarning, match=r"coroutine 'LiveResponseClient\.machines_async' was never awaited"
+        RuntimeWarning,
+        match=r"coroutine 'LiveResponseClient\.list_machines_async' was never awaited",
     ):
         client.list_machines_async()  # type: ignore[unused-coroutine]
     assert client.get_machine(MACHINE).computer_dns_name == MACHINE
@@ -188,7 +189,9 @@ def test_without_a_loop_it_is_an_error(client: LiveResponseClient) -> None:
         client.list_machines_async().send(None)
 
 
-def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_closing_an_unstarted_coroutine_does_not_warn(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     coroutine = client.list_machines_async()
     coroutine.close()
     coroutine.close()
@@ -200,7 +203,7 @@ def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResp
 
 
 @pytest.mark.parametrize("thrown", [KeyError, KeyError("why")])
-def test_thrown_into_before_it_began(
+def test_throwing_into_an_unstarted_coroutine(
     thrown: Any, emulator: Emulator, client: LiveResponseClient
 ) -> None:
     coroutine = client.list_machines_async()
@@ -211,7 +214,7 @@ def test_thrown_into_before_it_began(
     assert not emulator.requests
 
 
-def test_closed_or_thrown_into_while_it_waits(
+def test_closing_and_throwing_into_a_waiting_coroutine(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     async def main() -> None:
@@ -234,7 +237,7 @@ def test_closed_or_thrown_into_while_it_waits(
 
 @each_loop
 @pytest.mark.parametrize("way", ["cancel", "wait_for", "gather"])
-def test_cancelling_drops_the_request(
+def test_cancelling_aborts_the_request(
     run: Runner, way: str, emulator: Emulator, client: LiveResponseClient
 ) -> None:
     async def main() -> None:
@@ -243,11 +246,12 @@ def test_cancelling_drops_the_request(
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(client.list_machines_async(), 0.2)
             return
-        waiting: asyncio.Future[Any]
-        if way == "cancel":
-            waiting = asyncio.create_task(client.list_machines_async())
-        else:
-            waiting = asyncio.gather(client.list_machines_async(), asyncio.sleep(60))
+        call = client.list_machines_async()
+        waiting: asyncio.Future[Any] = (
+            asyncio.create_task(call)
+            if way == "cancel"
+            else asyncio.gather(call, asyncio.sleep(60))
+        )
         await wait_until_pending(emulator, "machines")
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -258,7 +262,7 @@ def test_cancelling_drops_the_request(
     assert len(client.list_machines()) == 3
 
 
-def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_a_shielded_call_continues(emulator: Emulator, client: LiveResponseClient) -> None:
     async def main() -> None:
         emulator.fault("GET", "machines", "delay", seconds=0.5)
         inner = asyncio.ensure_future(client.list_machines_async())
@@ -271,7 +275,7 @@ def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient)
 
 
 @pytest.mark.parametrize("route", ["machineactions", "resultlink"])
-def test_a_cancelled_wait_leaves_the_session_alone(
+def test_cancelling_a_wait_does_not_cancel_the_session(
     route: str, emulator: Emulator, client: LiveResponseClient
 ) -> None:
     async def main() -> str:
@@ -290,7 +294,7 @@ def test_a_cancelled_wait_leaves_the_session_alone(
     assert not requests_of(emulator, "cancel")
 
 
-def test_a_cancelled_submit_lands_and_is_found_again(
+def test_a_cancelled_submit_is_accepted_and_found_again(
     emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
@@ -315,10 +319,10 @@ def test_a_cancelled_submit_lands_and_is_found_again(
     assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
-def test_updates_come_on_the_loops_thread_in_the_callers_context(
+def test_on_update_runs_in_the_loops_thread_and_the_callers_context(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
-    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="nobody's")
+    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="unset")
     seen: list[tuple[str, str, str]] = []
 
     def on_update(action: MachineAction) -> None:
@@ -334,7 +338,9 @@ def test_updates_come_on_the_loops_thread_in_the_callers_context(
     assert seen[-1][0] == "Succeeded"
 
 
-def test_updates_come_on_the_callers_thread(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_on_update_runs_in_the_callers_thread(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     seen: set[int] = set()
     callers: list[int] = []
 
@@ -351,25 +357,25 @@ def test_updates_come_on_the_callers_thread(emulator: Emulator, client: LiveResp
 
 
 class Enough(BaseException):
-    """What no `except Exception` catches."""
+    """An exception that `except Exception` does not catch."""
 
 
 @pytest.mark.parametrize(
     "raised", [KeyError("why"), Enough(), StopIteration("why")], ids=lambda it: type(it).__name__
 )
-@pytest.mark.parametrize("door", ["blocking", "asyncio"])
-def test_what_an_update_raises_ends_the_wait(
-    door: str, raised: BaseException, emulator: Emulator, client: LiveResponseClient
+@pytest.mark.parametrize("api", ["blocking", "asyncio"])
+def test_an_exception_from_on_update_ends_the_wait(
+    api: str, raised: BaseException, emulator: Emulator, client: LiveResponseClient
 ) -> None:
     def on_update(action: MachineAction) -> None:
         raise raised
 
     expected = (
-        RuntimeError if door == "asyncio" and isinstance(raised, StopIteration) else type(raised)
+        RuntimeError if api == "asyncio" and isinstance(raised, StopIteration) else type(raised)
     )
     call = (
         client.run
-        if door == "blocking"
+        if api == "blocking"
         else lambda *args, **named: asyncio.run(client.run_async(*args, **named))
     )
     with pytest.raises(expected) as caught:
@@ -381,7 +387,7 @@ def test_what_an_update_raises_ends_the_wait(
     assert not requests_of(emulator, "cancel")
 
 
-def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveResponseClient) -> None:
+def test_a_failed_call_of_a_batch_does_not_affect_the_others(client: LiveResponseClient) -> None:
     def stop() -> str:
         raise StopIteration
 
@@ -391,7 +397,7 @@ def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveRespo
 
     broken = LiveResponseClient(stop, endpoint="http://127.0.0.1:9")
     results = asyncio.run(asyncio.wait_for(main(broken), 30))
-    assert [type(result) for result in results] == [RuntimeError] * 20 + [list] * 20
+    assert [type(result) for result in results] == [RuntimeError] * 20 + [tuple] * 20
 
 
 def test_a_loop_closed_during_a_call_is_harmless(
@@ -464,7 +470,7 @@ def test_a_blocking_call_in_a_loop_does_not_wait_for_it(
     asyncio.run(main())
 
 
-def test_leaving_a_client_that_is_closed_already(emulator: Emulator) -> None:
+def test_closing_a_client_inside_its_with_block(emulator: Emulator) -> None:
     async def main() -> None:
         async with emulator.client() as client:
             client.close()

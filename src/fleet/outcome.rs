@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 use crate::session::SessionResult;
 
 /// The end of one row.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The row's place among those that were given, from 0.
     pub row: u32,

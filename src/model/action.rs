@@ -7,7 +7,7 @@ use super::decode::{Entity, Raw};
 use super::timestamp::Timestamp;
 
 /// A machine action as the service described it (page "machineaction").
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineAction {
     pub id: String,
     #[serde(rename = "type", default = "unknown", deserialize_with = "null_as_unknown")]
@@ -46,7 +46,7 @@ pub struct MachineAction {
 }
 
 /// One command of an action, and how far it came.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionCommand {
     pub index: u32,
     #[serde(default)]

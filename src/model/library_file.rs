@@ -6,7 +6,7 @@ use super::decode::{Entity, Raw};
 use super::timestamp::Timestamp;
 
 /// A library file as the service described it (page "list-library-files").
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LibraryFile {
     #[serde(alias = "fileName")]
     pub file_name: String,

@@ -20,7 +20,7 @@ const FAILED_SCRIPT_RETRIES: usize = 3;
 const MAX_TRANSCRIPT_ATTEMPTS: usize = 3;
 
 /// One command, how it ended and what it brought back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandResult {
     #[serde(flatten)]
     pub command: ActionCommand,
@@ -33,7 +33,7 @@ pub struct CommandResult {
 }
 
 /// What a finished session left, a failed one too.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionResult {
     pub action: MachineAction,
     pub commands: Vec<CommandResult>,

@@ -19,7 +19,7 @@ pub struct Route {
 }
 
 const PROXY_UNREACHABLE_HINT: &str =
-    "check the proxy's address (proxy=, HTTPS_PROXY), or go around it: NO_PROXY, proxy=\"\"";
+    "check the proxy's address (proxy=, HTTPS_PROXY), or go around it: NO_PROXY, proxy=False";
 const PROXY_AUTH_HINT: &str = "give them as http://user:password@host:port in proxy= or HTTPS_PROXY, with % codes for what is \
                            special in them; a proxy that takes no Basic login (NTLM, Kerberos) needs a local relay";
 const PROXY_DENIED_HINT: &str = "ask those who run the proxy to let this host through: the API's, the login's and the results' \
