@@ -21,7 +21,6 @@ from runtime_helpers import (
     requests_of,
     run_python,
     wait_until,
-    was_closed_by_client,
 )
 
 from mde_live_response import Command, InvalidRequestError, Limits, LiveResponseClient
@@ -262,27 +261,6 @@ def test_a_connection_is_closed_with_its_client(emulator: Emulator) -> None:
         client.list_machines()
         assert files() > before
     wait_until(lambda: files() <= before, "the close")
-
-
-def test_a_shared_wait_ends_with_its_last_waiter(
-    emulator: Emulator, client: LiveResponseClient
-) -> None:
-    import asyncio
-
-    emulator.on_script("a.ps1", duration=20.0)
-
-    async def main() -> None:
-        session = await client.submit_async(MACHINE, Command.run_script("a.ps1"), "why")
-        waits = [asyncio.create_task(session.wait_async()) for _ in range(3)]
-        emulator.fault("GET", "machineactions", "delay", seconds=0.5)
-        await asyncio.to_thread(wait_until, lambda: is_pending(emulator, "machineactions"))
-        waits[0].cancel()
-        waits[1].cancel()
-        emulator.advance(100.0)
-        assert (await waits[2]).status == "Succeeded"
-
-    asyncio.run(main())
-    assert not was_closed_by_client(emulator, "machineactions")
 
 
 def test_save_to_a_file_raises_before_anything_runs(emulator: Emulator, tmp_path: Path) -> None:

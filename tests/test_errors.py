@@ -129,7 +129,8 @@ def test_a_session_is_not_pickled() -> None:
         def __reduce__(self) -> str:
             raise TypeError("it holds a client")
 
-    error = mde.WaitTimeoutError("The time is over.", session=Unpicklable(), action_id="6b1d2c1e")  # type: ignore[arg-type]
+    session: Any = Unpicklable()
+    error = mde.WaitTimeoutError("The time is over.", session=session, action_id="6b1d2c1e")
     assert error.session is not None
     back = pickle.loads(pickle.dumps(error))
     assert back.session is None

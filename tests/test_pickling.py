@@ -66,9 +66,21 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 MODELS = [
-    "Command", "Rate", "Limits", "SessionResult", "MachineAction", "CommandResult", "ScriptOutput", "CollectedFile",
-    "Machine", "LibraryFile", "Check", "Finding", "FleetReport", "Outcome",
-]  # fmt: skip
+    "Command",
+    "Rate",
+    "Limits",
+    "SessionResult",
+    "MachineAction",
+    "CommandResult",
+    "ScriptOutput",
+    "CollectedFile",
+    "Machine",
+    "LibraryFile",
+    "Check",
+    "Finding",
+    "FleetReport",
+    "Outcome",
+]
 
 
 def attributes(model: Any) -> dict[str, Any]:
@@ -164,10 +176,19 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
 
 
 ERRORS = [
-    "NotFoundError", "InvalidRequestError", "AmbiguousMachineError", "AlreadyExistsError", "MachineBusyError",
-    "SessionFailedError", "WaitTimeoutError", "ConnectionFailedError", "AuthenticationError", "PermissionDeniedError",
-    "ServiceError", "ThrottledError",
-]  # fmt: skip
+    "NotFoundError",
+    "InvalidRequestError",
+    "AmbiguousMachineError",
+    "AlreadyExistsError",
+    "MachineBusyError",
+    "SessionFailedError",
+    "WaitTimeoutError",
+    "ConnectionFailedError",
+    "AuthenticationError",
+    "PermissionDeniedError",
+    "ServiceError",
+    "ThrottledError",
+]
 
 
 @each_way

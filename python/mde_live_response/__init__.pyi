@@ -1,9 +1,10 @@
-"""Run Microsoft Defender for Endpoint live response commands exactly once, within the service's limits.
+"""Run live response commands of Microsoft Defender for Endpoint exactly once, within its limits.
 
 Every call that does I/O exists twice: `name()` blocks (the GIL is released, Ctrl-C works) and
-`name_async()` returns a coroutine. Interrupting a call aborts its HTTP request, except a submit that was
-already sent: that one finishes in the background. Attributes are read-only. Sequences are tuples.
-Durations are seconds (`float`) or `timedelta`; times are timezone-aware UTC `datetime`; sizes are bytes.
+`name_async()` returns a coroutine. Interrupting a call aborts its HTTP request, except a submit
+that was already sent: that one finishes in the background. Attributes are read-only. Sequences are
+tuples. Durations are seconds (`float`) or `timedelta`; times are timezone-aware UTC `datetime`;
+sizes are bytes.
 """
 
 from collections.abc import (
@@ -120,8 +121,8 @@ class Command:
             file_name: the file's name in the library, not a path.
 
         Raises:
-            InvalidRequestError: the name is empty, or has other characters than letters, digits,
-                `-`, `_` and `.`, which the library does not accept.
+            InvalidRequestError: the name is empty, or has other characters than letters,
+                digits, `-`, `_` and `.`, which the library does not accept.
         """
 
     @classmethod
@@ -132,12 +133,12 @@ class Command:
 
         Args:
             script_name: the script's name in the library.
-            args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends in
-                `.ps1`, else for sh. None sends no arguments.
+            args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends
+                in `.ps1`, else for sh. None sends no arguments.
 
         Raises:
-            InvalidRequestError: the name is empty, or has other characters than letters, digits,
-                `-`, `_` and `.`, which the library does not accept.
+            InvalidRequestError: the name is empty, or has other characters than letters,
+                digits, `-`, `_` and `.`, which the library does not accept.
         """
 
     @classmethod
@@ -159,7 +160,8 @@ class Command:
             wire: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
 
         Raises:
-            InvalidRequestError: the type is unknown, or a parameter is missing, unknown or empty.
+            InvalidRequestError: the type is unknown, or a parameter is missing, unknown or
+                empty.
         """
 
     @property
@@ -192,17 +194,18 @@ class ClientSecretCredential:
 
 @final
 class ClientCertificateCredential:
-    """Get tokens with a certificate. The application signs with its private key; no secret is sent.
+    """Get tokens with a certificate. The application signs with its private key; no secret is
+    sent.
 
-    The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs with PS256.
-    The repr, errors and pickles never contain the key.
+    The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs
+    with PS256. The repr, errors and pickles never contain the key.
     The service's page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 
     Args:
         tenant_id: the tenant's id or one of its domain names.
         client_id: the application's id.
-        certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, the file's content as
-            bytes, or PEM as a str.
+        certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, the file's
+            content as bytes, or PEM as a str.
         password: the password of the key or of the PKCS#12. None: it has none.
         authority: the login host. None: that of the client's cloud.
 
@@ -223,8 +226,8 @@ class ClientCertificateCredential:
 
 @final
 class WorkloadIdentityCredential:
-    """Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload identity
-    federation).
+    """Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload
+    identity federation).
 
     The file is read again for every token, because the platform replaces it from time to time.
     The service's page: learn.microsoft.com/entra/workload-id/workload-identity-federation
@@ -236,7 +239,8 @@ class WorkloadIdentityCredential:
         authority: the login host. None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
 
     Raises:
-        InvalidRequestError: a value is neither given nor in the environment. The message names it.
+        InvalidRequestError: a value is neither given nor in the environment. The message names
+            it.
     """
 
     def __new__(
@@ -251,12 +255,13 @@ class WorkloadIdentityCredential:
 
 @final
 class ManagedIdentityCredential:
-    """Get tokens with the managed identity of the Azure machine, App Service or container that this runs
-    on.
+    """Get tokens with the managed identity of the Azure machine, App Service or container that
+    this runs on.
 
-    The tokens come from an App Service's IDENTITY_ENDPOINT (with IDENTITY_HEADER), else from IMDS,
-    whose host is AZURE_POD_IDENTITY_AUTHORITY_HOST if that is set. No proxy is used.
-    The service's page: learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
+    The tokens come from an App Service's IDENTITY_ENDPOINT (with IDENTITY_HEADER), else from
+    IMDS, whose host is AZURE_POD_IDENTITY_AUTHORITY_HOST if that is set. No proxy is used.
+    The service's page:
+    learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
 
     Args:
         client_id: the client id of a user-assigned identity. None: AZURE_CLIENT_ID, else the
@@ -330,11 +335,11 @@ class Limits:
         submit: rates of starting sessions. Default: 10 a minute.
         read: rates of each other endpoint. Default: 100 a minute and 1,500 an hour.
         sessions: open sessions, including queued ones. Default 50, at least 1.
-        queue_time: seconds or a timedelta that the service queues a session for a machine it cannot
-            reach. Default 7,200.
+        queue_time: seconds or a timedelta that the service queues a session for a machine it
+            cannot reach. Default 7,200.
         script_time: seconds or a timedelta that a script may run. Default 600.
-        settle_time: seconds or a timedelta that an accepted submit may be missing from the service's
-            list. Default 120.
+        settle_time: seconds or a timedelta that an accepted submit may be missing from the
+            service's list. Default 120.
         upload_size: the largest library file in bytes. Default 20 MiB.
 
     Raises:
@@ -419,7 +424,9 @@ class ScriptOutput:
 
     @property
     def raw(self) -> bytes:
-        """The payload as received. If it is not the documented JSON, only this has its content."""
+        """The payload as received. If it is not the documented JSON, only this has its
+        content.
+        """
 
     def json(self) -> Any:
         """Parse `stdout` as JSON.
@@ -441,7 +448,9 @@ class CollectedFile:
 
     @property
     def path(self) -> Path | None:
-        """Where it was saved. None if it was written to a file object or read from an iterator."""
+        """Where it was saved. None if it was written to a file object or read from an
+        iterator.
+        """
 
     @property
     def size(self) -> int:
@@ -457,8 +466,8 @@ class CollectedFile:
 
     @property
     def payload(self) -> Literal["gzip", "zip", "json", "other"]:
-        """The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and `other`
-        are saved as received.
+        """The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and
+        `other` are saved as received.
         """
 
     @property
@@ -604,7 +613,8 @@ class MachineAction:
 
 @final
 class SessionResult:
-    """The result of a finished session, including everything a failed session did before it failed.
+    """The result of a finished session, including everything a failed session did before it
+    failed.
 
     A session that ended is always returned, ok or not; `raise_for_status()` raises.
     """
@@ -619,8 +629,8 @@ class SessionResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the action succeeded, every command completed, every result was fetched, and no
-        script exited with other than 0.
+        """Whether the action succeeded, every command completed, every result was fetched, and
+        no script exited with other than 0.
         """
 
     @property
@@ -628,8 +638,8 @@ class SessionResult:
         """The first thing that went wrong, as a keyword; `ok` if nothing did.
 
         `script`: a script exited with other than 0. `command`: a command failed. `fetch`: a
-        result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the action
-        ended.
+        result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the
+        action ended.
         """
 
     @property
@@ -658,7 +668,8 @@ class SessionResult:
 
 @final
 class Machine:
-    """A device as returned by the service. Equal and hashed by its id. Unknown fields are in `raw`.
+    """A device as returned by the service. Equal and hashed by its id. Unknown fields are in
+    `raw`.
 
     The service's page: learn.microsoft.com/defender-endpoint/api/machine
     """
@@ -689,7 +700,9 @@ class Machine:
 
     @property
     def last_seen(self) -> datetime | None:
-        """When it last sent a full report, about once a day. Does not say whether it is online."""
+        """When it last sent a full report, about once a day. Does not say whether it is
+        online.
+        """
 
     @property
     def rbac_group_name(self) -> str | None:
@@ -758,47 +771,49 @@ class LibraryFile:
 
 @final
 class LiveResponseClient:
-    """The live response API of one tenant, as one application. Safe to share between threads and loops.
+    """The live response API of one tenant, as one application.
 
-    Close it when done, or use it in a `with` or `async with` block. Open sessions continue without
-    it.
+    Threads and event loops can share a client. Close it when done, or use it in a `with` or
+    `async with` block. Open sessions continue without it.
 
     Args:
-        credential: a bearer token, a function or coroutine function that returns one, an object
-            with azure-identity's `get_token`, or a credential of this package. None uses the first
-            one that the environment has: a client secret (AZURE_TENANT_ID, AZURE_CLIENT_ID,
-            AZURE_CLIENT_SECRET), a certificate (AZURE_CLIENT_CERTIFICATE_PATH and _PASSWORD instead
-            of the secret), a federated token (AZURE_FEDERATED_TOKEN_FILE), the identity of an App
-            Service (IDENTITY_ENDPOINT, IDENTITY_HEADER). AZURE_TOKEN_CREDENTIALS selects one by its
+        credential: a bearer token, a function or coroutine function that returns one, an
+            object with azure-identity's `get_token`, or a credential of this package. None
+            uses the first one that the environment has: a client secret (AZURE_TENANT_ID,
+            AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a certificate
+            (AZURE_CLIENT_CERTIFICATE_PATH and _PASSWORD instead of the secret), a federated
+            token (AZURE_FEDERATED_TOKEN_FILE), the identity of an App Service
+            (IDENTITY_ENDPOINT, IDENTITY_HEADER). AZURE_TOKEN_CREDENTIALS selects one by its
             name. AZURE_AUTHORITY_HOST sets the login host.
-        cloud: the tenant's cloud, or the region whose host to use. None: $MDE_LIVE_RESPONSE_CLOUD,
-            else `public`.
+        cloud: the tenant's cloud, or the region whose host to use. None:
+            $MDE_LIVE_RESPONSE_CLOUD, else `public`.
         endpoint: the API's base URL. None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
         scope: the token's scope. None: the cloud's; in the public cloud it is
             https://api.securitycenter.microsoft.com/.default.
-        tenant_id: the only tenant whose tokens are accepted. A token for another tenant raises
-            AuthenticationError, and nothing is sent.
+        tenant_id: the only tenant whose tokens are accepted. A token for another tenant
+            raises AuthenticationError, and nothing is sent.
         state: the state store for limits, open sessions and submits: `sqlite:///path` for the
-            processes of one machine (four slashes for an absolute path), `redis://host:6379/0` or
-            `rediss://` for many machines, `memory:` for this process only. None:
-            $MDE_LIVE_RESPONSE_STATE, else `memory:`.
+            processes of one machine (four slashes for an absolute path),
+            `redis://host:6379/0` or `rediss://` for many machines, `memory:` for this process
+            only. None: $MDE_LIVE_RESPONSE_STATE, else `memory:`.
         limits: the service's limits. Default: its documented ones.
         max_wait: how long a read, a cancel or an upload may wait for its rate limit before
             ThrottledError: seconds or a timedelta, 0 or more. Default 180.
         request_timeout: for one HTTP request; for a download, between two reads: seconds or a
             timedelta, more than 0. Default 30.
         connect_timeout: for connecting: seconds or a timedelta, more than 0. Default 10.
-        proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host and
-            the results. Hosts in NO_PROXY are connected to directly. None: HTTPS_PROXY, HTTP_PROXY,
-            ALL_PROXY. False: no proxy.
-        ca_bundle: a PEM file with roots to trust besides the system's. None: REQUESTS_CA_BUNDLE.
-            SSL_CERT_FILE replaces the system's roots.
-        verify: False accepts any certificate, and logs one WARNING. For tests only. Default True.
+        proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host
+            and the results. Hosts in NO_PROXY are connected to directly. None: HTTPS_PROXY,
+            HTTP_PROXY, ALL_PROXY. False: no proxy.
+        ca_bundle: a PEM file with roots to trust besides the system's. None:
+            REQUESTS_CA_BUNDLE. SSL_CERT_FILE replaces the system's roots.
+        verify: False accepts any certificate, and logs one WARNING. For tests only. Default
+            True.
         user_agent: prepended to this package's User-Agent header.
 
     Raises:
-        InvalidRequestError: a value is out of bounds, or an environment variable is missing. The
-            message names it.
+        InvalidRequestError: a value is out of bounds, or an environment variable is missing.
+            The message names it.
     """
 
     def __new__(
@@ -821,7 +836,8 @@ class LiveResponseClient:
     ) -> Self: ...
     @property
     def tenant_id(self) -> str | None:
-        """The tenant: the `tenant_id` argument, or the credential's, or that of the last token.
+        """The tenant: the `tenant_id` argument, or the credential's, or that of the last
+        token.
 
         None until one of them is known.
         """
@@ -854,36 +870,42 @@ class LiveResponseClient:
 
         Args:
             machine: a machine id, a computer name or a Machine.
-            commands: a Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
             comment: the reason, stored with the action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
                 `Session.download`.
-            timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for a rate
-                limit. A submit that was sent is always resolved first. None waits without limit.
-            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the session
-                is cancelled. None: never.
-            on_busy: what to do while another caller's session is on the machine: `raise` or `wait`.
-                Default `raise`.
-            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again, from
-                any process, returns the first session, even a failed one. None makes a new id.
-            on_update: called with the action when its status has changed, in the waiting thread or
-                loop. An exception from it ends the wait.
+            timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
+                a rate limit. A submit that was sent is always resolved first. None waits without
+                limit.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the
+                session is cancelled. None: never.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
+            on_update: called with the action when its status has changed, in the waiting thread
+                or loop. An exception from it ends the wait.
 
         Returns:
             The result, ok or not.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another caller's session is on the machine, and `on_busy` is `raise`.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
             AuthenticationError: the service accepts no token.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-            WaitTimeoutError: `timeout` passed. If a session was started, it continues, and the error's
-                `session` has it.
-            SubmitUnknownError: the session may have been started. Call again with the same correlation
-                id.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
+            WaitTimeoutError: `timeout` passed. If a session was started, it continues, and the
+                error's `session` has it.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
             ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
@@ -909,36 +931,42 @@ class LiveResponseClient:
 
         Args:
             machine: a machine id, a computer name or a Machine.
-            commands: a Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
             comment: the reason, stored with the action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
                 `Session.download`.
-            timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for a rate
-                limit. A submit that was sent is always resolved first. None waits without limit.
-            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the session
-                is cancelled. None: never.
-            on_busy: what to do while another caller's session is on the machine: `raise` or `wait`.
-                Default `raise`.
-            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again, from
-                any process, returns the first session, even a failed one. None makes a new id.
-            on_update: called with the action when its status has changed, in the waiting thread or
-                loop. An exception from it ends the wait.
+            timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
+                a rate limit. A submit that was sent is always resolved first. None waits without
+                limit.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the
+                session is cancelled. None: never.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
+            on_update: called with the action when its status has changed, in the waiting thread
+                or loop. An exception from it ends the wait.
 
         Returns:
             The result, ok or not.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another caller's session is on the machine, and `on_busy` is `raise`.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
             AuthenticationError: the service accepts no token.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-            WaitTimeoutError: `timeout` passed. If a session was started, it continues, and the error's
-                `session` has it.
-            SubmitUnknownError: the session may have been started. Call again with the same correlation
-                id.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
+            WaitTimeoutError: `timeout` passed. If a session was started, it continues, and the
+                error's `session` has it.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
             ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
@@ -960,28 +988,33 @@ class LiveResponseClient:
 
         Args:
             machine: a machine id, a computer name or a Machine.
-            commands: a Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
             comment: the reason, stored with the action. This package's tag is appended.
-            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit that was
-                sent is always resolved first. None waits without limit.
-            on_busy: what to do while another caller's session is on the machine: `raise` or `wait`.
-                Default `raise`.
-            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again, from
-                any process, returns the first session, even a failed one. None makes a new id.
+            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit
+                that was sent is always resolved first. None waits without limit.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
 
         Returns:
             The session.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another caller's session is on the machine, and `on_busy` is `raise`.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
             AuthenticationError: the service accepts no token.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
             WaitTimeoutError: `timeout` passed before the submit. Nothing was sent.
-            SubmitUnknownError: the session may have been started. Call again with the same correlation
-                id.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
             ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
@@ -1003,28 +1036,33 @@ class LiveResponseClient:
 
         Args:
             machine: a machine id, a computer name or a Machine.
-            commands: a Command or a sequence of them: PutFile first, then RunScript, then GetFile.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
             comment: the reason, stored with the action. This package's tag is appended.
-            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit that was
-                sent is always resolved first. None waits without limit.
-            on_busy: what to do while another caller's session is on the machine: `raise` or `wait`.
-                Default `raise`.
-            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again, from
-                any process, returns the first session, even a failed one. None makes a new id.
+            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit
+                that was sent is always resolved first. None waits without limit.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
 
         Returns:
             The session.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another caller's session is on the machine, and `on_busy` is `raise`.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
             AuthenticationError: the service accepts no token.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
             WaitTimeoutError: `timeout` passed before the submit. Nothing was sent.
-            SubmitUnknownError: the session may have been started. Call again with the same correlation
-                id.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
             ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
@@ -1038,7 +1076,7 @@ class LiveResponseClient:
             The sessions. Their status is not fetched yet; `refresh()` fetches it.
 
         Raises:
-            AuthenticationError: there is no token. It tells which tenant and application are meant.
+            AuthenticationError: there is no token. The token has the tenant and the application.
             StateError: the state store cannot be read.
         """
 
@@ -1051,14 +1089,15 @@ class LiveResponseClient:
             The sessions. Their status is not fetched yet; `refresh()` fetches it.
 
         Raises:
-            AuthenticationError: there is no token. It tells which tenant and application are meant.
+            AuthenticationError: there is no token. The token has the tenant and the application.
             StateError: the state store cannot be read.
         """
 
     def find_session(self, machine: str | Machine, correlation_id: str) -> Session | None:
         """Find the session that was submitted with a correlation id. Never starts a session.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
@@ -1079,7 +1118,8 @@ class LiveResponseClient:
     ) -> Coroutine[Any, Any, Session | None]:
         """Find the session that was submitted with a correlation id. Never starts a session.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
@@ -1106,36 +1146,37 @@ class LiveResponseClient:
         cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
     ) -> Fleet:
-        """Run commands on many machines, as fast as the limits allow. Returns when the run has started.
+        """Run commands on many machines, as fast as the limits allow.
 
-        Machines that are probably online go first. Busy machines are tried again later. A session that
-        stays Pending while others wait is set aside and submitted again. A machine listed twice runs
-        once.
+        Returns when the run has started.
+        Machines that are probably online go first. Busy machines are tried again later. A session
+        that stays Pending while others wait is set aside and submitted again. A machine listed
+        twice runs once.
         The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machines: machine ids, computer names or Machines. A problem with one of them becomes its
-                outcome.
-            commands: a Command or a sequence of them for all machines; or a mapping from each machine,
-                as passed, to its own commands.
+            machines: machine ids, computer names or Machines. A problem with one of them becomes
+                its outcome.
+            commands: a Command or a sequence of them for all machines; or a mapping from each
+                machine, as passed, to its own commands.
             comment: the reason, stored with each action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
                 `Session.download`.
             run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
-            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a machine's
-                session is cancelled. None: never.
-            progress: show the progress: with tqdm if it is installed (the extra `progress`), also in a
-                notebook; else in one line on stderr if that is a terminal. Default False.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
+                machine's session is cancelled. None: never.
+            progress: show the progress: with tqdm if it is installed (the extra `progress`), also
+                in a notebook; else in one line on stderr if that is a terminal. Default False.
 
         Returns:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: the commands are wrong, a machine has none, or the run id was used with
-                other machines or commands.
+            InvalidRequestError: the commands are wrong, a machine has none, or the run id was
+                used with other machines or commands.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1151,36 +1192,37 @@ class LiveResponseClient:
         cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
     ) -> Coroutine[Any, Any, Fleet]:
-        """Run commands on many machines, as fast as the limits allow. Returns when the run has started.
+        """Run commands on many machines, as fast as the limits allow.
 
-        Machines that are probably online go first. Busy machines are tried again later. A session that
-        stays Pending while others wait is set aside and submitted again. A machine listed twice runs
-        once.
+        Returns when the run has started.
+        Machines that are probably online go first. Busy machines are tried again later. A session
+        that stays Pending while others wait is set aside and submitted again. A machine listed
+        twice runs once.
         The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machines: machine ids, computer names or Machines. A problem with one of them becomes its
-                outcome.
-            commands: a Command or a sequence of them for all machines; or a mapping from each machine,
-                as passed, to its own commands.
+            machines: machine ids, computer names or Machines. A problem with one of them becomes
+                its outcome.
+            commands: a Command or a sequence of them for all machines; or a mapping from each
+                machine, as passed, to its own commands.
             comment: the reason, stored with each action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
                 `Session.download`.
             run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
-            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a machine's
-                session is cancelled. None: never.
-            progress: show the progress: with tqdm if it is installed (the extra `progress`), also in a
-                notebook; else in one line on stderr if that is a terminal. Default False.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
+                machine's session is cancelled. None: never.
+            progress: show the progress: with tqdm if it is installed (the extra `progress`), also
+                in a notebook; else in one line on stderr if that is a terminal. Default False.
 
         Returns:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: the commands are wrong, a machine has none, or the run id was used with
-                other machines or commands.
+            InvalidRequestError: the commands are wrong, a machine has none, or the run id was
+                used with other machines or commands.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1188,8 +1230,8 @@ class LiveResponseClient:
     def resume(self, run_id: str, *, progress: bool = False) -> Fleet:
         """Continue a run from the state store, whichever process started it.
 
-        Processes that work on the same run share its machines. Machines that have an outcome do not run
-        again, open sessions are followed, and interrupted submits are resolved.
+        Processes that work on the same run share its machines. Machines that have an outcome do
+        not run again, open sessions are followed, and interrupted submits are resolved.
         Permissions: those of `run_many`.
 
         Args:
@@ -1208,8 +1250,8 @@ class LiveResponseClient:
     def resume_async(self, run_id: str, *, progress: bool = False) -> Coroutine[Any, Any, Fleet]:
         """Continue a run from the state store, whichever process started it.
 
-        Processes that work on the same run share its machines. Machines that have an outcome do not run
-        again, open sessions are followed, and interrupted submits are resolved.
+        Processes that work on the same run share its machines. Machines that have an outcome do
+        not run again, open sessions are followed, and interrupted submits are resolved.
         Permissions: those of `run_many`.
 
         Args:
@@ -1277,7 +1319,8 @@ class LiveResponseClient:
     ) -> tuple[MachineAction, ...]:
         """List machine actions, newest first.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
@@ -1297,7 +1340,8 @@ class LiveResponseClient:
     ) -> Coroutine[Any, Any, tuple[MachineAction, ...]]:
         """List machine actions, newest first.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
@@ -1393,10 +1437,10 @@ class LiveResponseClient:
     def check(
         self, machine: str | Machine | None = None, commands: Commands | None = None
     ) -> Check:
-        """Find problems that would stop or weaken a session, before one starts. Never starts a session.
+        """Find problems that would stop or weaken a session. Never starts a session.
 
-        Checks the token's permissions and the state store, and the machine and the library if they are
-        given.
+        Checks the token's permissions and the state store, and the machine and the library if
+        they are given.
         Permissions: those of `run`, and Library.Manage if the commands use library files.
 
         Args:
@@ -1410,10 +1454,10 @@ class LiveResponseClient:
     def check_async(
         self, machine: str | Machine | None = None, commands: Commands | None = None
     ) -> Coroutine[Any, Any, Check]:
-        """Find problems that would stop or weaken a session, before one starts. Never starts a session.
+        """Find problems that would stop or weaken a session. Never starts a session.
 
-        Checks the token's permissions and the state store, and the machine and the library if they are
-        given.
+        Checks the token's permissions and the state store, and the machine and the library if
+        they are given.
         Permissions: those of `run`, and Library.Manage if the commands use library files.
 
         Args:
@@ -1430,7 +1474,9 @@ class LiveResponseClient:
 
 @final
 class Session:
-    """An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the session."""
+    """An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the
+    session.
+    """
 
     @property
     def id(self) -> str:
@@ -1442,7 +1488,9 @@ class Session:
 
     @property
     def correlation_id(self) -> str | None:
-        """The correlation id it was submitted with. None for a session made from its action id."""
+        """The correlation id it was submitted with. None for a session made from its action
+        id.
+        """
 
     @property
     def adopted(self) -> bool:
@@ -1455,12 +1503,13 @@ class Session:
     def refresh(self, *, max_age: float | timedelta = 0.0) -> MachineAction:
         """Fetch the status once, without waiting for the end.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            max_age: seconds or a timedelta, 0 or more. Accept a status that any client of the
-                state store fetched within that time. Default 0: fetch it now.
+            max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
+                the state store fetched within that time. Default 0: fetch it now.
 
         Returns:
             The action with its current status.
@@ -1475,12 +1524,13 @@ class Session:
     ) -> Coroutine[Any, Any, MachineAction]:
         """Fetch the status once, without waiting for the end.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            max_age: seconds or a timedelta, 0 or more. Accept a status that any client of the
-                state store fetched within that time. Default 0: fetch it now.
+            max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
+                the state store fetched within that time. Default 0: fetch it now.
 
         Returns:
             The action with its current status.
@@ -1494,7 +1544,8 @@ class Session:
         """Wait until the session has ended.
 
         All open sessions of a process share one request to the service.
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
@@ -1514,7 +1565,8 @@ class Session:
         """Wait until the session has ended.
 
         All open sessions of a process share one request to the service.
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
@@ -1536,18 +1588,20 @@ class Session:
     ) -> SessionResult:
         """Wait until the session has ended, and fetch its results.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            timeout: seconds or a timedelta for the wait, 0 or more. None waits without limit.
+            timeout: seconds or a timedelta for the wait, 0 or more. None waits without
+                limit.
             save_to: a folder for collected files. They are saved as
-                `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
-                `Session.download`.
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the
+                service, for `Session.download`.
 
         Returns:
-            The result, ok or not. If a command's result could not be fetched or saved, its `error`
-            says why.
+            The result, ok or not. If a command's result could not be fetched or saved, its
+            `error` says why.
 
         Raises:
             WaitTimeoutError: `timeout` passed. The session continues.
@@ -1562,18 +1616,20 @@ class Session:
     ) -> Coroutine[Any, Any, SessionResult]:
         """Wait until the session has ended, and fetch its results.
 
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            timeout: seconds or a timedelta for the wait, 0 or more. None waits without limit.
+            timeout: seconds or a timedelta for the wait, 0 or more. None waits without
+                limit.
             save_to: a folder for collected files. They are saved as
-                `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
-                `Session.download`.
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the
+                service, for `Session.download`.
 
         Returns:
-            The result, ok or not. If a command's result could not be fetched or saved, its `error`
-            says why.
+            The result, ok or not. If a command's result could not be fetched or saved, its
+            `error` says why.
 
         Raises:
             WaitTimeoutError: `timeout` passed. The session continues.
@@ -1583,8 +1639,8 @@ class Session:
     def cancel(self, comment: str) -> MachineAction:
         """Cancel the session. A finished session is returned unchanged.
 
-        Cancelling takes some time, and the session may complete first: `wait()` returns the final
-        status.
+        Cancelling takes some time, and the session may complete first: `wait()` returns the
+        final status.
         The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         Permission: Machine.LiveResponse.
 
@@ -1602,8 +1658,8 @@ class Session:
     def cancel_async(self, comment: str) -> Coroutine[Any, Any, MachineAction]:
         """Cancel the session. A finished session is returned unchanged.
 
-        Cancelling takes some time, and the session may complete first: `wait()` returns the final
-        status.
+        Cancelling takes some time, and the session may complete first: `wait()` returns the
+        final status.
         The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         Permission: Machine.LiveResponse.
 
@@ -1624,21 +1680,23 @@ class Session:
         """Download the file that a GetFile command collected.
 
         A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             command: the command's index in the session, from 0, or its CommandResult.
-            to: a path; an existing folder, where the file is saved as `<index>_<name>`; or a file
-                object open for writing bytes. A file appears at its path once it is complete and
-                on disk.
+            to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
+                a file object open for writing bytes. A file appears at its path once it is
+                complete and on disk.
 
         Returns:
             The file's description.
 
         Raises:
             InvalidRequestError: the command is not a GetFile of this session.
-            DownloadError: the file could not be fetched, is damaged, or unpacks to too much.
+            DownloadError: the file could not be fetched, is damaged, or unpacks to too
+                much.
             OSError: the file could not be written.
         """
 
@@ -1648,45 +1706,50 @@ class Session:
         """Download the file that a GetFile command collected.
 
         A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             command: the command's index in the session, from 0, or its CommandResult.
-            to: a path; an existing folder, where the file is saved as `<index>_<name>`; or a file
-                object open for writing bytes. A file appears at its path once it is complete and
-                on disk.
+            to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
+                a file object open for writing bytes. A file appears at its path once it is
+                complete and on disk.
 
         Returns:
             The file's description.
 
         Raises:
             InvalidRequestError: the command is not a GetFile of this session.
-            DownloadError: the file could not be fetched, is damaged, or unpacks to too much.
+            DownloadError: the file could not be fetched, is damaged, or unpacks to too
+                much.
             OSError: the file could not be written.
         """
 
     def stream(self, command: int | CommandResult) -> FileStream:
-        """Return the file that a GetFile command collected as an iterator: `for` or `async for`.
+        """Return the file that a GetFile command collected as an iterator: `for` or `async
+        for`.
 
-        The first request is sent when the loop starts. At most a small buffer is fetched ahead of
-        the loop.
-        The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The first request is sent when the loop starts. At most a small buffer is fetched
+        ahead of the loop.
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             command: the command's index in the session, from 0, or its CommandResult.
 
         Returns:
-            An iterator of bytes. Its `file` has size and SHA-256 once the loop has finished.
+            An iterator of bytes. Its `file` has size and SHA-256 once the loop has
+            finished.
         """
 
 @final
 class FileStream:
     """An iterator over the bytes of a collected file, for `for` and for `async for`.
 
-    A broken connection is resumed where it broke. The file is checked at its end: if the loop raises,
-    discard the bytes it has yielded. The loop raises what `Session.download` raises.
+    A broken connection is resumed where it broke. The file is checked at its end: if the loop
+    raises, discard the bytes it has yielded. The loop raises what `Session.download` raises.
     """
 
     @property
@@ -1744,11 +1807,11 @@ class Outcome:
     def reason(self) -> Reason:
         """The first thing that went wrong, as a keyword; `ok` if nothing did.
 
-        The reason of the session's result, or, if no session finished: `busy`: another caller's
-        sessions occupied the machine all the time. `machine`: no machine, or more than one, has
-        this name or id. `permission`: a permission is missing. `duplicate`: the machine is
-        another row's. `not_submitted`: the run was cancelled first. `error`: anything else, in
-        `error`.
+        The reason of the session's result, or, if no session finished: `busy`: another
+        caller's sessions occupied the machine all the time. `machine`: no machine, or more
+        than one, has this name or id. `permission`: a permission is missing. `duplicate`:
+        the machine is another row's. `not_submitted`: the run was cancelled first. `error`:
+        anything else, in `error`.
         """
 
     @property
@@ -1766,29 +1829,29 @@ class Outcome:
     def load_result(self) -> SessionResult | None:
         """Load the session's result from the state store.
 
-        Every call reads the store again, so that a loop over many outcomes holds one result at a
-        time.
+        Every call reads the store again, so that a loop over many outcomes holds one result
+        at a time.
 
         Returns:
             The result, ok or not; None if no session finished.
 
         Raises:
-            StateError: the state store cannot be read, or this process was forked after the run
-                started.
+            StateError: the state store cannot be read, or this process was forked after the
+                run started.
         """
 
     def load_result_async(self) -> Coroutine[Any, Any, SessionResult | None]:
         """Load the session's result from the state store.
 
-        Every call reads the store again, so that a loop over many outcomes holds one result at a
-        time.
+        Every call reads the store again, so that a loop over many outcomes holds one result
+        at a time.
 
         Returns:
             The result, ok or not; None if no session finished.
 
         Raises:
-            StateError: the state store cannot be read, or this process was forked after the run
-                started.
+            StateError: the state store cannot be read, or this process was forked after the
+                run started.
         """
 
     @property
@@ -1796,8 +1859,8 @@ class Outcome:
         """Why there is no result. None if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601 in
-        UTC.
+        """Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601
+        in UTC.
         """
 
 @final
@@ -1805,10 +1868,10 @@ class Fleet:
     """One run over many machines. Each loop yields every outcome once, from the first, as machines
     finish.
 
-    It is a blocking and an asynchronous iterable, and a sync and async context manager that detaches
-    at the end of its block. Leaving a loop or Ctrl-C also detaches: running sessions continue at the
-    service, this process submits no more, and a warning logs the run id. A loop raises what `report`
-    raises.
+    It is a blocking and an asynchronous iterable, and a sync and async context manager that
+    detaches at the end of its block. Leaving a loop or Ctrl-C also detaches: running sessions
+    continue at the service, this process submits no more, and a warning logs the run id. A loop
+    raises what `report` raises.
     """
 
     @property
@@ -1844,9 +1907,10 @@ class Fleet:
         Raises:
             WaitTimeoutError: `timeout` passed. The run continues.
             InvalidRequestError: the fleet was closed before the run finished.
-            AuthenticationError: the service accepts no token any more. The run can be resumed.
-            StateError: the state store failed for longer than a run waits for it. The run can be
+            AuthenticationError: the service accepts no token any more. The run can be
                 resumed.
+            StateError: the state store failed for longer than a run waits for it. The run
+                can be resumed.
         """
 
     def report_async(
@@ -1863,9 +1927,10 @@ class Fleet:
         Raises:
             WaitTimeoutError: `timeout` passed. The run continues.
             InvalidRequestError: the fleet was closed before the run finished.
-            AuthenticationError: the service accepts no token any more. The run can be resumed.
-            StateError: the state store failed for longer than a run waits for it. The run can be
+            AuthenticationError: the service accepts no token any more. The run can be
                 resumed.
+            StateError: the state store failed for longer than a run waits for it. The run
+                can be resumed.
         """
 
     def cancel(self, comment: str, *, running: bool = True) -> None:
@@ -1876,7 +1941,8 @@ class Fleet:
 
         Args:
             comment: the reason, stored with the outcomes and with each cancelled action.
-            running: also cancel running sessions. False cancels only what was not submitted.
+            running: also cancel running sessions. False cancels only what was not
+                submitted.
 
         Raises:
             InvalidRequestError: the comment is empty.
@@ -1891,7 +1957,8 @@ class Fleet:
 
         Args:
             comment: the reason, stored with the outcomes and with each cancelled action.
-            running: also cancel running sessions. False cancels only what was not submitted.
+            running: also cancel running sessions. False cancels only what was not
+                submitted.
 
         Raises:
             InvalidRequestError: the comment is empty.
@@ -1920,7 +1987,8 @@ class FleetReport:
         """Whether every outcome is ok."""
 
     def to_dicts(self) -> tuple[dict[str, Any], ...]:
-        """Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept them.
+        """Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept
+        them.
 
         The results are read from the state store by the first call.
 
@@ -1989,8 +2057,8 @@ class Library:
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content as bytes, or a file object open for reading bytes. At most
-                `Limits.upload_size` bytes. A file at a path is read while it is sent.
+            file: a path, the content as bytes, or a file object open for reading bytes. At
+                most `Limits.upload_size` bytes. A file at a path is read while it is sent.
             name: the name in the library. None uses the file's own name; bytes have none.
             description: what the file is for. Default: empty.
             parameters_description: what arguments the script takes. None: it takes none.
@@ -2000,8 +2068,10 @@ class Library:
             The library's entry.
 
         Raises:
-            InvalidRequestError: the name is missing or not allowed, or the file is too large.
-            AlreadyExistsError: the library has a file with this name, and `overwrite` is False.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has a file with this name, and `overwrite` is
+                False.
             PermissionDeniedError: the permission is missing.
             ThrottledError: the rate limit would take longer than the client's `max_wait`.
             OSError: the file cannot be read.
@@ -2022,8 +2092,8 @@ class Library:
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content as bytes, or a file object open for reading bytes. At most
-                `Limits.upload_size` bytes. A file at a path is read while it is sent.
+            file: a path, the content as bytes, or a file object open for reading bytes. At
+                most `Limits.upload_size` bytes. A file at a path is read while it is sent.
             name: the name in the library. None uses the file's own name; bytes have none.
             description: what the file is for. Default: empty.
             parameters_description: what arguments the script takes. None: it takes none.
@@ -2033,8 +2103,10 @@ class Library:
             The library's entry.
 
         Raises:
-            InvalidRequestError: the name is missing or not allowed, or the file is too large.
-            AlreadyExistsError: the library has a file with this name, and `overwrite` is False.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has a file with this name, and `overwrite` is
+                False.
             PermissionDeniedError: the permission is missing.
             ThrottledError: the rate limit would take longer than the client's `max_wait`.
             OSError: the file cannot be read.
@@ -2051,8 +2123,8 @@ class Library:
     ) -> LibraryFile:
         """Upload a file unless the library has it with the same content.
 
-        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-        learn.microsoft.com/defender-endpoint/api/upload-library
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        and learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
 
         Args:
@@ -2060,16 +2132,17 @@ class Library:
             name: the name in the library. None uses the file's own name; bytes have none.
             description: what the file is for. Default: empty.
             parameters_description: what arguments the script takes. None: it takes none.
-            overwrite: replace different content with this name. A WARNING logs the SHA-256 and the
-                author of what was replaced. Default False.
+            overwrite: replace different content with this name. A WARNING logs the SHA-256
+                and the author of what was replaced. Default False.
 
         Returns:
             The library's entry. Its `changed` is True if the file was uploaded now.
 
         Raises:
-            InvalidRequestError: the name is missing or not allowed, or the file is too large.
-            AlreadyExistsError: the library has different content with this name, and `overwrite` is
-                False.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has different content with this name, and
+                `overwrite` is False.
             PermissionDeniedError: the permission is missing.
             ThrottledError: the rate limit would take longer than the client's `max_wait`.
             OSError: the file cannot be read.
@@ -2086,8 +2159,8 @@ class Library:
     ) -> Coroutine[Any, Any, LibraryFile]:
         """Upload a file unless the library has it with the same content.
 
-        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-        learn.microsoft.com/defender-endpoint/api/upload-library
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        and learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
 
         Args:
@@ -2095,16 +2168,17 @@ class Library:
             name: the name in the library. None uses the file's own name; bytes have none.
             description: what the file is for. Default: empty.
             parameters_description: what arguments the script takes. None: it takes none.
-            overwrite: replace different content with this name. A WARNING logs the SHA-256 and the
-                author of what was replaced. Default False.
+            overwrite: replace different content with this name. A WARNING logs the SHA-256
+                and the author of what was replaced. Default False.
 
         Returns:
             The library's entry. Its `changed` is True if the file was uploaded now.
 
         Raises:
-            InvalidRequestError: the name is missing or not allowed, or the file is too large.
-            AlreadyExistsError: the library has different content with this name, and `overwrite` is
-                False.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has different content with this name, and
+                `overwrite` is False.
             PermissionDeniedError: the permission is missing.
             ThrottledError: the rate limit would take longer than the client's `max_wait`.
             OSError: the file cannot be read.

@@ -1,4 +1,4 @@
-"""`LiveResponseError`, the base of the public errors. Private: import it from `mde_live_response`."""
+"""`LiveResponseError`. Private: import it from `mde_live_response`."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ class LiveResponseError(Exception):
         tenant_id: the tenant of the call.
         action_id: the id of this package's machine action, if there is one.
         machine_id: the machine of the call.
-        correlation_id: the correlation id of the submit. Calling again with it returns the same session.
-        retryable: repeating the call with this correlation id may succeed, and never runs anything twice.
+        correlation_id: the correlation id of the submit. With it, a call returns the same session.
+        retryable: repeating the call with this correlation id may succeed and never runs anything
+            twice.
         hint: how to fix it.
     """
 
@@ -85,7 +86,7 @@ class LiveResponseError(Exception):
         self.hint = hint
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as a JSON-ready dict. The class's name and `session` are left out."""
+        """Return the attributes as a JSON-ready dict, without `session`."""
         common = {
             "message": self.message,
             "code": self.code,

@@ -75,7 +75,7 @@ class FleetIterator:
 
 @final
 class EmulatorServer:
-    """An emulator behind a TCP port, with threads of its own. Public as `mde_live_response.emulator.Emulator`."""
+    """An emulator behind a TCP port. Public as `mde_live_response.emulator.Emulator`."""
 
     def __new__(
         cls,

@@ -1,4 +1,4 @@
-"""Types for annotations. Imported on first use: importing `typing` takes most of the import time."""
+"""Types for annotations. Imported on first use, because `typing` is slow to import."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
@@ -13,7 +13,7 @@ from ._native import (
 
 
 class SupportsGetToken(Protocol):
-    """An object with azure-identity's `get_token`: every credential of that package, async ones too."""
+    """An object with azure-identity's `get_token`, such as that package's credentials."""
 
     def get_token(self, *scopes: str, **kwargs: Any) -> Any:
         """Return a token for the scopes, or an awaitable that returns one."""

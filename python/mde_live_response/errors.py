@@ -1,4 +1,4 @@
-"""The errors of `mde_live_response`. The Rust core raises them with everything it knows as attributes."""
+"""The errors of `mde_live_response`. The Rust core raises them and sets their attributes."""
 
 from __future__ import annotations
 

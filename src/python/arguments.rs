@@ -24,6 +24,7 @@ impl<'py> FromPyObject<'_, 'py> for MachineArgument {
             .extract()
             .map_err(|_| type_error("machine", "a machine id, a name or a Machine", &object))?;
         let name = name.trim().to_owned();
+        // One spelling for each machine: its id is a key in the state store.
         Ok(if crate::model::is_machine_id(&name) {
             Self::Id(name.to_ascii_lowercase())
         } else {
@@ -103,6 +104,7 @@ impl<'py> FromPyObject<'_, 'py> for Top {
             let error = Error::invalid(format!("top is {top}"));
             return Err(error.with_hint("give 1 or more, or None to read every page").into());
         }
+        // More than any list has, so the largest number does.
         Ok(Self(u32::try_from(top).unwrap_or(u32::MAX)))
     }
 }

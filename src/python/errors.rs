@@ -36,7 +36,7 @@ pub fn from_pyerr(error: PyErr) -> Error {
         .not_retryable()
 }
 
-/// Lets `?` turn an error of the core into an exception. The GIL is held wherever this is used.
+/// Lets `?` convert an error of the core to an exception. Use it with the GIL held.
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
         Python::attach(|py| to_pyerr(py, error, None))
@@ -67,6 +67,7 @@ pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) 
 
 fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyResult<PyErr> {
     let source = error.source.as_deref();
+    // The caller gets the same exception object that its code raised.
     if let Some(CallerException(original)) =
         source.and_then(|source| source.downcast_ref::<CallerException>())
     {
@@ -81,6 +82,7 @@ fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyR
         None if error.kind == Kind::Io => os_error(error),
         None => PyRuntimeError::new_err(error.message.clone()),
     };
+    // Python shows it as the direct cause.
     if let Some(cause) = source.and_then(|source| source.downcast_ref::<Error>()) {
         exception.set_cause(py, Some(build(py, cause, None)?));
     }
@@ -98,6 +100,7 @@ fn os_error(error: &Error) -> PyErr {
 }
 
 fn exception_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    // The classes are written in Python, where users read and subclass them.
     Ok(py.import("mde_live_response.errors")?.getattr(name)?.cast_into()?)
 }
 

@@ -1,9 +1,9 @@
 //! Release of the GIL during a wait, and its safe re-acquisition while the interpreter exits.
 //!
 //! CPython before 3.14 ends a thread that takes the GIL during finalization. It does so in the
-//! middle of Rust frames, which aborts the process. So after the exit hook has closed the gate, a
-//! thread that returns from a wait (a daemon thread) parks until the process is gone, as CPython
-//! 3.14 does it. A thread that is running the caller's code parks too.
+//! middle of Rust frames, which aborts the process. So after the exit hook has closed the gate,
+//! a thread that returns from a wait (a daemon thread) parks until the process is gone, as
+//! CPython 3.14 does it. A thread that is running the caller's code parks too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,8 +13,8 @@ use pyo3::types::PyTuple;
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// The number of threads between the end of a wait and the GIL, and whether the gate is closed. An
-/// atomic, because a lock might be held during a fork.
+/// The number of threads between the end of a wait and the GIL, and whether the gate is closed.
+/// An atomic, because a lock might be held during a fork.
 static REATTACHING: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs `wait` with the GIL released. Does not return once the gate is closed.
@@ -24,6 +24,7 @@ pub fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
         enter();
         value
     });
+    // Only now, with the GIL held: the exit hook waits until the count is 0.
     REATTACHING.fetch_sub(1, Ordering::SeqCst);
     value
 }
@@ -41,8 +42,8 @@ fn park_forever() -> ! {
     }
 }
 
-/// Calls the caller's code, which may still be running when the interpreter exits. Its thread, a
-/// daemon thread or one of the core's, then parks.
+/// Calls the caller's code, which may still be running when the interpreter exits. Its thread,
+/// a daemon thread or one of the core's, then parks.
 ///
 /// CPython before 3.14 ends such a thread by unwinding it. Rust frames that free Python objects
 /// without the GIL while they unwind abort the process. pyo3 does the same in `Python::attach`.
@@ -106,8 +107,8 @@ fn call_tuple<'py>(
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
 }
 
-/// Closes the gate, and waits until the threads that have passed it hold the GIL. Call it without
-/// the GIL.
+/// Closes the gate, and waits until the threads that have passed it hold the GIL. Call it
+/// without the GIL.
 pub fn close() {
     REATTACHING.fetch_or(CLOSED, Ordering::SeqCst);
     while REATTACHING.load(Ordering::SeqCst) != CLOSED {

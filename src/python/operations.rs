@@ -29,6 +29,7 @@ macro_rules! operations {
                     $(, $(#[$attribute])* $argument: $type)*
                 ) -> PyResult<Py<PyAny>> {
                     let task: $crate::python::runtime::CoreTask = $task?;
+                    // The borrow must not last for the whole wait.
                     drop($this);
                     $crate::python::runtime::run_blocking($py, task)
                 }

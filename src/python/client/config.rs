@@ -1,5 +1,5 @@
-//! The configuration of a client. It makes the client's core, and makes it again in a forked child,
-//! which has none of the parent's threads and connections.
+//! The configuration of a client. It makes the client's core, and makes it again in a forked
+//! child, which has none of the parent's threads and connections.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -26,8 +26,8 @@ pub struct ClientConfig {
     current: Mutex<Option<ProcessLocal<Weak<Sessions>>>>,
 }
 
-/// Keeps the configuration alive as long as the core: a session may outlive its client, and needs
-/// the configuration in a forked child.
+/// Keeps the configuration alive as long as the core: a session may outlive its client, and
+/// needs the configuration in a forked child.
 struct ConfigRetainingSource {
     source: Arc<dyn TokenSource>,
     _config: Arc<ClientConfig>,
@@ -43,8 +43,8 @@ impl TokenSource for ConfigRetainingSource {
     }
 }
 
-/// The live cores with their configurations. A Session or a Library has only its core, and looks up
-/// the configuration here.
+/// The live cores with their configurations. A Session or a Library has only its core, and
+/// looks up the configuration here.
 static LIVE_CLIENTS: Mutex<Vec<(Weak<Sessions>, Weak<ClientConfig>)>> = Mutex::new(Vec::new());
 
 impl ClientConfig {
@@ -60,8 +60,10 @@ impl ClientConfig {
             return Ok(sessions);
         }
         let sessions = self.build(py)?;
+        // Weak: the core lives as long as a client, a session or a library uses it.
         *current = Some(ProcessLocal::new(Arc::downgrade(&sessions)));
         let mut all = LIVE_CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        // Drop the entries whose core is gone.
         all.retain(|(sessions, _)| sessions.strong_count() > 0);
         all.push((Arc::downgrade(&sessions), Arc::downgrade(self)));
         Ok(sessions)
@@ -69,6 +71,7 @@ impl ClientConfig {
 
     fn build(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {
         let clock = Clock::new();
+        // A new transport in each process: a connection cannot be shared across a fork.
         let transport = LoggingTransport::wrap(HttpTransport::new(&self.options)?, clock);
         let source = self.credential.token_source(py, &self.options, &transport, clock)?;
         let source = Arc::new(ConfigRetainingSource { source, _config: self.clone() });

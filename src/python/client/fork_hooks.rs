@@ -28,7 +28,8 @@ fn existing_quotas() -> Option<Arc<QuotaRegistry>> {
 
 #[pyfunction]
 fn before_fork(py: Python<'_>) {
-    // SQLite's file locks belong to the process: a child that inherits an open file breaks them.
+    // SQLite's file locks belong to the process: a child that inherits an open file breaks
+    // them.
     if let Some(quotas) = existing_quotas() {
         py.detach(|| quotas.quiesce());
     }
@@ -47,6 +48,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     if shared.is_empty() {
         return Ok(());
     }
+    // Other processes rely on the last writes, such as the end of a session.
     let flushed = async move {
         for quota in shared {
             quota.flush().await;

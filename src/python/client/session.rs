@@ -75,12 +75,13 @@ operations! {
     operations {
         /// Fetch the status once, without waiting for the end.
         ///
-        /// The service's page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     max_age: seconds or a timedelta, 0 or more. Accept a status that any client of the
-        ///         state store fetched within that time. Default 0: fetch it now.
+        ///     max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
+        ///         the state store fetched within that time. Default 0: fetch it now.
         ///
         /// Returns:
         ///     The action with its current status.
@@ -117,14 +118,16 @@ operations! {
 
         /// Wait until the session has ended, and fetch its results.
         ///
-        /// The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     timeout: seconds or a timedelta for the wait, 0 or more. None waits without limit.
+        ///     timeout: seconds or a timedelta for the wait, 0 or more. None waits without
+        ///         limit.
         ///     save_to: a folder for collected files. They are saved as
-        ///         `<machine name>_<action id>/<index>_<name>`. None leaves them at the service,
-        ///         for `Session.download`.
+        ///         `<machine name>_<action id>/<index>_<name>`. None leaves them at the
+        ///         service, for `Session.download`.
         ///
         /// Returns:
         ///     The result, ok or not. If a command's result could not be fetched or saved, its
@@ -163,13 +166,14 @@ operations! {
         /// Download the file that a GetFile command collected.
         ///
         /// A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
-        /// The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
         ///     command: the command's index in the session, from 0, or its CommandResult.
-        ///     to: a path; an existing folder, where the file is saved as `<index>_<name>`; or a
-        ///         file object open for writing bytes. A file appears at its path once it is
+        ///     to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
+        ///         a file object open for writing bytes. A file appears at its path once it is
         ///         complete and on disk.
         ///
         /// Returns:
@@ -177,9 +181,11 @@ operations! {
         ///
         /// Raises:
         ///     InvalidRequestError: the command is not a GetFile of this session.
-        ///     DownloadError: the file could not be fetched, is damaged, or unpacks to too much.
+        ///     DownloadError: the file could not be fetched, is damaged, or unpacks to too
+        ///         much.
         ///     OSError: the file could not be written.
         download / download_async (command, to) [command: CommandIndex, to: Bound<'_, PyAny>]
+            // Checked before the task starts, so that a wrong `to` raises at the call.
             |this, py| download_target(&to, command.0).and_then(|target| {
                 this.make_task(py, move |session| async move {
                     session.download(command.0, target).await
@@ -188,18 +194,21 @@ operations! {
     }
 
     methods {
-        /// Return the file that a GetFile command collected as an iterator: `for` or `async for`.
+        /// Return the file that a GetFile command collected as an iterator: `for` or `async
+        /// for`.
         ///
-        /// The first request is sent when the loop starts. At most a small buffer is fetched ahead
-        /// of the loop.
-        /// The service's page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// The first request is sent when the loop starts. At most a small buffer is fetched
+        /// ahead of the loop.
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
         ///     command: the command's index in the session, from 0, or its CommandResult.
         ///
         /// Returns:
-        ///     An iterator of bytes. Its `file` has size and SHA-256 once the loop has finished.
+        ///     An iterator of bytes. Its `file` has size and SHA-256 once the loop has
+        ///     finished.
         fn stream(&self, py: Python<'_>, command: CommandIndex) -> PyResult<FileStream> {
             Ok(FileStream::new(&self.core_session(py)?, command.0))
         }
@@ -216,7 +225,8 @@ operations! {
             self.machine_id.as_deref()
         }
 
-        /// The correlation id it was submitted with. None for a session made from its action id.
+        /// The correlation id it was submitted with. None for a session made from its action
+        /// id.
         #[getter]
         fn correlation_id(&self) -> Option<&str> {
             self.correlation_id.as_deref()

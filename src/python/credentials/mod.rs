@@ -36,6 +36,7 @@ impl CredentialSource {
         if let Ok(token) = credential.cast::<PyString>() {
             return Ok(Self::Identity(Identity::Token(Secret::new(&*token.to_cow()?))));
         }
+        // azure-identity has both forms; some credentials have only the newer one.
         let usable = credential.hasattr("get_token")?
             || credential.hasattr("get_token_info")?
             || credential.is_callable();

@@ -78,17 +78,18 @@ impl ClientSecretCredential {
     }
 }
 
-/// Get tokens with a certificate. The application signs with its private key; no secret is sent.
+/// Get tokens with a certificate. The application signs with its private key; no secret is
+/// sent.
 ///
-/// The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs with
-/// PS256. The repr, errors and pickles never contain the key.
+/// The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs
+/// with PS256. The repr, errors and pickles never contain the key.
 /// The service's page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 ///
 /// Args:
 ///     tenant_id: the tenant's id or one of its domain names.
 ///     client_id: the application's id.
-///     certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, the file's content
-///         as bytes, or PEM as a str.
+///     certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, the file's
+///         content as bytes, or PEM as a str.
 ///     password: the password of the key or of the PKCS#12. None: it has none.
 ///     authority: the login host. None: that of the client's cloud.
 ///
@@ -137,6 +138,7 @@ fn read_certificate(
     }
     if let Ok(text) = given.cast::<PyString>() {
         let text = text.to_cow()?;
+        // Only PEM has this line, so any other text is a path.
         if text.contains("-----BEGIN ") {
             return Ok(Certificate::parse(text.as_bytes(), password));
         }
@@ -148,8 +150,8 @@ fn read_certificate(
     Ok(Certificate::from_file(&path, password))
 }
 
-/// Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload identity
-/// federation).
+/// Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload
+/// identity federation).
 ///
 /// The file is read again for every token, because the platform replaces it from time to time.
 /// The service's page: learn.microsoft.com/entra/workload-id/workload-identity-federation
@@ -161,7 +163,8 @@ fn read_certificate(
 ///     authority: the login host. None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
 ///
 /// Raises:
-///     InvalidRequestError: a value is neither given nor in the environment. The message names it.
+///     InvalidRequestError: a value is neither given nor in the environment. The message names
+///         it.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct WorkloadIdentityCredential {
     application: ApplicationIdentity,
@@ -221,11 +224,11 @@ impl WorkloadIdentityCredential {
     }
 }
 
-/// Get tokens with the managed identity of the Azure machine, App Service or container that this
-/// runs on.
+/// Get tokens with the managed identity of the Azure machine, App Service or container that
+/// this runs on.
 ///
-/// The tokens come from an App Service's IDENTITY_ENDPOINT (with IDENTITY_HEADER), else from IMDS,
-/// whose host is AZURE_POD_IDENTITY_AUTHORITY_HOST if that is set. No proxy is used.
+/// The tokens come from an App Service's IDENTITY_ENDPOINT (with IDENTITY_HEADER), else from
+/// IMDS, whose host is AZURE_POD_IDENTITY_AUTHORITY_HOST if that is set. No proxy is used.
 /// The service's page:
 /// learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
 ///

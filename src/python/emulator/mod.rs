@@ -40,16 +40,19 @@ struct EmulatorServer {
 impl Drop for EmulatorServer {
     fn drop(&mut self) {
         if let Some(running) = self.take_running() {
+            // Without waiting: the drop holds the GIL, which a running Python script needs.
             running.runtime.shutdown_background();
         }
     }
 }
 
 impl EmulatorServer {
-    /// Takes the server, to stop it once. A forked child abandons its copy, which has no threads.
+    /// Takes the server, to stop it once. A forked child abandons its copy, which has no
+    /// threads.
     fn take_running(&self) -> Option<RunningServer> {
         if self.pid != std::process::id() {
             if let Ok(mut running) = self.running.try_lock() {
+                // Stopping would wait for threads that exist in the parent only.
                 std::mem::forget(running.take());
             }
             return None;
@@ -63,7 +66,8 @@ impl EmulatorServer {
         py: Python<'_>,
         act: impl FnOnce(&Emulator) -> Result<T> + Send,
     ) -> PyResult<T> {
-        // In a forked child, the emulator's lock may be held by a thread that does not exist there.
+        // In a forked child, the emulator's lock may be held by a thread that does not exist
+        // there.
         if self.pid != std::process::id() {
             return Err(PyRuntimeError::new_err(
                 "this emulator belongs to the process that started it",
@@ -107,7 +111,8 @@ impl EmulatorServer {
         let Some(running) = self.take_running() else { return };
         py.detach(|| {
             running.stop();
-            // A script may refer to the public object, which refers to this one: break the cycle.
+            // A script may refer to the public object, which refers to this one: break the
+            // cycle.
             self.emulator.forget_scripts();
         });
     }

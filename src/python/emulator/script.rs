@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use crate::emulator::{Behaviour, ScriptOutcome};
 use crate::python::gil_gate::call_python;
 
-/// Returns the behaviour of a script. `callable`, if given, gets the machine's id and the arguments
-/// and returns `(stdout, stderr, exit_code)`.
+/// Returns the behaviour of a script. `callable`, if given, gets the machine's id and the
+/// arguments and returns `(stdout, stderr, exit_code)`.
 pub fn behaviour(outcome: ScriptOutcome, callable: Option<Py<PyAny>>) -> Behaviour {
     match callable {
         None => Behaviour::Fixed(outcome),

@@ -33,7 +33,8 @@ pub enum UploadContent {
     Path(PathBuf),
 }
 
-/// Reads `str | PathLike | bytes | BinaryIO`. Returns the content and its own file name, if any.
+/// Reads `str | PathLike | bytes | BinaryIO`. Returns the content and its own file name, if
+/// any.
 ///
 /// Reading a file object stops once it has returned more than `max_size` bytes.
 pub fn read_content(

@@ -54,6 +54,7 @@ impl Upload {
             Error::invalid("the uploaded content has no file name").with_hint("give one with name=")
         })?;
         let description = description.to_owned();
+        // `form` replaces it: a file is opened in the task, without the GIL.
         let none = BodyPart::Bytes(Bytes::new());
         let form = LibraryUpload {
             file_name,
@@ -104,8 +105,8 @@ operations! {
         /// Permission: Library.Manage.
         ///
         /// Args:
-        ///     file: a path, the content as bytes, or a file object open for reading bytes. At most
-        ///         `Limits.upload_size` bytes. A file at a path is read while it is sent.
+        ///     file: a path, the content as bytes, or a file object open for reading bytes. At
+        ///         most `Limits.upload_size` bytes. A file at a path is read while it is sent.
         ///     name: the name in the library. None uses the file's own name; bytes have none.
         ///     description: what the file is for. Default: empty.
         ///     parameters_description: what arguments the script takes. None: it takes none.
@@ -115,8 +116,10 @@ operations! {
         ///     The library's entry.
         ///
         /// Raises:
-        ///     InvalidRequestError: the name is missing or not allowed, or the file is too large.
-        ///     AlreadyExistsError: the library has a file with this name, and `overwrite` is False.
+        ///     InvalidRequestError: the name is missing or not allowed, or the file is too
+        ///         large.
+        ///     AlreadyExistsError: the library has a file with this name, and `overwrite` is
+        ///         False.
         ///     PermissionDeniedError: the permission is missing.
         ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
         ///     OSError: the file cannot be read.
@@ -143,8 +146,8 @@ operations! {
 
         /// Upload a file unless the library has it with the same content.
         ///
-        /// The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-        /// learn.microsoft.com/defender-endpoint/api/upload-library
+        /// The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        /// and learn.microsoft.com/defender-endpoint/api/upload-library
         /// Permission: Library.Manage.
         ///
         /// Args:
@@ -152,14 +155,15 @@ operations! {
         ///     name: the name in the library. None uses the file's own name; bytes have none.
         ///     description: what the file is for. Default: empty.
         ///     parameters_description: what arguments the script takes. None: it takes none.
-        ///     overwrite: replace different content with this name. A WARNING logs the SHA-256 and
-        ///         the author of what was replaced. Default False.
+        ///     overwrite: replace different content with this name. A WARNING logs the SHA-256
+        ///         and the author of what was replaced. Default False.
         ///
         /// Returns:
         ///     The library's entry. Its `changed` is True if the file was uploaded now.
         ///
         /// Raises:
-        ///     InvalidRequestError: the name is missing or not allowed, or the file is too large.
+        ///     InvalidRequestError: the name is missing or not allowed, or the file is too
+        ///         large.
         ///     AlreadyExistsError: the library has different content with this name, and
         ///         `overwrite` is False.
         ///     PermissionDeniedError: the permission is missing.

@@ -1,5 +1,5 @@
-//! A Python file object that a download is written to, in a thread of its own: a slow `write` must
-//! not block the core's few threads.
+//! A Python file object that a download is written to, in a thread of its own: a slow `write`
+//! must not block the core's few threads.
 
 use std::sync::mpsc;
 use std::thread;
@@ -32,10 +32,12 @@ impl FileObjectSink {
     }
 
     fn writer(&mut self) -> Result<&mpsc::Sender<WriteRequest>> {
+        // The thread starts with the first piece: an empty or failed download needs none.
         if let Some(object) = self.object.take() {
             let (writer, requests) = mpsc::channel::<WriteRequest>();
             let name = "mde-live-response-file".to_owned();
             let started = thread::Builder::new().name(name).spawn(move || {
+                // The loop ends when the sink, which holds the sender, is dropped.
                 for (piece, done) in requests {
                     // The send fails if the download was abandoned meanwhile.
                     let _ = done.send(write(&object, &piece));

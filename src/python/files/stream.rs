@@ -73,6 +73,8 @@ impl FileStream {
     /// Stop the download: close its connection and end the loop.
     fn close(&self) {
         if let Some(core) = self.core.get()
+            // The lock is held while another thread or task fetches a piece: that fetch goes
+            // on.
             && let Ok(mut stream) = core.stream.try_lock()
         {
             stream.close();

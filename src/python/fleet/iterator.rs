@@ -38,6 +38,7 @@ impl FleetIterator {
                  its id",
             )
         })?;
+        // Shared with the task, which may outlive this iterator.
         let (cursor, ended) = (self.cursor.clone(), self.ended.clone());
         Ok(CoreTask::with_conversion(async move {
             let next = core.fleet.next(&mut *cursor.lock().await).await;

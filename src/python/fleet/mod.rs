@@ -105,6 +105,7 @@ impl FleetCore {
                 }
             }
         };
+        // Machines finish in any order.
         outcomes.sort_by_key(|outcome| outcome.row);
         let outcomes = outcomes.into_iter().map(|outcome| self.loadable(outcome)).collect();
         let report = ReportParts { run_id: self.fleet.run_id().to_owned(), outcomes };
@@ -120,6 +121,7 @@ impl FleetCore {
         );
         let mut error = Error::new(Kind::WaitTimeout, message)
             .with_hint("the run continues: wait again with report()");
+        // Waiting again starts nothing.
         error.retryable = true;
         error
     }
@@ -159,9 +161,10 @@ operations! {
         /// Raises:
         ///     WaitTimeoutError: `timeout` passed. The run continues.
         ///     InvalidRequestError: the fleet was closed before the run finished.
-        ///     AuthenticationError: the service accepts no token any more. The run can be resumed.
-        ///     StateError: the state store failed for longer than a run waits for it. The run can
-        ///         be resumed.
+        ///     AuthenticationError: the service accepts no token any more. The run can be
+        ///         resumed.
+        ///     StateError: the state store failed for longer than a run waits for it. The run
+        ///         can be resumed.
         report / report_async (timeout=None) [timeout: Option<Seconds>]
             |this, py| this.make_task(|core| core.report(timeout.map(|it| it.0)));
 
@@ -172,7 +175,8 @@ operations! {
         ///
         /// Args:
         ///     comment: the reason, stored with the outcomes and with each cancelled action.
-        ///     running: also cancel running sessions. False cancels only what was not submitted.
+        ///     running: also cancel running sessions. False cancels only what was not
+        ///         submitted.
         ///
         /// Raises:
         ///     InvalidRequestError: the comment is empty.

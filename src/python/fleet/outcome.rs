@@ -1,4 +1,5 @@
-//! `Outcome`: how one row of a run ended. Its result stays in the state store until it is loaded.
+//! `Outcome`: how one row of a run ended. Its result stays in the state store until it is
+//! loaded.
 
 use std::sync::Arc;
 
@@ -112,15 +113,15 @@ operations! {
     operations {
         /// Load the session's result from the state store.
         ///
-        /// Every call reads the store again, so that a loop over many outcomes holds one result at
-        /// a time.
+        /// Every call reads the store again, so that a loop over many outcomes holds one result
+        /// at a time.
         ///
         /// Returns:
         ///     The result, ok or not; None if no session finished.
         ///
         /// Raises:
-        ///     StateError: the state store cannot be read, or this process was forked after the run
-        ///         started.
+        ///     StateError: the state store cannot be read, or this process was forked after the
+        ///         run started.
         load_result / load_result_async () [] |this, py| PyResult::Ok(this.load_task());
     }
 
@@ -175,11 +176,11 @@ operations! {
 
         /// The first thing that went wrong, as a keyword; `ok` if nothing did.
         ///
-        /// The reason of the session's result, or, if no session finished: `busy`: another caller's
-        /// sessions occupied the machine all the time. `machine`: no machine, or more than one, has
-        /// this name or id. `permission`: a permission is missing. `duplicate`: the machine is
-        /// another row's. `not_submitted`: the run was cancelled first. `error`: anything else, in
-        /// `error`.
+        /// The reason of the session's result, or, if no session finished: `busy`: another
+        /// caller's sessions occupied the machine all the time. `machine`: no machine, or more
+        /// than one, has this name or id. `permission`: a permission is missing. `duplicate`:
+        /// the machine is another row's. `not_submitted`: the run was cancelled first. `error`:
+        /// anything else, in `error`.
         #[getter]
         fn reason(&self) -> &str {
             &self.core.reason
@@ -209,8 +210,8 @@ operations! {
             self.core.error.as_ref().map(|error| to_exception_object(py, error))
         }
 
-        /// Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601 in
-        /// UTC.
+        /// Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601
+        /// in UTC.
         fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
             let names = [
                 "row", "machine", "machine_id", "tenant_id", "action_id", "correlation_id",
@@ -228,6 +229,7 @@ operations! {
         }
 
         fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
+            // It may be unpickled where the state store is not, so the result goes with it.
             let result = run_blocking(py, self.load_task())?;
             let result = result.bind(py).cast::<SessionResult>().ok();
             let result = result.map(|result| (**result.get().core()).clone());

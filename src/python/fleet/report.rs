@@ -61,6 +61,7 @@ impl TableRow {
         let commands = || result.iter().flat_map(|result| &result.commands);
         let scripts = || commands().filter_map(|command| command.script.as_ref());
         let codes: Vec<i64> = scripts().filter_map(|script| script.exit_code).collect();
+        // One failed script makes the row a failure, so its exit code is the one to show.
         let code = codes.iter().find(|code| **code != 0).or(codes.first());
         let stdout: Vec<String> = scripts().map(crate::model::ScriptOutput::text).collect();
         let files = commands().filter_map(|command| command.file.as_ref()?.path.clone());
@@ -134,7 +135,8 @@ impl FleetReport {
         Ok(self.core_outcomes(py)?.iter().all(|outcome| outcome.is_ok()))
     }
 
-    /// Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept them.
+    /// Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept
+    /// them.
     ///
     /// The results are read from the state store by the first call.
     ///

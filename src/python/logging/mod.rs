@@ -49,6 +49,7 @@ fn python_level(level: Level) -> u8 {
         Level::Warn => 30,
         Level::Info => 20,
         Level::Debug => 10,
+        // Python has no such level; 5 is below DEBUG.
         Level::Trace => 5,
     }
 }
@@ -81,6 +82,7 @@ fn read_python_level(py: Python<'_>) -> PyResult<LevelFilter> {
     };
     let logger = get_logger.call1((LOG_TARGET,))?;
     let wants = |level: u8| logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy();
+    // The core formats no record that Python would drop.
     Ok(if wants(10)? {
         LevelFilter::Debug
     } else if wants(20)? {

@@ -1,9 +1,9 @@
 //! The queue of log records and spans from the core's threads to `logging` and OpenTelemetry.
 //!
-//! A worker thread never calls a handler. The handler might wait for a lock that the caller of the
-//! same call holds, and would block every other call meanwhile. Records are queued for a Python
-//! thread. That thread may be stuck in a handler when the interpreter exits; one with Rust frames
-//! may not.
+//! A worker thread never calls a handler. The handler might wait for a lock that the caller of
+//! the same call holds, and would block every other call meanwhile. Records are queued for a
+//! Python thread. That thread may be stuck in a handler when the interpreter exits; one with
+//! Rust frames may not.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -102,8 +102,8 @@ pub fn enqueue_log(item: LogItem) {
 }
 
 impl LogQueue {
-    /// `request_thread` is called for the first item. It has [`LogQueue::start_thread`] called in a
-    /// thread that can take the GIL.
+    /// `request_thread` is called for the first item. It has [`LogQueue::start_thread`] called
+    /// in a thread that can take the GIL.
     pub fn new(request_thread: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             request_thread: Box::new(request_thread),
@@ -125,6 +125,7 @@ impl LogQueue {
         state.queued.push_back(item);
         let first = !std::mem::replace(&mut state.has_thread, true);
         drop(state);
+        // Outside the lock, which the new thread takes.
         if first {
             (self.request_thread)();
         }
@@ -151,8 +152,8 @@ impl LogQueue {
         started.map(drop)
     }
 
-    /// Waits for items and returns them. Counts the items returned before as handled. An empty list
-    /// means that the queue is closed.
+    /// Waits for items and returns them. Counts the items returned before as handled. An empty
+    /// list means that the queue is closed.
     fn take(&self) -> Vec<LogItem> {
         let mut state = self.state();
         state.handled += state.in_flight as u64;
@@ -165,8 +166,8 @@ impl LogQueue {
         state.queued.drain(..).collect()
     }
 
-    /// Waits until everything logged so far is handled, so that it is there when a call returns.
-    /// Call it without the GIL.
+    /// Waits until everything logged so far is handled, so that it is there when a call
+    /// returns. Call it without the GIL.
     pub fn flush(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
         let mut state = self.state();

@@ -22,7 +22,8 @@ impl Tracer for ContextTracer {
     }
 }
 
-/// Returns the caller's trace. None if OpenTelemetry was not imported: then tracing costs nothing.
+/// Returns the caller's trace. None if OpenTelemetry was not imported: then tracing costs
+/// nothing.
 pub fn current_trace(py: Python<'_>) -> PyResult<Option<TraceContext>> {
     let modules =
         py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?;

@@ -31,7 +31,8 @@ common_methods! {
             &self.core.remote_path
         }
 
-        /// Where it was saved. None if it was written to a file object or read from an iterator.
+        /// Where it was saved. None if it was written to a file object or read from an
+        /// iterator.
         #[getter]
         fn path(&self) -> Option<PathBuf> {
             self.core.path.as_ref().map(PathBuf::from)
@@ -55,8 +56,8 @@ common_methods! {
             &self.core.sha256
         }
 
-        /// The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and `other`
-        /// are saved as received.
+        /// The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and
+        /// `other` are saved as received.
         #[getter]
         fn payload(&self) -> &str {
             self.core.payload.name()

@@ -41,8 +41,8 @@ impl Command {
     ///     file_name: the file's name in the library, not a path.
     ///
     /// Raises:
-    ///     InvalidRequestError: the name is empty, or has other characters than letters, digits,
-    ///         `-`, `_` and `.`, which the library does not accept.
+    ///     InvalidRequestError: the name is empty, or has other characters than letters,
+    ///         digits, `-`, `_` and `.`, which the library does not accept.
     #[classmethod]
     fn put_file(_class: &Bound<'_, PyType>, file_name: &str) -> PyResult<Self> {
         Ok(model::Command::put_file(file_name)?.into())
@@ -54,12 +54,12 @@ impl Command {
     ///
     /// Args:
     ///     script_name: the script's name in the library.
-    ///     args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends in
-    ///         `.ps1`, else for sh. None sends no arguments.
+    ///     args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends
+    ///         in `.ps1`, else for sh. None sends no arguments.
     ///
     /// Raises:
-    ///     InvalidRequestError: the name is empty, or has other characters than letters, digits,
-    ///         `-`, `_` and `.`, which the library does not accept.
+    ///     InvalidRequestError: the name is empty, or has other characters than letters,
+    ///         digits, `-`, `_` and `.`, which the library does not accept.
     #[classmethod]
     #[pyo3(signature = (script_name, args=None))]
     fn run_script(
@@ -70,6 +70,7 @@ impl Command {
         let Some(args) = args else {
             return Ok(model::Command::run_script(script_name, None)?.into());
         };
+        // A str is also a sequence of str, so it is checked first.
         if let Ok(text) = args.cast::<PyString>() {
             return Ok(model::Command::run_script(script_name, Some(&text.to_cow()?))?.into());
         }
@@ -97,7 +98,8 @@ impl Command {
     ///     wire: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
     ///
     /// Raises:
-    ///     InvalidRequestError: the type is unknown, or a parameter is missing, unknown or empty.
+    ///     InvalidRequestError: the type is unknown, or a parameter is missing, unknown or
+    ///         empty.
     #[classmethod]
     fn from_dict(_class: &Bound<'_, PyType>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
         let wire: Value = pythonize::depythonize(wire)

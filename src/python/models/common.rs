@@ -27,6 +27,7 @@ macro_rules! common_methods {
             }
 
             fn __hash__(&self) -> u64 {
+                // Equal models have equal keys. A key may leave out what is costly to hash.
                 let $value = &*self.core;
                 $crate::python::models::values::hash_of(&$key)
             }

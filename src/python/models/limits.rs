@@ -21,8 +21,8 @@ use crate::python::seconds::read_seconds;
 ///     submit: rates of starting sessions. Default: 10 a minute.
 ///     read: rates of each other endpoint. Default: 100 a minute and 1,500 an hour.
 ///     sessions: open sessions, including queued ones. Default 50, at least 1.
-///     queue_time: seconds or a timedelta that the service queues a session for a machine it cannot
-///         reach. Default 7,200.
+///     queue_time: seconds or a timedelta that the service queues a session for a machine it
+///         cannot reach. Default 7,200.
 ///     script_time: seconds or a timedelta that a script may run. Default 600.
 ///     settle_time: seconds or a timedelta that an accepted submit may be missing from the
 ///         service's list. Default 120.
@@ -84,6 +84,7 @@ common_methods! {
             #[pyo3(from_py_with = read_seconds)] settle_time: f64,
             upload_size: i64,
         ) -> PyResult<Self> {
+            // A number that does not fit becomes 0, which the check refuses.
             let limits = config::Limits {
                 submit: to_core_rates(submit),
                 read: to_core_rates(read),

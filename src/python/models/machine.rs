@@ -9,7 +9,8 @@ use super::common::{common_methods, into_model};
 use super::values::{self, LazyTuple};
 use crate::model;
 
-/// A device as returned by the service. Equal and hashed by its id. Unknown fields are in `raw`.
+/// A device as returned by the service. Equal and hashed by its id. Unknown fields are in
+/// `raw`.
 ///
 /// The service's page: learn.microsoft.com/defender-endpoint/api/machine
 #[pyclass(frozen, module = "mde_live_response")]
@@ -71,7 +72,8 @@ common_methods! {
             self.core.onboarding_status.as_deref()
         }
 
-        /// When it last sent a full report, about once a day. Does not say whether it is online.
+        /// When it last sent a full report, about once a day. Does not say whether it is
+        /// online.
         #[getter]
         fn last_seen<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
             values::to_datetime(py, self.core.last_seen)

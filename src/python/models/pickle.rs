@@ -18,6 +18,7 @@ pub fn reduce<'py>(
 ) -> PyResult<ReduceValue<'py>> {
     let state =
         serde_json::to_vec(model).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    // A pickle refers to a function by its module and name.
     let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
     Ok((restore, (class, PyBytes::new(py, &state))))
 }

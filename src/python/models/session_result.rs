@@ -12,7 +12,8 @@ use super::values::{LazyObject, LazyTuple};
 use crate::python::errors::session_failed_error;
 use crate::session;
 
-/// The result of a finished session, including everything a failed session did before it failed.
+/// The result of a finished session, including everything a failed session did before it
+/// failed.
 ///
 /// A session that ended is always returned, ok or not; `raise_for_status()` raises.
 #[pyclass(frozen, module = "mde_live_response")]
@@ -71,8 +72,8 @@ common_methods! {
             self.command_results(py)
         }
 
-        /// Whether the action succeeded, every command completed, every result was fetched, and no
-        /// script exited with other than 0.
+        /// Whether the action succeeded, every command completed, every result was fetched, and
+        /// no script exited with other than 0.
         #[getter]
         fn ok(&self) -> bool {
             self.core.is_ok()
@@ -81,8 +82,8 @@ common_methods! {
         /// The first thing that went wrong, as a keyword; `ok` if nothing did.
         ///
         /// `script`: a script exited with other than 0. `command`: a command failed. `fetch`: a
-        /// result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the action
-        /// ended.
+        /// result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the
+        /// action ended.
         #[getter]
         fn reason(&self) -> &str {
             &self.core.reason

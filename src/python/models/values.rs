@@ -21,6 +21,7 @@ pub fn to_datetime<'py>(
     time: Option<Timestamp>,
 ) -> PyResult<Option<Bound<'py, PyDateTime>>> {
     let Some(time) = time.map(Timestamp::datetime) else { return Ok(None) };
+    // `datetime` has no other years.
     let year = time.year().clamp(1, 9999);
     let utc = PyTzInfo::utc(py)?;
     let (month, day) = (u8::from(time.month()), time.day());
@@ -79,6 +80,7 @@ fn to_json_ready<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
     if value.hasattr("to_dict")? {
         return value.call_method0("to_dict");
     }
+    // Only paths and exceptions are left.
     let text = value.str()?.into_any();
     if value.is_instance_of::<PyBaseException>() {
         let dict = PyDict::new(py);

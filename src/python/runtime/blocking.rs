@@ -17,8 +17,8 @@ use crate::python::logging::queue::FLUSH_TIMEOUT;
 use crate::python::logging::{spans, sync_level};
 use crate::trace;
 
-/// How often the main thread checks for signals: twice within the 100 ms in which it should react
-/// to Ctrl-C. Each check costs about 50 us of a core.
+/// How often the main thread checks for signals: twice within the 100 ms in which it should
+/// react to Ctrl-C. Each check costs about 50 us of a core.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(40);
 
 enum WaitEvent {
@@ -41,8 +41,10 @@ pub fn run_blocking(py: Python<'_>, core_task: CoreTask) -> PyResult<Py<PyAny>> 
     let future = trace::with_trace(spans::current_trace(py)?, start(sink));
     let process = process_runtime::get_or_start(py)?;
     let task = process.handle().spawn(async move {
+        // The send fails if the wait was interrupted: nobody needs the value.
         let _ = events.send(WaitEvent::Done(future.await));
     });
+    // Dropped when this function returns early, which aborts the task.
     let running = ProcessLocal::new(AbortOnDrop(task.abort_handle()));
     let on_main_thread = is_main_thread(py)?;
     loop {
@@ -77,7 +79,8 @@ pub fn run_blocking(py: Python<'_>, core_task: CoreTask) -> PyResult<Py<PyAny>> 
     }
 }
 
-/// Raises if a callback or a signal handler has forked: the child lacks the threads of this call.
+/// Raises if a callback or a signal handler has forked: the child lacks the threads of this
+/// call.
 fn check_not_forked(running: &ProcessLocal<AbortOnDrop>) -> PyResult<()> {
     match running.get() {
         Some(_) => Ok(()),
@@ -92,6 +95,7 @@ fn next_event(
     incoming: Receiver<WaitEvent>,
     on_main_thread: bool,
 ) -> (Receiver<WaitEvent>, Result<WaitEvent, RecvTimeoutError>) {
+    // Other threads need no timeout: they handle no signals.
     let event = if on_main_thread {
         incoming.recv_timeout(SIGNAL_INTERVAL)
     } else {

@@ -12,7 +12,8 @@ use crate::python::convert::IntoPython;
 use crate::python::errors::to_pyerr;
 use crate::session::{Sessions, UpdateCallback};
 
-/// The outcome of a task. Called with the GIL held, it returns the object or raises the exception.
+/// The outcome of a task. Called with the GIL held, it returns the object or raises the
+/// exception.
 pub type Completion = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
 
 type Start = Box<dyn FnOnce(Option<UpdateCallback>) -> BoxFuture<'static, Completion> + Send>;

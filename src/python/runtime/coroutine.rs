@@ -1,5 +1,5 @@
-//! Asynchronous calls: a coroutine starts its task when it is first awaited, and aborts it when it
-//! is cancelled.
+//! Asynchronous calls: a coroutine starts its task when it is first awaited, and aborts it when
+//! it is cancelled.
 
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +42,7 @@ impl Coroutine {
     }
 
     fn begin(&mut self, py: Python<'_>, core_task: CoreTask) -> PyResult<()> {
+        // First of all: without a running loop, nothing must be sent.
         let event_loop = running_loop(py)?;
         let future = event_loop.call_method0("create_future")?;
         let inner = future.call_method0("__await__")?.unbind();
@@ -75,6 +76,7 @@ impl Coroutine {
     fn finish(&mut self) {
         if let CoroutineState::Running { task, .. } =
             std::mem::replace(&mut self.state, CoroutineState::Finished)
+            // In a forked child there is no such task to abort.
             && let Some(task) = task.get()
         {
             task.abort();
@@ -160,6 +162,7 @@ impl Coroutine {
             }
             CoroutineState::Created(_) => {
                 self.state = CoroutineState::Finished;
+                // `throw` accepts a class as well as an instance.
                 let raised = if typ.is_callable() { typ.call0()? } else { typ };
                 Err(PyErr::from_value(raised))
             }

@@ -1,5 +1,5 @@
-//! The delivery thread: it passes finished tasks to their event loops, and wakes each loop once per
-//! batch.
+//! The delivery thread: it passes finished tasks to their event loops, and wakes each loop once
+//! per batch.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,13 +62,15 @@ pub struct DeliverySender(Sender<Message>);
 
 impl DeliverySender {
     pub fn send(&self, loop_future: Arc<LoopFuture>, event: LoopEvent) {
-        // The send fails once the thread has stopped: the interpreter is exiting and nobody awaits.
+        // The send fails once the thread has stopped: the interpreter is exiting and nobody
+        // awaits.
         let _ = self.0.send(Message::Deliver(loop_future, event));
     }
 }
 
 impl DeliveryThread {
-    /// Starts the thread. It also starts the thread of the returned log queue when one is needed.
+    /// Starts the thread. It also starts the thread of the returned log queue when one is
+    /// needed.
     pub fn start() -> PyResult<(Self, Arc<LogQueue>)> {
         let (messages, incoming) = channel();
         let sender = DeliverySender(messages);
@@ -106,11 +108,13 @@ fn run_delivery_loop(incoming: &Receiver<Message>, log_queue: &Arc<LogQueue>) {
     while let Ok(first) = incoming.recv() {
         let mut batch = Vec::new();
         let mut next = Some(first);
+        // Take everything that is ready, so that each loop wakes once.
         while let Some(Message::Deliver(loop_future, event)) = next {
             batch.push((loop_future, event));
             next = if batch.len() < MAX_BATCH { incoming.try_recv().ok() } else { None };
         }
         if !batch.is_empty() {
+            // The caller expects the records of a call before the call returns.
             log_queue.flush(FLUSH_TIMEOUT);
             with_python(|py| deliver_batch(py, batch));
         }
@@ -181,6 +185,7 @@ fn settle_futures_function(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
 fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
     for item in items {
         let future = item.get_item(0)?;
+        // A cancelled future is done before its task ends.
         if future.call_method0("done")?.is_truthy()? {
             continue;
         }
@@ -200,8 +205,8 @@ fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
     Ok(())
 }
 
-/// Sets a future's exception. A future refuses StopIteration: that is wrapped in a RuntimeError, as
-/// a generator does it.
+/// Sets a future's exception. A future refuses StopIteration: that is wrapped in a
+/// RuntimeError, as a generator does it.
 fn set_exception(future: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let py = future.py();
     if future.call_method1("set_exception", (&error,)).is_err() {

@@ -11,7 +11,8 @@ use super::process_runtime;
 use crate::python::gil_gate;
 use crate::session::posts_in_flight;
 
-/// How long an exit waits for a POST that was sent: without its response, the submit is unresolved.
+/// How long an exit waits for a POST that was sent: without its response, the submit is
+/// unresolved.
 const POST_GRACE: Duration = Duration::from_secs(5);
 const LOG_GRACE: Duration = Duration::from_secs(1);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -39,6 +40,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     if PID.load(Ordering::Relaxed) != std::process::id() {
         gil_gate::reopen();
     }
+    // From here on, no call can start.
     let Some(process) = process_runtime::take_for_exit() else {
         py.detach(gil_gate::close);
         return Ok(());
@@ -51,6 +53,8 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
         py.import("mde_live_response._log_delivery")?.call_method1("deliver", (remaining,))?;
     }
     py.detach(|| {
+        // In this order: no thread returns to Python any more, then the tasks stop, and only
+        // then the queue and the delivery thread that they use.
         gil_gate::close();
         if let Some(runtime) = process.take_runtime() {
             runtime.shutdown_timeout(SHUTDOWN_GRACE);

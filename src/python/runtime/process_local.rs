@@ -9,7 +9,7 @@ static FORK_COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Identifies this process among its forks: a value of another generation is the parent's.
 fn generation() -> u64 {
-    // The process id also tells apart a fork that did not go through Python and was not counted.
+    // The process id distinguishes a fork that did not go through Python and was not counted.
     u64::from(FORK_COUNT.load(Ordering::Relaxed)) << 32 | u64::from(std::process::id())
 }
 
@@ -18,8 +18,8 @@ pub fn count_fork() {
     FORK_COUNT.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A value of the process that made it. In a forked child it is neither used nor dropped: its locks
-/// may be held, and its threads do not exist there.
+/// A value of the process that made it. In a forked child it is neither used nor dropped: its
+/// locks may be held, and its threads do not exist there.
 pub struct ProcessLocal<T> {
     generation: u64,
     value: Option<T>,
@@ -44,6 +44,7 @@ impl<T> ProcessLocal<T> {
 impl<T> Drop for ProcessLocal<T> {
     fn drop(&mut self) {
         if self.generation != generation() {
+            // A drop might wait for a lock or a thread of the parent.
             std::mem::forget(self.value.take());
         }
     }
@@ -68,6 +69,7 @@ impl<T: Clone> ForkSafe<T> {
         if let Some(value) = slot.get() {
             return Ok(value.clone());
         }
+        // A failure leaves the slot unchanged, so that the next call tries again.
         let value = remake()?;
         *slot = ProcessLocal::new(value.clone());
         Ok(value)
