@@ -107,7 +107,7 @@ def test_a_report_is_rows_for_a_table(
         "tenant_id", "machine", "machine_id", "action_id", "status", "ok", "reason", "message", "exit_code", "stdout",
         "files",
     ]  # fmt: skip
-    assert json.loads(json.dumps(rows)) == rows
+    assert tuple(json.loads(json.dumps(rows))) == rows
     assert [row["ok"] for row in rows] == [True, True, False]
     assert rows[0]["exit_code"] == 0
     assert rows[0]["stdout"].endswith("done")

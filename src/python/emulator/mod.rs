@@ -132,16 +132,10 @@ impl EmulatorServer {
     /// `client_secret`, `token`.
     fn credentials(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.with_emulator(py, |emulator| {
-            let (url, login_url) = (emulator.url(), emulator.login_url());
-            let (tenant_id, client_id) = (emulator.tenant_id(), emulator.client_id());
-            Ok(vec![
-                url,
-                login_url,
-                tenant_id,
-                client_id,
-                emulator.client_secret(),
-                emulator.token(),
-            ])
+            let mut all = vec![emulator.url(), emulator.login_url()];
+            all.extend([emulator.tenant_id(), emulator.client_id()]);
+            all.extend([emulator.client_secret(), emulator.token()]);
+            Ok(all)
         })
     }
 

@@ -74,7 +74,6 @@ common_methods! {
             *, submit=default_submit(), read=default_read(), sessions=50, queue_time=7200.0,
             script_time=600.0, settle_time=120.0, upload_size=20971520
         ))]
-        #[expect(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
         fn new(
             submit: Vec<Rate>,
             read: Vec<Rate>,

@@ -85,7 +85,7 @@ fn check_not_forked(running: &ProcessLocal<AbortOnDrop>) -> PyResult<()> {
     match running.get() {
         Some(_) => Ok(()),
         None => Err(PyRuntimeError::new_err(
-            "this call belongs to the parent process, which was forked during it",
+            "this call belongs to the parent: the process was forked during it",
         )),
     }
 }

@@ -1,12 +1,10 @@
 //! The bridge between Python's threads and event loops and the core's futures.
 //!
 //! 1. A method makes a [`CoreTask`]: a future of the core, and how its value becomes a Python
-//! object.
-//! 2. `blocking` waits for it with the GIL released; `coroutine` passes its value to the
-//! caller's
+//!    object.
+//! 2. `blocking` waits for it with the GIL released; `coroutine` passes its value to the caller's
 //!    event loop.
-//! 3. `process_runtime` owns the tokio runtime and the delivery thread: one of each per
-//! process.
+//! 3. `process_runtime` owns the tokio runtime and the delivery thread: one of each per process.
 //! 4. `lifecycle` stops them before the interpreter exits, and abandons them in a forked child.
 //!
 //! Every lock that a forked child uses is taken with the GIL held and released before the GIL

@@ -39,7 +39,8 @@ pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
     match &*slot {
         RuntimeSlot::Running(process) if process.pid == std::process::id() => Ok(process.clone()),
         RuntimeSlot::Running(_) => Err(PyRuntimeError::new_err(
-            "this process was not forked by Python, and lacks the threads of mde_live_response: \
+            "this process was forked by something other than Python, so it lacks the threads of \
+             mde_live_response: \
              fork with os.fork or multiprocessing, or use the library in the child only",
         )),
         RuntimeSlot::Finalized => {
