@@ -187,3 +187,21 @@ impl std::error::Error for Error {
         self.0.source.as_ref().map(|source| source.as_ref() as &(dyn std::error::Error + 'static))
     }
 }
+
+/// Compares everything but `source`, which is neither stored nor pickled.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        let what = |it: &Details| (it.kind, it.code.clone(), it.status, it.retryable, it.os_error);
+        let texts = |it: &Details| [it.hint.clone(), it.request_id.clone(), it.path.clone()];
+        let ids = |it: &Details| {
+            let ids = [&it.tenant_id, &it.action_id, &it.machine_id, &it.correlation_id];
+            (ids.map(Clone::clone), it.active_action_id.clone())
+        };
+        self.message == other.message
+            && what(self) == what(other)
+            && texts(self) == texts(other)
+            && ids(self) == ids(other)
+            && self.retry_after == other.retry_after
+            && self.candidates == other.candidates
+    }
+}

@@ -72,7 +72,7 @@ def test_add_machine_returns_the_machine(box: Emulator) -> None:
     assert (machine.computer_dns_name, machine.os_platform, machine.machine_tags) == (
         "srv.example.test",
         "Linux",
-        ["red"],
+        ("red",),
     )
     action = run(box, script("a.ps1"), machine="srv")
     box.advance(3600)

@@ -223,7 +223,7 @@ def test_an_empty_proxy_disables_proxies(
 ) -> None:
     with RecordingServer() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with tls.client(proxy="") as client:
+        with tls.client(proxy=False) as client:
             everything(client, tmp_path / "out")
         assert proxy.heads == []
 

@@ -245,7 +245,7 @@ def test_a_handler_may_call_the_client(emulator: Emulator, client: LiveResponseC
     emulator.fault("GET", "machineactions", "delay", seconds=0.5)
     with handler_of_sigusr1(lambda *_: seen.append(len(client.list_machines()))):
         thread = kill_when(lambda: is_pending(emulator, "machineactions"))
-        assert client.list_machine_actions() == []
+        assert client.list_machine_actions() == ()
         thread.join()
     assert seen == [3]
 

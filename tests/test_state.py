@@ -69,7 +69,7 @@ def test_a_client_finds_a_session_of_another_client(emulator: Emulator, address:
             other.submit(MACHINE, RUN, "a test")
         assert busy.value.active_action_id == started.id
         assert again.result().ok
-        assert one.list_sessions() == [] == other.list_sessions()
+        assert one.list_sessions() == () == other.list_sessions()
     assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
@@ -107,7 +107,7 @@ def test_check_reports_an_unshared_store(emulator: Emulator, address: str) -> No
     with emulator.client(state="memory:") as client:
         assert [finding.code for finding in client.check().findings] == ["state"]
     with emulator.client(state=address) as client:
-        assert client.check().findings == []
+        assert client.check().findings == ()
 
 
 def test_a_multiprocess_engine_is_warned_about_once(emulator: Emulator, address: str) -> None:
@@ -220,7 +220,7 @@ stop.set()
 for thread in threads:
     thread.join()
 assert codes == [0] * len(codes), codes
-assert client.list_sessions() == []
+assert client.list_sessions() == ()
 print(len(codes))
 """
     for state in served:

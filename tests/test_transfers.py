@@ -91,7 +91,7 @@ def test_a_folder_gets_the_file_under_its_own_name(
     emulator: Emulator, client: LiveResponseClient, tmp_path: Path
 ) -> None:
     file = collected(emulator, client).download(0, tmp_path)
-    assert file.path == str(tmp_path / "0_a.dmp")
+    assert file.path == tmp_path / "0_a.dmp"
     assert files(tmp_path) == ["0_a.dmp"]
 
 

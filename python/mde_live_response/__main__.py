@@ -185,7 +185,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"The emulator serves the live response API at {emulator.url}")
         progress = ProgressLine(sys.stdout)
         with mde.LiveResponseClient(
-            credential, endpoint=emulator.url, state="memory:", proxy=""
+            credential, endpoint=emulator.url, state="memory:", proxy=False
         ) as client:
             result = client.run(
                 machine,

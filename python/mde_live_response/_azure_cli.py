@@ -7,6 +7,7 @@ from .errors import AuthenticationError, InvalidRequestError
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from datetime import timedelta
     from typing import Any
 
 _SIGN_IN = "sign in: az login"
@@ -41,10 +42,14 @@ class AzureCliCredential:
 
     __slots__ = ("__weakref__", "_process_timeout", "_tenant_id")
 
-    def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None:
+    def __init__(
+        self, tenant_id: str | None = None, *, process_timeout: float | timedelta = 10.0
+    ) -> None:
         # On Windows, az is a batch file: cmd.exe would interpret special characters in arguments.
         if tenant_id is not None and not (tenant_id and set(tenant_id) <= _TENANT_CHARS):
             raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant id nor a domain")
+        if not isinstance(process_timeout, (int, float)):
+            process_timeout = process_timeout.total_seconds()
         if not process_timeout > 0:
             raise InvalidRequestError(
                 f"process_timeout is {process_timeout}; it must be more than 0 seconds"

@@ -36,7 +36,7 @@ def client_options(emulator: Emulator, limits: Limits, speed: float) -> dict[str
     credential = ClientSecretCredential(
         emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
     )
-    options: dict[str, Any] = {"credential": credential, "endpoint": emulator.url, "proxy": ""}
+    options: dict[str, Any] = {"credential": credential, "endpoint": emulator.url, "proxy": False}
     options["limits"] = _scaled(limits, speed)
     if emulator.ca_bundle is not None:
         options["ca_bundle"] = emulator.ca_bundle

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind};
 use crate::session::SessionResult;
 
 /// How a row ended. Each row of a run has exactly one outcome.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The index of the row in the list that the caller gave, from 0.
     pub row: u32,

@@ -7,7 +7,7 @@ use super::decode::{Entity, Raw};
 use super::timestamp::Timestamp;
 
 /// A machine action as the service describes it (page "machineaction").
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineAction {
     pub id: String,
     #[serde(rename = "type", default = "unknown", deserialize_with = "null_as_unknown")]
@@ -47,7 +47,7 @@ pub struct MachineAction {
 }
 
 /// One command of an action, with its status.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionCommand {
     pub index: u32,
     #[serde(default)]

@@ -7,7 +7,7 @@ use super::timestamp::Timestamp;
 use crate::error::{Error, Result};
 
 /// A library file as the service describes it (page "list-library-files").
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LibraryFile {
     #[serde(alias = "fileName")]
     pub file_name: String,

@@ -19,7 +19,7 @@ pub struct RequestRoute {
 }
 
 const PROXY_UNREACHABLE_HINT: &str =
-    "check the proxy's address (proxy=, HTTPS_PROXY), or bypass it: NO_PROXY, proxy=\"\"";
+    "check the proxy's address (proxy=, HTTPS_PROXY), or bypass it: NO_PROXY, proxy=False";
 const PROXY_AUTH_HINT: &str = "give them as http://user:password@host:port in proxy= or \
     HTTPS_PROXY, with special characters percent-encoded; a proxy without Basic authentication \
     (NTLM, Kerberos) needs a local relay";

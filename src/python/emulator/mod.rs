@@ -1,46 +1,38 @@
-//! The emulator's door to Python, private: `mde_live_response.emulator.Emulator` is the public class.
+//! `EmulatorServer`. Private: `mde_live_response.emulator.Emulator` is the public class.
+
+mod script;
+mod server;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Map, Value};
-use tokio::runtime::{Builder, Runtime};
 
+use self::server::RunningServer;
 use crate::emulator::{
-    Behaviour, Content, Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine,
-    ScriptOutcome, Server, Settings, Switches, check_file_name, check_property_names, serve,
+    Content, Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome,
+    Settings, Switches, check_file_name, check_property_names,
 };
-use crate::error::{Error, Result};
-use crate::python::errors::to_pyerr;
+use crate::error::Result;
+use crate::python::gil_gate::detach;
 use crate::python::models::{Limits, Machine};
-use crate::python::runtime::{call_python, detach};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<EmulatorServer>()
-}
-
-/// Scripts written in Python run on so many threads at once.
-const SCRIPT_THREADS: usize = 16;
-
-/// What runs it; gone once it is closed.
-struct Running {
-    server: Server,
-    runtime: Runtime,
 }
 
 /// An emulator behind a TCP port, with threads of its own.
 #[pyclass(frozen, module = "mde_live_response._native")]
 struct EmulatorServer {
     emulator: Emulator,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<RunningServer>>,
     addresses: [SocketAddr; 2],
-    /// The process whose threads serve it. A forked child has none of them.
+    /// The process that has the server's threads. A forked child has none of them.
     pid: u32,
     ca: Option<String>,
 }
@@ -48,16 +40,19 @@ struct EmulatorServer {
 impl Drop for EmulatorServer {
     fn drop(&mut self) {
         if let Some(running) = self.take_running() {
+            // Without waiting: the drop holds the GIL, which a running Python script needs.
             running.runtime.shutdown_background();
         }
     }
 }
 
 impl EmulatorServer {
-    /// What runs it, to be stopped: once, and never by a forked child, whose copy is left as it is.
-    fn take_running(&self) -> Option<Running> {
+    /// Takes the server, to stop it once. A forked child abandons its copy, which has no
+    /// threads.
+    fn take_running(&self) -> Option<RunningServer> {
         if self.pid != std::process::id() {
             if let Ok(mut running) = self.running.try_lock() {
+                // Stopping would wait for threads that exist in the parent only.
                 std::mem::forget(running.take());
             }
             return None;
@@ -65,18 +60,20 @@ impl EmulatorServer {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Does something with the emulator without the GIL. In a forked child its lock may be held by a thread that is gone.
+    /// Calls `act` without the GIL.
     fn with_emulator<T: Send>(
         &self,
         py: Python<'_>,
         act: impl FnOnce(&Emulator) -> Result<T> + Send,
     ) -> PyResult<T> {
+        // In a forked child, the emulator's lock may be held by a thread that does not exist
+        // there.
         if self.pid != std::process::id() {
             return Err(PyRuntimeError::new_err(
                 "this emulator belongs to the process that started it",
             ));
         }
-        detach(py, || act(&self.emulator)).map_err(|error| to_pyerr(py, error))
+        Ok(detach(py, || act(&self.emulator))?)
     }
 }
 
@@ -96,41 +93,26 @@ impl EmulatorServer {
         switches: String,
     ) -> PyResult<Self> {
         let limits = limits.get().core().clone();
-        let start = move || -> Result<(Emulator, Running, Option<String>)> {
+        let start = move || -> Result<(Emulator, RunningServer)> {
             let switches = Switches::from_json(&switches)?;
             let clock = EmulatorClock::scaled(speed);
-            let emulator = Emulator::new(Settings { machines, limits, seed, switches, clock })?;
-            let runtime = Builder::new_multi_thread()
-                .worker_threads(2)
-                .max_blocking_threads(SCRIPT_THREADS)
-                .thread_name("mde-emulator")
-                .enable_all()
-                .build()
-                .map_err(|error| {
-                    Error::invalid(format!("could not start the emulator's threads: {error}"))
-                })?;
-            let server = runtime.block_on(serve(emulator.clone(), &host, port, tls))?;
-            let ca = server.ca_bundle().map(str::to_owned);
-            Ok((emulator, Running { server, runtime }, ca))
+            let settings = Settings { machines, limits, seed, switches, clock };
+            RunningServer::start(settings, &host, port, tls)
         };
-        let (emulator, running, ca) = detach(py, start).map_err(|error| to_pyerr(py, error))?;
+        let (emulator, running) = detach(py, start)?;
         let addresses = [running.server.api_address(), running.server.blob_address()];
-        Ok(Self {
-            emulator,
-            running: Mutex::new(Some(running)),
-            addresses,
-            pid: std::process::id(),
-            ca,
-        })
+        let ca = running.server.ca_bundle().map(str::to_owned);
+        let pid = std::process::id();
+        Ok(Self { emulator, running: Mutex::new(Some(running)), addresses, pid, ca })
     }
 
-    /// Stops serving and closes every connection.
+    /// Stop serving and close every connection.
     fn close(&self, py: Python<'_>) {
-        let Some(Running { mut server, runtime }) = self.take_running() else { return };
+        let Some(running) = self.take_running() else { return };
         py.detach(|| {
-            server.close();
-            runtime.shutdown_timeout(Duration::from_secs(2));
-            // A script may hold the public object that holds this one.
+            running.stop();
+            // A script may refer to the public object, which refers to this one: break the
+            // cycle.
             self.emulator.forget_scripts();
         });
     }
@@ -140,25 +122,20 @@ impl EmulatorServer {
         self.ca.as_deref()
     }
 
-    /// Where it listens, as `socket.getsockname` begins.
+    /// The host and port of the API and of the blob storage.
     #[getter]
     fn addresses(&self) -> Vec<(String, u16)> {
         self.addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect()
     }
 
-    /// Addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`, `client_secret`, `token`.
+    /// Return addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`,
+    /// `client_secret`, `token`.
     fn credentials(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         self.with_emulator(py, |emulator| {
-            let (url, login_url) = (emulator.url(), emulator.login_url());
-            let (tenant_id, client_id) = (emulator.tenant_id(), emulator.client_id());
-            Ok(vec![
-                url,
-                login_url,
-                tenant_id,
-                client_id,
-                emulator.client_secret(),
-                emulator.token(),
-            ])
+            let mut all = vec![emulator.url(), emulator.login_url()];
+            all.extend([emulator.tenant_id(), emulator.client_id()]);
+            all.extend([emulator.client_secret(), emulator.token()]);
+            Ok(all)
         })
     }
 
@@ -236,7 +213,8 @@ impl EmulatorServer {
         })
     }
 
-    /// `call`, if there is one, gets the machine's id and the arguments and gives `(stdout, stderr, exit_code)`.
+    /// Set what a script does. `call`, if given, gets the machine's id and the arguments, and
+    /// returns `(stdout, stderr, exit_code)`.
     #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
     fn on_script(
         &self,
@@ -250,12 +228,7 @@ impl EmulatorServer {
         call: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let outcome = ScriptOutcome { stdout, stderr, exit_code, duration, fails, raw: None };
-        let behaviour = match call {
-            None => Behaviour::Fixed(outcome),
-            Some(call) => Behaviour::Callback(Arc::new(move |machine, args| {
-                run_script(&call, machine, args, &outcome)
-            })),
-        };
+        let behaviour = script::behaviour(outcome, call);
         self.with_emulator(py, |emulator| {
             check_file_name(name)?;
             emulator.on_script(name, behaviour);
@@ -263,7 +236,7 @@ impl EmulatorServer {
         })
     }
 
-    /// `content`: bytes, or the path of a file here as str.
+    /// Put a file on a machine. `content` is bytes or the path of a local file.
     fn put_remote_file(
         &self,
         py: Python<'_>,
@@ -274,7 +247,7 @@ impl EmulatorServer {
         let content = if let Ok(bytes) = content.cast::<PyBytes>() {
             Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes()))
         } else if let Ok(path) = content.extract::<PathBuf>() {
-            // Read when it is collected; that it is there is told now.
+            // The file is read when it is collected. A missing one raises now.
             path.metadata()?;
             Content::Path(path)
         } else {
@@ -283,7 +256,7 @@ impl EmulatorServer {
         self.with_emulator(py, |emulator| emulator.put_remote_file(machine, path, content))
     }
 
-    /// `fault`: the fields of a fault as JSON.
+    /// Add a fault. `fault` has its fields as JSON.
     fn fault(
         &self,
         py: Python<'_>,
@@ -305,7 +278,7 @@ impl EmulatorServer {
         })
     }
 
-    /// The request log, as JSON.
+    /// Return the request log as JSON.
     fn requests(&self, py: Python<'_>) -> PyResult<String> {
         self.with_emulator(py, |emulator| {
             let entries: Vec<Value> =
@@ -314,34 +287,13 @@ impl EmulatorServer {
         })
     }
 
-    /// As JSON.
+    /// Return the counters as JSON.
     fn counters(&self, py: Python<'_>) -> PyResult<String> {
         self.with_emulator(py, |emulator| Ok(serde_json::json!(emulator.counters()).to_string()))
     }
 
-    /// As JSON.
+    /// Return the violations as JSON.
     fn violations(&self, py: Python<'_>) -> PyResult<String> {
         self.with_emulator(py, |emulator| Ok(serde_json::json!(emulator.violations()).to_string()))
     }
-}
-
-/// Runs a script written in Python; what it raises is the command's failure.
-fn run_script(
-    call: &Py<PyAny>,
-    machine: &str,
-    args: Option<&str>,
-    rest: &ScriptOutcome,
-) -> ScriptOutcome {
-    Python::attach(|py| {
-        match call_python(call.bind(py), (machine, args)).and_then(|returned| returned.extract()) {
-            Ok((stdout, stderr, exit_code)) => {
-                ScriptOutcome { stdout, stderr, exit_code, ..rest.clone() }
-            }
-            Err(error) => {
-                let fails = Some(format!("The emulator's script raised {error}"));
-                error.print(py);
-                ScriptOutcome { fails, ..rest.clone() }
-            }
-        }
-    })
 }

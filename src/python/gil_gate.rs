@@ -1,8 +1,9 @@
-//! Coming back to the interpreter from a wait, unless it is about to end.
+//! Release of the GIL during a wait, and its safe re-acquisition while the interpreter exits.
 //!
-//! A thread that takes the GIL once the interpreter finalizes is ended by CPython in the middle of Rust frames, which
-//! aborts the process. So a wait that ends after the exit hook has closed the gate never comes back: its thread, a daemon
-//! one, parks until the process is gone, as CPython 3.14 does it. So does one that is in the middle of the caller's own code.
+//! CPython before 3.14 ends a thread that takes the GIL during finalization. It does so in the
+//! middle of Rust frames, which aborts the process. So after the exit hook has closed the gate,
+//! a thread that returns from a wait (a daemon thread) parks until the process is gone, as
+//! CPython 3.14 does it. A thread that is running the caller's code parks too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,16 +13,18 @@ use pyo3::types::PyTuple;
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-/// The threads between the end of a wait and the GIL, and whether the gate is closed. No lock: one might be held at a fork.
+/// The number of threads between the end of a wait and the GIL, and whether the gate is closed.
+/// An atomic, because a lock might be held during a fork.
 static REATTACHING: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs `wait` with the GIL released.
+/// Runs `wait` with the GIL released. Does not return once the gate is closed.
 pub fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
     let value = py.detach(|| {
         let value = wait();
         enter();
         value
     });
+    // Only now, with the GIL held: the exit hook waits until the count is 0.
     REATTACHING.fetch_sub(1, Ordering::SeqCst);
     value
 }
@@ -39,9 +42,11 @@ fn park_forever() -> ! {
     }
 }
 
-/// Calls the caller's own code, which may take its time, and so may be under way when the interpreter ends: its thread, a
-/// daemon one or one of the core's, then parks. As it is, CPython before 3.14 ends it by unwinding it, and Rust frames, which
-/// free Python's objects without the GIL as they are unwound, abort the process. pyo3 does the same in `Python::attach`.
+/// Calls the caller's code, which may still be running when the interpreter exits. Its thread,
+/// a daemon thread or one of the core's, then parks.
+///
+/// CPython before 3.14 ends such a thread by unwinding it. Rust frames that free Python objects
+/// without the GIL while they unwind abort the process. pyo3 does the same in `Python::attach`.
 pub fn call_python<'py>(
     callable: &Bound<'py, PyAny>,
     arguments: impl IntoPyObject<
@@ -60,14 +65,14 @@ fn call_tuple<'py>(
     callable: &Bound<'py, PyAny>,
     arguments: &Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    // Windows ends a thread without unwinding it.
+    // Windows ends a thread without unwinding it, so no Rust frame runs.
     callable.call1(arguments)
 }
 
 #[cfg(not(windows))]
 #[allow(
     unsafe_code,
-    reason = "pyo3 declares the function as one that never unwinds, and leaves no frame to park in"
+    reason = "pyo3 declares the function as never unwinding, which leaves no frame to park in"
 )]
 fn call_tuple<'py>(
     callable: &Bound<'py, PyAny>,
@@ -91,18 +96,19 @@ fn call_tuple<'py>(
         }
     }
 
-    // SAFETY: both are live objects, and the thread is attached, as `callable` bears witness.
+    // SAFETY: both are live objects, and `callable` proves that the thread holds the GIL.
     let result = unsafe {
         let guard = ParkOnUnwind;
         let result = PyObject_Call(callable.as_ptr(), arguments.as_ptr(), std::ptr::null_mut());
         std::mem::forget(guard);
         result
     };
-    // SAFETY: what the call gave is a new reference, or null and an exception is set.
+    // SAFETY: the result is a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), result) }
 }
 
-/// Lets nobody in any more, and waits, the GIL released, until who was on the way has arrived.
+/// Closes the gate, and waits until the threads that have passed it hold the GIL. Call it
+/// without the GIL.
 pub fn close() {
     REATTACHING.fetch_or(CLOSED, Ordering::SeqCst);
     while REATTACHING.load(Ordering::SeqCst) != CLOSED {
@@ -110,7 +116,21 @@ pub fn close() {
     }
 }
 
-/// In a forked child: the parent's threads are not on the way here.
+/// Opens the gate in a forked child, which has none of the parent's threads.
 pub fn reopen() {
     REATTACHING.store(0, Ordering::SeqCst);
+}
+
+/// Runs Python code in a `Drop`, unless the interpreter is gone.
+pub fn with_python_in_drop(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    Python::try_attach(|py| {
+        // An exception may be propagating, and Python must not be called while one is set.
+        let pending_exception = PyErr::take(py);
+        if let Err(error) = act(py) {
+            error.write_unraisable(py, None);
+        }
+        if let Some(error) = pending_exception {
+            error.restore(py);
+        }
+    });
 }

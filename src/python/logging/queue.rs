@@ -1,8 +1,9 @@
-//! Log records and spans on their way from the core's threads to `logging` and OpenTelemetry.
+//! The queue of log records and spans from the core's threads to `logging` and OpenTelemetry.
 //!
-//! A worker never calls a handler: one may wait for a lock that the caller of the very call holds, and would hold up every
-//! other call meanwhile. Records wait here for a thread of Python's, which also may be stuck in a handler when the
-//! interpreter ends, as one with Rust frames may not.
+//! A worker thread never calls a handler. The handler might wait for a lock that the caller of
+//! the same call holds, and would block every other call meanwhile. Records are queued for a
+//! Python thread. That thread may be stuck in a handler when the interpreter exits; one with
+//! Rust frames may not.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,28 +13,31 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
-use super::gil_gate;
+use crate::python::gil_gate;
 use crate::trace::{AttributeValue, Attributes, SpanEnd, SpanStart};
 
-/// What a function of `_log_delivery` is called with.
+/// An item for `_log_delivery`.
 pub enum LogItem {
-    /// Logger, level as Python counts it, message, file, line.
+    /// Logger, Python's level number, message, file, line.
     Record((String, u8, String, String, u32)),
-    /// A span's beginning, below what is current where the call was made.
+    /// The start of a span, below the OpenTelemetry context of the caller.
     SpanStart(Arc<Py<PyAny>>, SpanStart),
     SpanEnd(SpanEnd),
 }
 
-/// Beyond it, a handler has been stuck for long, and the oldest records are lost.
+/// A longer queue means that a handler is stuck: the oldest records are dropped.
 const MAX_QUEUED: usize = 10_000;
+
+/// How long a call waits for its log records to be handled.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 struct LogQueueState {
     queued: VecDeque<LogItem>,
-    /// Given to the thread and not known to be handled.
+    /// Items that the thread has taken and not yet handled.
     in_flight: usize,
     handled: u64,
-    /// What was handled when somebody waited in vain: nobody waits again before there is more.
+    /// The value of `handled` when a flush timed out: no flush waits before it has changed.
     stuck_at: Option<u64>,
     has_thread: bool,
     closed: bool,
@@ -50,17 +54,17 @@ impl<'py> IntoPyObject<'py> for LogItem {
             Self::SpanStart(context, span) => {
                 let SpanStart { id, parent, name, is_request, attributes, at } = span;
                 let context = context.clone_ref(py);
-                ("open", (id, parent, name, is_request, dict(py, attributes)?, at, context))
+                ("open", (id, parent, name, is_request, to_dict(py, attributes)?, at, context))
                     .into_pyobject(py)
             }
             Self::SpanEnd(SpanEnd { id, attributes, error, at }) => {
-                ("close", (id, dict(py, attributes)?, error, at)).into_pyobject(py)
+                ("close", (id, to_dict(py, attributes)?, error, at)).into_pyobject(py)
             }
         }
     }
 }
 
-fn dict(py: Python<'_>, attributes: Attributes) -> PyResult<Bound<'_, PyDict>> {
+fn to_dict(py: Python<'_>, attributes: Attributes) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     for (name, value) in attributes {
         match value {
@@ -72,7 +76,7 @@ fn dict(py: Python<'_>, attributes: Attributes) -> PyResult<Bound<'_, PyDict>> {
 }
 
 pub struct LogQueue {
-    /// Asks for the thread.
+    /// Asks the delivery thread to start the thread of this queue.
     request_thread: Box<dyn Fn() + Send + Sync>,
     state: Mutex<LogQueueState>,
     item_added: Condvar,
@@ -83,14 +87,14 @@ thread_local! {
     static THREAD_QUEUE: RefCell<Option<Arc<LogQueue>>> = const { RefCell::new(None) };
 }
 
-/// What is logged on this thread from here on goes to `log_queue`.
+/// Sets the queue for everything that this thread logs from now on.
 pub fn set_thread_queue(log_queue: Arc<LogQueue>) {
     THREAD_QUEUE.with(|slot| *slot.borrow_mut() = Some(log_queue));
 }
 
-/// Queues an item from one of the core's threads; other threads have no log.
+/// Queues an item of this thread. Threads that are not the core's have no queue.
 pub fn enqueue_log(item: LogItem) {
-    // Err while the thread ends.
+    // The thread-local is gone while the thread exits.
     let log_queue = THREAD_QUEUE.try_with(|slot| slot.borrow().clone()).ok().flatten();
     if let Some(log_queue) = log_queue {
         log_queue.push(item);
@@ -98,7 +102,8 @@ pub fn enqueue_log(item: LogItem) {
 }
 
 impl LogQueue {
-    /// `request_thread` is called when there is a first record, and has [`LogQueue::start_thread`] called where the GIL can be taken.
+    /// `request_thread` is called for the first item. It has [`LogQueue::start_thread`] called
+    /// in a thread that can take the GIL.
     pub fn new(request_thread: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             request_thread: Box::new(request_thread),
@@ -120,13 +125,14 @@ impl LogQueue {
         state.queued.push_back(item);
         let first = !std::mem::replace(&mut state.has_thread, true);
         drop(state);
+        // Outside the lock, which the new thread takes.
         if first {
             (self.request_thread)();
         }
         self.item_added.notify_one();
     }
 
-    /// Starts the thread. It ends with the log_queue.
+    /// Starts the thread. It stops when the queue is closed.
     pub fn start_thread(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
         let log_queue = self.clone();
         let take = PyCFunction::new_closure(
@@ -146,7 +152,8 @@ impl LogQueue {
         started.map(drop)
     }
 
-    /// The next records, once there are some, those taken before being handled; empty when there will be none.
+    /// Waits for items and returns them. Counts the items returned before as handled. An empty
+    /// list means that the queue is closed.
     fn take(&self) -> Vec<LogItem> {
         let mut state = self.state();
         state.handled += state.in_flight as u64;
@@ -159,8 +166,8 @@ impl LogQueue {
         state.queued.drain(..).collect()
     }
 
-    /// Waits until what was logged before is handled, so that it is there when a call returns. Not for long, and not at all
-    /// for a handler that is stuck: it may wait for the caller. The GIL must not be held.
+    /// Waits until everything logged so far is handled, so that it is there when a call
+    /// returns. Call it without the GIL.
     pub fn flush(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
         let mut state = self.state();
@@ -168,6 +175,7 @@ impl LogQueue {
             return;
         }
         let goal = state.handled + (state.in_flight + state.queued.len()) as u64;
+        // A stuck handler may be waiting for the caller, so it is not waited for again.
         while state.handled < goal && state.stuck_at != Some(state.handled) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -181,13 +189,13 @@ impl LogQueue {
         }
     }
 
-    /// At the end: what no thread was ever started for.
+    /// Returns the items for which no thread was started, at exit.
     pub fn take_remaining(&self) -> Vec<LogItem> {
         let mut state = self.state();
         if state.has_thread { Vec::new() } else { state.queued.drain(..).collect() }
     }
 
-    /// No more records.
+    /// Stops the thread once it has taken the remaining items.
     pub fn close(&self) {
         self.state().closed = true;
         self.item_added.notify_all();
