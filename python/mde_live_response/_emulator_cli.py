@@ -115,11 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
-    # Files come before scripts: a script that is in the library keeps its content.
     for name in options.machine:
         emulator.add_machine(name)
     for name in options.offline:
         emulator.add_machine(name, online=False)
+    # Files come before scripts: a script that is in the library keeps its content.
     for path in options.library:
         emulator.add_library_file(path.name, path.read_bytes())
     for name, path in options.script:

@@ -233,7 +233,7 @@ impl Step {
         let (Some(submitted), Some(start)) = (self.submitted, self.start) else {
             return if action.status.is_open() { "Created" } else { &view.switches.skipped_status };
         };
-        // The states in between are too short for a timer: they follow from the time of the call.
+        // No event marks the states in between: they follow from the time of the call.
         if view.now >= start {
             "Executing"
         } else if !view.switches.command_states {
