@@ -95,8 +95,8 @@ async fn measure(clients: usize) {
     let lists: Vec<f64> = lists.map(|call| call.time as f64 / 1e7).collect();
     let minutes = (lists[lists.len() - 1] - lists[0]) / 60.0;
     println!(
-        "{SESSIONS} sessions, {} clients: {:.1} list calls a minute, at most {}; at least {:.0} % of \
-         the list windows free; from an end to its result {:.2} s in the median, {:.2} s in the \
+        "{SESSIONS} sessions, {} clients: {:.1} list calls a minute, at most {}; at least {:.0} % \
+         of the list windows free; from an end to its result {:.2} s in the median, {:.2} s in the \
          95th percentile; {:?}",
         clients.len(),
         lists.len() as f64 / minutes,

@@ -64,6 +64,7 @@ pub async fn check(
     let mut check = Check::default();
     if let Err(error) = pipeline.tokens().get_token().await {
         check.add_error("token", &error);
+        // Without a token every other check would only repeat this error.
         return check;
     }
     match pipeline.shared_quota().await {
@@ -110,7 +111,7 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
             "warning",
             "limits",
             format!("the next submit has to wait {:.0} s for the submit limit", view.wait),
-            "other submits of the same application used up the limit; the next submit waits by itself",
+            "other submits of the same application used up the limit; the next one waits by itself",
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
@@ -191,6 +192,7 @@ async fn check_library_commands(pipeline: &Pipeline, commands: &[Command], check
                 );
             }
         }
+        // A warning only: the submit itself does not need the permission for the library.
         Err(error) => check.add(
             "warning",
             "library",

@@ -55,7 +55,7 @@ impl Pipeline {
         single_match(name, found)
     }
 
-    /// Lists machines (page "get-machines"). If none was seen recently, the service answers 404, and
+    /// Lists machines (page "get-machines"). If the service saw none recently, it answers 404, and
     /// the result is an empty list.
     pub async fn list_machines(
         &self,
@@ -101,6 +101,7 @@ impl Pipeline {
         let mut actions: Vec<MachineAction> = self
             .list(Operation::ListMachineActions, "/api/machineactions", filter, top, order)
             .await?;
+        // Sorted here too, because callers rely on the order.
         actions.sort_by_key(|action| std::cmp::Reverse(action.creation_date_time_utc));
         Ok(actions)
     }
@@ -170,8 +171,8 @@ impl Pipeline {
         self.call(&call, |_| Ok(())).await
     }
 
-    /// Sends one submit, without retries (page "run-live-response"). If the outcome is ambiguous, the
-    /// caller has to find out whether a session started.
+    /// Sends one submit, without retries (page "run-live-response"). If the outcome is ambiguous,
+    /// the caller has to find out whether a session started.
     pub async fn run_live_response(
         &self,
         machine_id: &str,

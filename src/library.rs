@@ -9,7 +9,8 @@ use crate::trace::LOG_TARGET;
 use crate::transfer::{LibraryUpload, check_size, sha256_of};
 use crate::transport::BodyPart;
 
-/// Uploads a file. If the name is taken, fails with AlreadyExists unless the form says to overwrite.
+/// Uploads a file. If the library has the name, fails with AlreadyExists unless the form allows to
+/// overwrite it.
 pub async fn upload(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryFile> {
     check_form(pipeline, &form)?;
     pipeline.upload_library_file(&form).await
@@ -55,6 +56,7 @@ async fn settle_upload(
     error: Error,
 ) -> Result<LibraryFile> {
     let changed = match error.kind {
+        // The upload may have arrived although its response was lost.
         Kind::ConnectionFailed | Kind::Service => true,
         Kind::AlreadyExists => false,
         _ => return Err(error),

@@ -45,7 +45,8 @@ async fn check_sessions(pipeline: &Pipeline, machine: &Machine, name: &str, chec
     match (actions.first(), machine.rbac_group_name.as_deref()) {
         (Some(action), _) if !is_final(&action.status) => {
             let message = format!("{name} is busy: session {} is {}", action.id, action.status);
-            check.add("warning", "busy", message, "wait for the session with on_busy=\"wait\", or cancel it");
+            let hint = "wait for the session with on_busy=\"wait\", or cancel it";
+            check.add("warning", "busy", message, hint);
         }
         // No API call returns the remediation level of a device group. An earlier session proves
         // that there is one.
@@ -55,7 +56,7 @@ async fn check_sessions(pipeline: &Pipeline, machine: &Machine, name: &str, chec
             format!(
                 "it is not known whether device group {group:?} of {name} has a remediation level"
             ),
-            "without a remediation level the service refuses sessions with DisallowedOperation: set \
+            "without a remediation level the service refuses sessions as DisallowedOperation: set \
              one for the group in the Defender portal (page \"run-live-response\")",
         ),
         _ => {}

@@ -21,7 +21,7 @@ pub(super) async fn read(response: Response) -> Result<(StatusCode, HeaderMap, B
     Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
 }
 
-/// Decompresses `deflate`: the zlib format of the standard, or the raw format that some servers send.
+/// Decompresses `deflate`: the zlib format of the standard, or the raw format of some servers.
 fn inflate(body: &[u8]) -> Option<Bytes> {
     let mut plain = Vec::new();
     let limit = MAX_BODY_BYTES as u64;

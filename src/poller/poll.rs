@@ -23,6 +23,7 @@ impl Poller {
         let (listed, not_guids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
         let mut missing = not_guids;
         for (at, chunk) in listed.chunks(IDS_PER_FILTER).enumerate() {
+            // The first chunk uses the token that was taken above.
             if at > 0 {
                 self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.calls);
             }

@@ -24,7 +24,7 @@ use mde_live_response::transport::{Destination, Failure, Request, Response, Tran
 
 pub const HOUR: u64 = 3600;
 
-/// Fails if `future` takes longer than `seconds`. The clock is paused, so waiting takes no real time.
+/// Fails if `future` takes longer than `seconds`. The clock is paused, so that costs no real time.
 pub async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(seconds), future).await {
         Ok(value) => value,
