@@ -149,7 +149,7 @@ impl Error {
 
     /// Returns whether the network failed or a rate limit was hit, here or in the source.
     pub fn is_network_or_throttled(&self) -> bool {
-        // A wait that timed out has the last network error as its source.
+        // A submit of unknown outcome has the network error as its source.
         let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
         let is_transient = |kind: Kind| matches!(kind, Kind::ConnectionFailed | Kind::Throttled);
         is_transient(self.kind) || cause.is_some_and(|cause| is_transient(cause.kind))

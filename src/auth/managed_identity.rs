@@ -136,8 +136,8 @@ impl ManagedIdentityTokenSource {
     }
 }
 
-const NOT_ON_AZURE_HINT: &str = "managed identities exist on Azure machines, App Services and \
-    containers only: elsewhere give another credential";
+const NOT_ON_AZURE_HINT: &str = "managed identities exist only on machines, App Services and \
+    containers in Azure: elsewhere give another credential";
 
 impl Platform {
     /// Returns the endpoint's URL without the resource, its headers, and a name for messages.

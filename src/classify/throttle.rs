@@ -94,7 +94,8 @@ fn seconds_until(text: &str, now_wall: f64) -> Option<f64> {
 /// Reads "You can send requests again in 8 seconds."
 fn seconds_from_message(message: &str) -> Option<f64> {
     let lower = message.to_ascii_lowercase();
-    // The page documents no header for a 429: the wait may be in the message only.
+    // No captured 429 has the documented Retry-After (docs/service.md, section 10): the wait may be
+    // in the message only.
     let (_, after) = lower.split_once("send requests again in ")?;
     let (digits, unit) = after.split_once(' ')?;
     parse_decimal(digits).filter(|_| unit.starts_with("second"))
