@@ -25,7 +25,7 @@ impl Tag {
         Self(hex)
     }
 
-    /// Returns `text` with this tag at its end, in place of any tags that it ends in.
+    /// Returns `text` with this tag at the end, in place of any tags that it ends in.
     pub fn append_to(&self, text: &str) -> String {
         let mut text = text.trim_end();
         while let Some((before, _)) = split_tag(text) {
