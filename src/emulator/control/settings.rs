@@ -1,16 +1,16 @@
-//! What an emulator starts with.
+//! The settings of an emulator.
 
 use crate::config::Limits;
 use crate::emulator::clock::EmulatorClock;
 use crate::emulator::control::switches::Switches;
 
-/// What an emulator starts with.
+/// The settings of an emulator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// ws-0001.example.test and so on, all online. The default is 3.
+    /// The number of machines: `ws-0001.example.test` and so on, all online. The default is 3.
     pub machines: usize,
     pub limits: Limits,
-    /// Of ids, durations and random faults. The default is 0.
+    /// The seed of ids, durations and random faults. The default is 0.
     pub seed: u64,
     pub switches: Switches,
     pub clock: EmulatorClock,
