@@ -1,5 +1,5 @@
-//! The properties of a machine: their order, defaults, types and OData support (docs/service.md,
-//! section 9).
+//! The properties of a machine: their order, their types, and which of them `$filter` supports
+//! (docs/service.md, section 9).
 
 use serde_json::{Map, Value};
 
@@ -43,7 +43,8 @@ pub const PROPERTIES: [&str; 32] = [
     "vmMetadata",
 ];
 
-/// What is wrong with properties given for a machine. Ones that the service does not have are let through.
+/// Checks the types of configured properties. Properties that the service does not have may be
+/// anything.
 pub fn check_properties(properties: &Map<String, Value>) -> Result<()> {
     for (name, value) in properties {
         if let Some(expected) = expected_type(name, value) {
@@ -89,7 +90,7 @@ fn expected_type(name: &str, value: &Value) -> Option<&'static str> {
     (!valid).then_some(expected)
 }
 
-/// What `$filter` may name (page "get-machines").
+/// The properties that `$filter` supports (page "get-machines").
 pub const FILTERABLE: [(&str, FieldType); 14] = [
     ("computerDnsName", FieldType::Text),
     ("id", FieldType::Text),
