@@ -1,5 +1,5 @@
-# Every target does its own set-up: Rust, Python 3.10 or later and make are all that must be there.
-# Set PYTHON to choose another interpreter than the first fit one on the path.
+# Every target installs what it needs. Required: Rust, Python 3.10 or later, and make.
+# PYTHON selects the interpreter. The default is the first suitable one on the PATH.
 
 PYTHON ?= $(shell for python in python3.11 python3 python3.14 python3.13 python3.12 python3.10; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo "$$python" && break; done)
@@ -9,59 +9,85 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 RUST := $(shell find src -name '*.rs') Cargo.toml Cargo.lock pyproject.toml
 
-# pyo3 looks for an interpreter, maturin for an environment: the same one for both, or each step builds anew.
+# pyo3 looks for an interpreter and maturin for an environment. With different ones, each step
+# would build everything again.
 export PYO3_PYTHON := $(BIN)/python
 export VIRTUAL_ENV := $(VENV)
-# What would send packages elsewhere than into .venv, or bring others into it.
+# These variables would install packages outside .venv, or load packages from outside.
 unexport CONDA_PREFIX PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER PYTHONHOME PYTHONPATH
 
 heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak fuzz wheel bench format clean
+.PHONY: help demo test lint house test-rust test-python test-fast soak fuzz wheel bench format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
-	@echo 'make test     format, lints, types and tests, Rust and Python'
-	@echo 'make soak     the stress tests of forks, exits, signals, threads and kills in their long form: an hour'
-	@echo 'make fuzz     drive each decoder with FUZZ_RUNS inputs: ten million each, two hours'
+	@echo 'make test     run everything that CI runs: lint, test-rust, test-python'
+	@echo 'make lint     check format, lints, types, prose and structure'
+	@echo 'make house    check prose and structure only'
+	@echo 'make test-rust, make test-python   run the tests of one language'
+	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
+	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: an hour'
+	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
-	@echo 'make bench    measure: the emulator, and benches/*.py against a release wheel'
-	@echo 'make format   put the sources into shape'
-	@echo 'make clean    remove what was built'
+	@echo 'make bench    run the benchmarks, in Rust and in Python with a release wheel'
+	@echo 'make format   format the sources'
+	@echo 'make clean    remove everything that was built'
 
 demo: $(VENV)/.native
 	$(BIN)/python -m mde_live_response demo
 
-test: $(VENV)/.native $(VENV)/.components $(VENV)/.packages
+test: lint test-rust test-python
+	$(call heading,All checks passed)
+
+lint: house $(VENV)/.native $(VENV)/.components
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(call heading,Rust: lints of the core without Python)
 	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
-	$(call heading,Rust: tests)
-	$(CARGO) test --locked --no-default-features
 	$(call heading,Python: lints)
 	$(BIN)/ruff check
 	$(call heading,Python: format)
 	$(BIN)/ruff format --check
 	$(call heading,Python: types)
-	$(BIN)/mypy --strict python tests
+	$(BIN)/mypy --strict python tests tools
 	$(call heading,Python: stubs against the run time)
 	$(BIN)/python -m mypy.stubtest mde_live_response
+
+house: $(VENV)/.made
+	$(call heading,Prose and structure)
+	$(BIN)/python tools/house.py
+
+test-rust: $(VENV)/.made $(VENV)/.packages
+	$(call heading,Rust: tests)
+	$(CARGO) test --locked --no-default-features
+
+test-python: $(VENV)/.native $(VENV)/.packages
 	$(call heading,Python: tests)
 	$(BIN)/python -m pytest
-	$(call heading,All is well)
 
-# MDE_LIVE_RESPONSE_SOAK=1 is what makes them long.
+# The tests that find most mistakes in the least time. They need no Debian package.
+test-fast: $(VENV)/.native
+	$(CARGO) test --locked --no-default-features --lib
+	$(CARGO) test --locked --no-default-features --test it session_ emulator_
+	$(BIN)/python -m pytest -q -x $(FAST_TESTS)
+
+FAST_TESTS := tests/test_client.py tests/test_command.py tests/test_errors.py tests/test_display.py \
+	tests/test_docs.py tests/test_emulator.py tests/test_fleet.py tests/test_import.py tests/test_manifest.py \
+	tests/test_pickling.py tests/test_transfers.py
+
+# MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
-	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_signals.py \
-		tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
+	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py \
+		tests/test_signals.py tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
 	MDE_LIVE_RESPONSE_FLEETS=100000 $(CARGO) test --release --locked --no-default-features fleet_properties
 
-# New inputs go to target/fuzz; the kept ones stay as they are. A stable compiler does, told that it may.
+# New inputs go to target/fuzz; the corpus is not changed. RUSTC_BOOTSTRAP lets a stable compiler
+# accept the options of cargo-fuzz.
 FUZZ_RUNS ?= 10000000
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 fuzz:
@@ -95,12 +121,12 @@ clean:
 	find python tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/mde_live_response/_native*.so python/mde_live_response/_native*.pyd
 
-# The marks in .venv say what is done, so that it is not done twice.
+# The empty files in .venv record which steps are done.
 
 $(VENV)/.made:
-	@test -n "$(PYTHON)" || { echo 'Python 3.10 or later is needed: none was found. Set PYTHON=/path/to/python3'; exit 1; }
+	@test -n "$(PYTHON)" || { echo 'Python 3.10 or later is required, and none was found. Set PYTHON=/path/to/python3'; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
-		echo 'Debian keeps venv in a package of its own: apt install python3-venv'; exit 1; }
+		echo 'On Debian, venv is a separate package: apt install python3-venv'; exit 1; }
 	@touch $@
 
 $(VENV)/.tools: requirements-dev.txt $(VENV)/.made
@@ -108,19 +134,20 @@ $(VENV)/.tools: requirements-dev.txt $(VENV)/.made
 	@touch $@
 
 $(VENV)/.native: $(RUST) $(VENV)/.tools
-	@command -v $(CARGO) >/dev/null || { echo 'Rust is needed: https://rustup.rs'; exit 1; }
+	@command -v $(CARGO) >/dev/null || { echo 'Rust is required: https://rustup.rs'; exit 1; }
 	$(call heading,Build the native module)
 	$(BIN)/maturin develop --locked
 	@touch $@
 
-# What the tests call by name: curl of the documentation's walk-through, a Redis, proxies, and a certificate authority.
+# Programs that the tests start: curl for the walk-through in the documentation, Redis, proxies, and
+# openssl for certificates.
 $(VENV)/.packages: $(VENV)/.made
 	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] && [ -x /usr/lib/squid/security_file_certgen ] || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
 			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy; } || { \
-		echo "The tests need$$missing and squid-openssl: install them, or run make as root on Debian."; exit 1; }
+		echo "The tests need$$missing and squid-openssl. Install them, or run make as root on Debian."; exit 1; }
 	@touch $@
 
 $(VENV)/.components: $(VENV)/.made

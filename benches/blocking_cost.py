@@ -1,4 +1,7 @@
-"""What a blocking call costs while it waits, in percent of a core, beside threads asleep. Goal: 0.2 for one."""
+"""Measures the CPU time of waiting blocking calls, in percent of a core. Goal: 0.2 for one call.
+
+For comparison: the same number of sleeping threads.
+"""
 
 import os
 import subprocess
@@ -19,8 +22,8 @@ with Emulator() as emulator:
 """
 
 
-def measured(work, threads, on_main):
-    """CPU seconds of this process per second, while so many threads are in `work`."""
+def measure(work, threads, on_main):
+    """Print the percentage of a core that this process uses with `threads` threads in `work`."""
     for _ in range(threads - on_main):
         threading.Thread(target=work, daemon=True).start()
     cost = []
@@ -57,17 +60,18 @@ def main():
         limits = Limits(read=[Rate(100_000, 60.0)])
         client = LiveResponseClient(limits=limits, max_wait=1e6, request_timeout=1e6)
         work = client.list_machines if kind == "call" else lambda: time.sleep(1e6)
-        measured(work, threads, on_main=True)
+        measure(work, threads, on_main=True)
     server = subprocess.Popen(
         [sys.executable, "-c", SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     env = json.loads(server.stdout.readline())
     print(
-        f"percent of a core over {SECONDS:.0f} s, one of the threads being the main one, which looks for signals"
+        f"percent of a core over {SECONDS:.0f} s; "
+        "one of the threads is the main thread, which checks for signals"
     )
     for threads in (1, 10, 100):
         call, sleep = in_child(threads, "call", env), in_child(threads, "sleep", env)
-        print(f"{threads:4} in calls: {call:.3f} %   {threads:4} asleep: {sleep:.3f} %")
+        print(f"{threads:4} in calls: {call:.3f} %   {threads:4} sleeping: {sleep:.3f} %")
     server.stdin.close()
     server.wait()
 

@@ -1,6 +1,7 @@
-"""A GetFile over loopback TLS beside `curl | gunzip | sha256sum` of the same link; memory by size; 200 at once.
+"""Measures a GetFile over loopback TLS, its memory, and 200 downloads at once.
 
-MDE_LIVE_RESPONSE_BENCH_MIB chooses the largest size.
+For comparison: `curl | gunzip | sha256sum` of the same link. MDE_LIVE_RESPONSE_BENCH_MIB sets the
+largest size.
 """
 
 import asyncio
@@ -21,22 +22,24 @@ from mde_live_response import Command, Limits, LiveResponseClient, Rate
 from mde_live_response.emulator import Emulator
 
 LARGEST = int(os.environ.get("MDE_LIVE_RESPONSE_BENCH_MIB", "1024"))
-ROUNDS, AT_ONCE = 5, 200
+ROUNDS, CONCURRENCY = 5, 200
 MACHINE = "ws-0001.example.test"
 LIMITS = Limits(read=[Rate(100_000, 60.0)])
 
 
 def write(path, mib):
-    """Half noise, half text: it packs to about half, as memory images do."""
+    """Write half noise, half text: like a memory image, it compresses to about half."""
     noise, text = random.Random(mib).randbytes(1 << 19), b"evidence of something " * 23832
     with path.open("wb") as file:
         for at in range(mib):
-            turn = at * 7919 % len(noise)
-            file.write(noise[turn:] + noise[:turn] + text[: 1 << 19])
+            # Rotated, so that gzip does not find the noise of the previous MiB again.
+            offset = at * 7919 % len(noise)
+            file.write(noise[offset:] + noise[:offset] + text[: 1 << 19])
     return path
 
 
 def memory(field):
+    # VmHWM is the peak of the process, VmRSS its current value.
     (line,) = [
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -50,7 +53,7 @@ def client():
 
 
 def one(action_id):
-    """In a process of its own: seconds of a stream that goes nowhere, of one to disk, and MiB of growth."""
+    """In a new process: measure a stream that is discarded, a download to disk, and memory."""
     with client() as own:
         session = own.session(action_id)
         session.refresh()
@@ -69,7 +72,7 @@ def one(action_id):
 
 
 def many(action_id):
-    """In a process of its own: seconds, MiB of growth and the most open files of 200 downloads at once."""
+    """In a new process: measure time, memory and open files of 200 downloads at once."""
     most, ended = [0], threading.Event()
 
     def watch():
@@ -82,7 +85,7 @@ def many(action_id):
             await session.refresh_async()
             before, started = memory("VmRSS"), time.perf_counter()
             await asyncio.gather(
-                *(session.download_async(0, Path(folder) / str(at)) for at in range(AT_ONCE))
+                *(session.download_async(0, Path(folder) / str(at)) for at in range(CONCURRENCY))
             )
             return time.perf_counter() - started, memory("VmHWM") - before
 
@@ -132,7 +135,7 @@ def curl(emulator, action_id):
 
 
 def main():
-    # Its clock is fast, so that nobody waits for the session; a link lives as long as it does.
+    # A fast clock makes the session short. The links must not expire with it.
     options = {"tls": True, "speed": 1000.0, "limits": LIMITS, "switches": {"link_life": 1e8}}
     with tempfile.TemporaryDirectory() as folder, Emulator(machines=1, **options) as emulator:
         own = emulator.client()
@@ -141,7 +144,8 @@ def main():
             path = f"C:\\{mib}.dmp"
             emulator.put_remote_file("*", path, write(Path(folder) / str(mib), mib))
             action_id = own.run(MACHINE, Command.get_file(path), "bench").action.id
-            curl(emulator, action_id)  # The emulator packs it now.
+            # The emulator compresses a file when it is first requested: do it before measuring.
+            curl(emulator, action_id)
             return action_id
 
         for mib in [size for size in (16, 64, 256, 1024) if size <= LARGEST]:
@@ -154,14 +158,16 @@ def main():
             streamed, saved, grown = (median(ours[at] for ours, _ in rows) for at in range(3))
             theirs = median(theirs[0] for _, theirs in rows)
             print(
-                f"{mib:5} MiB: curl | gunzip | sha256sum {theirs:6.2f} s; streamed {streamed:6.2f} s, "
-                f"{theirs / streamed:4.2f} of its speed; to disk {saved:6.2f} s, {theirs / saved:4.2f}; "
+                f"{mib:5} MiB: curl | gunzip | sha256sum {theirs:6.2f} s; "
+                f"streamed {streamed:6.2f} s, relative speed {theirs / streamed:4.2f}; "
+                f"to disk {saved:6.2f} s, relative speed {theirs / saved:4.2f}; "
                 f"memory grows by {grown:5.1f} MiB",
                 flush=True,
             )
         took, grown, files = child(emulator, "many", collect(4))
         print(
-            f"{AT_ONCE} of 4 MiB at once: {took:.1f} s, memory grows by {grown:.1f} MiB, at most {files} open files"
+            f"{CONCURRENCY} of 4 MiB at once: {took:.1f} s, memory grows by {grown:.1f} MiB, "
+            f"at most {files} open files"
         )
 
 

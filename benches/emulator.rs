@@ -1,5 +1,5 @@
-//! How fast the emulator is: sessions behind the seam with the clock paused, requests over loopback.
-//! `cargo bench --no-default-features --bench emulator`
+//! The speed of the emulator: sessions in process with a paused clock, and requests over loopback.
+//! Run it with `cargo bench --no-default-features --bench emulator`.
 
 #![expect(
     clippy::unwrap_used,
@@ -33,7 +33,7 @@ fn emulator(machines: usize) -> Emulator {
     emulator
 }
 
-/// 200,000 sessions from POST to final state, each machine one after another.
+/// Runs 200,000 sessions from POST to final status, one after another on each machine.
 fn in_process() {
     const MACHINES: usize = 20_000;
     const ROUNDS: usize = 10;
@@ -44,10 +44,14 @@ fn in_process() {
         .unwrap();
     runtime.block_on(async {
         let emulator = emulator(MACHINES);
-        let post = |machine: &str| format!("{}/api/machines/{machine}/runliveresponse", emulator.url());
-        let urls: Vec<_> = emulator.machine_ids().iter().map(|id| SecretUrl::parse(&post(id), "").unwrap()).collect();
+        let api = format!("{}/api", emulator.url());
+        let submit_url = |id: &String| {
+            SecretUrl::parse(&format!("{api}/machines/{id}/runliveresponse"), "").unwrap()
+        };
+        let urls: Vec<_> = emulator.machine_ids().iter().map(submit_url).collect();
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", HeaderValue::from_str(&format!("Bearer {}", emulator.token())).unwrap());
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", emulator.token())).unwrap();
+        headers.insert("authorization", bearer);
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let request = |method: Method, url: SecretUrl, body: &'static str| Request {
             destination: Destination::Service,
@@ -57,26 +61,37 @@ fn in_process() {
             body: body.into(),
             timeout: Duration::from_secs(30),
         };
-        let body = r#"{"Commands":[{"type":"RunScript","params":[{"key":"ScriptName","value":"a.ps1"}]}],"Comment":"case 42 [mlr:0011]"}"#;
-        let list = format!("{}/api/machineactions?$filter=status%20eq%20'Succeeded'&$count=true&$top=1", emulator.url());
+        let body = concat!(
+            r#"{"Commands":[{"type":"RunScript","params":["#,
+            r#"{"key":"ScriptName","value":"a.ps1"}]}],"#,
+            r#""Comment":"case 42 [mlr:0011]"}"#
+        );
+        let count_url = format!(
+            "{api}/machineactions/$count?$filter=status%20eq%20'Succeeded'&$count=true&$top=1"
+        );
         let started = Instant::now();
         for round in 1..=ROUNDS {
             for url in &urls {
-                let answer = emulator.send(request(Method::POST, url.clone(), body)).await.unwrap();
-                assert_eq!(answer.status, 201);
+                let submit = request(Method::POST, url.clone(), body);
+                let response = emulator.send(submit).await.unwrap();
+                assert_eq!(response.status, 201);
             }
             tokio::time::sleep(Duration::from_secs(10)).await;
-            // The first look makes up for the time: every session is final.
-            let look = SecretUrl::parse(&list.replace("machineactions?", "machineactions/$count?"), "").unwrap();
-            let answer = emulator.send(request(Method::GET, look, "")).await.unwrap().bytes(1 << 20).await.unwrap();
-            assert_eq!(answer, (round * MACHINES).to_string());
+            // The emulator catches up with the clock on the first request: it then ends every
+            // session.
+            let count = request(Method::GET, SecretUrl::parse(&count_url, "").unwrap(), "");
+            let response = emulator.send(count).await.unwrap();
+            let succeeded = response.bytes(1 << 20).await.unwrap();
+            assert_eq!(succeeded, (round * MACHINES).to_string());
         }
         let rate = (MACHINES * ROUNDS) as f64 / started.elapsed().as_secs_f64();
-        println!("behind the seam, clock paused, one core: {rate:.0} sessions/s from POST to final state");
+        println!(
+            "in process, clock paused, one core: {rate:.0} sessions/s from POST to final status"
+        );
     });
 }
 
-/// GETs of one machine over so many kept connections, each waiting for its answer.
+/// Sends GETs of one machine over kept connections, one request at a time on each.
 fn loopback(connections: usize) {
     const EACH: Duration = Duration::from_secs(3);
     let runtime =
@@ -111,6 +126,7 @@ fn loopback(connections: usize) {
     let served: u64 = clients.into_iter().map(|client| client.join().unwrap()).sum();
     let rate = served as f64 / started.elapsed().as_secs_f64();
     println!(
-        "over loopback, {connections} kept connections, client on the same cores: {rate:.0} requests/s"
+        "over loopback, {connections} kept connections, client on the same cores: \
+         {rate:.0} requests/s"
     );
 }

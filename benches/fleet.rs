@@ -1,5 +1,5 @@
-//! A fleet beside its bounds: `cargo bench --no-default-features --bench fleet`, and to measure one thing only, `-- WORD`;
-//! of `scale`, also for other numbers of machines: `-- many 30000`.
+//! Measures a fleet against its bounds: `cargo bench --no-default-features --bench fleet`. Run one
+//! measurement with `-- WORD`, and `scale` with another number of machines with `-- scale 30000`.
 
 #![expect(
     clippy::unwrap_used,

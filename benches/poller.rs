@@ -1,4 +1,5 @@
-//! What following fifty sessions costs, and how soon their ends are known: the service's limits, the clock paused.
+//! Measures the calls that following 50 sessions needs, and the delay until their end is known.
+//! Uses the service's limits and a paused clock.
 //! `cargo bench --no-default-features --bench poller`
 
 #![expect(
@@ -59,7 +60,7 @@ fn client(emulator: &Emulator, quotas: &Arc<QuotaRegistry>) -> Arc<Sessions> {
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 
-/// Fifty sessions of 330 to 599 s, open side by side, by so many clients that share a store.
+/// Runs 50 sessions of 330 to 599 s at once, by this many clients that share a store.
 async fn measure(clients: usize) {
     let emulator = Emulator::new(Settings { machines: SESSIONS, ..Settings::default() }).unwrap();
     let quotas = Arc::new(QuotaRegistry::default());
@@ -81,41 +82,42 @@ async fn measure(clients: usize) {
             sessions.pipeline.clock.now() - ended.last_update_date_time_utc.unwrap().to_unix()
         })
     });
-    let least = Arc::new(Mutex::new(1.0));
-    let watched = tokio::spawn(watch_free_share(clients[0].clone(), least.clone()));
+    let min_share = Arc::new(Mutex::new(1.0));
+    let watching = tokio::spawn(watch_free_share(clients[0].clone(), min_share.clone()));
     let mut delays = Vec::new();
     for run in runs.collect::<Vec<_>>() {
         delays.push(run.await.unwrap());
     }
-    watched.abort();
+    watching.abort();
     delays.sort_by(f64::total_cmp);
     let calls = emulator.requests();
     let lists = calls.iter().filter(|call| call.route == Route::ListMachineActions);
     let lists: Vec<f64> = lists.map(|call| call.time as f64 / 1e7).collect();
     let minutes = (lists[lists.len() - 1] - lists[0]) / 60.0;
     println!(
-        "{SESSIONS} sessions, {} clients: {:.1} list calls a minute, {} in the worst one; {:.0} % of the list windows free at \
-         the least; from an end to its result {:.2} s in the median, {:.2} s at the 95th of 100; {:?}",
+        "{SESSIONS} sessions, {} clients: {:.1} list calls a minute, at most {}; at least {:.0} % \
+         of the list windows free; from an end to its result {:.2} s in the median, {:.2} s in the \
+         95th percentile; {:?}",
         clients.len(),
         lists.len() as f64 / minutes,
         (0..lists.len())
             .map(|from| lists[from..].iter().take_while(|time| **time < lists[from] + 60.0).count())
             .max()
             .unwrap(),
-        *least.lock().unwrap() * 100.0,
+        *min_share.lock().unwrap() * 100.0,
         delays[SESSIONS / 2],
         delays[SESSIONS * 95 / 100],
         emulator.violations()
     );
 }
 
-/// Looks every second how much of the lists' windows is free.
-async fn watch_free_share(sessions: Arc<Sessions>, least: Arc<Mutex<f64>>) {
+/// Reads the free share of the list windows every second, and keeps the smallest.
+async fn watch_free_share(sessions: Arc<Sessions>, min_share: Arc<Mutex<f64>>) {
     loop {
         sessions.pipeline.clock.sleep(1.0).await;
         let Some(quota) = sessions.pipeline.quota_if_loaded() else { continue };
         let share = quota.window_usage(Operation::ListMachineActions).await.unwrap().free_share;
-        let mut least = least.lock().unwrap();
-        *least = share.min(*least);
+        let mut min_share = min_share.lock().unwrap();
+        *min_share = share.min(*min_share);
     }
 }

@@ -1,7 +1,8 @@
-//! What an admission costs, and how strict and how full a window is: cargo bench --no-default-features --bench store
-//! and, for one part of it, strictness, throughput or cost behind a --.
+//! Measures the stores: how strict and how full a window is, and what one admission costs.
 //!
-//! An admission is a place in line, the decision, and the end of the call.
+//! Run `cargo bench --no-default-features --bench store`. For one part, add `-- strictness`, `--
+//! throughput` or `-- cost`. An admission is a place in the queue, the decision, and the end of the
+//! call.
 
 #[path = "store/cost.rs"]
 mod cost;
@@ -20,20 +21,20 @@ fn main() -> Result<()> {
     if let Some(worker) = cost::Worker::from_environment() {
         return runtime.block_on(worker.run());
     }
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let wanted = |part: &str| only.as_ref().is_none_or(|only| only == part);
+    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let is_chosen = |part: &str| chosen.as_ref().is_none_or(|chosen| chosen == part);
     let folder = servers::TempDir::new()?;
     let redis = servers::Redis::start(&folder);
     runtime.block_on(async {
-        if wanted("strictness") {
+        if is_chosen("strictness") {
             println!("{:42} {:>14}", "strictness", "windows broken");
             oracle::rows(&folder, redis.as_ref()).await?;
         }
-        if wanted("throughput") {
-            println!("{:42} {:>14}", "throughput of a queue never empty", "of the bound");
+        if is_chosen("throughput") {
+            println!("{:42} {:>14}", "throughput of a queue never empty", "of the maximum");
             throughput::rows(&folder, redis.as_ref()).await?;
         }
-        if wanted("cost") {
+        if is_chosen("cost") {
             println!(
                 "{:42} {:>8} {:>8} {:>8}",
                 "cost of one admission, us", "mean", "median", "p99"

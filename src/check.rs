@@ -1,4 +1,4 @@
-//! What would stop a session before it starts, or weaken it. Nothing is started.
+//! Checks what could stop a session before it starts. Starts nothing.
 
 mod machine;
 mod platform;
@@ -12,7 +12,7 @@ use crate::operation::Operation;
 use crate::pipeline::Pipeline;
 use crate::state::memory_warning;
 
-/// One thing that was found, and what cures it.
+/// One problem, and how to solve it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: String,
@@ -22,13 +22,14 @@ pub struct Finding {
     pub hint: String,
 }
 
-/// All that was found.
+/// All problems that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     pub findings: Vec<Finding>,
 }
 
 impl Check {
+    /// Returns whether there are only warnings.
     pub fn is_ok(&self) -> bool {
         self.findings.iter().all(|finding| finding.level != "error")
     }
@@ -53,7 +54,8 @@ impl Check {
     }
 }
 
-/// Looks at token, API, machine, commands, library and state store, as far as each is known.
+/// Checks the token, the state store, the permissions and the API, and if they are given the
+/// machine and the commands.
 pub async fn check(
     pipeline: &Pipeline,
     machine: Option<&str>,
@@ -62,6 +64,7 @@ pub async fn check(
     let mut check = Check::default();
     if let Err(error) = pipeline.tokens().get_token().await {
         check.add_error("token", &error);
+        // Without a token every other check would only repeat this error.
         return check;
     }
     match pipeline.shared_quota().await {
@@ -85,7 +88,7 @@ pub async fn check(
     check
 }
 
-/// What the store shares, what is weak about it, and what is left of the limits.
+/// Checks what the store shares with other processes, and what is left of the limits.
 async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
     let store = quota.store();
     if let (false, Some(engine)) = (store.is_shared(), memory_warning::detect_engine()) {
@@ -94,8 +97,10 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
         check.add(
             "warning",
             "state",
-            "the state store is memory: limits, sessions and intents are shared with no other process",
-            "where several processes use one application, give each state=\"sqlite:///path\" or \"redis://host:6379/0\"",
+            "the state store is in memory: other processes do not share its limits, sessions and \
+             intents",
+            "if several processes use the same application, give each of them \
+             state=\"sqlite:///path\" or state=\"redis://host:6379/0\"",
         );
     }
     for notice in store.notices() {
@@ -105,8 +110,8 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
         Ok(view) if view.wait > 0.0 => check.add(
             "warning",
             "limits",
-            format!("the next submit has to wait {:.0} s for its turn", view.wait),
-            "other calls of the same application used up the submit limit; it is waited for by itself",
+            format!("the next submit has to wait {:.0} s for the submit limit", view.wait),
+            "other submits of the same application used up the limit; the next one waits by itself",
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
@@ -115,15 +120,17 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
         Ok(slots) if slots.len() >= sessions as usize => check.add(
             "warning",
             "limits",
-            format!("all {sessions} session slots are taken: the next submit waits for one to end"),
-            "client.sessions() lists what is open; it is waited for by itself",
+            format!(
+                "all {sessions} session slots are taken: the next submit waits for a session to end"
+            ),
+            "client.sessions() lists the open sessions; the next submit waits by itself",
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
     }
 }
 
-/// A token without any role says nothing: it may be a user's, or of a form that can't be read.
+/// Checks that the token has the permissions of a session's calls.
 async fn check_permissions(pipeline: &Pipeline, commands: Option<&[Command]>, check: &mut Check) {
     let Ok(token) = pipeline.tokens().get_token().await else { return };
     let granted = |operation: Operation| {
@@ -133,6 +140,7 @@ async fn check_permissions(pipeline: &Pipeline, commands: Option<&[Command]>, ch
         };
         wanted.iter().any(has)
     };
+    // A token without roles and scopes proves nothing: its format may be one that is not readable.
     if token.claims.roles.is_empty() && token.claims.scp.is_empty() {
         return;
     }
@@ -151,11 +159,11 @@ async fn check_permissions(pipeline: &Pipeline, commands: Option<&[Command]>, ch
         }
         let wanted = operation.permissions().join(" or ");
         let message = format!(
-            "the token lacks {wanted}, without which it could not {}",
+            "the token lacks the permission {wanted}, without which the client cannot {}",
             operation.description()
         );
         let hint = format!(
-            "grant the application {wanted} of WindowsDefenderATP in Entra ID, and consent to it"
+            "grant the application {wanted} of WindowsDefenderATP in Entra ID, with admin consent"
         );
         check.add(level, "permission", message, hint);
     }
@@ -175,7 +183,7 @@ async fn check_library_commands(pipeline: &Pipeline, commands: &[Command], check
                 .iter()
                 .filter(|name| !files.iter().any(|file| file.file_name.eq_ignore_ascii_case(name)));
             for name in missing {
-                let hint = "upload it with library.ensure(path)";
+                let hint = "upload the file with library.ensure(path)";
                 check.add(
                     "error",
                     "library",
@@ -184,6 +192,7 @@ async fn check_library_commands(pipeline: &Pipeline, commands: &[Command], check
                 );
             }
         }
+        // A warning only: the submit itself does not need the permission for the library.
         Err(error) => check.add(
             "warning",
             "library",

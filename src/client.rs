@@ -1,4 +1,4 @@
-//! One short function per operation of the service.
+//! One function for each operation of the service.
 
 use std::collections::HashSet;
 
@@ -15,17 +15,17 @@ use crate::pipeline::{ApiCall, ApiResponse, AttemptOutcome, Pipeline};
 use crate::secret::SecretUrl;
 use crate::transfer::{LibraryUpload, encode_multipart};
 
-/// The unreserved characters of RFC 3986 stay as they are.
+/// Every character except the unreserved ones of RFC 3986.
 const URL_COMPONENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The largest page that the service gives (page "api-odata" of the service's own).
+/// The largest page that the service returns (page "api-odata").
 const MAX_PAGE_SIZE: u32 = 10_000;
 
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, URL_COMPONENT).to_string()
 }
 
-/// A string literal of OData.
+/// Returns `text` as an OData string literal.
 pub fn odata_literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -38,23 +38,25 @@ impl Pipeline {
         self.call(&call, model::decode_entity).await
     }
 
-    /// Reads the one machine that `name` means: an id, a full or a short computer name.
+    /// Reads the machine with this id, full computer name or short computer name.
     pub async fn resolve_machine(&self, name: &str) -> Result<Machine> {
         let name = name.trim();
         if is_machine_id(name) {
             return self.get_machine(&name.to_ascii_lowercase()).await;
         }
         if name.is_empty() || name.chars().any(char::is_control) {
-            return Err(Error::invalid(format!("{name:?} is not a machine"))
+            return Err(Error::invalid(format!("{name:?} is not a machine id or name"))
                 .with_hint("give a machine id of 40 hexadecimal digits, or a computer name"));
         }
+        // A short name has no domain, so the filter matches a prefix and `is_named` decides.
         let filter = format!("startswith(computerDnsName,{})", odata_literal(&name.to_lowercase()));
         let mut found = self.list_machines(Some(&filter), None).await?;
         found.retain(|machine| machine.is_named(name));
         single_match(name, found)
     }
 
-    /// Lists machines (page "get-machines"). Nothing recent is a 404 there, and an empty list here.
+    /// Lists machines (page "get-machines"). If the service saw none recently, it answers 404, and
+    /// the result is an empty list.
     pub async fn list_machines(
         &self,
         filter: Option<&str>,
@@ -66,7 +68,7 @@ impl Pipeline {
         }
     }
 
-    /// Reads one page of machines, and where the next one is. `next`: what an earlier page told.
+    /// Reads one page of machines. Returns the path of the next page, to pass as `next`.
     pub async fn list_machines_page(
         &self,
         filter: Option<&str>,
@@ -99,6 +101,7 @@ impl Pipeline {
         let mut actions: Vec<MachineAction> = self
             .list(Operation::ListMachineActions, "/api/machineactions", filter, top, order)
             .await?;
+        // Sorted here too, because callers rely on the order.
         actions.sort_by_key(|action| std::cmp::Reverse(action.creation_date_time_utc));
         Ok(actions)
     }
@@ -115,10 +118,10 @@ impl Pipeline {
         self.call(&call, model::decode_entity).await
     }
 
-    /// Gets the link of a command's result, good for 30 minutes (page "get-live-response-result").
+    /// Gets the link to a command's result, valid for 30 minutes (page "get-live-response-result").
     pub async fn get_result_link(&self, id: &str, index: u32) -> Result<SecretUrl> {
         #[derive(Deserialize)]
-        struct Link {
+        struct ResultLink {
             value: String,
         }
         let path = format!(
@@ -126,23 +129,27 @@ impl Pipeline {
             encode(id)
         );
         let call = ApiCall::get(Operation::GetResultLink, path).with_action_id(id);
-        // What is wrong with a link is never told in its own words: it is a secret.
-        let wrong =
-            || Error::new(Kind::Service, format!("the service gave no link for command {index}"));
+        // The link is a secret, so no error may contain it or the parser's message about it.
+        let invalid = || {
+            Error::new(
+                Kind::Service,
+                format!("the service returned no valid link for command {index}"),
+            )
+        };
         let decode = |body: &[u8]| {
-            let link: Link = serde_json::from_slice(body).map_err(|_| wrong())?;
+            let link: ResultLink = serde_json::from_slice(body).map_err(|_| invalid())?;
             SecretUrl::parse(link.value.trim_matches('"'), "the link of the result")
-                .map_err(|_| wrong())
+                .map_err(|_| invalid())
         };
         self.call(&call, decode).await
     }
 
-    /// Lists the live response library (page "list-library-files").
+    /// Lists the files of the live response library (page "list-library-files").
     pub async fn list_library_files(&self) -> Result<Vec<LibraryFile>> {
         self.list(Operation::ListLibraryFiles, "/api/libraryfiles", None, None, None).await
     }
 
-    /// Uploads to the live response library (page "upload-library").
+    /// Uploads a file to the live response library (page "upload-library").
     pub async fn upload_library_file(&self, form: &LibraryUpload) -> Result<LibraryFile> {
         let (content_type, body) = encode_multipart(form);
         let mut call = ApiCall::get(Operation::UploadLibraryFile, "/api/libraryfiles");
@@ -153,7 +160,7 @@ impl Pipeline {
         self.call(&call, model::decode_entity).await
     }
 
-    /// Deletes from the live response library (page "delete-library").
+    /// Deletes a file of the live response library (page "delete-library").
     pub async fn delete_library_file(&self, name: &str) -> Result<()> {
         let mut call = ApiCall::get(
             Operation::DeleteLibraryFile,
@@ -164,7 +171,8 @@ impl Pipeline {
         self.call(&call, |_| Ok(())).await
     }
 
-    /// Submits, once (page "run-live-response"). What an unclear attempt came to is the caller's to find out.
+    /// Sends one submit, without retries (page "run-live-response"). If the outcome is ambiguous,
+    /// the caller has to find out whether a session started.
     pub async fn run_live_response(
         &self,
         machine_id: &str,
@@ -195,10 +203,11 @@ impl Pipeline {
             let page = self.call(&call, model::decode_page).await?;
             all.extend(page.value);
             let Some(next) = page.next_link.filter(|_| all.len() < wanted) else { break };
+            // A circle of links would never end.
             if !seen.insert(next.clone()) {
                 return Err(Error::new(
                     Kind::Service,
-                    "the service's list leads back to a page that was read already",
+                    "the service's list links to a page that was read already",
                 ));
             }
             call.path = next_page_path(&next)?;
@@ -209,7 +218,7 @@ impl Pipeline {
 }
 
 fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String {
-    // More than a page is not asked for by number: the pages' links lead there.
+    // The service rejects a larger $top. The links of the pages lead to the rest.
     let top = top.filter(|top| *top <= MAX_PAGE_SIZE).map(|top| top.to_string());
     let options = [("$filter", filter), ("$top", top.as_deref()), ("$orderby", order)];
     let given =
@@ -218,7 +227,8 @@ fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String 
     if text.is_empty() { text } else { format!("?{text}") }
 }
 
-/// The path and query of a next page: the link may name another of the service's hosts, and our token stays with ours.
+/// Returns the path and the query of the next page. The host of the link is ignored: the token must
+/// not be sent to another host.
 fn next_page_path(link: &str) -> Result<String> {
     let url = SecretUrl::parse(link, "@odata.nextLink")
         .map_err(|error| Error::new(Kind::Service, error.message.clone()))?;
@@ -226,24 +236,36 @@ fn next_page_path(link: &str) -> Result<String> {
     Ok(url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())))
 }
 
+/// Returns the error for a name that no machine has.
+pub fn machine_not_found(name: &str) -> Error {
+    Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
+        "check the name in the device inventory of the Defender portal, or give the machine id; a \
+         device group may hide the machine from this application",
+    )
+}
+
 fn single_match(name: &str, mut found: Vec<Machine>) -> Result<Machine> {
-    let candidates: Vec<_> = found.iter().map(|machine| machine.id.clone()).collect();
     match (found.pop(), found.len()) {
         (Some(machine), 0) => Ok(machine),
-        (None, _) => Err(Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
-            "check the name in the Defender portal's device inventory, or give the machine id; a device group may hide it",
-        )),
+        (None, _) => Err(machine_not_found(name)),
         (Some(last), _) => {
             found.push(last);
-            let message = format!("{} machines are named {name:?}: {}", found.len(), candidates.join(", "));
-            let mut error = Error::new(Kind::AmbiguousMachine, message).with_hint("give the machine id of the one meant");
-            error.candidates = found.iter().filter_map(|machine| serde_json::from_str(&machine.raw).ok()).collect();
-            Err(error)
+            Err(ambiguous_machine(name, &found))
         }
     }
 }
 
-/// Reads the machine action out of the answer to a submit.
-pub fn parse_submit_response(answer: &ApiResponse) -> Result<MachineAction> {
-    model::decode_entity(&answer.body)
+fn ambiguous_machine(name: &str, found: &[Machine]) -> Error {
+    let ids: Vec<_> = found.iter().map(|machine| machine.id.as_str()).collect();
+    let message = format!("{} machines are named {name:?}: {}", ids.len(), ids.join(", "));
+    let mut error = Error::new(Kind::AmbiguousMachine, message)
+        .with_hint("give the id of the machine that you mean");
+    let json = |machine: &Machine| serde_json::from_str(&machine.raw).ok();
+    error.candidates = found.iter().filter_map(json).collect();
+    error
+}
+
+/// Reads the machine action from the response to a submit.
+pub fn parse_submit_response(response: &ApiResponse) -> Result<MachineAction> {
+    model::decode_entity(&response.body)
 }

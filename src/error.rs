@@ -1,4 +1,4 @@
-//! One error for everything that can go wrong: what happened, to which machine or action, and what to do.
+//! The error type of the crate: what happened, to which machine or action, and what to do.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// A result with the error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, in the caller's terms. Each kind is one exception class of the Python package.
+/// The kind of an error. Each kind is one exception class of the Python package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     InvalidRequest,
@@ -27,48 +28,51 @@ pub enum Kind {
     WaitTimeout,
     Download,
     State,
-    /// The local disk: an `OSError` in Python.
+    /// A failure of the local disk: an `OSError` in Python.
     Io,
-    /// Something of the caller's own raised, as a credential; it is the source.
+    /// Code of the caller raised, such as a credential; `source` is its exception.
     Caller,
 }
 
-/// The fields of an [`Error`], all public: an error is data.
+/// The fields of an [`Error`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Details {
     pub kind: Kind,
     pub message: String,
-    /// The service's own word, as `ActiveRequestAlreadyExists`.
+    /// Error code of the service, such as `ActiveRequestAlreadyExists`.
     pub code: Option<String>,
+    /// HTTP status.
     pub status: Option<u16>,
-    /// What to quote to Microsoft.
+    /// Request id, for Microsoft support.
     pub request_id: Option<String>,
     pub tenant_id: Option<String>,
     pub action_id: Option<String>,
     pub machine_id: Option<String>,
     pub correlation_id: Option<String>,
-    /// The same call may succeed and runs nothing twice.
+    /// Whether the same call may succeed later, without running anything twice.
     pub retryable: bool,
-    /// Seconds.
+    /// Seconds to wait before a retry.
     pub retry_after: Option<f64>,
     pub hint: Option<String>,
-    /// MachineBusy: another's action.
+    /// MachineBusy: the id of the action that occupies the machine.
     pub active_action_id: Option<String>,
-    /// AmbiguousMachine: each candidate as the service described it.
+    /// AmbiguousMachine: the candidates as the service describes them.
     pub candidates: Vec<Value>,
-    /// Io: the errno and the path.
+    /// Io: the errno.
     pub os_error: Option<i32>,
+    /// Io: the path.
     pub path: Option<String>,
     #[serde(skip)]
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The crate's error. Boxed, so that a `Result` stays small.
+/// The error of the crate. Boxed, so that a `Result` stays small.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Error(Box<Details>);
 
 impl Error {
+    /// Creates an error; `kind` decides whether it is retryable.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         let retryable = matches!(
             kind,
@@ -99,11 +103,12 @@ impl Error {
         }))
     }
 
+    /// Creates an error of kind `InvalidRequest`.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Kind::InvalidRequest, message)
     }
 
-    /// A failure of the local disk, with what was being done to which path.
+    /// Creates an error of kind `Io` with the message "could not {doing} {path}".
     pub fn io(doing: &str, path: &std::path::Path, source: std::io::Error) -> Self {
         let mut error =
             Self::new(Kind::Io, format!("could not {doing} {}: {source}", path.display()));
@@ -142,11 +147,12 @@ impl Error {
         self
     }
 
-    /// Nobody was reached, or too many ask: no answer says that it will be so the next time.
+    /// Returns whether the network failed or a rate limit was hit, here or in the source.
     pub fn is_network_or_throttled(&self) -> bool {
+        // A submit of unknown outcome has the network error as its source.
         let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
-        let passes = |kind: Kind| matches!(kind, Kind::ConnectionFailed | Kind::Throttled);
-        passes(self.kind) || cause.is_some_and(|cause| passes(cause.kind))
+        let is_transient = |kind: Kind| matches!(kind, Kind::ConnectionFailed | Kind::Throttled);
+        is_transient(self.kind) || cause.is_some_and(|cause| is_transient(cause.kind))
     }
 }
 
@@ -179,5 +185,23 @@ impl fmt::Debug for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source.as_ref().map(|source| source.as_ref() as &(dyn std::error::Error + 'static))
+    }
+}
+
+/// Compares everything but `source`, which is neither stored nor pickled.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        let what = |it: &Details| (it.kind, it.code.clone(), it.status, it.retryable, it.os_error);
+        let texts = |it: &Details| [it.hint.clone(), it.request_id.clone(), it.path.clone()];
+        let ids = |it: &Details| {
+            let ids = [&it.tenant_id, &it.action_id, &it.machine_id, &it.correlation_id];
+            (ids.map(Clone::clone), it.active_action_id.clone())
+        };
+        self.message == other.message
+            && what(self) == what(other)
+            && texts(self) == texts(other)
+            && ids(self) == ids(other)
+            && self.retry_after == other.retry_after
+            && self.candidates == other.candidates
     }
 }

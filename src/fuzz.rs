@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` drive, and what has to hold of each decoder whatever it is given. Built for them and for
-//! the test that replays the corpus; no part of the crate otherwise.
+//! The bodies of the fuzz targets in `fuzz/`: each decodes any input and checks what must always
+//! hold. Compiled for fuzzing and for the test that replays the corpus only.
 
 use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,14 +15,15 @@ use crate::emulator;
 use crate::error::Result;
 use crate::model::{self, LibraryFile, Machine, MachineAction, ScriptOutput};
 use crate::operation::Operation;
+use crate::text::is_bidi_control;
 use crate::transfer::{self, DecompressLimits, Sink, Target};
 
-/// Bytes that a payload may unpack to here.
+/// Largest unpacked payload, in bytes.
 const LIMIT: usize = 1 << 16;
 /// 2026-11-23T10:00:00Z.
 const NOW: f64 = 1_795_428_000.0;
 
-/// An action as the service describes it: what was read is read again from what is written of it.
+/// Decodes an action and checks that it survives a round trip.
 pub fn action(data: &[u8]) {
     let Ok(action) = model::decode_entity::<MachineAction>(data) else { return };
     let written = serde_json::to_vec(&action).unwrap_or_default();
@@ -33,7 +34,7 @@ pub fn action(data: &[u8]) {
     assert!(action.commands.windows(2).all(|pair| matches!(pair, [a, b] if a.index <= b.index)));
 }
 
-/// A page of each list.
+/// Decodes a page of each list.
 pub fn list(data: &[u8]) {
     let actions = model::decode_page::<MachineAction>(data).map(|page| page.value.len());
     let machines = model::decode_page::<Machine>(data).map(|page| page.value.len());
@@ -46,7 +47,7 @@ pub fn list(data: &[u8]) {
     }
 }
 
-/// A refusing answer: the first two bytes choose status and call, the rest is its body.
+/// Decodes an error response: the first two bytes choose status and call, the rest is the body.
 pub fn error(data: &[u8]) {
     let [status, call, body @ ..] = data else { return };
     let status =
@@ -56,24 +57,24 @@ pub fn error(data: &[u8]) {
     let error = classify::error_from_response(&context, status, &HeaderMap::new(), body, NOW);
     let shown = format!("{error} {}", error.hint.as_deref().unwrap_or_default());
     assert!(error.status == Some(status.as_u16()) && !error.message.is_empty());
-    assert!(!shown.contains(|c: char| c.is_control() || model::is_bidi_control(c)), "{shown:?}");
+    assert!(!shown.contains(|c: char| c.is_control() || is_bidi_control(c)), "{shown:?}");
 }
 
-/// A script's result: no control character of it is shown, and no unpacking goes beyond the limit.
+/// Decodes script output and checks that no control character is shown and the size limit is kept.
 pub fn transcript(data: &[u8]) {
     let Ok(output) = ScriptOutput::decode(Bytes::copy_from_slice(data), "a.ps1", LIMIT) else {
         return;
     };
     let shown = output.text();
     assert!(!shown.contains(
-        |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || model::is_bidi_control(c)
+        |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || is_bidi_control(c)
     ));
     assert!(output.raw == data && output.json_text().len() <= output.stdout.len());
-    // What is no text becomes U+FFFD, three bytes for one.
+    // An invalid byte becomes U+FFFD, which has three bytes.
     assert!(output.stdout.len() + output.stderr.len() <= 3 * LIMIT.max(data.len()));
 }
 
-/// A collected file or a script's result in a package: gzip, zip, or neither, told by its first bytes.
+/// Unpacks a payload as script output and as a collected file.
 pub fn package(data: &[u8]) {
     transcript(data);
     let kept = BufferSink::default();
@@ -88,14 +89,15 @@ pub fn package(data: &[u8]) {
     }
 }
 
-/// The emulator's query of a list: what it takes, it takes again in the link to the next page.
+/// Parses the query of a list in the emulator, also as the link to the next page.
 pub fn filter(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         emulator::fuzz_query(text);
     }
 }
 
-/// What a 429 asks for: the first byte is the length of the header's value, the rest its body.
+/// Reads the wait of a 429: the first byte is the length of the header's value, then the body
+/// follows.
 pub fn retry_after(data: &[u8]) {
     let Some((length, rest)) = data.split_first() else { return };
     let (value, body) = rest.split_at_checked(usize::from(*length)).unwrap_or((rest, &[]));
@@ -125,6 +127,7 @@ impl Sink for BufferSink {
     }
 }
 
+// One runtime per thread: a new one for every input would dominate the run time.
 fn block_on<T>(work: impl Future<Output = T>) -> Option<T> {
     thread_local! {
         static RUNTIME: OnceCell<Option<Runtime>> = const { OnceCell::new() };
@@ -141,7 +144,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// The short form of `make fuzz`: everything that it was found worth keeping.
+    /// Runs every target on the corpus that `make fuzz` has collected.
     #[test]
     fn the_corpus_is_replayed() {
         type Target = fn(&[u8]);

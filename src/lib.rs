@@ -1,28 +1,49 @@
-//! The core of `mde-live-response`: live response sessions of Microsoft Defender for Endpoint, run exactly once.
+//! The core of `mde-live-response`: runs live response sessions of Microsoft Defender for Endpoint
+//! exactly once.
 //!
 //! How a call travels:
 //!
-//! 1. [`client`] turns an operation of the service into one [`pipeline::ApiCall`];
-//! 2. [`pipeline`] stands in line ([`state`]), gets a token ([`auth`]), sends it through the [`transport`] seam, has the
-//!    answer judged ([`classify`]) and asks [`retry`] whether it goes again;
-//! 3. [`session`] submits once and proves the action ours, and waits for it by the [`poller`], which sees every open
-//!    session of a client in one list call;
-//! 4. [`transfer`] brings files down and up;
-//! 5. [`fleet`] does all that for many machines, and writes down how far it came;
-//! 6. [`python`] gives all of it to Python, blocking and asynchronous. Nothing imports it.
+//! 1. [`client`] turns an operation of the service into one [`pipeline::ApiCall`].
+//! 2. [`pipeline`] waits for the rate limit ([`limits`], [`state`]), gets a token ([`auth`]), sends
+//!    the request through the [`transport`], maps a refusal to an error ([`classify`]) and asks
+//!    [`retry`] whether to send it again.
+//! 3. [`session`] submits a session once and verifies that the action is ours. The [`poller`] then
+//!    reads the status of all open sessions of a client in one list call.
+//! 4. [`transfer`] streams downloads and uploads.
+//! 5. [`fleet`] runs commands on many machines and records its progress, so that a stopped run can
+//!    be resumed.
+//! 6. [`python`] is the binding: blocking and asynchronous.
 //!
-//! [`emulator`] is the service in a box. It uses the seam and the model, never the client's logic.
+//! [`emulator`] is a local copy of the service. It uses the transport and the model, but none of
+//! the client's logic, so that it can disagree with the client.
 //!
-//! Arrows point downwards only: python -> emulator, fleet -> session -> poller, transfer, client -> pipeline -> retry, classify,
-//! auth -> state, transport -> config, model -> error.
+//! The layers, top first. A module only uses modules on lines below its own:
+//!
+//! ```text
+//! python
+//! fuzz
+//! emulator, fleet
+//! session
+//! blob_storage, check, library, poller
+//! client
+//! pipeline
+//! auth, limits
+//! classify, retry, slow_wait, state, transfer
+//! transport
+//! trace
+//! pauses
+//! config
+//! model, secret
+//! clock, error, operation, text
+//! ```
 
 pub mod auth;
-pub mod blob_storage;
 pub mod check;
 pub mod classify;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod digest;
 pub mod emulator;
 pub mod error;
 pub mod fleet;
@@ -40,6 +61,7 @@ pub mod secret;
 pub mod session;
 pub mod slow_wait;
 pub mod state;
+pub(crate) mod text;
 pub mod trace;
 pub mod transfer;
 pub mod transport;

@@ -1,4 +1,4 @@
-//! The live response library as callers want it: uploaded once, the same content left alone.
+//! Uploads to the live response library. A file that is there already is not uploaded again.
 
 use std::path::Path;
 
@@ -9,13 +9,15 @@ use crate::trace::LOG_TARGET;
 use crate::transfer::{LibraryUpload, check_size, sha256_of};
 use crate::transport::BodyPart;
 
-/// Uploads a file; one that is there is an AlreadyExists error unless it is to be overwritten.
+/// Uploads a file. If the library has the name, fails with AlreadyExists unless the form allows to
+/// overwrite it.
 pub async fn upload(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryFile> {
     check_form(pipeline, &form)?;
     pipeline.upload_library_file(&form).await
 }
 
-/// Uploads what is not there and leaves what is the same; other content under that name is overwritten only if told to.
+/// Uploads a file unless the library has the same content under its name. Other content under the
+/// name is replaced only if the form says to overwrite.
 pub async fn ensure(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryFile> {
     check_form(pipeline, &form)?;
     let digest = sha256_of(&form.content).await?;
@@ -27,13 +29,17 @@ pub async fn ensure(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryF
             (other.sha256.unwrap_or_default(), other.created_by.unwrap_or_default());
         if !form.overwrite {
             let message = format!(
-                "the library has other content under {:?}: SHA-256 {sha256}, by {author}",
+                "the library has other content under {:?}: SHA-256 {sha256}, uploaded by {author}",
                 form.file_name
             );
             return Err(Error::new(Kind::AlreadyExists, message)
                 .with_hint("upload under another name, or replace it with overwrite=True"));
         }
-        log::warn!(target: LOG_TARGET, "replacing {:?} in the library: it was SHA-256 {sha256}, by {author}", form.file_name);
+        log::warn!(
+            target: LOG_TARGET,
+            "replacing {:?} in the library: SHA-256 {sha256}, uploaded by {author}",
+            form.file_name
+        );
     }
     match pipeline.upload_library_file(&form).await {
         Ok(uploaded) => Ok(LibraryFile { changed: Some(true), ..uploaded }),
@@ -41,7 +47,8 @@ pub async fn ensure(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryF
     }
 }
 
-/// An upload that failed may have arrived, and another's may have come first: what counts is what is there.
+/// Checks what the library has after an upload failed: the upload may have arrived, or another
+/// process may have uploaded the same file first.
 async fn settle_upload(
     pipeline: &Pipeline,
     name: &str,
@@ -49,6 +56,7 @@ async fn settle_upload(
     error: Error,
 ) -> Result<LibraryFile> {
     let changed = match error.kind {
+        // The upload may have arrived although its response was lost.
         Kind::ConnectionFailed | Kind::Service => true,
         Kind::AlreadyExists => false,
         _ => return Err(error),
@@ -70,20 +78,21 @@ fn has_digest(file: &LibraryFile, digest: &str) -> bool {
     file.sha256.as_deref().is_some_and(|sha256| sha256.eq_ignore_ascii_case(digest))
 }
 
-/// A file to be uploaded, which is read as it is sent.
+/// Returns the file at `path` as a body. It is read while it is sent.
 pub async fn open_file(path: &Path) -> Result<BodyPart> {
     let failed = |error| Error::io("read", path, error);
-    // Opened, so that one that can't be read fails here, with the system's own words.
+    // Opened here so that a file that cannot be read fails now, with the system's own message.
     let metadata =
         tokio::fs::File::open(path).await.map_err(failed)?.metadata().await.map_err(failed)?;
     if !metadata.is_file() {
-        return Err(Error::invalid(format!("{} is not a plain file", path.display()))
-            .with_hint("give the path of a file, or open it and give the file object"));
+        // A pipe has no length, which the request needs.
+        return Err(Error::invalid(format!("{} is not a regular file", path.display()))
+            .with_hint("give the path of a regular file, or open it and give the file object"));
     }
     Ok(BodyPart::File { path: path.into(), length: metadata.len() })
 }
 
-/// Refuses what the service would refuse, before anything is sent.
+/// Rejects what the service would reject, before anything is sent.
 fn check_form(pipeline: &Pipeline, form: &LibraryUpload) -> Result<()> {
     check_library_name(&form.file_name)?;
     check_size(form.content.len(), pipeline.options.limits.upload_size, &form.file_name)

@@ -8,6 +8,7 @@
 //! 6. retry: decides in [`Pipeline::call`]. A submit decides for itself, in `session::submit`.
 
 mod api_call;
+mod blob_storage;
 mod body;
 mod call;
 mod exchange;
@@ -27,7 +28,7 @@ use crate::config::ClientOptions;
 use crate::error::{Error, Result};
 use crate::limits::{Quota, QuotaRegistry};
 use crate::retry::RetryBudget;
-use crate::state::store::Settings;
+use crate::state::settings::StoreSettings;
 use crate::state::{QuotaKey, memory_warning};
 use crate::transport::Transport;
 
@@ -101,9 +102,9 @@ impl Pipeline {
         };
         let ClientOptions { state, limits, connect_timeout, request_timeout, network, .. } =
             &self.options;
-        let settings = Settings {
+        let settings = StoreSettings {
             ca_bundle: network.ca_bundle.clone(),
-            ..Settings::new(&key, limits, self.clock)
+            ..StoreSettings::new(&key, limits, self.clock)
         };
         // A call that lasts longer than this belongs to a process that crashed.
         let call_lease = connect_timeout + 2.0 * request_timeout;

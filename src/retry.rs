@@ -1,4 +1,4 @@
-//! Decides whether and when a call is retried. A budget limits the retries while the service is down.
+//! Decides whether and when a call is retried. A budget limits retries while the service is down.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -74,7 +74,7 @@ pub fn decide(
     Decision::Retry { after }
 }
 
-/// Returns a random part of the backoff, so that clients that failed together do not retry together.
+/// Returns a random part of the backoff: clients that failed together must not retry together.
 fn full_jitter(attempt: u32, policy: &RetryPolicy, jitter: f64) -> f64 {
     backoff_cap(attempt, policy) * clamp_jitter(jitter)
 }
@@ -91,7 +91,7 @@ fn throttle_delay(
 ) -> f64 {
     match valid_seconds(retry_after) {
         Some(retry_after) if attempt <= 1 => retry_after,
-        // The service may answer `Retry-After: 0` again and again. That must not become a tight loop.
+        // Repeated `Retry-After: 0` must not become a tight loop.
         Some(retry_after) => retry_after.max(backoff_cap(attempt, policy)),
         // Before the window ends, a retry would fail again. So the jitter is added to the window.
         None => {
@@ -134,8 +134,8 @@ impl RetryBudget {
         Self { capacity, left: AtomicU32::new(capacity) }
     }
 
-    /// Returns `decision`, or `GiveUp` if the budget is spent. A retry after a 429 costs nothing: it
-    /// waits as long as the service asks.
+    /// Returns `decision`, or `GiveUp` if the budget is spent. A retry after a 429 costs nothing,
+    /// because it waits as long as the service asks.
     pub fn spend(&self, outcome: &AttemptFailure, decision: Decision) -> Decision {
         let cost = match (decision, outcome) {
             (Decision::GiveUp, _) | (_, AttemptFailure::Status(429, _)) => return decision,

@@ -1,4 +1,4 @@
-//! Secrets that cannot be printed: tokens, client secrets, result links.
+//! Types for tokens, client secrets and result links that are never printed.
 
 use std::fmt;
 
@@ -9,16 +9,17 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
-/// A token, a client secret, an assertion. Wiped from memory when dropped.
+/// A token, client secret or assertion. Wiped from memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// Takes ownership of `value`.
     pub fn new(value: impl Into<String>) -> Self {
         Self(Zeroizing::new(value.into()))
     }
 
-    /// The secret itself, for the wire alone.
+    /// Returns the secret, to be sent and never to be printed.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -30,25 +31,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An address that may bear a signature in its query: it prints as scheme and host.
+/// A URL that may have a signature in its query. It prints as scheme and host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
 
 impl SecretUrl {
-    /// Parses `text`, which an error never repeats.
+    /// Parses `text`. The error does not repeat it; `what` names it.
     pub fn parse(text: &str, what: &str) -> Result<Self> {
         Url::parse(text).map(Self).map_err(|_| Error::invalid(format!("{what} is not a URL")))
     }
 
+    /// Returns the URL, to be requested and never to be printed.
     pub fn expose(&self) -> &Url {
         &self.0
     }
 
+    /// Returns the host, or an empty string.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or("")
     }
 
-    /// When a signed link says that it expires (`se`), in seconds since the Unix epoch.
+    /// Returns the expiry of a signed link (its parameter `se`), in seconds since the Unix epoch.
     pub fn expiry(&self) -> Option<f64> {
         let (_, text) = self.0.query_pairs().find(|(name, _)| name == "se")?;
         Some(OffsetDateTime::parse(&text, &Rfc3339).ok()?.unix_timestamp() as f64)
@@ -72,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_tells_its_expiry() {
+    fn a_link_has_an_expiry() {
         let expiry = |query: &str| {
             SecretUrl::parse(&format!("https://a.example.test/x?{query}"), "a link")
                 .unwrap()
@@ -83,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_prints_what_it_holds() {
+    fn neither_prints_its_value() {
         let secret = Secret::new("hunter2");
         let link =
             SecretUrl::parse("https://store1.blob.example.test/c/x?sig=AbC%2B1", "a link").unwrap();

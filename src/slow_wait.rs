@@ -18,7 +18,10 @@ pub fn warn_if_slow<T>(
         tokio::select! {
             biased;
             done = &mut work => return done,
-            () = clock.sleep(SLOW_AFTER) => log::warn!(target: LOG_TARGET, "waiting for more than {SLOW_AFTER} s: {}", what()),
+            () = clock.sleep(SLOW_AFTER) => {
+                let what = what();
+                log::warn!(target: LOG_TARGET, "waiting for more than {SLOW_AFTER} s: {what}");
+            }
         }
         work.await
     }

@@ -1,5 +1,4 @@
-//! What is told of a call: the log's one name, and to whoever traces it spans, each within another. Where nobody traces,
-//! nothing is made of them.
+//! The name of the log, and the spans of calls for OpenTelemetry. Without a tracer no span is made.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::Result;
 
-/// The name under which everything here is logged.
+/// The target of every log record of this crate.
 pub const LOG_TARGET: &str = "mde_live_response";
 
 tokio::task_local! {
@@ -19,7 +18,7 @@ tokio::task_local! {
 
 static NEXT_SPAN_ID: AtomicU64 = AtomicU64::new(1);
 
-/// Whoever traces. Told from the core's threads, in order; it must not wait.
+/// Receives the spans. Called from the core's threads, in order; it must not block.
 pub trait Tracer: Send + Sync {
     fn on_start(&self, span: SpanStart);
     fn on_end(&self, span: SpanEnd);
@@ -33,14 +32,14 @@ pub enum AttributeValue {
 
 pub type Attributes = Vec<(&'static str, AttributeValue)>;
 
-/// The beginning of a span.
+/// The start of a span.
 #[derive(Clone, Debug)]
 pub struct SpanStart {
     pub id: u64,
-    /// None: the caller's own.
+    /// None: the parent is the caller's own span.
     pub parent: Option<u64>,
     pub name: String,
-    /// A request of ours, rather than something that holds requests.
+    /// The span is one HTTP request, not an operation that contains requests.
     pub is_request: bool,
     pub attributes: Attributes,
     /// Nanoseconds since the Unix epoch.
@@ -52,19 +51,19 @@ pub struct SpanStart {
 pub struct SpanEnd {
     pub id: u64,
     pub attributes: Attributes,
-    /// One word for what went wrong.
+    /// The kind of the error, in one word.
     pub error: Option<String>,
     pub at: u64,
 }
 
-/// Where the spans of what is under way belong.
+/// The tracer, and the span below which new spans belong.
 #[derive(Clone)]
 pub struct TraceContext {
     tracer: Arc<dyn Tracer>,
     span: Option<u64>,
 }
 
-/// A span that is open. Dropped before it is closed, its work was cancelled.
+/// An open span. If it is dropped before it is closed, it ends as cancelled.
 pub struct Span {
     trace: TraceContext,
     id: u64,
@@ -76,18 +75,18 @@ impl TraceContext {
         Self { tracer, span: None }
     }
 
-    /// That of the work under way.
+    /// Returns the context of the running task.
     pub fn current() -> Option<Self> {
         CURRENT.try_with(Clone::clone).ok()
     }
 }
 
-/// Runs `work`, its spans below `trace`.
+/// Runs `work` with its spans below `trace`.
 pub fn with_trace<T>(
     trace: Option<TraceContext>,
     work: impl Future<Output = T>,
 ) -> impl Future<Output = T> {
-    // On the heap, as below: each layer that holds another by value takes as much of a thread's stack again.
+    // On the heap, here and below: futures that are nested by value would overflow the stack.
     let work = Box::pin(work);
     async move {
         match trace {
@@ -97,7 +96,7 @@ pub fn with_trace<T>(
     }
 }
 
-/// Runs `work` in a task of its own, its spans where those of the caller are.
+/// Runs `work` in a new task, with its spans below the caller's span.
 pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     match TraceContext::current() {
         Some(trace) => tokio::spawn(CURRENT.scope(trace, work)),
@@ -105,7 +104,7 @@ pub fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) 
     }
 }
 
-/// Runs `work` within a span of this name; `result_attributes` says of what came out what the span tells.
+/// Runs `work` in a span of this name. `result_attributes` returns the attributes of its result.
 pub fn in_span<T>(
     name: &str,
     attributes: impl FnOnce() -> Attributes,
@@ -124,18 +123,18 @@ pub fn in_span<T>(
     }
 }
 
-/// Runs `work`, whose requests are try number `attempt`, counted from 1.
+/// Runs `work`, whose requests belong to attempt number `attempt`, counted from 1.
 pub fn with_attempt<T>(attempt: u32, work: impl Future<Output = T>) -> impl Future<Output = T> {
     ATTEMPT.scope(attempt, Box::pin(work))
 }
 
-/// Which try of its call a request is.
+/// Returns the number of the running attempt.
 pub fn current_attempt() -> u32 {
     ATTEMPT.try_with(|attempt| *attempt).unwrap_or(1)
 }
 
 impl Span {
-    /// None where nobody traces.
+    /// Opens a span. Returns None if there is no tracer.
     pub fn open(
         name: &str,
         is_request: bool,
@@ -216,8 +215,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn spans_are_within_one_another_across_tasks_and_end_with_what_is_dropped() {
-        let noted = Arc::new(RecordingTracer::default());
+    async fn spans_nest_across_tasks_and_end_as_cancelled_if_dropped() {
+        let recorded = Arc::new(RecordingTracer::default());
         let fails = in_span(
             "outer",
             Vec::new,
@@ -227,10 +226,10 @@ mod tests {
             },
             |()| Vec::new(),
         );
-        assert!(with_trace(Some(TraceContext::new(noted.clone())), fails).await.is_err());
+        assert!(with_trace(Some(TraceContext::new(recorded.clone())), fails).await.is_err());
         let expected = ["+outer in false", "+inner in true", "-cancelled", "-InvalidRequest"];
-        assert_eq!(*noted.0.lock().unwrap(), expected);
-        assert!(Span::open("alone", true, Vec::new).is_none());
+        assert_eq!(*recorded.0.lock().unwrap(), expected);
+        assert!(Span::open("untraced", true, Vec::new).is_none());
         assert_eq!((current_attempt(), with_attempt(3, async { current_attempt() }).await), (1, 3));
     }
 }

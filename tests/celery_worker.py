@@ -1,4 +1,4 @@
-"""The example's application, for an emulator whose windows are short: `celery -A celery_worker worker`."""
+"""The application of the Celery example, with short windows: `celery -A celery_worker worker`."""
 
 from __future__ import annotations
 

@@ -7,6 +7,6 @@ from mde_live_response.emulator import Emulator
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    """The service in a box, with a clock that makes a second out of twenty."""
+    """An emulator whose clock runs twenty times as fast as real time."""
     with Emulator(speed=20.0) as emulator:
         yield emulator

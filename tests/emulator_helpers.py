@@ -1,4 +1,4 @@
-"""Plain HTTP calls to the emulator, without this package's client."""
+"""Plain HTTP requests to the emulator, without this package's client."""
 
 import json
 import time
@@ -19,8 +19,8 @@ def call(
     request.add_header("Authorization", f"Bearer {token or emulator.token}")
     request.add_header("Content-Type", "application/json")
     try:
-        with DIRECT.open(request, timeout=30) as answer:
-            return answer.status, json.load(answer)
+        with DIRECT.open(request, timeout=30) as response:
+            return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
@@ -32,13 +32,13 @@ def run(
     machine: str = "ws-0001",
     comment: str = "c",
 ) -> Any:
-    wire = [
+    body_commands = [
         {"type": kind, "params": [{"key": key, "value": value} for key, value in params.items()]}
         for kind, params in commands
     ]
     machine_id = call(emulator, "GET", f"/api/machines/{machine}")[1]["id"]
     path = f"/api/machines/{machine_id}/runliveresponse"
-    return call(emulator, "POST", path, {"Commands": wire, "Comment": comment})[1]
+    return call(emulator, "POST", path, {"Commands": body_commands, "Comment": comment})[1]
 
 
 def script(name: str, **params: str) -> tuple[str, dict[str, str]]:
@@ -56,6 +56,6 @@ def finished(emulator: Emulator, action_id: str) -> Any:
 
 def result(emulator: Emulator, action_id: str, index: int = 0) -> bytes:
     path = f"/api/machineactions/{action_id}/GetLiveResponseResultDownloadLink(index={index})"
-    with DIRECT.open(call(emulator, "GET", path)[1]["value"], timeout=30) as answer:
-        content: bytes = answer.read()
+    with DIRECT.open(call(emulator, "GET", path)[1]["value"], timeout=30) as response:
+        content: bytes = response.read()
         return content

@@ -1,4 +1,7 @@
-"""One of a run's processes, which may be killed: `python fleet_worker.py STATE RUN_ID MACHINES SESSIONS`."""
+"""One worker of a run, which a test may kill.
+
+Usage: `python fleet_worker.py STATE RUN_ID MACHINES SESSIONS`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from mde_live_response import Command, Limits, LiveResponseClient, Rate
 
 
 def limits(sessions: int) -> Limits:
-    """The service's, but that a minute is a second."""
+    """The service's limits, with windows of a second instead of a minute."""
     return Limits(
         submit=[Rate(1000, 1.0)], read=[Rate(2000, 1.0)], sessions=sessions, settle_time=2.0
     )

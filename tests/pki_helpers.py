@@ -1,4 +1,4 @@
-"""Keys, certificates and PKCS#12 files, made by openssl for one run."""
+"""Creates keys, certificates and PKCS#12 files with openssl."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run_openssl(folder: Path, *arguments: str) -> None:
 
 
 def make_self_signed(folder: Path, name: str, *key: str) -> None:
-    """`name`.key, PKCS#8 without a password, and `name`.crt."""
+    """Create `name`.key (PKCS#8 without a password) and `name`.crt."""
     kind = key or ("rsa:2048",)
     options = [
         "-nodes",
@@ -32,13 +32,13 @@ def make_self_signed(folder: Path, name: str, *key: str) -> None:
 
 
 def make_authority(folder: Path, name: str) -> Path:
-    """A certificate authority: `name`.key and the path of `name`.crt."""
+    """Create a certificate authority: `name`.key and `name`.crt. Returns the path of the latter."""
     make_self_signed(folder, name)
     return folder / f"{name}.crt"
 
 
 def make_signed(folder: Path, name: str, by: str, alternatives: str) -> None:
-    """`name`.key and `name`.crt for these alternative names, as `DNS:localhost,IP:127.0.0.1`."""
+    """Create `name`.key and `name`.crt with alternative names like `DNS:localhost,IP:127.0.0.1`."""
     extensions = folder / f"{name}.ext"
     extensions.write_text(f"subjectAltName={alternatives}\n", encoding="ascii")
     request = ["-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"]
@@ -59,7 +59,7 @@ def make_signed(folder: Path, name: str, by: str, alternatives: str) -> None:
 
 
 def make_expired(folder: Path, name: str, by: str) -> None:
-    """Sign `name`.csr anew, with the extensions of `signed`, for a day that is long over."""
+    """Sign `name`.csr again, with the extensions of `signed`, for a validity in the past."""
     lines = [
         "[ca]",
         "default_ca=it",

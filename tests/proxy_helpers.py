@@ -1,4 +1,4 @@
-"""Real proxies on loopback: tinyproxy, squid that breaks TLS open, and nghttpx for HTTP/2; and one that only notes."""
+"""Real proxies on loopback: tinyproxy, squid (intercepts TLS), nghttpx (HTTP/2), and a recorder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SQUID_CERTGEN = "/usr/lib/squid/security_file_certgen"
-"""Where Debian's squid-openssl has the helper that makes a certificate for each host."""
+"""The program of Debian's squid-openssl that creates a certificate for each host."""
 
 
 def find(program: str) -> str:
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """The program, as soon as it listens."""
+    """Run the program. Starts the block once it listens."""
     with log.open("ab") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
@@ -57,7 +57,7 @@ def listens(port: int) -> bool:
 
 
 class Proxy:
-    """A proxy that runs, and what it wrote down."""
+    """A running proxy and its log."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.port, self.address, self._log = port, f"127.0.0.1:{port}", log
@@ -90,10 +90,10 @@ def tinyproxy(folder: Path, *settings: str) -> Iterator[Proxy]:
 
 @contextmanager
 def squid(authority: bytes, trusts: bytes) -> Iterator[Proxy]:
-    """Breaks every TLS connection open with certificates of `authority`, a PEM of key and certificate."""
+    """Intercept every TLS connection with certificates of `authority` (PEM with its key)."""
     as_root = os.geteuid() == 0
     owner = "proxy" if as_root else pwd.getpwuid(os.geteuid()).pw_name
-    # Root's squid works as another user, who can't go into a folder of pytest's.
+    # A squid started by root runs as another user, who cannot enter pytest's folders.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "authority.pem").write_bytes(authority)
@@ -118,7 +118,8 @@ def squid(authority: bytes, trusts: bytes) -> Iterator[Proxy]:
 
 def squid_settings(folder: Path, port: int, owner: str) -> list[str]:
     return [
-        f"http_port 127.0.0.1:{port} ssl-bump generate-host-certificates=on tls-cert={folder}/authority.pem",
+        f"http_port 127.0.0.1:{port} ssl-bump generate-host-certificates=on "
+        f"tls-cert={folder}/authority.pem",
         f"sslcrtd_program {SQUID_CERTGEN} -s {folder}/made -M 4MB",
         "sslcrtd_children 1 startup=1",
         f"tls_outgoing_options cafile={folder}/trusts.pem",
@@ -140,7 +141,7 @@ def squid_settings(folder: Path, port: int, owner: str) -> list[str]:
 
 @contextmanager
 def nghttpx(folder: Path, certificate: Path, key: Path, backend: str) -> Iterator[Proxy]:
-    """Offers HTTP/2 over TLS, and passes each request on by HTTP/1.1; notes the protocol of each."""
+    """Offer HTTP/2 over TLS, forward each request with HTTP/1.1, and log its protocol."""
     port, log = free_port(), folder / "nghttpx.log"
     host, _, behind = backend.rpartition(":")
     command = [
@@ -160,7 +161,7 @@ def nghttpx(folder: Path, certificate: Path, key: Path, backend: str) -> Iterato
 
 
 class RecordingServer:
-    """Answers whatever it is asked with 502, and notes each request's head, line by line."""
+    """Answers every request with 502, and records the lines of each request's head."""
 
     def __init__(
         self, answer: bytes = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What the tests of the runtime share: waiting for a condition, and running a script in a process of its own."""
+"""Helpers for tests of the runtime: wait for a condition, run a script in a new process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mde_live_response.emulator import Emulator
 
 SOAK = bool(os.environ.get("MDE_LIVE_RESPONSE_SOAK"))
-"""Set by `make soak`: the stress tests run in their long form."""
+"""Set by `make soak`: run the long form of the stress tests."""
 
 MACHINE = "ws-0001.example.test"
 
@@ -26,7 +26,7 @@ def pick_count(short: int, long: int) -> int:
 def wait_until(
     condition: Callable[[], object], what: str = "the condition", seconds: float = 20.0
 ) -> None:
-    """Waits for a condition that is bound to come true, and fails loudly if it does not."""
+    """Wait for a condition. Fails with a clear message if it does not become true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {seconds} s"
@@ -38,12 +38,12 @@ def requests_of(emulator: Emulator, route: str) -> list[Mapping[str, Any]]:
 
 
 def is_pending(emulator: Emulator, route: str) -> bool:
-    """Whether the emulator holds a call of the route back, unanswered."""
+    """Return whether a call of the route is waiting for its answer."""
     return any(request["status"] is None for request in requests_of(emulator, route))
 
 
 def was_closed_by_client(emulator: Emulator, route: str) -> bool:
-    """Whether the emulator saw a client leave before its answer."""
+    """Return whether a client closed its connection before the answer."""
     return any(request["status"] == "closed" for request in requests_of(emulator, route))
 
 
@@ -64,10 +64,11 @@ def run_python(
 
 
 class ProcessResult:
-    """How a process ended."""
+    """The exit code and the output of a process."""
 
     def __init__(self, code: int, out: str, err: str, seconds: float) -> None:
         self.code, self.out, self.err, self.seconds = code, out, err, seconds
 
     def __repr__(self) -> str:
-        return f"<exit code {self.code} after {self.seconds:.2f} s\n--- stdout\n{self.out}\n--- stderr\n{self.err}>"
+        output = f"--- stdout\n{self.out}\n--- stderr\n{self.err}"
+        return f"<exit code {self.code} after {self.seconds:.2f} s\n{output}>"

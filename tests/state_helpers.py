@@ -1,4 +1,4 @@
-"""What the tests of shared state stores need: a Redis of their own, and clients in processes of their own."""
+"""Helpers for tests of shared state stores: a Redis server, and clients in separate processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORKER = Path(__file__).with_name("state_worker.py")
 
 
 def redis_server(folder: Path) -> Iterator[str]:
-    """Serves a Redis on loopback, and tells its address."""
+    """Run a Redis server on loopback, and yield its address."""
     program = shutil.which("redis-server")
     if program is None:
         assert os.environ.get("CI") != "true", "redis-server is needed in CI"
@@ -62,7 +62,7 @@ def _is_listening(port: int) -> bool:
 
 
 def start_worker(emulator: Emulator, job: Mapping[str, Any]) -> subprocess.Popen[str]:
-    """Starts a process that does what `job` says (tests/state_worker.py) at this emulator."""
+    """Start tests/state_worker.py with `job`, as a client of this emulator."""
     return subprocess.Popen(
         [sys.executable, str(WORKER), json.dumps(job)],
         env={**os.environ, **emulator.env},
@@ -73,7 +73,7 @@ def start_worker(emulator: Emulator, job: Mapping[str, Any]) -> subprocess.Popen
 
 
 def read_output(process: subprocess.Popen[str], seconds: float) -> Any:
-    """What a worker printed last, once it has ended well."""
+    """Return the last line a worker printed. Fails if its exit code is not 0."""
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == 0, f"exit code {process.returncode}\n{out}\n{err}"
     return json.loads(out.splitlines()[-1])

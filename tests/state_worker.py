@@ -1,4 +1,4 @@
-"""A process of a test: one client that shares its state with others. What it is to do comes as JSON."""
+"""A test process: a client that shares its state with others. Its job is given as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import mde_live_response as mde
 
 
 def limits(values: dict[str, Any]) -> mde.Limits:
-    """The limits of the test, whose windows are short so that much goes through them in little time."""
+    """The limits of the test. Its windows are short, so that many calls take little time."""
     return mde.Limits(
         submit=[mde.Rate(count, per) for count, per in values["submit"]],
         read=[mde.Rate(count, per) for count, per in values["read"]],

@@ -1,10 +1,9 @@
-"""The asynchronous door: real coroutines. However one ends, its request is dropped, save a submit's POST."""
+"""The async methods return coroutines. Ending one aborts its request, except a submit's POST."""
 
 from __future__ import annotations
 
 import asyncio
 import collections.abc
-import contextvars
 import gc
 import inspect
 import sys
@@ -23,7 +22,7 @@ from runtime_helpers import (
     was_closed_by_client,
 )
 
-from mde_live_response import Command, LiveResponseClient, MachineAction, NotFoundError
+from mde_live_response import Command, LiveResponseClient, NotFoundError
 from mde_live_response.emulator import Emulator
 
 RUN_SCRIPT = Command.run_script("a.ps1")
@@ -89,7 +88,7 @@ def test_every_way_to_await(run: Runner, client: LiveResponseClient) -> None:
         results = await asyncio.gather(
             client.get_machine_async("nobody"), client.list_machines_async(), return_exceptions=True
         )
-        assert [type(result) for result in results] == [NotFoundError, list]
+        assert [type(result) for result in results] == [NotFoundError, tuple]
 
     run(main())
 
@@ -115,7 +114,7 @@ def test_task_group_and_timeout(
     wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
 
 
-def test_a_loop_runs_the_coroutine_itself(client: LiveResponseClient) -> None:
+def test_a_loop_can_run_the_coroutine_directly(client: LiveResponseClient) -> None:
     assert len(asyncio.run(client.list_machines_async())) == 3
     assert len(asyncio.run(client.list_machines_async(), debug=True)) == 3
 
@@ -146,7 +145,7 @@ def test_type_and_repr_of_an_awaitable(client: LiveResponseClient) -> None:
     assert inspect.isawaitable(coroutine)
     assert asyncio.iscoroutine(coroutine)
     assert isinstance(coroutine, collections.abc.Coroutine)
-    assert "LiveResponseClient.machines_async" in repr(coroutine)
+    assert "LiveResponseClient.list_machines_async" in repr(coroutine)
     coroutine.close()
 
 
@@ -154,7 +153,8 @@ def test_an_unawaited_call_warns_and_sends_nothing(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     with pytest.warns(
-        RuntimeWarning, match=r"coroutine 'LiveResponseClient\.machines_async' was never awaited"
+        RuntimeWarning,
+        match=r"coroutine 'LiveResponseClient\.list_machines_async' was never awaited",
     ):
         client.list_machines_async()  # type: ignore[unused-coroutine]
     assert client.get_machine(MACHINE).computer_dns_name == MACHINE
@@ -188,7 +188,9 @@ def test_without_a_loop_it_is_an_error(client: LiveResponseClient) -> None:
         client.list_machines_async().send(None)
 
 
-def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_closing_an_unstarted_coroutine_does_not_warn(
+    emulator: Emulator, client: LiveResponseClient
+) -> None:
     coroutine = client.list_machines_async()
     coroutine.close()
     coroutine.close()
@@ -200,7 +202,7 @@ def test_closed_before_it_began_it_is_quiet(emulator: Emulator, client: LiveResp
 
 
 @pytest.mark.parametrize("thrown", [KeyError, KeyError("why")])
-def test_thrown_into_before_it_began(
+def test_throwing_into_an_unstarted_coroutine(
     thrown: Any, emulator: Emulator, client: LiveResponseClient
 ) -> None:
     coroutine = client.list_machines_async()
@@ -211,177 +213,7 @@ def test_thrown_into_before_it_began(
     assert not emulator.requests
 
 
-def test_closed_or_thrown_into_while_it_waits(
-    emulator: Emulator, client: LiveResponseClient
-) -> None:
-    async def main() -> None:
-        for end in ("close", "throw"):
-            emulator.fault("GET", "machines", "delay", seconds=60.0)
-            coroutine = client.list_machines_async()
-            waiting_for = coroutine.send(None)
-            assert asyncio.isfuture(waiting_for)
-            await wait_until_pending(emulator, "machines")
-            if end == "close":
-                coroutine.close()
-            else:
-                with pytest.raises(KeyError):
-                    coroutine.throw(KeyError("why"))
-            await asyncio.to_thread(wait_until, lambda: not is_pending(emulator, "machines"))
-
-    asyncio.run(main())
-    assert [call["status"] for call in requests_of(emulator, "machines")] == ["closed", "closed"]
-
-
-@each_loop
-@pytest.mark.parametrize("way", ["cancel", "wait_for", "gather"])
-def test_cancelling_drops_the_request(
-    run: Runner, way: str, emulator: Emulator, client: LiveResponseClient
-) -> None:
-    async def main() -> None:
-        emulator.fault("GET", "machines", "delay", seconds=60.0)
-        if way == "wait_for":
-            with pytest.raises(asyncio.TimeoutError):
-                await asyncio.wait_for(client.list_machines_async(), 0.2)
-            return
-        waiting: asyncio.Future[Any]
-        if way == "cancel":
-            waiting = asyncio.create_task(client.list_machines_async())
-        else:
-            waiting = asyncio.gather(client.list_machines_async(), asyncio.sleep(60))
-        await wait_until_pending(emulator, "machines")
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-
-    run(main())
-    wait_until(lambda: was_closed_by_client(emulator, "machines"), "the connection's close")
-    assert len(client.list_machines()) == 3
-
-
-def test_a_shielded_call_goes_on(emulator: Emulator, client: LiveResponseClient) -> None:
-    async def main() -> None:
-        emulator.fault("GET", "machines", "delay", seconds=0.5)
-        inner = asyncio.ensure_future(client.list_machines_async())
-        outer = asyncio.ensure_future(asyncio.shield(inner))
-        await wait_until_pending(emulator, "machines")
-        outer.cancel()
-        assert len(await inner) == 3
-
-    asyncio.run(main())
-
-
-@pytest.mark.parametrize("route", ["machineactions", "resultlink"])
-def test_a_cancelled_wait_leaves_the_session_alone(
-    route: str, emulator: Emulator, client: LiveResponseClient
-) -> None:
-    async def main() -> str:
-        session = await client.submit_async(MACHINE, RUN_SCRIPT, "why")
-        emulator.fault("GET", route, "delay", seconds=60.0)
-        task = asyncio.create_task(session.result_async())
-        await wait_until_pending(emulator, route)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return session.id
-
-    action_id = asyncio.run(main())
-    wait_until(lambda: was_closed_by_client(emulator, route), "the connection's close")
-    assert client.session(action_id).result().ok
-    assert not requests_of(emulator, "cancel")
-
-
-def test_a_cancelled_submit_lands_and_is_found_again(
-    emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def main() -> None:
-        emulator.fault("POST", "runliveresponse", "delay", seconds=0.5)
-        task = asyncio.create_task(
-            client.submit_async(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
-        )
-        await wait_until_pending(emulator, "runliveresponse")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    wait_until(lambda: caplog.records, "the warning")
-    assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
-    found = client.find_session(MACHINE, "case-1")
-    assert found is not None
-    assert found.id in caplog.text
-    again = client.submit(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1")
-    assert (again.id, again.adopted) == (found.id, True)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert len(requests_of(emulator, "runliveresponse")) == 1
-
-
-def test_updates_come_on_the_loops_thread_in_the_callers_context(
-    emulator: Emulator, client: LiveResponseClient
-) -> None:
-    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="nobody's")
-    seen: list[tuple[str, str, str]] = []
-
-    def on_update(action: MachineAction) -> None:
-        asyncio.get_running_loop()
-        seen.append((action.status, threading.current_thread().name, mine.get()))
-
-    async def main() -> None:
-        mine.set("the caller's")
-        assert (await client.run_async(MACHINE, RUN_SCRIPT, "why", on_update=on_update)).ok
-
-    asyncio.run(main())
-    assert {(thread, context) for _, thread, context in seen} == {("MainThread", "the caller's")}
-    assert seen[-1][0] == "Succeeded"
-
-
-def test_updates_come_on_the_callers_thread(emulator: Emulator, client: LiveResponseClient) -> None:
-    seen: set[int] = set()
-    callers: list[int] = []
-
-    def call() -> None:
-        callers.append(threading.get_ident())
-        assert client.run(
-            MACHINE, RUN_SCRIPT, "why", on_update=lambda _: seen.add(threading.get_ident())
-        ).ok
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    assert seen == set(callers)
-
-
-class Enough(BaseException):
-    """What no `except Exception` catches."""
-
-
-@pytest.mark.parametrize(
-    "raised", [KeyError("why"), Enough(), StopIteration("why")], ids=lambda it: type(it).__name__
-)
-@pytest.mark.parametrize("door", ["blocking", "asyncio"])
-def test_what_an_update_raises_ends_the_wait(
-    door: str, raised: BaseException, emulator: Emulator, client: LiveResponseClient
-) -> None:
-    def on_update(action: MachineAction) -> None:
-        raise raised
-
-    expected = (
-        RuntimeError if door == "asyncio" and isinstance(raised, StopIteration) else type(raised)
-    )
-    call = (
-        client.run
-        if door == "blocking"
-        else lambda *args, **named: asyncio.run(client.run_async(*args, **named))
-    )
-    with pytest.raises(expected) as caught:
-        call(MACHINE, RUN_SCRIPT, "why", correlation_id="case-1", on_update=on_update)
-    assert raised in (caught.value, caught.value.__cause__)
-    session = client.find_session(MACHINE, "case-1")
-    assert session is not None
-    assert session.result().ok
-    assert not requests_of(emulator, "cancel")
-
-
-def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveResponseClient) -> None:
+def test_a_failed_call_of_a_batch_does_not_affect_the_others(client: LiveResponseClient) -> None:
     def stop() -> str:
         raise StopIteration
 
@@ -391,30 +223,7 @@ def test_one_that_is_raised_in_a_batch_leaves_the_others_alone(client: LiveRespo
 
     broken = LiveResponseClient(stop, endpoint="http://127.0.0.1:9")
     results = asyncio.run(asyncio.wait_for(main(broken), 30))
-    assert [type(result) for result in results] == [RuntimeError] * 20 + [list] * 20
-
-
-def test_a_loop_closed_during_a_call_is_harmless(
-    emulator: Emulator, client: LiveResponseClient
-) -> None:
-    emulator.fault("GET", "machines", "delay", seconds=0.5, times=3)
-    loop = asyncio.new_event_loop()
-    coroutines = [client.list_machines_async() for _ in range(3)]
-
-    async def begin() -> None:
-        for coroutine in coroutines:
-            coroutine.send(None)
-        await wait_until_pending(emulator, "machines")
-
-    loop.run_until_complete(begin())
-    loop.close()
-    wait_until(
-        lambda: [call["status"] for call in requests_of(emulator, "machines")] == [200] * 3,
-        "the answers",
-    )
-    assert len(asyncio.run(client.list_machines_async())) == 3
-    for coroutine in coroutines:
-        coroutine.close()
+    assert [type(result) for result in results] == [RuntimeError] * 20 + [tuple] * 20
 
 
 def test_an_abandoned_call_is_collected(emulator: Emulator, client: LiveResponseClient) -> None:
@@ -464,7 +273,7 @@ def test_a_blocking_call_in_a_loop_does_not_wait_for_it(
     asyncio.run(main())
 
 
-def test_leaving_a_client_that_is_closed_already(emulator: Emulator) -> None:
+def test_closing_a_client_inside_its_with_block(emulator: Emulator) -> None:
     async def main() -> None:
         async with emulator.client() as client:
             client.close()

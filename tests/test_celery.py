@@ -1,4 +1,4 @@
-"""The example with Celery: real workers over a real Redis, one of which is killed."""
+"""The Celery example, with real workers and a real Redis. One worker is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in by certificate: what openssl writes, against an emulator that checks each signature."""
+"""Signing in with a certificate from openssl. The emulator checks each signature."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def encrypted(folder: Path) -> bytes:
 
 
 def from_pkcs12(folder: Path) -> bytes:
-    """PEM with the words that openssl puts around each part."""
+    """PEM with the text that openssl writes around each part."""
     make_pkcs12(folder, "own", "again.p12", "x")
     run_openssl(
         folder, "pkcs12", "-in", "again.p12", "-nodes", "-passin", "pass:x", "-out", "again.pem"
@@ -118,7 +118,7 @@ FORMS: dict[str, tuple[Callable[[Path], bytes], str | None]] = {
 }
 
 
-def test_openssl_writes_what_is_meant(pki: Path) -> None:
+def test_openssl_uses_the_requested_ciphers(pki: Path) -> None:
     make_pkcs12(pki, "own", "shown.p12", "x")
     command = ["openssl", "pkcs12", "-in", "shown.p12", "-info", "-noout", "-passin", "pass:x"]
     shown = subprocess.run(command, cwd=pki, capture_output=True, text=True, check=True).stderr
@@ -127,7 +127,7 @@ def test_openssl_writes_what_is_meant(pki: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_signs_in(form: str, pki: Path, emulator: Emulator, tmp_path: Path) -> None:
+def test_every_format_signs_in(form: str, pki: Path, emulator: Emulator, tmp_path: Path) -> None:
     make, password = FORMS[form]
     content = make(pki)
     emulator.add_certificate((pki / "own.crt").read_bytes())
@@ -147,7 +147,7 @@ def test_every_form_signs_in(form: str, pki: Path, emulator: Emulator, tmp_path:
     assert len(requests_of(emulator, "token")) == len(ways)
 
 
-def test_what_is_sent(pki: Path, emulator: Emulator) -> None:
+def test_the_login_request_has_a_signed_assertion(pki: Path, emulator: Emulator) -> None:
     with web(
         lambda _: WebResponse(200, {"access_token": emulator.token, "expires_in": 0.001})
     ) as login:
@@ -173,13 +173,14 @@ def test_what_is_sent(pki: Path, emulator: Emulator) -> None:
         thumbprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest()
         named = urlsafe_b64encode(thumbprint).decode().rstrip("=")
         assert header == {"alg": "PS256", "typ": "JWT", "x5t#S256": named}
-        claims.append(jwt.decode(form["client_assertion"], key, algorithms=["PS256"], audience=url))  # type: ignore[arg-type]
+        assertion = form["client_assertion"]
+        claims.append(jwt.decode(assertion, key, algorithms=["PS256"], audience=url))  # type: ignore[arg-type]
     assert all(claim["iss"] == claim["sub"] == emulator.client_id for claim in claims)
     assert all(300 <= claim["exp"] - claim["nbf"] <= 600 for claim in claims)
     assert len({claim["jti"] for claim in claims}) == len(claims) >= 2
 
 
-def test_a_certificate_that_is_not_registered(pki: Path, emulator: Emulator) -> None:
+def test_an_unregistered_certificate_is_refused(pki: Path, emulator: Emulator) -> None:
     emulator.add_certificate((pki / "other.crt").read_bytes())
     credential = ClientCertificateCredential(
         emulator.tenant_id, emulator.client_id, pem(pki, "own.key"), authority=emulator.login_url
@@ -189,7 +190,7 @@ def test_a_certificate_that_is_not_registered(pki: Path, emulator: Emulator) -> 
     assert "upload it" in str(caught.value.hint)
 
 
-def test_a_certificate_of_the_first_version(pki: Path, emulator: Emulator) -> None:
+def test_an_x509_v1_certificate_signs_in(pki: Path, emulator: Emulator) -> None:
     run_openssl(pki, "req", "-new", "-key", "own.key", "-out", "v1.csr", "-subj", "/CN=v1")
     run_openssl(
         pki, "x509", "-req", "-in", "v1.csr", "-key", "own.key", "-days", "2", "-out", "v1.crt"
@@ -248,19 +249,19 @@ REFUSED: dict[str, tuple[Callable[[Path], bytes], str | None, str]] = {
     "no password for PEM": (encrypted, None, "no password was given"),
     "no key": (lambda folder: (folder / "own.crt").read_bytes(), None, "no private key"),
     "no certificate": (lambda folder: (folder / "own.key").read_bytes(), None, "no certificate"),
-    "another's certificate": (
+    "another key's certificate": (
         lambda folder: (folder / "own.key").read_bytes() + (folder / "other.crt").read_bytes(),
         None,
-        "no certificate in it is that of its private key",
+        "no certificate in it matches its private key",
     ),
     "two keys": (
         lambda folder: pem(folder, "own.key") + pem(folder, "other.key"),
         None,
         "more than one",
     ),
-    "too small a key": (small, None, "not fit"),
-    "an elliptic key": (elliptic, None, "not fit"),
-    "PEM of old": (old_pem, PASSWORD, "in the old way"),
+    "too small a key": (small, None, "not supported"),
+    "an elliptic key": (elliptic, None, "not supported"),
+    "PEM of old": (old_pem, PASSWORD, "legacy PEM encryption"),
     "nothing": (lambda _: b"", None, "neither PEM nor PKCS#12"),
     "no DER": (lambda _: b"\x30\x80hush", None, "neither PEM nor PKCS#12"),
     "damaged PEM": (lambda folder: pem(folder, "own.key").replace(b"MII", b"M*I"), None, "damaged"),
@@ -278,12 +279,12 @@ def test_an_unusable_certificate_is_an_error(case: str, pki: Path) -> None:
 
 def test_an_obsolete_cipher_is_an_error(pki: Path) -> None:
     content = make_pkcs12(pki, "own", "rc2.p12", PASSWORD, "-legacy")
-    with pytest.raises(InvalidRequestError, match="not read here") as caught:
+    with pytest.raises(InvalidRequestError, match="not supported") as caught:
         ClientCertificateCredential("t.example.test", "c", content, password=PASSWORD)
     assert "openssl pkcs12 -legacy" in str(caught.value.hint)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ClientCertificateCredential("t.example.test", "c", tmp_path / "none.pem")
     wrong: Any = 5
@@ -313,7 +314,7 @@ def test_damaged_input_never_crashes(form: str, pki: Path) -> None:
     assert "refused" in outcomes
 
 
-def test_azure_identitys_certificate_credential(pki: Path) -> None:
+def test_azure_identity_certificate_credential(pki: Path) -> None:
     azure = pytest.importorskip(
         "azure.identity", reason="azure-identity is in requirements-dev.txt"
     )

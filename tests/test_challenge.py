@@ -1,4 +1,4 @@
-"""Claims challenges: what a 401 asks for goes to the credential once, past every cache."""
+"""Claims challenges: the claims of a 401 are passed to the credential once, past every cache."""
 
 from __future__ import annotations
 
@@ -43,45 +43,45 @@ class AccessToken(NamedTuple):
 
 
 class Source:
-    """A credential that notes with what it is asked."""
+    """A credential that records the arguments of each call."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.token, self.asked = emulator.token, list[dict[str, Any]]()
 
-    def note(self, options: dict[str, Any]) -> AccessToken:
+    def record(self, options: dict[str, Any]) -> AccessToken:
         self.asked.append(options)
         return AccessToken(self.token, int(time.time() + 3600))
 
 
 class Sync(Source):
     def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        return self.note(options)
+        return self.record(options)
 
 
 class Async(Source):
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         await asyncio.sleep(0)
-        return self.note(options)
+        return self.record(options)
 
 
 class Info(Source):
     def get_token_info(self, *scopes: str, options: dict[str, Any] | None = None) -> AccessToken:
-        return self.note(options or {})
+        return self.record(options or {})
 
 
 class ClaimsAlone(Source):
     def get_token(self, *scopes: str, claims: str | None = None) -> AccessToken:
-        return self.note({"claims": claims} if claims else {})
+        return self.record({"claims": claims} if claims else {})
 
 
 class Plain(Source):
     def get_token(self, scope: str) -> AccessToken:
-        return self.note({})
+        return self.record({})
 
 
 class Function(Source):
     def __call__(self) -> str:
-        return self.note({}).token
+        return self.record({}).token
 
 
 CAE = {"claims": CLAIMS, "enable_cae": True}
@@ -96,9 +96,7 @@ KINDS: dict[type[Source], dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_callers_credential_is_given_the_claims_once(
-    kind: type[Source], emulator: Emulator
-) -> None:
+def test_a_caller_credential_gets_the_claims_once(kind: type[Source], emulator: Emulator) -> None:
     source: Any = kind(emulator)
     client = emulator.client(credential=source)
     client.list_machines()
@@ -111,7 +109,7 @@ def test_a_callers_credential_is_given_the_claims_once(
     assert source.asked == [{}, KINDS[kind], {}]
 
 
-def test_claims_that_stay_unmet_are_an_error(emulator: Emulator) -> None:
+def test_a_second_challenge_is_an_error(emulator: Emulator) -> None:
     source = Sync(emulator)
     client = emulator.client(credential=source)
     challenge(emulator, times=2)
@@ -119,12 +117,12 @@ def test_claims_that_stay_unmet_are_an_error(emulator: Emulator) -> None:
         client.list_machines()
     assert "conditional access" in str(caught.value.hint)
     assert source.asked == [{}, CAE]
-    # The second challenge is the next call's to meet.
+    # A call answers one challenge only; the next call answers the second.
     assert len(client.list_machines()) == 3
     assert source.asked == [{}, CAE, CAE]
 
 
-def test_a_submit_is_challenged(emulator: Emulator) -> None:
+def test_a_submit_answers_a_challenge(emulator: Emulator) -> None:
     emulator.add_library_file("a.ps1", b"")
     source = Sync(emulator)
     client = emulator.client(credential=source)
@@ -134,7 +132,7 @@ def test_a_submit_is_challenged(emulator: Emulator) -> None:
     assert not any(emulator.violations.values())
 
 
-def test_a_secrets_login_is_given_the_claims(emulator: Emulator) -> None:
+def test_a_secret_login_sends_the_claims(emulator: Emulator) -> None:
     with web(
         lambda _: WebResponse(200, {"access_token": emulator.token, "expires_in": 3600})
     ) as login:
@@ -148,7 +146,9 @@ def test_a_secrets_login_is_given_the_claims(emulator: Emulator) -> None:
     assert [asked.form.get("claims") for asked in login.requests] == [None, CLAIMS]
 
 
-def test_a_platform_is_asked_anew(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_managed_identity_requests_a_new_token(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with web(
         lambda _: WebResponse(200, {"access_token": emulator.token, "expires_in": 3600})
     ) as platform:
@@ -160,7 +160,7 @@ def test_a_platform_is_asked_anew(emulator: Emulator, monkeypatch: pytest.Monkey
         assert len(platform.requests) == 2
 
 
-def test_az_wants_a_new_sign_in() -> None:
+def test_az_requires_a_new_sign_in() -> None:
     with pytest.raises(AuthenticationError, match="new sign-in") as caught:
         AzureCliCredential().get_token("scope", claims=CLAIMS)
     assert "az login" in str(caught.value.hint)
@@ -169,7 +169,7 @@ def test_az_wants_a_new_sign_in() -> None:
 @pytest.mark.parametrize(
     "header", ["Bearer", 'Bearer error="invalid_token"', 'Bearer claims="e30", error="other"']
 )
-def test_a_401_without_a_challenge_asks_for_no_claims(header: str, emulator: Emulator) -> None:
+def test_a_401_without_a_challenge_requests_no_claims(header: str, emulator: Emulator) -> None:
     source = Sync(emulator)
     emulator.fault("GET", "machines", "status", status=401, headers={"WWW-Authenticate": header})
     assert len(emulator.client(credential=source).list_machines()) == 3
@@ -188,7 +188,7 @@ def logins(emulator: Emulator) -> int:
     return sum(call["method"] == "POST" for call in requests_of(emulator, "token"))
 
 
-def test_azure_identitys_cache_is_passed_by() -> None:
+def test_a_challenge_bypasses_the_cache_of_azure_identity() -> None:
     azure = pytest.importorskip(
         "azure.identity", reason="azure-identity is in requirements-dev.txt"
     )

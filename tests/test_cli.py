@@ -1,4 +1,4 @@
-"""`python -m mde_live_response`: what it prints, where, and how it ends."""
+"""The command line: its output and its exit codes."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def submits(emulator: Emulator) -> int:
     )
 
 
-# ------------------------------------------------------------------------------------------------ demo
+# ---------------------------------- demo
 
 
 def test_demo(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_demo(tmp_path: Path) -> None:
     assert "\r" not in done.stdout.replace("\r\n", "\n")
 
 
-# ------------------------------------------------------------------------------------------------ emulator
+# ---------------------------------- emulator
 
 
 @posix_only
@@ -101,7 +101,7 @@ def test_emulator(number: signal.Signals) -> None:
             process.kill()
 
 
-# ------------------------------------------------------------------------------------------------ run
+# ---------------------------------- run
 
 
 def test_run(prepared: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

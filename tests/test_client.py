@@ -1,4 +1,4 @@
-"""One client and many threads; its close and its end with calls in flight; what it costs to make many."""
+"""The client: many threads, close with calls in flight, its arguments, and many clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from runtime_helpers import (
     requests_of,
     run_python,
     wait_until,
-    was_closed_by_client,
 )
 
 from mde_live_response import Command, InvalidRequestError, Limits, LiveResponseClient
@@ -98,7 +97,7 @@ def test_calls_in_flight_outlive_the_client(emulator: Emulator) -> None:
     thread.join()
     assert found == [3]
     del thread
-    wait_until(lambda: gc.collect() is not None and mark() is None, "the client's end")
+    wait_until(lambda: gc.collect() is not None and mark() is None, "the client's destruction")
 
 
 def test_sessions_outlive_the_client(emulator: Emulator) -> None:
@@ -112,7 +111,7 @@ def test_sessions_outlive_the_client(emulator: Emulator) -> None:
     assert [file.file_name for file in library.list_files()] == ["a.ps1"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts in /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it counts files in /proc")
 def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> None:
     def threads_and_files() -> tuple[int, int]:
         return len(list(Path("/proc/self/task").iterdir())), len(
@@ -137,14 +136,14 @@ def test_clients_that_are_dropped_leave_nothing_behind(emulator: Emulator) -> No
     gc.collect()
     wait_until(
         lambda: threads_and_files() <= (before[0] + 2, before[1] + 2),
-        f"no more than {before}, by now",
+        f"at most {before} threads and files",
     )
 
 
 def test_a_handler_that_calls_the_client(
     emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also while it holds the lock that the handler of the very call's records wants."""
+    """It may also hold the lock that the handler of the same call's records needs."""
     caplog.set_level(logging.DEBUG, "mde_live_response")
     inside: list[int] = []
 
@@ -242,14 +241,17 @@ def test_logs_of_other_crates_are_dropped(
 
 
 def test_logging_is_not_imported_for_it(emulator: Emulator) -> None:
-    code = "import sys, mde_live_response as mde; mde.LiveResponseClient().list_machines(); print('logging' in sys.modules)"
+    code = (
+        "import sys, mde_live_response as mde; "
+        "mde.LiveResponseClient().list_machines(); print('logging' in sys.modules)"
+    )
     done = run_python(code, emulator.env)
     assert (done.out, done.err) == ("False\n", ""), done
 
 
 def test_a_connection_is_closed_with_its_client(emulator: Emulator) -> None:
     if not sys.platform.startswith("linux"):
-        pytest.skip("it counts in /proc")
+        pytest.skip("it counts files in /proc")
 
     def files() -> int:
         return len(os.listdir("/proc/self/fd"))  # noqa: PTH208, a count
@@ -261,30 +263,7 @@ def test_a_connection_is_closed_with_its_client(emulator: Emulator) -> None:
     wait_until(lambda: files() <= before, "the close")
 
 
-def test_a_wait_is_left_by_its_last_watcher_only(
-    emulator: Emulator, client: LiveResponseClient
-) -> None:
-    import asyncio
-
-    emulator.on_script("a.ps1", duration=20.0)
-
-    async def main() -> None:
-        session = await client.submit_async(MACHINE, Command.run_script("a.ps1"), "why")
-        waits = [asyncio.create_task(session.wait_async()) for _ in range(3)]
-        emulator.fault("GET", "machineactions", "delay", seconds=0.5)
-        await asyncio.to_thread(wait_until, lambda: is_pending(emulator, "machineactions"))
-        waits[0].cancel()
-        waits[1].cancel()
-        emulator.advance(100.0)
-        assert (await waits[2]).status == "Succeeded"
-
-    asyncio.run(main())
-    assert not was_closed_by_client(emulator, "machineactions")
-
-
-def test_a_file_at_the_folders_path_is_refused_before_anything_runs(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+def test_save_to_a_file_raises_before_anything_runs(emulator: Emulator, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_bytes(b"")
     with emulator.client() as client, pytest.raises(NotADirectoryError):
@@ -299,4 +278,4 @@ def test_conflicting_limits_are_warned_about(
     with emulator.client() as first, emulator.client(limits=Limits(sessions=1)) as second:
         first.list_machines()
         second.list_machines()
-    assert "the limits given are not used" in caplog.text
+    assert "these limits are ignored" in caplog.text

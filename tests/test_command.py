@@ -1,4 +1,4 @@
-"""Commands: what is refused here, and what goes over the wire."""
+"""Commands: what raises, and what is sent."""
 
 import copy
 import pickle
@@ -31,7 +31,7 @@ ONE_OF_EACH = [
 ]
 
 
-def test_the_page_s_example() -> None:
+def test_the_example_of_the_page() -> None:
     run = Command.run_script("minidump.ps1", "OfficeClickToRun")
     get = Command.get_file(r"C:\windows\TEMP\OfficeClickToRun.dmp.zip")
     assert [run.to_dict(), get.to_dict()] == PAGE
@@ -66,7 +66,7 @@ def test_no_args_are_not_sent() -> None:
 
 
 @pytest.mark.parametrize("command", ONE_OF_EACH, ids=repr)
-def test_it_survives(command: Command) -> None:
+def test_it_survives_pickling_and_copying(command: Command) -> None:
     others = [
         pickle.loads(pickle.dumps(command)),
         copy.copy(command),
@@ -98,7 +98,7 @@ def test_it_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", "a b.ps1", "dir/a.ps1", "dir\\a.ps1", "a;b", "ä.ps1", "a\n.ps1", "a\0"]
 )
-def test_a_name_that_the_library_cannot_hold(name: str) -> None:
+def test_a_name_that_the_library_does_not_accept(name: str) -> None:
     with pytest.raises(InvalidRequestError):
         Command.put_file(name)
     with pytest.raises(InvalidRequestError):
@@ -106,7 +106,7 @@ def test_a_name_that_the_library_cannot_hold(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "A-1_b.c.ps1", "triage.sh", "0"])
-def test_a_name_that_it_can(name: str) -> None:
+def test_a_name_that_the_library_accepts(name: str) -> None:
     assert Command.put_file(name).params == {"FileName": name}
     assert Command.run_script(name).params == {"ScriptName": name}
 
@@ -118,7 +118,7 @@ def test_an_empty_path(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/var/log/syslog", r"C:\Temp\ä b.zip", r"\\?\C:\x"])
-def test_a_path_goes_as_it_is(path: str) -> None:
+def test_a_path_is_sent_unchanged(path: str) -> None:
     assert Command.get_file(path).params == {"Path": path}
 
 
@@ -136,13 +136,13 @@ def test_a_path_goes_as_it_is(path: str) -> None:
     ],
     ids=repr,
 )
-def test_a_wire_shape_that_is_none(wire: dict[str, Any]) -> None:
+def test_an_invalid_dict(wire: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):
         Command.from_dict(wire)
 
 
 @pytest.mark.parametrize("args", ["-Depth 2", "  two  blanks", 'it\'s; $(as) "is"'])
-def test_a_str_goes_as_it_is(args: str) -> None:
+def test_a_str_is_sent_unchanged(args: str) -> None:
     assert Command.run_script("a.ps1", args).params["Args"] == args
     assert Command.run_script("a.sh", args).params["Args"] == args
 
@@ -150,7 +150,10 @@ def test_a_str_goes_as_it_is(args: str) -> None:
 @pytest.mark.parametrize(
     ("args", "sent"),
     [
-        (["-Depth", "2"], "-Depth 2"),  # quoted, a parameter's name would be a string to PowerShell
+        (
+            ["-Depth", "2"],
+            "-Depth 2",
+        ),  # quoted, PowerShell would take the name of a parameter as a string
         (["-Name", "two words"], "-Name 'two words'"),
         (["it's"], "'it''s'"),
         (["$env:TEMP"], "'$env:TEMP'"),
@@ -173,7 +176,7 @@ def test_a_sequence_is_quoted_for_sh(name: str, args: list[str]) -> None:
     assert shlex.split(Command.run_script(name, args).params["Args"]) == args
 
 
-def test_plain_words_stay_bare_for_sh() -> None:
+def test_plain_words_are_not_quoted_for_sh() -> None:
     assert Command.run_script("a.sh", ["-d", "2", "/var/log"]).params["Args"] == "-d 2 /var/log"
 
 

@@ -1,4 +1,4 @@
-"""Where tokens come from: every form of credential, the real azure-identity's among them, against the emulator."""
+"""Every kind of credential, including those of azure-identity, against the emulator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class AccessToken(NamedTuple):
 
 
 class Source:
-    """A credential in azure-identity's manner that counts its calls."""
+    """A credential with `get_token` that counts its calls."""
 
     def __init__(self, token: str, lasts: float = 3600.0) -> None:
         self.token, self.lasts, self.scopes = token, lasts, list[str]()
@@ -54,7 +54,7 @@ class AsyncSource(Source):
 
 
 class InfoSource:
-    """The newer of azure-identity's protocols, alone."""
+    """A credential with only the newer protocol of azure-identity, `get_token_info`."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -86,7 +86,7 @@ FORMS: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_serves_both_doors(form: str, emulator: Emulator) -> None:
+def test_every_form_works_blocking_and_with_asyncio(form: str, emulator: Emulator) -> None:
     client = client_with(emulator, FORMS[form](emulator.token))
     assert len(client.list_machines()) == 3
     assert len(asyncio.run(client.list_machines_async())) == 3
@@ -94,14 +94,14 @@ def test_every_form_serves_both_doors(form: str, emulator: Emulator) -> None:
     assert client.tenant_id == emulator.tenant_id
 
 
-def test_the_scope_is_asked_for(emulator: Emulator) -> None:
+def test_the_scope_is_requested(emulator: Emulator) -> None:
     source = Source(emulator.token)
     client_with(emulator, source).list_machines()
     client_with(emulator, source, scope="api://mine/.default").list_machines()
     assert source.scopes == [SCOPE, "api://mine/.default"]
 
 
-def test_a_loop_that_is_blocked_by_a_call_holds_no_credential_up(emulator: Emulator) -> None:
+def test_a_blocked_loop_does_not_block_the_credential(emulator: Emulator) -> None:
     client = client_with(emulator, AsyncSource(emulator.token))
 
     async def main() -> None:
@@ -179,11 +179,11 @@ def test_azure_identity_asynchronous(tls: Emulator) -> None:
             tls.tenant_id, tls.client_id, tls.client_secret, **options
         )
         client = client_with(tls, ours)
-        assert len(client.list_machines()) == 3  # the loop is blocked meanwhile
+        assert len(client.list_machines()) == 3  # this blocks the loop
         assert len(await client.list_machines_async()) == 3
         another = client_with(tls, ours)
         assert len(another.list_machines()) == 3
-        # aiohttp closes a session only in the loop that it was first used in, which was not this one.
+        # aiohttp closes a session only in the loop that used it first, and that was another loop.
         await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ours.close(), get_shared_loop()))
 
     asyncio.run(main())
@@ -193,16 +193,18 @@ def test_azure_identity_asynchronous(tls: Emulator) -> None:
     assert len(client_with(tls, with_secret).list_machines()) == 3
 
 
-class Enough(BaseException):
-    """What no `except Exception` catches."""
+class CustomBaseException(BaseException):
+    """An exception that `except Exception` does not catch."""
 
 
 @pytest.mark.parametrize(
-    "raised", [KeyError("why"), Enough("why"), SystemExit(3), KeyboardInterrupt("why")], ids=repr
+    "raised",
+    [KeyError("why"), CustomBaseException("why"), SystemExit(3), KeyboardInterrupt("why")],
+    ids=repr,
 )
 @pytest.mark.parametrize("kind", ["plain", "asynchronous"])
 @pytest.mark.parametrize("door", ["blocking", "asyncio"])
-def test_what_a_credential_raises_comes_out_as_it_was(
+def test_an_exception_of_a_credential_is_raised_unchanged(
     door: str, kind: str, raised: BaseException, emulator: Emulator
 ) -> None:
     failing = True
@@ -228,7 +230,7 @@ def test_what_a_credential_raises_comes_out_as_it_was(
 
 
 @pytest.mark.parametrize("wrong", [None, 5, b"token", object(), AccessToken, ["token"]], ids=repr)
-def test_what_is_no_token_is_a_type_error(wrong: object, emulator: Emulator) -> None:
+def test_a_wrong_token_type_is_a_type_error(wrong: object, emulator: Emulator) -> None:
     client = client_with(emulator, lambda: wrong)
     with pytest.raises(TypeError, match="not a token"):
         client.list_machines()
@@ -236,7 +238,7 @@ def test_what_is_no_token_is_a_type_error(wrong: object, emulator: Emulator) -> 
 
 
 @pytest.mark.parametrize("wrong", ["", "hush hush", "hush\n", "hüsh"], ids=repr)
-def test_a_token_that_no_header_holds_is_an_authentication_error(
+def test_a_token_invalid_in_a_header_is_an_authentication_error(
     wrong: str, emulator: Emulator
 ) -> None:
     with pytest.raises(AuthenticationError) as caught:
@@ -248,12 +250,12 @@ def test_a_token_that_no_header_holds_is_an_authentication_error(
 
 
 @pytest.mark.parametrize("wrong", [5, object(), b"token", ["token"]], ids=repr)
-def test_what_is_no_credential_is_refused_at_once(wrong: Any, emulator: Emulator) -> None:
-    with pytest.raises(InvalidRequestError, match="no credential"):
+def test_a_wrong_credential_type_is_refused_at_once(wrong: Any, emulator: Emulator) -> None:
+    with pytest.raises(InvalidRequestError, match="not a credential"):
         client_with(emulator, wrong)
 
 
-def test_a_token_is_kept_as_long_as_it_is_good(emulator: Emulator) -> None:
+def test_a_valid_token_is_cached(emulator: Emulator) -> None:
     source = Source(emulator.token)
     client = client_with(emulator, source)
     for _ in range(5):
@@ -261,7 +263,7 @@ def test_a_token_is_kept_as_long_as_it_is_good(emulator: Emulator) -> None:
     assert len(source.scopes) == 1
 
 
-def test_a_token_is_renewed_before_it_ends(emulator: Emulator) -> None:
+def test_a_token_is_renewed_before_it_expires(emulator: Emulator) -> None:
     source = Source(emulator.token, lasts=2.0)
     client = client_with(emulator, source)
     client.list_machines()
@@ -269,7 +271,7 @@ def test_a_token_is_renewed_before_it_ends(emulator: Emulator) -> None:
     source.lasts = 3600.0
 
 
-def test_one_fetch_serves_fifty_threads(emulator: Emulator) -> None:
+def test_fifty_threads_share_one_fetch(emulator: Emulator) -> None:
     together, go = [0], threading.Event()
 
     def slow() -> str:
@@ -292,7 +294,7 @@ def test_one_fetch_serves_fifty_threads(emulator: Emulator) -> None:
     assert together == [1]
 
 
-def test_a_token_that_is_refused_is_fetched_once_more(emulator: Emulator) -> None:
+def test_a_refused_token_is_fetched_once_more(emulator: Emulator) -> None:
     source = Source(emulator.token)
     client = client_with(emulator, source)
     emulator.fault(
@@ -311,11 +313,11 @@ def test_a_token_that_is_refused_is_fetched_once_more(emulator: Emulator) -> Non
     assert [call["status"] for call in requests_of(emulator, "machines")] == [401, 200, 401, 401]
 
 
-def test_another_tenants_token_is_not_sent(emulator: Emulator) -> None:
+def test_a_token_of_another_tenant_is_not_sent(emulator: Emulator) -> None:
     other = "72f988bf-86f1-41af-91ab-2d7cd011db47"
     for credential in (emulator.token, lambda: emulator.token, AsyncSource(emulator.token)):
         client = client_with(emulator, credential, tenant_id=other)
-        with pytest.raises(AuthenticationError, match="nothing was sent"):
+        with pytest.raises(AuthenticationError, match="no request was sent"):
             client.list_machines()
         with pytest.raises(AuthenticationError):
             client.submit(MACHINE, Command.run_script("a.ps1"), "why")
@@ -334,7 +336,7 @@ NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 
 @pytest.mark.parametrize("missing", NEEDED)
-def test_a_variable_that_is_missing_is_named(
+def test_the_error_names_a_missing_variable(
     missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in emulator.env.items():
@@ -346,7 +348,7 @@ def test_a_variable_that_is_missing_is_named(
     assert not [name for name in NEEDED if name != missing and name in str(caught.value)]
 
 
-def test_secrets_are_told_nowhere(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_appear_nowhere(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     credential = ClientSecretCredential(
         emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
@@ -381,7 +383,7 @@ def test_a_secret_is_not_pickled(way: Callable[[object], object], emulator: Emul
     assert "hush" not in str(caught.value)
 
 
-def test_a_credential_that_never_answers_is_left(emulator: Emulator) -> None:
+def test_a_credential_that_never_answers_can_be_cancelled(emulator: Emulator) -> None:
     over = threading.Event()
 
     def blocks() -> str:
@@ -416,7 +418,7 @@ def test_asynchronous_credentials_share_one_loop(emulator: Emulator) -> None:
     )
 
 
-def test_a_credential_that_is_no_longer_used_is_let_go(emulator: Emulator) -> None:
+def test_an_unused_credential_is_released(emulator: Emulator) -> None:
     source = AsyncSource(emulator.token)
     client = client_with(emulator, source)
     client.list_machines()

@@ -1,4 +1,4 @@
-"""How results are shown: whole, and without letting a device's output reach the terminal or the page."""
+"""Results as text and HTML. Output of a device must not control the terminal or the page."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_hostile_text_is_escaped() -> None:
         assert "\x07" not in shown
 
 
-def test_a_cell_holds_a_bounded_part_of_a_long_output() -> None:
+def test_a_notebook_cell_truncates_long_output() -> None:
     assert (
         len(session_result_html(result(command(0, "RunScript", "a", script=script("x" * 10**6)))))
         < 50_000

@@ -1,4 +1,4 @@
-"""`python -m mde_live_response emulator`: what can be put into it from the command line."""
+"""The command `python -m mde_live_response emulator` and its options."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ CLI = [sys.executable, "-m", "mde_live_response", "emulator"]
 
 @pytest.fixture
 def serving() -> Iterator[Callable[..., Any]]:
-    """Serves with such arguments until the test is over; what it told."""
+    """Return a function that starts the command and returns the JSON that it prints."""
     running = []
 
     def serve(*arguments: str) -> Any:
@@ -95,16 +95,16 @@ def test_options_configure_the_emulator(tmp_path: Path, serving: Callable[..., A
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--script", "triage.ps1"], "'triage.ps1' has to be of the form NAME=VALUE"),
-        (["--script", "triage.ps1=/no/such/file"], "there is no file '/no/such/file'"),
-        (["--library", "/no/such/file"], "there is no file '/no/such/file'"),
-        (["--file", "C:\\x=/no/such/file"], "there is no file '/no/such/file'"),
-        (["--switch", "windows"], "'windows' has to be of the form NAME=VALUE"),
+        (["--script", "triage.ps1"], "'triage.ps1' must have the form NAME=VALUE"),
+        (["--script", "triage.ps1=/no/such/file"], "file '/no/such/file' does not exist"),
+        (["--library", "/no/such/file"], "file '/no/such/file' does not exist"),
+        (["--file", "C:\\x=/no/such/file"], "file '/no/such/file' does not exist"),
+        (["--switch", "windows"], "'windows' must have the form NAME=VALUE"),
         (["--machines", "some"], "--machines"),
     ],
     ids=str,
 )
-def test_wrong_usage(
+def test_invalid_usage(
     arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -116,21 +116,21 @@ def test_wrong_usage(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--switch", "nosuch=1"], 'there is no switch "nosuch"; there are accepted_status'),
+        (["--switch", "nosuch=1"], 'there is no switch "nosuch"; valid names are accepted_status'),
         (
             ["--switch", "windows=round"],
-            "switch windows is \"round\"; it has to be 'sliding' or 'fixed'",
+            "switch windows is \"round\"; it must be 'sliding' or 'fixed'",
         ),
-        (["--machines", "-1"], "machines is -1; it has to be between 0 and 1000000"),
-        (["--speed", "0"], "speed is 0; it has to be above 0"),
+        (["--machines", "-1"], "machines is -1; it must be between 0 and 1000000"),
+        (["--speed", "0"], "speed is 0; it must be above 0"),
         (["--seed", "-1"], "seed is -1"),
         (["--machine", ""], "a machine needs a name"),
-        (["--script", f"x y={os.devnull}"], "there is no file"),
-        (["--script", f"x y={__file__}"], "is no name of a library file"),
+        (["--script", f"x y={os.devnull}"], "does not exist"),
+        (["--script", f"x y={__file__}"], "is not a valid name of a library file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_values(arguments: list[str], expected: str) -> None:
+def test_invalid_values(arguments: list[str], expected: str) -> None:
     done = subprocess.run(
         [*CLI, *arguments], capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""The emulator in a forked child: an address, whose sockets the child does not hold."""
+"""The emulator in a forked child: the child can send requests, and holds no socket of it."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def in_child(act: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
+def test_a_forked_child_cannot_change_it(box: Emulator) -> None:
     stop = threading.Event()
 
     def load() -> None:
@@ -43,19 +43,19 @@ def test_a_forked_child_leaves_it_alone(box: Emulator) -> None:
             call(box, "GET", "/api/libraryfiles")
 
     def child() -> None:
-        for refused in (
+        for method in (
             lambda: box.violations,
             lambda: box.token_with("x"),
             lambda: box.advance(1),
         ):
             with pytest.raises(RuntimeError, match="belongs to the process"):
-                refused()
+                method()
         assert call(box, "GET", "/api/machines")[0] in (200, 429)
         box.close()
 
-    call(
-        box, "GET", "/api/machines"
-    )  # what it imports: a lock of the interpreter's might be held at the fork
+    # The first call imports modules. A fork during an import would leave its lock held in the
+    # child.
+    call(box, "GET", "/api/machines")
     worker = threading.Thread(target=load)
     worker.start()
     try:
@@ -73,25 +73,25 @@ def address(emulator: Emulator) -> tuple[str, int]:
 
 @pytest.fixture
 def sleeping_child() -> Iterator[Callable[[], None]]:
-    """Forks a child that does nothing until the test is over."""
-    made: list[tuple[int, int]] = []
+    """Return a function that forks a child, which sleeps until the test ends."""
+    children: list[tuple[int, int]] = []
 
     def fork() -> None:
-        (asleep, tell), (wake, over) = os.pipe(), os.pipe()
+        (asleep, notify), (wake, over) = os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
             signal.alarm(60)
             os.close(over)
-            os.write(tell, b"x")
+            os.write(notify, b"x")
             os.read(wake, 1)
             os._exit(0)
         assert os.read(asleep, 1) == b"x"
-        for descriptor in (asleep, tell, wake):
+        for descriptor in (asleep, notify, wake):
             os.close(descriptor)
-        made.append((pid, over))
+        children.append((pid, over))
 
     yield fork
-    for pid, over in made:
+    for pid, over in children:
         os.close(over)
         os.waitpid(pid, 0)
 
@@ -122,7 +122,7 @@ def test_a_child_keeps_no_connection_open(
             pass
 
 
-def test_a_child_serves_its_own(box: Emulator) -> None:
+def test_a_child_can_start_its_own_emulator(box: Emulator) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
         socket.create_connection(address(box)) as connection,

@@ -1,4 +1,4 @@
-"""The emulator's fixture and page: what they show works."""
+"""The pytest fixture, and the examples of docs/emulator.md."""
 
 import re
 import subprocess
@@ -44,10 +44,13 @@ def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_an_unnamed_argument_of_the_mark_is_refused(
+def test_a_positional_argument_of_the_mark_is_rejected(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    code = "import pytest\n\n@pytest.mark.mde_emulator(5)\ndef test_it(mde_emulator):\n    raise SystemExit\n"
+    code = (
+        "import pytest\n\n@pytest.mark.mde_emulator(5)\n"
+        "def test_it(mde_emulator):\n    raise SystemExit\n"
+    )
     (tmp_path / "test_mark.py").write_text(code, encoding="utf-8")
     plugin = [] if request.config.pluginmanager.has_plugin("mde_live_response") else ["-p", PLUGIN]
     command = [sys.executable, "-m", "pytest", "-q", *plugin, "test_mark.py"]
@@ -55,4 +58,6 @@ def test_an_unnamed_argument_of_the_mark_is_refused(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1, done.stdout
-    assert "mde_emulator(5): it takes Emulator's arguments by name, as machines=5" in done.stdout
+    assert (
+        "mde_emulator(5): pass the arguments of Emulator by name, such as machines=5" in done.stdout
+    )

@@ -1,9 +1,10 @@
-"""The error tree: bases, what `str` tells, and that every attribute survives pickling and copying."""
+"""Errors: their bases, `str()`, `to_dict()`, and that attributes survive pickling and copying."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ COMMON: dict[str, Any] = {
     "hint": "wait for it",
 }
 OWN: dict[type[mde.LiveResponseError], dict[str, Any]] = {
-    mde.AmbiguousMachineError: {"machines": ["one", "two"]},
+    mde.AmbiguousMachineError: {"machines": ("one", "two")},
     mde.MachineBusyError: {"active_action_id": "ffff"},
     mde.ThrottledError: {"retry_after": 8.0},
     mde.SessionFailedError: {"result": {"ok": False}},
@@ -86,7 +87,7 @@ def test_attributes_are_none_false_or_empty_unless_given(cls: type[mde.LiveRespo
         name: False if name == "retryable" else None for name in [*COMMON, *OWN.get(cls, {})]
     }
     if cls is mde.AmbiguousMachineError:
-        expected["machines"] = []  # type: ignore[assignment]
+        expected["machines"] = ()  # type: ignore[assignment]
     assert {name: getattr(error, name) for name in expected} == expected
 
 
@@ -108,24 +109,40 @@ def test_everything_survives(cls: type[mde.LiveResponseError], how: str) -> None
     assert back.__dict__ == error.__dict__
 
 
-def test_a_session_stays_behind() -> None:
+@each_error
+def test_to_dict_has_every_attribute(cls: type[mde.LiveResponseError]) -> None:
+    expected = {"message": "It failed.", **COMMON, **OWN.get(cls, {})}
+    if cls is mde.AmbiguousMachineError:
+        expected["machines"] = ["one", "two"]
+    assert make(cls).to_dict() == expected
+    json.dumps(make(cls).to_dict())
+
+
+@each_error
+def test_message_has_neither_hint_nor_ids(cls: type[mde.LiveResponseError]) -> None:
+    assert make(cls).message == "It failed."
+    assert "wait for it" in str(make(cls))
+
+
+def test_a_session_is_not_pickled() -> None:
     class Unpicklable:
         def __reduce__(self) -> str:
             raise TypeError("it holds a client")
 
-    error = mde.WaitTimeoutError("The time is over.", session=Unpicklable(), action_id="6b1d2c1e")  # type: ignore[arg-type]
+    session: Any = Unpicklable()
+    error = mde.WaitTimeoutError("The time is over.", session=session, action_id="6b1d2c1e")
     assert error.session is not None
     back = pickle.loads(pickle.dumps(error))
     assert back.session is None
     assert back.action_id == "6b1d2c1e"
 
 
-def test_a_subclass_of_a_user_survives() -> None:
+def test_a_users_subclass_survives() -> None:
     assert type(pickle.loads(pickle.dumps(OwnError("mine")))) is OwnError
 
 
 class OwnError(mde.ConnectionFailedError):
-    """One that users might write: its constructor takes no message."""
+    """A subclass as users may write it: its constructor takes no message."""
 
     def __init__(self, *words: str) -> None:
         super().__init__(" ".join(words), hint="none")
@@ -158,7 +175,7 @@ def test_str(message: str, attributes: dict[str, Any], text: str) -> None:
     assert str(mde.LiveResponseError(message, **attributes)) == text
 
 
-def test_a_failed_session_travels_with_its_error(emulator: Emulator) -> None:
+def test_a_failed_session_is_pickled_with_its_error(emulator: Emulator) -> None:
     emulator.add_library_file("triage.ps1")
     emulator.on_script("triage.ps1", stdout="half done", exit_code=3)
     with emulator.client() as client:
@@ -167,6 +184,17 @@ def test_a_failed_session_travels_with_its_error(emulator: Emulator) -> None:
         result.raise_for_status()
     assert caught.value.result == result
     assert caught.value.action_id == result.action.id
+    assert caught.value.to_dict()["result"] == result.to_dict()
     back = pickle.loads(pickle.dumps(caught.value))
     assert back.result == result
     assert back.result.scripts[0].stdout.endswith("half done")
+
+
+def test_an_ambiguous_name_gives_the_machines(emulator: Emulator) -> None:
+    twins = {emulator.add_machine("twin.example.test") for _ in range(2)}
+    with emulator.client() as client, pytest.raises(mde.AmbiguousMachineError) as caught:
+        client.get_machine("twin.example.test")
+    assert set(caught.value.machines) == twins
+    assert caught.value.machines is caught.value.machines
+    found = caught.value.to_dict()["machines"]
+    assert {machine["id"] for machine in found} == {machine.id for machine in twins}

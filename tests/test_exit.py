@@ -1,4 +1,4 @@
-"""The end of a process with calls in flight: exit code 0 every time, and nothing on stderr but Python's own."""
+"""A process exits with calls in flight: exit code 0, and only Python's own messages on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ BOUND = 15.0
 START = """
 import asyncio, atexit, logging, os, sys, threading, time
 import mde_live_response as mde
-client = mde.LiveResponseClient(limits=mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)]))
+limits = mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)])
+client = mde.LiveResponseClient(limits=limits)
 WS, COMMAND = "ws-0001.example.test", mde.Command.run_script("slow.ps1")
 def daemon(work):
     def quietly():
@@ -48,7 +49,7 @@ for _ in range(8): daemon(again(client.list_machines))
 for _ in range(4): daemon(lambda: client.list_machine_actions())
 time.sleep(0.05)
 """,
-    "calls that have only just begun": """
+    "calls that have just started": """
 for _ in range(8): daemon(client.list_machines)
 """,
     "calls that wait for the service": """
@@ -74,8 +75,9 @@ async def begun():
     other.send(None)
 asyncio.run(begun())
 """,
-    "a submit's POST on the wire": """
-daemon(lambda: client.submit("ws-0002.example.test", COMMAND, "why", correlation_id=str(os.getpid()), on_busy="wait"))
+    "a POST in flight": """
+options = {"correlation_id": str(os.getpid()), "on_busy": "wait"}
+daemon(lambda: client.submit("ws-0002.example.test", COMMAND, "why", **options))
 time.sleep(0.05)
 """,
     "a credential that blocks, and one that awaits": """
@@ -91,7 +93,8 @@ time.sleep(0.05)
     "callbacks": """
 def on_update(action):
     while True: time.sleep(0.001)
-daemon(lambda: client.run("ws-0003.example.test", COMMAND, "why", on_busy="wait", on_update=on_update))
+options = {"on_busy": "wait", "on_update": on_update}
+daemon(lambda: client.run("ws-0003.example.test", COMMAND, "why", **options))
 time.sleep(0.2)
 """,
     "logging at DEBUG": """
@@ -99,7 +102,7 @@ logging.basicConfig(level=logging.DEBUG, filename=os.devnull)
 for _ in range(8): daemon(again(client.list_machines))
 time.sleep(0.05)
 """,
-    "a handler that is stuck": """
+    "a blocked log handler": """
 class Stuck(logging.Handler):
     def emit(self, record):
         while True: time.sleep(0.001)
@@ -110,7 +113,7 @@ client.list_machines()
 daemon(again(client.list_machines))
 time.sleep(0.05)
 """,
-    "a download into a file object that is stuck": """
+    "a download into a blocked file object": """
 class Stuck:
     def write(self, data):
         while True: time.sleep(0.001)
@@ -127,7 +130,7 @@ for _ in range(4): daemon(again(mine.list_machines))
 daemon(again(lambda: box.requests))
 time.sleep(0.05)
 """,
-    "an emulator's script that is stuck": """
+    "a blocked script of an emulator": """
 from mde_live_response.emulator import Emulator
 logging.getLogger("mde_live_response").addHandler(logging.NullHandler())
 def stuck(machine, args):
@@ -162,7 +165,8 @@ time.sleep(0.02)
 """,
 }
 PYTHONS_OWN = re.compile(
-    r"Task was destroyed but it is pending!|task: <Task|never awaited|^Coroutine created|^  |^Task exception|^$|"
+    r"Task was destroyed but it is pending!|task: <Task|never awaited|^Coroutine created|"
+    r"^  |^Task exception|^$|"
     r"^sys:1: |^<sys>:0: |^Exception ignored in: <coroutine|^RuntimeWarning: Enable tracemalloc"
 )
 
@@ -197,7 +201,7 @@ def test_exit_is_unaffected_by_calls_in_flight(end: str, emulator: Emulator) -> 
 
 
 @pytest.mark.parametrize("left", [False, True], ids=["waited for", "left by Ctrl-C"])
-def test_a_post_on_the_wire_lands(left: bool) -> None:
+def test_a_post_in_flight_is_finished(left: bool) -> None:
     code = (
         START + 'client.submit(WS, mde.Command.run_script("a.ps1"), "why", correlation_id="exit-1")'
     )
@@ -217,7 +221,7 @@ def test_a_post_on_the_wire_lands(left: bool) -> None:
             process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert process.returncode == (-signal.SIGINT if left else 0), err
-        assert ("was left by its caller, and started" in err) == left, err
+        assert ("was cancelled by its caller, but session" in err) == left, err
         assert [post["status"] for post in requests_of(emulator, "runliveresponse")] == [201]
         assert client.find_session("ws-0001.example.test", "exit-1") is not None
 
@@ -225,7 +229,7 @@ def test_a_post_on_the_wire_lands(left: bool) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("door", ["blocking", "asyncio"])
-def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: str) -> None:
+def test_a_signal_gives_the_usual_exit_code(number: signal.Signals, door: str) -> None:
     call = "client.get_machine('slow.example.test')"
     if door == "asyncio":
         call = "asyncio.run(client.get_machine_async('slow.example.test'))"
@@ -248,7 +252,7 @@ def test_a_signal_ends_it_with_pythons_usual_code(number: signal.Signals, door: 
     assert "Fatal" not in err
 
 
-def test_a_pool_of_threads_ends_its_calls_first(emulator: Emulator) -> None:
+def test_a_thread_pool_finishes_its_calls_first(emulator: Emulator) -> None:
     code = """
 from concurrent.futures import ThreadPoolExecutor
 pool = ThreadPoolExecutor(4)

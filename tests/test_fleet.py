@@ -1,4 +1,4 @@
-"""One run over many machines, as Python sees it."""
+"""Runs over many machines, through the Python API."""
 
 from __future__ import annotations
 
@@ -57,11 +57,12 @@ def test_each_row_has_one_outcome_and_every_loop_yields_them_all(
     assert reasons[5] == "machine"
     unknown = next(outcome for outcome in outcomes if outcome.row == 5)
     assert isinstance(unknown.error, NotFoundError)
-    assert (unknown.result, unknown.action_id, unknown.start_time) == (None, None, None)
+    assert (unknown.load_result(), unknown.action_id, unknown.start_time) == (None, None, None)
     first = outcomes[0] if outcomes[0].ok else outcomes[-1]
-    assert first.result is not None
-    assert first.result.scripts[0].text.endswith("done")
-    assert first.machine_id == first.result.action.machine_id
+    result = first.load_result()
+    assert result is not None
+    assert result.scripts[0].text.endswith("done")
+    assert first.machine_id == result.action.machine_id
     assert first.start_time is not None
     assert first.start_time <= first.end_time
     assert list(fleet) == outcomes
@@ -82,7 +83,9 @@ def test_with_asyncio(client: LiveResponseClient) -> None:
     assert all(outcome.ok for outcome in asyncio.run(main()))
 
 
-def test_commands_of_each_machines_own(client: LiveResponseClient, emulator: Emulator) -> None:
+def test_a_mapping_gives_each_machine_its_own_commands(
+    client: LiveResponseClient, emulator: Emulator
+) -> None:
     emulator.on_script("other.ps1", stdout="other", exit_code=3)
     report = client.run_many(
         NAMES[:2], {"ws-0001": ECHO, "ws-0002": [Command.run_script("other.ps1")]}, "a test"
@@ -93,7 +96,7 @@ def test_commands_of_each_machines_own(client: LiveResponseClient, emulator: Emu
         client.run_many(NAMES[:3], {"ws-0001": ECHO, "ws-0002": ECHO}, "a test")
 
 
-def test_a_report_is_rows_for_a_table(
+def test_a_report_has_rows_for_a_table(
     client: LiveResponseClient, emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.put_remote_file("*", r"C:\a.bin", b"evidence")
@@ -106,7 +109,7 @@ def test_a_report_is_rows_for_a_table(
         "tenant_id", "machine", "machine_id", "action_id", "status", "ok", "reason", "message", "exit_code", "stdout",
         "files",
     ]  # fmt: skip
-    assert json.loads(json.dumps(rows)) == rows
+    assert tuple(json.loads(json.dumps(rows))) == rows
     assert [row["ok"] for row in rows] == [True, True, False]
     assert rows[0]["exit_code"] == 0
     assert rows[0]["stdout"].endswith("done")
@@ -118,17 +121,17 @@ def test_a_report_is_rows_for_a_table(
     assert "<b>no" not in page
 
 
-def test_what_is_pickled_has_its_results(client: LiveResponseClient) -> None:
+def test_a_pickled_outcome_has_its_result(client: LiveResponseClient) -> None:
     report = client.run_many(NAMES[:2], ECHO, "a test").report()
     again: FleetReport = pickle.loads(pickle.dumps(report))
     assert again.outcomes == report.outcomes
-    assert again.outcomes[0].result == report.outcomes[0].result
+    assert again.outcomes[0].load_result() == report.outcomes[0].load_result()
     assert again.to_dicts() == report.to_dicts()
     with pytest.raises(TypeError, match="run_id"):
         pickle.dumps(client.run_many(NAMES[:1], ECHO, "a test"))
 
 
-def test_a_report_has_a_time_out_and_the_run_goes_on(
+def test_a_report_time_out_does_not_stop_the_run(
     client: LiveResponseClient, emulator: Emulator
 ) -> None:
     emulator.on_script("echo.ps1", stdout="done", duration=200)
@@ -150,7 +153,7 @@ def test_leaving_a_loop_detaches_and_the_run_can_be_resumed(
             break
         with pytest.raises(InvalidRequestError, match="closed before run"):
             list(fleet)
-    assert f"run {fleet.run_id} was left" in caplog.text
+    assert f"run {fleet.run_id} was detached" in caplog.text
     assert "client.resume(" in caplog.text
     outcomes = list(client.resume(fleet.run_id))
     assert [outcome.reason for outcome in outcomes] == ["ok"] * 20
@@ -169,12 +172,12 @@ def test_ctrl_c_detaches(
         next(loop)
     with pytest.raises(InvalidRequestError, match="closed before run"):
         fleet.report()
-    assert f"run {fleet.run_id} was left" in caplog.text
+    assert f"run {fleet.run_id} was detached" in caplog.text
     assert client.resume(fleet.run_id).report().ok
 
 
-def test_a_credential_that_fails_ends_no_row(emulator: Emulator) -> None:
-    """The run stops as a whole, by what the credential raised, and is gone on with."""
+def test_a_failing_credential_ends_no_row(emulator: Emulator) -> None:
+    """The run stops with the exception of the credential, and can be resumed."""
     sealed = threading.Event()
 
     def token() -> str:
@@ -211,7 +214,7 @@ def test_a_cancelled_run_ends(client: LiveResponseClient, emulator: Emulator) ->
     ("machines", "error"),
     [("ws-0001", TypeError), (3, TypeError), ([3], TypeError), (b"ws-0001", TypeError)],
 )
-def test_machines_of_a_wrong_type(
+def test_machines_of_a_wrong_type_are_refused(
     client: LiveResponseClient, machines: object, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="machines takes"):

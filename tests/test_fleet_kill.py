@@ -1,4 +1,4 @@
-"""A run whose processes are killed in the middle of what they do, and gone on with by others."""
+"""A run whose workers are killed while they work; other workers continue it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DURATION = 0.5
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
     with Emulator(machines=MACHINES, limits=LIMITS) as emulator:
-        # No run is over before its last process is killed.
+        # Long enough that the run is not done before its last worker is killed.
         emulator.on_script("echo.ps1", stdout="done", duration=DURATION)
         yield emulator
 
@@ -47,14 +47,14 @@ def work(emulator: Emulator, state: str) -> subprocess.Popen[str]:
 
 
 def kill(worker: subprocess.Popen[str], after: float) -> None:
-    """Kill it while it is at work, which it is once it tells of an outcome."""
+    """Kill the worker while it works, which it does once it has printed an outcome."""
     assert worker.stdout is not None
     worker.stdout.readline()
     time.sleep(after)
     worker.kill()
     rest, _ = worker.communicate()
     assert worker.returncode == -signal.SIGKILL
-    assert len(rest.splitlines()) < MACHINES - 1, "the run was over already"
+    assert len(rest.splitlines()) < MACHINES - 1, "the run was already done"
 
 
 def read_outcomes(worker: subprocess.Popen[str]) -> list[str]:
@@ -64,7 +64,7 @@ def read_outcomes(worker: subprocess.Popen[str]) -> list[str]:
 
 
 def assert_ran_once(emulator: Emulator, outcomes: list[str]) -> None:
-    """Every row has its outcome, and no machine more than one session."""
+    """Check that every row has an outcome, and every machine exactly one session."""
     assert sorted(int(line.split()[0]) for line in outcomes) == list(range(MACHINES))
     assert {line.split()[1] for line in outcomes} == {"ok"}
     with emulator.client() as client:

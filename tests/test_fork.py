@@ -1,4 +1,4 @@
-"""A fork after use: each child works, ends by itself, and the parent never notices."""
+"""A fork after use: each child works and exits, and the parent is not affected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ START = """
 import asyncio, os, sys, threading, time, warnings
 import mde_live_response as mde
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
-client = mde.LiveResponseClient(limits=mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)]))
+limits = mde.Limits(read=[mde.Rate(1_000_000, 60.0)], submit=[mde.Rate(100_000, 60.0)])
+client = mde.LiveResponseClient(limits=limits)
 MACHINE = "ws-0001.example.test"
 
 def wait_for(pid, seconds=30.0):
@@ -79,7 +80,7 @@ used()
     script(emulator, code)
 
 
-def test_a_child_that_ends_as_a_program_does(emulator: Emulator) -> None:
+def test_a_child_that_exits_normally(emulator: Emulator) -> None:
     code = """
 used()
 assert wait_for(fork(used, sys.exit)) == 0
@@ -98,7 +99,7 @@ used()
     script(emulator, code)
 
 
-def test_what_the_client_gave_works_in_the_child_too(emulator: Emulator) -> None:
+def test_objects_of_the_client_work_in_the_child(emulator: Emulator) -> None:
     code = """
 command = mde.Command.run_script("a.ps1")
 client.library.upload(b"x", name="a.ps1")
@@ -120,7 +121,7 @@ assert session.result().ok and library.list_files()
     script(emulator, code)
 
 
-def test_what_is_dropped_in_the_child_stays_the_parents(emulator: Emulator) -> None:
+def test_objects_dropped_in_the_child_stay_valid_in_the_parent(emulator: Emulator) -> None:
     code = """
 import gc
 used()
@@ -143,7 +144,7 @@ for _ in range(5):
 
 
 def test_a_child_of_a_busy_process_works(emulator: Emulator) -> None:
-    """From the main thread and from another, while threads are in calls, a loop is busy and all is logged."""
+    """Forks from two threads, with calls, a busy event loop and DEBUG logging in the background."""
     count = pick_count(200, 2000)
     code = f"""
 import logging
@@ -159,7 +160,8 @@ def busy():
 
 async def busy_loop():
     while not over.is_set():
-        await asyncio.gather(*(client.get_machine_async(MACHINE) for _ in range(10)), return_exceptions=True)
+        calls = [client.get_machine_async(MACHINE) for _ in range(10)]
+        await asyncio.gather(*calls, return_exceptions=True)
         done.append(1)
 
 def child():
@@ -205,7 +207,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn", "fork"])
-def test_a_pool_whose_workers_make_their_own(
+def test_a_pool_whose_workers_create_clients(
     method: str, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("pool")
@@ -230,7 +232,8 @@ if __name__ == "__main__":
     client = mde.LiveResponseClient()
     client.list_machines()
     with multiprocessing.get_context("{method}").Pool(2) as pool:
-        assert pool.map(pool_worker.work, range(10)) == [("ws-0001.example.test", number) for number in range(10)]
+        expected = [("ws-0001.example.test", number) for number in range(10)]
+        assert pool.map(pool_worker.work, range(10)) == expected
         try:
             pool.apply(pool_worker.work, (client,))
         except TypeError as error:
@@ -261,7 +264,8 @@ used()
 session = client.session("12345678-1234-1234-1234-123456789012")
 pid = libc.fork()
 if not pid:
-    for call in (client.list_machines, session.refresh, client.library.list_files, lambda: asyncio.run(client.list_machines_async())):
+    list_async = lambda: asyncio.run(client.list_machines_async())
+    for call in (client.list_machines, session.refresh, client.library.list_files, list_async):
         try:
             call()
         except RuntimeError as error:
@@ -275,7 +279,7 @@ used()
     script(emulator, code)
 
 
-def test_a_fork_in_the_middle_of_a_call(emulator: Emulator) -> None:
+def test_a_fork_during_a_call(emulator: Emulator) -> None:
     code = """
 client.library.upload(b"x", name="a.ps1")
 parent, codes = os.getpid(), []

@@ -1,4 +1,4 @@
-"""Signing in without a secret of ours: the platform's identity, a federated token, az, the environment's choice."""
+"""Signing in without a secret: managed identity, federated token, az, the environment."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def imds(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebSer
 
     with web(answer) as served:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", served.url)
-        # The platform is never asked through a proxy: this one would refuse.
+        # Requests to the platform never go through a proxy: this one would refuse.
         monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
         monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
         yield served
 
 
-def test_a_machines_own_identity(imds: WebServer, emulator: Emulator) -> None:
+def test_a_system_assigned_identity(imds: WebServer, emulator: Emulator) -> None:
     client = emulator.client(credential=ManagedIdentityCredential())
     assert len(client.list_machines()) == 3
     assert len(asyncio.run(client.list_machines_async())) == 3
@@ -122,7 +122,7 @@ def test_an_app_service(
             )
             == 3
         )
-        # Without any credential it is what the environment names.
+        # Without a credential argument, the environment decides.
         monkeypatch.setenv("MDE_LIVE_RESPONSE_ENDPOINT", emulator.url)
         assert len(LiveResponseClient().list_machines()) == 3
         first, second = service.requests
@@ -134,7 +134,9 @@ def test_an_app_service(
     assert "hush" not in f"{caught.value} {caught.value.__dict__} {caplog.text}"
 
 
-def test_a_platform_that_refuses(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusing_platform_is_an_error(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refusal = {"error": "invalid_request", "error_description": "Identity not found"}
     with web(lambda _: WebResponse(400, refusal)) as platform:
         monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
@@ -149,7 +151,7 @@ def test_a_platform_that_refuses(emulator: Emulator, monkeypatch: pytest.MonkeyP
     assert not requests_of(emulator, "machines")
 
 
-def test_a_platform_that_is_being_updated(
+def test_a_platform_during_an_update_is_retried(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([WebResponse(404), WebResponse(410)])
@@ -167,7 +169,7 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def federated(issuer: Path, emulator: Emulator) -> str:
-    """A token that the emulator verifies by the certificate which is registered."""
+    """A token that the emulator verifies with the registered certificate."""
     import hashlib
     import ssl
     from base64 import urlsafe_b64encode
@@ -246,11 +248,14 @@ def test_a_file_without_a_token(content: str | None, emulator: Emulator, tmp_pat
 
 @pytest.fixture
 def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Puts an `az` on the PATH that runs these lines of Python, and notes its arguments."""
+    """Put an `az` on the PATH that runs these lines of Python and records its arguments."""
 
     def install(lines: str) -> Path:
         script, noted = tmp_path / "az", tmp_path / "arguments"
-        head = f"#!{sys.executable}\nimport json, sys, time\nopen({str(noted)!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
+        head = (
+            f"#!{sys.executable}\nimport json, sys, time\n"
+            f"open({str(noted)!r}, 'w').write(json.dumps(sys.argv[1:]))\n"
+        )
         script.write_text(head + lines, encoding="utf-8")
         script.chmod(0o700)
         monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -301,7 +306,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("case", FAILURES)
-def test_an_az_that_fails(case: str, az: Callable[[str], Path], emulator: Emulator) -> None:
+def test_a_failing_az_is_an_error(case: str, az: Callable[[str], Path], emulator: Emulator) -> None:
     lines, message, hint = FAILURES[case]
     az(lines)
     with pytest.raises(AuthenticationError, match=message) as caught:
@@ -314,7 +319,7 @@ def test_an_az_that_fails(case: str, az: Callable[[str], Path], emulator: Emulat
 
 
 def locals_of_our_frames(error: BaseException | None) -> str:
-    """What a traceback shows at its most talkative of the package's own frames, causes and contexts included."""
+    """Format the traceback with local variables, causes and contexts, for the package's frames."""
     shown = ""
     while error is not None:
         shown += f"{error!r} {error.__dict__}"
@@ -330,23 +335,23 @@ def locals_of_our_frames(error: BaseException | None) -> str:
     return shown
 
 
-def test_an_az_that_is_not_there(
+def test_a_missing_az_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: Emulator
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AuthenticationError, match="not on the PATH"):
         emulator.client(credential=AzureCliCredential()).list_machines()
     for wrong in ("", "a b", "x&y", "ä"):
-        with pytest.raises(InvalidRequestError, match="neither a tenant's id nor a domain"):
+        with pytest.raises(InvalidRequestError, match="neither a tenant id nor a domain"):
             AzureCliCredential(wrong)
     with pytest.raises(InvalidRequestError, match="process_timeout"):
         AzureCliCredential(process_timeout=0)
 
 
-def test_the_environments_order(
+def test_the_order_of_the_environment(
     emulator: Emulator, issuer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is set besides those that come after it; the emulator tells by what an application signed in."""
+    """Set each source together with the later ones; the emulator records which one was used."""
     pem = issuer / "all.pem"
     pem.write_bytes((issuer / "issuer.key").read_bytes() + (issuer / "issuer.crt").read_bytes())
     seen: list[str] = []
@@ -392,7 +397,7 @@ def test_the_environments_order(
     assert (seen[0], seen[1][:3], seen[2], seen[3]) == ("secret", "eyJ", "federated", "platform")
 
 
-def test_azure_identitys_own(
+def test_credentials_of_azure_identity(
     emulator: Emulator,
     imds: WebServer,
     az: Callable[[str], Path],
@@ -468,7 +473,9 @@ NO_SECRETS: list[Any] = [
 @pytest.mark.parametrize(
     "way", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy]
 )
-def test_what_has_no_secret_is_pickled(way: Callable[[Any], Any], credential: Any) -> None:
+def test_a_credential_without_a_secret_is_pickled(
+    way: Callable[[Any], Any], credential: Any
+) -> None:
     again = way(credential)
     assert type(again) is type(credential)
     assert repr(again) == repr(credential)

@@ -1,4 +1,4 @@
-"""What `import mde_live_response` brings in, since that is what it costs."""
+"""The modules that `import mde_live_response` loads: they determine how long it takes."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_it_is_light() -> None:
+def test_the_import_is_light() -> None:
     assert not loaded_by("import mde_live_response") & HEAVY
 
 
@@ -25,11 +25,11 @@ def test_a_command_is_light() -> None:
 
 
 @pytest.mark.parametrize("module", ["emulator", "pytest_plugin", "display", "_types", "__main__"])
-def test_what_few_need_is_loaded_by_need(module: str) -> None:
+def test_rarely_used_modules_are_loaded_on_demand(module: str) -> None:
     assert f"mde_live_response.{module}" not in loaded_by("import mde_live_response")
 
 
-def test_names_for_annotations_are_there_when_asked_for() -> None:
+def test_type_aliases_are_loaded_on_demand() -> None:
     code = "from mde_live_response import Commands, Credential, SupportsGetToken, Reason, Cloud"
     assert "mde_live_response._types" in loaded_by(code)
 

@@ -1,4 +1,4 @@
-"""The `mde_live_response` logger: each request at DEBUG, a session's life at INFO, what goes wrong at WARNING."""
+"""The `mde_live_response` logger: requests at DEBUG, sessions at INFO, problems at WARNING."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mde_live_response.emulator import Emulator
 
 LOG = "mde_live_response"
 LINE = re.compile(
-    r"^(?P<method>GET|POST) (?P<path>\S+) (?P<status>\d{3}) in \d+\.\d{3} s, attempt (?P<attempt>\d+)"
+    r"^(?P<method>GET|POST) (?P<path>\S+) (?P<status>\d{3}) in \d+\.\d{3} s, "
+    r"attempt (?P<attempt>\d+)"
     r"(, request (?P<request>[\w-]+))?$"
 )
 
@@ -105,9 +106,7 @@ def test_a_lost_connection_is_logged(emulator: Emulator, caplog: pytest.LogCaptu
     )
 
 
-def test_a_level_that_is_changed_later_is_obeyed(
-    emulator: Emulator, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_changed_level_takes_effect(emulator: Emulator, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger(LOG)
     before = logger.level
     try:
@@ -126,7 +125,7 @@ def test_a_level_that_is_changed_later_is_obeyed(
         logger.setLevel(before)
 
 
-def test_nothing_of_other_crates_is_logged(
+def test_records_of_other_crates_are_not_logged(
     emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(1), caplog.at_level(1, LOG):

@@ -1,4 +1,4 @@
-"""What a run collects is evidence by itself: a manifest beside the files, and a command that checks both."""
+"""The manifest of collected files, and the command that checks it."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def become_link(folder: Path) -> None:
 
 
 def forge(folder: Path) -> None:
-    """The file and its own line, so that they agree."""
+    """Change the file and its own line, so that they agree with each other."""
     path, all_lines = first_file(folder), lines(folder)
     before = hashlib.sha256(path.read_bytes()).hexdigest()
     content = path.read_bytes()[:-1] + b"!"
@@ -105,7 +105,7 @@ def lead_out(folder: Path) -> None:
     ("spoil", "said"),
     [
         (change_byte, "was changed"),
-        (grow, "bytes, and had"),
+        (grow, "bytes instead of"),
         (lambda folder: first_file(folder).unlink(), "is missing"),
         (become_link, "is missing"),
         (lambda folder: (folder / "new.txt").write_bytes(b""), "'new.txt' is not in the manifest"),
@@ -119,12 +119,12 @@ def lead_out(folder: Path) -> None:
             lambda folder: write(folder, [lines(folder)[1], lines(folder)[0], *lines(folder)[2:]]),
             "does not follow",
         ),
-        (lambda folder: write(folder, [*lines(folder), '{"half']), "the last line is not whole"),
+        (lambda folder: write(folder, [*lines(folder), '{"half']), "the last line is incomplete"),
         (
             lambda folder: write(folder, [*lines(folder), "nonsense\n"]),
-            "line 9 is not a manifest's",
+            "line 9 is not a manifest entry",
         ),
-        (lead_out, "leads out of the folder"),
+        (lead_out, "points outside the folder"),
         (lambda folder: (folder / "manifest.jsonl").unlink(), "there is no manifest.jsonl"),
     ],
 )
@@ -145,4 +145,4 @@ def test_truncation_is_detected_by_the_recorded_hash(
     (folder / gone).unlink()
     assert check(folder) == 0
     assert check(folder, "--last", last) == 1
-    assert "missing from the end" in capsys.readouterr().out
+    assert "lines at the end were removed" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The networks that people have: real proxies, TLS broken open by one, own authorities, HTTP/2, and all that fails."""
+"""Real networks: proxies, TLS interception, private authorities, HTTP/2, and failures."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def host(url: str) -> str:
 
 
 def everything(client: LiveResponseClient, folder: Path) -> None:
-    """A login, calls of the API and a result's download."""
+    """Make a login, API calls and a download."""
     result = client.run(
         MACHINE, [Command.run_script("a.ps1"), Command.get_file("C:\\a.txt")], "why", save_to=folder
     )
@@ -73,7 +73,7 @@ def failure(client: LiveResponseClient) -> ConnectionFailedError:
 
 
 def tunnels(proxy: Proxy) -> list[str]:
-    """Whom a proxy was asked to connect to, each time."""
+    """Return the hosts that a proxy was asked to connect to."""
     return [
         line.split(": CONNECT ")[1].split()[0]
         for line in proxy.log.splitlines()
@@ -82,7 +82,7 @@ def tunnels(proxy: Proxy) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_proxy_passes_all_three_hosts_on(
+def test_a_proxy_forwards_calls_to_all_three_hosts(
     way: str, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tinyproxy(tmp_path) as proxy:
@@ -97,7 +97,7 @@ def test_a_proxy_passes_all_three_hosts_on(
     assert {call["route"] for call in tls.requests} >= {"token", "runliveresponse", "blob"}
 
 
-def test_a_tunnel_is_used_again(tls: Emulator, tmp_path: Path) -> None:
+def test_a_tunnel_is_reused(tls: Emulator, tmp_path: Path) -> None:
     with tinyproxy(tmp_path) as proxy, tls.client(proxy=proxy.url) as client:
         client.list_machine_actions()
         before = tunnels(proxy)
@@ -108,7 +108,7 @@ def test_a_tunnel_is_used_again(tls: Emulator, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY"])
-def test_a_proxy_is_given_its_login(
+def test_the_proxy_login_is_sent(
     way: str, tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tinyproxy(tmp_path, "BasicAuth user secret") as proxy:
@@ -119,7 +119,7 @@ def test_a_proxy_is_given_its_login(
             everything(client, tmp_path / "out")
 
 
-def test_a_login_with_what_is_special_in_a_url_comes_whole() -> None:
+def test_a_proxy_login_with_special_characters() -> None:
     with RecordingServer() as proxy, Emulator(tls=True) as emulator:
         with emulator.client(proxy=f"http://us%40er:p%40ss%3Aw%C3%B6rd@{proxy.address}") as client:
             failure(client)
@@ -134,10 +134,13 @@ def test_a_login_with_what_is_special_in_a_url_comes_whole() -> None:
 
 @pytest.mark.parametrize(
     ("login", "said"),
-    [("", "wants a user and a password"), ("user:wr0ng@", "does not accept the user and password")],
+    [("", "requires a user and a password"), ("user:wr0ng@", "refused the user and password")],
 )
-def test_a_proxy_that_refuses_the_login_is_asked_once(login: str, said: str, tls: Emulator) -> None:
-    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+def test_a_refused_proxy_login_is_not_retried(login: str, said: str, tls: Emulator) -> None:
+    refusal = (
+        b"HTTP/1.1 407 Proxy Authentication Required\r\n"
+        b"Proxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n"
+    )
     with (
         RecordingServer(refusal) as proxy,
         tls.client(proxy=f"http://{login}{proxy.address}") as client,
@@ -152,12 +155,12 @@ def test_a_proxy_that_refuses_the_login_is_asked_once(login: str, said: str, tls
 
 @pytest.mark.parametrize(
     ("login", "said"),
-    [("", "wants a user and a password"), ("user:wr0ng@", "check the user and password")],
+    [("", "requires a user and a password"), ("user:wr0ng@", "check the user and password")],
 )
-def test_a_real_proxy_that_refuses_the_login(
+def test_a_real_proxy_refuses_a_wrong_login(
     login: str, said: str, tls: Emulator, tmp_path: Path
 ) -> None:
-    """Tinyproxy answers a wrong login with 401."""
+    """Tinyproxy answers a wrong login with 401 instead of 407."""
     with (
         tinyproxy(tmp_path, "BasicAuth user secret") as proxy,
         tls.client(proxy=f"http://{login}{proxy.address}") as client,
@@ -169,14 +172,14 @@ def test_a_real_proxy_that_refuses_the_login(
     assert tls.requests == []
 
 
-def test_a_proxy_that_blocks_a_host_is_named_with_the_host(tls: Emulator, tmp_path: Path) -> None:
+def test_the_error_names_the_proxy_and_the_blocked_host(tls: Emulator, tmp_path: Path) -> None:
     with tinyproxy(tmp_path, "ConnectPort 1") as proxy, tls.client(proxy=proxy.url) as client:
         error = failure(client)
     assert f"the proxy {proxy.address} refused to connect to 127.0.0.1" in str(error)
-    assert "ask those who run the proxy" in str(error)
+    assert "ask the administrators of the proxy" in str(error)
 
 
-def test_a_proxy_that_is_not_there_is_named(tls: Emulator) -> None:
+def test_the_error_names_an_unreachable_proxy(tls: Emulator) -> None:
     with tls.client(proxy=f"http://127.0.0.1:{free_port()}") as client:
         error = failure(client)
     assert "the proxy 127.0.0.1:" in str(error)
@@ -195,7 +198,7 @@ def test_a_proxy_that_is_not_there_is_named(tls: Emulator) -> None:
     ],
 )
 @pytest.mark.parametrize("way", ["argument", "HTTPS_PROXY"])
-def test_no_proxy_names_addresses_and_networks(
+def test_no_proxy_accepts_addresses_and_networks(
     way: str,
     around: str,
     direct: bool,
@@ -215,22 +218,22 @@ def test_no_proxy_names_addresses_and_networks(
         assert bool(proxy.heads) is not direct
 
 
-def test_an_empty_proxy_is_none_at_all(
+def test_an_empty_proxy_disables_proxies(
     tls: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with RecordingServer() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        with tls.client(proxy="") as client:
+        with tls.client(proxy=False) as client:
             everything(client, tmp_path / "out")
         assert proxy.heads == []
 
 
-# A proxy that breaks TLS open
+# A proxy that intercepts TLS
 
 
 @pytest.fixture
 def named() -> Iterator[Emulator]:
-    """Known by a name: Squid's certificates for an address are of the wrong kind."""
+    """An emulator with a host name: squid's certificates for IP addresses are not valid."""
     with Emulator(tls=True, speed=50.0, host="localhost") as emulator:
         populate(emulator)
         yield emulator
@@ -238,7 +241,7 @@ def named() -> Iterator[Emulator]:
 
 @pytest.fixture
 def intercepting_proxy(named: Emulator, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The proxy's address, and the PEM file of the authority that it signs with."""
+    """The proxy's address, and the PEM file of its certificate authority."""
     trusted = make_authority(tmp_path, "interceptor")
     assert named.ca_bundle is not None
     both = (tmp_path / "interceptor.key").read_bytes() + trusted.read_bytes()
@@ -259,7 +262,7 @@ def test_an_intercepting_proxy_is_trusted_by_its_ca(
         monkeypatch.setenv(way, str(given))
     with named.client(proxy=proxy, ca_bundle=given if way == "argument" else None) as client:
         everything(client, tmp_path / "out")
-    # Squid speaks for the client then, and says so.
+    # Squid adds a Via header, which proves that it intercepted the calls.
     assert all("squid" in call["headers"]["via"] for call in named.requests)
     assert named.violations == dict.fromkeys(named.violations, 0)
 
@@ -270,7 +273,7 @@ def test_an_intercepting_proxy_is_not_trusted_by_default(
     with named.client(proxy=intercepting_proxy[0]) as client:
         error = failure(client)
     assert "failed the TLS handshake (through the proxy" in str(error)
-    assert "give its CA as a PEM file by ca_bundle" in str(error)
+    assert "give its CA as a PEM file in ca_bundle" in str(error)
     assert not error.retryable
     assert named.requests == []
 
@@ -283,7 +286,8 @@ import logging
 from mde_live_response import LiveResponseClient
 logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 for _ in range(3):
-    with LiveResponseClient({named.token!r}, endpoint={named.url!r}, proxy={intercepting_proxy[0]!r}, verify=False) as client:
+    options = dict(endpoint={named.url!r}, proxy={intercepting_proxy[0]!r}, verify=False)
+    with LiveResponseClient({named.token!r}, **options) as client:
         print(client.get_machine({MACHINE!r}).computer_dns_name)
 """
     done = run_python(code)
@@ -291,14 +295,14 @@ for _ in range(3):
     assert done.err.count("WARNING verify=False") == 1, done
 
 
-# HTTP/2, IPv6, and whom to trust
+# HTTP/2, IPv6, and trust
 
 
 @contextmanager
 def http2_frontend(
     folder: Path, *, names: str = "IP:127.0.0.1"
 ) -> Iterator[tuple[Emulator, str, Path, Path]]:
-    """An emulator behind nghttpx: it, the front's URL, the PEM file of its authority, and the front's log."""
+    """An emulator behind nghttpx: emulator, proxy URL, PEM file of the authority, proxy log."""
     root = make_authority(folder, "root")
     make_signed(folder, "front", "root", names)
     with (
@@ -310,7 +314,7 @@ def http2_frontend(
         yield emulator, f"https://{front.address}", root, folder / "nghttpx.log"
 
 
-def test_http_2_is_spoken_where_it_is_offered(tmp_path: Path) -> None:
+def test_http_2_is_used_if_offered(tmp_path: Path) -> None:
     with http2_frontend(tmp_path) as (emulator, url, root, log):
         with LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client:
             names = [client.get_machine(name).computer_dns_name for name in (MACHINE, "ws-0002")]
@@ -320,7 +324,7 @@ def test_http_2_is_spoken_where_it_is_offered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["argument", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_an_own_authority_is_trusted_when_it_is_given(
+def test_a_given_authority_is_trusted(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with http2_frontend(tmp_path) as (emulator, url, root, _):
@@ -339,7 +343,7 @@ def test_a_certificate_of_another_host_is_reported(tmp_path: Path) -> None:
         LiveResponseClient(emulator.token, endpoint=url, ca_bundle=root) as client,
     ):
         error = failure(client)
-    assert "the certificate is another host's" in str(error)
+    assert "the certificate is for another host" in str(error)
     assert not error.retryable
 
 
@@ -360,7 +364,7 @@ def test_an_expired_certificate_is_reported(tmp_path: Path) -> None:
         ) as client,
     ):
         error = failure(client)
-    assert "check this machine's clock" in str(error)
+    assert "check the clock of this machine" in str(error)
 
 
 @pytest.mark.parametrize("encrypted", [False, True], ids=["http", "https"])
@@ -372,12 +376,12 @@ def test_ipv6(encrypted: bool, tmp_path: Path) -> None:
             everything(client, tmp_path / "out")
 
 
-# What fails
+# Failures
 
 
 @contextmanager
 def listener(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Passes each connection on; host and port."""
+    """Pass each connection to `serve`, and yield host and port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept() -> None:
@@ -412,8 +416,8 @@ def close(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("scheme", "serve", "said"),
     [
-        ("http", reset, "broke the connection off"),
-        ("http", close, "broke the connection off"),
+        ("http", reset, "closed the connection"),
+        ("http", close, "closed the connection"),
         ("https", reset, "could not be connected to"),
         ("https", not_tls, "failed the TLS handshake"),
     ],
@@ -439,7 +443,7 @@ def test_a_refused_connection_is_reported() -> None:
 
 
 def test_an_unresolvable_name_is_reported(tls: Emulator) -> None:
-    # A label of more than 63 letters: no resolver asks anyone for it.
+    # A label of more than 63 characters: a resolver refuses it without a query.
     proxy = f"{'a' * 64}.example.test:3128"
     with tls.client(proxy=f"http://{proxy}", max_wait=1) as client:
         error = failure(client)
@@ -448,7 +452,7 @@ def test_an_unresolvable_name_is_reported(tls: Emulator) -> None:
 
 def test_a_connect_timeout_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
-        # Once the backlog is full, the kernel leaves whoever comes unanswered.
+        # Once the backlog is full, the kernel does not answer new connections.
         for _ in range(4):
             waiting = held.enter_context(socket.socket())
             waiting.setblocking(False)

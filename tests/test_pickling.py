@@ -1,4 +1,4 @@
-"""Every model and error, as a real emulator filled it, survives pickling and copying; what holds a client refuses."""
+"""Models and errors survive pickling and copying. Objects that hold a client refuse both."""
 
 from __future__ import annotations
 
@@ -66,9 +66,21 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 MODELS = [
-    "Command", "Rate", "Limits", "SessionResult", "MachineAction", "CommandResult", "ScriptOutput", "CollectedFile",
-    "Machine", "LibraryFile", "Check", "Finding", "FleetReport", "Outcome",
-]  # fmt: skip
+    "Command",
+    "Rate",
+    "Limits",
+    "SessionResult",
+    "MachineAction",
+    "CommandResult",
+    "ScriptOutput",
+    "CollectedFile",
+    "Machine",
+    "LibraryFile",
+    "Check",
+    "Finding",
+    "FleetReport",
+    "Outcome",
+]
 
 
 def attributes(model: Any) -> dict[str, Any]:
@@ -164,10 +176,19 @@ def errors(models: dict[str, Any]) -> Iterator[dict[str, mde.LiveResponseError]]
 
 
 ERRORS = [
-    "NotFoundError", "InvalidRequestError", "AmbiguousMachineError", "AlreadyExistsError", "MachineBusyError",
-    "SessionFailedError", "WaitTimeoutError", "ConnectionFailedError", "AuthenticationError", "PermissionDeniedError",
-    "ServiceError", "ThrottledError",
-]  # fmt: skip
+    "NotFoundError",
+    "InvalidRequestError",
+    "AmbiguousMachineError",
+    "AlreadyExistsError",
+    "MachineBusyError",
+    "SessionFailedError",
+    "WaitTimeoutError",
+    "ConnectionFailedError",
+    "AuthenticationError",
+    "PermissionDeniedError",
+    "ServiceError",
+    "ThrottledError",
+]
 
 
 @each_way
@@ -185,7 +206,7 @@ def test_an_error(name: str, way: str, errors: dict[str, mde.LiveResponseError])
     assert vars(again) == expected
 
 
-def test_a_cause_is_not_pickled_as_python_pickles_none(
+def test_a_cause_is_not_pickled(
     errors: dict[str, mde.LiveResponseError],
 ) -> None:
     error = mde.SubmitUnknownError("unknown", machine_id="m")
@@ -199,7 +220,9 @@ def test_a_cause_is_not_pickled_as_python_pickles_none(
 @pytest.mark.parametrize(
     "name", ["LiveResponseClient", "Session", "Library", "ClientSecretCredential"]
 )
-def test_what_holds_a_client_or_a_secret_refuses(name: str, way: str, emulator: Emulator) -> None:
+def test_objects_with_a_client_or_a_secret_are_not_pickled(
+    name: str, way: str, emulator: Emulator
+) -> None:
     client = emulator.client()
     held: dict[str, Any] = {
         "LiveResponseClient": client,

@@ -1,4 +1,4 @@
-"""The progress of a run: by tqdm, by a plain line, in a notebook; and that it never outlives the run."""
+"""The progress display of a run: tqdm, a plain line, a notebook. It never outlives the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def client() -> Iterator[LiveResponseClient]:
         yield client
 
 
-def followers() -> list[str]:
+def progress_threads() -> list[str]:
     return [
         thread.name
         for thread in threading.enumerate()
@@ -43,7 +43,9 @@ def followers() -> list[str]:
     ]
 
 
-def test_tqdm_shows_it(client: LiveResponseClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tqdm_shows_progress(
+    client: LiveResponseClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     fleet = client.run_many([*NAMES, "nobody"], ECHO, "c", run_id="a run", progress=True)
     assert not fleet.done
     assert len(list(fleet)) == 6
@@ -52,12 +54,12 @@ def test_tqdm_shows_it(client: LiveResponseClient, capsys: pytest.CaptureFixture
     assert "run a run: 100%" in shown
     assert "6/6" in shown
     assert "failed=1" in shown
-    wait_until(lambda: not followers(), "the end of the thread")
+    wait_until(lambda: not progress_threads(), "the end of the thread")
     client.resume("a run", progress=True).report()
     assert "6/6" in capsys.readouterr().err
 
 
-def test_without_tqdm_a_terminal_has_a_line(
+def test_without_tqdm_a_terminal_shows_a_line(
     client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
@@ -71,7 +73,7 @@ def test_without_tqdm_a_terminal_has_a_line(
     assert "\x1b[31m" not in shown
 
 
-def test_elsewhere_nothing_is_written(
+def test_without_a_terminal_nothing_is_written(
     client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
@@ -80,22 +82,22 @@ def test_elsewhere_nothing_is_written(
     monkeypatch.setattr(sys, "stderr", written)
     client.run_many(NAMES, ECHO, "c", progress=True).report()
     assert written.getvalue() == ""
-    assert not followers()
+    assert not progress_threads()
 
 
-def test_it_ends_with_a_run_that_is_left_or_forgotten(client: LiveResponseClient) -> None:
+def test_progress_ends_with_a_detached_or_dropped_run(client: LiveResponseClient) -> None:
     fleet = client.run_many(NAMES, ECHO, "c", progress=True)
-    assert followers()
+    assert progress_threads()
     fleet.close()
-    wait_until(lambda: not followers(), "the end of the thread")
+    wait_until(lambda: not progress_threads(), "the end of the thread")
     fleet = client.run_many(NAMES[:1], Command.run_script("echo.ps1", "2"), "c", progress=True)
-    assert followers()
+    assert progress_threads()
     del fleet
-    wait_until(lambda: not followers(), "the end of the thread")
+    wait_until(lambda: not progress_threads(), "the end of the thread")
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_a_reports_rows_are_a_table(client: LiveResponseClient, library: str) -> None:
+def test_report_rows_fit_a_data_frame(client: LiveResponseClient, library: str) -> None:
     report = client.run_many([*NAMES, "nobody"], ECHO, "c").report()
     table: Any = import_module(library).DataFrame(report.to_dicts())
     assert table.shape == (6, 11)
@@ -104,7 +106,7 @@ def test_a_reports_rows_are_a_table(client: LiveResponseClient, library: str) ->
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:
-    """In a kernel of its own; what it shows are a bar, a report and a table."""
+    """Run the notebook in a new kernel. It shows a bar, a report and a table."""
     executed = tmp_path / "executed.ipynb"
     code = """
 import sys, nbformat, nbclient

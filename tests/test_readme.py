@@ -1,4 +1,4 @@
-"""The README's Python, run as a newcomer would run it: from a file, with the credentials in the environment."""
+"""Runs the README's examples as a user would: from a file, credentials in the environment."""
 
 import os
 import re
@@ -16,12 +16,12 @@ BLOCKS = re.findall(
 )
 
 
-def test_there_are_blocks() -> None:
+def test_the_readme_has_examples() -> None:
     assert len(BLOCKS) >= 3
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[f"block{number}" for number in range(len(BLOCKS))])
-def test_block(block: str, emulator: Emulator, tmp_path: Path) -> None:
+def test_the_example_runs(block: str, emulator: Emulator, tmp_path: Path) -> None:
     machine = "ws-0001.example.test"
     emulator.add_library_file("triage.ps1", b"# collects what matters")
     emulator.on_script("triage.ps1", stdout="done\r\n")
@@ -42,10 +42,19 @@ def test_block(block: str, emulator: Emulator, tmp_path: Path) -> None:
     assert not emulator.violations or not any(emulator.violations.values())
 
 
-@pytest.mark.parametrize(
-    "page", [README, *sorted((README.parent / "docs").glob("*.md"))], ids=lambda page: page.name
-)
-def test_links_lead_somewhere(page: Path) -> None:
+ROOT = README.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_source_files_exist(page: Path) -> None:
+    folders = "src|python|tests|tools|benches|examples|docs|fuzz"
+    named = re.findall(rf"`((?:{folders})/[\w./]+)`", page.read_text(encoding="utf-8"))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_have_targets(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text(encoding="utf-8")):
         name, _, heading = target.partition("#")
         linked = page.parent / name if name else page

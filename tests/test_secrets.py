@@ -1,4 +1,4 @@
-"""No secret comes out anywhere: every path is walked with every fault, at DEBUG, and all that came out is searched."""
+"""No secret leaks: every call runs with every fault at DEBUG, and all output is searched."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PATTERNS = {
 
 
 class LeakDetector:
-    """All that came out, by the way it came."""
+    """Collects all output, and searches it for secrets."""
 
     def __init__(self, *secrets: str) -> None:
         self.patterns = {
@@ -63,7 +63,7 @@ class LeakDetector:
                 self.value(item)
 
     def error(self, error: BaseException | None) -> None:
-        """An error with all that hangs on it: its causes, its attributes, its pickle, and our own frames' variables."""
+        """Record an error: its causes, attributes and pickle, and the variables of our frames."""
         while error is not None:
             name = type(error).__name__
             self.text(f"error {name}", f"{error} {error!r} {error.args} {vars(error)}")
@@ -87,7 +87,7 @@ class LeakDetector:
 def detector(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[LeakDetector]:
-    """Searched at the end, with all logs at DEBUG, the warnings, and what was written to either stream."""
+    """Searched at the end, including DEBUG logs, warnings, stdout and stderr."""
     caplog.set_level(logging.DEBUG)
     detector = LeakDetector()
     with warnings.catch_warnings(record=True) as warned:
@@ -115,7 +115,7 @@ COMMANDS = [Command.run_script("a.ps1", ARGS), Command.get_file("C:\\a.txt")]
 
 
 def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Awaitable[object]]]:
-    """Every call of a client, each with a machine of its own."""
+    """Return every call of a client, each for a different machine."""
     folder.mkdir()
     script = folder / "b.ps1"
     script.write_text("b")
@@ -165,7 +165,7 @@ def calls(client: LiveResponseClient, folder: Path) -> dict[str, Callable[[], Aw
 async def run_all_calls(
     emulator: Emulator, folder: Path, detector: LeakDetector, **options: Any
 ) -> dict[str, object]:
-    """Makes every call at once, and tells what each gave or raised."""
+    """Make every call at once, and return what each returned or raised."""
     ends: dict[str, object] = {}
 
     async def one(name: str, call: Callable[[], Awaitable[object]]) -> None:
@@ -208,7 +208,7 @@ def test_no_leak_on_success(
 def test_no_leak_on_failure(
     detector: LeakDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each fault on each route, all the time: most calls end in an error."""
+    """Each fault on each route, on every call: most calls end in an error."""
     monkeypatch.setenv("MDE_LIVE_RESPONSE_HIDE_ARGS", "1")
 
     async def one(fault: str, route: str, emulator: Emulator) -> int:
@@ -233,7 +233,7 @@ def test_no_leak_on_failure(
 
 
 def bad_clients(folder: Path, emulator: Emulator) -> dict[str, Callable[[], LiveResponseClient]]:
-    """Clients whose secrets serve to nothing."""
+    """Clients whose secrets are unusable."""
     key, assertion = folder / "key.pem", folder / "assertion"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key), "-out", str(key.with_suffix(".crt")),
@@ -312,7 +312,7 @@ def test_no_leak_of_unusable_secrets(
 
 
 def test_no_leak_on_a_panic(detector: LeakDetector) -> None:
-    """What a child writes as it dies with a call under way, faulthandler on."""
+    """The output of a child that aborts during a call, with faulthandler."""
     code = f"""
 import faulthandler, os, threading
 from mde_live_response import Command, LiveResponseClient
@@ -331,7 +331,7 @@ client.run("ws-0001", Command.run_script("slow.ps1", {ARGS!r}), "c")
 
 @pytest.mark.parametrize("what", ["hush-1234", "eyJhbGciOiJ", "x?sig=abc", f"{ARGS}"])
 def test_leaks_are_detected(what: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The control: a secret on each of the ways is seen."""
+    """The counter-check: a secret in each kind of output is found."""
 
     class Careless:
         def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C, a real SIGINT, in each blocking call: answered within 100 ms, and the session left alone."""
+"""Ctrl-C (a real SIGINT) in each blocking call: handled within 100 ms; the session continues."""
 
 from __future__ import annotations
 
@@ -41,17 +41,18 @@ def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _tell() -> Iterator[None]:
+def _print_times() -> Iterator[None]:
     yield
     if ANSWERED:
         print(
-            f"\nCtrl-C answered in {median(ANSWERED) * 1e3:.1f} ms, at worst {max(ANSWERED) * 1e3:.1f} ms"
+            f"\nCtrl-C handled in {median(ANSWERED) * 1e3:.1f} ms, "
+            f"at worst {max(ANSWERED) * 1e3:.1f} ms"
         )
 
 
 @contextmanager
 def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[None]:
-    """Expects the block to end by the KeyboardInterrupt that is sent, as Ctrl-C is, once the condition holds."""
+    """Send SIGINT once the condition holds, and expect the block to raise KeyboardInterrupt."""
     sent: list[float] = []
     over = threading.Event()
 
@@ -130,7 +131,7 @@ def test_a_call_is_interrupted_and_its_connection_closed(
 
 
 @pytest.mark.parametrize("method", ["run", "submit"])
-def test_an_interrupted_post_still_lands(
+def test_an_interrupted_post_is_finished(
     method: str, emulator: Emulator, client: LiveResponseClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     emulator.fault("POST", "runliveresponse", "delay", seconds=1.0)
@@ -143,7 +144,7 @@ def test_an_interrupted_post_still_lands(
 
     def left() -> list[tuple[str, str]]:
         told = (
-            record for record in caplog.records if "was left by its caller" in record.getMessage()
+            record for record in caplog.records if "was cancelled by its caller" in record.getMessage()
         )
         return [(record.levelname, record.name) for record in told]
 
@@ -174,7 +175,7 @@ def test_an_interrupted_session_continues(emulator: Emulator, client: LiveRespon
     assert session.result().ok
 
 
-def test_a_callback_is_interrupted_as_python_is(
+def test_a_callback_is_interrupted_like_any_python_code(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     entered = threading.Event()
@@ -207,7 +208,7 @@ def kill_when(condition: Callable[[], object]) -> threading.Thread:
     return thread
 
 
-def test_a_handler_that_returns_lets_the_call_go_on(
+def test_a_call_continues_after_a_signal_handler_returns(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     emulator.fault("GET", "machines", "delay", seconds=0.5)
@@ -221,19 +222,19 @@ def test_a_handler_that_returns_lets_the_call_go_on(
     assert answered == [1]
 
 
-def test_what_a_handler_raises_ends_the_call(
+def test_an_exception_of_a_signal_handler_ends_the_call(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
-    class Enough(BaseException):
+    class CustomBaseException(BaseException):
         pass
 
     def handler(number: int, frame: object) -> None:
-        raise Enough
+        raise CustomBaseException
 
     emulator.fault("GET", "machines", "delay", seconds=60.0)
     with handler_of_sigusr1(handler):
         thread = kill_when(lambda: is_pending(emulator, "machines"))
-        with pytest.raises(Enough):
+        with pytest.raises(CustomBaseException):
             client.list_machines()
         thread.join()
     wait_until(lambda: was_closed_by_client(emulator, "machines"))
@@ -244,12 +245,12 @@ def test_a_handler_may_call_the_client(emulator: Emulator, client: LiveResponseC
     emulator.fault("GET", "machineactions", "delay", seconds=0.5)
     with handler_of_sigusr1(lambda *_: seen.append(len(client.list_machines()))):
         thread = kill_when(lambda: is_pending(emulator, "machineactions"))
-        assert client.list_machine_actions() == []
+        assert client.list_machine_actions() == ()
         thread.join()
     assert seen == [3]
 
 
-def test_another_threads_call_does_not_swallow_it(
+def test_a_call_of_another_thread_does_not_swallow_the_signal(
     emulator: Emulator, client: LiveResponseClient
 ) -> None:
     emulator.fault("GET", "machines", "delay", seconds=1.0)
@@ -262,7 +263,7 @@ def test_another_threads_call_does_not_swallow_it(
     assert found == [3]
 
 
-def test_it_is_as_quick_every_time(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_every_interrupt_is_handled_quickly(emulator: Emulator, client: LiveResponseClient) -> None:
     for _ in range(pick_count(10, 300)):
         emulator.fault("GET", "machines", "delay", seconds=60.0)
         with interrupted_when(lambda: is_pending(emulator, "machines"), "the call"):
@@ -270,7 +271,7 @@ def test_it_is_as_quick_every_time(emulator: Emulator, client: LiveResponseClien
         wait_until(lambda: not is_pending(emulator, "machines"))
 
 
-def test_in_asyncio_it_is_asyncios(emulator: Emulator, client: LiveResponseClient) -> None:
+def test_asyncio_handles_sigint_itself(emulator: Emulator, client: LiveResponseClient) -> None:
     import asyncio
 
     emulator.fault("GET", "machines", "delay", seconds=60.0)

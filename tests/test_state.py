@@ -1,4 +1,4 @@
-"""`state=`: which store a client keeps its limits, sessions and submits in, and what is said when it can't."""
+"""`state=`: the store for limits, sessions and submits, and the errors of a store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_an_invalid_address_is_refused_before_any_request_without_its_password(s
     assert caught.value.hint
 
 
-def test_the_environment_names_a_store(
+def test_the_environment_selects_a_store(
     emulator: Emulator, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MDE_LIVE_RESPONSE_STATE", address)
@@ -45,9 +45,7 @@ def test_the_environment_names_a_store(
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_what_one_client_started_another_finds_in_the_store(
-    emulator: Emulator, address: str
-) -> None:
+def test_a_client_finds_a_session_of_another_client(emulator: Emulator, address: str) -> None:
     emulator.on_script("echo.ps1", duration=60.0)
     with emulator.client(state=address) as one, emulator.client(state=address) as other:
         started = one.submit(MACHINE, RUN, "a test", correlation_id="case 42")
@@ -71,7 +69,7 @@ def test_what_one_client_started_another_finds_in_the_store(
             other.submit(MACHINE, RUN, "a test")
         assert busy.value.active_action_id == started.id
         assert again.result().ok
-        assert one.list_sessions() == [] == other.list_sessions()
+        assert one.list_sessions() == () == other.list_sessions()
     assert len(requests_of(emulator, "runliveresponse")) == 1
 
 
@@ -109,7 +107,7 @@ def test_check_reports_an_unshared_store(emulator: Emulator, address: str) -> No
     with emulator.client(state="memory:") as client:
         assert [finding.code for finding in client.check().findings] == ["state"]
     with emulator.client(state=address) as client:
-        assert client.check().findings == []
+        assert client.check().findings == ()
 
 
 def test_a_multiprocess_engine_is_warned_about_once(emulator: Emulator, address: str) -> None:
@@ -171,15 +169,15 @@ def test_show_takes_the_address_from_the_environment(
     assert main(["state", "show"]) == 2
     monkeypatch.setenv("MDE_LIVE_RESPONSE_STATE", "redis://:hunter2@127.0.0.1:1/0")
     assert main(["state", "show"]) == 3
-    told = capsys.readouterr().err
-    assert "hunter2" not in told, told
-    assert "127.0.0.1:1" in told, told
+    message = capsys.readouterr().err
+    assert "hunter2" not in message, message
+    assert "127.0.0.1:1" in message, message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork on Windows")
 @pytest.mark.parametrize("kind", ["sqlite", "redis"])
 def test_children_of_a_fork_share_the_store(kind: str, tmp_path: Path) -> None:
-    """The parent goes on calling in threads while it forks: a store's locks and connections are not the child's."""
+    """Fork while threads make calls: the child must not use the parent's locks and connections."""
     served = (
         redis_server(tmp_path) if kind == "redis" else iter([f"sqlite:///{tmp_path / 'state.db'}"])
     )
@@ -190,7 +188,8 @@ def test_children_of_a_fork_share_the_store(kind: str, tmp_path: Path) -> None:
 import os, sys, threading, warnings
 import mde_live_response as mde
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of a fork with threads
-fast = mde.Limits(submit=[mde.Rate(10_000, 1.0)], read=[mde.Rate(10_000, 1.0)], sessions=1000, settle_time=1.0)
+rate = [mde.Rate(10_000, 1.0)]
+fast = mde.Limits(submit=rate, read=rate, sessions=1000, settle_time=1.0)
 client = mde.LiveResponseClient(limits=fast)
 stop = threading.Event()
 
@@ -207,8 +206,9 @@ for at in range({pick_count(24, 200)}):
     if pid == 0:
         code = 99
         try:
-            session = client.submit(f"ws-{{at % 3 + 1:04}}.example.test", mde.Command.run_script("echo.ps1"), "a test",
-                                    on_busy="wait", correlation_id=f"child {{at}}")
+            machine, command = f"ws-{{at % 3 + 1:04}}", mde.Command.run_script("echo.ps1")
+            options = dict(on_busy="wait", correlation_id=f"child {{at}}")
+            session = client.submit(machine, command, "a test", **options)
             code = 0 if session.result().ok else 98
         except BaseException:
             import traceback
@@ -220,7 +220,7 @@ stop.set()
 for thread in threads:
     thread.join()
 assert codes == [0] * len(codes), codes
-assert client.list_sessions() == []
+assert client.list_sessions() == ()
 print(len(codes))
 """
     for state in served:
@@ -234,7 +234,7 @@ print(len(codes))
             assert emulator.violations["duplicate_submit"] == emulator.violations["sessions"] == 0
 
 
-def test_threads_that_open_the_store_at_the_same_time(emulator: Emulator, address: str) -> None:
+def test_threads_open_the_store_at_the_same_time(emulator: Emulator, address: str) -> None:
     failed: list[BaseException] = []
 
     def use() -> None:

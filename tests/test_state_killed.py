@@ -1,4 +1,4 @@
-"""`kill -9` anywhere between intent and result: the same id then finds what was started, or starts it, once."""
+"""`kill -9` anywhere between intent and result: with the same id, the commands run exactly once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
 
 AT_ONCE = 32
-"""A turn that a dead process holds falls free after 15 s: so many wait for that side by side."""
+"""Cases that run in parallel: each waits 15 s until the lease of a dead process expires."""
 LIMITS: dict[str, Any] = {
     "submit": [[1000, 1.0]],
     "read": [[1000, 1.0]],
@@ -34,7 +34,8 @@ LIMITS: dict[str, Any] = {
 HANGING = ("machineactions", "runliveresponse", "resultlink", "blob")
 LATE = {"kind": "delay", "seconds": 60.0}
 STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]] = {
-    # What goes wrong, the call (its route, which one) that hangs when the process is killed, and what the store knows.
+    # The faults, the call (route and number) that hangs when the process is killed, and the
+    # stage of the intent in the store.
     "before the post": ([{"path": "machineactions", **LATE}], ("machineactions", 1), "intended"),
     "on the post": ([{"path": "runliveresponse", **LATE}], ("runliveresponse", 1), "posted"),
     "settling one that was taken": (
@@ -69,12 +70,12 @@ def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def quotas(state: str, emulator: Emulator) -> list[Any]:
-    """What the store has of this emulator: its port may have been another's before, its application not."""
+    """Return the store's entries of this emulator: by its application, since ports are reused."""
     return [quota for quota in show_state(state) if quota["application"] == emulator.client_id]
 
 
 def stage(state: str, emulator: Emulator, job: str) -> str | None:
-    """How far the intent came, as the store has it."""
+    """Return the stage of the intent in the store."""
     for quota in quotas(state, emulator):
         for intent in [
             it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == job
@@ -111,7 +112,7 @@ def kill(emulator: Emulator, state: str, job: dict[str, Any], step: str, at: int
 
 
 def once(state: str, at: int, folder: Path) -> None:
-    """One process is killed, another goes on: one action, its result, and nothing left taken."""
+    """Kill a process and continue with another: one action, its result, and no slot left taken."""
     step = list(STEPS)[at % len(STEPS)]
     with Emulator(limits=limits(LIMITS), seed=at) as emulator:
         emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
@@ -122,7 +123,8 @@ def once(state: str, at: int, folder: Path) -> None:
             "shares": [[[MACHINE, f"job-{at}"]]],
             "save_to": str(folder / str(at)),
         }
-        # A Redis that was never used may be one that forgot: until a settle time after its first use more is asked.
+        # A new Redis may be one that lost its data: the list is read more often until a settle
+        # time after its first use.
         first = read_output(start_worker(emulator, {**job, "shares": [[[MACHINE, "first"]]]}), 120)[
             0
         ]["id"]

@@ -1,4 +1,4 @@
-"""Several processes, one state store: the limits hold for all of them together, and each submit happens once."""
+"""Several processes with one state store keep the limits together, and submit everything once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def strict_emulator(machines: int) -> Emulator:
 
 
 def test_eight_processes_break_no_limit_and_run_each_job_once(state: str) -> None:
-    """Among them orders for machines that are busy with another's, and the same order from several processes."""
+    """Some machines are busy with other callers, and several processes submit the same job."""
     chance = random.Random(4)
     orders = [
         [f"ws-{chance.randint(1, 25):04}.example.test", f"order-{at}"] for at in range(SUBMITS)

@@ -1,4 +1,4 @@
-"""Spans of the real OpenTelemetry SDK: each request below what it is for, and that below the caller's."""
+"""Spans of the real OpenTelemetry SDK: request spans below call spans below the caller's span."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_lost_response_records_the_error_kind(emulator: Emulator) -> None:
     assert "http.response.status_code" not in (lost.attributes or {})
 
 
-def test_opentelemetry_is_not_imported_for_it(emulator: Emulator) -> None:
+def test_opentelemetry_is_not_imported_unless_used(emulator: Emulator) -> None:
     code = f"""
 import sys
 from mde_live_response import LiveResponseClient

@@ -1,4 +1,4 @@
-"""A small web server that answers as a test tells it, and remembers what it was asked."""
+"""A small web server with answers chosen by a test. It records each request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WebResponse(NamedTuple):
 
 
 class WebServer:
-    """Where it listens, and every request so far."""
+    """The server's address, and the requests it has received."""
 
     def __init__(self, url: str) -> None:
         self.url, self.requests = url, list[RecordedRequest]()

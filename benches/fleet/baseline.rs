@@ -1,4 +1,4 @@
-//! The same machines, as other tools do it.
+//! The same machines, run as other tools do it.
 
 use std::time::Duration;
 
@@ -12,33 +12,33 @@ use serde_json::Value;
 
 use crate::fixture::{CALL, DelayedTransport, emulator};
 
-/// Ten at a time, each session polled by itself every 15 s, one try for each
-/// call, and the next ten when all of these are over.
+/// Runs ten machines at a time, polls each session every 15 s, and tries each call once. The next
+/// ten start when these are over.
 pub async fn measure(machines: usize) {
     let limits = Limits::default();
     let emulator = emulator(machines, limits.clone(), 10_000_000);
     let clock = Clock::new();
     let began = clock.now();
     let ids = emulator.machine_ids();
-    let mut had = 0;
+    let mut results = 0;
     for ten in ids.chunks(10) {
         let loops = ten.iter().map(|id| run_session(&emulator, id));
-        had += futures_util::future::join_all(loops).await.into_iter().flatten().count();
+        results += futures_util::future::join_all(loops).await.into_iter().flatten().count();
     }
     let calls = emulator.requests();
     let links =
         calls.iter().filter(|it| matches!(it.route, Route::GetResultLink | Route::Blob)).count();
     println!("\n{machines} machines, as other tools do it: ten at a time, each polled every 15 s");
-    println!("  the end after {:.0} s, {had} results had", clock.now() - began);
-    println!("  calls a session: {:.2}", (calls.len() - links) as f64 / machines as f64);
+    println!("  the end after {:.0} s, {results} results", clock.now() - began);
+    println!("  calls per session: {:.2}", (calls.len() - links) as f64 / machines as f64);
     println!(
         "  refused by a limit: {}",
         calls.iter().filter(|it| it.status == RequestOutcome::Status(429)).count()
     );
-    println!("  outcomes before the last: none are told");
+    println!("  outcomes before the last: none are reported");
 }
 
-/// None where any call was refused.
+/// Runs one session. Returns none if any call was refused.
 async fn run_session(emulator: &Emulator, id: &str) -> Option<()> {
     let body = serde_json::json!({"Comment": "a measurement", "Commands": [
         {"type": "RunScript", "params": [{"key": "ScriptName", "value": "a.ps1"}]},

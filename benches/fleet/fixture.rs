@@ -1,4 +1,4 @@
-//! The service in a box, the way to it, and a client.
+//! The emulator, a slow transport to it, and a client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use mde_live_response::secret::Secret;
 use mde_live_response::session::Sessions;
 use mde_live_response::transport::{Failure, Request, Response, Transport};
 
-/// Seconds that a call takes on the wire.
+/// Seconds that a call takes on the network.
 pub const CALL: f64 = 0.3;
-/// A session's script: seconds, from the seed.
+/// Range of a script's duration in seconds. The seed decides.
 pub const SCRIPT: std::ops::Range<f64> = 30.0..300.0;
 
-/// Each call takes its time, in seconds.
+/// Delays each call by this many seconds.
 pub struct DelayedTransport(pub Emulator, pub f64);
 
 impl Transport for DelayedTransport {
@@ -67,7 +67,7 @@ pub fn emulator_with(settings: Settings) -> Emulator {
     emulator
 }
 
-/// `quotas`: what the clients of one process share.
+/// Creates a client. The clients of one process share `quotas`.
 pub fn client(
     emulator: &Emulator,
     quotas: &Arc<QuotaRegistry>,
@@ -92,11 +92,11 @@ pub fn client(
 }
 
 pub async fn start(sessions: &Arc<Sessions>, machines: Vec<String>) -> Fleet {
-    let order = RunSpec {
+    let spec = RunSpec {
         machines: machines.into_iter().map(|machine| (machine, 0)).collect(),
         commands: vec![vec![Command::run_script("a.ps1", None).unwrap()]],
         comment: "a measurement".to_owned(),
         ..RunSpec::default()
     };
-    Fleet::start(sessions, order).await.unwrap()
+    Fleet::start(sessions, spec).await.unwrap()
 }

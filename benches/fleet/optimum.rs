@@ -1,4 +1,4 @@
-//! How near a run comes to what the limits let it do.
+//! Compares the duration of a run with the shortest that the limits allow.
 
 use std::sync::Arc;
 
@@ -12,16 +12,19 @@ struct Run {
     /// Seconds from the start to the outcome of the last reachable machine.
     reachable: f64,
     end: f64,
-    /// Of sessions that ran to their end, well or not.
+    /// The number of sessions that ended, successful or not.
     results: usize,
-    /// When each submit arrived, from the start.
+    /// When each submit arrived, in seconds from the start.
     submits: Vec<f64>,
     accepted: usize,
+    /// When the last machine was tried for the first time.
     untried_until: f64,
     calls: usize,
+    /// The longest script, in seconds.
     longest: f64,
+    /// The mean duration of a script, in seconds.
     mean: f64,
-    broken: bool,
+    has_violations: bool,
 }
 
 async fn run(machines: usize, offline: f64) -> Run {
@@ -77,11 +80,11 @@ async fn run(machines: usize, offline: f64) -> Run {
         calls: requests.len() - links,
         longest: lengths.iter().copied().fold(0.0, f64::max),
         mean: lengths.iter().sum::<f64>() / machines as f64,
-        broken: emulator.violations() != Default::default(),
+        has_violations: emulator.violations() != Default::default(),
     }
 }
 
-/// The last submit can not be earlier than the strict window lets it, nor than the slots do.
+/// Returns when the last submit can be sent at the earliest, within the rate and the slots.
 fn optimal_seconds(machines: usize, mean: f64) -> f64 {
     let windows = ((machines - 1) / 10) as f64 * (60.0 + CALL);
     windows.max(machines as f64 * mean / 50.0)
@@ -90,9 +93,9 @@ fn optimal_seconds(machines: usize, mean: f64) -> f64 {
 pub async fn measure(machines: usize, offline: f64, compare: bool) {
     let run = run(machines, offline).await;
     let last = run.submits.last().copied().unwrap_or_default();
-    println!("\n{machines} machines, {:.0} % of them off, and not known to be", offline * 100.0);
-    println!("  the end after {:.0} s, {} results had", run.end, run.results);
-    println!("  rules broken: {} (bound: none)", if run.broken { "yes" } else { "none" });
+    println!("\n{machines} machines, {:.0} % of them offline without notice", offline * 100.0);
+    println!("  the end after {:.0} s, {} results", run.end, run.results);
+    println!("  violations: {} (bound: none)", if run.has_violations { "yes" } else { "none" });
     if compare {
         let alone = ((machines as f64 * (1.0 - offline)) as usize).max(1);
         let alone = optimal_seconds(alone, run.mean) + run.longest;
@@ -102,16 +105,17 @@ pub async fn measure(machines: usize, offline: f64, compare: bool) {
             .filter(|pair| pair[1] <= run.untried_until)
             .map(|pair| pair[1] - pair[0]);
         println!(
-            "  the reachable done after {:.0} s, alone at best {alone:.0} s: {:.3} (bound: 1.10 for 5 %)",
+            "  the reachable ended after {:.0} s, alone at best {alone:.0} s: {:.3} \
+             (bound: 1.10 for 5 %)",
             run.reachable,
             run.reachable / alone
         );
         println!("  the end after the last submit: {:.0} s (bound: 7,200 s)", run.end - last);
         println!(
-            "  the longest time without a submit while an untried one waits: {:.0} s (bound: 600 s)",
+            "  longest time without a submit while an untried machine waits: {:.0} s (bound: 600 s)",
             gaps.fold(0.0, f64::max)
         );
-        println!("  submits a machine: {:.2}", run.accepted as f64 / machines as f64);
+        println!("  submits per machine: {:.2}", run.accepted as f64 / machines as f64);
     } else {
         let bound = optimal_seconds(machines, run.mean);
         println!(
@@ -119,10 +123,10 @@ pub async fn measure(machines: usize, offline: f64, compare: bool) {
             last / bound
         );
         println!(
-            "  the end after it: {:.0} s (bound: the longest session, {:.0} s, and a look)",
+            "  the end after it: {:.0} s (bound: the longest session, {:.0} s, and a poll)",
             run.end - last,
             run.longest
         );
-        println!("  calls a session: {:.2} (bound: 4)", run.calls as f64 / machines as f64);
+        println!("  calls per session: {:.2} (bound: 4)", run.calls as f64 / machines as f64);
     }
 }

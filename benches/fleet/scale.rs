@@ -1,4 +1,5 @@
-//! Very many machines in one process, over HTTP on loopback and in real time. The service is a process of its own.
+//! Very many machines in one process, over HTTP on loopback and in real time. The service runs in
+//! another process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -26,12 +27,13 @@ pub fn is_service() -> bool {
     std::env::var_os(SERVICE).is_some()
 }
 
-/// Nothing but slots holds the run up.
+/// Limits without rates: only the slots limit the run.
 fn limits() -> Limits {
     Limits { submit: Vec::new(), read: Vec::new(), ..Limits::default() }
 }
 
-/// The service of so many machines: tells its URL, a token and the machines' ids, and serves until its input ends.
+/// Runs the service. Prints its URL, a token and the ids of the machines, and serves until its
+/// standard input ends.
 pub fn serve() {
     let machines: usize = std::env::var(SERVICE).unwrap().parse().unwrap();
     let switches = Switches { log_size: 1, ..Switches::default() };
@@ -126,12 +128,12 @@ pub fn measure(machines: usize) {
         while let Some(outcome) = fleet.next(&mut cursor).await.unwrap() {
             ok += usize::from(outcome.is_ok());
         }
-        let each = started.elapsed().as_secs_f64() * 1000.0 / machines as f64;
+        let per_machine = started.elapsed().as_secs_f64() * 1000.0 / machines as f64;
         println!(
-            "\n{machines} machines, over HTTP and with SQLite: {ok} ok, {each:.2} ms a machine"
+            "\n{machines} machines, over HTTP and with SQLite: {ok} ok, {per_machine:.2} ms per machine"
         );
         println!(
-            "  at the most {} MB, {before} MB of it before the run (bound: 300 MB for 100,000)",
+            "  at most {} MB, {before} MB of it before the run (bound: 300 MB for 100,000)",
             peak_mb()
         );
     });

@@ -8,12 +8,13 @@ use mde_live_response::emulator::{Settings, Switches};
 
 use crate::fixture::{CALL, client, emulator_with, start};
 
-/// So many tenants of one process, each with its own client, limits and fleet; and the slowest of them alone.
+/// Runs 200 tenants in one process, each with its own client, limits and fleet. Then runs the
+/// slowest of them alone.
 pub async fn tenants() {
     let quotas = Arc::default();
     let one = async |seed: u64| {
         let (machines, switches) = (100, Switches { log_size: 1, ..Switches::default() });
-        // A tenant of its own, by the seed.
+        // The seed makes each emulator another tenant.
         let emulator = emulator_with(Settings { machines, seed, switches, ..Settings::default() });
         let sessions = client(&emulator, &quotas, "memory:", &Limits::default(), CALL);
         let began = sessions.pipeline.clock.now();
@@ -30,5 +31,5 @@ pub async fn tenants() {
     let alone = one(seed).await;
     println!("\n200 tenants at once, 100 machines each");
     println!("  the slowest takes {slowest:.0} s, and alone {alone:.0} s (bound: the same)");
-    println!("  {took:.1} s of one core, in all");
+    println!("  {took:.1} s of one core in total");
 }

@@ -1,4 +1,4 @@
-//! What one admission costs where nobody waits, as the one who asks sees it.
+//! Measures what one admission costs the caller while nobody waits.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,36 +13,38 @@ use super::servers::{Redis, TempDir, open};
 
 const WORKER: &str = "MDE_STORE_BENCH";
 const PROCESSES: usize = 8;
-/// Admissions of each process that never rests.
+/// Admissions of each process that does not pause.
 const ADMISSIONS_PER_PROCESS: usize = 2000;
-/// Milliseconds of rest after each admission, and how many: 50 a second, and what the service lets eight do together,
-/// 100 a minute ("Get machine by ID API").
+/// Milliseconds of pause after each admission, and the number of admissions: 50 a second.
 const BUSY: (u64, usize) = (20, 200);
+/// The same at the rate that the service allows all eight together: 100 a minute ("Get machine by
+/// ID API").
 const ALLOWED: (u64, usize) = (4_800, 12);
 
 pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     memory().await?;
     row("sqlite, alone", &admissions(&folder.sqlite("alone.db"), ADMISSIONS_PER_PROCESS, 0).await?);
     processes(
-        "sqlite, 8 processes that never rest",
+        "sqlite, 8 processes without pauses",
         &folder.sqlite("eight.db"),
         (0, ADMISSIONS_PER_PROCESS),
     );
-    processes("sqlite, 8 processes, each 50 a second", &folder.sqlite("resting.db"), BUSY);
-    processes("sqlite, 8 processes, 100 a minute in all", &folder.sqlite("allowed.db"), ALLOWED);
+    processes("sqlite, 8 processes, 50 a second each", &folder.sqlite("pausing.db"), BUSY);
+    processes("sqlite, 8 processes, 100 a minute together", &folder.sqlite("allowed.db"), ALLOWED);
     if let Some(redis) = redis {
         row("redis, alone", &admissions(&redis.address(), ADMISSIONS_PER_PROCESS, 0).await?);
         processes(
-            "redis, 8 processes that never rest",
+            "redis, 8 processes without pauses",
             &redis.address(),
             (0, ADMISSIONS_PER_PROCESS),
         );
-        processes("redis, 8 processes, each 50 a second", &redis.address(), BUSY);
+        processes("redis, 8 processes, 50 a second each", &redis.address(), BUSY);
     }
     Ok(())
 }
 
-/// Windows so wide that nobody waits, and as many calls in them as the service's longest has.
+/// Returns limits so wide that nobody waits, with as many calls counted as in the longest real
+/// window.
 fn generous_limits() -> Result<Limits> {
     Ok(Limits {
         read: vec![Rate::new(100_000, 0.1)?, Rate::new(1_000_000, 1.0)?],
@@ -58,7 +60,7 @@ async fn quota(address: &str) -> Result<Quota> {
     Ok(quota)
 }
 
-/// Too short to be timed one by one.
+/// Measures the mean of many admissions, because one is too short to time.
 async fn memory() -> Result<()> {
     let quota = quota("memory:").await?;
     let (count, start) = (200_000, Instant::now());
@@ -69,24 +71,24 @@ async fn memory() -> Result<()> {
     Ok(())
 }
 
-/// Seconds that each took, in order of size, with a rest of so many milliseconds after each.
-async fn admissions(address: &str, count: usize, rest: u64) -> Result<Vec<f64>> {
+/// Returns the seconds that each admission took, sorted. `pause`: milliseconds after each.
+async fn admissions(address: &str, count: usize, pause: u64) -> Result<Vec<f64>> {
     let quota = quota(address).await?;
-    // On a worker of the runtime, where the client's calls are.
-    let measured = tokio::spawn(measure(quota, count, rest)).await;
+    // Spawned, because the client's calls run on a worker thread of the runtime too.
+    let measured = tokio::spawn(measure(quota, count, pause)).await;
     measured.map_err(|error| Error::invalid(error.to_string()))?
 }
 
-async fn measure(quota: Quota, count: usize, rest: u64) -> Result<Vec<f64>> {
+async fn measure(quota: Quota, count: usize, pause: u64) -> Result<Vec<f64>> {
     let mut timings = Vec::with_capacity(count);
-    // Processes that were started together do not go on asking together.
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=rest))).await;
+    // Processes that start together must not stay in step.
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=pause))).await;
     for _ in 0..count {
         let start = Instant::now();
         drop(quota.admit_call(Operation::GetMachine).await?);
         timings.push(start.elapsed().as_secs_f64());
-        if rest > 0 {
-            tokio::time::sleep(Duration::from_millis(rest)).await;
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
     quota.store().flush().await?;
@@ -108,8 +110,8 @@ fn processes(name: &str, address: &str, pace: (u64, usize)) {
     row(name, &timings);
 }
 
-fn spawn(address: &str, (rest, count): (u64, usize)) -> Option<Child> {
-    let config = format!("{rest} {count} {address}");
+fn spawn(address: &str, (pause, count): (u64, usize)) -> Option<Child> {
+    let config = format!("{pause} {count} {address}");
     Command::new(std::env::current_exe().ok()?)
         .env(WORKER, config)
         .stdout(Stdio::piped())
@@ -122,10 +124,10 @@ fn read_timings(worker: Child) -> Vec<f64> {
     String::from_utf8_lossy(&output).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// One of the eight.
+/// One of the eight processes.
 pub struct Worker {
     address: String,
-    rest: u64,
+    pause: u64,
     count: usize,
 }
 
@@ -133,12 +135,12 @@ impl Worker {
     pub fn from_environment() -> Option<Self> {
         let config = std::env::var(WORKER).ok()?;
         let mut words = config.splitn(3, ' ');
-        let (rest, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some(Self { address: words.next()?.to_owned(), rest, count })
+        let (pause, count) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some(Self { address: words.next()?.to_owned(), pause, count })
     }
 
     pub async fn run(self) -> Result<()> {
-        for seconds in admissions(&self.address, self.count, self.rest).await? {
+        for seconds in admissions(&self.address, self.count, self.pause).await? {
             println!("{seconds}");
         }
         Ok(())

@@ -1,4 +1,7 @@
-//! The oracle is the service: it stamps each call anywhere between its start and its end, and counts broken windows.
+//! Counts broken windows in a simulation of the service.
+//!
+//! The service may count a call at any time between its start and its end, so the simulation draws
+//! that time at random.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +14,7 @@ use mde_live_response::state::store::{AdmissionRequest, DeferredWrite, QueueEntr
 use super::servers::{Redis, TempDir, open};
 
 const WINDOW: Operation = Operation::GetMachine;
-/// Seconds.
+/// Seconds after which a call has ended.
 const LEASE: f64 = 5.0;
 const PROCESSES: usize = 4;
 
@@ -34,7 +37,7 @@ async fn row(name: &str, address: &str, admissions: u64) -> Result<()> {
     store.record_open_sessions(Vec::new()).await?;
     let checkers = rates.into_iter().map(WindowChecker::new).collect();
     let mut simulation = Simulation::new(store, time, checkers);
-    // What is not known of a new store counts as full for the longest length.
+    // A new Redis store counts as full for its longest window.
     simulation.advance_time(4000.0);
     while simulation.stamped < admissions {
         simulation.step().await?;
@@ -74,7 +77,7 @@ impl Simulation {
         }
     }
 
-    /// The store's clock may be set back; the oracle's never is.
+    /// Advances the time. A negative value sets back the store's clock, but not the true time.
     fn advance_time(&mut self, seconds: f64) {
         *self.time.lock().unwrap_or_else(PoisonError::into_inner) += seconds;
         self.true_time += seconds.max(0.0);
@@ -127,7 +130,7 @@ impl Simulation {
         self.finish(&[ticket]).await
     }
 
-    /// The caller reads the oracle's clock, so nothing may be on its way when it moves.
+    /// Ends the calls, and waits until the store has written it: the time may change afterwards.
     async fn finish(&self, tickets: &[Ticket]) -> Result<()> {
         for ticket in tickets {
             self.store.defer(DeferredWrite::EndCall(WINDOW, *ticket));
@@ -139,7 +142,8 @@ impl Simulation {
         }
     }
 
-    /// A process dies with its calls on the wire. In memory all die together: there, only ends are lost.
+    /// Kills a process while its calls run. A memory store dies with its process, so there only the
+    /// ends of its calls are lost.
     fn kill_process(&mut self, process: usize) {
         let Some((owner, next)) = self.processes.get_mut(process) else { return };
         let dead = *owner;
@@ -147,15 +151,16 @@ impl Simulation {
             (*owner, *next) = (*owner + PROCESSES as u64, 0);
             self.waiting.retain(|ticket| ticket.owner != dead);
         }
-        let (gone, alive) =
+        let (dead_calls, alive) =
             self.running.drain(..).partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == dead);
         self.running = alive;
-        for (_, start) in gone {
+        for (_, start) in dead_calls {
             self.stamp(start, start + LEASE);
         }
     }
 
-    /// A request has a time-out. Then all that are still to come are stamped after this, and the checkers may go on.
+    /// Ends calls older than their lease, as a time-out would. All later calls get later stamps, so
+    /// the checkers may proceed up to here.
     async fn expire_overdue(&mut self) -> Result<()> {
         let oldest = self.true_time - LEASE;
         let (late, rest) =
@@ -171,7 +176,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Shows the checkers every stamp up to this.
+    /// Passes every stamp up to `until` to the checkers, in order.
     fn check(&mut self, until: f64) {
         self.unsorted.sort_by(f64::total_cmp);
         let safe = self.unsorted.partition_point(|stamp| *stamp <= until);
@@ -194,7 +199,7 @@ impl Simulation {
             .collect();
         let owner = *owner;
         self.waiting.extend(tickets);
-        let ask = AdmissionRequest {
+        let request = AdmissionRequest {
             window: WINDOW,
             owner,
             call_lease: LEASE,
@@ -202,9 +207,9 @@ impl Simulation {
             is_retry: false,
             leave,
         };
-        let answer = match self.store.try_admit_now(&ask) {
+        let answer = match self.store.try_admit_now(&request) {
             Some(answer) => answer,
-            None => self.store.request_admission(ask).await?,
+            None => self.store.request_admission(request).await?,
         };
         self.waiting.retain(|ticket| !answer.granted.contains(ticket));
         self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.true_time)));
@@ -212,7 +217,7 @@ impl Simulation {
     }
 }
 
-/// One window, laid at every place.
+/// Checks one rate at every position of its window.
 struct WindowChecker {
     rate: Rate,
     last: VecDeque<f64>,

@@ -1,4 +1,4 @@
-//! Where the stores live while they are measured.
+//! The stores to measure: files, a Redis server, and how to open them.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,9 +10,9 @@ use mde_live_response::config::Limits;
 use mde_live_response::error::{Error, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
-use mde_live_response::state::store::{Settings, Store, TimeSource};
+use mde_live_response::state::store::{Store, StoreSettings, TimeSource};
 
-/// A directory that goes with the run.
+/// A directory that is deleted at the end.
 pub struct TempDir(PathBuf);
 
 impl TempDir {
@@ -33,7 +33,7 @@ impl Drop for TempDir {
     }
 }
 
-/// A Redis of the run's own, without a file.
+/// A Redis server started for the benchmark, without persistence.
 pub struct Redis {
     child: Child,
     port: u16,
@@ -41,19 +41,22 @@ pub struct Redis {
 
 impl Redis {
     pub fn start(folder: &TempDir) -> Option<Self> {
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).ok()?.port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .ok()?
+            .port();
         let child = Command::new("/usr/bin/redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"])
             .arg(&folder.0)
             .stdout(Stdio::null())
             .spawn();
         let Ok(child) = child else {
-            println!("Redis is left out: there is no /usr/bin/redis-server");
+            println!("Redis is skipped: there is no /usr/bin/redis-server");
             return None;
         };
-        let give_up = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() && Instant::now() < give_up
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err()
+            && Instant::now() < deadline
         {
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -72,7 +75,7 @@ impl Drop for Redis {
     }
 }
 
-/// Opens the store of one measurement at `address`, at a time of its own where `now` sets one.
+/// Opens the store at `address` for one measurement. `now` replaces its clock.
 pub async fn open(
     address: &str,
     name: &str,
@@ -80,7 +83,7 @@ pub async fn open(
     now: Option<TimeSource>,
 ) -> Result<Arc<dyn Store>> {
     let key = QuotaKey { host: "h".into(), tenant: name.into(), application: "a".into() };
-    let mut settings = Settings::new(&key, limits, Clock::new());
+    let mut settings = StoreSettings::new(&key, limits, Clock::new());
     settings.now = now;
     open_with(&Address::parse(address)?, settings).await
 }

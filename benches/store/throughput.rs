@@ -1,5 +1,7 @@
-//! How much of what a strict window can let through it does, when the queue is never empty: at the most N calls in its
-//! length and the mean time of a call.
+//! Measures how much of the maximum throughput a window reaches while its queue is never empty.
+//!
+//! A call counts until one window after its end, so the maximum is N calls in the length of the
+//! window plus the mean duration of a call.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,11 +14,13 @@ use mde_live_response::operation::Operation;
 
 use super::servers::{Redis, TempDir, open};
 
+/// Calls allowed in one window.
 const COUNT: u32 = 20;
-/// Seconds.
+/// Seconds of the window.
 const LENGTH: f64 = 2.0;
+/// Seconds of one call.
 const CALL: f64 = 0.1;
-/// Windows that are let pass.
+/// Windows to measure after the first.
 const ROUNDS: u32 = 10;
 
 pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
@@ -39,25 +43,26 @@ async fn row(name: &str, address: &str) -> Result<()> {
     let calls = (0..COUNT * (ROUNDS + 1)).map(|_| {
         let quota = quota.clone();
         tokio::spawn(async move {
-            let pass = quota.admit_call(Operation::GetMachine).await?;
-            let (begun, at) = (start.elapsed().as_secs_f64(), Instant::now());
+            let permit = quota.admit_call(Operation::GetMachine).await?;
+            let (started_at, start_of_call) = (start.elapsed().as_secs_f64(), Instant::now());
             tokio::time::sleep(Duration::from_secs_f64(CALL)).await;
-            drop(pass);
-            Ok::<_, Error>((begun, at.elapsed().as_secs_f64()))
+            drop(permit);
+            Ok::<_, Error>((started_at, start_of_call.elapsed().as_secs_f64()))
         })
     });
-    let (mut last, mut length, mut count) = (0.0_f64, 0.0, 0_u32);
+    let (mut last, mut total, mut count) = (0.0_f64, 0.0, 0_u32);
     for call in calls.collect::<Vec<_>>() {
-        let (begun, took) = call.await.map_err(|error| Error::invalid(error.to_string()))??;
-        (last, length, count) = (last.max(begun), length + took, count + 1);
+        let (started_at, took) =
+            call.await.map_err(|error| Error::invalid(error.to_string()))??;
+        (last, total, count) = (last.max(started_at), total + took, count + 1);
     }
-    let mean = length / f64::from(count);
-    // The first window's calls begin at once, those of the last after ROUNDS lengths.
-    let bound = f64::from(ROUNDS) * (LENGTH + mean);
+    let mean = total / f64::from(count);
+    // The calls of the first window start at once, those of the last after ROUNDS windows.
+    let shortest = f64::from(ROUNDS) * (LENGTH + mean);
     println!(
         "{:42} {:>13.2}%",
         format!("{name}, {COUNT} in {LENGTH} s, {mean:.3} s a call"),
-        100.0 * bound / last
+        100.0 * shortest / last
     );
     Ok(())
 }

@@ -1,4 +1,4 @@
-"""Run Microsoft Defender for Endpoint live response commands exactly once, inside the service's limits."""
+"""Run live response commands of Microsoft Defender for Endpoint exactly once, within its limits."""
 
 from ._azure_cli import AzureCliCredential
 from ._native import (
@@ -100,6 +100,7 @@ __all__ = [
 
 
 def __getattr__(name):
+    # The types for annotations need `typing`, which takes most of the import time.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import _types

@@ -1,11 +1,12 @@
-"""Run Microsoft Defender for Endpoint live response commands exactly once, inside the service's limits.
+"""Run live response commands of Microsoft Defender for Endpoint exactly once, within its limits.
 
-Every call that does I/O exists twice: `name()` blocks, with the GIL released and Ctrl-C answered, and `name_async()`
-returns a coroutine. Leaving a call drops its request, but never a submit that is on its way: that one is settled in the
-background. Attributes are read-only. Times are seconds (`float`) or timezone-aware UTC `datetime`; sizes are bytes.
+Every call that does I/O exists twice: `name()` blocks (the GIL is released, Ctrl-C works) and
+`name_async()` returns a coroutine. Interrupting a call aborts its HTTP request, except a submit
+that was already sent: that one finishes in the background. Attributes are read-only. Sequences are
+tuples. Durations are seconds (`float`) or `timedelta`; times are timezone-aware UTC `datetime`;
+sizes are bytes.
 """
 
-from builtins import list as _list
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -15,9 +16,10 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from datetime import datetime
+from datetime import datetime, timedelta
 from os import PathLike
-from typing import Any, BinaryIO, Literal, final
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, final, overload
 
 from typing_extensions import Self
 
@@ -104,36 +106,39 @@ __version__: str
 class Command:
     """One live response command. Immutable, comparable, hashable, picklable.
 
-    The service wants every PutFile before every RunScript before every GetFile; any number of each.
-    Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+    In a session, every PutFile comes before every RunScript, and every RunScript before every
+    GetFile. There may be any number of each.
+    The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
     """
 
     @classmethod
     def put_file(cls, file_name: str) -> Self:
         """Put a file from the library into the working folder on the device.
 
-        It leaves no result, and the service deletes it when the device restarts.
+        The command has no result. The service deletes the file when the device restarts.
 
         Args:
-            file_name: the library file's name, not a path.
+            file_name: the file's name in the library, not a path.
 
         Raises:
-            InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
+            InvalidRequestError: the name is empty, or has other characters than letters,
+                digits, `-`, `_` and `.`, which the library does not accept.
         """
 
     @classmethod
     def run_script(cls, script_name: str, args: str | Sequence[str] | None = None) -> Self:
         """Run a script from the library on the device.
 
-        The service stops it after 10 minutes.
+        The service stops a script after 10 minutes.
 
         Args:
-            script_name: the library file's name.
-            args: a str goes as it is; a sequence is quoted, for PowerShell where the name ends in `.ps1`, else for sh;
-                None sends no arguments at all.
+            script_name: the script's name in the library.
+            args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends
+                in `.ps1`, else for sh. None sends no arguments.
 
         Raises:
-            InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
+            InvalidRequestError: the name is empty, or has other characters than letters,
+                digits, `-`, `_` and `.`, which the library does not accept.
         """
 
     @classmethod
@@ -141,7 +146,7 @@ class Command:
         r"""Collect a file from the device.
 
         Args:
-            path: the full path on the device, as a person writes it: `C:\Temp\triage.zip`.
+            path: the full path on the device, unescaped, such as `C:\Temp\triage.zip`.
 
         Raises:
             InvalidRequestError: the path is empty.
@@ -149,13 +154,14 @@ class Command:
 
     @classmethod
     def from_dict(cls, wire: Mapping[str, Any]) -> Self:
-        """Read a command in the service's own shape, as `to_dict` gives it.
+        """Make a command from the service's JSON, as `to_dict` returns it.
 
         Args:
             wire: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
 
         Raises:
-            InvalidRequestError: the type is unknown, or a parameter is missing, unknown or empty.
+            InvalidRequestError: the type is unknown, or a parameter is missing, unknown or
+                empty.
         """
 
     @property
@@ -164,22 +170,22 @@ class Command:
 
     @property
     def params(self) -> dict[str, str]:
-        """The parameters by their wire names, as `{"ScriptName": "triage.ps1", "Args": "-Depth 2"}`."""
+        """The parameters, such as `{"ScriptName": "triage.ps1", "Args": "-Depth 2"}`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the wire shape: `{"type": ..., "params": [{"key": ..., "value": ...}]}`."""
+        """Return the service's JSON: `{"type": ..., "params": [{"key": ..., "value": ...}]}`."""
 
 @final
 class ClientSecretCredential:
-    """Get tokens by OAuth2 client credentials, without azure-identity.
+    """Get tokens with a client secret (OAuth2 client credentials), without azure-identity.
 
-    Its repr, its errors and its pickles never hold the secret.
+    Its repr, errors and pickles never contain the secret.
 
     Args:
         tenant_id: the tenant's id or one of its domain names.
         client_id: the application's id.
         client_secret: the application's secret.
-        authority: the login host; None: that of the client's cloud.
+        authority: the login host. None: that of the client's cloud.
     """
 
     def __new__(
@@ -188,23 +194,24 @@ class ClientSecretCredential:
 
 @final
 class ClientCertificateCredential:
-    """Get tokens by a certificate: the application signs with its private key, and no secret goes over the wire.
+    """Get tokens with a certificate. The application signs with its private key; no secret is
+    sent.
 
-    The certificate is read here, once. The key has to be RSA of 2048 to 4096 bits; it signs by PS256, and the
-    certificate is named by its SHA-256. Its repr, its errors and its pickles never hold the key.
-    Its page: learn.microsoft.com/entra/identity-platform/certificate-credentials
+    The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs
+    with PS256. The repr, errors and pickles never contain the key.
+    The service's page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 
     Args:
         tenant_id: the tenant's id or one of its domain names.
         client_id: the application's id.
-        certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, or what the file holds, as bytes or as
-            PEM in a str.
-        password: that of the key or of the PKCS#12; None: it has none.
-        authority: the login host; None: that of the client's cloud.
+        certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, the file's
+            content as bytes, or PEM as a str.
+        password: the password of the key or of the PKCS#12. None: it has none.
+        authority: the login host. None: that of the client's cloud.
 
     Raises:
-        InvalidRequestError: the certificate can't be used, or the password is wrong; the hint says what to do.
-        OSError: the file can't be read.
+        InvalidRequestError: the certificate cannot be used, or the password is wrong.
+        OSError: the file cannot be read.
     """
 
     def __new__(
@@ -219,19 +226,21 @@ class ClientCertificateCredential:
 
 @final
 class WorkloadIdentityCredential:
-    """Get tokens by another issuer's token, as Kubernetes gives one to a pod (workload identity federation).
+    """Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload
+    identity federation).
 
-    The file is read anew for every token, for the platform replaces it from time to time.
-    Its page: learn.microsoft.com/entra/workload-id/workload-identity-federation
+    The file is read again for every token, because the platform replaces it from time to time.
+    The service's page: learn.microsoft.com/entra/workload-id/workload-identity-federation
 
     Args:
-        tenant_id: the tenant's id or one of its domain names; None: AZURE_TENANT_ID.
-        client_id: the application's id; None: AZURE_CLIENT_ID.
-        token_file_path: the file; None: AZURE_FEDERATED_TOKEN_FILE.
-        authority: the login host; None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
+        tenant_id: the tenant's id or one of its domain names. None: AZURE_TENANT_ID.
+        client_id: the application's id. None: AZURE_CLIENT_ID.
+        token_file_path: the file with the token. None: AZURE_FEDERATED_TOKEN_FILE.
+        authority: the login host. None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
 
     Raises:
-        InvalidRequestError: one is neither given nor in the environment; it is named.
+        InvalidRequestError: a value is neither given nor in the environment. The message names
+            it.
     """
 
     def __new__(
@@ -246,83 +255,97 @@ class WorkloadIdentityCredential:
 
 @final
 class ManagedIdentityCredential:
-    """Get tokens by the identity that Azure gives the machine, App Service or container that this runs on.
+    """Get tokens with the managed identity of the Azure machine, App Service or container that
+    this runs on.
 
-    The platform is asked, past any proxy: an App Service by IDENTITY_ENDPOINT and IDENTITY_HEADER, else IMDS, whose
-    host AZURE_POD_IDENTITY_AUTHORITY_HOST replaces.
-    Its page: learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
+    The tokens come from an App Service's IDENTITY_ENDPOINT (with IDENTITY_HEADER), else from
+    IMDS, whose host is AZURE_POD_IDENTITY_AUTHORITY_HOST if that is set. No proxy is used.
+    The service's page:
+    learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
 
     Args:
-        client_id: that of a user-assigned identity; None: AZURE_CLIENT_ID, else the system-assigned one.
+        client_id: the client id of a user-assigned identity. None: AZURE_CLIENT_ID, else the
+            system-assigned identity.
     """
 
     def __new__(cls, *, client_id: str | None = None) -> Self: ...
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Any]]: ...
 
 class AzureCliCredential:
-    """Get tokens of whoever is signed in to the Azure CLI by `az login`: for people at a desk.
+    """Get tokens of the user who is signed in to the Azure CLI with `az login`.
 
-    It runs `az account get-access-token` for every token.
-    Its page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
+    Meant for interactive use. It runs `az account get-access-token` for every token.
+    Page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
 
     Args:
-        tenant_id: the tenant's id or one of its domain names; None: that which `az` has chosen.
-        process_timeout: seconds for one run of `az`, more than 0.
+        tenant_id: the tenant's id or one of its domain names. None: the tenant selected in `az`.
+        process_timeout: seconds that one run of `az` may take, more than 0.
 
     Raises:
-        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not more than 0.
+        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not
+            more than 0.
     """
 
-    def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None: ...
+    def __init__(
+        self, tenant_id: str | None = None, *, process_timeout: float | timedelta = 10.0
+    ) -> None: ...
     def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Any:
-        """Run `az`, and give its token with its expiry.
+        """Run `az` and return its token with its expiry.
 
         Args:
             scopes: one scope.
-            claims: those of a claims challenge, which `az` can meet by a new sign-in alone.
+            claims: the claims of a claims challenge. `az` can satisfy them only by a new sign-in.
 
         Raises:
-            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims are asked for.
+            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims
+                are requested.
         """
 
 @final
 class Rate:
-    """At most `count` calls in any window of `per` seconds, wherever the window is laid.
+    """At most `count` calls in any window of `per` seconds (a sliding window).
 
     Args:
         count: calls, at least 1.
-        per: seconds, more than 0.
+        per: seconds or a timedelta, more than 0.
 
     Raises:
-        InvalidRequestError: a value is out of its bounds.
+        InvalidRequestError: a value is out of bounds.
     """
 
-    def __new__(cls, count: int, per: float) -> Self: ...
+    def __new__(cls, count: int, per: float | timedelta) -> Self: ...
     @property
     def count(self) -> int:
-        """How many calls."""
+        """The number of calls."""
 
     @property
     def per(self) -> float:
-        """In how many seconds."""
+        """The window in seconds."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a JSON-ready dict."""
 
 @final
 class Limits:
-    """What the service allows one application in one tenant, and how long it may take to show what it took.
+    """The service's limits for one application in one tenant, and how long it may take to list an
+    accepted submit.
 
-    The defaults are the service's own. Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+    The defaults are the service's own.
+    The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
 
     Args:
-        submit: rates of starting sessions; 10 a minute.
-        read: rates of each other endpoint by itself; 100 a minute and 1,500 an hour.
-        sessions: sessions open at once, waiting ones included; 50.
-        queue_time: seconds that the service keeps a session for a machine it cannot reach; 7,200.
-        script_time: seconds that a script may run; 600.
-        settle_time: seconds that an accepted submit may be missing from what the service lists; 120.
-        upload_size: bytes of a library file; 20 MiB.
+        submit: rates of starting sessions. Default: 10 a minute.
+        read: rates of each other endpoint. Default: 100 a minute and 1,500 an hour.
+        sessions: open sessions, including queued ones. Default 50, at least 1.
+        queue_time: seconds or a timedelta that the service queues a session for a machine it
+            cannot reach. Default 7,200.
+        script_time: seconds or a timedelta that a script may run. Default 600.
+        settle_time: seconds or a timedelta that an accepted submit may be missing from the
+            service's list. Default 120.
+        upload_size: the largest library file in bytes. Default 20 MiB.
 
     Raises:
-        InvalidRequestError: a value is out of its bounds: a count below 1, a time below 0.
+        InvalidRequestError: a count is below 1 or a time is negative.
     """
 
     def __new__(
@@ -331,48 +354,51 @@ class Limits:
         submit: Sequence[Rate] = ...,
         read: Sequence[Rate] = ...,
         sessions: int = 50,
-        queue_time: float = 7200.0,
-        script_time: float = 600.0,
-        settle_time: float = 120.0,
+        queue_time: float | timedelta = 7200.0,
+        script_time: float | timedelta = 600.0,
+        settle_time: float | timedelta = 120.0,
         upload_size: int = 20971520,
     ) -> Self: ...
     @property
     def submit(self) -> tuple[Rate, ...]:
-        """Rates of starting sessions."""
+        """The rates of starting sessions."""
 
     @property
     def read(self) -> tuple[Rate, ...]:
-        """Rates of each other endpoint by itself."""
+        """The rates of each other endpoint."""
 
     @property
     def sessions(self) -> int:
-        """Sessions open at once, waiting ones included."""
+        """Open sessions, including queued ones."""
 
     @property
     def queue_time(self) -> float:
-        """Seconds that the service keeps a session for a machine it cannot reach."""
+        """How long the service queues a session for a machine it cannot reach, in seconds."""
 
     @property
     def script_time(self) -> float:
-        """Seconds that a script may run."""
+        """How long a script may run, in seconds."""
 
     @property
     def settle_time(self) -> float:
-        """Seconds that an accepted submit may be missing from what the service lists."""
+        """How long an accepted submit may be missing from the service's list, in seconds."""
 
     @property
     def upload_size(self) -> int:
-        """Bytes of a library file."""
+        """The largest library file in bytes."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class ScriptOutput:
-    """What a script left behind.
+    """The output of a script.
 
     Args:
-        script_name: the library script's name.
-        exit_code: 0 unless given; None where the payload did not say.
-        stdout: what it wrote to its output.
-        stderr: what it wrote to its errors.
+        script_name: the script's name in the library.
+        exit_code: the exit code; None if the payload has none. Default 0.
+        stdout: the standard output. Default: empty.
+        stderr: the error output. Default: empty.
     """
 
     def __new__(
@@ -380,37 +406,39 @@ class ScriptOutput:
     ) -> Self: ...
     @property
     def script_name(self) -> str:
-        """The library script's name."""
+        """The script's name in the library."""
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code; None where the payload did not say."""
+        """The exit code. None if the payload has none."""
 
     @property
     def stdout(self) -> str:
-        """Its output as sent, less trailing NULs."""
+        """The standard output as received, without trailing NULs."""
 
     @property
     def stderr(self) -> str:
-        """Its errors as sent, less trailing NULs."""
+        """The error output as received, without trailing NULs."""
 
     @property
     def text(self) -> str:
-        """`stdout`, safe to show: control characters are removed."""
+        """`stdout` for display, without control characters."""
 
     @property
     def raw(self) -> bytes:
-        """The payload as it came; all there is where it was not the documented JSON."""
+        """The payload as received. If it is not the documented JSON, only this has its
+        content.
+        """
 
     def json(self) -> Any:
         """Parse `stdout` as JSON.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: `stdout` is not JSON.
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class CollectedFile:
@@ -418,46 +446,50 @@ class CollectedFile:
 
     @property
     def remote_path(self) -> str:
-        """Where it was on the device."""
+        """The path on the device."""
 
     @property
-    def path(self) -> str | None:
-        """Where it was saved here; None where it went to a file object or an iterator."""
+    def path(self) -> Path | None:
+        """Where it was saved. None if it was written to a file object or read from an
+        iterator.
+        """
 
     @property
     def size(self) -> int:
-        """Bytes of the file itself, unpacked."""
+        """The size of the file itself, unpacked, in bytes."""
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the file itself, unpacked, in lower-case hex."""
+        """SHA-256 of the file itself, unpacked, in lower-case hexadecimal."""
 
     @property
     def name(self) -> str:
-        """Its own name, made safe for any file system: the payload's if it tells one, else of `remote_path`."""
+        """The file's name, safe on any file system: from the payload, else from `remote_path`."""
 
     @property
     def payload(self) -> Literal["gzip", "zip", "json", "other"]:
-        """What came, by its first bytes: `gzip` was unpacked here; `zip`, `json`, `other` are as they came."""
+        """The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and
+        `other` are saved as received.
+        """
 
     @property
     def received_size(self) -> int:
-        """Bytes of the payload as it came."""
+        """The size of the payload as received, in bytes."""
 
     @property
     def received_sha256(self) -> str:
-        """SHA-256 of the payload as it came, in lower-case hex."""
+        """SHA-256 of the payload as received, in lower-case hexadecimal."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class CommandResult:
-    """What became of one command of a session."""
+    """The result of one command of a session."""
 
     @property
     def index(self) -> int:
-        """The command's place in the sequence, from 0."""
+        """The command's place in the session, from 0."""
 
     @property
     def command(self) -> Command:
@@ -465,44 +497,44 @@ class CommandResult:
 
     @property
     def status(self) -> CommandStatus:
-        """The service's word for it; a word not known here is kept as it came."""
+        """The service's status. A status this package does not know is kept unchanged."""
 
     @property
-    def errors(self) -> _list[str]:
-        """What the service says went wrong."""
+    def errors(self) -> tuple[str, ...]:
+        """The service's error messages."""
 
     @property
     def start_time(self) -> datetime | None:
-        """When it began, in UTC; None where it did not."""
+        """When it started, in UTC. None if it did not."""
 
     @property
     def end_time(self) -> datetime | None:
-        """When it ended, in UTC; None where it did not."""
+        """When it ended, in UTC. None if it did not."""
 
     @property
     def skipped(self) -> bool:
-        """It never started, because a command before it failed."""
+        """Whether it never started because a command before it failed."""
 
     @property
     def script(self) -> ScriptOutput | None:
-        """A RunScript's output, once it was fetched; a failed script usually has one too."""
+        """The output of a RunScript, once fetched. A failed script usually has one too."""
 
     @property
     def file(self) -> CollectedFile | None:
-        """A GetFile's file, once it was fetched."""
+        """The file of a GetFile, once fetched."""
 
     @property
     def error(self) -> LiveResponseError | OSError | None:
-        """Why its result could not be fetched or saved, although it ran."""
+        """Why the result could not be fetched or saved, although the command ran."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class MachineAction:
-    """A machine action as the service described it.
+    """A machine action as returned by the service.
 
-    Unknown status words are kept as they came; unknown fields are in `raw`.
+    An unknown status is kept unchanged; unknown fields are in `raw`.
     The service's page: learn.microsoft.com/defender-endpoint/api/machineaction
     """
 
@@ -512,35 +544,35 @@ class MachineAction:
 
     @property
     def type(self) -> str:
-        """The kind of action; `LiveResponse` for ours."""
+        """The kind of action: `LiveResponse` for the sessions of this package."""
 
     @property
     def status(self) -> ActionStatus:
-        """The service's word for it; a word not known here is kept as it came."""
+        """The service's status. A status this package does not know is kept unchanged."""
 
     @property
     def done(self) -> bool:
-        """The status is final."""
+        """Whether the status is final."""
 
     @property
     def machine_id(self) -> str | None:
-        """The machine's id; a fresh action may not have it yet."""
+        """The machine's id. A new action may not have one yet."""
 
     @property
     def computer_dns_name(self) -> str | None:
-        """The machine's name; a fresh action may not have it yet."""
+        """The machine's name. A new action may not have one yet."""
 
     @property
     def requestor(self) -> str | None:
-        """Who asked for it: a user or an application."""
+        """The user or application that requested it."""
 
     @property
     def requestor_comment(self) -> str | None:
-        """The comment it was started with, our tag included."""
+        """The comment it was submitted with, including this package's tag."""
 
     @property
     def creation_date_time_utc(self) -> datetime | None:
-        """When the service took it."""
+        """When the service accepted it."""
 
     @property
     def last_update_date_time_utc(self) -> datetime | None:
@@ -548,7 +580,7 @@ class MachineAction:
 
     @property
     def cancellation_requestor(self) -> str | None:
-        """Who cancelled it."""
+        """The user or application that cancelled it."""
 
     @property
     def cancellation_comment(self) -> str | None:
@@ -560,7 +592,7 @@ class MachineAction:
 
     @property
     def error_hresult(self) -> int | None:
-        """The service's HRESULT; 0 where nothing failed."""
+        """The service's HRESULT; 0 if nothing failed."""
 
     @property
     def external_id(self) -> str | None:
@@ -568,24 +600,25 @@ class MachineAction:
 
     @property
     def request_source(self) -> str | None:
-        """Where it was asked for, as `PublicApi` or `Portal`."""
+        """Where the request came from, such as `PublicApi` or `Portal`."""
 
     @property
-    def commands(self) -> _list[CommandResult]:
-        """Each command and its status, in order."""
+    def commands(self) -> tuple[CommandResult, ...]:
+        """Each command with its status, in order."""
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The service's JSON, whole."""
+        """The service's complete JSON."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class SessionResult:
-    """What a finished session left: also a failed one, with all that it did before it failed.
+    """The result of a finished session, including everything a failed session did before it
+    failed.
 
-    A session that ended is always returned, whatever became of it and of its results; `raise_for_status()` raises.
+    A session that ended is always returned, ok or not; `raise_for_status()` raises.
     """
 
     @property
@@ -593,94 +626,100 @@ class SessionResult:
         """The action in its final state."""
 
     @property
-    def commands(self) -> _list[CommandResult]:
-        """`action.commands`, with what was fetched."""
+    def commands(self) -> tuple[CommandResult, ...]:
+        """`action.commands`, with the fetched results."""
 
     @property
     def ok(self) -> bool:
-        """The action succeeded, each command completed, each result asked for is here, no exit code is other than 0."""
+        """Whether the action succeeded, every command completed, every result was fetched, and
+        no script exited with other than 0.
+        """
 
     @property
     def reason(self) -> Reason:
-        """The first thing that was not ok, to branch on and to count by; `ok` where all was.
+        """The first thing that went wrong, as a keyword; `ok` if nothing did.
 
-        `script`: an exit code other than 0. `command`: a command failed. `fetch`: a result could not be fetched or
-        saved. `timed_out`, `cancelled`, `failed`: the action ended so.
+        `script`: a script exited with other than 0. `command`: a command failed. `fetch`: a
+        result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the
+        action ended.
         """
 
     @property
     def message(self) -> str:
-        """The reason, for a person."""
+        """The reason as a sentence."""
 
     @property
-    def scripts(self) -> _list[ScriptOutput]:
-        """The scripts' outputs, in order, of the commands that have one."""
+    def scripts(self) -> tuple[ScriptOutput, ...]:
+        """The scripts' outputs in command order, of the commands that have one."""
 
     @property
-    def files(self) -> _list[CollectedFile]:
-        """The collected files, in order, of the commands that have one."""
+    def files(self) -> tuple[CollectedFile, ...]:
+        """The collected files in command order, of the commands that have one."""
 
     def raise_for_status(self) -> Self:
         """Return this result if it is ok.
 
         Raises:
-            SessionFailedError: it is not; the error holds this result.
+            SessionFailedError: it is not ok. The error's `result` is this result.
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
     def _repr_html_(self) -> str: ...
 
 @final
 class Machine:
-    """A device as the service knows it. Unknown fields are in `raw`.
+    """A device as returned by the service. Equal and hashed by its id. Unknown fields are in
+    `raw`.
 
     The service's page: learn.microsoft.com/defender-endpoint/api/machine
     """
 
     @property
     def id(self) -> str:
-        """The machine id, 40 hex digits."""
+        """The machine id, 40 hexadecimal digits."""
 
     @property
     def computer_dns_name(self) -> str | None:
-        """Its full name."""
+        """The full name."""
 
     @property
     def os_platform(self) -> str | None:
-        """Its operating system, as `Windows11`."""
+        """The operating system, such as `Windows11`."""
 
     @property
     def version(self) -> str | None:
-        """The operating system's version, as `21H2`."""
+        """The operating system's version, such as `21H2`."""
 
     @property
     def health_status(self) -> str | None:
-        """Its sensor's health, as `Active`."""
+        """The health of its sensor, such as `Active`."""
 
     @property
     def onboarding_status(self) -> str | None:
-        """Whether it is onboarded, as `Onboarded`."""
+        """Whether it is onboarded, such as `Onboarded`."""
 
     @property
     def last_seen(self) -> datetime | None:
-        """Its last full report, about daily; not a sign of being online."""
+        """When it last sent a full report, about once a day. Does not say whether it is
+        online.
+        """
 
     @property
     def rbac_group_name(self) -> str | None:
-        """Its device group."""
+        """The device group."""
 
     @property
-    def machine_tags(self) -> _list[str]:
-        """Its tags."""
+    def machine_tags(self) -> tuple[str, ...]:
+        """The tags."""
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The service's JSON, whole."""
+        """The service's complete JSON."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class LibraryFile:
@@ -691,15 +730,15 @@ class LibraryFile:
 
     @property
     def file_name(self) -> str:
-        """Its name, which is its key."""
+        """The name. It is unique in the library."""
 
     @property
     def sha256(self) -> str | None:
-        """SHA-256 of its content, in lower-case hex."""
+        """SHA-256 of the content, in lower-case hexadecimal."""
 
     @property
     def description(self) -> str | None:
-        """What it is for."""
+        """What the file is for."""
 
     @property
     def creation_time(self) -> datetime | None:
@@ -711,7 +750,7 @@ class LibraryFile:
 
     @property
     def created_by(self) -> str | None:
-        """Who uploaded it."""
+        """The user or application that uploaded it."""
 
     @property
     def has_parameters(self) -> bool | None:
@@ -723,75 +762,90 @@ class LibraryFile:
 
     @property
     def changed(self) -> bool | None:
-        """Whether `ensure` uploaded it; None where `ensure` did not return it."""
+        """Whether `ensure` uploaded it. None unless `ensure` returned this object."""
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The service's JSON, whole."""
+        """The service's complete JSON."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class LiveResponseClient:
-    """The live response API of one tenant, as one application. Safe to share between threads and loops.
+    """The live response API of one tenant, as one application.
 
-    Close it when done, or use it in a `with` or an `async with` block. Open sessions go on without it.
+    Threads and event loops can share a client. Close it when done, or use it in a `with` or
+    `async with` block. Open sessions continue without it.
 
     Args:
-        credential: a bearer token, a function that gives one, a coroutine function that does, anything with
-            azure-identity's `get_token`, or a credential of this package. None: the first that the environment names of
-            a client secret (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a certificate
-            (AZURE_CLIENT_CERTIFICATE_PATH and _PASSWORD in the secret's place), a federated token
-            (AZURE_FEDERATED_TOKEN_FILE), the identity of an App Service (IDENTITY_ENDPOINT, IDENTITY_HEADER);
-            AZURE_TOKEN_CREDENTIALS chooses one by its name. The login host is AZURE_AUTHORITY_HOST if that is set.
-        cloud: which cloud the tenant lives in, `public` unless given, or the region whose host is to be asked.
-        endpoint: the API's base URL; None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
-        scope: the token's scope; None: the cloud's, which is https://api.securitycenter.microsoft.com/.default in the
-            public one.
-        tenant_id: the only tenant whose tokens are used; one of another tenant is an AuthenticationError.
-        state: where limits, open sessions and submits are kept: `sqlite:///path` for the processes of one machine
-            (four slashes for a path from the root), `redis://host:6379/0` or `rediss://` for many machines, `memory:`
-            for this process alone. None: $MDE_LIVE_RESPONSE_STATE, else `memory:`.
-        limits: what the service allows; its documented figures unless given.
-        max_wait: seconds that a read, a cancel or an upload stands in line, at most, before ThrottledError.
-        request_timeout: seconds for one HTTP request; for a download, between two reads of it.
-        connect_timeout: seconds for a connection.
-        proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host and the results; what
-            NO_PROXY names goes past it. None: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY; "": none at all.
-        ca_bundle: a PEM file of roots that are trusted besides the system's; None: REQUESTS_CA_BUNDLE. SSL_CERT_FILE
-            stands in for the system's.
-        verify: False trusts any certificate, and warns of it once. Only ever for a test.
-        user_agent: put before ours in the User-Agent header.
+        credential: a bearer token, a function or coroutine function that returns one, an
+            object with azure-identity's `get_token`, or a credential of this package. None
+            uses the first one that the environment has: a client secret (AZURE_TENANT_ID,
+            AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), a certificate
+            (AZURE_CLIENT_CERTIFICATE_PATH and _PASSWORD instead of the secret), a federated
+            token (AZURE_FEDERATED_TOKEN_FILE), the identity of an App Service
+            (IDENTITY_ENDPOINT, IDENTITY_HEADER). AZURE_TOKEN_CREDENTIALS selects one by its
+            name. AZURE_AUTHORITY_HOST sets the login host.
+        cloud: the tenant's cloud, or the region whose host to use. None:
+            $MDE_LIVE_RESPONSE_CLOUD, else `public`.
+        endpoint: the API's base URL. None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
+        scope: the token's scope. None: the cloud's; in the public cloud it is
+            https://api.securitycenter.microsoft.com/.default.
+        tenant_id: the only tenant whose tokens are accepted. A token for another tenant
+            raises AuthenticationError, and nothing is sent.
+        state: the state store for limits, open sessions and submits: `sqlite:///path` for the
+            processes of one machine (four slashes for an absolute path),
+            `redis://host:6379/0` or `rediss://` for many machines, `memory:` for this process
+            only. None: $MDE_LIVE_RESPONSE_STATE, else `memory:`.
+        limits: the service's limits. Default: its documented ones.
+        max_wait: how long a read, a cancel or an upload may wait for its rate limit before
+            ThrottledError: seconds or a timedelta, 0 or more. Default 180.
+        request_timeout: for one HTTP request; for a download, between two reads: seconds or a
+            timedelta, more than 0. Default 30.
+        connect_timeout: for connecting: seconds or a timedelta, more than 0. Default 10.
+        proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host
+            and the results. Hosts in NO_PROXY are connected to directly. None: HTTPS_PROXY,
+            HTTP_PROXY, ALL_PROXY. False: no proxy.
+        ca_bundle: a PEM file with roots to trust besides the system's. None:
+            REQUESTS_CA_BUNDLE. SSL_CERT_FILE replaces the system's roots.
+        verify: False accepts any certificate, and logs one WARNING. For tests only. Default
+            True.
+        user_agent: prepended to this package's User-Agent header.
 
     Raises:
-        InvalidRequestError: a value is out of its bounds, or a variable of the environment is missing; it is named.
+        InvalidRequestError: a value is out of bounds, or an environment variable is missing.
+            The message names it.
     """
 
     def __new__(
         cls,
         credential: Credential | None = None,
         *,
-        cloud: Cloud = "public",
+        cloud: Cloud | None = None,
         endpoint: str | None = None,
         scope: str | None = None,
         tenant_id: str | None = None,
         state: str | None = None,
         limits: Limits = ...,
-        max_wait: float = 180.0,
-        request_timeout: float = 30.0,
-        connect_timeout: float = 10.0,
-        proxy: str | None = None,
+        max_wait: float | timedelta = 180.0,
+        request_timeout: float | timedelta = 30.0,
+        connect_timeout: float | timedelta = 10.0,
+        proxy: str | Literal[False] | None = None,
         ca_bundle: str | PathLike[str] | None = None,
         verify: bool = True,
         user_agent: str | None = None,
     ) -> Self: ...
     @property
     def tenant_id(self) -> str | None:
-        """The tenant: the one given, the credential's, or that of the last token; None until one is known."""
+        """The tenant: the `tenant_id` argument, or the credential's, or that of the last
+        token.
+
+        None until one of them is known.
+        """
 
     def close(self) -> None:
-        """Close the connections. Sessions that were started go on at the service."""
+        """Close the connections. Started sessions continue at the service."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
@@ -804,45 +858,57 @@ class LiveResponseClient:
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
-        timeout: float | None = None,
-        cancel_pending_after: float | None = None,
+        timeout: float | timedelta | None = None,
+        cancel_pending_after: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
         correlation_id: str | None = None,
         on_update: Callable[[MachineAction], None] | None = None,
     ) -> SessionResult:
-        """Run commands on a machine, wait for the end, and bring the results back.
+        """Run commands on a machine, wait for the end, and return the results.
 
-        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
-            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
-            comment: why; it is kept with the action, and ends in our tag.
-            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                they stay at the service, for `Session.download`.
-            timeout: seconds for the whole wait here, the line before the submit included; a submit on its way is
-                settled first. None: no bound.
-            cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
-            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
-            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
-                process, a failed one too. None: a new one.
-            on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
+            machine: a machine id, a computer name or a Machine.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
+            comment: the reason, stored with the action. This package's tag is appended.
+            save_to: a folder for collected files. They are saved as
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
+                `Session.download`.
+            timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
+                a rate limit. A submit that was sent is always resolved first. None waits without
+                limit.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the
+                session is cancelled. None: never.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
+            on_update: called with the action when its status has changed, in the waiting thread
+                or loop. An exception from it ends the wait.
 
         Returns:
-            What the session left, ok or not.
+            The result, ok or not.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
-            AmbiguousMachineError: several machines have this name.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
+            AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
-            AuthenticationError: there is no token that the service accepts.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-            WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
-            SubmitUnknownError: it may have been started; call again with the same correlation id.
-            ServiceError: the service failed, or answered what it does not document.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
+            AuthenticationError: the service accepts no token.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
+            WaitTimeoutError: `timeout` passed. If a session was started, it continues, and the
+                error's `session` has it.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
+            ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
 
@@ -853,45 +919,57 @@ class LiveResponseClient:
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
-        timeout: float | None = None,
-        cancel_pending_after: float | None = None,
+        timeout: float | timedelta | None = None,
+        cancel_pending_after: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
         correlation_id: str | None = None,
         on_update: Callable[[MachineAction], None] | None = None,
     ) -> Coroutine[Any, Any, SessionResult]:
-        """Run commands on a machine, wait for the end, and bring the results back.
+        """Run commands on a machine, wait for the end, and return the results.
 
-        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
-            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
-            comment: why; it is kept with the action, and ends in our tag.
-            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                they stay at the service, for `Session.download`.
-            timeout: seconds for the whole wait here, the line before the submit included; a submit on its way is
-                settled first. None: no bound.
-            cancel_pending_after: seconds Pending after which the session is cancelled; None: never.
-            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
-            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
-                process, a failed one too. None: a new one.
-            on_update: called with the action whenever it changed, where the wait is; what it raises ends the wait.
+            machine: a machine id, a computer name or a Machine.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
+            comment: the reason, stored with the action. This package's tag is appended.
+            save_to: a folder for collected files. They are saved as
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
+                `Session.download`.
+            timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
+                a rate limit. A submit that was sent is always resolved first. None waits without
+                limit.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the
+                session is cancelled. None: never.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
+            on_update: called with the action when its status has changed, in the waiting thread
+                or loop. An exception from it ends the wait.
 
         Returns:
-            What the session left, ok or not.
+            The result, ok or not.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
-            AmbiguousMachineError: several machines have this name.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
+            AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
-            AuthenticationError: there is no token that the service accepts.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-            WaitTimeoutError: `timeout` is over; `session` lives on if it was started.
-            SubmitUnknownError: it may have been started; call again with the same correlation id.
-            ServiceError: the service failed, or answered what it does not document.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
+            AuthenticationError: the service accepts no token.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
+            WaitTimeoutError: `timeout` passed. If a session was started, it continues, and the
+                error's `session` has it.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
+            ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
 
@@ -901,37 +979,45 @@ class LiveResponseClient:
         commands: Commands,
         comment: str,
         *,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
         correlation_id: str | None = None,
     ) -> Session:
-        """Start a session, exactly once, and return as soon as the service has accepted it.
+        """Start a session exactly once, and return when the service has accepted it.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+        The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
-            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
-            comment: why; it is kept with the action, and ends in our tag.
-            timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
-            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
-            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
-                process, a failed one too. None: a new one.
+            machine: a machine id, a computer name or a Machine.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
+            comment: the reason, stored with the action. This package's tag is appended.
+            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit
+                that was sent is always resolved first. None waits without limit.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
 
         Returns:
             The session.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
-            AmbiguousMachineError: several machines have this name.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
+            AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
-            AuthenticationError: there is no token that the service accepts.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-            WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
-            SubmitUnknownError: it may have been started; call again with the same correlation id.
-            ServiceError: the service failed, or answered what it does not document.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
+            AuthenticationError: the service accepts no token.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
+            WaitTimeoutError: `timeout` passed before the submit. Nothing was sent.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
+            ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
 
@@ -941,104 +1027,114 @@ class LiveResponseClient:
         commands: Commands,
         comment: str,
         *,
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
         correlation_id: str | None = None,
     ) -> Coroutine[Any, Any, Session]:
-        """Start a session, exactly once, and return as soon as the service has accepted it.
+        """Start a session exactly once, and return when the service has accepted it.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+        The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: a machine id, a computer name or a Machine. An ambiguous name is an error, never a guess.
-            commands: one Command or a sequence of them: PutFile first, then RunScript, then GetFile.
-            comment: why; it is kept with the action, and ends in our tag.
-            timeout: seconds for standing in line; None: no bound. A submit on its way is settled first.
-            on_busy: what to do while another's session is on the machine: `raise`, or `wait` for a turn.
-            correlation_id: 1 to 128 characters. The same id on the same machine adopts the first session, from any
-                process, a failed one too. None: a new one.
+            machine: a machine id, a computer name or a Machine.
+            commands: a Command or a sequence of them: PutFile first, then RunScript, then
+                GetFile.
+            comment: the reason, stored with the action. This package's tag is appended.
+            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit
+                that was sent is always resolved first. None waits without limit.
+            on_busy: what to do while another caller's session is on the machine: `raise` or
+                `wait`. Default `raise`.
+            correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
+                from any process, returns the first session, even a failed one. None makes a new
+                id.
 
         Returns:
             The session.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with others.
-            AmbiguousMachineError: several machines have this name.
+            InvalidRequestError: the commands are wrong, or the correlation id was used with
+                others.
+            AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            MachineBusyError: another's session is on the machine, and `on_busy` is `raise`.
-            AuthenticationError: there is no token that the service accepts.
-            PermissionDeniedError: a permission, a tenant setting or a remediation level is missing.
-            WaitTimeoutError: `timeout` is over before its turn came; nothing was sent.
-            SubmitUnknownError: it may have been started; call again with the same correlation id.
-            ServiceError: the service failed, or answered what it does not document.
+            MachineBusyError: another caller's session is on the machine, and `on_busy` is
+                `raise`.
+            AuthenticationError: the service accepts no token.
+            PermissionDeniedError: a permission, a tenant setting or a remediation level is
+                missing.
+            WaitTimeoutError: `timeout` passed before the submit. Nothing was sent.
+            SubmitUnknownError: the session may have been started. Call again with the same
+                correlation id.
+            ServiceError: the service failed, or its response does not match its documentation.
             ConnectionFailedError: the service could not be reached.
         """
 
-    def list_sessions(self) -> _list[Session]:
-        """List the sessions that are open, of every process that shares the state store. Starts nothing.
+    def list_sessions(self) -> tuple[Session, ...]:
+        """List the open sessions in the state store, of every process that shares it.
 
-        Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
+        Sends no request to the service. Sessions of other callers are left out.
 
         Returns:
-            The sessions, not looked at yet: `refresh()` looks.
+            The sessions. Their status is not fetched yet; `refresh()` fetches it.
 
         Raises:
-            AuthenticationError: there is no token, which tells whose sessions are meant.
-            StateError: the store can't be asked.
+            AuthenticationError: there is no token. The token has the tenant and the application.
+            StateError: the state store cannot be read.
         """
 
-    def list_sessions_async(self) -> Coroutine[Any, Any, _list[Session]]:
-        """List the sessions that are open, of every process that shares the state store. Starts nothing.
+    def list_sessions_async(self) -> Coroutine[Any, Any, tuple[Session, ...]]:
+        """List the open sessions in the state store, of every process that shares it.
 
-        Asks the store alone, and the service nothing; sessions of others that it has learned of are left out.
+        Sends no request to the service. Sessions of other callers are left out.
 
         Returns:
-            The sessions, not looked at yet: `refresh()` looks.
+            The sessions. Their status is not fetched yet; `refresh()` fetches it.
 
         Raises:
-            AuthenticationError: there is no token, which tells whose sessions are meant.
-            StateError: the store can't be asked.
+            AuthenticationError: there is no token. The token has the tenant and the application.
+            StateError: the state store cannot be read.
         """
 
     def find_session(self, machine: str | Machine, correlation_id: str) -> Session | None:
-        """Find the session that was started with a correlation id. Starts nothing.
+        """Find the session that was submitted with a correlation id. Never starts a session.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: the machine it was started on: its id, its name or a Machine.
-            correlation_id: the id it was started with.
+            machine: the machine it was submitted to: its id, its name or a Machine.
+            correlation_id: the id it was submitted with.
 
         Returns:
             The session, or None if the service lists none.
 
         Raises:
-            AmbiguousMachineError: several machines have this name.
+            AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            ThrottledError: the line is longer than `max_wait`.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def find_session_async(
         self, machine: str | Machine, correlation_id: str
     ) -> Coroutine[Any, Any, Session | None]:
-        """Find the session that was started with a correlation id. Starts nothing.
+        """Find the session that was submitted with a correlation id. Never starts a session.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: the machine it was started on: its id, its name or a Machine.
-            correlation_id: the id it was started with.
+            machine: the machine it was submitted to: its id, its name or a Machine.
+            correlation_id: the id it was submitted with.
 
         Returns:
             The session, or None if the service lists none.
 
         Raises:
-            AmbiguousMachineError: several machines have this name.
+            AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            ThrottledError: the line is longer than `max_wait`.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def run_many(
@@ -1049,35 +1145,42 @@ class LiveResponseClient:
         *,
         save_to: str | PathLike[str] | None = None,
         run_id: str | None = None,
-        cancel_pending_after: float | None = None,
+        cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
     ) -> Fleet:
-        """Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
+        """Run commands on many machines, as fast as the limits allow.
 
-        The likely-online go first, busy machines are tried again later, and sessions that stay Pending while others
-        wait are set aside and submitted again. A machine that is given twice runs once.
-        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        Returns when the run has started.
+        Machines that are probably online go first. Busy machines are tried again later. A session
+        that stays Pending while others wait is set aside and submitted again. A machine listed
+        twice runs once.
+        The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machines: machine ids, computer names or Machines. What is wrong with one is its outcome.
-            commands: one Command or a sequence of them, for all; or a mapping of each machine, as given, to its own.
-            comment: why; it is kept with each action, and ends in our tag.
-            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                they stay at the service, for `Session.download`.
-            run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
-            cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
-            progress: show how far the run has come: by tqdm where it is installed (the extra `progress`), in a notebook
-                by its notebook form, else by a line on stderr if that is a terminal.
+            machines: machine ids, computer names or Machines. A problem with one of them becomes
+                its outcome.
+            commands: a Command or a sequence of them for all machines; or a mapping from each
+                machine, as passed, to its own commands.
+            comment: the reason, stored with each action. This package's tag is appended.
+            save_to: a folder for collected files. They are saved as
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
+                `Session.download`.
+            run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
+                machine's session is cancelled. None: never.
+            progress: show the progress: with tqdm if it is installed (the extra `progress`), also
+                in a notebook; else in one line on stderr if that is a terminal. Default False.
 
         Returns:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: the commands are wrong or missing for a machine, or the run id was used with others.
-            AuthenticationError: there is no token that the service accepts.
-            StateError: the state store failed, or keeps no runs.
+            InvalidRequestError: the commands are wrong, a machine has none, or the run id was
+                used with other machines or commands.
+            AuthenticationError: the service accepts no token.
+            StateError: the state store failed, or cannot store runs.
         """
 
     def run_many_async(
@@ -1088,243 +1191,283 @@ class LiveResponseClient:
         *,
         save_to: str | PathLike[str] | None = None,
         run_id: str | None = None,
-        cancel_pending_after: float | None = None,
+        cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
     ) -> Coroutine[Any, Any, Fleet]:
-        """Run commands on many machines, as fast as the limits let it. Returns when the run is written down and begun.
+        """Run commands on many machines, as fast as the limits allow.
 
-        The likely-online go first, busy machines are tried again later, and sessions that stay Pending while others
-        wait are set aside and submitted again. A machine that is given twice runs once.
-        Its pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
+        Returns when the run has started.
+        Machines that are probably online go first. Busy machines are tried again later. A session
+        that stays Pending while others wait is set aside and submitted again. A machine listed
+        twice runs once.
+        The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machines: machine ids, computer names or Machines. What is wrong with one is its outcome.
-            commands: one Command or a sequence of them, for all; or a mapping of each machine, as given, to its own.
-            comment: why; it is kept with each action, and ends in our tag.
-            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                they stay at the service, for `Session.download`.
-            run_id: 1 to 100 characters; a known one goes on with that run. None: a new one.
-            cancel_pending_after: seconds Pending after which a machine's session is cancelled; None: never.
-            progress: show how far the run has come: by tqdm where it is installed (the extra `progress`), in a notebook
-                by its notebook form, else by a line on stderr if that is a terminal.
+            machines: machine ids, computer names or Machines. A problem with one of them becomes
+                its outcome.
+            commands: a Command or a sequence of them for all machines; or a mapping from each
+                machine, as passed, to its own commands.
+            comment: the reason, stored with each action. This package's tag is appended.
+            save_to: a folder for collected files. They are saved as
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
+                `Session.download`.
+            run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
+            cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
+                machine's session is cancelled. None: never.
+            progress: show the progress: with tqdm if it is installed (the extra `progress`), also
+                in a notebook; else in one line on stderr if that is a terminal. Default False.
 
         Returns:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: the commands are wrong or missing for a machine, or the run id was used with others.
-            AuthenticationError: there is no token that the service accepts.
-            StateError: the state store failed, or keeps no runs.
+            InvalidRequestError: the commands are wrong, a machine has none, or the run id was
+                used with other machines or commands.
+            AuthenticationError: the service accepts no token.
+            StateError: the state store failed, or cannot store runs.
         """
 
     def resume(self, run_id: str, *, progress: bool = False) -> Fleet:
-        """Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
+        """Continue a run from the state store, whichever process started it.
 
-        Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
-        were cut off is found out.
+        Processes that work on the same run share its machines. Machines that have an outcome do
+        not run again, open sessions are followed, and interrupted submits are resolved.
         Permissions: those of `run_many`.
 
         Args:
             run_id: the run's id.
-            progress: as in `run_many`.
+            progress: as in `run_many`. Default False.
 
         Returns:
-            The run, to loop over from its start.
+            The run, to loop over from its first outcome.
 
         Raises:
-            NotFoundError: the state store knows of no such run.
-            AuthenticationError: there is no token that the service accepts.
-            StateError: the state store failed, or keeps no runs.
+            NotFoundError: the state store has no such run.
+            AuthenticationError: the service accepts no token.
+            StateError: the state store failed, or cannot store runs.
         """
 
     def resume_async(self, run_id: str, *, progress: bool = False) -> Coroutine[Any, Any, Fleet]:
-        """Go on with a run that is in the state store, whoever began it. Processes that are at one run share it.
+        """Continue a run from the state store, whichever process started it.
 
-        Machines that have their outcomes are not run again, open sessions are followed, and what became of submits that
-        were cut off is found out.
+        Processes that work on the same run share its machines. Machines that have an outcome do
+        not run again, open sessions are followed, and interrupted submits are resolved.
         Permissions: those of `run_many`.
 
         Args:
             run_id: the run's id.
-            progress: as in `run_many`.
+            progress: as in `run_many`. Default False.
 
         Returns:
-            The run, to loop over from its start.
+            The run, to loop over from its first outcome.
 
         Raises:
-            NotFoundError: the state store knows of no such run.
-            AuthenticationError: there is no token that the service accepts.
-            StateError: the state store failed, or keeps no runs.
+            NotFoundError: the state store has no such run.
+            AuthenticationError: the service accepts no token.
+            StateError: the state store failed, or cannot store runs.
         """
 
     def session(self, action_id: str) -> Session:
-        """Take up a session by its id, which may come from another process. Asks nothing of the service.
+        """Return a session by its id, which may come from any process. Sends no request.
 
         Args:
             action_id: the machine action's id, a GUID.
 
+        Returns:
+            The session. Its status is not fetched yet; `refresh()` fetches it.
+
         Raises:
-            InvalidRequestError: it is not a GUID.
+            InvalidRequestError: the id is not a GUID.
         """
 
     def get_machine_action(self, action_id: str) -> MachineAction:
         """Get one machine action.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            action_id: its id, a GUID.
+            action_id: the action's id, a GUID.
+
+        Returns:
+            The action with its current status.
 
         Raises:
             NotFoundError: the service does not list it.
-            ThrottledError: the line is longer than `max_wait`.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def get_machine_action_async(self, action_id: str) -> Coroutine[Any, Any, MachineAction]:
         """Get one machine action.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        The service's page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            action_id: its id, a GUID.
+            action_id: the action's id, a GUID.
+
+        Returns:
+            The action with its current status.
 
         Raises:
             NotFoundError: the service does not list it.
-            ThrottledError: the line is longer than `max_wait`.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def list_machine_actions(
         self, filter: str | None = None, *, top: int | None = None
-    ) -> _list[MachineAction]:
+    ) -> tuple[MachineAction, ...]:
         """List machine actions, newest first.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            filter: an OData filter, as `status eq 'Pending'`; None: all.
-            top: how many at most, 1 or more; None reads every page.
+            filter: an OData filter, such as `status eq 'Pending'`. None lists all.
+            top: the largest number of actions, 1 or more. None reads every page.
+
+        Returns:
+            The actions.
 
         Raises:
-            InvalidRequestError: the service refuses the filter.
-            ThrottledError: the line is longer than `max_wait`.
+            InvalidRequestError: `top` is below 1, or the service refuses the filter.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def list_machine_actions_async(
         self, filter: str | None = None, *, top: int | None = None
-    ) -> Coroutine[Any, Any, _list[MachineAction]]:
+    ) -> Coroutine[Any, Any, tuple[MachineAction, ...]]:
         """List machine actions, newest first.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            filter: an OData filter, as `status eq 'Pending'`; None: all.
-            top: how many at most, 1 or more; None reads every page.
+            filter: an OData filter, such as `status eq 'Pending'`. None lists all.
+            top: the largest number of actions, 1 or more. None reads every page.
+
+        Returns:
+            The actions.
 
         Raises:
-            InvalidRequestError: the service refuses the filter.
-            ThrottledError: the line is longer than `max_wait`.
+            InvalidRequestError: `top` is below 1, or the service refuses the filter.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def get_machine(self, machine: str) -> Machine:
         """Get one machine.
 
-        Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
+        The service's pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             machine: a machine id or a computer name.
 
+        Returns:
+            The machine.
+
         Raises:
-            AmbiguousMachineError: several machines have this name.
-            NotFoundError: none has this name or id.
-            ThrottledError: the line is longer than `max_wait`.
+            AmbiguousMachineError: more than one machine has this name.
+            NotFoundError: no machine has this name or id.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def get_machine_async(self, machine: str) -> Coroutine[Any, Any, Machine]:
         """Get one machine.
 
-        Its pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
+        The service's pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
             machine: a machine id or a computer name.
 
+        Returns:
+            The machine.
+
         Raises:
-            AmbiguousMachineError: several machines have this name.
-            NotFoundError: none has this name or id.
-            ThrottledError: the line is longer than `max_wait`.
+            AmbiguousMachineError: more than one machine has this name.
+            NotFoundError: no machine has this name or id.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
-    def list_machines(self, filter: str | None = None, *, top: int | None = None) -> _list[Machine]:
+    def list_machines(
+        self, filter: str | None = None, *, top: int | None = None
+    ) -> tuple[Machine, ...]:
         """List machines.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machines
+        The service's page: learn.microsoft.com/defender-endpoint/api/get-machines
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
-            top: how many at most, 1 or more; None reads every page.
+            filter: an OData filter, such as `healthStatus eq 'Active'`. None lists all.
+            top: the largest number of machines, 1 or more. None reads every page.
+
+        Returns:
+            The machines.
 
         Raises:
-            InvalidRequestError: the service refuses the filter.
-            ThrottledError: the line is longer than `max_wait`.
+            InvalidRequestError: `top` is below 1, or the service refuses the filter.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def list_machines_async(
         self, filter: str | None = None, *, top: int | None = None
-    ) -> Coroutine[Any, Any, _list[Machine]]:
+    ) -> Coroutine[Any, Any, tuple[Machine, ...]]:
         """List machines.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machines
+        The service's page: learn.microsoft.com/defender-endpoint/api/get-machines
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            filter: an OData filter, as `healthStatus eq 'Active'`; None: all.
-            top: how many at most, 1 or more; None reads every page.
+            filter: an OData filter, such as `healthStatus eq 'Active'`. None lists all.
+            top: the largest number of machines, 1 or more. None reads every page.
+
+        Returns:
+            The machines.
 
         Raises:
-            InvalidRequestError: the service refuses the filter.
-            ThrottledError: the line is longer than `max_wait`.
+            InvalidRequestError: `top` is below 1, or the service refuses the filter.
+            ThrottledError: the rate limit would take longer than `max_wait`.
         """
 
     def check(
         self, machine: str | Machine | None = None, commands: Commands | None = None
     ) -> Check:
-        """Look for what would stop a session before it starts, or weaken it. Starts nothing.
+        """Find problems that would stop or weaken a session. Never starts a session.
 
-        It looks at the token's permissions, and at machine, library and state store as far as they are given.
-        Permissions: those of `run`, and Library.Manage where the commands name library files.
+        Checks the token's permissions and the state store, and the machine and the library if
+        they are given.
+        Permissions: those of `run`, and Library.Manage if the commands use library files.
 
         Args:
-            machine: the machine that is meant: its id, its name or a Machine.
-            commands: the commands that are meant.
+            machine: the machine to check: its id, its name or a Machine. None checks no machine.
+            commands: the commands to check. None checks no library file.
 
         Returns:
-            What was found; what keeps a session from starting is a finding, not an error.
+            The findings. A problem is a finding, never an exception.
         """
 
     def check_async(
         self, machine: str | Machine | None = None, commands: Commands | None = None
     ) -> Coroutine[Any, Any, Check]:
-        """Look for what would stop a session before it starts, or weaken it. Starts nothing.
+        """Find problems that would stop or weaken a session. Never starts a session.
 
-        It looks at the token's permissions, and at machine, library and state store as far as they are given.
-        Permissions: those of `run`, and Library.Manage where the commands name library files.
+        Checks the token's permissions and the state store, and the machine and the library if
+        they are given.
+        Permissions: those of `run`, and Library.Manage if the commands use library files.
 
         Args:
-            machine: the machine that is meant: its id, its name or a Machine.
-            commands: the commands that are meant.
+            machine: the machine to check: its id, its name or a Machine. None checks no machine.
+            commands: the commands to check. None checks no library file.
 
         Returns:
-            What was found; what keeps a session from starting is a finding, not an error.
+            The findings. A problem is a finding, never an exception.
         """
 
     @property
@@ -1333,230 +1476,293 @@ class LiveResponseClient:
 
 @final
 class Session:
-    """A live response session that the service has accepted. Leaving it, by timeout or Ctrl-C, never cancels it."""
+    """An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the
+    session.
+    """
 
     @property
     def id(self) -> str:
-        """The machine action's id: all that is needed to take the session up again, from any process."""
+        """The machine action's id. `LiveResponseClient.session` accepts it in any process."""
 
     @property
     def machine_id(self) -> str | None:
-        """The machine's id, once it is known."""
+        """The machine's id, if known."""
 
     @property
     def correlation_id(self) -> str | None:
-        """The id it was submitted with; None where it was taken up by its action id."""
+        """The correlation id it was submitted with. None for a session made from its action
+        id.
+        """
 
     @property
     def adopted(self) -> bool:
-        """It was found again, not started by this call."""
+        """Whether it existed before this call."""
 
     @property
     def action(self) -> MachineAction | None:
-        """The action as last seen; `refresh()` looks."""
+        """The last known status. None if none was fetched; `refresh()` fetches it."""
 
-    def refresh(self, *, max_age: float = 0.0) -> MachineAction:
-        """Look once how the session stands, without waiting for its end.
+    def refresh(self, *, max_age: float | timedelta = 0.0) -> MachineAction:
+        """Fetch the status once, without waiting for the end.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+            max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
+                the state store fetched within that time. Default 0: fetch it now.
+
+        Returns:
+            The action with its current status.
 
         Raises:
-            NotFoundError: the service does not list it.
-            ThrottledError: the line is longer than the client's `max_wait`.
+            NotFoundError: the service does not list the session.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
-    def refresh_async(self, *, max_age: float = 0.0) -> Coroutine[Any, Any, MachineAction]:
-        """Look once how the session stands, without waiting for its end.
+    def refresh_async(
+        self, *, max_age: float | timedelta = 0.0
+    ) -> Coroutine[Any, Any, MachineAction]:
+        """Fetch the status once, without waiting for the end.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+            max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
+                the state store fetched within that time. Default 0: fetch it now.
+
+        Returns:
+            The action with its current status.
 
         Raises:
-            NotFoundError: the service does not list it.
-            ThrottledError: the line is longer than the client's `max_wait`.
+            NotFoundError: the service does not list the session.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
-    def wait(self, timeout: float | None = None) -> MachineAction:
+    def wait(self, timeout: float | timedelta | None = None) -> MachineAction:
         """Wait until the session has ended.
 
-        All open sessions of a process share one call to the service.
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        All open sessions of a process share one request to the service.
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            timeout: seconds; None: no bound.
+            timeout: seconds or a timedelta, 0 or more. None waits without limit.
 
         Returns:
             The action in its final state.
 
         Raises:
-            WaitTimeoutError: `timeout` is over; the session lives on.
-            NotFoundError: the service does not list it.
+            WaitTimeoutError: `timeout` passed. The session continues.
+            NotFoundError: the service does not list the session.
         """
 
-    def wait_async(self, timeout: float | None = None) -> Coroutine[Any, Any, MachineAction]:
+    def wait_async(
+        self, timeout: float | timedelta | None = None
+    ) -> Coroutine[Any, Any, MachineAction]:
         """Wait until the session has ended.
 
-        All open sessions of a process share one call to the service.
-        Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        All open sessions of a process share one request to the service.
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            timeout: seconds; None: no bound.
+            timeout: seconds or a timedelta, 0 or more. None waits without limit.
 
         Returns:
             The action in its final state.
 
         Raises:
-            WaitTimeoutError: `timeout` is over; the session lives on.
-            NotFoundError: the service does not list it.
+            WaitTimeoutError: `timeout` passed. The session continues.
+            NotFoundError: the service does not list the session.
         """
 
     def result(
-        self, timeout: float | None = None, *, save_to: str | PathLike[str] | None = None
+        self,
+        timeout: float | timedelta | None = None,
+        *,
+        save_to: str | PathLike[str] | None = None,
     ) -> SessionResult:
         """Wait until the session has ended, and fetch its results.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            timeout: seconds for the wait; None: no bound.
-            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                they stay at the service, for `Session.download`.
+            timeout: seconds or a timedelta for the wait, 0 or more. None waits without
+                limit.
+            save_to: a folder for collected files. They are saved as
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the
+                service, for `Session.download`.
 
         Returns:
-            What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+            The result, ok or not. If a command's result could not be fetched or saved, its
+            `error` says why.
 
         Raises:
-            WaitTimeoutError: `timeout` is over; the session lives on.
-            NotFoundError: the service does not list it.
+            WaitTimeoutError: `timeout` passed. The session continues.
+            NotFoundError: the service does not list the session.
         """
 
     def result_async(
-        self, timeout: float | None = None, *, save_to: str | PathLike[str] | None = None
+        self,
+        timeout: float | timedelta | None = None,
+        *,
+        save_to: str | PathLike[str] | None = None,
     ) -> Coroutine[Any, Any, SessionResult]:
         """Wait until the session has ended, and fetch its results.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            timeout: seconds for the wait; None: no bound.
-            save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-                they stay at the service, for `Session.download`.
+            timeout: seconds or a timedelta for the wait, 0 or more. None waits without
+                limit.
+            save_to: a folder for collected files. They are saved as
+                `<machine name>_<action id>/<index>_<name>`. None leaves them at the
+                service, for `Session.download`.
 
         Returns:
-            What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+            The result, ok or not. If a command's result could not be fetched or saved, its
+            `error` says why.
 
         Raises:
-            WaitTimeoutError: `timeout` is over; the session lives on.
-            NotFoundError: the service does not list it.
+            WaitTimeoutError: `timeout` passed. The session continues.
+            NotFoundError: the service does not list the session.
         """
 
     def cancel(self, comment: str) -> MachineAction:
-        """Cancel the session. One that is over already is returned as it is.
+        """Cancel the session. A finished session is returned unchanged.
 
-        Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
-        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        Cancelling takes some time, and the session may complete first: `wait()` returns the
+        final status.
+        The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         Permission: Machine.LiveResponse.
 
         Args:
-            comment: why; it is kept with the action.
+            comment: the reason, stored with the action.
+
+        Returns:
+            The action with its status after the request.
 
         Raises:
-            NotFoundError: the service does not list it.
-            ThrottledError: the line is longer than the client's `max_wait`.
+            NotFoundError: the service does not list the session.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
     def cancel_async(self, comment: str) -> Coroutine[Any, Any, MachineAction]:
-        """Cancel the session. One that is over already is returned as it is.
+        """Cancel the session. A finished session is returned unchanged.
 
-        Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
-        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        Cancelling takes some time, and the session may complete first: `wait()` returns the
+        final status.
+        The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         Permission: Machine.LiveResponse.
 
         Args:
-            comment: why; it is kept with the action.
+            comment: the reason, stored with the action.
+
+        Returns:
+            The action with its status after the request.
 
         Raises:
-            NotFoundError: the service does not list it.
-            ThrottledError: the line is longer than the client's `max_wait`.
+            NotFoundError: the service does not list the session.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
-    def download(self, index: int, to: str | PathLike[str] | BinaryIO) -> CollectedFile:
-        """Fetch the file that one GetFile command collected.
+    def download(
+        self, command: int | CommandResult, to: str | PathLike[str] | BinaryIO
+    ) -> CollectedFile:
+        """Download the file that a GetFile command collected.
 
-        A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
-        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            index: the command's place in the sequence, from 0.
-            to: the path to write; a folder that is there, in which the file comes to `<index>_<name>`; or a file object
-                open for writing bytes. Under a path the file appears once it is whole and on the disk.
+            command: the command's index in the session, from 0, or its CommandResult.
+            to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
+                a file object open for writing bytes. A file appears at its path once it is
+                complete and on disk.
+
+        Returns:
+            The file's description.
 
         Raises:
-            InvalidRequestError: there is no GetFile at this place.
-            DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
-            OSError: it could not be written.
+            InvalidRequestError: the command is not a GetFile of this session.
+            DownloadError: the file could not be fetched, is damaged, or unpacks to too
+                much.
+            OSError: the file could not be written.
         """
 
     def download_async(
-        self, index: int, to: str | PathLike[str] | BinaryIO
+        self, command: int | CommandResult, to: str | PathLike[str] | BinaryIO
     ) -> Coroutine[Any, Any, CollectedFile]:
-        """Fetch the file that one GetFile command collected.
+        """Download the file that a GetFile command collected.
 
-        A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
-        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            index: the command's place in the sequence, from 0.
-            to: the path to write; a folder that is there, in which the file comes to `<index>_<name>`; or a file object
-                open for writing bytes. Under a path the file appears once it is whole and on the disk.
-
-        Raises:
-            InvalidRequestError: there is no GetFile at this place.
-            DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
-            OSError: it could not be written.
-        """
-
-    def stream(self, index: int) -> FileStream:
-        """Give the file that one GetFile command collected piece by piece, to loop over: `for`, or `async for`.
-
-        Nothing is asked for before the loop begins. What the loop has not taken yet is not fetched, but for a little.
-        Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
-        Permission: Machine.Read.All or Machine.ReadWrite.All.
-
-        Args:
-            index: the command's place in the sequence, from 0.
+            command: the command's index in the session, from 0, or its CommandResult.
+            to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
+                a file object open for writing bytes. A file appears at its path once it is
+                complete and on disk.
 
         Returns:
-            An iterator of bytes; its `file` tells size and SHA-256 once the loop has come to its end.
+            The file's description.
+
+        Raises:
+            InvalidRequestError: the command is not a GetFile of this session.
+            DownloadError: the file could not be fetched, is damaged, or unpacks to too
+                much.
+            OSError: the file could not be written.
+        """
+
+    def stream(self, command: int | CommandResult) -> FileStream:
+        """Return the file that a GetFile command collected as an iterator: `for` or `async
+        for`.
+
+        The first request is sent when the loop starts. At most a small buffer is fetched
+        ahead of the loop.
+        The service's page:
+        learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        Permission: Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            command: the command's index in the session, from 0, or its CommandResult.
+
+        Returns:
+            An iterator of bytes. Its `file` has size and SHA-256 once the loop has
+            finished.
         """
 
 @final
 class FileStream:
-    """A collected file on its way, in pieces of bytes: a blocking and an asynchronous iterator alike.
+    """An iterator over the bytes of a collected file, for `for` and for `async for`.
 
-    It goes on by itself where a connection breaks off. Its end is checked: what came before an error is not for use.
-    Raises, in the loop, what `Session.download` raises.
+    A broken connection is resumed where it broke. The file is checked at its end: if the loop
+    raises, discard the bytes it has yielded. The loop raises what `Session.download` raises.
     """
 
     @property
     def file(self) -> CollectedFile | None:
-        """The file's description, once the loop has come to its end; None before. Its `path` is None."""
+        """The file's description once the loop has finished, else None. Its `path` is None."""
 
     def close(self) -> None:
-        """Leave the download where it stands: its connection is closed, and the loop ends."""
+        """Stop the download: close its connection and end the loop."""
+
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Stop the download: close its connection and end the loop."""
 
     def __iter__(self) -> Self: ...
     def __aiter__(self) -> Self: ...
@@ -1565,132 +1771,180 @@ class FileStream:
 
 @final
 class Outcome:
-    """What one row of a run came to: exactly one outcome, whatever happened."""
+    """How one row of a run ended. Every row gets exactly one outcome."""
 
     @property
     def row(self) -> int:
-        """The row's place among the machines that were given, from 0."""
+        """The row's index among the machines of the run, from 0."""
 
     @property
     def machine(self) -> str:
-        """The machine as given."""
+        """The machine as passed."""
 
     @property
     def machine_id(self) -> str | None:
-        """The machine's id, where it is known."""
+        """The machine's id, if known."""
 
     @property
     def tenant_id(self) -> str | None:
-        """The tenant's id, where the token told it."""
+        """The tenant's id, if the token has one."""
 
     @property
     def action_id(self) -> str | None:
-        """The machine action's id, where a session was started."""
+        """The machine action's id, if a session was started."""
 
     @property
     def correlation_id(self) -> str | None:
-        """The id that the session was submitted with."""
+        """The correlation id that the session was submitted with."""
 
     @property
     def status(self) -> ActionStatus | None:
-        """The service's last word on the session; None where there was none."""
+        """The last known status of the session. None if there was no session."""
 
     @property
     def ok(self) -> bool:
-        """The session ended, and all went well."""
+        """Whether the session finished and everything went well."""
 
     @property
     def reason(self) -> Reason:
-        """What first was not ok, in one word; `ok` where all was.
+        """The first thing that went wrong, as a keyword; `ok` if nothing did.
 
-        That of the session's result; or, where it did not come to one, `busy`: another's sessions were on the machine
-        all the time. `machine`: there is none of this name or id, or several. `permission`. `duplicate`: another row's
-        machine. `not_submitted`: the run was cancelled before. `error`: anything else, in `error`.
+        The reason of the session's result, or, if no session finished: `busy`: another
+        caller's sessions occupied the machine all the time. `machine`: no machine, or more
+        than one, has this name or id. `permission`: a permission is missing. `duplicate`:
+        the machine is another row's. `not_submitted`: the run was cancelled first. `error`:
+        anything else, in `error`.
         """
 
     @property
     def message(self) -> str:
-        """The reason, for a person."""
+        """The reason as a sentence."""
 
     @property
     def start_time(self) -> datetime | None:
-        """When the row's first session was accepted, in UTC; None where none was."""
+        """When the row's first session was accepted, in UTC. None if none was."""
 
     @property
     def end_time(self) -> datetime:
         """When the outcome was known, in UTC."""
 
-    @property
-    def result(self) -> SessionResult | None:
-        """What the session left, failed or not, read from the store; None where it did not run to its end."""
+    def load_result(self) -> SessionResult | None:
+        """Load the session's result from the state store.
+
+        Every call reads the store again, so that a loop over many outcomes holds one result
+        at a time.
+
+        Returns:
+            The result, ok or not; None if no session finished.
+
+        Raises:
+            StateError: the state store cannot be read, or this process was forked after the
+                run started.
+        """
+
+    def load_result_async(self) -> Coroutine[Any, Any, SessionResult | None]:
+        """Load the session's result from the state store.
+
+        Every call reads the store again, so that a loop over many outcomes holds one result
+        at a time.
+
+        Returns:
+            The result, ok or not; None if no session finished.
+
+        Raises:
+            StateError: the state store cannot be read, or this process was forked after the
+                run started.
+        """
 
     @property
     def error(self) -> LiveResponseError | OSError | None:
-        """What kept the session from its end."""
+        """Why there is no result. None if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON, without the result."""
+        """Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601
+        in UTC.
+        """
 
 @final
 class Fleet:
-    """One run over many machines. Each loop over it yields each row's outcome once, as it ends, from the start.
+    """One run over many machines. Each loop yields every outcome once, from the first, as machines
+    finish.
 
-    It is a blocking and an asynchronous iterable alike. Leaving a loop, or Ctrl-C, detaches: what runs goes on at the
-    service, nothing more is submitted here, and a warning tells the run id. A loop raises what `report` raises.
+    It is a blocking and an asynchronous iterable, and a sync and async context manager that
+    detaches at the end of its block. Leaving a loop or Ctrl-C also detaches: running sessions
+    continue at the service, this process submits no more, and a warning logs the run id. A loop
+    raises what `report` raises.
     """
 
     @property
     def run_id(self) -> str:
-        """The run's id: all that is needed to go on with it, from any process that shares the state store."""
+        """The run's id. With it, any process that shares the state store can resume the run."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[Outcome]: ...
     def __aiter__(self) -> AsyncIterator[Outcome]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exc: object) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(self, *_exc: object) -> Coroutine[Any, Any, None]: ...
     @property
     def counts(self) -> dict[str, int]:
-        """How many rows stand how: waiting, pending, running, succeeded, failed."""
+        """The number of rows by state: waiting, pending, running, succeeded, failed."""
 
     @property
     def done(self) -> bool:
-        """Every row has its outcome."""
+        """Whether every row has its outcome."""
 
     @property
     def _is_active(self) -> bool: ...
-    def report(self, timeout: float | None = None) -> FleetReport:
-        """Wait until every row has its outcome.
+    def report(self, timeout: float | timedelta | None = None) -> FleetReport:
+        """Wait for all outcomes.
 
         Args:
-            timeout: seconds for the wait; None: no bound.
+            timeout: seconds or a timedelta, 0 or more. None waits without limit.
+
+        Returns:
+            The report, with an outcome for every row.
 
         Raises:
-            WaitTimeoutError: `timeout` is over; the run goes on.
-            InvalidRequestError: the fleet was closed before the run was over.
-            AuthenticationError: there is no token that the service accepts any more; the run can be resumed.
-            StateError: the state store failed, for as long as a run waits for it; the run can be resumed.
+            WaitTimeoutError: `timeout` passed. The run continues.
+            InvalidRequestError: the fleet was closed before the run finished.
+            AuthenticationError: the service accepts no token any more. The run can be
+                resumed.
+            StateError: the state store failed for longer than a run waits for it. The run
+                can be resumed.
         """
 
-    def report_async(self, timeout: float | None = None) -> Coroutine[Any, Any, FleetReport]:
-        """Wait until every row has its outcome.
+    def report_async(
+        self, timeout: float | timedelta | None = None
+    ) -> Coroutine[Any, Any, FleetReport]:
+        """Wait for all outcomes.
 
         Args:
-            timeout: seconds for the wait; None: no bound.
+            timeout: seconds or a timedelta, 0 or more. None waits without limit.
+
+        Returns:
+            The report, with an outcome for every row.
 
         Raises:
-            WaitTimeoutError: `timeout` is over; the run goes on.
-            InvalidRequestError: the fleet was closed before the run was over.
-            AuthenticationError: there is no token that the service accepts any more; the run can be resumed.
-            StateError: the state store failed, for as long as a run waits for it; the run can be resumed.
+            WaitTimeoutError: `timeout` passed. The run continues.
+            InvalidRequestError: the fleet was closed before the run finished.
+            AuthenticationError: the service accepts no token any more. The run can be
+                resumed.
+            StateError: the state store failed for longer than a run waits for it. The run
+                can be resumed.
         """
 
     def cancel(self, comment: str, *, running: bool = True) -> None:
-        """Cancel the run, for every process that is at it: nothing more is submitted.
+        """Cancel the run in every process that works on it. Nothing more is submitted.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         Permission: Machine.LiveResponse.
 
         Args:
-            comment: why; it is kept with the outcomes, and with each action that is cancelled.
-            running: cancel what runs, too; False: only what was not submitted yet.
+            comment: the reason, stored with the outcomes and with each cancelled action.
+            running: also cancel running sessions. False cancels only what was not
+                submitted.
 
         Raises:
             InvalidRequestError: the comment is empty.
@@ -1698,14 +1952,15 @@ class Fleet:
         """
 
     def cancel_async(self, comment: str, *, running: bool = True) -> Coroutine[Any, Any, None]:
-        """Cancel the run, for every process that is at it: nothing more is submitted.
+        """Cancel the run in every process that works on it. Nothing more is submitted.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         Permission: Machine.LiveResponse.
 
         Args:
-            comment: why; it is kept with the outcomes, and with each action that is cancelled.
-            running: cancel what runs, too; False: only what was not submitted yet.
+            comment: the reason, stored with the outcomes and with each cancelled action.
+            running: also cancel running sessions. False cancels only what was not
+                submitted.
 
         Raises:
             InvalidRequestError: the comment is empty.
@@ -1713,61 +1968,80 @@ class Fleet:
         """
 
     def close(self) -> None:
-        """Detach: what runs goes on at the service, and nothing more is submitted here."""
+        """Detach: running sessions continue at the service, and this process submits no more."""
 
     def _repr_html_(self) -> str: ...
 
 @final
 class FleetReport:
-    """A run that is over: every outcome of it."""
+    """The outcomes of a finished run: a sequence with one outcome for every row."""
 
     @property
     def run_id(self) -> str:
         """The run's id."""
 
     @property
-    def outcomes(self) -> _list[Outcome]:
-        """Each row's outcome, in the order of the rows."""
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """The outcome of each row, in the order of the rows."""
 
     @property
     def ok(self) -> bool:
-        """Every outcome is ok."""
+        """Whether every outcome is ok."""
 
-    def to_dicts(self) -> _list[dict[str, Any]]:
-        """Give a row for each machine, as `pandas.DataFrame` and `polars.DataFrame` take them.
+    def to_dicts(self) -> tuple[dict[str, Any], ...]:
+        """Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept
+        them.
+
+        The results are read from the state store by the first call.
 
         Returns:
-            Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message, exit_code (the first that
-            is not 0), stdout (of all scripts, safe to show) and files (where they were saved).
+            Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message,
+            exit_code (the first that is not 0), stdout (of all scripts, for display) and files
+            (where they were saved).
+
+        Raises:
+            StateError: the state store cannot be read.
         """
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run id and the outcomes, without their results, as a JSON-ready dict."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int, /) -> Outcome: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[Outcome, ...]: ...
+    def __iter__(self) -> Iterator[Outcome]: ...
+    def __hash__(self) -> int: ...
     def _repr_html_(self) -> str: ...
 
 @final
 class Library:
-    """The tenant's live response library: scripts and files that commands name.
+    """The tenant's live response library: the scripts and files that commands use.
 
-    Names hold letters, digits, `-`, `_` and `.`.
+    A name has letters, digits, `-`, `_` and `.`.
     """
 
-    def list_files(self) -> _list[LibraryFile]:
-        """List the files of the library.
+    def list_files(self) -> tuple[LibraryFile, ...]:
+        """List the files in the library.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        The service's page: learn.microsoft.com/defender-endpoint/api/list-library-files
         Permission: Library.Manage.
 
         Raises:
-            ThrottledError: the line is longer than the client's `max_wait`.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
-    def list_files_async(self) -> Coroutine[Any, Any, _list[LibraryFile]]:
-        """List the files of the library.
+    def list_files_async(self) -> Coroutine[Any, Any, tuple[LibraryFile, ...]]:
+        """List the files in the library.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        The service's page: learn.microsoft.com/defender-endpoint/api/list-library-files
         Permission: Library.Manage.
 
         Raises:
-            ThrottledError: the line is longer than the client's `max_wait`.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
     def upload(
@@ -1781,22 +2055,28 @@ class Library:
     ) -> LibraryFile:
         """Upload a file to the library.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        The service's page: learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
-                A path's is read as it is sent.
-            name: its name in the library; None: the file's own. Content in bytes needs one.
-            description: what it is for.
-            parameters_description: what arguments it takes; None: none.
-            overwrite: replace a file of this name.
+            file: a path, the content as bytes, or a file object open for reading bytes. At
+                most `Limits.upload_size` bytes. A file at a path is read while it is sent.
+            name: the name in the library. None uses the file's own name; bytes have none.
+            description: what the file is for. Default: empty.
+            parameters_description: what arguments the script takes. None: it takes none.
+            overwrite: replace a file that has this name. Default False.
+
+        Returns:
+            The library's entry.
 
         Raises:
-            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-            AlreadyExistsError: there is a file of this name, and `overwrite` is False.
-            ThrottledError: the line is longer than the client's `max_wait`.
-            OSError: the file could not be read.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has a file with this name, and `overwrite` is
+                False.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            OSError: the file cannot be read.
         """
 
     def upload_async(
@@ -1810,22 +2090,28 @@ class Library:
     ) -> Coroutine[Any, Any, LibraryFile]:
         """Upload a file to the library.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        The service's page: learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
 
         Args:
-            file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
-                A path's is read as it is sent.
-            name: its name in the library; None: the file's own. Content in bytes needs one.
-            description: what it is for.
-            parameters_description: what arguments it takes; None: none.
-            overwrite: replace a file of this name.
+            file: a path, the content as bytes, or a file object open for reading bytes. At
+                most `Limits.upload_size` bytes. A file at a path is read while it is sent.
+            name: the name in the library. None uses the file's own name; bytes have none.
+            description: what the file is for. Default: empty.
+            parameters_description: what arguments the script takes. None: it takes none.
+            overwrite: replace a file that has this name. Default False.
+
+        Returns:
+            The library's entry.
 
         Raises:
-            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-            AlreadyExistsError: there is a file of this name, and `overwrite` is False.
-            ThrottledError: the line is longer than the client's `max_wait`.
-            OSError: the file could not be read.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has a file with this name, and `overwrite` is
+                False.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            OSError: the file cannot be read.
         """
 
     def ensure(
@@ -1837,28 +2123,31 @@ class Library:
         parameters_description: str | None = None,
         overwrite: bool = False,
     ) -> LibraryFile:
-        """Upload a file unless the library holds it already, content and all.
+        """Upload a file unless the library has it with the same content.
 
-        Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-        learn.microsoft.com/defender-endpoint/api/upload-library
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        and learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
 
         Args:
-            file: a path, or the content itself. At most `Limits.upload_size`.
-            name: its name in the library; None: the file's own. Content in bytes needs one.
-            description: what it is for.
-            parameters_description: what arguments it takes; None: none.
-            overwrite: replace other content under this name.
+            file: a path or the content as bytes. At most `Limits.upload_size` bytes.
+            name: the name in the library. None uses the file's own name; bytes have none.
+            description: what the file is for. Default: empty.
+            parameters_description: what arguments the script takes. None: it takes none.
+            overwrite: replace different content with this name. A WARNING logs the SHA-256
+                and the author of what was replaced. Default False.
 
         Returns:
-            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in
-            a WARNING, with its SHA-256 and author.
+            The library's entry. Its `changed` is True if the file was uploaded now.
 
         Raises:
-            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-            AlreadyExistsError: the name holds other content, and `overwrite` is False.
-            ThrottledError: the line is longer than the client's `max_wait`.
-            OSError: the file could not be read.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has different content with this name, and
+                `overwrite` is False.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            OSError: the file cannot be read.
         """
 
     def ensure_async(
@@ -1870,92 +2159,97 @@ class Library:
         parameters_description: str | None = None,
         overwrite: bool = False,
     ) -> Coroutine[Any, Any, LibraryFile]:
-        """Upload a file unless the library holds it already, content and all.
+        """Upload a file unless the library has it with the same content.
 
-        Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-        learn.microsoft.com/defender-endpoint/api/upload-library
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        and learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
 
         Args:
-            file: a path, or the content itself. At most `Limits.upload_size`.
-            name: its name in the library; None: the file's own. Content in bytes needs one.
-            description: what it is for.
-            parameters_description: what arguments it takes; None: none.
-            overwrite: replace other content under this name.
+            file: a path or the content as bytes. At most `Limits.upload_size` bytes.
+            name: the name in the library. None uses the file's own name; bytes have none.
+            description: what the file is for. Default: empty.
+            parameters_description: what arguments the script takes. None: it takes none.
+            overwrite: replace different content with this name. A WARNING logs the SHA-256
+                and the author of what was replaced. Default False.
 
         Returns:
-            The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in
-            a WARNING, with its SHA-256 and author.
+            The library's entry. Its `changed` is True if the file was uploaded now.
 
         Raises:
-            InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-            AlreadyExistsError: the name holds other content, and `overwrite` is False.
-            ThrottledError: the line is longer than the client's `max_wait`.
-            OSError: the file could not be read.
+            InvalidRequestError: the name is missing or not allowed, or the file is too
+                large.
+            AlreadyExistsError: the library has different content with this name, and
+                `overwrite` is False.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            OSError: the file cannot be read.
         """
 
     def delete(self, name: str) -> None:
         """Delete a file from the library.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        The service's page: learn.microsoft.com/defender-endpoint/api/delete-library
         Permission: Library.Manage.
 
         Args:
-            name: its name in the library.
+            name: the file's name in the library.
 
         Raises:
-            NotFoundError: there is none of this name.
-            ThrottledError: the line is longer than the client's `max_wait`.
+            NotFoundError: the library has no file with this name.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
     def delete_async(self, name: str) -> Coroutine[Any, Any, None]:
         """Delete a file from the library.
 
-        Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        The service's page: learn.microsoft.com/defender-endpoint/api/delete-library
         Permission: Library.Manage.
 
         Args:
-            name: its name in the library.
+            name: the file's name in the library.
 
         Raises:
-            NotFoundError: there is none of this name.
-            ThrottledError: the line is longer than the client's `max_wait`.
+            NotFoundError: the library has no file with this name.
+            PermissionDeniedError: the permission is missing.
+            ThrottledError: the rate limit would take longer than the client's `max_wait`.
         """
 
 @final
 class Finding:
-    """One thing that would stop a session, or weaken it."""
+    """A problem that would stop a session or weaken it."""
 
     @property
     def code(self) -> str:
-        """What it is, in one word, to branch on."""
+        """The kind of problem as a keyword."""
 
     @property
     def level(self) -> Literal["error", "warning"]:
-        """`error`: no session would start, or none would bring its results. `warning`: it would be weaker."""
+        """`error`: no session would start or return results. `warning`: it would be weaker."""
 
     @property
     def message(self) -> str:
-        """What was found."""
+        """What was found, as a sentence."""
 
     @property
     def hint(self) -> str:
-        """What cures it."""
+        """How to fix it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
 
 @final
 class Check:
-    """What would stop a session before it starts, or weaken it: permissions, machine, library, state store."""
+    """Problems that would stop or weaken a session: permissions, machine, library, state store."""
 
     @property
     def ok(self) -> bool:
-        """There is no error among the findings."""
+        """Whether there is no finding of level `error`."""
 
     @property
-    def findings(self) -> _list[Finding]:
-        """All that was found, errors first."""
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings, errors first."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give a dict that is ready for JSON."""
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""

@@ -1,7 +1,7 @@
-"""`python -m mde_live_response`: a demo, an emulator, one session for real, a look into a store, a check of files.
+"""The command line: `python -m mde_live_response`.
 
-Exit codes: 0 all went well; 1 the session ended and was not ok; 2 wrong usage; 3 the service, a permission or a limit
-stood in the way; 130 Ctrl-C.
+Exit codes: 0 success; 1 the session ended and was not ok; 2 wrong usage; 3 the service, a
+permission or a limit prevented it; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import mde_live_response as mde
 from mde_live_response import _emulator_cli, _verify
 from mde_live_response._state_cli import add_commands
 
+# Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,23 +28,25 @@ OK, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 _DUMP_PATH = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip"
 
 
+class _AppendScript(argparse.Action):
+    """Collects `--run-script` options as pairs of a script and its arguments."""
+
+    def __call__(
+        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *__: Any
+    ) -> None:
+        namespace.run_script = [*namespace.run_script, (values, None)]
+
+
 class _SetScriptArgs(argparse.Action):
-    """`--args` belongs to the `--run-script` before it."""
+    """Gives `--args` to the `--run-script` before it."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
     ) -> None:
         scripts = namespace.run_script
         if not scripts or scripts[-1][1] is not None:
-            parser.error("--args must follow a --run-script, once")
+            parser.error("--args must follow a --run-script, and only once")
         scripts[-1] = (scripts[-1][0], values)
-
-
-class _AppendScript(argparse.Action):
-    def __call__(
-        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *__: Any
-    ) -> None:
-        namespace.run_script = [*namespace.run_script, (values, None)]
 
 
 def _seconds(text: str) -> float:
@@ -63,7 +66,15 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", required=True, metavar="emulator|demo|run|state|verify"
     )
+    _add_emulator(commands)
+    _add_demo(commands)
+    _add_run(commands)
+    add_commands(commands)
+    _verify.add_command(commands)
+    return parser
 
+
+def _add_emulator(commands: Any) -> None:
     emulator = commands.add_parser(
         "emulator",
         allow_abbrev=False,
@@ -75,64 +86,69 @@ def _build_parser() -> argparse.ArgumentParser:
     _emulator_cli.add_arguments(emulator)
     emulator.set_defaults(call=_emulator_cli.serve)
 
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         allow_abbrev=False,
         help="run the documentation's example against the emulator; needs no tenant",
     )
-    demo.add_argument("--save-to", type=Path, default=Path("mde-live-response-demo"), metavar="DIR")
+    demo.add_argument(
+        "--save-to",
+        type=Path,
+        default=Path("mde-live-response-demo"),
+        metavar="DIR",
+        help="folder for the collected file (default: %(default)s)",
+    )
     demo.set_defaults(call=_demo)
 
+
+def _add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         allow_abbrev=False,
-        help="run commands on a machine, for real",
-        description="Run commands on a machine and bring the results back. Every --put-file goes first, then every "
-        "--run-script, then every --get-file. Credentials: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
+        help="run commands on a machine of your tenant",
+        description="Run commands on a machine and print the results. The service runs every "
+        "--put-file first, then every --run-script, then every --get-file. Credentials: "
+        "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
     )
-    run.add_argument("machine", metavar="MACHINE", help="a machine id or a computer name")
-    run.add_argument(
-        "--put-file", action="append", default=[], metavar="NAME", help="a library file"
+    add = run.add_argument
+    add("machine", metavar="MACHINE", help="a machine id or a computer name")
+    add("--put-file", action="append", default=[], metavar="NAME", help="a library file")
+    add("--run-script", action=_AppendScript, default=[], metavar="NAME", help="a library script")
+    add(
+        "--args",
+        action=_SetScriptArgs,
+        help="arguments of the script before it; write --args=-x if they start with a dash",
     )
-    run.add_argument(
-        "--run-script", action=_AppendScript, default=[], metavar="NAME", help="a library script"
-    )
-    run.add_argument(
-        "--args", action=_SetScriptArgs, help="of the script before it; write --args=-x for a dash"
-    )
-    run.add_argument(
-        "--get-file", action="append", default=[], metavar="PATH", help="a path on the device"
-    )
-    run.add_argument(
-        "--comment", required=True, metavar="TEXT", help="why; it is kept with the action"
-    )
-    run.add_argument(
+    add("--get-file", action="append", default=[], metavar="PATH", help="a path on the device")
+    add("--comment", required=True, metavar="TEXT", help="the reason, stored with the action")
+    add(
         "--save-to",
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="for collected files (default: here)",
+        help="folder for collected files (default: the current one)",
     )
-    run.add_argument(
+    add(
         "--timeout",
         type=_seconds,
         metavar="S",
-        help="seconds to wait; a submit on its way is settled first (default: no bound)",
+        help="seconds to wait; a submit in progress is settled first (default: no limit)",
     )
-    run.add_argument(
-        "--on-busy", choices=["raise", "wait"], default="raise", help="another's session is on it"
+    add(
+        "--on-busy",
+        choices=["raise", "wait"],
+        default="raise",
+        help="what to do if another caller's session is on the machine (default: %(default)s)",
     )
-    run.add_argument(
-        "--correlation-id", metavar="ID", help="the id of an earlier call, to take its session up"
-    )
-    run.add_argument(
-        "--json", action="store_true", help="print the result as JSON, all else to stderr"
+    add("--correlation-id", metavar="ID", help="the id of an earlier call, to adopt its session")
+    add(
+        "--json",
+        action="store_true",
+        help="print the result as JSON, and everything else to stderr",
     )
     run.set_defaults(call=_run)
-
-    add_commands(commands)
-    _verify.add_command(commands)
-    return parser
 
 
 def _make_dump() -> bytes:
@@ -153,12 +169,13 @@ def _demo(options: argparse.Namespace) -> int:
     machine = "ws-0001.example.test"
     with Emulator() as emulator:
         emulator.add_library_file(
-            "minidump.ps1", b"# writes a process's dump to C:\\windows\\TEMP\r\n"
+            "minidump.ps1", b"# writes a process dump to C:\\windows\\TEMP\r\n"
         )
         emulator.on_script(
             "minidump.ps1", stdout=lambda _, args: f"Dumping {args}\r\nSaved {_DUMP_PATH}\r\n"
         )
         emulator.put_remote_file(machine, _DUMP_PATH, _make_dump())
+        # Everything is given explicitly: the demo must not read the environment of a real tenant.
         credential = mde.ClientSecretCredential(
             emulator.tenant_id,
             emulator.client_id,
@@ -168,7 +185,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"The emulator serves the live response API at {emulator.url}")
         progress = ProgressLine(sys.stdout)
         with mde.LiveResponseClient(
-            credential, endpoint=emulator.url, state="memory:", proxy=""
+            credential, endpoint=emulator.url, state="memory:", proxy=False
         ) as client:
             result = client.run(
                 machine,
@@ -199,8 +216,9 @@ def _run(options: argparse.Namespace) -> int:
     ]
     if not commands:
         raise mde.InvalidRequestError(
-            "there is nothing to run", hint="give --put-file, --run-script or --get-file"
+            "no commands were given", hint="give --put-file, --run-script or --get-file"
         )
+    # Chosen here and not by the client: it must be known to print it after Ctrl-C.
     correlation_id = options.correlation_id or str(uuid.uuid4())
     out = sys.stderr if options.json else sys.stdout
     progress = ProgressLine(sys.stderr)
@@ -227,9 +245,8 @@ def _run(options: argparse.Namespace) -> int:
     except (KeyboardInterrupt, mde.WaitTimeoutError, mde.SubmitUnknownError) as error:
         progress.close()
         started = bool(announced) or getattr(error, "session", None) is not None
-        if started or not isinstance(
-            error, mde.WaitTimeoutError
-        ):  # without a session, nothing was sent
+        # A time-out without a session means that nothing was sent: there is nothing to adopt.
+        if started or not isinstance(error, mde.WaitTimeoutError):
             print(_resume_hint(started, correlation_id), file=sys.stderr)
         raise
     finally:
@@ -244,19 +261,16 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _resume_hint(started: bool, correlation_id: str) -> str:
-    state = "The session goes on at the service." if started else "A session may have been started."
-    return (
-        f"{state} To take it up, give the same command again with --correlation-id {correlation_id}"
-    )
+    state = "The session continues." if started else "A session may have been started."
+    return f"{state} To adopt it, run the same command with --correlation-id {correlation_id}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return the exit code."""
     options = _build_parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, TextIOWrapper
-        ):  # a transcript may hold what the terminal's encoding has no sign for
+        # A transcript may contain characters that the terminal's encoding lacks.
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         code: int = options.call(options)

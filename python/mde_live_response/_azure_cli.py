@@ -1,23 +1,23 @@
-"""Tokens of whoever is signed in to the Azure CLI."""
+"""`AzureCliCredential`: tokens of the user who is signed in to the Azure CLI."""
 
 from __future__ import annotations
 
 from .errors import AuthenticationError, InvalidRequestError
 
-TYPE_CHECKING = False  # `typing` is most of what an import would cost
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from datetime import timedelta
     from typing import Any
 
 _SIGN_IN = "sign in: az login"
 _MAX_STDERR = 400
-"""Characters of what `az` said that go into an error."""
-
-
+"""The number of characters of the standard error output of `az` that an error quotes."""
 _TENANT_CHARS = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-.")
 
 
 class Token:
-    """A token and the Unix time of its end, where `az` tells it."""
+    """A token, and the Unix time when it expires if `az` prints it."""
 
     __slots__ = ("expires_on", "token")
 
@@ -26,28 +26,33 @@ class Token:
 
 
 class AzureCliCredential:
-    """Get tokens of whoever is signed in to the Azure CLI by `az login`: for people at a desk.
+    """Get tokens of the user who is signed in to the Azure CLI with `az login`.
 
-    It runs `az account get-access-token` for every token.
-    Its page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
+    Meant for interactive use. It runs `az account get-access-token` for every token.
+    Page: learn.microsoft.com/cli/azure/account#az-account-get-access-token
 
     Args:
-        tenant_id: the tenant's id or one of its domain names; None: that which `az` has chosen.
-        process_timeout: seconds for one run of `az`, more than 0.
+        tenant_id: the tenant's id or one of its domain names. None: the tenant selected in `az`.
+        process_timeout: seconds that one run of `az` may take, more than 0.
 
     Raises:
-        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not more than 0.
+        InvalidRequestError: the tenant is neither an id nor a domain name, or the time is not
+            more than 0.
     """
 
     __slots__ = ("__weakref__", "_process_timeout", "_tenant_id")
 
-    def __init__(self, tenant_id: str | None = None, *, process_timeout: float = 10.0) -> None:
-        # On Windows az is a batch file, whose arguments a shell reads again.
+    def __init__(
+        self, tenant_id: str | None = None, *, process_timeout: float | timedelta = 10.0
+    ) -> None:
+        # On Windows, az is a batch file: cmd.exe would interpret special characters in arguments.
         if tenant_id is not None and not (tenant_id and set(tenant_id) <= _TENANT_CHARS):
-            raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant's id nor a domain")
+            raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant id nor a domain")
+        if not isinstance(process_timeout, (int, float)):
+            process_timeout = process_timeout.total_seconds()
         if not process_timeout > 0:
             raise InvalidRequestError(
-                f"process_timeout is {process_timeout}; it takes seconds, more than 0"
+                f"process_timeout is {process_timeout}; it must be more than 0 seconds"
             )
         self._tenant_id, self._process_timeout = tenant_id, process_timeout
 
@@ -55,29 +60,31 @@ class AzureCliCredential:
         return f"<AzureCliCredential{f' of {self._tenant_id}' if self._tenant_id else ''}>"
 
     def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> Any:
-        """Run `az`, and give its token with its expiry.
+        """Run `az` and return its token with its expiry.
 
         Args:
             scopes: one scope.
-            claims: those of a claims challenge, which `az` can meet by a new sign-in alone.
+            claims: the claims of a claims challenge. `az` can satisfy them only by a new sign-in.
 
         Raises:
-            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims are asked for.
+            AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims
+                are requested.
         """
         if claims is not None:
             raise AuthenticationError(
-                "the service asks for a token with other claims, which az gives after a new sign-in alone",
-                hint="sign in anew: az logout, then az login",
+                "the service requires a token with other claims, "
+                "and az returns one only after a new sign-in",
+                hint="sign in again: az logout, then az login",
             )
         code, token, stderr_text = self._run_az(*scopes)
         if code is None:
-            message = f"az gave no token within {self._process_timeout:g} s"
+            message = f"az returned no token within {self._process_timeout:g} s"
             raise AuthenticationError(
-                message, hint="raise process_timeout, or see whether az waits for you"
+                message, hint="raise process_timeout, or check whether az waits for input"
             )
         if code:
             raise AuthenticationError(
-                f"az gave no token (exit code {code}): {stderr_text}",
+                f"az returned no token (exit code {code}): {stderr_text}",
                 hint=_sign_in_hint(stderr_text),
             )
         if token is None:
@@ -87,10 +94,9 @@ class AzureCliCredential:
         return token
 
     def _run_az(self, scope: str) -> tuple[int | None, Token | None, str]:
-        """Give its exit code, None when time was over; its token; what it complained of.
-
-        Nothing is raised where a local holds what it printed: that may be a token.
-        """
+        """Return the exit code (None after a time-out), the token, and the error output of `az`."""
+        # This function raises no error once it holds the output: the output may be a token, and
+        # a traceback keeps the local variables.
         import shutil
         import subprocess
 
@@ -116,8 +122,9 @@ class AzureCliCredential:
             return None, None, ""
         except OSError as error:
             raise AuthenticationError(
-                f"az could not be run: {error}", hint="reinstall the Azure CLI"
+                f"az could not be started: {error}", hint="reinstall the Azure CLI"
             ) from error
+        # The standard output is never quoted: it may be a token.
         return (
             process.returncode,
             _parse_token(process.stdout),

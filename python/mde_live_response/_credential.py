@@ -1,4 +1,8 @@
-"""Calls the caller's own credential, on threads that hold no Rust frame when the interpreter ends. Private."""
+"""Calls a credential that the caller wrote or took from azure-identity.
+
+The calls run on Python threads: a thread with Rust frames would abort the process if the
+interpreter shut down while it waits.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import sys
 import threading
 import weakref
 
-TYPE_CHECKING = False  # `typing` is most of what an import would cost
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Awaitable, Callable, Iterable
@@ -15,17 +20,18 @@ if TYPE_CHECKING:
 
 THREAD_NAME = "mde-live-response-credential"
 LOOP_START_TIMEOUT = 0.25
-"""Seconds in which a loop has to take a coroutine up; one that does not is taken for blocked."""
+"""Seconds within which an event loop must start a coroutine. A loop that does not is blocked."""
 
 
 class CredentialAdapter:
-    """A credential, and where its coroutines run if it is an asynchronous one.
+    """A credential, and the event loop for its coroutines if it is asynchronous.
 
-    That is the loop that ran where the client was made, to which an azure-identity credential is tied that was entered
-    there by `async with`; else one loop of ours, for the caller's may be blocked by a blocking call, or closed. An
-    HTTP session of aiohttp's belongs to the loop that used it first, so the one that served a credential is kept to,
-    by all its clients.
+    The first choice is the loop that was running when the client was created. The second choice is
+    a loop of our own, because the caller's loop may be blocked by a blocking call, or closed.
     """
+
+    # An aiohttp session belongs to the loop that used it first. So the loop that once worked for a
+    # credential is remembered, for all clients that use the credential.
 
     def __init__(self, credential: Any, scope: str) -> None:
         self._credential, self._scope = credential, scope
@@ -36,15 +42,16 @@ class CredentialAdapter:
     def fetch(
         self, resolve: Callable[[Any, BaseException | None], None], claims: str | None
     ) -> None:
-        """Ask for a token on a thread of its own, and give what comes to `resolve(value, exception)`.
+        """Request a token on a new thread, and pass the result to `resolve(value, exception)`.
 
-        With `claims`, those of a claims challenge, for a new one that has them.
+        `claims` are the claims of a claims challenge, which the new token must have.
 
-        The value is a token and its expiry, or a coroutine for `get_shared_loop()` to run, which gives such a value and such
-        an exception: a SystemExit would leave the loop by its task, and end it.
+        The value is a token with its expiry, or a coroutine that `get_shared_loop()` must run. The
+        coroutine returns a pair of such a value and an exception.
         """
 
         def work() -> None:
+            # BaseException: a SystemExit of the credential must reach the caller of the API, too.
             try:
                 value = self._request_token(claims)
                 value = (
@@ -60,7 +67,7 @@ class CredentialAdapter:
         threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
 
     def _request_token(self, claims: str | None) -> Any:
-        """Call it in the way that it has: azure-identity's two, else as a function."""
+        """Call `get_token` or `get_token_info` of azure-identity, or else a plain function."""
         get_token = getattr(self._credential, "get_token", None)
         if get_token is not None:
             return get_token(
@@ -79,6 +86,7 @@ class CredentialAdapter:
     async def _await_caught(
         self, awaitable: Awaitable[Any], claims: str | None
     ) -> tuple[Any, BaseException | None]:
+        # The exception is returned: a SystemExit that leaves a task would stop the event loop.
         try:
             return await self._await_token(awaitable, claims), None
         except BaseException as error:
@@ -98,7 +106,7 @@ class CredentialAdapter:
                 return parse_token(value)
             if not isinstance(error, RuntimeError) or self._loop_memo.loop is loop:
                 raise error
-            # As aiohttp says it of a session that belongs to another loop.
+            # aiohttp raises RuntimeError if its session belongs to another loop: try the next one.
             refused = refused or error
             awaitable = self._request_token(claims)
         _close(awaitable)
@@ -116,7 +124,7 @@ class CredentialAdapter:
 def _claims_options(
     get_token: Callable[..., Any], *, claims: str | None, enable_cae: bool
 ) -> dict[str, Any]:
-    """The keywords for a claims challenge, as far as the method takes them; none without one."""
+    """Return the keyword arguments for a claims challenge that the method accepts."""
     if claims is None:
         return {}
     import inspect
@@ -124,7 +132,8 @@ def _claims_options(
     given = {"claims": claims, "enable_cae": enable_cae}
     try:
         known = inspect.signature(get_token).parameters
-    except (TypeError, ValueError):  # written in C, perhaps
+    except (TypeError, ValueError):
+        # A method written in C may have no signature: try all keywords.
         return given
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
         return given
@@ -132,7 +141,7 @@ def _claims_options(
 
 
 class _LoopMemo:
-    """Which loop a credential's coroutines ran on when they came to something."""
+    """The event loop on which a credential's coroutines succeeded."""
 
     loop: AbstractEventLoop | None = None
 
@@ -143,17 +152,15 @@ _loop_memos: weakref.WeakKeyDictionary[Any, _LoopMemo] = weakref.WeakKeyDictiona
 def _get_loop_memo(credential: Any) -> _LoopMemo:
     try:
         return _loop_memos.setdefault(credential, _LoopMemo())
-    except TypeError:  # neither hashable nor weakly referred to, perhaps
+    except TypeError:
+        # Not every credential is hashable and weakly referenceable: its loop is found again.
         return _LoopMemo()
 
 
 async def _await_in_loop(
     loop: AbstractEventLoop, awaitable: Awaitable[Any]
 ) -> tuple[Any, BaseException | None] | None:
-    """Await in `loop`, for value and exception; None from a loop that does not take it up: it is blocked.
-
-    Not the task's own exception: a SystemExit would leave the loop by it, and end it.
-    """
+    """Await in `loop` and return the value and the exception. Returns None if `loop` is blocked."""
     import asyncio
 
     current_loop = asyncio.get_running_loop()
@@ -161,6 +168,7 @@ async def _await_in_loop(
 
     async def work() -> tuple[Any, BaseException | None]:
         current_loop.call_soon_threadsafe(started.set_result, None)
+        # The exception is returned: a SystemExit that leaves a task would stop the event loop.
         try:
             return await awaitable, None
         except BaseException as error:
@@ -170,6 +178,7 @@ async def _await_in_loop(
         return await work()
     remote = asyncio.run_coroutine_threadsafe(work(), loop)
     await asyncio.wait({started}, timeout=LOOP_START_TIMEOUT)
+    # A failed cancel means that the coroutine has started after all: wait for it.
     if not started.done() and remote.cancel():
         return None
     return await asyncio.wrap_future(remote)
@@ -185,12 +194,13 @@ _shared_loop_lock = threading.Lock()
 
 
 def get_shared_loop() -> AbstractEventLoop:
-    """One loop of this process's on a daemon thread, for all credentials: several clients may share one."""
+    """Return this process's event loop for credentials, which runs on a daemon thread."""
     import asyncio
 
     global _shared_loop
     with _shared_loop_lock:
         pid, loop = _shared_loop
+        # After a fork that skipped Python's hooks, the thread of the loop does not exist here.
         if loop is None or pid != os.getpid():
             loop = asyncio.new_event_loop()
             threading.Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True).start()
@@ -199,6 +209,7 @@ def get_shared_loop() -> AbstractEventLoop:
 
 
 def _after_fork() -> None:
+    # The lock may have been held by another thread of the parent when it forked.
     global _shared_loop, _shared_loop_lock
     _shared_loop, _shared_loop_lock = (0, None), threading.Lock()
 
@@ -208,10 +219,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def parse_token(result: Any) -> tuple[str, float | None]:
-    """Give the token and its expiry, where it tells one, of a str or of azure-identity's answers."""
+    """Return the token and its expiry, if known, from a str or an azure-identity token."""
     if isinstance(result, str):
         return result, None
     token, expires_on = getattr(result, "token", None), getattr(result, "expires_on", None)
     if not isinstance(token, str):
-        raise TypeError(f"the credential gave a {type(result).__name__}, not a token")
+        raise TypeError(f"the credential returned a {type(result).__name__}, not a token")
     return token, None if expires_on is None else float(expires_on)

@@ -1,4 +1,4 @@
-"""`python -m mde_live_response emulator`: its options, and how it serves."""
+"""The command `python -m mde_live_response emulator`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ if TYPE_CHECKING:
     from .emulator import Emulator
 
 DESCRIPTION = """\
-Serve the live response API, the token endpoint and the results on this machine until stopped. One line of JSON tells
-the addresses and the credentials. Library files and scripts are put into the library under their names."""
+Serve the live response API, the token endpoint and the results on this machine until stopped.
+The command prints one line of JSON with the addresses and the credentials. Files and scripts are
+added to the library under their names."""
 
 EPILOG = """\
 example:
-  python -m mde_live_response emulator --port 8080 --machine srv-01.example.test --offline ws-0900.example.test \\
-      --script triage.ps1=triage.out --library helper.exe --file 'C:\\Temp\\triage.zip=triage.zip' \\
+  python -m mde_live_response emulator --port 8080 \\
+      --machine srv-01.example.test --offline ws-0900.example.test \\
+      --script triage.ps1=triage.out --library helper.exe \\
+      --file 'C:\\Temp\\triage.zip=triage.zip' \\
       --switch accepted_status=200 --switch windows=fixed
 
 docs/emulator.md lists the switches."""
 
 
 def _pair(text: str) -> tuple[str, str]:
-    """`NAME=VALUE`; a name, as a path, may hold a sign of its own."""
-    name, sign, value = text.rpartition("=")
-    if not (sign and name and value):
-        raise argparse.ArgumentTypeError(f"{text!r} has to be of the form NAME=VALUE")
+    """Parse `NAME=VALUE`."""
+    # NAME may be a remote path with `=` in it, so the last `=` separates.
+    name, separator, value = text.rpartition("=")
+    if not (separator and name and value):
+        raise argparse.ArgumentTypeError(f"{text!r} must have the form NAME=VALUE")
     return name, value
 
 
@@ -41,15 +45,15 @@ def _pair_with_file(text: str) -> tuple[str, Path]:
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
-        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+        raise argparse.ArgumentTypeError(f"file {text!r} does not exist")
     return path
 
 
 def _switch(text: str) -> tuple[str, Any]:
-    """The value is JSON, or else a word."""
-    name, sign, value = text.partition("=")
-    if not (sign and name):
-        raise argparse.ArgumentTypeError(f"{text!r} has to be of the form NAME=VALUE")
+    """Parse `NAME=VALUE`. A value that is not JSON is a string."""
+    name, separator, value = text.partition("=")
+    if not (separator and name):
+        raise argparse.ArgumentTypeError(f"{text!r} must have the form NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -66,27 +70,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=range(65536),
         default=0,
         metavar="PORT",
-        help="0, the default, takes a free one",
+        help="port to listen on (default: 0, a free port)",
     )
     parser.add_argument(
         "--machines",
         type=int,
         default=3,
         metavar="N",
-        help="ws-0001.example.test and so on (default: %(default)s)",
+        help="number of machines, ws-0001.example.test and so on (default: %(default)s)",
     )
     parser.add_argument(
         "--speed",
         type=float,
         default=1.0,
         metavar="X",
-        help="of its clock: 60 makes a minute a second",
+        help="speed of the clock: at 60, a minute takes a second",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of its ids, durations and random faults"
+        "--seed", type=int, default=0, metavar="N", help="seed of ids, durations and random faults"
     )
     parser.add_argument(
-        "--tls", action="store_true", help="serve https, with a certificate made for this run"
+        "--tls", action="store_true", help="serve HTTPS, with a certificate generated for this run"
     )
 
     def add_repeatable(option: str, metavar: str, convert: Any, description: str) -> None:
@@ -95,19 +99,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             option, action="append", default=[], metavar=metavar, type=convert, help=help_text
         )
 
-    add_repeatable("--machine", "NAME", str, "another machine, online")
-    add_repeatable("--offline", "NAME", str, "another machine, offline: its sessions are queued")
+    add_repeatable("--machine", "NAME", str, "add an online machine")
+    add_repeatable("--offline", "NAME", str, "add an offline machine, whose sessions stay queued")
     add_repeatable(
         "--script",
         "NAME=FILE",
         _pair_with_file,
-        "a script of the library, which prints what is in FILE",
+        "add a script to the library that prints the content of FILE",
     )
-    add_repeatable("--library", "FILE", _file, "a file of the library")
+    add_repeatable("--library", "FILE", _file, "add a file to the library")
     add_repeatable(
-        "--file", "PATH=FILE", _pair_with_file, "a file for GetFile, at PATH on every machine"
+        "--file", "PATH=FILE", _pair_with_file, "put FILE at PATH on every machine, for GetFile"
     )
-    add_repeatable("--switch", "NAME=VALUE", _switch, "what is not known of the service")
+    add_repeatable("--switch", "NAME=VALUE", _switch, "set a switch for undocumented behaviour")
 
 
 def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
@@ -115,6 +119,7 @@ def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
         emulator.add_machine(name)
     for name in options.offline:
         emulator.add_machine(name, online=False)
+    # Files come before scripts: a script that is in the library keeps its content.
     for path in options.library:
         emulator.add_library_file(path.name, path.read_bytes())
     for name, path in options.script:
@@ -146,6 +151,7 @@ def serve(options: argparse.Namespace) -> int:
         names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
         names += ["ca_bundle"] if options.tls else []
         print(json.dumps({name: getattr(emulator, name) for name in names}), flush=True)
-        while not stop.wait(1.0):  # Windows answers no signal in a wait without an end
+        # On Windows, Python handles no signal during a wait without a timeout.
+        while not stop.wait(1.0):
             pass
     return 0

@@ -1,4 +1,4 @@
-"""How the emulator is reached: by a child process through its environment, by a client through its options."""
+"""The environment variables and the client options with which a client reaches an emulator."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def environment(emulator: Emulator) -> dict[str, str]:
+    """Return the environment variables for a child process."""
     env = {
         "MDE_LIVE_RESPONSE_ENDPOINT": emulator.url,
         "AZURE_TENANT_ID": emulator.tenant_id,
@@ -23,6 +24,7 @@ def environment(emulator: Emulator) -> dict[str, str]:
     }
     if emulator.ca_bundle is not None:
         env["REQUESTS_CA_BUNDLE"] = emulator.ca_bundle
+    # With a proxy in the environment, requests to loopback would go to the proxy.
     if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
         direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
         env["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1", "localhost", "::1"]))
@@ -30,10 +32,11 @@ def environment(emulator: Emulator) -> dict[str, str]:
 
 
 def client_options(emulator: Emulator, limits: Limits, speed: float) -> dict[str, Any]:
+    """Return the LiveResponseClient arguments for an emulator."""
     credential = ClientSecretCredential(
         emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
     )
-    options: dict[str, Any] = {"credential": credential, "endpoint": emulator.url, "proxy": ""}
+    options: dict[str, Any] = {"credential": credential, "endpoint": emulator.url, "proxy": False}
     options["limits"] = _scaled(limits, speed)
     if emulator.ca_bundle is not None:
         options["ca_bundle"] = emulator.ca_bundle
@@ -41,14 +44,14 @@ def client_options(emulator: Emulator, limits: Limits, speed: float) -> dict[str
 
 
 def _scaled(limits: Limits, speed: float) -> Limits:
-    """The limits as a client sees them, whose clock is the wall's."""
+    """Return the limits in wall time, which is the time of the client."""
 
-    def rates(own: Sequence[Rate]) -> list[Rate]:
-        return [Rate(rate.count, rate.per / speed) for rate in own]
+    def scale(rates: Sequence[Rate]) -> list[Rate]:
+        return [Rate(rate.count, rate.per / speed) for rate in rates]
 
     return Limits(
-        submit=rates(limits.submit),
-        read=rates(limits.read),
+        submit=scale(limits.submit),
+        read=scale(limits.read),
         sessions=limits.sessions,
         queue_time=limits.queue_time / speed,
         script_time=limits.script_time / speed,

@@ -1,4 +1,7 @@
-"""What the emulator holds of its process: the sockets, which a forked child lets go of, and the certificate's file."""
+"""The resources that an emulator holds in its process: listening sockets and the CA file.
+
+A forked child closes its copies of the sockets.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ if TYPE_CHECKING:
     from ._native import EmulatorServer
 
 _listening: set[tuple[str, int]] = set()
-"""Where this process's emulators listen."""
+"""The addresses on which the emulators of this process listen."""
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether a host is a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -27,51 +31,57 @@ def is_loopback(host: str) -> bool:
 
 
 def write_ca_bundle(pem: str | None) -> str | None:
+    """Write the CA certificate to a temporary file and return its path."""
     if pem is None:
         return None
     handle, path = tempfile.mkstemp(prefix="mde-emulator-", suffix=".pem")
-    with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123, a handle is not a path
+    with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123, mkstemp returns a descriptor
         file.write(pem)
     return path
 
 
 def register_server(server: EmulatorServer) -> None:
+    """Remember the addresses of an emulator, for a forked child."""
     _listening.update(server.addresses)
 
 
-def stop(server: EmulatorServer, bundle: str | None, pid: int) -> None:
+def stop(server: EmulatorServer, ca_bundle: str | None, pid: int) -> None:
+    """Stop an emulator and remove its CA file."""
+    # A forked child has a copy of the emulator, which the parent still serves.
     if os.getpid() != pid:
-        return  # a forked child's copy: its parent goes on serving
+        return
     server.close()
     _listening.difference_update(server.addresses)
-    if bundle is not None:
+    if ca_bundle is not None:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(bundle)  # noqa: PTH107, a string is all there is
+            os.remove(ca_bundle)  # noqa: PTH107, the path is a str
 
 
 def _descriptors() -> Iterator[int]:
+    """Yield the open file descriptors of this process, or all possible ones."""
     try:
-        names = os.listdir("/dev/fd")  # noqa: PTH208, names are what is wanted
+        names = os.listdir("/dev/fd")  # noqa: PTH208, only the names are needed
     except OSError:
         yield from range(3, min(os.sysconf("SC_OPEN_MAX"), 65536))
         return
     yield from map(int, names)
 
 
-def _is_listening_address(own: object) -> bool:
-    if not isinstance(own, tuple) or len(own) < 2:
+def _is_listening_address(address: object) -> bool:
+    """Return whether an emulator of this process listens on a socket's own address."""
+    if not isinstance(address, tuple) or len(address) < 2:
         return False
-    host, port = own[:2]
-    anywhere = {("0.0.0.0", port), ("::", port)}  # noqa: S104, compared with
+    host, port = address[:2]
+    # A connection to an emulator on every interface has the address that the client used.
+    anywhere = {("0.0.0.0", port), ("::", port)}  # noqa: S104, only compared
     return (host, port) in _listening or not _listening.isdisjoint(anywhere)
 
 
 def _close_inherited_sockets() -> None:
-    """In a forked child: close the parent's listening sockets and connections.
-
-    Held open here, they would take in calls that nobody answers, and keep clients from hearing that the parent closed.
-    They are known by their own address: nothing that a thread of the parent's may hold is asked.
-    """
+    """Close the parent's listening sockets and connections in a forked child."""
+    # If the child kept them open, the kernel would accept connections that no thread serves, and
+    # clients would not see the parent close its connections. The sockets are found by their
+    # address, because a thread of the parent may have held any lock at the fork.
     if not _listening:
         return
     for descriptor in _descriptors():
@@ -80,10 +90,11 @@ def _close_inherited_sockets() -> None:
                 continue
             found = socket.socket(fileno=descriptor)
             try:
-                ours = _is_listening_address(found.getsockname())
+                is_ours = _is_listening_address(found.getsockname())
             finally:
+                # Without this, the garbage collector would close a descriptor that is not ours.
                 found.detach()
-            if ours:
+            if is_ours:
                 os.close(descriptor)
     _listening.clear()
 

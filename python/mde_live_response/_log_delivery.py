@@ -1,17 +1,21 @@
-"""Hands the core's log records and spans on, on a thread that holds no Rust frame while a handler works. Private."""
+"""Delivers the core's log records to `logging`, and its spans to OpenTelemetry.
+
+Delivery runs on a Python thread: a handler may take locks and wait, and no Rust code waits for it.
+"""
 
 from __future__ import annotations
 
 import threading
 
-TYPE_CHECKING = False  # `typing` is most of what an import would cost
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
 
 def start(take_batch: Callable[[], Sequence[tuple[str, tuple[Any, ...]]]]) -> None:
-    """Deliver what `take_batch()` gives, batch by batch, until it gives nothing."""
+    """Start a thread that delivers batches from `take_batch()` until it returns an empty one."""
 
     def run() -> None:
         while batch := take_batch():
@@ -21,7 +25,7 @@ def start(take_batch: Callable[[], Sequence[tuple[str, tuple[Any, ...]]]]) -> No
 
 
 def deliver(batch: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
-    """Log each record as far as its logger wants it, and tell OpenTelemetry of each span."""
+    """Pass each record to its logger, and each span to OpenTelemetry."""
     for kind, record in batch:
         try:
             if kind == "log":
@@ -31,12 +35,13 @@ def deliver(batch: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
 
                 (_spans.open_span if kind == "open" else _spans.close_span)(*record)
         except BaseException as error:
-            # A filter, a handler or a span processor of the caller's, whom the thread outlives.
+            # The caller's filter, handler or span processor failed: report it and keep the thread.
             info = (type(error), error, error.__traceback__, threading.current_thread())
             threading.excepthook(threading.ExceptHookArgs(info))
 
 
 def log(name: str, level: int, message: str, path: str, line: int) -> None:
+    """Pass one record to its logger, if the logger is enabled for the level."""
     import logging
 
     logger = logging.getLogger(name)

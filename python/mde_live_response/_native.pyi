@@ -1,6 +1,7 @@
 """The Rust core. Private: import from `mde_live_response` instead."""
 
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from os import PathLike
 from typing import Any, final
 
@@ -58,10 +59,10 @@ __all__ = [
 __version__: str
 
 def show_state(address: str) -> list[dict[str, Any]]:
-    """Tell what a state store holds, one dict for each quota key."""
+    """Return what a state store contains: one dict for each quota key."""
 
-def prune_state(address: str, older_than: float) -> list[dict[str, Any]]:
-    """Remove from a state store what is older than so many seconds, less what is open."""
+def prune_state(address: str, older_than: float | timedelta) -> list[dict[str, Any]]:
+    """Delete everything in a state store that is older than so many seconds and not open."""
 
 @final
 class FleetIterator:
@@ -74,7 +75,7 @@ class FleetIterator:
 
 @final
 class EmulatorServer:
-    """An emulator behind a TCP port, with threads of its own. Public as `mde_live_response.emulator.Emulator`."""
+    """An emulator behind a TCP port. Public as `mde_live_response.emulator.Emulator`."""
 
     def __new__(
         cls,

@@ -1,4 +1,4 @@
-"""How far a run has come, shown while it goes on: by tqdm where it is installed, else on a terminal. Private."""
+"""Shows the progress of a run, with tqdm if it is installed, or else as one line on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import threading
 import weakref
 
+# Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +18,10 @@ _REFRESH_INTERVAL = 0.2  # seconds
 
 
 class Progress:
-    """Shows a run from a thread of its own, until the run is over, left or forgotten."""
+    """Shows a run from its own thread, until the run is done, detached or garbage-collected."""
 
     def __init__(self, fleet: Fleet) -> None:
+        # A weak reference: the progress display must not keep the run alive.
         self._fleet = weakref.ref(fleet)
         self._rows = len(fleet)
         self._view: _TqdmBar | _TerminalLine | None = _make_view(fleet.run_id, self._rows)
@@ -37,6 +39,7 @@ class Progress:
                 self._close_view(None if fleet is None else fleet.counts)
                 break
             self._show(fleet.counts)
+            # No reference during the wait: the caller may drop the run meanwhile.
             del fleet
 
     def _show(self, counts: Mapping[str, int]) -> None:
@@ -53,14 +56,14 @@ class Progress:
             self._view = None
 
     def finish(self) -> None:
-        """Show the end of the run, of which the caller has been told."""
+        """Show the final counts. Called when the caller has received the last outcome."""
         self._finished.set()
         fleet = self._fleet()
         self._close_view(None if fleet is None else fleet.counts)
 
 
 class _TqdmBar:
-    """tqdm's, which has a form for terminals and one for notebooks."""
+    """A tqdm bar, which has a form for terminals and one for notebooks."""
 
     def __init__(self, tqdm: Any, run_id: str, rows: int) -> None:
         self._bar = tqdm(total=rows, desc=f"run {run_id}", unit="machine")
@@ -76,7 +79,7 @@ class _TqdmBar:
 
 
 class _TerminalLine:
-    """One line that is rewritten."""
+    """One terminal line that is rewritten in place."""
 
     def __init__(self, stream: TextIO, run_id: str, rows: int) -> None:
         self._stream, self._run_id, self._rows = stream, run_id, rows
@@ -84,9 +87,9 @@ class _TerminalLine:
     def show(self, counts: Mapping[str, int]) -> None:
         from shutil import get_terminal_size
 
-        over = counts["succeeded"] + counts["failed"]
+        done = counts["succeeded"] + counts["failed"]
         counters = ", ".join(f"{counts[name]} {name}" for name in ("pending", "running", "failed"))
-        line = f"{over} of {self._rows} machines, {counters}, run {self._run_id}"
+        line = f"{done} of {self._rows} machines, {counters}, run {self._run_id}"
         self._stream.write(f"\r{line[: get_terminal_size().columns - 1]}\x1b[K")
         self._stream.flush()
 
@@ -96,20 +99,19 @@ class _TerminalLine:
 
 
 def _make_view(run_id: str, rows: int) -> _TqdmBar | _TerminalLine | None:
-    shown = "".join(c for c in run_id if c.isprintable())
+    printable_id = "".join(c for c in run_id if c.isprintable())
     try:
         import warnings
 
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of a notebook without ipywidgets, where it writes text
+            # In a notebook without ipywidgets, tqdm warns and writes text.
+            warnings.simplefilter("ignore")
             from tqdm.autonotebook import tqdm  # type: ignore[import-untyped]
 
-            return _TqdmBar(tqdm, shown, rows)
+            return _TqdmBar(tqdm, printable_id, rows)
     except ImportError:
         return (
-            _TerminalLine(sys.stderr, shown, rows)
+            _TerminalLine(sys.stderr, printable_id, rows)
             if sys.stderr is not None and sys.stderr.isatty()
             else None
         )

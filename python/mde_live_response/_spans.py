@@ -1,4 +1,4 @@
-"""The core's spans as OpenTelemetry's. Loaded when the first span comes, by one thread alone. Private."""
+"""Converts the core's spans into OpenTelemetry spans. Only the log delivery thread uses it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
 MAX_OPEN_SPANS = 10_000
-"""Spans that are open. Beyond it the end of some was lost."""
+"""The most open spans that are kept. If there are more, the ends of some were lost."""
 
 _open_spans: dict[int, Span] = {}
 
@@ -30,11 +30,12 @@ def open_span(
     at: int,
     context: Context,
 ) -> None:
-    """Start a span below another of ours, or below what is current where the call was made."""
+    """Start a span below its parent, or below the span that was current in the caller."""
     if parent in _open_spans:
         context = trace.set_span_in_context(_open_spans[parent], context)
     tracer = trace.get_tracer("mde_live_response", __version__, schema_url=SCHEMA)
     kind = SpanKind.CLIENT if is_request else SpanKind.INTERNAL
+    # The oldest open span is dropped: its end was probably lost, and memory must stay bounded.
     while len(_open_spans) >= MAX_OPEN_SPANS:
         del _open_spans[next(iter(_open_spans))]
     _open_spans[span_id] = tracer.start_span(name, context, kind, dict(attributes), start_time=at)
@@ -43,7 +44,7 @@ def open_span(
 def close_span(
     span_id: int, attributes: Mapping[str, str | int], error: str | None, at: int
 ) -> None:
-    """End a span; `error` is one word for what went wrong."""
+    """End a span. `error` is the kind of the error, if there was one."""
     span = _open_spans.pop(span_id, None)
     if span is None:
         return

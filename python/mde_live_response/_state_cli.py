@@ -1,4 +1,4 @@
-"""`python -m mde_live_response state`: what a state store holds, for an operator."""
+"""The command `python -m mde_live_response state`, for operators of a state store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from mde_live_response import InvalidRequestError
 from mde_live_response._native import prune_state, show_state
 
+# Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,30 +32,32 @@ def add_commands(commands: Any) -> None:
     state = commands.add_parser(
         "state",
         allow_abbrev=False,
-        help="show what a state store holds, or remove what is old from it",
+        help="show the content of a state store, or remove old entries",
     )
     actions = state.add_subparsers(dest="action", required=True, metavar="show|prune")
     show = actions.add_parser(
-        "show", allow_abbrev=False, help="windows, open sessions and intents: who holds what"
+        "show", allow_abbrev=False, help="show windows, open sessions and intents"
     )
     prune = actions.add_parser(
-        "prune", allow_abbrev=False, help="remove what is old and over; what is open stays"
+        "prune", allow_abbrev=False, help="remove old entries; open ones are kept"
     )
     prune.add_argument(
         "--older-than",
         type=_days,
         default=30 * _DAY,
         metavar="DAYS",
-        help="an older submit with the same correlation id is found in the service's list alone (default: 30)",
+        help="age in days (default: 30). A removed submit can be found again by its correlation id "
+        "only as long as the service lists its action",
     )
     for action in (show, prune):
         action.add_argument(
             "address",
             nargs="?",
             metavar="ADDRESS",
-            help=f"sqlite:///path, redis://host:6379/0 (default: ${_STATE_VARIABLE}, which keeps a password out of sight)",
+            help="sqlite:///path or redis://host:6379/0. Default: the environment variable "
+            f"{_STATE_VARIABLE}, which keeps a password out of the process list",
         )
-        action.add_argument("--json", action="store_true", help="print it as JSON")
+        action.add_argument("--json", action="store_true", help="print JSON")
     show.set_defaults(call=_show)
     prune.set_defaults(call=_prune)
 
@@ -63,11 +66,11 @@ def _address(options: argparse.Namespace) -> str:
     address = options.address or os.environ.get(_STATE_VARIABLE, "")
     if not address:
         raise InvalidRequestError(
-            "no state store is named", hint=f"give its address, or set {_STATE_VARIABLE}"
+            "no state store was given", hint=f"give its address, or set {_STATE_VARIABLE}"
         )
     if address == "memory:":
         raise InvalidRequestError(
-            "a memory store is its own process's: there is nothing to see from here",
+            "a memory store cannot be read from another process",
             hint="use sqlite:///path or redis://host:6379/0",
         )
     return str(address)
@@ -78,7 +81,7 @@ def _show(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(quotas)
     elif not quotas:
-        print("The store holds nothing.")
+        print("The store is empty.")
     else:
         for quota in quotas:
             print("\n".join(_format_quota(quota)))
@@ -106,20 +109,29 @@ def _print_json(value: object) -> None:
 
 def _format_quota(quota: dict[str, Any]) -> Iterator[str]:
     now = quota["now"]
-    yield f"Application {_strip_unprintable(quota['application'])} in tenant {_strip_unprintable(quota['tenant'])} at {_strip_unprintable(quota['host'])}"
+    application, tenant, host = (
+        _strip_unprintable(quota[key]) for key in ("application", "tenant", "host")
+    )
+    yield f"Application {application} in tenant {tenant} at {host}"
     yield "  windows"
     for window in quota["windows"]:
-        held = f", held back for {window['blocked_for']:.0f} s" if window["blocked_for"] > 0 else ""
-        counted = f"{window['running']} under way, {window['ended']} over and counted, {window['waiting']} waiting"
-        yield f"    {window['name']:<16} {counted}{held}"
+        blocked_for = window["blocked_for"]
+        blocked = f", blocked for {blocked_for:.0f} s" if blocked_for > 0 else ""
+        counts = (
+            f"{window['running']} running, {window['ended']} ended and still counted, "
+            f"{window['waiting']} waiting"
+        )
+        yield f"    {window['name']:<16} {counts}{blocked}"
     yield f"  open sessions: {len(quota['slots'])}"
     for slot in quota["slots"]:
-        yield f"    {slot['machine_id']}  {_describe_slot(slot)}, for {slot['until'] - now:.0f} s at the most"
+        expires_in = f"expires in {slot['until'] - now:.0f} s"
+        yield f"    {slot['machine_id']}  {_describe_slot(slot)}, {expires_in}"
     yield f"  intents: {len(quota['intents'])}"
     for state in quota["intents"]:
         key, intent = state["key"], state["intent"]
         age = f"{now - intent['created']:.0f} s old"
-        yield f"    {key['machine_id']}  {_strip_unprintable(key['correlation_id'])}  {_describe_stage(state)}, {age}"
+        correlation_id = _strip_unprintable(key["correlation_id"])
+        yield f"    {key['machine_id']}  {correlation_id}  {_describe_stage(state)}, {age}"
 
 
 def _describe_slot(slot: dict[str, Any]) -> str:
@@ -127,7 +139,7 @@ def _describe_slot(slot: dict[str, Any]) -> str:
         "in doubt" if slot["in_doubt"] is not None else "not submitted yet"
     )
     owner = (
-        "another's"
+        "another caller's session"
         if slot["correlation_id"] is None
         else f"correlation id {_strip_unprintable(slot['correlation_id'])}"
     )
@@ -136,11 +148,10 @@ def _describe_slot(slot: dict[str, Any]) -> str:
 
 def _describe_stage(state: dict[str, Any]) -> str:
     intent = state["intent"]
-    stage = intent["action_id"] or (
-        "posted, action not known" if intent["posted"] else "not posted"
-    )
-    return f"{stage}, a process is at it" if state["lease_held"] else str(stage)
+    stage = intent["action_id"] or ("posted, action unknown" if intent["posted"] else "not posted")
+    return f"{stage}, a process is working on it" if state["lease_held"] else str(stage)
 
 
 def _strip_unprintable(text: str) -> str:
+    # Ids come from callers and from other processes: they may contain terminal escape sequences.
     return "".join(c for c in text if c.isprintable())

@@ -1,4 +1,4 @@
-"""Names for annotations. Loaded when one is first asked for, because `typing` is most of what an import would cost."""
+"""Types for annotations. Imported on first use, because `typing` is slow to import."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
@@ -13,13 +13,13 @@ from ._native import (
 
 
 class SupportsGetToken(Protocol):
-    """Anything with azure-identity's `get_token`: every credential of that package, the asynchronous ones too."""
+    """An object with azure-identity's `get_token`, such as that package's credentials."""
 
     def get_token(self, *scopes: str, **kwargs: Any) -> Any:
-        """Give a token for these scopes, or something to await that does."""
+        """Return a token for the scopes, or an awaitable that returns one."""
 
 
-# Each of these is a union of more than one type: stubtest does not take a lone Literal for one.
+# Each is a union of more than one type: stubtest does not accept a single Literal as an alias.
 CommandType: TypeAlias = Literal["PutFile"] | Literal["RunScript", "GetFile"]
 Commands: TypeAlias = Command | Sequence[Command]
 Credential: TypeAlias = (
@@ -42,7 +42,7 @@ Reason: TypeAlias = (
     Literal["ok", "script", "command", "fetch", "timed_out", "cancelled", "failed"]
     | Literal[
         "busy", "machine", "permission", "duplicate", "not_submitted", "error"
-    ]  # an Outcome's only
+    ]  # only for an Outcome
     | str
 )
 Cloud: TypeAlias = (

@@ -1,4 +1,4 @@
-"""`python -m mde_live_response verify`: a folder of collected files against its manifest."""
+"""The command `python -m mde_live_response verify`: checks collected files against a manifest."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path, PurePosixPath
 
+# Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -25,12 +26,13 @@ def add_command(commands: Any) -> None:
         "verify",
         allow_abbrev=False,
         help="check a folder of collected files against its manifest",
-        description="Hash every file that a run's manifest names, and check that no line of it was changed, left out "
-        "or moved. Prints what is wrong, and the hash of the last line. Exit code 0: all is as it was noted.",
+        description="Hash every file that a run's manifest lists, and check that no line of the "
+        "manifest was changed, removed or moved. Prints each problem, and the hash of the last "
+        "line. Exit code 0: no problems.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="what save_to entries")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that was save_to")
     parser.add_argument(
-        "--last", metavar="SHA256", help="the last line's hash as it was kept elsewhere"
+        "--last", metavar="SHA256", help="the hash of the last line, as noted when the run ended"
     )
     parser.set_defaults(call=_run)
 
@@ -43,7 +45,8 @@ def _run(options: argparse.Namespace) -> int:
     problems, files, last = verify(options.folder)
     if options.last is not None and options.last.lower() != last:
         problems.append(
-            "the last line is not the one whose hash was kept: lines are missing from the end, or were added"
+            "the last line does not have the hash given by --last: "
+            "lines at the end were removed or added"
         )
     for problem in problems:
         print(problem)
@@ -52,26 +55,28 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def verify(folder: Path) -> tuple[list[str], int, str]:
-    """Give what is wrong, how many files the manifest names, and its last line's hash."""
+    """Return the problems, the number of files in the manifest, and the hash of its last line."""
     problems: list[str] = []
     entries: dict[str, dict[str, Any]] = {}
     content = (folder / MANIFEST).read_bytes()
     lines = content.split(b"\n")
     if lines.pop():
         problems.append(
-            "the last line is not whole: its writer was stopped; resuming the run notes it anew"
+            "the last line is incomplete: its writer was stopped. Resume the run to write it again"
         )
     previous = INITIAL_HASH
     for number, line in enumerate(lines, 1):
         entry = _parse_entry(line)
         if entry is None:
-            problems.append(f"line {number} is not a manifest's")
+            problems.append(f"line {number} is not a manifest entry")
         else:
             if entry["previous"] != previous:
                 problems.append(
-                    f"line {number} does not follow line {number - 1}: one was changed, left out or moved"
+                    f"line {number} does not follow line {number - 1}: "
+                    "a line was changed, removed or moved"
                 )
             entries[entry["path"]] = entry
+        # The chain goes on from an unreadable line, so that one bad line is one problem.
         previous = hashlib.sha256(line).hexdigest()
     for path, entry in entries.items():
         problems += _check_file(folder, path, entry)
@@ -91,9 +96,10 @@ def _parse_entry(line: bytes) -> dict[str, Any] | None:
 
 
 def _check_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]:
+    # The manifest may have been forged: never read a file outside the folder.
     parts = PurePosixPath(path).parts
     if not parts or ".." in parts or Path(path).is_absolute() or "\\" in path:
-        yield f"{path!a} leads out of the folder"
+        yield f"{path!a} points outside the folder"
         return
     file = folder.joinpath(*parts)
     if file.is_symlink() or not file.is_file():
@@ -105,9 +111,12 @@ def _check_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]
             digest.update(chunk)
             size += len(chunk)
     if size != entry["size"]:
-        yield f"{path!a} has {size} bytes, and had {entry['size']}"
+        yield f"{path!a} has {size} bytes instead of {entry['size']}"
     elif digest.hexdigest() != entry["sha256"]:
-        yield f"{path!a} was changed: its SHA-256 is {digest.hexdigest()}, and was {entry['sha256']!a}"
+        yield (
+            f"{path!a} was changed: its SHA-256 is {digest.hexdigest()} "
+            f"instead of {entry['sha256']!a}"
+        )
 
 
 def _list_files(folder: Path) -> Iterator[str]:

@@ -1,7 +1,6 @@
-"""How results and progress are shown to people: in a notebook, and on a terminal.
+"""Shows results and progress in a notebook and on a terminal.
 
-Everything that a device or the service may have put in is escaped or stripped: a script's output is the device's to
-write, and the device may be hostile.
+All text from a device or the service is escaped or stripped, because the device may be hostile.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import os
 import time
 from shutil import get_terminal_size
 
+# Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgressLine", "command_text", "session_result_html", "session_result_text"]
 
-_MAX_OUTPUT = 20_000  # characters of one script's output in a notebook cell
+_MAX_OUTPUT = 20_000
+"""The most characters of one script's output that a notebook cell shows."""
 
 
 def _strip_unprintable(text: object) -> str:
@@ -36,7 +37,7 @@ def _format_size(size: int) -> str:
 
 
 def command_text(command: CommandResult) -> str:
-    """Write a command as a person would: its type, its name or path, its arguments unless they are to be hidden."""
+    """Return a command as text: its type, its name or path, and its arguments unless hidden."""
     params = command.command.params
     if os.environ.get("MDE_LIVE_RESPONSE_HIDE_ARGS", "0") not in ("", "0"):
         params = {name: "***" if name == "Args" else value for name, value in params.items()}
@@ -45,7 +46,7 @@ def command_text(command: CommandResult) -> str:
 
 def _details(command: CommandResult) -> Iterator[str]:
     if command.skipped:
-        yield "skipped, because a command before it failed"
+        yield "skipped: an earlier command failed"
     yield from (_strip_unprintable(error) for error in command.errors)
     if command.script is not None and command.script.exit_code is not None:
         yield f"exit code {command.script.exit_code}"
@@ -54,15 +55,14 @@ def _details(command: CommandResult) -> Iterator[str]:
         if command.file.path is not None:
             yield f"saved as {_strip_unprintable(command.file.path)}"
     if command.error is not None:
-        yield f"its result is not here: {_strip_unprintable(command.error)}"
+        yield f"the result could not be fetched: {_strip_unprintable(command.error)}"
 
 
 def session_result_text(result: SessionResult) -> str:
-    """Write a session's result for a terminal."""
+    """Return a session's result as text for a terminal."""
     action = result.action
-    lines = [
-        f"{_strip_unprintable(action.computer_dns_name or action.machine_id or 'machine')}: {_strip_unprintable(action.status)}"
-    ]
+    name = _strip_unprintable(action.computer_dns_name or action.machine_id or "machine")
+    lines = [f"{name}: {_strip_unprintable(action.status)}"]
     if not result.ok:
         lines.append(f"{_strip_unprintable(result.reason)}: {_strip_unprintable(result.message)}")
     for command in result.commands:
@@ -71,6 +71,7 @@ def session_result_text(result: SessionResult) -> str:
         )
         lines.extend(f"      {detail}" for detail in _details(command))
         if command.script is not None:
+            # `text` is already free of control characters; `stderr` is as the device sent it.
             lines.extend(f"      | {line}" for line in command.script.text.splitlines())
             lines.extend(
                 f"      ! {_strip_unprintable(line)}" for line in command.script.stderr.splitlines()
@@ -79,16 +80,13 @@ def session_result_text(result: SessionResult) -> str:
 
 
 def session_result_html(result: SessionResult) -> str:
-    """Write a session's result as an HTML table, for `SessionResult._repr_html_`."""
+    """Return a session's result as an HTML table, for `SessionResult._repr_html_`."""
     from html import escape
 
     action = result.action
     name = escape(_strip_unprintable(action.computer_dns_name or action.machine_id or "machine"))
-    summary = (
-        "ok"
-        if result.ok
-        else f"{escape(_strip_unprintable(result.reason))}: {escape(_strip_unprintable(result.message))}"
-    )
+    reason, message = (escape(_strip_unprintable(text)) for text in (result.reason, result.message))
+    summary = "ok" if result.ok else f"{reason}: {message}"
     rows = []
     for command in result.commands:
         details = "<br>".join(escape(detail) for detail in _details(command))
@@ -97,24 +95,24 @@ def session_result_html(result: SessionResult) -> str:
                 command.script.text,
                 "\n".join(map(_strip_unprintable, command.script.stderr.splitlines())),
             ):
-                cut = "\n... cut here" if len(output) > _MAX_OUTPUT else ""
+                cut = "\n... truncated" if len(output) > _MAX_OUTPUT else ""
                 details += f"<pre>{escape(output[:_MAX_OUTPUT])}{cut}</pre>" if output else ""
         rows.append(
             f"<tr><td>{command.index}</td><td>{escape(command_text(command))}</td>"
             f"<td>{escape(_strip_unprintable(command.status))}</td><td>{details}</td></tr>"
         )
-    head = f"<b>{name}</b>: {escape(_strip_unprintable(action.status))}, {summary}<br><small>{escape(_strip_unprintable(action.id))}</small>"
+    status, action_id = (escape(_strip_unprintable(text)) for text in (action.status, action.id))
     return (
-        f"<p>{head}</p>"
-        "<table><thead><tr><th>#</th><th>command</th><th>status</th><th>what it left</th></tr></thead>"
+        f"<p><b>{name}</b>: {status}, {summary}<br><small>{action_id}</small></p>"
+        "<table><thead><tr><th>#</th><th>command</th><th>status</th><th>result</th></tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
 
 
 class ProgressLine:
-    """Shows how a session stands: on a terminal by rewriting one line, elsewhere by a line for each change.
+    """Shows the progress of a session: on a terminal in one line, elsewhere one line per change.
 
-    Give it to `run` as `on_update`; close it before printing anything else.
+    Pass it to `run` as `on_update`, and close it before printing anything else.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -124,14 +122,16 @@ class ProgressLine:
         self._last_text = ""
 
     def __call__(self, action: MachineAction) -> None:
-        """Show the action as it now stands."""
+        """Show the current state of the action."""
         steps = ", ".join(
             f"{c.command.type} {_strip_unprintable(c.status)}" for c in action.commands
         )
-        text = f"{_strip_unprintable(action.computer_dns_name or action.machine_id or action.id)}: {_strip_unprintable(action.status)}"
+        name = _strip_unprintable(action.computer_dns_name or action.machine_id or action.id)
+        text = f"{name}: {_strip_unprintable(action.status)}"
         text = f"{text} ({steps})" if steps else text
         if self._is_terminal:
             line = f"{text}, {time.monotonic() - self._started_at:.0f} s"
+            # A full line would make the terminal scroll; the escape sequence clears the rest.
             self._stream.write(f"\r{line[: get_terminal_size().columns - 1]}\x1b[K")
         elif text != self._last_text:
             self._stream.write(f"{text}\n")
@@ -139,7 +139,7 @@ class ProgressLine:
         self._last_text = text
 
     def close(self) -> None:
-        """End the line."""
+        """End the progress line."""
         if self._is_terminal and self._last_text:
             self._stream.write("\n")
             self._stream.flush()

@@ -1,6 +1,6 @@
-"""How a run over many machines is shown in a notebook: a summary, a table, and a timeline of its sessions.
+"""Shows a run over many machines in a notebook: a summary, a timeline of its sessions, and a table.
 
-Everything that a device or the service may have put in is escaped: the device may be hostile.
+All text from a device or the service is escaped, because the device may be hostile.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from html import escape
 
 from .display import _strip_unprintable
 
+# Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fleet_html", "fleet_report_html"]
 
-_MAX_ROWS = 500  # of the table, and bars of the timeline
+_MAX_ROWS = 500  # in the table, and bars in the timeline
 _SVG_WIDTH, _BAR_HEIGHT = 720, 6  # pixels
 _COLOURS = {"ok": "#2e7d32", "timed_out": "#f9a825", "cancelled": "#757575", "busy": "#757575"}
 _FAILURE_COLOUR = "#c62828"
@@ -38,8 +39,14 @@ def _format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {_escape_text(word)}" for word, count in counts.items() if count)
 
 
+def _render_summary(run_id: str, machines: int, counts: Mapping[str, int]) -> str:
+    return (
+        f"<p><b>run {_escape_text(run_id)}</b>: {machines} machines<br>{_format_counts(counts)}</p>"
+    )
+
+
 def _render_timeline(outcomes: Sequence[Outcome]) -> str:
-    """Draw a bar for each session, from its submit to its outcome, in the order of their starts."""
+    """Draw one bar per session, from its submit to its outcome, ordered by start time."""
     started = sorted(
         (o for o in outcomes if o.start_time is not None), key=lambda o: (o.start_time, o.row)
     )[:_MAX_ROWS]
@@ -48,9 +55,10 @@ def _render_timeline(outcomes: Sequence[Outcome]) -> str:
         return ""
     first = min(times)
     last = max(o.end_time for o in started)
+    # At least a second: the width of a bar is divided by it.
     span = max((last - first).total_seconds(), 1.0)
     bars = []
-    for at, outcome in enumerate(started):
+    for position, outcome in enumerate(started):
         start = (
             (outcome.start_time - first).total_seconds() if outcome.start_time is not None else 0.0
         )
@@ -61,31 +69,33 @@ def _render_timeline(outcomes: Sequence[Outcome]) -> str:
             f"{_escape_text(outcome.machine)}: {_escape_text(outcome.reason)}, {end - start:.0f} s"
         )
         bars.append(
-            f'<rect x="{start / span * _SVG_WIDTH:.1f}" y="{at * _BAR_HEIGHT}" width="{width:.1f}" height="{_BAR_HEIGHT - 1}"'
-            f' fill="{colour}"><title>{title}</title></rect>'
+            f'<rect x="{start / span * _SVG_WIDTH:.1f}" y="{position * _BAR_HEIGHT}"'
+            f' width="{width:.1f}" height="{_BAR_HEIGHT - 1}" fill="{colour}">'
+            f"<title>{title}</title></rect>"
         )
     height = len(started) * _BAR_HEIGHT + 18
     legend = (
-        f'<text x="0" y="{height - 4}" font-size="11" fill="currentColor">{first:%Y-%m-%d %H:%M:%S} UTC</text>'
-        f'<text x="{_SVG_WIDTH}" y="{height - 4}" font-size="11" fill="currentColor" text-anchor="end">'
+        f'<text x="0" y="{height - 4}" font-size="11" fill="currentColor">'
+        f"{first:%Y-%m-%d %H:%M:%S} UTC</text>"
+        f'<text x="{_SVG_WIDTH}" y="{height - 4}" font-size="11" fill="currentColor"'
+        f' text-anchor="end">'
         f"{f'{span:.0f} s' if span < 120 else f'{span / 60:.0f} min'}</text>"
     )
     return (
-        f'<svg viewBox="0 0 {_SVG_WIDTH} {height}" width="100%" style="max-width:{_SVG_WIDTH}px" role="img"'
-        f' aria-label="timeline of the sessions">{"".join(bars)}{legend}</svg>'
+        f'<svg viewBox="0 0 {_SVG_WIDTH} {height}" width="100%" style="max-width:{_SVG_WIDTH}px"'
+        f' role="img" aria-label="timeline of the sessions">{"".join(bars)}{legend}</svg>'
     )
 
 
 def fleet_html(fleet: Fleet) -> str:
-    """Write how a run stands, for `Fleet._repr_html_`."""
-    counts = fleet.counts
-    return f"<p><b>run {_escape_text(fleet.run_id)}</b>: {len(fleet)} machines<br>{_format_counts(counts)}</p>"
+    """Return the counts of a run, for `Fleet._repr_html_`."""
+    return _render_summary(fleet.run_id, len(fleet), fleet.counts)
 
 
 def fleet_report_html(report: FleetReport) -> str:
-    """Write a run's report: a summary, a timeline and a table, for `FleetReport._repr_html_`."""
+    """Return a summary, a timeline and a table of a run, for `FleetReport._repr_html_`."""
     outcomes = report.outcomes
-    # What went wrong is what one looks for.
+    # Failed machines first: the table may be truncated, and they matter most.
     shown = sorted(outcomes, key=lambda outcome: outcome.ok)[:_MAX_ROWS]
     rows = "".join(
         f"<tr><td>{_escape_text(o.machine)}</td><td>{_escape_text(o.status or '')}</td>"
@@ -98,8 +108,9 @@ def fleet_report_html(report: FleetReport) -> str:
         else ""
     )
     return (
-        f"<p><b>run {_escape_text(report.run_id)}</b>: {len(outcomes)} machines<br>{_format_counts(_count_reasons(outcomes))}</p>"
+        f"{_render_summary(report.run_id, len(outcomes), _count_reasons(outcomes))}"
         f"{_render_timeline(outcomes)}"
-        "<table><thead><tr><th>machine</th><th>status</th><th>reason</th><th>message</th></tr></thead>"
+        "<table><thead><tr><th>machine</th><th>status</th><th>reason</th><th>message</th></tr>"
+        "</thead>"
         f"<tbody>{rows}</tbody></table>{cut}"
     )

@@ -1,4 +1,5 @@
-//! OAuth2 client credentials: an application that proves itself by a secret, a certificate or another issuer's token.
+//! Tokens for an application: the OAuth 2.0 client credentials grant with a secret, a certificate
+//! or a federated token.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::transport::Transport;
 
-/// An application, and what a token is wanted for.
+/// An application, its credential and the scope of its tokens.
 #[derive(Clone, Debug)]
-pub struct Application {
-    /// The tenant's id, or a domain of it.
+pub struct ApplicationConfig {
+    /// Tenant id, or a domain of the tenant.
     pub tenant_id: String,
     pub client_id: String,
     pub credential: ClientCredential,
@@ -29,16 +30,16 @@ pub struct Application {
     pub scope: String,
 }
 
-/// How an application shows that it is itself.
+/// The credential of an application.
 #[derive(Clone, Debug)]
 pub enum ClientCredential {
     Secret(Secret),
     Certificate(Arc<Certificate>),
-    /// A file with another issuer's token, which is replaced from time to time.
+    /// A file with a token of another issuer, which the platform replaces from time to time.
     FederatedToken(PathBuf),
 }
 
-/// Tokens for an application, each by one POST to the login host.
+/// Requests tokens for an application from the login host.
 pub struct ApplicationTokenSource {
     endpoint: TokenEndpoint,
     clock: Clock,
@@ -48,14 +49,14 @@ pub struct ApplicationTokenSource {
 }
 
 impl ApplicationTokenSource {
-    /// `timeout`: seconds of one request.
+    /// Checks the fields of `application`. `timeout` is in seconds, for one request.
     pub fn new(
         transport: Arc<dyn Transport>,
         clock: Clock,
-        application: Application,
+        application: ApplicationConfig,
         timeout: f64,
     ) -> Result<Self> {
-        let Application { tenant_id, client_id, credential, authority, scope } = application;
+        let ApplicationConfig { tenant_id, client_id, credential, authority, scope } = application;
         let endpoint = TokenEndpoint::new(transport, clock, &authority, &tenant_id, timeout)?;
         for (name, empty) in [
             ("client_id", client_id.trim().is_empty()),
@@ -79,12 +80,15 @@ impl ApplicationTokenSource {
             form.push((assertion::TYPE_FIELD, assertion::TYPE));
         }
         form.extend([(name, secret.expose()), ("grant_type", "client_credentials")]);
+        // Claims of a challenge: without them the login host would return the refused kind of token.
         form.extend(claims.as_deref().map(|claims| ("claims", claims)));
         self.endpoint.request_token(&self.client_id, &form, &[&secret]).await
     }
 
-    /// The form's field that proves it, made anew for each request.
+    /// Returns the form field that authenticates the application.
     async fn client_credential_field(&self) -> Result<(&'static str, Cow<'_, Secret>)> {
+        // Built for every request: an assertion is valid once and for 10 minutes, and the platform
+        // replaces the federated token.
         Ok(match &self.credential {
             ClientCredential::Secret(secret) => ("client_secret", Cow::Borrowed(secret)),
             ClientCredential::Certificate(certificate) => {

@@ -18,7 +18,7 @@ enum MockResponse {
     Broken { sent: bool },
 }
 
-/// A login host that gives the answers it was given, the last one for ever.
+/// A login host that returns the given responses in order, and then repeats the last one.
 #[derive(Default)]
 struct MockTransport {
     answers: Mutex<VecDeque<MockResponse>>,
@@ -60,8 +60,8 @@ fn ok(answer: &serde_json::Value) -> MockResponse {
     MockResponse::Status(200, answer.to_string())
 }
 
-fn client() -> Application {
-    Application {
+fn client() -> ApplicationConfig {
+    ApplicationConfig {
         tenant_id: TENANT.into(),
         client_id: "app-1".into(),
         credential: ClientCredential::Secret(Secret::new(SECRET)),
@@ -102,7 +102,7 @@ impl Login {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asks_by_form_and_takes_the_token() {
+async fn the_token_is_requested_by_a_form() {
     let token = jwt(&json!({"tid": TENANT, "roles": ["Machine.LiveResponse"]}));
     let login =
         login([ok(&json!({"token_type": "Bearer", "expires_in": 3599, "access_token": token}))]);
@@ -133,7 +133,7 @@ async fn asks_by_form_and_takes_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expires_in_may_be_a_string_or_junk() {
+async fn expires_in_may_be_a_string_or_invalid() {
     for (expires_in, life) in [
         (json!("3599"), 3599.0),
         (json!(60.5), 60.5),
@@ -148,7 +148,7 @@ async fn expires_in_may_be_a_string_or_junk() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_keeps_what_the_login_host_said() {
+async fn a_refusal_keeps_the_login_hosts_message() {
     for (number, cure) in [
         (7_000_215, "its value, not its id"),
         (7_000_222, "expired"),
@@ -192,7 +192,7 @@ async fn a_refusal_keeps_what_the_login_host_said() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_other_answer_is_an_authentication_error() {
+async fn any_other_response_is_an_authentication_error() {
     let echo = format!(
         "<html>{}",
         url::form_urlencoded::byte_serialize(SECRET.as_bytes()).collect::<String>()
@@ -221,7 +221,7 @@ async fn any_other_answer_is_an_authentication_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trouble_that_passes_is_waited_out() {
+async fn transient_failures_are_retried() {
     let token = || ok(&json!({"expires_in": 60, "access_token": "opaque"}));
     let login_503 = login([
         MockResponse::RetryAfter(503, "7"),
@@ -251,9 +251,9 @@ async fn trouble_that_passes_is_waited_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_right_is_refused_before_any_request() {
+async fn invalid_settings_are_refused_before_any_request() {
     let script: Arc<dyn Transport> = Arc::new(MockTransport::default());
-    let refused = |change: &dyn Fn(&mut Application)| {
+    let refused = |change: &dyn Fn(&mut ApplicationConfig)| {
         let mut client = client();
         change(&mut client);
         ApplicationTokenSource::new(Arc::clone(&script), Clock::new(), client, 30.0).map(drop)

@@ -1,4 +1,5 @@
-//! The token in use: fetched once for all who wait, anew in good time, dropped when the service refuses it.
+//! Caches the token: concurrent callers share one fetch, the token is renewed before it expires,
+//! and it is dropped when the service refuses it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,54 +8,55 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use super::tenant::validate_tenant_guid;
 use super::{AccessToken, TokenSource};
-use crate::classify::text::sanitize;
 use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
+use crate::text::sanitize;
 use crate::trace::{self, LOG_TARGET};
 
 type FetchResult = Result<Arc<AccessToken>>;
-/// Driven by whoever waits for it; when none of them is left, it is dropped and its request with it.
+/// A fetch that several callers await. It is dropped, and its request cancelled, when the last of
+/// them is dropped.
 type SharedFetch = Shared<BoxFuture<'static, FetchResult>>;
 
-/// Seconds before its end that a long-lived token is renewed.
+/// A long-lived token is renewed this many seconds before it expires.
 const REFRESH_MARGIN: f64 = 300.0;
-/// Seconds between early renewals that brought nothing newer.
+/// Seconds between early renewals that returned no newer token.
 const REFRESH_RETRY_INTERVAL: f64 = 30.0;
 
-/// A source's token, kept as long as it is good.
+/// Caches the token of one source.
 #[derive(Clone)]
-pub struct TokenCache(Arc<Inner>);
+pub struct TokenCache(Arc<SharedCache>);
 
-struct Inner {
+struct SharedCache {
     source: Arc<dyn TokenSource>,
     tenant_id: Option<String>,
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
 }
 
 #[derive(Default)]
-struct State {
+struct CacheState {
     cached: Option<CachedToken>,
-    /// With the process that it runs in: after a fork, the other side's never ends.
+    /// The fetch and its process: after a fork, a fetch of the parent process never ends here.
     in_flight: Option<(u32, WeakShared<BoxFuture<'static, FetchResult>>)>,
-    /// What the next token has to have, as the service's challenge said.
+    /// Claims that the next token must have, from the service's claims challenge.
     claims: Option<String>,
-    /// A flight from before a challenge brings a token that does not meet it.
+    /// Counts challenges: a fetch from before a challenge returns a token without its claims.
     challenge_count: u64,
     last_tenant_id: Option<String>,
 }
 
 struct CachedToken {
     token: Arc<AccessToken>,
-    /// From here on a newer one is fetched while this one still serves.
+    /// From this time on, a newer token is fetched while this one is still used.
     refresh_at: f64,
-    /// From here on it might expire on its way.
+    /// From this time on, the token might expire before it reaches the service.
     usable_until: f64,
 }
 
 impl CachedToken {
     fn new(token: Arc<AccessToken>, now: f64) -> Self {
-        // A tenth of a short life: a token of four minutes must not be renewed all the time.
+        // A tenth of a short lifetime: a token of four minutes must not be renewed all the time.
         let margin = ((token.expires_at - now) / 10.0).clamp(0.0, REFRESH_MARGIN);
         let (refresh_at, usable_until) =
             (token.expires_at - margin, token.expires_at - margin / 5.0);
@@ -63,29 +65,32 @@ impl CachedToken {
 }
 
 impl TokenCache {
-    /// `tenant_id`: tokens of another tenant are refused.
+    /// Creates an empty cache. If `tenant_id` is set, tokens of other tenants are refused.
     pub fn new(
         source: Arc<dyn TokenSource>,
         tenant_id: Option<String>,
         clock: Clock,
     ) -> Result<Self> {
         tenant_id.as_deref().map(validate_tenant_guid).transpose()?;
-        Ok(Self(Arc::new(Inner { source, tenant_id, clock, state: Mutex::default() })))
+        Ok(Self(Arc::new(SharedCache { source, tenant_id, clock, state: Mutex::default() })))
     }
 
-    /// A token that is good, from the source where need be. Whoever calls meanwhile waits for the same fetch and shares
-    /// its error; the next call tries anew.
+    /// Returns the cached token, or fetches one. Concurrent callers await the same fetch and share
+    /// its error; the next call starts a new fetch.
     pub async fn get_token(&self) -> Result<Arc<AccessToken>> {
         let in_flight = {
             let now = self.0.clock.now();
             let mut state = self.0.state();
             match &mut state.cached {
                 Some(cached) if now < cached.refresh_at => return Ok(Arc::clone(&cached.token)),
+                // Renewed in the background, which needs a runtime: callers without one wait instead.
                 Some(cached)
                     if now < cached.usable_until
                         && tokio::runtime::Handle::try_current().is_ok() =>
                 {
                     let token = Arc::clone(&cached.token);
+                    // Set before the fetch: if it fails, the next call must not start another at
+                    // once.
                     cached.refresh_at = now + REFRESH_RETRY_INTERVAL;
                     let in_flight = self.0.join_or_start_fetch(&mut state);
                     drop(state);
@@ -98,27 +103,29 @@ impl TokenCache {
         in_flight.await
     }
 
-    /// Drops `token`, which the service refused, and not one that was fetched meanwhile. `claims`: what its challenge
-    /// asked for, which goes to the source once.
+    /// Drops `token`, which the service refused. `claims` are those of the service's claims
+    /// challenge; the next fetch requests them once.
     pub fn invalidate(&self, token: &Arc<AccessToken>, claims: Option<String>) {
         let mut state = self.0.state();
+        // A newer token stays: many calls may report the same refused token.
         if !state.cached.as_ref().is_some_and(|cached| Arc::ptr_eq(&cached.token, token)) {
             return;
         }
         state.cached = None;
         if claims.is_some() {
+            // A fetch that is already running does not ask for the claims.
             state.claims = claims;
             state.challenge_count += 1;
             state.in_flight = None;
         }
     }
 
-    /// The tenant of the last token, else the one that tokens have to be of.
+    /// Returns the tenant of the last token, or else the tenant that tokens must have.
     pub fn tenant_id(&self) -> Option<String> {
         self.0.state().last_tenant_id.clone().or_else(|| self.0.tenant_id.clone())
     }
 
-    /// Where the tokens come from, without a secret.
+    /// Describes the source of the tokens, without a secret.
     pub fn describe(&self) -> String {
         self.0.source.describe()
     }
@@ -126,20 +133,24 @@ impl TokenCache {
 
 fn log_refresh_failure(fetched: &FetchResult) {
     if let Err(error) = fetched {
-        log::warn!(target: LOG_TARGET, "could not renew the token, which still serves: {error}");
+        log::warn!(
+            target: LOG_TARGET,
+            "could not renew the token, the current one is still used: {error}"
+        );
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl SharedCache {
+    fn state(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The fetch that is under way, or a new one.
-    fn join_or_start_fetch(self: &Arc<Self>, state: &mut State) -> SharedFetch {
+    /// Returns the running fetch, or starts one.
+    fn join_or_start_fetch(self: &Arc<Self>, state: &mut CacheState) -> SharedFetch {
+        // After a fork, the child has the parent's fetch in memory, but no task runs it.
         let process = std::process::id();
-        let under_way = state.in_flight.as_ref().filter(|(started_in, _)| *started_in == process);
-        if let Some(in_flight) = under_way.and_then(|(_, in_flight)| in_flight.upgrade()) {
+        let running = state.in_flight.as_ref().filter(|(started_in, _)| *started_in == process);
+        if let Some(in_flight) = running.and_then(|(_, in_flight)| in_flight.upgrade()) {
             return in_flight;
         }
         let inner = Arc::clone(self);
@@ -152,14 +163,17 @@ impl Inner {
     async fn fetch(&self, claims: Option<String>, challenge: u64) -> FetchResult {
         let fetched = self.source.fetch(claims).await.and_then(|token| self.check_tenant(token));
         let mut state = self.state();
+        // A challenge arrived during this fetch: the token lacks its claims and is not cached.
         if state.challenge_count != challenge {
             return fetched.map(Arc::new);
         }
         state.in_flight = None;
         let token = Arc::new(fetched?);
+        // Cleared only now: after a failed fetch, the next one must ask for the claims again.
         state.claims = None;
         let cached = CachedToken::new(Arc::clone(&token), self.clock.now());
-        // A source that holds tokens itself may give the one that is held here already: it is not asked all the time.
+        // A source with its own cache may return the token that is cached here already. It must not
+        // be asked again at every call.
         let refresh_at = match &state.cached {
             Some(old) if old.token.expires_at >= token.expires_at => {
                 old.refresh_at.max(cached.refresh_at)
@@ -180,16 +194,17 @@ impl Inner {
             Some(tid) => {
                 let tid = sanitize(tid, 64);
                 format!(
-                    "the token is of tenant {tid}, and tenant_id asks for {wanted}; nothing was sent"
+                    "the token is for tenant {tid}, but tenant_id is {wanted}; no request was sent"
                 )
             }
             None => format!(
-                "the token does not name its tenant, and tenant_id asks for {wanted}; nothing was sent"
+                "the token does not name its tenant, but tenant_id is {wanted}; no request was sent"
             ),
         };
         let mut error = Error::new(Kind::Authentication, message);
         error.tenant_id = Some(wanted.clone());
-        Err(error.with_hint("give a credential of that tenant, or the tenant_id of this one"))
+        Err(error
+            .with_hint("give a credential of that tenant, or the tenant_id of this credential"))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 const OTHER: &str = "99999999-2222-4333-8444-555555555555";
 
-/// A source that takes a second for each token, fails where it is told to, and counts.
+/// A source that takes a second for each token, fails as often as asked, and counts its fetches.
 struct SlowTokenSource {
     clock: Clock,
     life: f64,
@@ -102,7 +102,7 @@ async fn a_storm_of_401s_fetches_once() {
     let tasks = (0..100_u32).map(|i| {
         let (cache, refused, clock) = (cache.clone(), Arc::clone(&refused), source.clock);
         tokio::spawn(async move {
-            // Some learn of it while the new token is on its way, some after it came.
+            // Some invalidate during the new fetch, some after it.
             clock.sleep(f64::from(i) * 0.03).await;
             cache.invalidate(&refused, None);
             let fresh = cache.get_token().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_storm_of_401s_fetches_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_goes_to_all_who_waited_and_to_nobody_after() {
+async fn an_error_reaches_waiting_callers_only() {
     let (source, cache) = SlowTokenSource::new(3600.0).cache(None);
     source.fail(1);
     let failed = join_all((0..10).map(|_| cache.get_token())).await;
@@ -126,7 +126,7 @@ async fn an_error_goes_to_all_who_waited_and_to_nobody_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_does_not_take_the_others_fetch_along() {
+async fn a_cancelled_caller_does_not_cancel_the_fetch() {
     let (source, cache) = SlowTokenSource::new(3600.0).cache(None);
     let waiting = |cache: &TokenCache| {
         let cache = cache.clone();
@@ -142,7 +142,7 @@ async fn who_leaves_does_not_take_the_others_fetch_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_nobody_waits_for_ends_and_is_begun_anew() {
+async fn a_fetch_without_callers_is_cancelled() {
     let (source, cache) = SlowTokenSource::new(3600.0).cache(None);
     let left = tokio::time::timeout(std::time::Duration::from_millis(500), cache.get_token()).await;
     assert!(left.is_err());
@@ -153,7 +153,7 @@ async fn a_fetch_that_nobody_waits_for_ends_and_is_begun_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_renewed_in_good_time_behind_the_callers_back() {
+async fn a_token_is_renewed_early_in_the_background() {
     let (source, cache) = SlowTokenSource::new(3600.0).cache(None);
     let old = cache.get_token().await.unwrap();
     source.clock.sleep(3299.0).await;
@@ -173,7 +173,7 @@ async fn a_token_is_renewed_in_good_time_behind_the_callers_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renewal_that_fails_leaves_the_token_in_use_until_its_end() {
+async fn a_failed_renewal_keeps_the_token_until_it_expires() {
     let (source, cache) = SlowTokenSource::new(3600.0).cache(None);
     let old = cache.get_token().await.unwrap();
     source.clock.sleep(3301.0).await;
@@ -184,13 +184,13 @@ async fn a_renewal_that_fails_leaves_the_token_in_use_until_its_end() {
         source.clock.sleep(1.0).await;
     }
     assert!(source.clock.now() < old.expires_at && served > 230, "{served}");
-    assert!(source.fetches() <= 11, "tried anew every half minute: {}", source.fetches());
+    assert!(source.fetches() <= 11, "tried again every half minute: {}", source.fetches());
     source.fail(0);
     cache.get_token().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_life_is_no_reason_to_fetch_all_the_time() {
+async fn a_short_lived_token_is_not_renewed_all_the_time() {
     let (source, cache) = SlowTokenSource::new(240.0).cache(None);
     for _ in 0..200 {
         cache.get_token().await.unwrap();
@@ -205,7 +205,7 @@ async fn a_short_life_is_no_reason_to_fetch_all_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_came_expired_is_not_kept() {
+async fn an_expired_token_is_not_cached() {
     let (source, cache) = SlowTokenSource::new(-10.0).cache(None);
     cache.get_token().await.unwrap();
     cache.get_token().await.unwrap();
@@ -232,7 +232,7 @@ async fn a_token_of_another_tenant_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn threads_that_come_and_go_all_get_a_token() {
+async fn callers_on_many_threads_all_get_a_token() {
     let (source, cache) =
         SlowTokenSource { life: f64::INFINITY, ..SlowTokenSource::new(0.0) }.cache(None);
     let tasks = (0..200_u64).map(|i| {

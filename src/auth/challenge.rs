@@ -1,4 +1,5 @@
-//! A claims challenge: the service wants a token with other claims, as continuous access evaluation asks for them.
+//! Reads claims challenges: with continuous access evaluation, the service may ask for a token with
+//! other claims.
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -9,10 +10,11 @@ use serde_json::{Map, Value};
 
 const ANY_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-/// Far more than any claims.
+/// Bytes of base64, far more than any challenge has.
 const MAX_CLAIMS_LEN: usize = 16 << 10;
 
-/// The claims that a 401 asks for, as JSON: `WWW-Authenticate: Bearer error="insufficient_claims", claims="<base64>"`.
+/// Returns the claims that a 401 asks for, as JSON. The header is
+/// `WWW-Authenticate: Bearer error="insufficient_claims", claims="<base64>"`.
 pub fn parse_claims_challenge(headers: &HeaderMap) -> Option<String> {
     headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).find_map(
         |challenge| {
@@ -26,7 +28,7 @@ pub fn parse_claims_challenge(headers: &HeaderMap) -> Option<String> {
     )
 }
 
-/// The parameters of the challenges, which are of the Bearer scheme where they have claims.
+// The scheme is not checked: only Bearer challenges have claims.
 fn parse_auth_params(challenge: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     let mut rest = challenge;
@@ -39,6 +41,7 @@ fn parse_auth_params(challenge: &str) -> Vec<(&str, &str)> {
 }
 
 fn decode_claims(text: &str) -> Option<String> {
+    // Both alphabets occur, with and without padding.
     let alphabet = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
     let bytes = GeneralPurpose::new(alphabet, ANY_PADDING)
         .decode(text.get(..text.len().min(MAX_CLAIMS_LEN))?)
@@ -66,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_read_from_their_own_challenge() {
+    fn claims_are_read_from_their_challenge() {
         for engine in [
             base64::engine::general_purpose::STANDARD,
             base64::engine::general_purpose::URL_SAFE_NO_PAD,
@@ -95,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_challenge_makes_it_fall(challenge in r#"(Bearer )?([a-z]{0,9}="?[ -~]{0,30}"?,? ?){0,5}"#) {
+        fn no_challenge_panics(challenge in r#"(Bearer )?([a-z]{0,9}="?[ -~]{0,30}"?,? ?){0,5}"#) {
             parse(&[&challenge]);
         }
     }

@@ -1,10 +1,12 @@
-//! What a token says of itself. Nothing is verified here: the service does that; this is for guards and hints.
+//! Reads the claims of a token. Nothing is verified: the service does that. The claims serve to
+//! check the tenant, to know the expiry and to give hints.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::Value;
 
+// Lenient, as the service is: some issuers pad the parts of a JWT or leave trailing bits.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -12,24 +14,25 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The claims of a JWT that matter here; all of them absent from a token that is none.
+/// The claims that this crate uses. A token that is not a JWT has none of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Claims {
-    /// The tenant.
+pub struct TokenClaims {
+    /// Tenant id.
     pub tid: Option<String>,
     /// Application permissions.
     pub roles: Vec<String>,
     /// Delegated permissions.
     pub scp: Vec<String>,
-    /// Unix time.
+    /// Expiry, as Unix time.
     pub exp: Option<f64>,
-    /// The application.
+    /// Application id.
     pub appid: Option<String>,
-    /// Whom the token is for.
+    /// Audience: the API that accepts the token.
     pub aud: Option<String>,
 }
 
-impl Claims {
+impl TokenClaims {
+    /// Reads the claims of a JWT, without verifying it.
     pub fn from_token(token: &str) -> Self {
         decode_payload(token).map(|payload| Self::from_payload(&payload)).unwrap_or_default()
     }
@@ -44,7 +47,7 @@ impl Claims {
             roles: string_list(payload.get("roles")),
             scp: string_list(payload.get("scp")),
             exp: payload.get("exp").and_then(positive_number),
-            // A token of version 2.0 calls it azp.
+            // Version 2.0 tokens name the application `azp`.
             appid: text("appid").or_else(|| text("azp")),
             aud: string_list(payload.get("aud")).into_iter().next(),
         }
@@ -57,7 +60,7 @@ fn decode_payload(token: &str) -> Option<Value> {
     serde_json::from_slice(&BASE64.decode(payload).ok()?).ok()
 }
 
-/// A list of words, or words in one string with blanks between them.
+/// Reads a list of strings, or one string of words separated by spaces.
 fn string_list(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => text.split_whitespace().map(str::to_owned).collect(),
@@ -68,7 +71,7 @@ fn string_list(value: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// A number, or one in a string, that could be a time or a length of time.
+/// Reads a positive number, also from a string: the login host and the platform send both.
 pub(super) fn positive_number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::String(text) => text.trim().parse().ok(),
@@ -86,11 +89,11 @@ mod tests {
     use crate::auth::tests::jwt;
 
     #[test]
-    fn reads_application_and_delegated_tokens() {
+    fn application_and_delegated_tokens_are_read() {
         let token = jwt(&json!({
             "tid": "t", "roles": ["Machine.LiveResponse", 7, "Library.Manage"], "exp": 1.8e9, "appid": "a", "aud": "https://x"
         }));
-        let claims = Claims::from_token(&token);
+        let claims = TokenClaims::from_token(&token);
         assert_eq!(
             (claims.tid.as_deref(), claims.appid.as_deref(), claims.aud.as_deref()),
             (Some("t"), Some("a"), Some("https://x"))
@@ -99,7 +102,7 @@ mod tests {
             (claims.roles, claims.exp),
             (vec!["Machine.LiveResponse".to_owned(), "Library.Manage".to_owned()], Some(1.8e9))
         );
-        let claims = Claims::from_token(&jwt(
+        let claims = TokenClaims::from_token(&jwt(
             &json!({"scp": "Machine.Read  user_impersonation", "exp": "1800000000", "azp": "b"}),
         ));
         assert_eq!(
@@ -109,23 +112,23 @@ mod tests {
     }
 
     #[test]
-    fn junk_has_no_claims() {
+    fn an_invalid_token_has_no_claims() {
         let odd = jwt(
             &json!({"tid": 1, "roles": {"a": 1}, "scp": null, "exp": -5, "appid": "", "aud": [1]}),
         );
         for junk in ["", "a", "a.b.c", "a.e30.c", "..", "a.bnVsbA.c", "a.W10.c", odd.as_str()] {
-            assert_eq!(Claims::from_token(junk), Claims::default(), "{junk}");
+            assert_eq!(TokenClaims::from_token(junk), TokenClaims::default(), "{junk}");
         }
         let padded =
             format!("a.{}.c", base64::engine::general_purpose::URL_SAFE.encode(br#"{"tid":"t1"}"#));
-        assert_eq!(Claims::from_token(&padded).tid.as_deref(), Some("t1"));
+        assert_eq!(TokenClaims::from_token(&padded).tid.as_deref(), Some("t1"));
     }
 
     proptest! {
         #[test]
-        fn no_token_makes_it_fall(token in r"[\PC.]{0,80}", payload in ".{0,80}") {
-            Claims::from_token(&token);
-            Claims::from_token(&format!("h.{}.s", BASE64.encode(payload)));
+        fn no_token_panics(token in r"[\PC.]{0,80}", payload in ".{0,80}") {
+            TokenClaims::from_token(&token);
+            TokenClaims::from_token(&format!("h.{}.s", BASE64.encode(payload)));
         }
     }
 }

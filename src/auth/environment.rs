@@ -1,4 +1,4 @@
-//! The identity that the environment names, in azure-identity's variables.
+//! Chooses an identity from the environment variables of azure-identity.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,17 +8,18 @@ use super::{Certificate, ClientCredential, Identity, ManagedIdentity};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// Looks a variable up; an empty one is none.
+/// Reads environment variables; an empty variable counts as unset.
 pub struct Environment<'a>(pub &'a dyn Fn(&str) -> Option<String>);
 
-/// What the environment names.
+/// The credential that the environment selects.
 pub enum ResolvedCredential {
     Identity(Identity),
-    /// Who is signed in to `az`; of this tenant, if one is named.
+    /// The user who is signed in to `az`, in this tenant if one is given.
     AzureCli(Option<String>),
 }
 
-const CREDENTIAL_NAMES: &str = "EnvironmentCredential, WorkloadIdentityCredential, ManagedIdentityCredential, AzureCliCredential";
+const CREDENTIAL_NAMES: &str = "EnvironmentCredential, WorkloadIdentityCredential, \
+    ManagedIdentityCredential, AzureCliCredential";
 const SET_VARIABLES_HINT: &str = "set them, or pass a credential to the client";
 
 impl Environment<'_> {
@@ -30,9 +31,11 @@ impl Environment<'_> {
         self.get(name).map(PathBuf::from)
     }
 
-    /// In this order: what AZURE_TOKEN_CREDENTIALS names; else a client secret, a certificate, a federated token, the
-    /// identity of an App Service. IMDS and `az` only by name: an answer may be a minute away, or another's account.
+    /// Returns the credential that AZURE_TOKEN_CREDENTIALS names, or else the first that is
+    /// configured: client secret, certificate, federated token, App Service.
     pub fn resolve_credential(&self) -> Result<ResolvedCredential> {
+        // IMDS and `az` are used only if named: IMDS may take a minute to answer, and `az` may be
+        // signed in to another account.
         let Some(choice) = self.get("AZURE_TOKEN_CREDENTIALS") else {
             return self.first_configured().map(ResolvedCredential::Identity);
         };
@@ -54,15 +57,19 @@ impl Environment<'_> {
                 .or_else(|_| managed_identity(self, None))
                 .map(ResolvedCredential::Identity),
             _ => {
-                let message = "no credential was given, and AZURE_TOKEN_CREDENTIALS names one that is not known here";
+                let message = "no credential was given, and AZURE_TOKEN_CREDENTIALS names one \
+                 that is not supported";
                 Err(Error::invalid(message).with_hint(format!(
-                    "give one of {CREDENTIAL_NAMES}, dev, prod; or pass a credential"
+                    "set it to one of {CREDENTIAL_NAMES}, dev, prod; or pass a credential to the \
+                     client"
                 )))
             }
         }
     }
 
     fn first_configured(&self) -> Result<Identity> {
+        // A secret or certificate is set by the user, the other variables by the platform: so the
+        // application wins.
         let application =
             ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"].map(|name| self.get(name));
         if application.iter().all(Option::is_none) {
@@ -76,7 +83,7 @@ impl Environment<'_> {
         self.application_identity()
     }
 
-    /// An application with its secret, else its certificate.
+    /// Returns the application with its secret, or else with its certificate.
     fn application_identity(&self) -> Result<Identity> {
         let credential =
             match (self.get("AZURE_CLIENT_SECRET"), self.path("AZURE_CLIENT_CERTIFICATE_PATH")) {
@@ -114,7 +121,7 @@ fn missing_variables_error(needed: &[(&str, bool)]) -> Error {
     Error::invalid(message).with_hint(SET_VARIABLES_HINT)
 }
 
-/// A workload identity; the environment has what is not given.
+/// Returns a workload identity. Arguments that are `None` come from the environment.
 pub fn workload_identity(
     variables: &Environment<'_>,
     tenant_id: Option<String>,
@@ -146,22 +153,23 @@ pub fn workload_identity(
     }
 }
 
-/// The platform's identity; `client_id`, else AZURE_CLIENT_ID, is that of a user-assigned one.
+/// Returns the managed identity of this platform. `client_id`, or else AZURE_CLIENT_ID, selects a
+/// user-assigned identity.
 pub fn managed_identity(
     variables: &Environment<'_>,
     client_id: Option<String>,
 ) -> Result<Identity> {
     let get = |name: &str| variables.get(name);
-    let elsewhere = ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"]
+    // Azure Arc, Azure ML and Service Fabric: each has its own protocol.
+    let other_platform = ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"]
         .into_iter()
         .find(|name| get(name).is_some());
-    let platform = match (get("IDENTITY_ENDPOINT"), get("IDENTITY_HEADER"), elsewhere) {
+    let platform = match (get("IDENTITY_ENDPOINT"), get("IDENTITY_HEADER"), other_platform) {
         (_, _, Some(name)) => {
-            let message = format!(
-                "this platform, which sets {name}, gives tokens in a way that is not spoken here"
-            );
+            let message =
+                format!("the managed identity of a platform that sets {name} is not supported");
             return Err(Error::invalid(message)
-                .with_hint("pass azure-identity's ManagedIdentityCredential to the client"));
+                .with_hint("pass ManagedIdentityCredential of azure-identity to the client"));
         }
         (Some(endpoint), Some(header), None) => {
             Platform::AppService { endpoint, header: Secret::new(header) }
@@ -205,7 +213,7 @@ mod tests {
         [("IDENTITY_ENDPOINT", "http://127.0.0.1/msi"), ("IDENTITY_HEADER", "hush")];
 
     #[test]
-    fn the_first_that_is_there_serves() {
+    fn the_first_configured_credential_is_used() {
         let all = |more: &[(&'static str, &'static str)]| found(&[&IDS[..], more].concat());
         assert_eq!(
             all(&[SECRET, CERTIFICATE, FILE, APP_SERVICE[0], APP_SERVICE[1]]).unwrap(),
@@ -223,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_variables_are_named() {
         for (set, missing) in [
             (
                 vec![],
@@ -239,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_by_name_is_kept_to() {
+    fn a_named_credential_is_used() {
         let choose = |name: &'static str, more: &[(&'static str, &'static str)]| {
             found(&[&[("AZURE_TOKEN_CREDENTIALS", name)], more].concat())
         };
@@ -261,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_of_another_kind_is_told() {
+    fn an_unsupported_platform_is_an_error() {
         for name in ["IMDS_ENDPOINT", "MSI_SECRET", "IDENTITY_SERVER_THUMBPRINT"] {
             let set = [("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential"), (name, "hush")];
             let error = found(&set).unwrap_err();

@@ -1,9 +1,9 @@
-//! Whom a client signs in as, and the source of its tokens.
+//! The identity with which a client signs in.
 
 use std::sync::Arc;
 
 use super::{
-    Application, ApplicationTokenSource, ClientCredential, ManagedIdentity,
+    ApplicationConfig, ApplicationTokenSource, ClientCredential, ManagedIdentity,
     ManagedIdentityTokenSource, StaticToken, TokenSource,
 };
 use crate::clock::Clock;
@@ -12,22 +12,23 @@ use crate::error::Result;
 use crate::secret::Secret;
 use crate::transport::Transport;
 
+/// An identity of the tenant, and how to get tokens for it.
 #[derive(Clone, Debug)]
 pub enum Identity {
-    /// A bearer token as it is.
+    /// A bearer token that the caller gave.
     Token(Secret),
     Application {
         tenant_id: String,
         client_id: String,
         credential: ClientCredential,
-        /// The login host; else that of the client's cloud.
+        /// The login host. The default is that of the client's cloud.
         authority: Option<String>,
     },
     Managed(ManagedIdentity),
 }
 
 impl Identity {
-    /// The tenant, as it was named.
+    /// Returns the tenant, if the identity names one.
     pub fn tenant_id(&self) -> Option<&str> {
         match self {
             Self::Application { tenant_id, .. } => Some(tenant_id),
@@ -35,6 +36,7 @@ impl Identity {
         }
     }
 
+    /// Creates the source of this identity's tokens.
     pub fn token_source(
         &self,
         options: &ClientOptions,
@@ -45,7 +47,7 @@ impl Identity {
         Ok(match self {
             Self::Token(token) => Arc::new(StaticToken::new(token.clone(), clock)?),
             Self::Application { tenant_id, client_id, credential, authority } => {
-                let application = Application {
+                let application = ApplicationConfig {
                     tenant_id: tenant_id.clone(),
                     client_id: client_id.clone(),
                     credential: credential.clone(),

@@ -1,4 +1,4 @@
-//! The identity that the platform gives a machine in Azure (IMDS) or an App Service: no secret of ours is needed.
+//! Tokens for the managed identity of a virtual machine (IMDS) or an App Service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,30 +14,31 @@ use super::token_response::{MAX_TOKEN_RESPONSE, parse_token_response};
 use super::token_retry::{FailedAttempt, TokenRetrier};
 use super::{AccessToken, TokenSource};
 use crate::classify::retry_after_from_headers;
-use crate::classify::text::sanitize;
 use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
 use crate::retry::{AttemptFailure, RetryPolicy};
 use crate::secret::{Secret, SecretUrl};
+use crate::text::sanitize;
 use crate::transport::{Destination, Request, RequestBody, Transport};
 
-/// Learn: "How managed identities for Azure resources work with virtual machines".
+/// The address of IMDS (page "how-managed-identities-work-vm").
 pub(super) const IMDS: &str = "http://169.254.169.254";
-/// The page asks for up to 70 s of patience with a 410, and for less than a second between the first tries.
+/// A 410 may last 70 s, by the page "how-to-use-vm-token", which asks for short waits at first.
 const RETRY_POLICY: RetryPolicy =
     RetryPolicy { attempts: 6, base: 1.0, cap: 30.0, window: 2.0, window_cap: 30.0 };
 
-/// Where the platform gives tokens, and for which identity.
+/// The platform and the identity to use.
 #[derive(Clone, Debug)]
 pub struct ManagedIdentity {
     pub platform: Platform,
-    /// A user-assigned identity's; else the machine's own.
+    /// Client id of a user-assigned identity. The default is the system-assigned identity.
     pub client_id: Option<String>,
 }
 
+/// A platform with managed identities.
 #[derive(Clone, Debug)]
 pub enum Platform {
-    /// The host, which is always the same outside of tests.
+    /// A virtual machine, with the address of IMDS.
     Imds(String),
     AppService {
         endpoint: String,
@@ -45,6 +46,7 @@ pub enum Platform {
     },
 }
 
+/// Requests tokens from the platform's token endpoint.
 pub struct ManagedIdentityTokenSource {
     transport: Arc<dyn Transport>,
     clock: Clock,
@@ -56,7 +58,7 @@ pub struct ManagedIdentityTokenSource {
 }
 
 impl ManagedIdentityTokenSource {
-    /// `timeout`: seconds of one request.
+    /// Checks the endpoint and the scope. `timeout` is in seconds, for one request.
     pub fn new(
         transport: Arc<dyn Transport>,
         clock: Clock,
@@ -65,6 +67,7 @@ impl ManagedIdentityTokenSource {
         timeout: f64,
     ) -> Result<Self> {
         let (mut url, headers, place) = identity.platform.token_endpoint()?;
+        // The token endpoints of platforms are older than scopes and take a resource.
         let resource = scope.strip_suffix("/.default").unwrap_or(scope);
         if resource.trim().is_empty() {
             return Err(Error::invalid("scope is empty"));
@@ -86,12 +89,14 @@ impl ManagedIdentityTokenSource {
 
     async fn attempt(&self) -> Result<AccessToken, FailedAttempt> {
         let failure_prefix = format!("could not get a token for {}", self.description);
-        // The token's life is counted from before the answer, so that it never seems longer than it is.
+        // The lifetime counts from before the request: counted from the response, the token would
+        // seem to live longer than it does.
         let started = self.clock.now();
         let from_failure = |failure| FailedAttempt::from_failure(&failure_prefix, failure);
         let response = self.transport.send(self.request()).await.map_err(|failure| {
             let mut failed = from_failure(failure);
             failed.error.hint = Some(NOT_ON_AZURE_HINT.to_owned());
+            // No connection means that there is no token endpoint: this is not an Azure machine.
             if failed.outcome == AttemptFailure::NotSent {
                 failed.error.retryable = false;
             }
@@ -109,8 +114,9 @@ impl ManagedIdentityTokenSource {
         }
         let mut error = error_from_response(&failure_prefix, status, &body);
         error.retry_after = retry_after_from_headers(&headers, self.clock.now());
-        // 404 and 410: being updated, by the page "how-to-use-vm-token".
+        // IMDS answers 404 and 410 while it is being updated (page "how-to-use-vm-token").
         let transient = matches!(status.as_u16(), 404 | 410);
+        // The retry policy repeats a 503, but no 404.
         let outcome = AttemptFailure::Status(
             if transient { 503 } else { status.as_u16() },
             error.retry_after,
@@ -130,18 +136,18 @@ impl ManagedIdentityTokenSource {
     }
 }
 
-const NOT_ON_AZURE_HINT: &str =
-    "is this a machine, an App Service or a container in Azure? elsewhere give another credential";
+const NOT_ON_AZURE_HINT: &str = "managed identities exist only on machines, App Services and \
+    containers in Azure: elsewhere give another credential";
 
 impl Platform {
-    /// The address without its resource, the headers, and what the place is called.
+    /// Returns the endpoint's URL without the resource, its headers, and a name for messages.
     fn token_endpoint(&self) -> Result<(Url, HeaderMap, &'static str)> {
         let parsed = |text: &str, name: &str| {
             let url = Url::parse(text)
                 .ok()
                 .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
             url.ok_or_else(|| {
-                Error::invalid(format!("{name} is not the address of a platform's token endpoint"))
+                Error::invalid(format!("{name} is not the address of a token endpoint"))
             })
         };
         let mut headers = HeaderMap::new();
@@ -157,8 +163,9 @@ impl Platform {
                 let mut url = parsed(endpoint, "IDENTITY_ENDPOINT")?;
                 url.set_query(Some("api-version=2019-08-01"));
                 let value = HeaderValue::from_str(header.expose());
-                let mut value = value
-                    .map_err(|_| Error::invalid("IDENTITY_HEADER holds what no header can"))?;
+                let mut value = value.map_err(|_| {
+                    Error::invalid("IDENTITY_HEADER holds characters that no header may have")
+                })?;
                 value.set_sensitive(true);
                 headers.insert("x-identity-header", value);
                 Ok((url, headers, "this App Service"))
@@ -167,15 +174,18 @@ impl Platform {
     }
 }
 
-/// `{"error": "invalid_request", "error_description": "Identity not found"}` of IMDS, `{"message": ...}` of an App Service.
+/// Returns the error of a refusal. IMDS sends `{"error": ..., "error_description": ...}`, an App
+/// Service sends `{"message": ...}`.
 fn error_from_response(failure_prefix: &str, status: StatusCode, body: &[u8]) -> Error {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let field = |name: &str| {
         Some(sanitize(answer.get(name)?.as_str()?, 400)).filter(|text| !text.is_empty())
     };
-    let said = field("error_description").or_else(|| field("message")).or_else(|| field("error"));
-    let said = said.unwrap_or_else(|| sanitize(&String::from_utf8_lossy(body), 200));
-    let message = format!("{failure_prefix}: the platform answered {}: {said}", status.as_u16());
+    let description =
+        field("error_description").or_else(|| field("message")).or_else(|| field("error"));
+    let description = description.unwrap_or_else(|| sanitize(&String::from_utf8_lossy(body), 200));
+    let message =
+        format!("{failure_prefix}: the platform answered {}: {description}", status.as_u16());
     let mut error = Error::new(Kind::Authentication, message);
     error.code = field("error");
     error.status = Some(status.as_u16());
@@ -185,15 +195,16 @@ fn error_from_response(failure_prefix: &str, status: StatusCode, body: &[u8]) ->
             "assign an identity to this resource (Azure portal > Identity), or correct client_id"
         }
         401 | 403 => {
-            "the platform's token endpoint wants its own header: run this where the platform set the variables"
+            "the token endpoint requires its own header: run this where the platform sets the \
+             variables"
         }
-        _ => "the platform's token endpoint is in trouble: try again later",
+        _ => "the platform's token endpoint has a problem: try again later",
     };
     error.with_hint(hint)
 }
 
 impl TokenSource for ManagedIdentityTokenSource {
-    /// The platform takes no claims; it is asked anew all the same.
+    /// Ignores `claims`, since no platform accepts them, and requests a new token.
     fn fetch(&self, _claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>> {
         self.retrier.run(|| self.attempt().boxed()).boxed()
     }

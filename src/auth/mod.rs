@@ -1,4 +1,4 @@
-//! Tokens: where they come from, how long they are kept, and whose they are.
+//! Access tokens: credentials, the token cache and claims challenges.
 
 mod application;
 mod assertion;
@@ -23,68 +23,69 @@ use http::HeaderValue;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
-pub use application::{Application, ApplicationTokenSource, ClientCredential};
+pub use application::{ApplicationConfig, ApplicationTokenSource, ClientCredential};
 pub use cache::TokenCache;
 pub use certificate::Certificate;
 pub use challenge::parse_claims_challenge;
-pub use claims::Claims;
+pub use claims::TokenClaims;
 pub use environment::{Environment, ResolvedCredential, managed_identity, workload_identity};
 pub use identity::Identity;
 pub use managed_identity::{ManagedIdentity, ManagedIdentityTokenSource};
 pub use static_token::StaticToken;
-pub use tenant::{is_guid, validate_tenant};
+pub use tenant::validate_tenant;
 pub use token_endpoint::TokenEndpoint;
 
-/// A bearer token, and what is known of it.
+/// A bearer token with its expiry and claims.
 #[derive(Clone, Debug)]
 pub struct AccessToken {
     pub secret: Secret,
-    /// Unix time; infinite for one that does not say.
+    /// Unix time; infinite if the token does not name its expiry.
     pub expires_at: f64,
-    pub claims: Claims,
+    pub claims: TokenClaims,
 }
 
-/// Where tokens come from.
+/// A source of tokens, such as an application or a managed identity.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Gets a token, which may be one that the source still holds; with `claims`, which a claims challenge asked for as
-    /// JSON, a new one that has them.
+    /// Fetches a token; the source may return one that it holds. `claims` is the JSON of a claims
+    /// challenge: with it, the source requests a new token that has these claims.
     fn fetch(&self, claims: Option<String>) -> BoxFuture<'_, Result<AccessToken>>;
 
-    /// The source in a few words, without a secret.
+    /// Describes the source in a few words, without a secret.
     fn describe(&self) -> String;
 }
 
 impl AccessToken {
-    /// A token that expires at `expires_at`, else when its own claim says, else not until it is refused.
+    /// Creates a token. Its expiry is `expires_at`, or else its claim `exp`, or else infinite.
     pub fn new(secret: Secret, expires_at: Option<f64>) -> Self {
-        let claims = Claims::from_token(secret.expose());
+        let claims = TokenClaims::from_token(secret.expose());
         let expires_at =
             expires_at.filter(|at| !at.is_nan()).or(claims.exp).unwrap_or(f64::INFINITY);
         Self { secret, expires_at, claims }
     }
 
-    /// The value of the Authorization header, marked sensitive.
+    /// Returns the value of the Authorization header, marked sensitive.
     pub fn authorization_header(&self) -> Result<HeaderValue> {
         validate_token(&self.secret)?;
         let text = zeroize::Zeroizing::new(format!("Bearer {}", self.secret.expose()));
         let mut value = HeaderValue::from_str(&text)
-            .map_err(|_| invalid_token_error("holds what no header can"))?;
+            .map_err(|_| invalid_token_error("holds characters that no header may have"))?;
         value.set_sensitive(true);
         Ok(value)
     }
 }
 
-/// Refuses a token that no header can hold, in words that do not repeat it.
+/// Refuses a token that no header may have. The error does not repeat the token.
 fn validate_token(secret: &Secret) -> Result<()> {
     let token = secret.expose();
     if token.is_empty() {
         return Err(invalid_token_error("is empty"));
     }
+    // Checked first, for a better message: a pasted token often has "Bearer " or a line break.
     if token.bytes().any(|byte| byte.is_ascii_whitespace()) {
-        return Err(invalid_token_error("holds a blank or a line break"));
+        return Err(invalid_token_error("holds a space or a line break"));
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(invalid_token_error("holds characters that no token has"));
+        return Err(invalid_token_error("holds characters that no token may have"));
     }
     Ok(())
 }
@@ -103,7 +104,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A token with these claims; its signature is none.
+    /// Returns a token with these claims and an invalid signature.
     pub(crate) fn jwt(claims: &Value) -> String {
         format!(
             "{}.{}.sig",
@@ -113,7 +114,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_header_is_marked_and_prints_no_token() {
+    fn the_header_is_sensitive_and_not_printed() {
         let token = AccessToken::new(Secret::new("abc.d-e_f~+/="), None);
         let header = token.authorization_header().unwrap();
         assert!(header.is_sensitive() && header == "Bearer abc.d-e_f~+/=");
@@ -121,7 +122,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_token_that_no_header_can_hold_is_refused_unprinted() {
+    fn an_invalid_token_is_refused_and_not_printed() {
         for token in
             ["", "hush\n", "hush\r\nX-Injected: 1", "Bearer hush", "hush\0", "hüsh", "hush\u{7f}"]
         {
@@ -133,7 +134,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn expiry_is_as_given_else_as_claimed_else_never() {
+    fn expiry_falls_back_to_the_claim_and_to_never() {
         let claimed = jwt(&serde_json::json!({"exp": 1000}));
         let expiry = |token: &str, given| AccessToken::new(Secret::new(token), given).expires_at;
         assert_eq!(expiry(&claimed, Some(7.0)), 7.0);

@@ -1,4 +1,4 @@
-//! A token that was given as it is.
+//! A fixed token.
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -8,10 +8,11 @@ use crate::clock::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
-/// One bearer token, good until the time that it names itself.
+/// A bearer token that the caller gave. It is used until it expires.
 ///
-/// After a 401 it gives the same token once more: a service that refuses one token by mistake must not end a client
-/// for good. The second 401 is the error, and its hint asks for a fresh token.
+/// After a 401 the same token is returned once more: a service that refuses a token by mistake must
+/// not disable the client for good. The second 401 becomes the error, and its hint asks for a fresh
+/// token.
 #[derive(Debug)]
 pub struct StaticToken {
     token: AccessToken,
@@ -19,6 +20,7 @@ pub struct StaticToken {
 }
 
 impl StaticToken {
+    /// Refuses a token that no header may have.
     pub fn new(secret: Secret, clock: Clock) -> Result<Self> {
         validate_token(&secret)?;
         Ok(Self { token: AccessToken::new(secret, None), clock })
@@ -29,7 +31,7 @@ impl StaticToken {
         if age < 0.0 {
             return Ok(self.token.clone());
         }
-        let message = format!("the token that was given expired {age:.0} s ago");
+        let message = format!("the given token expired {age:.0} s ago");
         let hint = "give a fresh token, or a credential that can get one";
         Err(Error::new(Kind::Authentication, message).with_hint(hint))
     }
@@ -41,7 +43,7 @@ impl TokenSource for StaticToken {
     }
 
     fn describe(&self) -> String {
-        "a token that was given".to_owned()
+        "a given token".to_owned()
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
     use crate::auth::tests::jwt;
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_is_good_until_it_says_it_is_not() {
+    async fn a_token_is_used_until_it_expires() {
         let clock = Clock::new();
         let token = jwt(&json!({"exp": clock.now() + 60.0, "tid": "t"}));
         let source = StaticToken::new(Secret::new(&token), clock).unwrap();
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_opaque_token_is_good_until_it_is_refused() {
+    async fn an_opaque_token_never_expires() {
         let clock = Clock::new();
         let source = StaticToken::new(Secret::new("opaque"), clock).unwrap();
         clock.sleep(1e6).await;

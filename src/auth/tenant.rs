@@ -1,35 +1,31 @@
-//! A tenant's name, before it becomes part of an address.
+//! Checks tenant ids and domains.
 
 use crate::error::{Error, Result};
+use crate::model::is_guid;
 
-const TENANT_HINT: &str = "give the tenant's id, as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a domain of it, as contoso.com";
+const TENANT_HINT: &str = "give the tenant id, as 72f988bf-86f1-41af-91ab-2d7cd011db47, or a \
+    domain of the tenant, as contoso.com";
 
-/// Whether `text` is written as a GUID: 8-4-4-4-12 hexadecimal digits.
-pub fn is_guid(text: &str) -> bool {
-    let groups: Vec<_> = text.split('-').collect();
-    let lengths: Vec<_> = groups.iter().map(|group| group.len()).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && groups.iter().all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// Refuses what is neither a GUID nor a domain name: it would end up in the path of the login's address.
+/// Refuses a tenant that is neither a GUID nor a domain name.
 pub fn validate_tenant(tenant: &str) -> Result<()> {
+    // The tenant becomes a part of the login URL's path: `../` in it would reach another endpoint.
     if is_guid(tenant) || is_domain(tenant) {
         return Ok(());
     }
-    Err(Error::invalid(format!("tenant {tenant:?} is neither a tenant's id nor a domain"))
+    Err(Error::invalid(format!("tenant {tenant:?} is neither a tenant id nor a domain"))
         .with_hint(TENANT_HINT))
 }
 
-/// Refuses a tenant that a token could not be compared with: a token names its tenant by GUID alone.
+/// Refuses a tenant that is not a GUID: a token names its tenant by GUID, so no other name can be
+/// compared with it.
 pub(super) fn validate_tenant_guid(tenant: &str) -> Result<()> {
     if is_guid(tenant) {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "tenant_id {tenant:?} is not a tenant's id, and a token can be compared with no other name"
+        "tenant_id {tenant:?} is not a GUID, so it cannot be compared with the tenant of a token"
     ))
-    .with_hint("give the tenant's id, as 72f988bf-86f1-41af-91ab-2d7cd011db47"))
+    .with_hint("give the tenant id, as 72f988bf-86f1-41af-91ab-2d7cd011db47"))
 }
 
 fn is_domain(text: &str) -> bool {
@@ -48,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guid_or_a_domain_and_nothing_else() {
+    fn only_a_guid_or_a_domain_passes() {
         for good in [
             "72f988bf-86f1-41af-91ab-2d7cd011db47",
             "72F988BF-86F1-41AF-91AB-2D7CD011DB47",

@@ -1,4 +1,4 @@
-//! The login host's token endpoint: one form in, one token out.
+//! The token endpoint of the login host.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use url::{Host, Url, form_urlencoded};
+use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::token_error::{TokenRequest, error_from_response};
@@ -15,12 +15,13 @@ use super::token_retry::{FailedAttempt, TokenRetrier};
 use super::{AccessToken, validate_tenant};
 use crate::classify::retry_after_from_headers;
 use crate::clock::{Clock, seconds_to_duration};
+use crate::config::{OriginError, parse_origin};
 use crate::error::{Error, Result};
 use crate::retry::{AttemptFailure, RetryPolicy};
 use crate::secret::{Secret, SecretUrl};
 use crate::transport::{Destination, Request, Transport};
 
-/// `{authority}/{tenant}/oauth2/v2.0/token`.
+/// Requests tokens from `{authority}/{tenant}/oauth2/v2.0/token`.
 pub struct TokenEndpoint {
     transport: Arc<dyn Transport>,
     clock: Clock,
@@ -31,7 +32,7 @@ pub struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// `timeout`: seconds of one request.
+    /// Checks the address and the tenant. `timeout` is in seconds, for one request.
     pub fn new(
         transport: Arc<dyn Transport>,
         clock: Clock,
@@ -41,22 +42,24 @@ impl TokenEndpoint {
     ) -> Result<Self> {
         validate_tenant(tenant)?;
         let mut url = parse_authority(authority)?;
+        // The tenant is validated above: it cannot add a segment to the path.
         url.set_path(&format!("{tenant}/oauth2/v2.0/token"));
         let timeout = seconds_to_duration(timeout);
         let retrier = TokenRetrier::new(clock, RetryPolicy::default());
         Ok(Self { transport, clock, url, tenant: tenant.to_owned(), timeout, retrier })
     }
 
-    /// Also the audience of an assertion that is sent here.
+    /// Returns the address, which is also the audience of a client assertion.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
+    /// Returns the tenant, as the caller named it.
     pub fn tenant(&self) -> &str {
         &self.tenant
     }
 
-    /// Posts `form` until it is answered. `secrets` are those of the form; no error repeats them.
+    /// Posts `form`, with retries. `secrets` are the secrets in the form, which no error repeats.
     pub async fn request_token(
         &self,
         client_id: &str,
@@ -73,13 +76,15 @@ impl TokenEndpoint {
         token_request: &TokenRequest<'_>,
         body: Bytes,
     ) -> Result<AccessToken, FailedAttempt> {
-        // The token's life is counted from before the answer, so that it never seems longer than it is.
+        // The lifetime counts from before the request: counted from the response, the token would
+        // seem to live longer than it does.
         let started = self.clock.now();
         let from_failure =
             |failure| FailedAttempt::from_failure(&token_request.failure_prefix(), failure);
         let response = self.transport.send(self.build_request(body)).await.map_err(from_failure)?;
         let (status, headers) = (response.status, response.headers.clone());
         let body = response.bytes(MAX_TOKEN_RESPONSE).await.map_err(from_failure)?;
+        // Only a 200 has a token: a sign-in page of a proxy may come with another 2xx.
         let token = if status == StatusCode::OK {
             parse_token_response(
                 &token_request.failure_prefix(),
@@ -117,41 +122,30 @@ impl TokenEndpoint {
     }
 }
 
-/// The form as it goes out, wiped from memory when it has gone.
+/// Encodes the form into a buffer that is wiped when it is dropped.
 fn encode_form(form: &[(&str, &str)]) -> Bytes {
-    // Room for every character as %XX: a string that grows leaves copies behind.
-    let room = form.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
-    let body =
-        form_urlencoded::Serializer::new(String::with_capacity(room)).extend_pairs(form).finish();
+    // Enough for every byte as %XX: a string that grows leaves unwiped copies behind.
+    let capacity = form.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+    let body = form_urlencoded::Serializer::new(String::with_capacity(capacity))
+        .extend_pairs(form)
+        .finish();
     Bytes::from_owner(Zeroizing::new(body.into_bytes()))
 }
 
-/// A login host, with or without its scheme: azure-identity takes both in AZURE_AUTHORITY_HOST.
+/// Parses the address of a login host. The scheme may be missing: azure-identity accepts that in
+/// AZURE_AUTHORITY_HOST.
 fn parse_authority(authority: &str) -> Result<Url> {
-    let refused = |why: &str| {
-        Error::invalid(format!("authority {authority:?} {why}"))
-            .with_hint("give scheme and host alone, as https://login.microsoftonline.com")
-    };
     let text = if authority.contains("://") {
         authority.to_owned()
     } else {
         format!("https://{authority}")
     };
-    let url = Url::parse(&text).map_err(|_| refused("is not the address of a login host"))?;
-    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
-    if !bare || !url.username().is_empty() || url.password().is_some() {
-        return Err(refused("is not the address of a login host"));
-    }
-    let loopback = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if loopback => Ok(url),
-        "http" => Err(refused("would send the secret unencrypted")),
-        _ => Err(refused("is not the address of a login host")),
-    }
+    parse_origin(&text).map_err(|error| {
+        let why = match error {
+            OriginError::NotAnOrigin => "is not the address of a login host",
+            OriginError::Unencrypted => "would send the secret unencrypted",
+        };
+        Error::invalid(format!("authority {authority:?} {why}"))
+            .with_hint("give scheme and host alone, as https://login.microsoftonline.com")
+    })
 }

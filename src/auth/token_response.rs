@@ -1,4 +1,4 @@
-//! The answer that brings a token, of a login host or of the platform.
+//! Reads the token response of a login host or of the platform (RFC 6749, section 5.1).
 
 use std::borrow::Cow;
 
@@ -8,16 +8,16 @@ use serde_json::Value;
 
 use super::claims::positive_number;
 use super::{AccessToken, validate_token};
-use crate::classify::text::sanitize;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
+use crate::text::sanitize;
 
-/// Far more than any token.
+/// Bytes, far more than any token response has.
 pub const MAX_TOKEN_RESPONSE: usize = 1 << 20;
-/// Seconds that a token lives by the page "v2-oauth2-client-creds-grant-flow", where it does not say itself.
+/// Seconds, for a response without an expiry (page "v2-oauth2-client-creds-grant-flow").
 const DEFAULT_TOKEN_LIFETIME: f64 = 3600.0;
 
-/// The token is borrowed from the body where it can be: no copy is left behind.
+// The token is borrowed from the body if possible, so that no unwiped copy is left in memory.
 #[derive(Deserialize)]
 struct TokenResponse<'a> {
     #[serde(borrow, default)]
@@ -25,13 +25,13 @@ struct TokenResponse<'a> {
     /// Seconds from now.
     #[serde(default)]
     expires_in: Value,
-    /// Unix time, as the platform tells it.
+    /// Unix time; sent by the platform only.
     #[serde(default)]
     expires_on: Value,
 }
 
-/// The token of a 200, which was asked for at `started`. Its body is never quoted: it may hold one even where it is not
-/// as documented. `who` answered, in "could not ...: who answered 200".
+/// Returns the token of a 200 response to a request sent at `started`. `who` names the responder in
+/// messages.
 pub fn parse_token_response(
     failure_prefix: &str,
     who: &str,
@@ -39,11 +39,12 @@ pub fn parse_token_response(
     body: &[u8],
     started: f64,
 ) -> Result<AccessToken> {
+    // The body is never quoted: it may hold a token even if it is not as documented.
     let unusable = |why: String| {
         Error::new(Kind::Authentication, format!("{failure_prefix}: {who} answered 200 {why}"))
-            .with_hint("check the authority; a sign-in page or proxy may be there")
+            .with_hint("check the authority; a sign-in page or proxy may be answering")
     };
-    let kind = || {
+    let content_type = || {
         headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -52,13 +53,14 @@ pub fn parse_token_response(
     let response: TokenResponse<'_> = serde_json::from_slice(body).map_err(|error| {
         unusable(match error.classify() {
             serde_json::error::Category::Data => "without an access_token".to_owned(),
-            _ => format!("with a body that is not JSON ({})", sanitize(kind(), 80)),
+            _ => format!("with a body that is not JSON ({})", sanitize(content_type(), 80)),
         })
     })?;
     let token =
         response.access_token.ok_or_else(|| unusable("without an access_token".to_owned()))?;
     let secret = Secret::new(token);
     validate_token(&secret)?;
+    // An App Service sends `expires_on` only, a login host `expires_in` only.
     let expires_at = positive_number(&response.expires_on)
         .or_else(|| positive_number(&response.expires_in).map(|life| started + life));
     let mut token = AccessToken::new(secret, expires_at);

@@ -1,4 +1,4 @@
-//! Asking for a token again, where that may help.
+//! Retries token requests.
 
 use futures_util::future::BoxFuture;
 
@@ -10,23 +10,24 @@ use crate::trace;
 use crate::trace::LOG_TARGET;
 use crate::transport::Failure;
 
-/// Seconds; who asks for more patience than this is an error that says so.
+/// Seconds. A response that asks for a longer wait is an error: callers should not hang in a login.
 const MAX_RETRY_WAIT: f64 = 30.0;
 
+/// Repeats a token request by the retry policy.
 pub struct TokenRetrier {
     clock: Clock,
     budget: RetryBudget,
     policy: RetryPolicy,
 }
 
-/// A try that brought no token, and what the retry has to know of it.
+/// A failed attempt, with the outcome that the retry decision needs.
 pub struct FailedAttempt {
     pub outcome: AttemptFailure,
     pub error: Error,
 }
 
 impl FailedAttempt {
-    /// The exchange came to no end. `failure_prefix` do what, in the error's words.
+    /// Creates it from a network failure; `failure_prefix` starts the error's message.
     pub fn from_failure(failure_prefix: &str, failure: Failure) -> Self {
         let mut error = failure.error;
         error.message = format!("{failure_prefix}: {}", error.message);
@@ -46,13 +47,14 @@ impl TokenRetrier {
         Self { clock, budget: RetryBudget::default(), policy }
     }
 
+    /// Runs `exchange` until it returns a token or the policy gives up.
     pub async fn run<'a>(
         &self,
-        exchange: impl Fn() -> BoxFuture<'a, Result<AccessToken, FailedAttempt>>,
+        send: impl Fn() -> BoxFuture<'a, Result<AccessToken, FailedAttempt>>,
     ) -> Result<AccessToken> {
         let mut attempt = 1;
         loop {
-            let failed = match trace::with_attempt(attempt, exchange()).await {
+            let failed = match trace::with_attempt(attempt, send()).await {
                 Ok(token) => {
                     self.budget.refill();
                     return Ok(token);
@@ -60,12 +62,14 @@ impl TokenRetrier {
                 Err(failed) => failed,
             };
             let decision = decide(attempt, &failed.outcome, true, &self.policy, fastrand::f64());
+            // Such as a wrong proxy password: repeating it may lock the account.
             let permanent = failed.outcome == AttemptFailure::NotSent && !failed.error.retryable;
             match self.budget.spend(&failed.outcome, decision) {
                 Decision::Retry { after }
                     if attempt < self.policy.attempts && after <= MAX_RETRY_WAIT && !permanent =>
                 {
-                    log::warn!(target: LOG_TARGET, "{}; trying again in {after:.1} s", failed.error);
+                    let error = &failed.error;
+                    log::warn!(target: LOG_TARGET, "{error}; trying again in {after:.1} s");
                     self.clock.sleep(after).await;
                     attempt += 1;
                 }

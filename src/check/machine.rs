@@ -1,4 +1,4 @@
-//! What a check finds of the machine.
+//! Checks the machine: onboarding, health, operating system and open sessions.
 
 use super::{Check, platform};
 use crate::model::{Machine, is_final};
@@ -31,27 +31,33 @@ fn check_health(machine: &Machine, name: &str, check: &mut Check) {
         check.add("error", "onboarding", format!("{name} is not onboarded: {status}"), hint);
     }
     if let Some(status) = machine.health_status.as_deref().filter(|status| *status != "Active") {
-        let hint = "the session waits for the machine for up to two hours, and holds one of the session slots meanwhile";
+        let hint = "the service waits for the machine for up to two hours, and the session takes a \
+                    session slot meanwhile";
         check.add("warning", "health", format!("{name} is {status}"), hint);
     }
 }
 
-/// No call tells a device group's remediation level, but a session that was once accepted does.
+/// Checks whether the machine has an open session, or ever had one.
 async fn check_sessions(pipeline: &Pipeline, machine: &Machine, name: &str, check: &mut Check) {
     let filter = format!("type eq 'LiveResponse' and machineId eq '{}'", machine.id);
-    // That lists can't be read is told by then.
+    // The check of the API reports it if the list cannot be read.
     let Ok(actions) = pipeline.list_machine_actions(Some(&filter), Some(1)).await else { return };
     match (actions.first(), machine.rbac_group_name.as_deref()) {
         (Some(action), _) if !is_final(&action.status) => {
-            let message = format!("session {} is on {name}: {}", action.id, action.status);
-            check.add("warning", "busy", message, "wait for it with on_busy=\"wait\", or cancel it");
+            let message = format!("{name} is busy: session {} is {}", action.id, action.status);
+            let hint = "wait for the session with on_busy=\"wait\", or cancel it";
+            check.add("warning", "busy", message, hint);
         }
+        // No API call returns the remediation level of a device group. An earlier session proves
+        // that there is one.
         (None, Some(group)) if !group.is_empty() => check.add(
             "warning",
             "remediation",
-            format!("no call tells whether device group {group:?}, {name}'s, has a remediation level"),
-            "without one a session is refused as DisallowedOperation: give the group a remediation level in the Defender \
-             portal (page \"run-live-response\")",
+            format!(
+                "it is not known whether device group {group:?} of {name} has a remediation level"
+            ),
+            "without a remediation level the service refuses sessions as DisallowedOperation: set \
+             one for the group in the Defender portal (page \"run-live-response\")",
         ),
         _ => {}
     }

@@ -1,8 +1,11 @@
-//! Whether a machine's system is one that live response is there for (page "run-live-response", "Prerequisites").
+//! Checks whether live response supports a machine's operating system (page "run-live-response",
+//! "Prerequisites").
 //!
-//! Only what is known to be too old is told: which words the service has for a Mac or a Linux is not documented.
+//! Reports only systems that are known to be unsupported: the service does not document its names
+//! of macOS and Linux.
 
-/// The first release of Windows 10 that needs no update, and those before it that do (page "run-live-response").
+/// The first release of Windows 10 that needs no update. Earlier ones need an update (page
+/// "run-live-response").
 const WINDOWS_10: u32 = 1909;
 const REQUIRED_UPDATES: [(u32, &str); 4] =
     [(1709, "KB4537816"), (1803, "KB4537795"), (1809, "KB4537818"), (1903, "KB4515384")];
@@ -17,23 +20,24 @@ const TOO_OLD: [&str; 9] = [
     "WindowsServer2012",
     "WindowsServer2003",
 ];
-/// Here by the page "live-response", with the unified agent; the API's own page leaves them out.
+/// The page "live-response" supports these with the unified agent. The page of the API omits them.
 const UNIFIED_AGENT: [&str; 2] = ["WindowsServer2012R2", "WindowsServer2016"];
 const MOBILE: [&str; 3] = ["Android", "iOS", "iPadOS"];
 
-/// What stands against a machine of this system, and what cures it.
+/// Returns why live response may not work on the system, and what to do.
 pub fn unsupported_reason(platform: &str, version: Option<&str>) -> Option<(String, &'static str)> {
     let is_one_of = |list: &[&str]| list.iter().any(|known| known.eq_ignore_ascii_case(platform));
     let shown =
         version.map_or_else(|| platform.to_owned(), |version| format!("{platform} {version}"));
     if is_one_of(&TOO_OLD) || is_one_of(&MOBILE) {
-        return Some((format!("live response is not there for {shown}"), "leave this machine out"));
+        return Some((format!("live response does not support {shown}"), "leave this machine out"));
     }
     if is_one_of(&UNIFIED_AGENT) {
-        let message = format!("{shown} is not among the systems of the live response API's page");
+        let message = format!("the page of the live response API does not list {shown}");
         return Some((
             message,
-            "the product's page has it with the unified agent, KB5005292: see that it is installed",
+            "the page of the product lists it with the unified agent: make sure that KB5005292 is \
+             installed",
         ));
     }
     let release = version.and_then(|version| version.parse::<u32>().ok())?;
@@ -44,14 +48,14 @@ pub fn unsupported_reason(platform: &str, version: Option<&str>) -> Option<(Stri
                 "install the update, or a later release",
             ),
             None => (
-                format!("live response is not there for {shown}"),
+                format!("live response does not support {shown}"),
                 "update the machine to 1909 or later",
             ),
         });
     }
     if platform.eq_ignore_ascii_case("macOS") && release < 11 {
         return Some((
-            format!("live response is not there for {shown}"),
+            format!("live response does not support {shown}"),
             "update the machine to macOS 11 or later",
         ));
     }
@@ -63,7 +67,7 @@ mod tests {
     use super::unsupported_reason;
 
     #[test]
-    fn the_pages_list_is_kept() {
+    fn unsupported_systems_are_reported() {
         for (platform, version) in [
             ("Windows11", Some("22H2")),
             ("Windows10", Some("1909")),
@@ -84,11 +88,11 @@ mod tests {
             ("Windows10", Some("1809"), "KB4537818"),
             ("Windows10", Some("1803"), "KB4537795"),
             ("windows10", Some("1709"), "KB4537816"),
-            ("Windows10", Some("1703"), "not there for Windows10 1703"),
-            ("Windows8.1", None, "not there for Windows8.1"),
-            ("WindowsServer2016", Some("1607"), "not among the systems"),
-            ("Android", Some("14"), "not there for Android 14"),
-            ("macOS", Some("10"), "not there for macOS 10"),
+            ("Windows10", Some("1703"), "does not support Windows10 1703"),
+            ("Windows8.1", None, "does not support Windows8.1"),
+            ("WindowsServer2016", Some("1607"), "does not list WindowsServer2016"),
+            ("Android", Some("14"), "does not support Android 14"),
+            ("macOS", Some("10"), "does not support macOS 10"),
         ] {
             let (message, hint) = unsupported_reason(platform, version).unwrap();
             assert!(message.contains(expected) && !hint.is_empty(), "{message}");

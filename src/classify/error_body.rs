@@ -1,30 +1,33 @@
-//! What a refusing answer says of itself, whatever shape it came in.
+//! Reads the body of an error response.
 
 use serde_json::{Map, Value};
 
-use super::text::sanitize;
+use crate::text::sanitize;
 
-/// The error that an answer's body describes. The service's own form is `{"error": {"code", "message", "target"}}`.
+/// The error that a response body describes. The service sends
+/// `{"error": {"code", "message", "target"}}`.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
     pub code: Option<String>,
     pub message: Option<String>,
     pub target: Option<String>,
-    /// What was wrong with the body, where it was not the service's own form.
+    /// What is wrong with the body, if it does not have the format of the service.
     pub format_error: Option<String>,
-    /// The body is something, but not JSON: not the service's own words.
+    /// The body is not empty and not JSON, so it does not come from the service.
     pub not_json: bool,
 }
 
 impl ErrorBody {
+    /// Reads a body of any format.
     pub fn parse(body: &[u8]) -> Self {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if body.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
             return Self { format_error: Some("an empty body".to_owned()), ..Self::default() };
         }
+        // A truncated body is reported as such: it points to the connection, not to the service.
         match serde_json::from_slice(body) {
             Ok(value) => Self::from_json(&value, body),
-            Err(error) if error.is_eof() => Self::not_json("JSON that breaks off", body),
+            Err(error) if error.is_eof() => Self::not_json("truncated JSON", body),
             Err(_) => Self::not_json("a body that is not JSON", body),
         }
     }
@@ -38,7 +41,7 @@ impl ErrorBody {
         let top = value.as_object().unwrap_or(&empty);
         let error = match top.get("error") {
             Some(Value::Object(error)) => error,
-            // The login host's form: the code is a string, the words are beside it.
+            // The format of the login host: `error` is the code, the message is beside it.
             Some(Value::String(_)) => {
                 return Self::from_parts(
                     field(top, "error", 100),
@@ -61,6 +64,7 @@ impl ErrorBody {
         Self { code, message, ..Self::default() }
     }
 
+    /// Returns whether the message contains `words`, which are in lower case.
     pub fn message_contains(&self, words: &str) -> bool {
         self.message.as_deref().is_some_and(|message| message.to_ascii_lowercase().contains(words))
     }
@@ -89,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_each_form_of_an_error() {
+    fn each_format_of_an_error_is_read() {
         let error_body =
             ErrorBody::parse(br#"{"error":{"code":"A","message":"b\u0000 c","target":"t"}}"#);
         assert_eq!(
@@ -115,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_was_wrong_with_any_other_body() {
+    fn any_other_body_is_described() {
         for (body, format_error) in [
             (&b""[..], "an empty body"),
             (b" \r\n\0", "an empty body"),
@@ -123,7 +127,7 @@ mod tests {
                 b"<html>\r\n<h1>Bad  Gateway</h1>",
                 "a body that is not JSON: <html> <h1>Bad Gateway</h1>",
             ),
-            (br#"{"error":{"code":"Int"#, r#"JSON that breaks off: {"error":{"code":"Int"#),
+            (br#"{"error":{"code":"Int"#, r#"truncated JSON: {"error":{"code":"Int"#),
             (b"null", "JSON without error.code and error.message: null"),
             (b"[1]", "JSON without error.code and error.message: [1]"),
             (
@@ -139,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_makes_it_fall(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..300)) {
             ErrorBody::parse(&body);
         }
     }

@@ -1,4 +1,4 @@
-//! What would cure a refusal.
+//! Hints for error responses: what the caller can do.
 
 use http::StatusCode;
 
@@ -8,8 +8,9 @@ use crate::error::Kind;
 use crate::operation::Operation;
 
 const GATEWAY: &str =
-    "a gateway or proxy may be answering in the service's place: check endpoint and proxy";
+    "a gateway or proxy may be answering instead of the service: check endpoint and proxy";
 
+/// Returns the hint for an error of `kind`.
 pub(super) fn hint_for_error(
     kind: Kind,
     operation: Operation,
@@ -31,14 +32,14 @@ pub(super) fn hint_for_error(
     }
 }
 
-const AUTHENTICATION: &str = "the token was not accepted: give a fresh one, for this cloud's audience (in \
-    the public cloud https://api.securitycenter.microsoft.com)";
-const BUSY: &str = "a machine holds one live response session at a time, a queued one counted, and one that was begun \
-    in the portal: wait for it to end (on_busy=\"wait\"), or cancel it";
-const DISABLED: &str = "turn on live response in the Defender portal: Settings > Endpoints > Advanced features > \
-    Live Response; for a server, Live Response for Servers too";
-const REMEDIATION: &str = "give the machine's device group at least the lowest remediation level: Settings > Endpoints > \
-    Permissions > Device groups; a machine needs to be in such a group";
+const AUTHENTICATION: &str = "the service refused the token: give a fresh one, for the audience \
+    of this cloud (in the public cloud https://api.securitycenter.microsoft.com)";
+const BUSY: &str = "a machine runs one live response session at a time, and queued sessions and \
+    sessions of the portal count: wait for it to end (on_busy=\"wait\"), or cancel it";
+const DISABLED: &str = "turn on live response in the Defender portal: Settings > Endpoints > \
+    Advanced features > Live Response; for a server, Live Response for Servers too";
+const REMEDIATION: &str = "set a remediation level for the machine's device group: Settings > \
+    Endpoints > Permissions > Device groups; the machine must be in such a group";
 
 fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
     match error_body.code.as_deref().unwrap_or_default() {
@@ -47,19 +48,21 @@ fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
         _ => {}
     }
     let named = named_permissions(error_body.message.as_deref().unwrap_or_default());
+    // The message of the service knows better which permissions are accepted.
     let needed = if named.is_empty() { operation.permissions().to_vec() } else { named };
     let needed = match needed.as_slice() {
         [one] => format!("the permission {one}"),
         several => format!("one of the permissions {}", several.join(", ")),
     };
     format!(
-        "grant the application {needed} (Entra ID > App registrations > API permissions > WindowsDefenderATP), give \
-         admin consent and take a new token; a user needs access to the machine's device group too; a token for another \
-         audience than the cloud's own (in the public one https://api.securitycenter.microsoft.com) is Forbidden as well"
+        "grant the application {needed} (Entra ID > App registrations > API permissions > \
+         WindowsDefenderATP), give admin consent and get a new token; a user also needs access to \
+         the machine's device group; a token for another audience than that of the cloud (in the \
+         public cloud https://api.securitycenter.microsoft.com) is Forbidden too"
     )
 }
 
-/// The permissions that the service's message names, as `Machine.Read.All`.
+/// Returns the permissions that a message of the service names, such as `Machine.Read.All`.
 fn named_permissions(message: &str) -> Vec<&str> {
     let words = message
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
@@ -79,58 +82,58 @@ fn invalid_request_hint(operation: Operation, error_body: &ErrorBody) -> Option<
             Some("live response is not supported on this machine's operating system")
         }
         ("ClientVersionNotSupported", _) => Some("update the Defender sensor on the machine"),
-        ("MaximumBatchSizeExceeded", _) => Some("ask for less at once"),
+        ("MaximumBatchSizeExceeded", _) => Some("request fewer items at once"),
         ("ODataError", _) => {
-            Some("check the filter: names and values are those of the service's OData")
+            Some("check the filter: it must use the property names and values of the service")
         }
         (_, Operation::UploadLibraryFile) => Some(LIBRARY),
         (_, Operation::RunLiveResponse) => {
-            Some("commands go in the order PutFile, RunScript, GetFile, and need a comment")
+            Some("commands must have the order PutFile, RunScript, GetFile, and a comment")
         }
-        (_, Operation::CancelMachineAction) => Some("an action that is over cannot be cancelled"),
+        (_, Operation::CancelMachineAction) => Some("a finished action cannot be cancelled"),
         (_, Operation::GetResultLink) => {
-            Some("a result is there some seconds after its command ended; PutFile has none")
+            Some("a result is available some seconds after its command ended; PutFile has none")
         }
-        _ => Some(
-            "what was asked is not in a form that the service takes: correct what the message names",
-        ),
+        _ => Some("the service refused the request: correct what the message names"),
     }
 }
 
 const LIBRARY: &str =
-    "a library file has at most 20 MB and a name of letters, digits, '-', '_' and '.'";
+    "a library file has at most 20 MB, and its name has letters, digits, '-', '_' and '.' only";
 
 fn not_found_hint(operation: Operation) -> &'static str {
     match operation {
         Operation::RunLiveResponse | Operation::GetMachine | Operation::ListMachines => {
-            "check the machine's id or name, that the machine is onboarded, and that the token is of its tenant"
+            "check the machine's id or name, that the machine is onboarded, and that the token is \
+             for its tenant"
         }
         Operation::GetMachineAction
         | Operation::ListMachineActions
         | Operation::CancelMachineAction => {
-            "check the action's id and the token's tenant; a new action may be missing for up to two minutes"
+            "check the action's id and the token's tenant; a new action may take two minutes to appear"
         }
         Operation::GetResultLink => {
-            "a result is there some seconds after its command ended; PutFile has none"
+            "a result is available some seconds after its command ended; PutFile has none"
         }
         Operation::ListLibraryFiles
         | Operation::UploadLibraryFile
-        | Operation::DeleteLibraryFile => "library.list() shows the names that there are",
+        | Operation::DeleteLibraryFile => "library.list() returns the names of all files",
     }
 }
 
 fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static str {
     match (operation, throttle) {
         (_, Some(Throttle::SessionCap)) => {
-            "the service holds 50 sessions at once for a tenant, queued ones counted: wait for some to end or cancel them"
+            "the service allows 50 sessions at once in a tenant, queued ones included: wait for \
+             some to end, or cancel them"
         }
         (Operation::RunLiveResponse, _) => {
-            "the service takes 10 submits a minute of one application in one tenant, other processes' counted: \
-             share a state store among them"
+            "the service allows 10 submits a minute for one application in one tenant, in all \
+             processes together: share a state store between them"
         }
         _ => {
-            "the service takes 100 of these calls a minute and 1,500 an hour of one application in one tenant, other \
-             processes' counted: share a state store among them"
+            "the service allows 100 of these calls a minute and 1,500 an hour for one application \
+             in one tenant, in all processes together: share a state store between them"
         }
     }
 }
@@ -138,19 +141,25 @@ fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static 
 fn service_hint(operation: Operation, status: StatusCode, error_body: &ErrorBody) -> &'static str {
     match status.as_u16() {
         300..=399 => {
-            "the service does not redirect: check endpoint; a sign-in page or proxy may stand before it"
+            "the service does not redirect: check endpoint; a sign-in page or proxy may be \
+             answering"
         }
-        407 => "the proxy wants a user and a password: give them in proxy or HTTPS_PROXY",
+        407 => "the proxy requires a user and a password: give them in proxy or HTTPS_PROXY",
         403 => {
-            "the answer names no permission, so a gateway or firewall may be answering: check endpoint and proxy"
+            "the response names no permission, so a gateway or firewall may be answering: check \
+             endpoint and proxy"
         }
+        // The service answers errors with JSON, a gateway with HTML.
         500..=599 if error_body.not_json => GATEWAY,
         500 if operation == Operation::RunLiveResponse => {
-            "try again; if it stays so, an action that is stuck on this machine may be the cause: look at its actions"
+            "try again; if the error persists, an action may be stuck on this machine: list its \
+             actions"
         }
-        500..=599 => "try again; if it stays so, quote the request id to Microsoft",
+        500..=599 => "try again; if the error persists, give the request id to Microsoft support",
         _ if error_body.not_json || error_body.format_error.is_some() => GATEWAY,
-        _ => "the service does not document this answer; quote the request id to Microsoft",
+        _ => {
+            "the service does not document this response; give the request id to Microsoft support"
+        }
     }
 }
 

@@ -1,36 +1,36 @@
-//! From an answer that is not a success to our error: its kind, its words, and what would cure it.
+//! Maps an error response to an error: kind, message and hint.
 
 mod error_body;
 mod hint;
-pub(crate) mod text;
 mod throttle;
 
 use http::{HeaderMap, StatusCode};
 
 use crate::error::{Error, Kind};
 use crate::operation::Operation;
+use crate::text::sanitize;
 use error_body::ErrorBody;
-use text::sanitize;
 pub(crate) use throttle::retry_after_from_headers;
 pub use throttle::{Throttle, classify_throttle};
 
-/// What was asked, of whom.
+/// The call that failed.
 #[derive(Clone, Debug)]
 pub struct ErrorContext {
     pub operation: Operation,
     pub machine_id: Option<String>,
     pub action_id: Option<String>,
     pub tenant_id: Option<String>,
-    /// Any other name of what the call is about, as a library file's or a computer's.
+    /// Another name of the object of the call, such as a library file or a computer name.
     pub subject: Option<String>,
 }
 
 impl ErrorContext {
+    /// Creates a context without any ids.
     pub fn new(operation: Operation) -> Self {
         Self { operation, machine_id: None, action_id: None, tenant_id: None, subject: None }
     }
 
-    /// "submit a live response session to machine 9a0b…"
+    /// Returns "submit a live response session to machine 9a0b…".
     fn describe_operation(&self) -> String {
         let doing = self.operation.description();
         let what = self.subject.as_deref().map(|what| sanitize(what, 200));
@@ -51,7 +51,8 @@ impl ErrorContext {
     }
 }
 
-/// The error that an answer of `status` stands for. `now_wall` is the Unix time, for a date to wait until.
+/// Returns the error of a response that is not a success. `now_wall` is the Unix time, for a
+/// `Retry-After` that is a date.
 pub fn error_from_response(
     context: &ErrorContext,
     status: StatusCode,
@@ -65,6 +66,7 @@ pub fn error_from_response(
         .then(|| throttle::throttle_from_body(context.operation, headers, &error_body, now_wall));
     let mut error = Error::new(kind, error_message(context, status, &error_body));
     error.hint = hint::hint_for_error(kind, context.operation, status, &error_body, throttle);
+    // A client error of the service repeats itself; a server error and a 408 may pass.
     error.retryable = match kind {
         Kind::Service => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
         Kind::MachineBusy | Kind::Throttled => true,
@@ -72,7 +74,7 @@ pub fn error_from_response(
     };
     error.retry_after = throttle::retry_after(headers, &error_body, now_wall);
     error.status = Some(status.as_u16());
-    // The target of a 429 is the tenant's id.
+    // The target is the request id, except that a 429 has the tenant id there.
     let target = error_body.target.filter(|_| status != StatusCode::TOO_MANY_REQUESTS);
     error.request_id = target.or_else(|| correlation_id(headers));
     error.code = error_body.code;
@@ -82,20 +84,22 @@ pub fn error_from_response(
     error
 }
 
-/// By the table of the page "common-errors" and what the contract says of each class.
+/// Returns the kind of an error, by the table of the page "common-errors".
 fn error_kind(operation: Operation, status: StatusCode, error_body: &ErrorBody) -> Kind {
     let uploading = operation == Operation::UploadLibraryFile;
     let code = error_body.code.as_deref().unwrap_or_default();
     match status.as_u16() {
         401 => Kind::Authentication,
-        // A gateway's page is not the service's word that something does not exist.
+        // A 404 page of a gateway does not mean that the object does not exist.
         404 if !error_body.not_json => Kind::NotFound,
         429 => Kind::Throttled,
         400..=499 if code == "ActiveRequestAlreadyExists" => Kind::MachineBusy,
         400..=499 if uploading && error_body.message_contains("already exists") => {
             Kind::AlreadyExists
         }
+        // An unknown code is not the caller's mistake for certain: it is a service error.
         400 if is_invalid_request(code) => Kind::InvalidRequest,
+        // A 403 without a code comes from a gateway or firewall.
         403 if !code.is_empty() => Kind::PermissionDenied,
         413 if uploading => Kind::InvalidRequest,
         _ => Kind::Service,
@@ -116,7 +120,7 @@ fn is_invalid_request(code: &str) -> bool {
 
 fn error_message(context: &ErrorContext, status: StatusCode, error_body: &ErrorBody) -> String {
     let status = status.as_u16().to_string();
-    // The service has been seen to answer 429 with the code "429".
+    // The service sends the code "429" with the status 429: not repeated.
     let code = error_body
         .code
         .as_deref()

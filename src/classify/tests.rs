@@ -98,7 +98,7 @@ fn the_message_is_a_sentence() {
 }
 
 #[test]
-fn a_body_that_is_not_the_services_gives_a_service_error() {
+fn a_foreign_body_is_a_service_error() {
     for (status, body) in
         [(400, ""), (400, "<html>"), (403, "<html>"), (403, r#"{"error":null}"#), (404, "<html>")]
     {
@@ -111,7 +111,7 @@ fn a_body_that_is_not_the_services_gives_a_service_error() {
 }
 
 #[test]
-fn the_hint_says_the_cure() {
+fn the_hint_names_the_remedy() {
     let named = r#"{"error":{"code":"Forbidden","message":"lacks any of (Machine.Read.All, Machine.Scan)."}}"#;
     for (operation, status, body, cure) in [
         (GetResultLink, 403, named, "one of the permissions Machine.Read.All, Machine.Scan"),
@@ -143,7 +143,7 @@ fn the_hint_says_the_cure() {
 }
 
 #[test]
-fn a_file_that_is_there_and_one_that_is_too_large() {
+fn an_existing_file_and_a_large_file_have_their_kinds() {
     let body = r#"{"error":{"code":"BadRequest","message":"File x.ps1 Already Exists"}}"#;
     assert_eq!(refused(UploadLibraryFile, 400, body).kind, Kind::AlreadyExists);
     assert_eq!(refused(UploadLibraryFile, 409, body).kind, Kind::AlreadyExists);
@@ -152,7 +152,7 @@ fn a_file_that_is_there_and_one_that_is_too_large() {
 }
 
 #[test]
-fn the_headers_give_what_the_body_does_not() {
+fn the_headers_complete_the_body() {
     let mut headers = HeaderMap::new();
     headers.insert("mise-correlation-id", HeaderValue::from_static("c-1"));
     headers.insert("retry-after", HeaderValue::from_static("7"));
@@ -175,7 +175,7 @@ fn the_headers_give_what_the_body_does_not() {
 
 proptest! {
     #[test]
-    fn nothing_makes_it_fall(status in 100u16..1000, body in ".{0,300}", header in prop::collection::vec(0x20u8..0x7f, 0..40)) {
+    fn no_response_panics(status in 100u16..1000, body in ".{0,300}", header in prop::collection::vec(0x20u8..0x7f, 0..40)) {
         let mut headers = HeaderMap::new();
         let value = HeaderValue::from_bytes(&header).unwrap();
         for name in ["retry-after", "x-ms-retry-after-ms", "mise-correlation-id"] {

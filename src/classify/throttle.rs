@@ -1,4 +1,4 @@
-//! The two 429s, which look alike: too many calls, or too many sessions.
+//! Distinguishes the two kinds of 429: too many calls, or too many sessions.
 
 use http::HeaderMap;
 use time::OffsetDateTime;
@@ -7,19 +7,19 @@ use time::format_description::well_known::Rfc2822;
 use super::error_body::ErrorBody;
 use crate::operation::Operation;
 
-/// The longest window that the service counts in; a longer wait would be a mistake of the sender's.
+/// Seconds, the longest window of the service. A longer wait can only be a mistake.
 const MAX_RETRY_AFTER: f64 = 3600.0;
 
-/// What a 429 asks for.
+/// The two kinds of 429.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Throttle {
-    /// Too many calls: wait that many seconds, where it was said.
+    /// Too many calls: wait for so many seconds, if the response says how many.
     Rate { wait: Option<f64> },
-    /// Too many sessions open: wait for one to end.
+    /// Too many open sessions: wait for one to end.
     SessionCap,
 }
 
-/// Tells the two apart. The page names one status for both; the rate's answers have been seen, the cap's have not.
+/// Classifies a 429. `now_wall` is the Unix time.
 pub fn classify_throttle(
     operation: Operation,
     headers: &HeaderMap,
@@ -35,6 +35,8 @@ pub(super) fn throttle_from_body(
     error_body: &ErrorBody,
     now_wall: f64,
 ) -> Throttle {
+    // The page documents one status for both. Responses to the rate limit are known: they have a
+    // wait or these words. No response to the session cap is known (docs/service.md, section 10).
     let wait = retry_after(headers, error_body, now_wall);
     let names_rate = error_body.message_contains("quota exceeded")
         || error_body.message_contains("send requests again");
@@ -45,20 +47,25 @@ pub(super) fn throttle_from_body(
     }
 }
 
-/// The longest wait that the answer asks for, in seconds: going again before it only earns another refusal.
+/// Returns the longest wait that headers and message ask for, in seconds.
 pub(super) fn retry_after(
     headers: &HeaderMap,
     error_body: &ErrorBody,
     now_wall: f64,
 ) -> Option<f64> {
-    let in_words = error_body
+    let from_message = error_body
         .message
         .as_deref()
         .and_then(seconds_from_message)
         .map(|wait| wait.min(MAX_RETRY_AFTER));
-    [retry_after_from_headers(headers, now_wall), in_words].into_iter().flatten().reduce(f64::max)
+    // The longest, since an earlier retry would be refused again.
+    [retry_after_from_headers(headers, now_wall), from_message]
+        .into_iter()
+        .flatten()
+        .reduce(f64::max)
 }
 
+/// Returns the longest wait that the headers ask for, in seconds. `now_wall` is the Unix time.
 pub(crate) fn retry_after_from_headers(headers: &HeaderMap, now_wall: f64) -> Option<f64> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let retry_after = header("retry-after")
@@ -71,22 +78,24 @@ pub(crate) fn retry_after_from_headers(headers: &HeaderMap, now_wall: f64) -> Op
         .reduce(f64::max)
 }
 
-/// Digits with at most one point; what else a float may be written as is not a wait.
+/// Parses digits with at most one point. Other notations of a float, such as `1e9`, are refused.
 fn parse_decimal(text: &str) -> Option<f64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     text.parse().ok().filter(|value: &f64| plain && value.is_finite())
 }
 
-/// Seconds from now until an HTTP date, which is a date of RFC 2822 in GMT.
+/// Returns the seconds until an HTTP date, which is an RFC 2822 date in GMT.
 fn seconds_until(text: &str, now_wall: f64) -> Option<f64> {
     let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
     let seconds = date.unix_timestamp() as f64 - now_wall;
     seconds.is_finite().then(|| seconds.max(0.0))
 }
 
-/// "You can send requests again in 8 seconds."
+/// Reads "You can send requests again in 8 seconds."
 fn seconds_from_message(message: &str) -> Option<f64> {
     let lower = message.to_ascii_lowercase();
+    // No captured 429 has the documented Retry-After (docs/service.md, section 10): the wait may be
+    // in the message only.
     let (_, after) = lower.split_once("send requests again in ")?;
     let (digits, unit) = after.split_once(' ')?;
     parse_decimal(digits).filter(|_| unit.starts_with("second"))
@@ -115,7 +124,7 @@ mod tests {
         r#"{"error":{"code":"TooManyRequests","message":"Too many requests","target":"t"}}"#;
 
     #[test]
-    fn the_rate_is_told_apart_from_the_session_cap() {
+    fn the_rate_limit_differs_from_the_session_cap() {
         use Operation::{GetMachine, RunLiveResponse};
         let rate = |seconds| Throttle::Rate { wait: Some(seconds) };
         assert_eq!(of(RunLiveResponse, &[], RATE), rate(8.0));
@@ -139,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_values_do_no_harm() {
+    fn invalid_waits_are_ignored() {
         let odd = [
             "-5",
             "NaN",

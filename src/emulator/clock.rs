@@ -1,24 +1,26 @@
-//! The emulator's own time: real, scaled or paused with tokio's, and jumps on top.
+//! The emulated time. It runs with tokio's clock, is scaled by a speed, and can jump ahead.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// A moment of the emulator's own time: 100 ns since the Unix epoch, the resolution of its wire.
+/// A point in emulated time, or a duration: a count of 100 ns, the resolution of the API's times.
+/// Points count from the Unix epoch.
 pub(super) type Tick = i64;
 
 pub(super) const SECOND: Tick = 10_000_000;
 
-/// The longest stretch that may be asked for, in seconds: thirty years, so that no sum of them overflows.
+/// Longest duration that a caller may set, in seconds: about thirty years. Sums of such durations
+/// do not overflow a [`Tick`].
 pub(super) const MAX_SECONDS: f64 = 1e9;
 
-/// How the emulator's clock runs. It follows tokio's, so a test that pauses that one pauses this one.
+/// How the emulator's clock runs. It follows tokio's clock, which a test may pause.
 #[derive(Clone, Copy, Debug)]
 pub struct EmulatorClock {
-    /// Its own seconds in one of the wall's. The default is 1.
+    /// Emulated seconds per second of wall time. The default is 1.
     pub speed: f64,
-    /// Its own time at the start, in seconds since the Unix epoch. The default is the wall's.
+    /// Emulated time at the start, in seconds since the Unix epoch. The default is wall time.
     pub epoch: Option<f64>,
 }
 
@@ -29,13 +31,14 @@ impl Default for EmulatorClock {
 }
 
 impl EmulatorClock {
-    /// `speed` own seconds in one of the wall's: 60 makes a minute a second.
+    /// Returns a clock that runs `speed` times as fast as wall time: with 60, an emulated minute
+    /// takes a second.
     pub fn scaled(speed: f64) -> Self {
         Self { speed, ..Self::default() }
     }
 }
 
-/// A running clock. Jumps are the caller's to keep, since they change.
+/// A running clock, without the jumps: those are part of the state, behind the lock.
 #[derive(Debug)]
 pub(super) struct RunningClock {
     origin: Instant,
@@ -52,13 +55,14 @@ impl RunningClock {
         Self { origin: Instant::now(), wall_at_origin: wall, emulated_at_origin, speed }
     }
 
-    /// Own time, without the jumps.
+    /// Returns the emulated time without the jumps.
     pub fn emulated_now(&self) -> Tick {
         self.emulated_at_origin + ticks(self.origin.elapsed().as_secs_f64() * self.speed)
     }
 
-    /// Wall time in seconds since the Unix epoch.
+    /// Returns wall time in seconds since the Unix epoch.
     pub fn wall_now(&self) -> f64 {
+        // Measured by tokio's clock too, so that wall time stands still in a paused test.
         self.wall_at_origin + self.origin.elapsed().as_secs_f64()
     }
 
@@ -75,8 +79,11 @@ pub(super) fn seconds(ticks: Tick) -> f64 {
     ticks as f64 / SECOND as f64
 }
 
-/// `tick` as the service writes it: up to seven digits of a second, trailing zeros dropped (facts 3.3).
+/// Writes a time as the service does: up to seven decimals of a second, without trailing zeros
+/// (docs/service.md, section 3.3).
 pub(super) fn write_time(out: &mut Vec<u8>, tick: Tick) {
+    // A page of actions has tens of thousands of times, and writing digits is faster than
+    // formatting.
     let whole = tick.div_euclid(SECOND);
     let fraction = tick.rem_euclid(SECOND);
     let time = OffsetDateTime::from_unix_timestamp(whole).unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -109,6 +116,7 @@ fn write_digits(out: &mut Vec<u8>, value: u32, width: u32) {
     }
 }
 
+/// Returns a time as the service writes it.
 pub(super) fn format_time(tick: Tick) -> String {
     let mut out = Vec::with_capacity(28);
     write_time(&mut out, tick);
@@ -122,7 +130,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn trailing_zeros_are_dropped() {
+    fn trailing_zeros_are_left_out() {
         assert_eq!(format_time(ticks(1_644_244_387.0)), "2022-02-07T14:33:07Z");
         assert_eq!(format_time(16_124_530_127_788_848), "2021-02-04T15:36:52.7788848Z");
         assert_eq!(format_time(15_463_008_592_000_000), "2019-01-01T00:00:59.2Z");
@@ -130,9 +138,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back(tick in 0_i64..40_000_000_000_000_000) {
-            let read = Timestamp::parse(&format_time(tick)).unwrap().datetime().unix_timestamp_nanos() / 100;
-            prop_assert_eq!(read, i128::from(tick));
+        fn a_written_time_reads_back(tick in 0_i64..40_000_000_000_000_000) {
+            let read = Timestamp::parse(&format_time(tick)).unwrap().datetime();
+            prop_assert_eq!(read.unix_timestamp_nanos() / 100, i128::from(tick));
         }
     }
 }

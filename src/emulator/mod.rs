@@ -1,8 +1,10 @@
-//! The live response service in a box, independent of the client's own logic.
+//! An emulator of the live response service, independent of the client's own logic.
 //!
-//! All that it knows is one [`state::State`] behind one short lock. No task runs on its own: each call first makes up
-//! for the time that has passed ([`lifecycle`]), then is served. Doors: [`Transport`](crate::transport::Transport) in
-//! process ([`in_process`]) and HTTP over TCP. What is not known of the service is a [`Switches`] field.
+//! All data is one [`state::State`] behind one lock, which is held only for short work. No task
+//! runs on its own: each call first applies the events that are due ([`session::lifecycle`]), then
+//! is served. Clients reach it in process through [`Transport`](crate::transport::Transport)
+//! ([`wire::in_process`]) or by HTTP over TCP ([`serve`]). Where the service's behaviour is not
+//! known, it is a field of [`Switches`].
 
 mod blob;
 mod clock;
@@ -16,7 +18,7 @@ mod state;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fastrand::Rng;
 use rustls::pki_types::CertificateDer;
@@ -24,7 +26,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 pub use clock::EmulatorClock;
-pub use control::faults::{Fault, FaultKind};
+pub use control::fault::{Fault, FaultKind};
 pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
 pub use control::settings::Settings;
 pub use control::switches::{
@@ -43,64 +45,75 @@ pub use wire::routes::Route;
 pub use wire::server::{Server, serve};
 
 use crate::error::{Error, Result};
+use clock::{RunningClock, Tick};
+use state::State;
 
-/// Who a foreign session's machine answers a submit with.
+/// How a submit to the machine of a foreign session is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForeignSessionResponse {
     /// 400 ActiveRequestAlreadyExists.
     #[default]
     Error,
-    /// 201 with the foreign action.
+    /// 201 with the action of the foreign session.
     Foreign,
 }
 
-/// The service in a box. A clone is the same one.
+/// A running emulator. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct Emulator {
-    inner: Arc<Inner>,
+    inner: Arc<SharedEmulator>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    clock: clock::RunningClock,
-    state: Mutex<state::State>,
-    /// A token with every role that does not expire within a year.
+struct SharedEmulator {
+    clock: RunningClock,
+    state: Mutex<State>,
+    /// A token with every role, valid for a year.
     token: String,
 }
 
 impl Emulator {
-    /// Its clock is tokio's where it is made within a runtime: a paused one pauses it.
+    /// Returns an emulator with its first machines. Its clock follows tokio's, so a test that
+    /// pauses tokio's clock pauses the emulator too.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the limits are not valid.
     pub fn new(settings: Settings) -> Result<Self> {
         let limits = settings.limits.validated()?;
         let mut rng = Rng::with_seed(settings.seed);
-        let clock = clock::RunningClock::start(settings.clock);
-        let mut state = state::State::new(limits, settings.switches, clock.speed(), &mut rng);
+        let clock = RunningClock::start(settings.clock);
+        let mut state = State::new(limits, settings.switches, clock.speed(), &mut rng);
         let now = clock.emulated_now();
         for number in 1..=settings.machines {
             state.add_machine(NewMachine::named(format!("ws-{number:04}.example.test")), now);
         }
         let token = state.long_lived_token(None, now, clock.wall_now());
-        Ok(Self { inner: Arc::new(Inner { clock, state: Mutex::new(state), token }) })
+        Ok(Self { inner: Arc::new(SharedEmulator { clock, state: Mutex::new(state), token }) })
     }
 
-    /// The API's address, for the client's endpoint. A made-up host until a [server](serve) is started.
+    /// Returns the API's URL, for the client's endpoint. The host is made up until a
+    /// [server](serve) starts.
     pub fn url(&self) -> String {
         self.lock_state().addresses.api.clone()
     }
 
-    /// The login host's address, for a credential's authority.
+    /// Returns the login host's URL, for a credential's authority.
     pub fn login_url(&self) -> String {
         self.lock_state().addresses.login.clone()
     }
 
+    /// Returns the blob host's URL.
     pub fn blob_url(&self) -> String {
         self.lock_state().addresses.blob.clone()
     }
 
+    /// Returns the tenant's id.
     pub fn tenant_id(&self) -> String {
         self.lock_state().tenant_id.clone()
     }
 
+    /// Returns the client id of the first application.
     pub fn client_id(&self) -> String {
         self.lock_state()
             .applications
@@ -108,6 +121,7 @@ impl Emulator {
             .map_or_else(String::new, |first| first.client_id.clone())
     }
 
+    /// Returns the client secret of the first application.
     pub fn client_secret(&self) -> String {
         self.lock_state()
             .applications
@@ -115,19 +129,19 @@ impl Emulator {
             .map_or_else(String::new, |first| first.secret.clone())
     }
 
-    /// A bearer token with every permission, good for a year of the emulator's time.
+    /// Returns a bearer token with every permission, valid for a year of emulated time.
     pub fn token(&self) -> String {
         self.inner.token.clone()
     }
 
-    /// A token with these roles alone.
+    /// Returns a bearer token with only these roles.
     pub fn token_with<S: Into<String>>(&self, roles: impl IntoIterator<Item = S>) -> String {
         let (mut state, now) = self.lock_now();
         let wall_now = state.wall_now;
         state.long_lived_token(Some(roles.into_iter().map(Into::into).collect()), now, wall_now)
     }
 
-    /// Another application of the tenant, with its own quotas and every role: its client id and secret.
+    /// Adds an application with its own quotas and every role. Returns its client id and secret.
     pub fn add_application(&self) -> (String, String) {
         let mut state = self.lock_state();
         let application = state.new_application();
@@ -136,8 +150,13 @@ impl Emulator {
         (client_id, secret)
     }
 
-    /// Registers a certificate, PEM or DER, by which the application may sign assertions in place of its secret. As long
-    /// as none is registered, an assertion's signature is taken on trust.
+    /// Registers a certificate (PEM or DER) that the first application may sign assertions with.
+    ///
+    /// As long as no certificate is registered, signatures are not checked.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the certificate is PEM that cannot be parsed.
     pub fn add_certificate(&self, certificate: &[u8]) -> Result<()> {
         let der = if certificate.windows(11).any(|text| text == b"-----BEGIN ") {
             CertificateDer::from_pem_slice(certificate)
@@ -151,37 +170,53 @@ impl Emulator {
         Ok(())
     }
 
-    /// What arrived, oldest first.
+    /// Returns the logged requests, oldest first.
     pub fn requests(&self) -> Vec<LoggedRequest> {
         self.lock_state().log.entries()
     }
 
-    /// Calls by route, and `polls:<action id>`.
+    /// Returns the number of calls by route, and of polls by `polls:<action id>`.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         self.lock_state().log.counters()
     }
 
+    /// Returns how often clients broke each rule.
     pub fn violations(&self) -> Violations {
         self.lock_state().log.violations
     }
 
-    /// Forgets the log, the counters and the violations.
+    /// Clears the log, the counters and the violations.
     pub fn clear_log(&self) {
         self.lock_state().log.clear();
     }
 
-    /// The state, all time made up for; scripts that are due are called here.
-    fn lock_advanced(&self) -> (std::sync::MutexGuard<'_, state::State>, clock::Tick) {
+    fn lock_state(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock fails one test or request. The others still need the emulator.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the state and the emulated time. Events that are due may not have been applied yet.
+    fn lock_now(&self) -> (MutexGuard<'_, State>, Tick) {
+        let mut state = self.lock_state();
+        state.wall_now = self.inner.clock.wall_now();
+        let now = self.inner.clock.emulated_now() + state.clock_offset;
+        (state, now)
+    }
+
+    /// Returns the state after every event that is due.
+    fn lock_advanced(&self) -> (MutexGuard<'_, State>, Tick) {
         loop {
             let (mut state, now) = self.lock_now();
             let Some(due) = state.advance(now) else { return (state, now) };
+            // A script may call the emulator itself, so it runs without the lock.
             drop(state);
-            self.call_script(&due);
+            self.run_script(&due);
         }
     }
 }
 
-/// Appends `value` as JSON. Writing to memory cannot fail.
+/// Appends `value` as JSON.
 fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // Writing to memory cannot fail.
     let _ = serde_json::to_writer(out, value);
 }

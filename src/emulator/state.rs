@@ -1,69 +1,42 @@
-//! All that the emulator knows, behind its one lock; and the helpers that its calls share.
+//! The emulator's data, behind one lock, and the helpers that its handlers share.
+//!
+//! Handlers are `impl State` blocks in the files of their route. This file imports only data types.
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use fastrand::Rng;
-use http::{HeaderMap, Method, StatusCode};
+use http::StatusCode;
 use uuid::Uuid;
 
-use super::blob::results::Results;
+use super::blob::store::ResultStore;
 use super::clock::Tick;
-use super::control::faults::Faults;
+use super::control::fault_rules::FaultRules;
 use super::control::request_log::RequestLog;
-use super::control::switches::{Switches, ThrottleResponse};
-use super::inventory::library::Library;
-use super::inventory::machine::{Machine, Machines};
+use super::control::switches::Switches;
+use super::inventory::library::LibraryStore;
+use super::inventory::machine::{Machine, Machines, NewMachine};
 use super::inventory::remote_files::RemoteFiles;
-use super::inventory::upload::UploadForm;
-use super::login::tokens::{Application, TokenStore};
-use super::quota::{ExceededRate, Quotas, format_timespan};
+use super::login::tokens::{Application, ROLES, TokenStore};
+use super::quota::Quotas;
 use super::session::action::View;
 use super::session::action_store::Actions;
-use super::session::lifecycle::EventQueue;
+use super::session::events::EventQueue;
 use super::session::script::Behaviour;
 use super::session::session_counts::SessionCounts;
-use super::wire::reply::{ApiError, Reply};
-use super::wire::routes::{Route, RouteMatch};
+use super::wire::addresses::Addresses;
+use super::wire::reply::Reply;
 use crate::config::Limits;
+use crate::error::{Error, Kind, Result};
 
-#[derive(Clone, Debug)]
-pub(super) struct Addresses {
-    pub api: String,
-    pub login: String,
-    pub blob: String,
-    /// Served on every interface: the addresses are those of the host that was called.
-    pub wildcard_bind: Option<WildcardBind>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WildcardBind {
-    pub scheme: &'static str,
-    pub api_port: u16,
-    pub blob_port: u16,
-}
-
-impl Addresses {
-    /// Takes on the host that a request names, where any may be named.
-    pub fn adopt_host_header(&mut self, headers: &HeaderMap) {
-        let Some(WildcardBind { scheme, api_port, blob_port }) = self.wildcard_bind else { return };
-        let host = headers.get(http::header::HOST).and_then(|value| value.to_str().ok());
-        let Some(authority) = host.and_then(|host| host.parse::<http::uri::Authority>().ok())
-        else {
-            return;
-        };
-        let name = authority.host();
-        self.api = format!("{scheme}://{name}:{api_port}");
-        self.login = self.api.clone();
-        self.blob = format!("{scheme}://{name}:{blob_port}");
-    }
-}
+/// How many machines an error names if it does not find one.
+const MAX_NAMES_SHOWN: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub limits: Limits,
     pub switches: Switches,
     pub addresses: Addresses,
+    /// Emulated seconds per second of wall time.
     pub speed: f64,
     pub tenant_id: String,
     pub applications: Vec<Application>,
@@ -72,44 +45,103 @@ pub(super) struct State {
     pub actions: Actions,
     pub events: EventQueue,
     pub session_counts: SessionCounts,
-    pub library: Library,
+    pub library: LibraryStore,
+    /// What each script does, by its name in lower case.
     pub scripts: HashMap<String, Behaviour>,
     pub files: RemoteFiles,
-    pub results: Results,
+    pub results: ResultStore,
     pub quotas: Quotas,
-    pub faults: Faults,
+    pub faults: FaultRules,
     pub log: RequestLog,
     pub rng: Rng,
-    /// Own time that was jumped over.
+    /// Sum of the jumps of the emulated clock.
     pub clock_offset: Tick,
-    /// Wall time of the request that is being served.
+    /// Wall time of the call that holds the lock, in seconds since the Unix epoch.
     pub wall_now: f64,
 }
 
-/// A request as it came in, whichever way.
-#[derive(Clone, Debug)]
-pub(super) struct IncomingRequest {
-    pub method: Method,
-    pub path: String,
-    pub query: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    /// The body was larger than is kept.
-    pub body_too_large: bool,
-    /// What the body says, of an upload.
-    pub upload: Option<Result<UploadForm, String>>,
-}
-
 impl State {
+    pub fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
+        let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
+        // The order of the draws from `rng` decides which ids and secrets a seed gives.
+        let mut state = Self {
+            limits,
+            switches,
+            addresses: Addresses::in_process(),
+            speed,
+            tenant_id: String::new(),
+            applications: Vec::new(),
+            tokens: TokenStore::new(key(rng)),
+            machines: Machines::default(),
+            actions: Actions::default(),
+            events: EventQueue::default(),
+            session_counts: SessionCounts::default(),
+            library: LibraryStore::default(),
+            scripts: HashMap::new(),
+            files: RemoteFiles::default(),
+            results: ResultStore::new(key(rng)),
+            quotas: Quotas::default(),
+            faults: FaultRules::new(rng.fork()),
+            log: RequestLog::default(),
+            // Faults have their own generator: a fault must not change the ids that follow.
+            rng: rng.fork(),
+            clock_offset: 0,
+            wall_now: 0.0,
+        };
+        state.tenant_id = state.new_uuid().to_string();
+        let application = state.new_application();
+        state.applications.push(application);
+        state
+    }
+
+    /// Returns a new application with every role. The caller adds it.
+    pub fn new_application(&mut self) -> Application {
+        let client_id = self.new_uuid().to_string();
+        let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
+        let roles = ROLES.iter().map(|role| (*role).to_owned()).collect();
+        Application { client_id, secret, roles, certificates: Vec::new() }
+    }
+
+    /// Adds a machine and returns its index.
+    pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {
+        let id: String =
+            std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
+        self.machines.add(machine, id, now)
+    }
+
+    /// Returns the index of the machine with this id or name, or an error that names known
+    /// machines.
+    pub fn resolve_machine(&self, key: &str) -> Result<u32> {
+        self.machines.find(key).ok_or_else(|| {
+            let mut names: Vec<&str> = self
+                .machines
+                .iter()
+                .take(MAX_NAMES_SHOWN + 1)
+                .map(|known| known.name.as_str())
+                .collect();
+            if names.len() > MAX_NAMES_SHOWN {
+                names.truncate(MAX_NAMES_SHOWN);
+                names.push("...");
+            }
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Error::new(
+                Kind::NotFound,
+                format!("the emulator has no machine {key:?}; it has {names}"),
+            )
+        })
+    }
+
+    /// Returns a UUID drawn from the seed, so that runs with the same seed have the same ids.
     pub fn new_uuid(&mut self) -> Uuid {
         uuid::Builder::from_random_bytes(self.rng.u128(..).to_le_bytes()).into_uuid()
     }
 
+    /// Returns what an action's visible form depends on.
     pub fn view(&self, now: Tick) -> View<'_> {
         View { now, switches: &self.switches }
     }
 
-    /// `{"@odata.context":"..."` of an entity set.
+    /// Begins a JSON body with the `@odata.context` of an entity set. The caller adds the rest.
     pub fn open_odata_body(&self, set: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(b"{\"@odata.context\":\"");
@@ -121,6 +153,7 @@ impl State {
         out
     }
 
+    /// Returns a machine as a single entity.
     pub fn machine_entity(&self, machine: &Machine) -> Reply {
         let mut out = self.open_odata_body("Machines/$entity");
         out.push(b',');
@@ -129,6 +162,7 @@ impl State {
         Reply::entity(StatusCode::OK, out)
     }
 
+    /// Returns an action as a single entity.
     pub fn action_entity(&self, action_index: u32, status: StatusCode, now: Tick) -> Reply {
         let mut out = self.open_odata_body("MachineActions/$entity");
         out.push(b',');
@@ -139,181 +173,11 @@ impl State {
         Reply::entity(status, out)
     }
 
-    /// Serves a request of the API; the order of what is checked is token, permission, quota, request.
-    pub fn serve(&mut self, request: &IncomingRequest, matched: &RouteMatch, now: Tick) -> Reply {
-        let tracking = self.new_uuid();
-        let mut reply = match self.authorize_and_dispatch(request, matched, now) {
-            Ok(reply) => reply,
-            Err(error) => error.into_reply(tracking),
-        };
-        let mut id = Uuid::encode_buffer();
-        let id = tracking.hyphenated().encode_lower(&mut id);
-        if let Ok(value) = http::HeaderValue::from_str(id) {
-            reply.headers.insert(http::HeaderName::from_static("mise-correlation-id"), value);
-        }
-        reply.headers.insert(
-            http::header::STRICT_TRANSPORT_SECURITY,
-            http::HeaderValue::from_static("max-age=31536000; includeSubDomains"),
-        );
-        reply
-    }
-
-    fn authorize_and_dispatch(
-        &mut self,
-        request: &IncomingRequest,
-        matched: &RouteMatch,
-        now: Tick,
-    ) -> Result<Reply, ApiError> {
-        let route = matched.route();
-        let application =
-            self.tokens.authorize(&request.headers, route, &self.switches, now)?.application;
-        match matched {
-            RouteMatch::Unknown => {
-                return Err(ApiError::new(
-                    StatusCode::NOT_FOUND,
-                    "NotFound",
-                    "Resource not found.",
-                ));
-            }
-            RouteMatch::WrongMethod => {
-                let message = "The requested resource does not support this HTTP method.";
-                return Err(ApiError::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "MethodNotAllowed",
-                    message,
-                ));
-            }
-            _ => {}
-        }
-        self.check_rate_limit(application, route, now)?;
-        let served = self.dispatch(request, matched, application, now);
-        let refused =
-            matches!(&served, Err(error) if error.status == StatusCode::TOO_MANY_REQUESTS);
-        if !refused || self.switches.refused_calls_count {
-            self.record_call(application, route, now);
-        }
-        served
-    }
-
-    fn dispatch(
-        &mut self,
-        request: &IncomingRequest,
-        matched: &RouteMatch,
-        application: u32,
-        now: Tick,
-    ) -> Result<Reply, ApiError> {
-        if request.body_too_large {
-            return Err(match matched {
-                RouteMatch::UploadLibraryFile => self.upload_too_large(),
-                _ => ApiError::bad_request("InvalidRequestBody", "The request body is too large."),
-            });
-        }
-        match matched {
-            RouteMatch::RunLiveResponse { machine } => {
-                self.submit(request, machine, application, now)
-            }
-            RouteMatch::GetMachineAction { id } => self.get_action(id, now),
-            RouteMatch::ListMachineActions { count_only } => {
-                self.list_actions(&request.query, *count_only, now)
-            }
-            RouteMatch::GetResultLink { id, arguments } => self.result_link(id, arguments, now),
-            RouteMatch::CancelMachineAction { id } => self.cancel(request, id, application, now),
-            RouteMatch::ListLibraryFiles => Ok(self.list_library()),
-            RouteMatch::UploadLibraryFile => self.upload(request, application, now),
-            RouteMatch::DeleteLibraryFile { name } => self.delete_from_library(name),
-            RouteMatch::GetMachine { key } => self.get_machine(key),
-            RouteMatch::ListMachines { count_only } => {
-                self.list_machines(&request.query, *count_only)
-            }
-            RouteMatch::FindMachinesByIp { arguments } => self.find_by_ip(arguments, now),
-            RouteMatch::FindMachinesByTag => self.find_by_tag(&request.query),
-            RouteMatch::Unknown | RouteMatch::WrongMethod => {
-                Err(ApiError::not_found("Resource not found."))
-            }
-        }
-    }
-
-    /// Who an application appears as: its client id, as captured (facts 6.1).
+    /// Returns the name under which actions and files list an application: its client id, as
+    /// captured (docs/service.md, section 6.1).
     pub fn requestor(&self, application: u32) -> String {
         self.applications
             .get(application as usize)
             .map_or_else(String::new, |known| known.client_id.clone())
     }
-
-    fn check_rate_limit(
-        &mut self,
-        application: u32,
-        route: Route,
-        now: Tick,
-    ) -> Result<(), ApiError> {
-        use super::control::switches::WindowKind;
-        let rates =
-            if route == Route::RunLiveResponse { &self.limits.submit } else { &self.limits.read };
-        let key = (application, route);
-        if self.quotas.find_exceeded(key, rates, WindowKind::Sliding, now).is_some() {
-            self.log.violations.rate += 1;
-        }
-        let Some(exceeded) = self.quotas.find_exceeded(key, rates, self.switches.windows, now)
-        else {
-            return Ok(());
-        };
-        if self.switches.refused_calls_count {
-            self.quotas.record(key, rates, now);
-        }
-        Err(self.rate_limit_error(exceeded))
-    }
-
-    fn record_call(&mut self, application: u32, route: Route, now: Tick) {
-        let rates =
-            if route == Route::RunLiveResponse { &self.limits.submit } else { &self.limits.read };
-        self.quotas.record((application, route), rates, now);
-    }
-
-    /// The captured text (facts 10.3); seconds are the wall's.
-    fn rate_limit_error(&self, exceeded: ExceededRate) -> ApiError {
-        let wait = (super::clock::seconds(exceeded.wait) / self.speed).ceil().max(1.0) as u64;
-        let message = quota_message(exceeded.rate.count, exceeded.rate.per, wait);
-        let mut error = throttle_error(self.switches.rate_answer, message);
-        error.target = Some(self.tenant_id.clone());
-        error.retry_after = self.switches.rate_retry_after.then_some(wait);
-        error
-    }
-
-    /// Another body than a rate's, unless a switch says so, and no Retry-After (facts 15, row 2).
-    pub fn session_cap_error(&self) -> ApiError {
-        let sessions = self.limits.sessions;
-        let message = match self.switches.cap_answer {
-            ThrottleResponse::Full => {
-                let wait = (60.0 / self.speed).ceil().max(1.0) as u64;
-                quota_message(sessions, 60.0, wait)
-            }
-            _ => format!("Too many requests: {sessions} live response sessions are running."),
-        };
-        throttle_error(self.switches.cap_answer, message)
-    }
-}
-
-fn quota_message(count: u32, per: f64, wait: u64) -> String {
-    format!(
-        "API calls quota exceeded! Maximum allowed {count} per {} for the key Destination+TenantID+AppID. You can send requests again in {wait} seconds.",
-        format_timespan(per),
-    )
-}
-
-fn throttle_error(answer: ThrottleResponse, message: String) -> ApiError {
-    let code = if answer == ThrottleResponse::Full { "429" } else { "TooManyRequests" };
-    let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, code, message);
-    match answer {
-        ThrottleResponse::Full => {}
-        ThrottleResponse::Plain if error.message.contains("quota exceeded") => {
-            "Too many requests.".clone_into(&mut error.message);
-        }
-        ThrottleResponse::Plain => {}
-        ThrottleResponse::Empty => error.raw = Some(("", Bytes::new())),
-        ThrottleResponse::Html => {
-            let page = "<html><head><title>429 Too Many Requests</title></head></html>";
-            error.raw = Some(("text/html", Bytes::from_static(page.as_bytes())));
-        }
-    }
-    error
 }

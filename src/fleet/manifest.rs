@@ -1,4 +1,5 @@
-//! The manifest of what a run collected: a line of JSON for each file, and in each the hash of the line before it.
+//! The manifest of the collected files: one JSON line for each file, with the hash of the previous
+//! line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -6,40 +7,42 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::digest::sha256_hex;
 use crate::error::{Error, Kind, Result};
 use crate::model::Timestamp;
-use crate::session::SessionResult;
-use crate::transfer::sha256_hex;
+use crate::session::{CommandResult, SessionResult};
 
 const FILE_NAME: &str = "manifest.jsonl";
-/// Longer than any line: a path on a machine has 32,767 characters at the most.
+/// Bytes at the end of the file that hold the last line for certain: Windows limits a path to
+/// 32,767 characters.
 const TAIL_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Debug, Serialize)]
-struct Line {
+struct ManifestEntry {
     run_id: String,
     machine: Option<String>,
     machine_id: Option<String>,
     action_id: String,
-    /// The command's place in the sequence.
+    /// The index of the command in the session.
     command: u32,
     remote_path: String,
-    /// Below the manifest's folder, with `/`.
+    /// Relative to the manifest's folder, with `/`.
     path: String,
     size: u64,
     sha256: String,
     received_size: u64,
     received_sha256: String,
-    /// When the command ran, by the service.
+    /// When the command ran, according to the service.
     start_time: Option<Timestamp>,
     end_time: Option<Timestamp>,
-    /// When its file was written down here.
+    /// When the file was saved here.
     saved_time: Option<Timestamp>,
-    /// SHA-256 of the line before this one; of the first, zeros.
+    /// SHA-256 of the previous line; zeros in the first line.
     previous: String,
 }
 
-/// Notes the files of one session. `is_resumed`: another process may have noted them before it died.
+/// Appends the files of one session. With `is_resumed`, files that another process appended before
+/// it died are left out.
 pub async fn append_session(
     folder: &Path,
     run_id: &str,
@@ -47,27 +50,27 @@ pub async fn append_session(
     is_resumed: bool,
     now: f64,
 ) -> Result<()> {
-    let lines = lines(folder, run_id, result, now);
-    if lines.is_empty() {
+    let entries = entries(folder, run_id, result, now);
+    if entries.is_empty() {
         return Ok(());
     }
     let path = folder.join(FILE_NAME);
     let writing = tokio::task::spawn_blocking(move || {
-        append(&path, lines, is_resumed).map_err(|error| Error::io("write", &path, error))
+        append(&path, entries, is_resumed).map_err(|error| Error::io("write", &path, error))
     });
     writing.await.unwrap_or_else(|_| {
-        Err(Error::new(Kind::Download, "the manifest was left unwritten: the process ends"))
+        Err(Error::new(Kind::Download, "the manifest was not written: the process is exiting"))
     })
 }
 
-fn lines(folder: &Path, run_id: &str, result: &SessionResult, now: f64) -> Vec<Line> {
+fn entries(folder: &Path, run_id: &str, result: &SessionResult, now: f64) -> Vec<ManifestEntry> {
     let action = &result.action;
-    let of_command = |command: &crate::session::CommandResult| {
+    let to_entry = |command: &CommandResult| {
         let file = command.file.as_ref()?;
         let path = Path::new(file.path.as_ref()?);
-        let below = path.strip_prefix(folder).unwrap_or(path);
-        let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
-        Some(Line {
+        let relative = path.strip_prefix(folder).unwrap_or(path);
+        let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+        Some(ManifestEntry {
             run_id: run_id.to_owned(),
             machine: action.computer_dns_name.clone(),
             machine_id: action.machine_id.clone(),
@@ -85,26 +88,26 @@ fn lines(folder: &Path, run_id: &str, result: &SessionResult, now: f64) -> Vec<L
             previous: String::new(),
         })
     };
-    result.commands.iter().filter_map(of_command).collect()
+    result.commands.iter().filter_map(to_entry).collect()
 }
 
-/// Several processes may write to one folder: each holds the file's lock while it does.
-fn append(path: &Path, mut lines: Vec<Line>, is_resumed: bool) -> io::Result<()> {
+fn append(path: &Path, mut entries: Vec<ManifestEntry>, is_resumed: bool) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
+    // Several processes may write to one folder, and each line needs the hash of the last.
     file.lock()?;
     let mut previous = last_line_hash(&mut file)?;
     if is_resumed {
-        let known = recorded_commands(&mut file, &lines)?;
-        lines.retain(|line| !known.contains(&line.command));
+        let known = recorded_commands(&mut file, &entries)?;
+        entries.retain(|entry| !known.contains(&entry.command));
     }
     let mut text = String::new();
-    for mut line in lines {
-        line.previous = previous;
-        let json = serde_json::to_string(&line)?;
+    for mut entry in entries {
+        entry.previous = previous;
+        let json = serde_json::to_string(&entry)?;
         previous = sha256_hex(json.as_bytes());
         text += &json;
         text.push('\n');
@@ -114,13 +117,15 @@ fn append(path: &Path, mut lines: Vec<Line>, is_resumed: bool) -> io::Result<()>
     file.sync_all()
 }
 
-/// The hash of the last line. One that is not whole, since its writer died over it, is cut off: its session is noted anew.
+/// Returns the hash of the last line. A last line that is not complete is cut off.
 fn last_line_hash(file: &mut File) -> io::Result<String> {
     let length = file.metadata()?.len();
     let from = length.saturating_sub(TAIL_BYTES);
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
+    // The process that wrote an incomplete line died before the row had its outcome: the worker
+    // that resumes the row appends the session again.
     let whole = memchr::memrchr(b'\n', &tail).map_or(0, |at| at + 1);
     if whole < tail.len() {
         file.set_len(from + whole as u64)?;
@@ -131,25 +136,26 @@ fn last_line_hash(file: &mut File) -> io::Result<String> {
     Ok(if last.is_empty() { "0".repeat(64) } else { sha256_hex(last) })
 }
 
-/// The commands of the same action that have their lines.
-fn recorded_commands(file: &mut File, lines: &[Line]) -> io::Result<Vec<u32>> {
+/// Returns the commands of the same action that the manifest has already.
+fn recorded_commands(file: &mut File, entries: &[ManifestEntry]) -> io::Result<Vec<u32>> {
     #[derive(serde::Deserialize)]
     struct RecordedCommand {
         action_id: String,
         command: u32,
     }
-    let Some(action_id) = lines.first().map(|line| line.action_id.as_str()) else {
+    let Some(action_id) = entries.first().map(|entry| entry.action_id.as_str()) else {
         return Ok(Vec::new());
     };
     file.rewind()?;
     let mut known = Vec::new();
     for line in BufReader::new(file).lines() {
         let line = line?;
+        // The search is much faster than parsing every line.
         if line.contains(action_id)
-            && let Ok(line) = serde_json::from_str::<RecordedCommand>(&line)
-            && line.action_id == action_id
+            && let Ok(recorded) = serde_json::from_str::<RecordedCommand>(&line)
+            && recorded.action_id == action_id
         {
-            known.push(line.command);
+            known.push(recorded.command);
         }
     }
     Ok(known)
@@ -159,8 +165,8 @@ fn recorded_commands(file: &mut File, lines: &[Line]) -> io::Result<Vec<u32>> {
 mod tests {
     use super::*;
 
-    fn line(action_id: &str, command: u32) -> Line {
-        Line {
+    fn entry(action_id: &str, command: u32) -> ManifestEntry {
+        ManifestEntry {
             run_id: "run".into(),
             machine: Some("ws-1".into()),
             machine_id: None,
@@ -193,17 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_chained_noted_once_and_survive_a_death_at_any_byte() {
+    fn lines_are_chained_unique_and_survive_a_crash_at_any_byte() {
         let path = std::env::temp_dir().join(format!("mlr-manifest-{}", uuid::Uuid::new_v4()));
-        append(&path, vec![line("a", 0), line("a", 1)], false).unwrap();
-        append(&path, vec![line("b", 0)], false).unwrap();
+        append(&path, vec![entry("a", 0), entry("a", 1)], false).unwrap();
+        append(&path, vec![entry("b", 0)], false).unwrap();
         let whole = std::fs::read(&path).unwrap();
         let expected = [("a".to_owned(), 0), ("a".to_owned(), 1), ("b".to_owned(), 0)];
         assert_eq!(read_entries(&path), expected);
         for kept in 0..=whole.len() {
             std::fs::write(&path, &whole[..kept]).unwrap();
-            append(&path, vec![line("a", 0), line("a", 1)], true).unwrap();
-            append(&path, vec![line("b", 0)], true).unwrap();
+            append(&path, vec![entry("a", 0), entry("a", 1)], true).unwrap();
+            append(&path, vec![entry("b", 0)], true).unwrap();
             assert_eq!(read_entries(&path), expected, "{kept} bytes");
         }
         std::fs::remove_file(&path).unwrap();

@@ -1,22 +1,25 @@
-//! Many machines: one run, each row of which comes to exactly one outcome, whatever happens on the way.
+//! Runs commands on many machines: one run, with exactly one outcome for each row.
 //!
-//! 1. [`start`] writes the run into the store's journal; any process can go on with it from there;
-//! 2. `resolver` finds out which machine each row means, in pages, and how likely it answers;
-//! 3. `scheduler` decides who goes next, and which Pending session gives up its slot;
-//! 4. `row` takes one row from its submit to its outcome;
-//! 5. `outage` waits where what all rows need fails, and begins again at 2;
-//! 6. [`Fleet`] tells the outcomes as they come, those of other workers too.
+//! 1. `start` writes the run into the journal of the state store. Any process can resume it there.
+//! 2. `worker` keeps this process working on the run: heartbeats, and retries after an `outage`.
+//! 3. `scheduler` claims rows, starts a `row` task for each, and parks sessions that stay Pending.
+//! 4. `resolver` finds the machine of each row, and `priority` orders the machines.
+//! 5. `row` takes one row from its submit to its `outcome`.
+//! 6. [`Fleet`] yields the outcomes as they come, including those of other workers.
 
 mod manifest;
 mod outage;
 mod outcome;
 mod priority;
+mod protocol;
 mod resolver;
 mod row;
 mod row_table;
 mod scheduler;
 mod shared;
+mod stage;
 mod start;
+mod worker;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,36 +29,34 @@ use tokio::task::JoinSet;
 
 use outage::Outage;
 pub use outcome::Outcome;
-pub use shared::Counts;
+pub use stage::Counts;
 pub use start::RunSpec;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::session::SessionResult;
-use crate::state::run_store::StopRequest;
+use crate::state::run_store::{NumberedOutcome, StopRequest};
 use crate::trace::LOG_TARGET;
-use shared::{Shared, WorkerState, run_store_of};
+use shared::{POLL_INTERVAL, Shared, WorkerState};
 
-/// Outcomes that are read from the journal at once.
+/// Outcomes in one read of the journal.
 const PAGE: u32 = 64;
-/// Seconds between two looks for what other workers noted.
-const POLL_INTERVAL: f64 = 1.0;
 
-/// One run over many machines, as this process has it. Dropped, it is detached.
+/// A run over many machines, as this process sees it. Dropping it detaches from the run.
 pub struct Fleet {
     shared: Arc<Shared>,
     tasks: Mutex<JoinSet<()>>,
     runtime: Handle,
 }
 
-/// How far a loop over the outcomes has come.
+/// The position of a loop over the outcomes.
 #[derive(Debug, Default)]
 pub struct Cursor {
     number: u64,
     buffered: VecDeque<Outcome>,
 }
 
-/// Where the results of a run are, for as long as its store is open.
+/// Loads the results of a run while its state store is open.
 #[derive(Clone)]
 pub struct ResultLoader {
     quota: Arc<Quota>,
@@ -64,12 +65,12 @@ pub struct ResultLoader {
 
 impl Fleet {
     pub fn run_id(&self) -> &str {
-        &self.shared.head.run_id
+        &self.shared.header.run_id
     }
 
-    /// How many rows there are, and so how many outcomes there will be.
+    /// Returns the number of rows, which is also the number of outcomes in the end.
     pub fn rows(&self) -> u32 {
-        self.shared.head.rows
+        self.shared.header.rows
     }
 
     pub fn counts(&self) -> Counts {
@@ -80,7 +81,7 @@ impl Fleet {
         ResultLoader { quota: self.shared.quota.clone(), run_id: self.run_id().into() }
     }
 
-    /// The next outcome after those that `cursor` has seen, once it is there; none when all have been told.
+    /// Waits for the next outcome after those that `cursor` has seen. Returns none after the last.
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Option<Outcome>> {
         let mut changes = self.shared.worker_state.subscribe();
         let mut outage = Outage::default();
@@ -88,10 +89,12 @@ impl Fleet {
             if let Some(outcome) = cursor.buffered.pop_front() {
                 return Ok(Some(outcome));
             }
+            // Read before the journal: outcomes that this worker wrote just before it failed are
+            // still yielded before its error is.
             let worker_state = changes.borrow_and_update().clone();
             let page = match self
                 .shared
-                .run_store()?
+                .run_store()
                 .list_outcomes(self.run_id(), cursor.number, PAGE)
                 .await
             {
@@ -103,16 +106,7 @@ impl Fleet {
                 }
                 page => page?,
             };
-            cursor.number = page.last().map_or(cursor.number, |last| last.number);
-            for numbered in page {
-                let outcome = serde_json::from_str(&numbered.outcome).map_err(|error| {
-                    Error::new(
-                        Kind::State,
-                        format!("the outcome of row {} is broken: {error}", numbered.row),
-                    )
-                })?;
-                cursor.buffered.push_back(outcome);
-            }
+            cursor.buffer(&page)?;
             if !cursor.buffered.is_empty() {
                 continue;
             }
@@ -124,6 +118,7 @@ impl Fleet {
                 WorkerState::Detached => return Err(self.closed_error()),
                 WorkerState::Active => {}
             }
+            // The timer is for the outcomes of other workers, which cannot notify this process.
             tokio::select! {
                 _ = changes.changed() => {}
                 () = self.shared.sessions.pipeline.clock.sleep(POLL_INTERVAL) => {}
@@ -131,7 +126,7 @@ impl Fleet {
         }
     }
 
-    /// Every outcome, when the last is there.
+    /// Waits until every row has its outcome, and returns all of them.
     pub async fn outcomes(&self) -> Result<Vec<Outcome>> {
         let (mut cursor, mut all) = (Cursor::default(), Vec::new());
         while let Some(outcome) = self.next(&mut cursor).await? {
@@ -140,19 +135,21 @@ impl Fleet {
         Ok(all)
     }
 
-    /// Stops the run for all who are at it: nothing more is submitted, and with `running` what runs is cancelled.
+    /// Stops the run in every process: nothing more is submitted. With `running`, sessions that run
+    /// are cancelled too.
     pub async fn cancel(&self, comment: &str, running: bool) -> Result<()> {
         if comment.trim().is_empty() {
             return Err(Error::invalid("a cancel needs a comment")
-                .with_hint("say why: it is kept with the outcomes"));
+                .with_hint("say why you cancel: the comment is stored with the outcomes"));
         }
         self.shared
-            .run_store()?
+            .run_store()
             .request_stop(self.run_id(), StopRequest { comment: comment.to_owned(), running })
             .await
     }
 
-    /// Leaves the run. What runs goes on at the service; nothing more is submitted here. Tells whether it was at it.
+    /// Stops working on the run in this process. Running sessions continue at the service. Returns
+    /// whether this process was working on an unfinished run.
     pub fn detach(&self) -> bool {
         let was_active = self.is_active();
         if was_active {
@@ -164,12 +161,13 @@ impl Fleet {
         }
         tasks.abort_all();
         tasks.detach_all();
+        // The aborted task cannot release the rows itself.
         let shared = self.shared.clone();
         self.runtime.spawn(async move { shared.release_rows().await });
         was_active && !self.is_over()
     }
 
-    /// Leaves the run, and tells how it can be gone on with.
+    /// Detaches, and logs how to resume the run.
     pub fn detach_and_warn(&self) {
         if self.detach() {
             let Counts { succeeded, failed, .. } = self.counts();
@@ -177,20 +175,21 @@ impl Fleet {
             self.runtime.spawn(async move {
                 log::warn!(
                     target: LOG_TARGET,
-                    "run {run_id} was left: {over} of {rows} machines have their outcomes, and what runs goes on at the \
-                     service. client.resume({run_id:?}) goes on with the run, and its cancel() ends it"
+                    "run {run_id} was detached: {over} of {rows} machines have their outcomes, and \
+                     running sessions continue at the service. client.resume({run_id:?}) continues \
+                     the run; cancel() on the resumed run ends it"
                 );
             });
         }
     }
 
-    /// Every row has its outcome.
+    /// Returns whether every row has its outcome.
     pub fn is_over(&self) -> bool {
         let counts = self.counts();
         counts.succeeded + counts.failed >= self.rows()
     }
 
-    /// This process goes on with the run, or has come to its end.
+    /// Returns whether this process works on the run, or has finished it.
     pub fn is_active(&self) -> bool {
         matches!(*self.shared.worker_state.borrow(), WorkerState::Active)
     }
@@ -198,7 +197,7 @@ impl Fleet {
     fn closed_error(&self) -> Error {
         let message = format!("the fleet was closed before run {} was over", self.run_id());
         Error::invalid(message).with_hint(
-            "go on with it by resume(run_id), from any process that shares the state store",
+            "continue the run with resume(run_id), in any process that shares the state store",
         )
     }
 }
@@ -209,14 +208,32 @@ impl Drop for Fleet {
     }
 }
 
+impl Cursor {
+    /// Takes the next outcomes of the journal.
+    fn buffer(&mut self, page: &[NumberedOutcome]) -> Result<()> {
+        self.number = page.last().map_or(self.number, |last| last.number);
+        for numbered in page {
+            let outcome = serde_json::from_str(&numbered.outcome).map_err(|error| {
+                Error::new(
+                    Kind::State,
+                    format!("the stored outcome of row {} is not valid: {error}", numbered.row),
+                )
+            })?;
+            self.buffered.push_back(outcome);
+        }
+        Ok(())
+    }
+}
+
 impl ResultLoader {
-    /// What the session of a row left; none where it did not run to its end.
+    /// Loads the result of a row's session. Returns none if no session of the row ended.
     pub async fn load(&self, row: u32) -> Result<Option<SessionResult>> {
-        let Some(json) = run_store_of(&self.quota)?.get_result(&self.run_id, row).await? else {
+        let Some(json) = self.quota.store().run_store().get_result(&self.run_id, row).await? else {
             return Ok(None);
         };
-        let broken =
-            |error| Error::new(Kind::State, format!("the result of row {row} is broken: {error}"));
-        serde_json::from_str(&json).map(Some).map_err(broken)
+        let to_state_error = |error| {
+            Error::new(Kind::State, format!("the stored result of row {row} is not valid: {error}"))
+        };
+        serde_json::from_str(&json).map(Some).map_err(to_state_error)
     }
 }

@@ -1,17 +1,13 @@
-//! What all of a run needs may fail for a while: the run waits, and goes on from its journal.
+//! Backoff while something that all rows need is unavailable.
 
-use std::sync::Arc;
-
-use super::scheduler::Scheduler;
-use super::shared::{Shared, WorkerState};
+use super::shared::Shared;
 use crate::error::Error;
 use crate::pauses;
-use crate::trace::LOG_TARGET;
 
-/// Seconds before the first look whether it is over.
+/// Seconds before the first retry.
 const INITIAL_PAUSE: f64 = 1.0;
 
-/// How long it has lasted.
+/// An outage, from its first error on.
 #[derive(Default)]
 pub struct Outage {
     since: Option<f64>,
@@ -19,7 +15,8 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// Waits where waiting may help, and no longer than a machine that is off is waited for.
+    /// Waits before the next try. Returns false if retrying cannot help, or if the outage has
+    /// lasted longer than `Limits.queue_time`.
     pub async fn wait_for_retry(&mut self, shared: &Shared, error: &Error) -> bool {
         let limits = &shared.sessions.pipeline.options.limits;
         let since = *self.since.get_or_insert(shared.now());
@@ -28,25 +25,9 @@ impl Outage {
         }
         let pause =
             (INITIAL_PAUSE * 2_f64.powi(self.tries)).min(pauses::OUTAGE_MAX.seconds(limits));
+        // Capped, so that the power cannot overflow in an outage of hours.
         self.tries = (self.tries + 1).min(16);
         shared.sessions.pipeline.clock.sleep(pause).await;
         true
-    }
-}
-
-/// Works at the run until every row has its outcome, or it can't be gone on with.
-pub async fn run_until_done(shared: &Arc<Shared>) {
-    let mut outage = Outage::default();
-    loop {
-        let began = shared.now();
-        let Err(error) = Scheduler::new(shared.clone()).run().await else { return };
-        if shared.now() - began > shared.sessions.pipeline.options.limits.settle_time {
-            outage = Outage::default();
-        }
-        log::warn!(target: LOG_TARGET, "run {} can't go on: {error}", shared.head.run_id);
-        if !outage.wait_for_retry(shared, &error).await {
-            shared.worker_state.send_replace(WorkerState::Failed(error));
-            return;
-        }
     }
 }

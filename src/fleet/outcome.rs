@@ -1,14 +1,14 @@
-//! What one row of a run came to: exactly one outcome, whatever happened.
+//! The outcome of a row.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind};
 use crate::session::SessionResult;
 
-/// The end of one row.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// How a row ended. Each row of a run has exactly one outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The row's place among those that were given, from 0.
+    /// The index of the row in the list that the caller gave, from 0.
     pub row: u32,
     /// As given.
     pub machine: String,
@@ -17,11 +17,11 @@ pub struct Outcome {
     pub action_id: Option<String>,
     pub correlation_id: Option<String>,
     pub status: Option<String>,
-    /// In one word; `ok` where all was.
+    /// One word; `ok` if everything succeeded.
     pub reason: String,
-    /// The same for a person.
+    /// The reason as a sentence.
     pub message: String,
-    /// What kept the session from its end.
+    /// Why the session did not end.
     pub error: Option<Error>,
     /// When its first session was accepted, in seconds since the Unix epoch.
     pub started: Option<f64>,
@@ -34,7 +34,7 @@ impl Outcome {
         self.reason == "ok"
     }
 
-    /// The outcome is what the session came to.
+    /// Takes the outcome from the result of the session.
     pub fn set_result(&mut self, result: &SessionResult) {
         self.action_id = Some(result.action.id.clone());
         self.status = Some(result.action.status.clone());
@@ -42,10 +42,11 @@ impl Outcome {
         self.message.clone_from(&result.message);
     }
 
-    /// The outcome is what kept a session from its end.
+    /// Takes the outcome from the error that kept the session from its end.
     pub fn set_error(&mut self, error: Error) {
         let reason = match error.kind {
             Kind::MachineBusy => "busy",
+            // With an action, it is the action that was not found.
             Kind::NotFound if self.action_id.is_none() => "machine",
             Kind::AmbiguousMachine => "machine",
             Kind::PermissionDenied => "permission",

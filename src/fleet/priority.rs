@@ -1,4 +1,5 @@
-//! Which machine first: those that the service heard of lately, then the rest, and last those that did not answer.
+//! The order of the rows: machines that were online recently, then the others, then those that did
+//! not answer.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +8,12 @@ use crate::model::Machine;
 /// Lower goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PriorityClass {
-    /// Begun by a worker that is gone: what it started is looked for first.
+    /// Started by a worker that is gone: its session may be running already.
     Resumed,
     Online,
     Unknown,
     Offline,
-    /// Was Pending for so long that others needed its slot.
+    /// Its session was parked.
     Parked,
 }
 
@@ -28,7 +29,7 @@ impl Priority {
         Self { class, minutes_since_seen: 0 }
     }
 
-    /// How likely the machine answers, by its `healthStatus` and `lastSeen` (page "machine").
+    /// Ranks a machine by its `healthStatus` and `lastSeen` (page "machine").
     pub fn from_machine(machine: &Machine, now: f64) -> Self {
         let seen =
             machine.last_seen.map_or(f64::INFINITY, |seen| (now - seen.to_unix()).max(0.0) / 60.0);
@@ -41,11 +42,11 @@ impl Priority {
     }
 }
 
-/// Rows that could be submitted now, and those that could be later.
+/// Rows that can be submitted now, and rows that wait until a given time.
 #[derive(Debug, Default)]
 pub struct Queue {
     ready: BTreeSet<(Priority, u32)>,
-    /// By the time at which they are ready, in milliseconds.
+    /// Ordered by the time at which they are ready, in milliseconds.
     delayed: BTreeSet<(u64, Priority, u32)>,
 }
 
@@ -58,7 +59,7 @@ impl Queue {
         self.delayed.insert(((at.max(0.0) * 1000.0) as u64, priority, row));
     }
 
-    /// Moves what is due by now.
+    /// Makes the delayed rows ready whose time has come.
     pub fn promote_due(&mut self, now: f64) {
         while let Some((at, priority, row)) = self.delayed.first().copied()
             && at as f64 <= now * 1000.0
@@ -74,7 +75,7 @@ impl Queue {
         }
     }
 
-    /// The first rows, best first.
+    /// Returns the first rows without removing them, best first.
     pub fn peek(&self, count: usize) -> Vec<u32> {
         self.ready.iter().take(count).map(|(_, row)| *row).collect()
     }
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_heard_of_lately_go_first() {
+    fn recently_seen_machines_go_first() {
         let now = crate::model::Timestamp::parse("2026-01-02T00:00:00Z").unwrap().to_unix();
         let priority = |health, seen| Priority::from_machine(&machine(health, seen), now);
         let mut queue = Queue::default();

@@ -1,4 +1,4 @@
-//! Which machine each row means, and how likely it answers: asked in pages, not one by one.
+//! Finds the machine of each row and its priority, from pages of the list of machines.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,34 +7,36 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::priority::{Priority, PriorityClass};
 use super::shared::is_run_level;
-use crate::client::odata_literal;
+use crate::client::{machine_not_found, odata_literal};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, is_machine_id};
 use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
 
-/// Ids in one `$filter`, as in the poller's.
+/// Ids in one `$filter`, as many as the poller uses. The service documents no limit of the URL's
+/// length (docs/service.md, section 6).
 const IDS_PER_FILTER: usize = 50;
-/// Names in one: each is a condition of its own, and OData services take a hundred nodes.
+/// Names in one `$filter`. Each is a condition of its own, and OData services commonly allow 100
+/// nodes in a filter.
 const NAMES_PER_FILTER: usize = 20;
-/// With more calls than this, all machines are listed instead.
+/// If filters would take more calls than this, all machines are listed instead.
 const MAX_FILTERED_CALLS: usize = 10;
-/// Of more names than this, an ambiguous one is told with its machines' ids alone.
+/// With more names than this, the error for an ambiguous name has only the ids of its machines.
 const MAX_DESCRIBED_NAMES: usize = 1000;
 
-/// What was found out about rows.
+/// What a lookup found.
 #[derive(Debug)]
 pub enum Resolution {
-    /// The row's machine, and how likely it answers.
+    /// The machine of a row, and its priority.
     Resolved(u32, String, Priority),
-    /// There is no such machine, or more than one.
+    /// No machine matches the row, or more than one does.
     Unresolvable(u32, Error),
-    /// Nothing can be found out, of any row.
+    /// No row can be resolved.
     Failed(Error),
 }
 
-/// A row whose machine is to be looked up.
+/// A row whose machine must be looked up.
 #[derive(Debug)]
 pub struct LookupRequest {
     pub row: u32,
@@ -45,19 +47,20 @@ pub struct LookupRequest {
 pub struct Resolver {
     pipeline: Arc<Pipeline>,
     sender: UnboundedSender<Vec<Resolution>>,
-    /// Rows by their machine's id.
+    /// Rows by machine id.
     ids: HashMap<String, Vec<u32>>,
-    /// Rows by the lower-case name that they gave.
+    /// Rows by machine name, as given, in lower case.
     names: HashMap<String, Vec<u32>>,
-    /// Machines that bear a name that was given.
+    /// The machines found for each name.
     name_matches: HashMap<String, Vec<NameMatch>>,
 }
 
-/// A machine of a name that was given: of very many, no more is kept than must be.
+/// A machine with a name that was given.
 #[derive(Clone)]
 struct NameMatch {
     id: String,
     priority: Priority,
+    /// None if there are too many names to keep every machine in memory.
     raw: Option<Raw>,
 }
 
@@ -74,25 +77,25 @@ impl Resolver {
             names: HashMap::new(),
             name_matches: HashMap::new(),
         };
-        let mut wrong = Vec::new();
+        let mut invalid = Vec::new();
         for LookupRequest { row, machine, machine_id } in lookups {
             let name = machine.trim().to_lowercase();
             match machine_id.or_else(|| is_machine_id(&name).then(|| name.clone())) {
                 Some(id) => resolver.ids.entry(id).or_default().push(row),
                 None if name.is_empty() || name.chars().any(char::is_control) => {
-                    wrong.push(Resolution::Unresolvable(row, invalid_machine_name(&machine)));
+                    invalid.push(Resolution::Unresolvable(row, invalid_machine_name(&machine)));
                 }
                 None => resolver.names.entry(name).or_default().push(row),
             }
         }
-        resolver.send(wrong);
+        resolver.send(invalid);
         resolver
     }
 
-    /// Tells of every row, in the end.
+    /// Resolves every row, and sends each resolution as soon as it is known.
     pub async fn run(mut self) {
         if let Err(error) = self.list_machines().await {
-            log::warn!(target: LOG_TARGET, "could not list the machines of a run: {error}");
+            log::warn!(target: LOG_TARGET, "could not list the machines for a run: {error}");
             return self.resolve_without_list(&error);
         }
         self.resolve_names();
@@ -107,7 +110,8 @@ impl Resolver {
         }
         for filter in self.build_filters() {
             match self.fetch_pages(Some(&filter)).await {
-                // What a filter may hold is not documented well: without one, every service answers.
+                // The limits of a filter are not documented. The list without a filter always
+                // works.
                 Err(error) if error.kind == Kind::InvalidRequest => {
                     return self.fetch_pages(None).await;
                 }
@@ -130,6 +134,7 @@ impl Resolver {
 
     async fn fetch_pages(&mut self, filter: Option<&str>) -> Result<()> {
         let started = self.pipeline.clock.now();
+        // A link that comes twice would make this loop endless.
         let mut seen = HashSet::new();
         let mut next: Option<String> = None;
         loop {
@@ -140,7 +145,7 @@ impl Resolver {
                     if !seen.insert(link.clone()) {
                         return Err(Error::new(
                             Kind::Service,
-                            "the list of machines leads back to a page of its own",
+                            "the list of machines links back to a page that was read already",
                         ));
                     }
                     next = Some(link);
@@ -183,6 +188,7 @@ impl Resolver {
             names.push(short);
         }
         names.retain(|name| self.names.contains_key(name));
+        // The JSON of every machine of a large tenant would take too much memory.
         let raw = (self.names.len() <= MAX_DESCRIBED_NAMES).then(|| machine.raw.clone());
         let candidate = NameMatch { id, priority: Priority::from_machine(machine, now), raw };
         for name in names {
@@ -193,7 +199,7 @@ impl Resolver {
         }
     }
 
-    /// A name means its one candidate, which is known when the last page is.
+    /// Resolves the names. A name with one machine is only known to be unique after the last page.
     fn resolve_names(&mut self) {
         let mut resolutions = Vec::new();
         for (name, rows) in std::mem::take(&mut self.names) {
@@ -201,7 +207,7 @@ impl Resolver {
             for row in rows {
                 resolutions.push(match candidates.as_slice() {
                     [one] => Resolution::Resolved(row, one.id.clone(), one.priority),
-                    [] => Resolution::Unresolvable(row, no_such_machine(&name)),
+                    [] => Resolution::Unresolvable(row, machine_not_found(&name)),
                     several => Resolution::Unresolvable(row, ambiguous_name(&name, several)),
                 });
             }
@@ -209,7 +215,7 @@ impl Resolver {
         self.send(resolutions);
     }
 
-    /// Ids that no list shows: a call of its own tells whether there is such a machine, and costs no submit.
+    /// Looks up each id that the list did not have, so that an unknown id costs no submit.
     async fn resolve_ids_individually(&mut self) {
         for (id, rows) in std::mem::take(&mut self.ids) {
             let asked = self.pipeline.get_machine(&id).await;
@@ -221,6 +227,7 @@ impl Resolver {
                 Err(error) if error.kind == Kind::NotFound => {
                     Resolution::Unresolvable(row, error.clone())
                 }
+                // The submit will show whether the machine exists.
                 Err(_) => Resolution::Resolved(
                     row,
                     id.clone(),
@@ -231,7 +238,7 @@ impl Resolver {
         }
     }
 
-    /// Ids are good without the list.
+    /// Resolves the ids, which need no list, and fails the names.
     fn resolve_without_list(&mut self, error: &Error) {
         if is_run_level(error) {
             return self.send(vec![Resolution::Failed(error.clone())]);
@@ -244,35 +251,29 @@ impl Resolver {
             Resolution::Resolved(row, id, Priority::from_class(PriorityClass::Unknown))
         });
         let names = std::mem::take(&mut self.names);
-        let wrong =
+        let unresolvable =
             names.into_values().flatten().map(|row| Resolution::Unresolvable(row, error.clone()));
-        self.send(known.chain(wrong).collect());
+        self.send(known.chain(unresolvable).collect());
     }
 
     fn send(&self, resolutions: Vec<Resolution>) {
         if !resolutions.is_empty() {
-            // Nobody listens once the run is left.
+            // The receiver is gone if this process has detached from the run.
             let _ = self.sender.send(resolutions);
         }
     }
 }
 
 fn invalid_machine_name(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("{name:?} is not a machine"))
+    Error::new(Kind::NotFound, format!("{name:?} is not a machine id or name"))
         .with_hint("give a machine id of 40 hexadecimal digits, or a computer name")
-}
-
-fn no_such_machine(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
-        "check the name in the Defender portal's device inventory, or give the machine id; a device group may hide it",
-    )
 }
 
 fn ambiguous_name(name: &str, machines: &[NameMatch]) -> Error {
     let ids: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
     let message = format!("{} machines are named {name:?}: {}", ids.len(), ids.join(", "));
     let mut error = Error::new(Kind::AmbiguousMachine, message)
-        .with_hint("give the machine id of the one meant");
+        .with_hint("give the id of the machine that you mean");
     error.candidates = machines.iter().map(NameMatch::to_json).collect();
     error
 }

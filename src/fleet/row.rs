@@ -1,4 +1,4 @@
-//! One row on its way: submitted, followed, its results fetched. What it came to is told, never thrown away.
+//! The task of one row: it submits, waits for the session to end, and fetches the results.
 
 mod fetching;
 mod parking;
@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 
 use super::manifest;
 use super::outcome::Outcome;
+use super::protocol::{ControlRequest, RowEvent, RowExit};
 use super::shared::{Shared, is_run_level};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
@@ -19,44 +20,7 @@ use crate::state::run_store::{RowProgress, RowState};
 use crate::state::store::IntentKey;
 use crate::trace::LOG_TARGET;
 
-/// Tries of what the service fails at, once the session was started.
-const MAX_ATTEMPTS: u32 = 5;
-
-/// What the scheduler wants of a row under way.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub enum ControlRequest {
-    #[default]
-    Continue,
-    /// Give the slot up, if it is still Pending.
-    Park,
-    /// Leave the line; with a comment, cancel the session too.
-    Stop(Option<String>),
-}
-
-/// How far a row under way has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowEvent {
-    /// It left the line.
-    Admitted,
-    Pending,
-    Running,
-    /// It was to give up its slot, and could not.
-    ParkFailed,
-}
-
-/// How a row left its way.
-#[derive(Debug)]
-pub enum RowExit {
-    Done(Box<Outcome>, Option<Box<SessionResult>>),
-    /// It did not come to a session's end, and may later.
-    Retry(Error),
-    /// Its session was cancelled while Pending, to make room.
-    Parked,
-    /// It is the run that can't go on, not the row.
-    RunFailed(Error),
-}
-
-/// One row under way.
+/// A row that this process is working on.
 pub struct RowTask {
     pub shared: Arc<Shared>,
     pub state: RowState,
@@ -77,19 +41,22 @@ impl RowTask {
         }
     }
 
-    /// None where the run was stopped before anything was submitted.
+    /// Returns none if the run was stopped before anything was submitted.
     async fn submit(&mut self) -> Result<Option<Session>> {
         if matches!(*self.control.borrow(), ControlRequest::Stop(_)) {
+            // A worker before this one may have submitted, and its session needs an outcome.
             return self.find_started_session().await;
         }
         let shared = self.shared.clone();
-        let head = &shared.head;
-        let commands = head.commands.get(self.state.commands as usize).cloned().unwrap_or_default();
+        let header = &shared.header;
+        let commands =
+            header.commands.get(self.state.commands as usize).cloned().unwrap_or_default();
         let submit = SubmitRequest {
             machine_id: self.state.machine_id.clone().unwrap_or_default(),
             commands,
-            comment: head.comment.clone(),
+            comment: header.comment.clone(),
             correlation_id: Some(shared.correlation_id(self.state.progress.parked)),
+            // The scheduler waits instead, and submits to other machines meanwhile.
             wait_if_busy: false,
         };
         match self.queue_and_submit(submit).await {
@@ -98,15 +65,16 @@ impl RowTask {
         }
     }
 
-    /// None where the run was stopped before the submit left the line.
+    /// Returns none if the run was stopped while the submit was in the admission queue.
     async fn queue_and_submit(&mut self, submit: SubmitRequest) -> Option<Result<Session>> {
         let admitted = Arc::new(Notify::new());
         let options = SubmitOptions {
-            new_correlation_id: self.shared.head.generated,
+            new_correlation_id: self.shared.header.generated,
             on_admitted: Some(admitted.clone()),
         };
         let submitting = self.shared.sessions.submit_with_options(submit, None, options);
         tokio::pin!(submitting);
+        // Once admitted, the submit is not dropped any more: its POST may have been sent.
         let mut is_queued = true;
         loop {
             tokio::select! {
@@ -121,7 +89,7 @@ impl RowTask {
         }
     }
 
-    /// The session that was started before the run was stopped.
+    /// Finds the session that was submitted before the run was stopped.
     async fn find_started_session(&self) -> Result<Option<Session>> {
         let Some(machine_id) = self.state.machine_id.clone() else { return Ok(None) };
         let correlation_id = self.shared.correlation_id(self.state.progress.parked);
@@ -135,6 +103,7 @@ impl RowTask {
             self.save_progress(RowProgress { first_submit: Some(now), ..self.state.progress })
                 .await?;
         }
+        // Sent even if the session is running already: `Running` follows from its first status.
         self.send_event(RowEvent::Pending);
         let action = match self.wait_for_end(session).await? {
             Ok(action) => action,
@@ -149,31 +118,39 @@ impl RowTask {
         })
     }
 
-    /// Waits for the action's end, and does meanwhile what is wished.
+    /// Waits until the action ends, and handles control requests meanwhile. The inner error
+    /// concerns the session, the outer one the run.
     async fn wait_for_end(&mut self, session: &Session) -> Result<Result<MachineAction>> {
         let clock = self.shared.sessions.pipeline.clock;
         let limits = self.shared.sessions.pipeline.options.limits.clone();
+        // Longer than any session can last, even with ten commands.
         let give_up =
             clock.now() + limits.queue_time + limits.settle_time + limits.script_time * 10.0;
         let (events, row) = (self.events.clone(), self.state.row);
-        let sink: UpdateCallback = Arc::new(move |action: &MachineAction| {
+        let on_update: UpdateCallback = Arc::new(move |action: &MachineAction| {
             if action.status != "Pending" {
                 let _ = events.send((row, RowEvent::Running));
             }
         });
         loop {
             let left = self.remaining_pending_time();
-            let waiting = session.wait(None, Some(sink.clone()), left);
+            let waiting = session.wait(None, Some(on_update.clone()), left);
             tokio::select! {
                 biased;
                 ended = waiting => match ended {
                     Err(error) if error.retryable && clock.now() < give_up => {
-                        log::warn!(target: LOG_TARGET, "could not follow session {}: {error}", session.id);
+                        log::warn!(
+                            target: LOG_TARGET,
+                            "could not poll session {}: {error}",
+                            session.id
+                        );
                         clock.sleep(pauses::FOLLOW_SESSION.seconds(&limits)).await;
                     }
                     ended => return Ok(ended),
                 },
-                request = next_control_request(&mut self.control) => self.handle_control_request(request, session).await?,
+                request = next_control_request(&mut self.control) => {
+                    self.handle_control_request(request, session).await?;
+                }
             }
         }
     }
@@ -181,16 +158,18 @@ impl RowTask {
     async fn save_progress(&mut self, progress: RowProgress) -> Result<()> {
         self.state.progress = progress;
         let shared = self.shared.clone();
-        shared.run_store()?.record_progress(&shared.head.run_id, self.state.row, progress).await
+        shared.run_store().record_progress(&shared.header.run_id, self.state.row, progress).await
     }
 
-    /// Of the seconds Pending that the caller allows, those that are left.
+    /// Returns how many seconds the session may still be Pending, if the caller set a limit.
     fn remaining_pending_time(&self) -> Option<f64> {
         let waited = self.shared.now() - self.state.progress.first_submit.unwrap_or_default();
-        self.shared.head.cancel_pending_after.map(|seconds| (seconds - waited).max(0.0))
+        // The limit counts from the first session of the row, and covers its parked sessions.
+        self.shared.header.cancel_pending_after.map(|seconds| (seconds - waited).max(0.0))
     }
 
     fn send_event(&self, event: RowEvent) {
+        // The receiver is gone if this process has detached from the run.
         let _ = self.events.send((self.state.row, event));
     }
 
@@ -201,12 +180,16 @@ impl RowTask {
     async fn complete(&self, result: SessionResult, is_resumed: bool) -> RowExit {
         let mut outcome = self.new_outcome();
         outcome.set_result(&result);
-        if let Some(folder) = &self.shared.head.save_to {
-            let (run_id, now) = (&self.shared.head.run_id, self.shared.now());
+        if let Some(folder) = &self.shared.header.save_to {
+            let (run_id, now) = (&self.shared.header.run_id, self.shared.now());
             if let Err(error) =
                 manifest::append_session(folder.as_ref(), run_id, &result, is_resumed, now).await
             {
-                log::warn!(target: LOG_TARGET, "what {} gave is saved, but not in the manifest: {error}", outcome.machine);
+                log::warn!(
+                    target: LOG_TARGET,
+                    "the files of {} are saved, but missing in the manifest: {error}",
+                    outcome.machine
+                );
                 outcome.set_error(error);
                 outcome.reason = "fetch".to_owned();
             }
@@ -230,7 +213,7 @@ impl RowTask {
         RowExit::Done(Box::new(outcome), None)
     }
 
-    /// The session was started, and nothing more can be learned of it.
+    /// Ends the row after an error that leaves the end of its session unknown.
     fn handle_session_error(&self, session: &Session, error: Error) -> RowExit {
         if is_run_level(&error) {
             return RowExit::RunFailed(error);
@@ -240,6 +223,7 @@ impl RowTask {
         outcome.status = session.action().map(|action| action.status);
         let permitted = error.kind != Kind::PermissionDenied;
         outcome.set_error(error);
+        // `machine` and `busy` mean that nothing was submitted.
         if permitted {
             outcome.reason = "error".to_owned();
         }

@@ -1,51 +1,28 @@
-//! Where each row of a run stands, as this process sees it. It is small: a run may have very many.
+//! The stage of every row of a run, as this process sees it.
+
+mod parking;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::priority::{Priority, PriorityClass, Queue};
-use super::row::RowEvent;
-use super::shared::Counts;
+use super::protocol::RowEvent;
+use super::stage::{Counts, Stage};
+use parking::PendingSession;
 
-/// A Pending session is left its slot for this part of the queue time, while others wait for one.
-const PARK_AFTER_FRACTION: f64 = 1.0 / 40.0;
-/// How many times longer it is, at the most, for a session that was set aside before.
-const MAX_PARK_BACKOFF: u32 = 16;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// What machine it means is not known yet.
-    Unresolved,
-    Waiting,
-    /// Another worker's.
-    ClaimedElsewhere,
-    Admitting,
-    Posting,
-    Pending,
-    Running,
-    Succeeded,
-    Failed,
-}
-
+// A run may have 100,000 rows, so a row is a few bytes here. The rest is read from the journal when
+// the row is claimed.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     stage: Stage,
     priority: Priority,
 }
 
-/// A Pending session of ours.
+/// The failures of a row since its last success.
 #[derive(Clone, Copy, Debug)]
-struct PendingSession {
-    since: f64,
-    parked: u32,
-    park_requested: bool,
-}
-
-/// A row that failed for now.
-#[derive(Clone, Copy, Debug)]
-pub struct RetryState {
+pub struct RowFailures {
     pub since: f64,
     pub tries: u32,
-    /// It rests until then.
+    /// The row is not tried again before this time.
     until: f64,
 }
 
@@ -54,10 +31,10 @@ pub struct RowTable {
     rows: Vec<Row>,
     pub queue: Queue,
     claimed_elsewhere: BTreeSet<u32>,
-    /// Of those, the one to be asked for next.
+    /// Where the next search for rows of dead workers starts.
     next_takeover: u32,
     pending: BTreeMap<u32, PendingSession>,
-    retries: HashMap<u32, RetryState>,
+    failures: HashMap<u32, RowFailures>,
     admitting: usize,
     finished: u32,
     counts: Counts,
@@ -97,15 +74,16 @@ impl RowTable {
         self.rows.iter().any(|row| row.stage == Stage::Unresolved)
     }
 
-    /// Every row that is neither over nor on its way here, but those that rest after a failure.
+    /// Returns the rows that are neither over nor running here, except those that wait after a
+    /// failure.
     pub fn idle_rows(&self, now: f64) -> VecDeque<u32> {
         let idle = |row: &Row| {
             matches!(row.stage, Stage::Unresolved | Stage::Waiting | Stage::ClaimedElsewhere)
         };
-        let rests = |at| self.retries.get(&at).is_some_and(|retry| now < retry.until);
+        let backs_off = |at| self.failures.get(&at).is_some_and(|it| now < it.until);
         (0..)
             .zip(&self.rows)
-            .filter(|(at, row)| idle(row) && !rests(*at))
+            .filter(|(at, row)| idle(row) && !backs_off(*at))
             .map(|(at, _)| at)
             .collect()
     }
@@ -115,6 +93,7 @@ impl RowTable {
         let before = std::mem::replace(&mut row.stage, stage);
         let priority = row.priority;
         if matches!(before, Stage::Succeeded | Stage::Failed) {
+            // An outcome is final: a late event must not take it back.
             row.stage = before;
             return;
         }
@@ -132,13 +111,13 @@ impl RowTable {
             Stage::ClaimedElsewhere => drop(self.claimed_elsewhere.insert(at)),
             Stage::Succeeded | Stage::Failed => {
                 self.finished += 1;
-                self.retries.remove(&at);
+                self.failures.remove(&at);
             }
             _ => {}
         }
     }
 
-    /// The row may be submitted now. One that was ready already only changes its priority.
+    /// Puts the row into the queue. A row that is queued already only changes its priority.
     pub fn mark_ready(&mut self, at: u32, priority: Priority) {
         if !matches!(
             self.stage(at),
@@ -146,11 +125,12 @@ impl RowTable {
         ) {
             return;
         }
+        // The queue finds a row by its priority, so the row leaves it before the priority changes.
         self.set_stage(at, Stage::ClaimedElsewhere);
         self.enqueue(at, priority);
     }
 
-    /// The row may be submitted at `when`, and is not on its way until then.
+    /// Puts the row into the queue at the time `when`.
     pub fn delay_until(&mut self, at: u32, class: Option<PriorityClass>, when: f64) {
         let known = self
             .rows
@@ -162,8 +142,8 @@ impl RowTable {
             row.priority = priority;
         }
         self.queue.push_delayed(at, priority, when);
-        if let Some(retry) = self.retries.get_mut(&at) {
-            retry.until = when;
+        if let Some(failures) = self.failures.get_mut(&at) {
+            failures.until = when;
         }
     }
 
@@ -183,7 +163,7 @@ impl RowTable {
         self.set_stage(at, Stage::ClaimedElsewhere);
     }
 
-    /// Rows of other workers, from where the last were passed on.
+    /// Returns rows of other workers to try to claim, in a round robin.
     pub fn takeover_candidates(&self, count: usize) -> Vec<u32> {
         let from = self.next_takeover;
         self.claimed_elsewhere
@@ -194,11 +174,12 @@ impl RowTable {
             .collect()
     }
 
-    /// None of these was to be had: next time, those after them are asked for.
-    pub fn advance_takeover(&mut self, others: &[u32]) {
-        self.next_takeover = others.last().map_or(0, |last| last + 1);
+    /// Moves on after these candidates: none of them could be claimed.
+    pub fn advance_takeover(&mut self, candidates: &[u32]) {
+        self.next_takeover = candidates.last().map_or(0, |last| last + 1);
     }
 
+    /// Records how far a row task has come. An event that comes too late changes nothing.
     pub fn apply_event(&mut self, at: u32, event: RowEvent, parked: u32, now: f64) {
         match (event, self.stage(at)) {
             (RowEvent::Admitted, Some(Stage::Admitting)) => self.set_stage(at, Stage::Posting),
@@ -211,6 +192,7 @@ impl RowTable {
                 self.set_stage(at, Stage::Running)
             }
             (RowEvent::ParkFailed, Some(Stage::Pending)) => {
+                // From now: else the same session would be chosen again at once.
                 self.pending
                     .insert(at, PendingSession { since: now, parked, park_requested: false });
             }
@@ -222,75 +204,25 @@ impl RowTable {
         self.set_stage(at, if ok { Stage::Succeeded } else { Stage::Failed });
     }
 
-    /// Counts a failure for now, and tells of how many for how long.
-    pub fn record_failure(&mut self, at: u32, now: f64) -> RetryState {
-        let retry =
-            self.retries.entry(at).or_insert(RetryState { since: now, tries: 0, until: now });
-        retry.tries += 1;
-        *retry
+    /// Counts a failure of the row, and returns all since its last success.
+    pub fn record_failure(&mut self, at: u32, now: f64) -> RowFailures {
+        let failures =
+            self.failures.entry(at).or_insert(RowFailures { since: now, tries: 0, until: now });
+        failures.tries += 1;
+        *failures
     }
 
     pub fn clear_failures(&mut self, at: u32) {
-        self.retries.remove(&at);
+        self.failures.remove(&at);
     }
 
     pub fn clear_all_failures(&mut self) {
-        self.retries.clear();
+        self.failures.clear();
     }
 
-    /// Somebody waits for a slot.
+    /// Returns whether a row waits for a slot.
     pub fn needs_slot(&self) -> bool {
         self.admitting > 0 || !self.queue.is_empty()
-    }
-
-    /// Which Pending sessions give up their slots, so that `free` becomes `wanted`: those that are Pending the longest.
-    pub fn choose_rows_to_park(
-        &mut self,
-        free: usize,
-        wanted: usize,
-        queue_time: f64,
-        now: f64,
-    ) -> Vec<u32> {
-        let untried = self.queue.best_class().is_some_and(|class| class < PriorityClass::Parked);
-        let park_after = |session: &PendingSession| {
-            let times = if untried {
-                1
-            } else {
-                1_u32.checked_shl(session.parked).unwrap_or(MAX_PARK_BACKOFF).min(MAX_PARK_BACKOFF)
-            };
-            queue_time * PARK_AFTER_FRACTION * f64::from(times)
-        };
-        let leaving = self.pending.values().filter(|session| session.park_requested).count();
-        let count = wanted.saturating_sub(free + leaving);
-        let overdue = |(_, session): &(&u32, &mut PendingSession)| {
-            !session.park_requested && now - session.since >= park_after(session)
-        };
-        let mut overdue: Vec<_> = self.pending.iter_mut().filter(overdue).collect();
-        overdue.sort_by(|(_, a), (_, b)| a.since.total_cmp(&b.since));
-        overdue.truncate(count);
-        overdue
-            .into_iter()
-            .map(|(row, session)| {
-                session.park_requested = true;
-                *row
-            })
-            .collect()
-    }
-}
-
-impl Counts {
-    fn count_mut(&mut self, stage: Stage) -> &mut u32 {
-        match stage {
-            Stage::Unresolved
-            | Stage::Waiting
-            | Stage::ClaimedElsewhere
-            | Stage::Admitting
-            | Stage::Posting => &mut self.waiting,
-            Stage::Pending => &mut self.pending,
-            Stage::Running => &mut self.running,
-            Stage::Succeeded => &mut self.succeeded,
-            Stage::Failed => &mut self.failed,
-        }
     }
 }
 
@@ -299,42 +231,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_pending_gives_up_its_slot_and_each_is_asked_once() {
-        let mut table = RowTable::new(4);
-        for row in 0..4 {
-            table.mark_ready(row, Priority::from_class(PriorityClass::Online));
-        }
-        for (row, at) in [(0, 0.0), (1, 50.0), (2, 170.0)] {
-            table.mark_started(row);
-            table.apply_event(row, RowEvent::Admitted, 0, at);
-            table.apply_event(row, RowEvent::Pending, 0, at);
-        }
-        assert_eq!(
-            table.choose_rows_to_park(0, 2, 7200.0, 179.0),
-            [0_u32; 0],
-            "three minutes are not over"
-        );
-        assert_eq!(table.choose_rows_to_park(0, 1, 7200.0, 300.0), [0]);
-        assert_eq!(table.choose_rows_to_park(0, 1, 7200.0, 300.0), [0_u32; 0], "one is leaving");
-        assert_eq!(table.choose_rows_to_park(0, 3, 7200.0, 301.0), [1]);
-        table.apply_event(1, RowEvent::Running, 0, 302.0);
-        assert_eq!(
-            table.counts(),
-            Counts { waiting: 1, pending: 2, running: 1, ..Counts::default() }
-        );
-        table.mark_finished(1, true);
-        table.mark_finished(1, false);
-        assert_eq!((table.counts().succeeded, table.counts().failed), (1, 0));
-    }
-
-    #[test]
-    fn the_rows_of_others_are_asked_for_in_turn() {
+    fn takeover_candidates_come_in_a_round_robin() {
         let mut table = RowTable::new(5);
         (0..5).for_each(|row| table.mark_claimed_elsewhere(row));
-        for asked in [[0, 1], [2, 3], [4, 0], [1, 2]] {
-            assert_eq!(table.takeover_candidates(2), asked);
-            assert_eq!(table.takeover_candidates(2), asked);
-            table.advance_takeover(&asked);
+        for expected in [[0, 1], [2, 3], [4, 0], [1, 2]] {
+            assert_eq!(table.takeover_candidates(2), expected);
+            assert_eq!(table.takeover_candidates(2), expected);
+            table.advance_takeover(&expected);
         }
     }
 }

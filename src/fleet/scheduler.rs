@@ -1,4 +1,5 @@
-//! Who goes next. At most two submits stand in line, so that a single `run` never waits behind a whole fleet.
+//! The scheduler of a run: it claims rows, runs their tasks, parks Pending sessions, and reads what
+//! other workers wrote.
 
 mod completion;
 mod enqueue;
@@ -11,26 +12,27 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::outcome::Outcome;
+use super::protocol::{ControlRequest, RowEvent, RowExit};
 use super::resolver::Resolution;
-use super::row::{ControlRequest, RowEvent, RowExit, RowTask};
+use super::row::RowTask;
 use super::row_table::RowTable;
-use super::shared::Shared;
+use super::shared::{POLL_INTERVAL, Shared};
 use crate::error::{Error, Kind, Result};
 use crate::state::run_store::{NumberedOutcome, RowState, StopRequest};
 use crate::trace::{self, TraceContext};
 
+/// Submits of a run in the admission queue at a time. The queue is shared by all callers: with
+/// more, a single `run` would wait behind a whole fleet.
 const MAX_ADMITTING: usize = 2;
-/// Rows that are asked of the journal at once.
+/// Rows or outcomes in one read of the journal.
 const PAGE: u32 = 1000;
-/// Rows that one claim may choose of.
+/// Rows that one claim may choose from.
 const CANDIDATES: usize = 8;
-/// Seconds between two looks at what other workers did, and at who holds slots.
-const TICK: f64 = 1.0;
-/// Seconds between two looks for rows whose worker died.
+/// Seconds between two searches for rows whose worker died.
 const TAKEOVER_INTERVAL: f64 = 3.0;
-/// Seconds for which a machine id waits for its place in the order.
+/// Seconds to wait for the list of machines before machines are queued without their priorities.
 const MAX_RANKING_WAIT: f64 = 10.0;
-/// Rows of a stopped run that are under way at once to their outcomes.
+/// Rows of a stopped run that are being ended at a time.
 const MAX_STOPPING: usize = 50;
 
 pub struct Scheduler {
@@ -42,16 +44,17 @@ pub struct Scheduler {
     resolutions: UnboundedReceiver<Vec<Resolution>>,
     resolving: JoinSet<()>,
     last_outcome: u64,
-    /// Since outcomes were last read.
+    /// This worker wrote outcomes after the last read.
     has_new_outcomes: bool,
     last_poll: f64,
     next_takeover_at: f64,
     started: f64,
-    /// Of a stopped run, rows that are yet to be told.
+    is_unranked_enqueued: bool,
+    /// Rows of a stopped run that have no outcome yet.
     stopped_rows: VecDeque<u32>,
 }
 
-/// Both ends of what rows under way tell.
+/// Both ends of the channel for the events of the row tasks.
 type EventChannel = (UnboundedSender<(u32, RowEvent)>, UnboundedReceiver<(u32, RowEvent)>);
 
 struct ActiveRow {
@@ -63,7 +66,7 @@ impl Scheduler {
     pub fn new(shared: Arc<Shared>) -> Self {
         let started = shared.now();
         Self {
-            table: RowTable::new(shared.head.rows),
+            table: RowTable::new(shared.header.rows),
             active: HashMap::new(),
             row_tasks: JoinSet::new(),
             events: unbounded_channel(),
@@ -74,12 +77,14 @@ impl Scheduler {
             last_poll: f64::NEG_INFINITY,
             next_takeover_at: started,
             started,
+            is_unranked_enqueued: false,
             stopped_rows: VecDeque::new(),
             shared,
         }
     }
 
-    /// Runs until every row has its outcome. Dropped, it leaves what it started to the service, and to the next.
+    /// Runs until every row has its outcome. If it is dropped, its sessions continue at the service
+    /// and the next worker follows them.
     pub async fn run(mut self) -> Result<()> {
         self.read_rows().await?;
         loop {
@@ -94,20 +99,25 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 Some((row, event)) = self.events.1.recv() => self.on_row_event(row, event),
-                Some(Ok((row, ended))) = self.row_tasks.join_next() => self.on_row_exit(row, ended).await?,
-                Some(resolutions) = self.resolutions.recv() => self.on_resolutions(resolutions).await?,
-                () = self.shared.sessions.pipeline.clock.sleep(TICK) => {}
+                Some(Ok((row, exit))) = self.row_tasks.join_next() => {
+                    self.on_row_exit(row, exit).await?;
+                }
+                Some(resolutions) = self.resolutions.recv() => {
+                    self.on_resolutions(resolutions).await?;
+                }
+                () = self.shared.sessions.pipeline.clock.sleep(POLL_INTERVAL) => {}
             }
-            // Nothing new is begun before what ended is told: it would pile up.
-            while let Some(Ok((row, ended))) = self.row_tasks.try_join_next() {
-                self.on_row_exit(row, ended).await?;
+            // All ended rows get their outcomes before new rows start: results would pile up in
+            // memory otherwise.
+            while let Some(Ok((row, exit))) = self.row_tasks.try_join_next() {
+                self.on_row_exit(row, exit).await?;
             }
         }
     }
 
-    /// What other workers did, and whether the run was stopped.
+    /// Reads new outcomes, and whether the run was stopped.
     async fn poll_journal(&mut self) -> Result<()> {
-        let is_due = self.shared.now() - self.last_poll >= TICK;
+        let is_due = self.shared.now() - self.last_poll >= POLL_INTERVAL;
         if is_due || std::mem::take(&mut self.has_new_outcomes) {
             self.read_outcomes().await?;
         }
@@ -115,14 +125,17 @@ impl Scheduler {
             return Ok(());
         }
         self.last_poll = self.shared.now();
-        let run = self.shared.run_store()?.get_run(&self.shared.head.run_id).await?;
+        let run = self.shared.run_store().get_run(&self.shared.header.run_id).await?;
         let Some(stop) = run.and_then(|run| run.stopped) else { return Ok(()) };
         let known =
             self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
+        // A second stop may add that running sessions are cancelled.
         if known.as_ref() != Some(&stop) {
             self.table.clear_all_failures();
             let request = stop_request(&stop);
-            self.active.values().for_each(|it| drop(it.control.send_replace(request.clone())));
+            for active in self.active.values() {
+                active.control.send_replace(request.clone());
+            }
         }
         if self.stopped_rows.is_empty() {
             self.stopped_rows = self.table.idle_rows(self.last_poll);
@@ -130,13 +143,14 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Of a stopped run, the rows that are not on their way: what was started is followed, the rest is told.
+    /// Ends the idle rows of a stopped run: a session that was submitted is followed, and the other
+    /// rows end as `not_submitted`.
     async fn finish_stopped_rows(&mut self) -> Result<()> {
         while self.table.admitting() < MAX_STOPPING
             && let Some(row) = self.stopped_rows.pop_front()
         {
             let (runs, run_id, worker) =
-                (self.shared.run_store()?, &self.shared.head.run_id, self.shared.worker);
+                (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
             match runs.claim_row(run_id, worker, vec![row]).await? {
                 Some(state) => self.spawn_row(state),
                 None => self.table.mark_claimed_elsewhere(row),
@@ -149,8 +163,8 @@ impl Scheduler {
         loop {
             let page = self
                 .shared
-                .run_store()?
-                .list_outcomes(&self.shared.head.run_id, self.last_outcome, PAGE)
+                .run_store()
+                .list_outcomes(&self.shared.header.run_id, self.last_outcome, PAGE)
                 .await?;
             let Some(last) = page.last() else { return Ok(()) };
             self.last_outcome = last.number;
@@ -158,12 +172,13 @@ impl Scheduler {
                 let outcome: Outcome = serde_json::from_str(outcome).map_err(|error| {
                     Error::new(
                         Kind::State,
-                        format!("the journal's outcome {row} is broken: {error}"),
+                        format!("the stored outcome of row {row} is not valid: {error}"),
                     )
                 })?;
                 self.table.mark_finished(*row, outcome.is_ok());
             }
             self.publish_counts();
+            // Wakes the loops over the outcomes.
             self.shared.worker_state.send_modify(|_| {});
         }
     }
@@ -176,7 +191,8 @@ impl Scheduler {
         if self.stop().is_some() {
             return self.finish_stopped_rows().await;
         }
-        if self.shared.now() - self.started >= MAX_RANKING_WAIT {
+        let has_waited = self.shared.now() - self.started >= MAX_RANKING_WAIT;
+        if has_waited && !self.is_unranked_enqueued {
             self.enqueue_unranked().await?;
         }
         while self.table.admitting() < MAX_ADMITTING {
@@ -189,8 +205,9 @@ impl Scheduler {
                 return Ok(());
             }
             let (runs, run_id, worker) =
-                (self.shared.run_store()?, &self.shared.head.run_id, self.shared.worker);
+                (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
             let claimed = runs.claim_row(run_id, worker, candidates.clone()).await?;
+            // The claim takes the first free row, so other workers have those before it.
             let taken = claimed.as_ref().map(|state| state.row);
             candidates
                 .iter()
@@ -222,6 +239,7 @@ impl Scheduler {
         };
         self.active.insert(row, ActiveRow { control, state });
         self.table.mark_started(row);
+        // A task does not inherit the trace of the code that spawns it.
         let trace = TraceContext::current();
         self.row_tasks.spawn(async move { (row, trace::with_trace(trace, task.run()).await) });
     }
@@ -231,19 +249,22 @@ impl Scheduler {
     }
 
     fn on_row_event(&mut self, row: u32, event: RowEvent) {
-        let parked = self.active.get(&row).map_or(0, |it| it.state.progress.parked);
+        let parked = self.active.get(&row).map_or(0, |active| active.state.progress.parked);
         self.table.apply_event(row, event, parked, self.shared.now());
+        // The submit succeeded.
         if event == RowEvent::Pending {
             self.table.clear_failures(row);
         }
     }
 
-    /// Pending sessions give way, before those that wait have no slot to go to.
+    /// Parks Pending sessions if rows wait and few slots are free.
     async fn park_pending_sessions(&mut self) -> Result<()> {
         if !self.table.needs_slot() || self.stop().is_some() {
             return Ok(());
         }
         let limits = &self.shared.sessions.pipeline.options.limits;
+        // Enough free slots for one burst of submits, so that parking never delays a submit. At
+        // most a quarter of all slots, so that most Pending sessions keep theirs.
         let sessions = limits.sessions as usize;
         let burst = limits.submit.iter().map(|rate| rate.count as usize).min().unwrap_or(sessions);
         let wanted = burst.min(sessions / 4).max(1);

@@ -1,32 +1,27 @@
-//! What the parts of one run in this process share.
+//! What the parts of one run share in this process.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use super::outcome::Outcome;
+use super::stage::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
-use crate::session::Sessions;
-use crate::state::run_store::{FinishedRow, RowState, RunHeader, RunStore};
+use crate::session::{SessionResult, Sessions};
+use crate::state::run_store::{FinishedRow, RowState, RunHeader, RunStore, StopRequest};
 use crate::trace::LOG_TARGET;
 
-/// How many rows stand how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub waiting: u32,
-    pub pending: u32,
-    pub running: u32,
-    pub succeeded: u32,
-    pub failed: u32,
-}
+/// Seconds between two reads of what other workers wrote.
+pub const POLL_INTERVAL: f64 = 1.0;
+/// Tries of a call that the service answers with errors.
+pub const MAX_ATTEMPTS: u32 = 5;
 
-/// Whether this process is at the run.
+/// Whether this process works on the run.
 #[derive(Clone, Debug)]
 pub enum WorkerState {
     Active,
-    /// It left: the run can be resumed.
+    /// It has detached: the run can be resumed.
     Detached,
     Failed(Error),
 }
@@ -34,30 +29,31 @@ pub enum WorkerState {
 pub struct Shared {
     pub sessions: Arc<Sessions>,
     pub quota: Arc<Quota>,
-    pub head: RunHeader,
+    pub header: RunHeader,
     pub worker: u64,
     pub counts: Mutex<Counts>,
-    pub stop: Mutex<Option<crate::state::run_store::StopRequest>>,
-    /// Changes with every outcome, too.
+    pub stop: Mutex<Option<StopRequest>>,
+    /// Also notifies its receivers of each new outcome.
     pub worker_state: watch::Sender<WorkerState>,
 }
 
 impl Shared {
-    pub fn run_store(&self) -> Result<&dyn RunStore> {
-        run_store_of(&self.quota)
+    pub fn run_store(&self) -> &dyn RunStore {
+        self.quota.store().run_store()
     }
 
     pub fn now(&self) -> f64 {
         self.sessions.pipeline.clock.now()
     }
 
-    /// What a row's sessions are submitted with. It is the machine's within the run, so that one that two rows name runs
-    /// once even so; a session that was set aside has a successor of its own.
+    /// Returns the correlation id of a row's session, after `parked` sessions that were parked.
     pub fn correlation_id(&self, parked: u32) -> String {
-        format!("{}/{}", self.head.run_id, parked + 1)
+        // The row is not part of it: two rows that name one machine must find the same session.
+        // The number is: a parked session must not be taken for its successor.
+        format!("{}/{}", self.header.run_id, parked + 1)
     }
 
-    /// An outcome that is yet to be told.
+    /// Returns an outcome that has no reason yet.
     pub fn new_outcome(&self, state: &RowState) -> Outcome {
         Outcome {
             row: state.row,
@@ -78,68 +74,51 @@ impl Shared {
         }
     }
 
+    /// Returns the outcome of a row that the stopped run did not reach.
     pub fn not_submitted_outcome(&self, state: &RowState) -> Outcome {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let why = stop.map_or_else(|| "no comment".to_owned(), |stop| stop.comment);
         let mut outcome = self.new_outcome(state);
         outcome.set_reason(
             "not_submitted",
-            format!("nothing was submitted to {}: {why}", state.machine),
+            format!("the run was cancelled before anything ran on {}: {why}", state.machine),
         );
         outcome
     }
 
-    /// Notes an outcome durably, with what belongs to it.
-    pub async fn finish(
-        &self,
-        outcome: &Outcome,
-        result: Option<&crate::session::SessionResult>,
-    ) -> Result<bool> {
-        let json = |error: serde_json::Error| {
-            Error::new(Kind::State, format!("an outcome could not be noted: {error}"))
+    /// Stores an outcome durably, together with its result. Returns whether it is the row's first.
+    pub async fn finish(&self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<bool> {
+        let to_state_error = |error: serde_json::Error| {
+            Error::new(Kind::State, format!("an outcome could not be written as JSON: {error}"))
         };
         let finished = FinishedRow {
             row: outcome.row,
-            outcome: serde_json::to_string(outcome).map_err(json)?,
-            result: result.map(serde_json::to_string).transpose().map_err(json)?,
+            outcome: serde_json::to_string(outcome).map_err(to_state_error)?,
+            result: result.map(serde_json::to_string).transpose().map_err(to_state_error)?,
         };
-        self.run_store()?.finish_row(&self.head.run_id, finished).await
+        self.run_store().finish_row(&self.header.run_id, finished).await
     }
 
     pub fn counts(&self) -> Counts {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// This worker's rows are free at once, instead of when its lease is over.
+    /// Frees this worker's rows now, so that others need not wait until its lease ends.
     pub async fn release_rows(&self) {
-        let left = async { self.run_store()?.heartbeat(&self.head.run_id, self.worker, 0.0).await };
-        if let Err(error) = left.await {
-            log::debug!(target: LOG_TARGET, "could not note that run {} was left: {error}", self.head.run_id);
+        let released =
+            async { self.run_store().heartbeat(&self.header.run_id, self.worker, 0.0).await };
+        if let Err(error) = released.await {
+            log::debug!(
+                target: LOG_TARGET,
+                "could not release the rows of run {}: {error}",
+                self.header.run_id
+            );
         }
     }
 }
 
-/// No row is to pay for it: the store fails, or nobody can sign in.
+/// Returns whether an error concerns the whole run: the state store fails, or nobody can sign in.
+/// Such an error must not become the outcome of a row.
 pub fn is_run_level(error: &Error) -> bool {
     matches!(error.kind, Kind::State | Kind::Authentication | Kind::Caller)
-}
-
-impl Counts {
-    pub fn to_map(self) -> BTreeMap<&'static str, u32> {
-        BTreeMap::from([
-            ("waiting", self.waiting),
-            ("pending", self.pending),
-            ("running", self.running),
-            ("succeeded", self.succeeded),
-            ("failed", self.failed),
-        ])
-    }
-}
-
-pub fn run_store_of(quota: &Quota) -> Result<&dyn RunStore> {
-    quota.store().run_store().ok_or_else(|| {
-        let message =
-            format!("the state store {} keeps no journal of runs", quota.store().address());
-        Error::new(Kind::State, message).with_hint("use the memory store for run_many")
-    })
 }

@@ -1,4 +1,4 @@
-//! The turn of an intent: one at a time, in whatever process, submits it.
+//! The lease of an intent: only its holder submits, so that the same submit is never sent twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,18 @@ use super::queue::AdmissionQueue;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::model::Command;
-use crate::state::store::{DeferredWrite, IntentKey, IntentLookup, Store};
+use crate::state::intents::{IntentKey, IntentLookup};
+use crate::state::store::{DeferredWrite, Store};
 
-/// Seconds after which the turn of a dead process falls free.
+/// Seconds after which the lease of a dead process ends.
 const LEASE: f64 = 15.0;
+/// Seconds between renewals: two may fail before the lease ends.
 const HEARTBEAT: f64 = 5.0;
-/// Seconds between two looks at a turn that another process has, at the most.
+/// The maximum seconds between two attempts to take a lease that another process holds.
 const LEASE_POLL_INTERVAL: f64 = 1.0;
 
-/// Held by the one who submits. Whoever comes later with the same id waits, then adopts.
+/// The lease of the caller that submits. A later caller with the same id waits for it, and then
+/// adopts the action that was started. Dropping it ends the lease.
 pub struct IntentLease {
     store: Arc<dyn Store>,
     pub key: IntentKey,
@@ -27,18 +30,19 @@ pub struct IntentLease {
     released: Arc<Notify>,
     queue: Arc<AdmissionQueue>,
     heartbeat: Option<AbortHandle>,
-    /// What is known of the intent: nobody else changes it while the turn is held.
+    /// A copy of the intent's field. Nobody else changes it while the lease is held.
     posted: AtomicBool,
 }
 
-/// An intent, and the turn; no turn where the intent was made with other commands.
+/// An intent and its lease. There is no lease if the intent was created with other commands.
 pub struct BegunIntent {
     pub found: IntentLookup,
     pub intent_lease: Option<IntentLease>,
 }
 
 impl Quota {
-    /// Notes what is intended, durably, and waits for the turn. What it returns was read with the turn held.
+    /// Stores the intent durably and waits for its lease. The intent that it returns was read while
+    /// the lease was held.
     pub async fn begin_intent(
         &self,
         key: &IntentKey,
@@ -48,16 +52,18 @@ impl Quota {
         let mut intent_lease = IntentLease {
             store: self.store.clone(),
             key: key.clone(),
+            // The token is random, because the lease is compared across processes.
             token: fastrand::u64(..),
             released: self.lease_released.clone(),
             queue: self.submit_queue.clone(),
             heartbeat: None,
             posted: AtomicBool::new(false),
         };
-        // In memory an end is told; only a lease runs out in silence.
+        // In memory, the end of a lease wakes the waiters, so polling is only needed for expiry.
         let (mut pause, longest) =
             if self.store.is_shared() { (0.05, LEASE_POLL_INTERVAL) } else { (LEASE, LEASE) };
         loop {
+            // Created before the attempt, so that a release in between is not missed.
             let released = self.lease_released.notified();
             let mut found = self
                 .store
@@ -68,6 +74,7 @@ impl Quota {
             }
             if self.store.acquire_lease(key.clone(), intent_lease.token, LEASE).await? {
                 intent_lease.keep_alive(self.clock);
+                // The previous holder may have changed it between the lookup and the lease.
                 if found.known
                     && let Some(intent) = self.store.get_intent(key.clone()).await?
                 {
@@ -86,21 +93,24 @@ impl Quota {
 }
 
 impl IntentLease {
-    /// A POST is about to leave, or did not arrive. Fails if another process has the turn by now.
+    /// Records that a POST is about to be sent, or that none arrived.
+    ///
+    /// Fails if another process has taken the lease. Then nothing may be sent.
     pub async fn record_posted(&self, posted: bool) -> Result<()> {
         self.store.record_posted(self.key.clone(), self.token, posted).await?;
         self.posted.store(posted, Ordering::SeqCst);
         Ok(())
     }
 
-    /// A POST may have reached the service, by whichever process.
+    /// Returns whether a POST may have reached the service, from any process.
     pub fn is_posted(&self) -> bool {
         self.posted.load(Ordering::SeqCst)
     }
 
+    /// Renews the lease in the background.
     fn keep_alive(&mut self, clock: Clock) {
         let (store, key, token) = (self.store.clone(), self.key.clone(), self.token);
-        let beating = tokio::spawn(async move {
+        let heartbeat = tokio::spawn(async move {
             loop {
                 clock.sleep(HEARTBEAT).await;
                 if let Err(error) = store.acquire_lease(key.clone(), token, LEASE).await {
@@ -108,17 +118,18 @@ impl IntentLease {
                 }
             }
         });
-        self.heartbeat = Some(beating.abort_handle());
+        self.heartbeat = Some(heartbeat.abort_handle());
     }
 }
 
 impl Drop for IntentLease {
     fn drop(&mut self) {
+        // A renewal after the release would take the lease again.
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.abort();
         }
         self.store.defer(DeferredWrite::ReleaseLease(self.key.clone(), self.token));
-        // What it forgot may have held a slot.
+        // If the intent is deleted, its slot is free now.
         self.queue.wake();
         self.released.notify_waiters();
     }

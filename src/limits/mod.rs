@@ -1,7 +1,10 @@
-//! What the clients of one quota key in this process share: the queues, asked of the store, and what they let through.
+//! Admission control for one quota key: the clients of this process share its queues and permits.
+//!
+//! The store decides; this module queues the callers and frees what they drop.
 
 mod lease;
 mod queue;
+mod queue_task;
 mod registry;
 
 use std::collections::HashMap;
@@ -17,56 +20,58 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operation::Operation;
 use crate::state::store::{
-    DeferredWrite, OpenSession, Slot, SlotRequest, Store, Ticket, WindowUsage,
+    DeferredWrite, OpenSession, SessionSlot, SlotRequest, Store, Ticket, WindowUsage,
 };
 
-/// Seconds.
+/// Seconds to wait for deferred writes when a client closes.
 const FLUSH_TIMEOUT: f64 = 2.0;
 
+/// The admission control of one quota key.
 pub struct Quota {
     store: Arc<dyn Store>,
     clock: Clock,
     queues: HashMap<Operation, Arc<AdmissionQueue>>,
     submit_queue: Arc<AdmissionQueue>,
     lease_released: Arc<Notify>,
-    freed: Arc<Notify>,
+    slot_freed: Arc<Notify>,
 }
 
-/// The right to one call. The call ends when it is dropped.
+/// The permission for one call. Dropping it ends the call.
 pub struct CallPermit {
     store: Arc<dyn Store>,
     window: Operation,
     ticket: Ticket,
 }
 
-/// A session slot and the machine's lease. Dropped, both are free; kept, they are the intent's.
+/// Holds a session slot and its machine. Dropping it frees both, unless it is disarmed.
 pub struct SlotGuard {
     queue: Arc<AdmissionQueue>,
-    freed: Arc<Notify>,
+    slot_freed: Arc<Notify>,
     held: Option<(String, Ticket)>,
 }
 
-/// The right to submit to one machine: a call in the window, and a slot.
+/// The permission to submit to one machine: a call in the window, and a slot.
 pub struct Admission {
     pub permit: CallPermit,
     pub slot: SlotGuard,
 }
 
-/// Why nobody goes.
+/// Why a call was not admitted.
 #[derive(Clone, Debug)]
 pub enum AdmissionError {
     /// One of our own sessions is on the machine.
     MachineBusy(Option<String>),
-    /// The store lost what it knew: list the open sessions, tell them to [`Quota::record_open_sessions`], and ask again.
+    /// The store lost its data. List the open sessions on the service, pass them to
+    /// [`Quota::record_open_sessions`], and try again.
     SessionsUnknown,
-    /// The store is out of reach, or not fit.
+    /// The store is unavailable or unusable.
     Failed(Error),
 }
 
 impl Quota {
-    /// `call_lease` seconds after its start a call is over, or its process is dead.
+    /// `call_lease`: seconds after its start at which a call has ended, or its process is dead.
     pub fn new(store: Arc<dyn Store>, clock: Clock, call_lease: f64) -> Self {
-        // Each queue counts its own tickets.
+        // Every queue has its own owner id, because each numbers its tickets from 0.
         let queue = |window| {
             Arc::new(AdmissionQueue::new(
                 store.clone(),
@@ -83,16 +88,17 @@ impl Quota {
             queues,
             submit_queue,
             lease_released: Arc::default(),
-            freed: Arc::default(),
+            slot_freed: Arc::default(),
             store,
         }
     }
 
-    /// Intents, sessions and looks are asked of the store itself.
+    /// Returns the store, for intents, slots and cached statuses.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
+    /// Returns the queue of the window.
     fn queue(&self, window: Operation) -> &Arc<AdmissionQueue> {
         match window {
             Operation::RunLiveResponse => &self.submit_queue,
@@ -100,14 +106,14 @@ impl Quota {
         }
     }
 
-    /// Waits for its turn and for room in an endpoint's window. Leaving the wait leaves the queue.
+    /// Waits in the queue until there is room in the window. Dropping the future leaves the queue.
     pub async fn admit_call(&self, window: Operation) -> Result<CallPermit> {
         let granted = self.queue(window).enter(None).await.map_err(AdmissionError::into_error)?;
         let ticket = granted.into_ticket().unwrap_or(Ticket { owner: 0, number: 0 });
         Ok(CallPermit { store: self.store.clone(), window, ticket })
     }
 
-    /// Stands in queue for a slot, the machine and the submit window, as one.
+    /// Waits in the queue for a slot, the machine and room in the submit window, all at once.
     pub async fn admit_submit(
         &self,
         slot_request: SlotRequest,
@@ -121,27 +127,28 @@ impl Quota {
             permit,
             slot: SlotGuard {
                 queue: self.submit_queue.clone(),
-                freed: self.freed.clone(),
+                slot_freed: self.slot_freed.clone(),
                 held: Some((machine_id, ticket)),
             },
         })
     }
 
-    /// Seconds until there may be room, as the queue was last told.
+    /// Returns the seconds until there may be room, as of the last answer of the store.
     pub fn expected_wait(&self, window: Operation) -> f64 {
         self.queue(window).expected_wait()
     }
 
+    /// Returns how full the window is.
     pub async fn window_usage(&self, window: Operation) -> Result<WindowUsage> {
         self.store.window_usage(window).await
     }
 
-    /// Holds every waiting call back for `seconds`: the service said so.
+    /// Blocks the window for `seconds`, because the service asked for it.
     pub async fn block_window(&self, window: Operation, seconds: f64) -> Result<()> {
         self.store.block_window(window, seconds).await
     }
 
-    /// The action is over: its slot and its machine are free.
+    /// Frees the slot and the machine of an action that has ended.
     pub async fn close_session(&self, action_id: &str) -> Result<()> {
         if self.store.close_session(action_id).await? {
             self.wake();
@@ -149,12 +156,13 @@ impl Quota {
         Ok(())
     }
 
-    /// What holds the machine, as far as the store knows.
-    pub async fn slot_on_machine(&self, machine_id: &str) -> Result<Option<Slot>> {
+    /// Returns the slot on the machine, if the store knows one.
+    pub async fn slot_on_machine(&self, machine_id: &str) -> Result<Option<SessionSlot>> {
         Ok(self.store.slots().await?.into_iter().find(|slot| slot.machine_id == machine_id))
     }
 
-    /// There is no action after all where one has been in doubt for `seconds`.
+    /// Frees the slot on the machine if its POST has been in doubt for `seconds`, after a lookup
+    /// found no action.
     pub async fn release_in_doubt_slot(&self, machine_id: &str, seconds: f64) -> Result<()> {
         if self.store.release_in_doubt_slot(machine_id.to_owned(), seconds).await? {
             self.wake();
@@ -165,9 +173,11 @@ impl Quota {
     /// Waits until fewer slots are taken than now.
     pub async fn wait_for_free_slot(&self) -> Result<()> {
         let before = self.store.slots().await?.len();
+        // Another process frees its slots without waking this one.
         let poll_interval = if self.store.is_shared() { 1.0 } else { f64::INFINITY };
         loop {
-            let freed = self.freed.notified();
+            // Created before the slots are read, so that no wake-up in between is missed.
+            let freed = self.slot_freed.notified();
             if self.store.slots().await?.len() < before {
                 return Ok(());
             }
@@ -175,26 +185,30 @@ impl Quota {
         }
     }
 
-    /// Sessions that the service shows as open. What it does not know of, the store counts from now on.
+    /// Records sessions that the service lists as open. From now on they hold slots.
     pub async fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> Result<()> {
         self.store.record_open_sessions(sessions).await?;
         self.wake();
         Ok(())
     }
 
-    /// Returns when what was left for later is done; soon, also where the store is out of reach.
+    /// Waits until the deferred writes are done, but only briefly if the store is unavailable.
     pub async fn flush(&self) {
         let timeout = crate::clock::seconds_to_duration(FLUSH_TIMEOUT);
+        // A client that closes must not hang because its store is down.
         let flushed = tokio::time::timeout(timeout, self.store.flush()).await;
         if !matches!(flushed, Ok(Ok(()))) {
-            log::debug!(target: crate::trace::LOG_TARGET, "the state store could not be told all: leases will tell it");
+            log::debug!(
+                target: crate::trace::LOG_TARGET,
+                "not all writes reached the state store in time; the leases make up for them"
+            );
         }
     }
 
-    /// Something freed a slot by way of the store.
+    /// Wakes the waiters after a slot was freed in the store.
     pub fn wake(&self) {
         self.submit_queue.wake();
-        self.freed.notify_waiters();
+        self.slot_freed.notify_waiters();
     }
 }
 
@@ -205,8 +219,9 @@ impl Drop for CallPermit {
 }
 
 impl SlotGuard {
-    /// The slot is the intent's: an action holds it, or nobody knows whether one does. It is freed by `record_action`,
-    /// `delete_unsent_intent`, `close_session`, or its lease.
+    /// Leaves the slot to the intent, because its action holds it or may hold it.
+    ///
+    /// From then on `record_action`, `delete_unsent_intent`, `close_session` or the lease frees it.
     pub fn disarm(mut self) {
         self.held = None;
     }
@@ -217,25 +232,26 @@ impl Drop for SlotGuard {
         if let Some((machine_id, ticket)) = self.held.take() {
             self.queue.store.defer(DeferredWrite::ReleaseSlot(machine_id, ticket));
             self.queue.wake();
-            self.freed.notify_waiters();
+            self.slot_freed.notify_waiters();
         }
     }
 }
 
 impl AdmissionError {
+    /// Converts it into the error of the call.
     pub fn into_error(self) -> Error {
         match self {
             Self::Failed(error) => error,
             Self::MachineBusy(action_id) => {
                 let mut error = Error::new(
                     crate::error::Kind::MachineBusy,
-                    "a session of ours is on the machine",
+                    "one of our own sessions is on the machine",
                 );
                 error.active_action_id = action_id;
                 error
             }
             Self::SessionsUnknown => {
-                let message = "the state store lost what it knew of open sessions";
+                let message = "the state store lost its record of open sessions";
                 let mut error = Error::new(crate::error::Kind::State, message);
                 error.retryable = true;
                 error

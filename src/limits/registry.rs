@@ -1,4 +1,4 @@
-//! The quotas of a process: one for each store and quota key, shared by all its clients.
+//! The quotas of the process: one for each store and quota key, shared by all clients.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,21 +11,27 @@ use crate::config::Limits;
 use crate::error::Result;
 use crate::state::QuotaKey;
 use crate::state::address::{Address, open_with};
-use crate::state::store::{Settings, Store};
+use crate::state::settings::StoreSettings;
+use crate::state::store::Store;
 
-/// A fork waits no longer for a store that is being opened: a file's is a moment, and a server's is no harm to a child.
+/// How long a fork waits for a store that is being opened.
+///
+/// A file opens in a moment. A child may safely inherit a connection to a server that is being
+/// opened, because it never uses it.
 const MAX_OPEN_WAIT: Duration = Duration::from_secs(1);
 
-/// A child made by fork starts with an empty one: what the parent opened is the parent's.
+/// The open quotas of the process. A forked child starts with an empty registry, because it must
+/// not use what its parent has opened.
 #[derive(Default)]
 pub struct QuotaRegistry {
     known: Mutex<Vec<RegisteredQuota>>,
-    /// One store is opened at a time.
+    /// Held while a store is opened, so that no two clients open the same one.
     opening: Arc<tokio::sync::Mutex<()>>,
     fork_pause: Mutex<ForkPause>,
 }
 
-/// While forks are under way, which several threads may do at once, nothing is open and nothing is opened.
+/// Counts the forks in progress. Several threads may fork at once; until all are done, no store is
+/// open and none is opened.
 #[derive(Default)]
 struct ForkPause {
     forks: u32,
@@ -36,11 +42,14 @@ struct RegisteredQuota {
     address: Address,
     key: QuotaKey,
     limits: Limits,
+    // Weak, so that the store closes with its last client.
     quota: Weak<Quota>,
 }
 
 impl QuotaRegistry {
-    /// The quota of `key` in the store at `address`; the first client of both says what the limits are.
+    /// Returns the quota of `key` in the store at `address`. Opens it if it is not open.
+    ///
+    /// The limits are those of the first client. Later ones are logged and ignored.
     pub async fn get(
         &self,
         address: &str,
@@ -49,20 +58,21 @@ impl QuotaRegistry {
         clock: Clock,
         call_lease: f64,
     ) -> Result<Arc<Quota>> {
-        self.get_with(address, Settings::new(key, limits, clock), call_lease).await
+        self.get_with(address, StoreSettings::new(key, limits, clock), call_lease).await
     }
 
-    /// The same, with what else the store is opened with.
+    /// Returns the quota like [`get`](Self::get), with all options of the store.
     pub async fn get_with(
         &self,
         address: &str,
-        settings: Settings,
+        settings: StoreSettings,
         call_lease: f64,
     ) -> Result<Arc<Quota>> {
         let parsed = Address::parse(address)?;
-        let Settings { key, limits, clock, .. } = settings.clone();
+        let StoreSettings { key, limits, clock, .. } = settings.clone();
+        // Held across the open, so that a second client waits and then finds the quota.
         let _opening = self.opening.lock().await;
-        if let Some(quota) = self.find_shared(&parsed, &key, &limits) {
+        if let Some(quota) = self.find_open(&parsed, &key, &limits) {
             return Ok(quota);
         }
         let store = open_with(&parsed, settings).await?;
@@ -76,31 +86,29 @@ impl QuotaRegistry {
         Ok(quota)
     }
 
-    fn find_shared(
-        &self,
-        address: &Address,
-        key: &QuotaKey,
-        limits: &Limits,
-    ) -> Option<Arc<Quota>> {
+    /// Returns the quota if it is open already.
+    fn find_open(&self, address: &Address, key: &QuotaKey, limits: &Limits) -> Option<Arc<Quota>> {
         let known = self.known();
-        let it = known.iter().find(|known| known.address == *address && known.key == *key)?;
-        let quota = it.quota.upgrade()?;
-        if it.limits != *limits {
+        let entry = known.iter().find(|known| known.address == *address && known.key == *key)?;
+        let quota = entry.quota.upgrade()?;
+        if entry.limits != *limits {
             log::info!(
                 target: crate::trace::LOG_TARGET,
-                "the limits given are not used: another client of this application has set others"
+                "these limits are ignored: another client of the same application has already set \
+                 its limits"
             );
         }
         Some(quota)
     }
 
-    /// Before a fork: returns when no store holds what a child must not inherit.
+    /// Closes all stores before a fork, so that the child inherits no open file.
     pub fn quiesce(&self) {
         let mut fork_pause = self.fork_pause();
         fork_pause.forks += 1;
         if fork_pause.forks == 1 {
-            let give_up = Instant::now() + MAX_OPEN_WAIT;
-            while fork_pause.opening.is_none() && Instant::now() < give_up {
+            // The lock is kept until `reopen`, so that no store is opened during the fork.
+            let deadline = Instant::now() + MAX_OPEN_WAIT;
+            while fork_pause.opening.is_none() && Instant::now() < deadline {
                 fork_pause.opening = self.opening.clone().try_lock_owned().ok();
                 std::thread::yield_now();
             }
@@ -108,7 +116,7 @@ impl QuotaRegistry {
         }
     }
 
-    /// After it, in the parent.
+    /// Opens all stores again, in the parent after the fork.
     pub fn reopen(&self) {
         let mut fork_pause = self.fork_pause();
         fork_pause.forks = fork_pause.forks.saturating_sub(1);
@@ -118,7 +126,7 @@ impl QuotaRegistry {
         }
     }
 
-    /// The quotas that are shared with other processes.
+    /// Returns the quotas whose stores are shared with other processes.
     pub fn shared_with_others(&self) -> Vec<Arc<Quota>> {
         let quotas =
             self.known().iter().filter_map(|known| known.quota.upgrade()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The service's record of a submitted sequence of commands.
+//! Machine actions: the service's records of submitted commands.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -6,8 +6,8 @@ use super::command::Command;
 use super::decode::{Entity, Raw};
 use super::timestamp::Timestamp;
 
-/// A machine action as the service described it (page "machineaction").
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A machine action as the service describes it (page "machineaction").
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MachineAction {
     pub id: String,
     #[serde(rename = "type", default = "unknown", deserialize_with = "null_as_unknown")]
@@ -38,15 +38,16 @@ pub struct MachineAction {
     pub request_source: Option<String>,
     #[serde(default, deserialize_with = "super::decode::null_as_empty")]
     pub commands: Vec<ActionCommand>,
-    /// An older page's name of the last update.
+    // An older page names the field so. Not a `serde(alias)`: a body with both names would be
+    // refused.
     #[serde(default, skip_serializing, rename = "lastUpdateTimeUtc")]
     last_update_time_utc: Option<Timestamp>,
     #[serde(rename = "_raw", default = "super::decode::empty_raw")]
     pub raw: Raw,
 }
 
-/// One command of an action, and how far it came.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One command of an action, with its status.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ActionCommand {
     pub index: u32,
     #[serde(default)]
@@ -64,12 +65,12 @@ pub struct ActionCommand {
 }
 
 impl MachineAction {
-    /// Whether the status is final.
+    /// Returns whether the status is final.
     pub fn is_done(&self) -> bool {
         is_final(&self.status)
     }
 
-    /// Whether one of the commands came to its start.
+    /// Returns whether a command has started.
     pub fn has_started(&self) -> bool {
         self.commands.iter().any(|command| command.start_time.is_some())
     }
@@ -80,12 +81,14 @@ impl Entity for MachineAction {
         self.raw = raw;
         let older = self.last_update_time_utc.take();
         self.last_update_date_time_utc = self.last_update_date_time_utc.or(older);
+        // The service does not promise an order.
         self.commands.sort_by_key(|command| command.index);
     }
 }
 
-/// Whether a status is final. A word that is not known is not: the service may have more to say.
+/// Returns whether a status is final.
 pub fn is_final(status: &str) -> bool {
+    // An unknown status is not final: a new status of the service must not end a wait too early.
     matches!(status, "Succeeded" | "Failed" | "TimeOut" | "Cancelled")
 }
 

@@ -1,8 +1,8 @@
-//! A file that was collected from a machine.
+//! Files that GetFile collected from a machine.
 
 use serde::{Deserialize, Serialize};
 
-/// What a payload is, told by its first bytes.
+/// The format of a payload, detected by its first bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadFormat {
@@ -14,6 +14,7 @@ pub enum PayloadFormat {
 }
 
 impl PayloadFormat {
+    /// Returns the name that Python and JSON use.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -24,27 +25,28 @@ impl PayloadFormat {
     }
 }
 
-/// What GetFile brought back. Size and digest are of the file itself, unpacked.
+/// A collected file. `size` and `sha256` are those of the unpacked file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CollectedFile {
-    /// Where it was on the machine, as it was asked for.
+    /// Path on the machine, as requested.
     pub remote_path: String,
-    /// Where it was saved here; none when it went to a file object or an iterator.
+    /// Path of the saved file; `None` if a file object or an iterator received it.
     pub path: Option<String>,
-    /// Its own name, safe on any file system: the payload's if it tells one, else the remote path's last part.
+    /// File name, safe on any file system: the one in the payload, or else the last part of the
+    /// remote path.
     #[serde(default)]
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
     /// SHA-256, 64 lower-case hex digits.
     pub sha256: String,
-    /// What came. A gzip was unpacked, all else is as it came.
+    /// Format of the payload. A gzip was unpacked; other formats are saved as received.
     #[serde(default)]
     pub payload: PayloadFormat,
-    /// Bytes of the payload as it came.
+    /// Size of the payload as received, in bytes.
     #[serde(default)]
     pub received_size: u64,
-    /// SHA-256 of the payload as it came.
+    /// SHA-256 of the payload as received.
     #[serde(default)]
     pub received_sha256: String,
 }

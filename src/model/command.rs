@@ -1,13 +1,17 @@
-//! Live response commands: what is checked here never costs a request.
+//! Live response commands. They are checked when they are created, before any request.
+
+mod wire;
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use super::library_file::check_library_name;
 use super::quote::quote_args;
 use crate::error::{Error, Result};
 
-/// The commands that the service takes, in the order in which it takes them (page "run-live-response").
+/// The types of commands, in the order that the service requires (page "run-live-response").
+// `check_commands` compares the variants, so their order matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CommandType {
     PutFile,
@@ -15,7 +19,7 @@ pub enum CommandType {
     GetFile,
 }
 
-/// One command in its wire shape. A type this library does not know is kept as data.
+/// One command, as it is sent. An unknown type is kept as data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Command {
     #[serde(rename = "type")]
@@ -31,7 +35,7 @@ struct Param {
 }
 
 impl fmt::Debug for Param {
-    /// Arguments may be secret.
+    /// Masks the arguments, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = if self.key == "Args" { "***" } else { &self.value };
         write!(f, "{}: {value:?}", self.key)
@@ -39,18 +43,18 @@ impl fmt::Debug for Param {
 }
 
 impl Command {
-    /// Puts a library file on the device.
+    /// Creates a command that copies a library file to the machine.
     pub fn put_file(file_name: &str) -> Result<Self> {
         check_library_name(file_name)?;
         Ok(Self::build("PutFile", [("FileName", Some(file_name.to_owned()))]))
     }
 
-    /// Runs a library script, `args` passed to it as they are.
+    /// Creates a command that runs a library script. `args` are passed unchanged.
     pub fn run_script(script_name: &str, args: Option<&str>) -> Result<Self> {
         check_library_name(script_name)?;
         if args.is_some_and(|args| args.contains('\0')) {
             return Err(Error::invalid(format!(
-                "the arguments of {script_name} hold a NUL character"
+                "the arguments of {script_name} have a NUL character"
             )));
         }
         Ok(Self::build(
@@ -59,16 +63,17 @@ impl Command {
         ))
     }
 
-    /// Runs a library script, each of `args` quoted for the shell that the script's name tells.
+    /// Creates a command that runs a library script. Each argument is quoted: for PowerShell if the
+    /// script is a `.ps1`, else for sh.
     pub fn run_script_quoted(script_name: &str, args: &[String]) -> Result<Self> {
         Self::run_script(script_name, Some(&quote_args(script_name, args)))
     }
 
-    /// Collects a file from the device.
+    /// Creates a command that collects a file from the machine.
     pub fn get_file(path: &str) -> Result<Self> {
         if path.trim().is_empty() || path.contains('\0') {
-            return Err(Error::invalid(format!("{path:?} is not a path on a device"))
-                .with_hint(r"give the file's full path, as C:\Temp\a.zip"));
+            return Err(Error::invalid(format!("{path:?} is not the path of a file"))
+                .with_hint(r"give the full path of the file, as C:\Temp\a.zip"));
         }
         Ok(Self::build("GetFile", [("Path", Some(path.to_owned()))]))
     }
@@ -80,57 +85,12 @@ impl Command {
         Self { name: name.to_owned(), params: given.collect() }
     }
 
-    /// Reads the wire shape and holds it to the same rules as the constructors.
-    pub fn from_wire(wire: &serde_json::Value) -> Result<Self> {
-        let command: Self = Self::deserialize_strict(wire).map_err(|error| {
-            Error::invalid(format!("not a live response command: {error}"))
-                .with_hint(COMMAND_FORMAT_HINT)
-        })?;
-        let (required, optional) = match command.command_type() {
-            Some(CommandType::PutFile) => ("FileName", None),
-            Some(CommandType::RunScript) => ("ScriptName", Some("Args")),
-            Some(CommandType::GetFile) => ("Path", None),
-            None => {
-                return Err(Error::invalid(format!(
-                    "{:?} is not a live response command",
-                    command.name
-                ))
-                .with_hint(COMMAND_FORMAT_HINT));
-            }
-        };
-        let mut keys: Vec<_> = command.params.iter().map(|param| param.key.as_str()).collect();
-        keys.retain(|key| Some(*key) != optional);
-        if keys != [required] || command.params.len() > 2 {
-            return Err(Error::invalid(format!(
-                "a {} takes the parameter {required} once",
-                command.name
-            ))
-            .with_hint(COMMAND_FORMAT_HINT));
-        }
-        let value = command.param(required).unwrap_or_default();
-        match command.command_type() {
-            Some(CommandType::PutFile) => Self::put_file(value),
-            Some(CommandType::RunScript) => Self::run_script(value, command.param("Args")),
-            _ => Self::get_file(value),
-        }
-    }
-
-    fn deserialize_strict(wire: &serde_json::Value) -> serde_json::Result<Self> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Wire {
-            r#type: String,
-            params: Vec<Param>,
-        }
-        let Wire { r#type, params } = Wire::deserialize(wire)?;
-        Ok(Self { name: r#type, params })
-    }
-
-    /// The type's word on the wire.
+    /// Returns the name of the type, as it is sent.
     pub fn type_name(&self) -> &str {
         &self.name
     }
 
+    /// Returns the type, or `None` if it is unknown.
     pub fn command_type(&self) -> Option<CommandType> {
         match self.name.as_str() {
             "PutFile" => Some(CommandType::PutFile),
@@ -140,17 +100,19 @@ impl Command {
         }
     }
 
+    /// Returns the parameters as pairs of key and value.
     pub fn params(&self) -> impl Iterator<Item = (&str, &str)> {
         self.params.iter().map(|param| (param.key.as_str(), param.value.as_str()))
     }
 
+    /// Returns the value of the parameter `key`.
     pub fn param(&self, key: &str) -> Option<&str> {
         self.params().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Whether the service may tell `ours` in this way: it need not keep the order of parameters, nor empty ones, and
-    /// what it does not describe at all it does not gainsay.
+    /// Returns whether `self`, as the service describes it, may be the submitted command `ours`.
     pub fn matches_submitted(&self, ours: &Self) -> bool {
+        // The service may reorder parameters, drop empty ones, or not describe the command at all.
         if *self == Self::default() {
             return true;
         }
@@ -164,24 +126,21 @@ impl Command {
             && normalized_params(self) == normalized_params(ours)
     }
 
-    /// The library file that the command needs.
+    /// Returns the library file that the command needs.
     pub fn library_name(&self) -> Option<&str> {
         self.param("FileName").or_else(|| self.param("ScriptName"))
     }
 }
 
-const COMMAND_FORMAT_HINT: &str =
-    r#"the shape is {"type": "RunScript", "params": [{"key": "ScriptName", "value": "a.ps1"}]}"#;
-
 impl Default for Command {
-    /// What stands for a command that the service did not describe.
+    /// Stands for a command that the service does not describe.
     fn default() -> Self {
         Self { name: "Unknown".to_owned(), params: Vec::new() }
     }
 }
 
 impl fmt::Display for Command {
-    /// The command without its arguments, which may be secret.
+    /// Prints the command without its arguments, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -192,36 +151,11 @@ impl fmt::Display for Command {
     }
 }
 
-impl<'de> Deserialize<'de> for Command {
-    /// As the service describes a command: everything may be null.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct WireParam {
-            key: Option<String>,
-            value: Option<String>,
-        }
-        #[derive(Deserialize)]
-        struct Wire {
-            r#type: Option<String>,
-            #[serde(default, deserialize_with = "super::decode::null_as_empty")]
-            params: Vec<WireParam>,
-        }
-        let Some(Wire { r#type, params }) = Option::deserialize(deserializer)? else {
-            return Ok(Self::default());
-        };
-        let named = params.into_iter().filter_map(|param| {
-            Some(Param { key: param.key?, value: param.value.unwrap_or_default() })
-        });
-        Ok(Self { name: r#type.unwrap_or_else(|| "Unknown".to_owned()), params: named.collect() })
-    }
-}
-
-/// Refuses an empty sequence, and any order but PutFile* RunScript* GetFile* (page "run-live-response").
+/// Refuses an empty list, and any order other than PutFile* RunScript* GetFile* (page
+/// "run-live-response").
 pub fn check_commands(commands: &[Command]) -> Result<()> {
     if commands.is_empty() {
-        return Err(
-            Error::invalid("there are no commands to run").with_hint("give at least one Command")
-        );
+        return Err(Error::invalid("there are no commands").with_hint("give at least one Command"));
     }
     for command in commands {
         if command.command_type().is_none() {
@@ -234,25 +168,9 @@ pub fn check_commands(commands: &[Command]) -> Result<()> {
     for (at, (earlier, later)) in commands.iter().zip(commands.iter().skip(1)).enumerate() {
         if earlier.command_type() > later.command_type() {
             let message = format!("command {}, {later}, comes after {earlier}", at + 1);
-            return Err(Error::invalid(message).with_hint(
-                "the service takes every PutFile, then every RunScript, then every GetFile",
-            ));
+            return Err(Error::invalid(message)
+                .with_hint("give every PutFile first, then every RunScript, then every GetFile"));
         }
-    }
-    Ok(())
-}
-
-/// Refuses a name that the library cannot hold: letters, digits, `-`, `_` and `.` alone (page "live-response").
-pub fn check_library_name(name: &str) -> Result<()> {
-    if name.is_empty() {
-        return Err(Error::invalid("the name of a library file is empty"));
-    }
-    let held = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if !name.chars().all(held) || name.chars().all(|c| c == '.') {
-        return Err(Error::invalid(format!("{name:?} cannot be the name of a library file"))
-            .with_hint(
-                "a library name has letters, digits, '-', '_' and '.' only; it is not a path",
-            ));
     }
     Ok(())
 }
@@ -262,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_documented_order_passes() {
+    fn only_the_documented_order_is_accepted() {
         let put = Command::put_file("helper.exe").unwrap();
         let run = Command::run_script("triage.ps1", Some("-Depth 2")).unwrap();
         let get = Command::get_file(r"C:\Temp\triage.zip").unwrap();
@@ -281,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_library_cannot_hold_are_refused() {
+    fn invalid_library_names_are_refused() {
         for name in ["", "a b.ps1", "../x", r"C:\x.ps1", "a/b", "é.ps1", "..", "a\0b"] {
             assert!(
                 Command::put_file(name).is_err() && Command::run_script(name, None).is_err(),
@@ -292,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_shape_is_read_back() {
+    fn a_serialized_command_is_read_back() {
         let run = Command::run_script("a.ps1", Some("x")).unwrap();
         let wire = serde_json::to_value(&run).unwrap();
         assert_eq!(wire["params"][1], serde_json::json!({"key": "Args", "value": "x"}));

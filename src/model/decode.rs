@@ -1,4 +1,4 @@
-//! From bytes to typed entities; what does not fit is named by its JSON path.
+//! Decodes responses to typed entities. Errors name the JSON path.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Kind, Result};
 
-/// An entity's JSON as it came.
+/// The JSON of an entity, as received.
 pub type Raw = Arc<str>;
 
-/// One thing that the service describes.
+/// An entity of the service, such as a machine.
 pub trait Entity: DeserializeOwned {
-    /// Keeps the text that the entity was read from.
+    /// Keeps the JSON from which the entity was decoded.
     fn set_raw(&mut self, raw: Raw);
 }
 
@@ -21,7 +21,7 @@ pub trait Entity: DeserializeOwned {
 #[derive(Debug)]
 pub struct Page<T> {
     pub value: Vec<T>,
-    /// Opaque: to be followed as it is.
+    /// URL of the next page, to be requested unchanged.
     pub next_link: Option<String>,
 }
 
@@ -33,10 +33,12 @@ struct RawPage<'a> {
     next_link: Option<String>,
 }
 
+/// Decodes one entity.
 pub fn decode_entity<T: Entity>(body: &[u8]) -> Result<T> {
     decode_entity_at(body_text(body)?, "")
 }
 
+/// Decodes one page of a list.
 pub fn decode_page<T: Entity>(body: &[u8]) -> Result<Page<T>> {
     let raw: RawPage<'_> = decode(body_text(body)?, "")?;
     let items = raw.value.iter().enumerate();
@@ -61,9 +63,9 @@ fn body_text(body: &[u8]) -> Result<&str> {
         .map_err(|error| unexpected_response(&format!("the body is not UTF-8: {error}")))
 }
 
-/// Reads `text` as a `T`; an error says where by JSON path, `at` being the path of `text` itself.
+/// Decodes `text`, which has the JSON path `at` in the body.
 fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
-    // serde reads a struct from an array too.
+    // serde would decode a struct from an array too.
     if text.trim_start().starts_with('[') {
         return Err(unexpected_response(&format!(
             "{}: an array, not an object",
@@ -81,23 +83,26 @@ fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
         };
         unexpected_response(&format!("{path}: {}", error.inner()))
     })?;
+    // Text after the JSON means a damaged or foreign body.
     deserializer.end().map_err(|error| unexpected_response(&format!("the body: {error}")))?;
     Ok(value)
 }
 
 fn unexpected_response(what: &str) -> Error {
-    Error::new(Kind::Service, format!("the service's answer is not what it documents: {what}"))
+    Error::new(Kind::Service, format!("the service's response is not as documented: {what}"))
         .with_hint(
-            "try again; if it stays so, a gateway or proxy may be answering in the service's place",
+            "try again; if the error persists, a gateway or proxy may be answering instead of the \
+             service",
         )
 }
 
-/// A null or missing list is an empty one, and a null within it is left out: the service sends both.
+/// Decodes a list. A null or missing list is empty, and null items are skipped.
 pub(super) fn null_as_empty<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: serde::Deserializer<'de>,
 {
+    // The service sends both null lists and null items.
     let items: Option<Vec<Option<T>>> = Option::deserialize(deserializer)?;
     Ok(items.unwrap_or_default().into_iter().flatten().collect())
 }

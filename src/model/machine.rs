@@ -1,11 +1,11 @@
-//! A device.
+//! Machines: devices that Defender for Endpoint manages.
 
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Entity, Raw};
 use super::timestamp::Timestamp;
 
-/// A machine as the service described it (page "machine").
+/// A machine as the service describes it (page "machine").
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     pub id: String,
@@ -36,15 +36,10 @@ impl Entity for Machine {
 }
 
 impl Machine {
-    /// Whether `name` is this machine's full or short name.
+    /// Returns whether `name` is the full or the short name of this machine.
     pub fn is_named(&self, name: &str) -> bool {
         let Some(own) = &self.computer_dns_name else { return false };
         let short = own.split('.').next().unwrap_or(own);
         own.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)
     }
-}
-
-/// Whether `text` is a machine id: 40 hexadecimal digits.
-pub fn is_machine_id(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,14 +1,14 @@
-//! Arguments quoted for the shell that runs a script.
+//! Quotes arguments for the shell that runs a script.
 
-/// Joins `args` for PowerShell where the script is a `.ps1`, else for sh, so that each arrives as it is.
+/// Quotes and joins `args`: for PowerShell if the script is a `.ps1`, else for sh.
 pub fn quote_args(script_name: &str, args: &[String]) -> String {
     let powershell = script_name.to_ascii_lowercase().ends_with(".ps1");
     let quote = if powershell { quote_powershell } else { quote_sh };
     args.iter().map(|arg| quote(arg)).collect::<Vec<_>>().join(" ")
 }
 
-/// A parameter's name, as -Depth, and plain words stay bare: PowerShell takes a quoted one for a value.
 fn quote_powershell(arg: &str) -> String {
+    // Plain words stay unquoted: PowerShell reads a quoted '-Depth' as a value, not as a parameter.
     let plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':' | '\\');
     if !arg.is_empty() && arg.chars().all(plain) {
@@ -16,7 +16,7 @@ fn quote_powershell(arg: &str) -> String {
     }
     let mut quoted = String::from("'");
     for c in arg.chars() {
-        // PowerShell ends a literal string at any of these, and reads a doubled one as itself.
+        // Each of these characters ends a literal string in PowerShell, unless it is doubled.
         if matches!(c, '\'' | '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{201b}') {
             quoted.push(c);
         }
@@ -53,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sh_gives_back_each_argument(args in proptest::collection::vec("[^\0]{0,12}", 1..4)) {
+        fn sh_receives_each_argument_unchanged(args in proptest::collection::vec("[^\0]{0,12}", 1..4)) {
             let line = format!("printf '%s\\0' {}", quote_args("a.sh", &args));
             let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
             let got: Vec<_> = output.stdout.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();

@@ -1,4 +1,4 @@
-//! Times as the service writes them: UTC, ISO 8601, up to seven digits of a second.
+//! Times in the format of the service: UTC, ISO 8601, up to seven digits after the second.
 
 use std::fmt;
 
@@ -6,29 +6,31 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A moment in UTC.
+/// A time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(OffsetDateTime);
 
 impl Timestamp {
+    /// Parses a time of the service.
     pub fn parse(text: &str) -> Option<Self> {
-        // A time without a zone is UTC too: every time of the service is.
+        // Some times have no zone. All times of the service are UTC.
         let parsed = OffsetDateTime::parse(text, &Rfc3339)
             .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339));
         parsed.ok().map(|time| Self(time.to_offset(time::UtcOffset::UTC)))
     }
 
-    /// From seconds since the Unix epoch.
+    /// Creates a time from seconds since the Unix epoch.
     pub fn from_unix(seconds: f64) -> Option<Self> {
         let nanoseconds = (seconds * 1e9) as i128;
         OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok().map(Self)
     }
 
-    /// Seconds since the Unix epoch.
+    /// Returns the seconds since the Unix epoch.
     pub fn to_unix(self) -> f64 {
         self.0.unix_timestamp_nanos() as f64 / 1e9
     }
 
+    /// Returns the time as an `OffsetDateTime`.
     pub fn datetime(self) -> OffsetDateTime {
         self.0
     }
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_no_to_seven_digits_of_a_second() {
+    fn up_to_seven_fraction_digits_are_parsed() {
         for (text, unix) in [
             ("2021-02-04T15:36:52.7788848Z", 1_612_453_012.778_885),
             ("2022-02-07T14:33:07Z", 1_644_244_387.0),

@@ -17,11 +17,11 @@ pub(super) async fn read(response: Response) -> Result<(StatusCode, HeaderMap, B
         .header(CONTENT_ENCODING.as_str())
         .is_some_and(|coding| coding.eq_ignore_ascii_case("deflate"));
     let body = response.bytes(MAX_BODY_BYTES).await?;
-    // The transport undoes gzip. Some proxies use deflate without being asked for it.
+    // The transport undoes gzip only.
     Ok((status, headers, if deflated { inflate(&body).unwrap_or(body) } else { body }))
 }
 
-/// Decompresses `deflate`: the zlib format of the standard, or the raw format that some servers send.
+/// Decompresses `deflate`: the zlib format of the standard, or the raw format of some servers.
 fn inflate(body: &[u8]) -> Option<Bytes> {
     let mut plain = Vec::new();
     let limit = MAX_BODY_BYTES as u64;

@@ -15,9 +15,9 @@ use crate::limits::CallPermit;
 use crate::secret::SecretUrl;
 use crate::transport::{Destination, Request};
 
-const CLAIMS_CHALLENGE_HINT: &str = "conditional access requires a token with other claims (because of the location, a risk, or a \
-     session that was revoked), and a fresh token does not have them: ask the administrators of \
-     the tenant, or sign in again";
+const CLAIMS_CHALLENGE_HINT: &str = "conditional access requires a token with other claims \
+    (because of the location, a risk, or a revoked session), and a fresh token does not have them: \
+    ask the administrators of the tenant, or sign in again";
 
 impl Pipeline {
     /// Sends the call once. The permit is held until the response was read.
@@ -101,6 +101,7 @@ impl Pipeline {
         if claims.is_some() {
             error.hint = Some(CLAIMS_CHALLENGE_HINT.to_owned());
         }
+        // Only this token is dropped: another call may have fetched a newer one already.
         self.tokens.invalidate(token, claims);
         AttemptOutcome::TokenRefused(error)
     }

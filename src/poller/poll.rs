@@ -1,10 +1,10 @@
 //! One poll: the statuses that other clients stored, then one list call, then single reads.
 
 use super::Poller;
-use super::targets::{ids_filter, is_guid};
+use super::targets::ids_filter;
 use crate::error::Result;
 use crate::limits::Quota;
-use crate::model::MachineAction;
+use crate::model::{MachineAction, is_guid};
 use crate::trace::{self, LOG_TARGET};
 
 /// Ids in one `$filter`. The service does not document its longest filter.
@@ -23,6 +23,7 @@ impl Poller {
         let (listed, not_guids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_guid(id));
         let mut missing = not_guids;
         for (at, chunk) in listed.chunks(IDS_PER_FILTER).enumerate() {
+            // The first chunk uses the token that was taken above.
             if at > 0 {
                 self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.calls);
             }

@@ -44,12 +44,6 @@ impl Poller {
     }
 }
 
-/// Returns whether the id may be in a list filter. The service rejects the whole filter if one id
-/// is not a GUID.
-pub(super) fn is_guid(id: &str) -> bool {
-    id.len() == 36 && uuid::Uuid::parse_str(id).is_ok()
-}
-
 pub(super) fn ids_filter(ids: &[String]) -> String {
     format!("id in ({})", ids.iter().map(|id| odata_literal(id)).collect::<Vec<_>>().join(","))
 }

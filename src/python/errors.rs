@@ -1,17 +1,18 @@
-//! The core's error as a Python exception, and a Python exception on its way through the core.
+//! Conversion between the core's error and Python exceptions.
 
 use std::fmt;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::error::{Error, Kind};
-use crate::python::client::session::Session;
+use crate::model;
+use crate::python::convert::IntoPython;
 use crate::session::{SessionResult, Sessions};
 
-/// What the caller's own code raised. It comes out again as it went in.
+/// An exception that the caller's own code raised. It leaves the core as the same object.
 struct CallerException(PyErr);
 
 impl fmt::Debug for CallerException {
@@ -22,34 +23,51 @@ impl fmt::Debug for CallerException {
 
 impl fmt::Display for CallerException {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the caller's own code raised an exception")
+        f.write_str("the caller's code raised an exception")
     }
 }
 
 impl std::error::Error for CallerException {}
 
-/// Takes an exception of the caller's own through the core.
+/// Wraps an exception of the caller's code, so that the core can return it.
 pub fn from_pyerr(error: PyErr) -> Error {
-    Error::new(Kind::Caller, "the caller's own code raised an exception")
+    Error::new(Kind::Caller, "the caller's code raised an exception")
         .with_source(CallerException(error))
         .not_retryable()
 }
 
-pub fn to_pyerr(py: Python<'_>, error: Error) -> PyErr {
-    to_pyerr_with_sessions(py, error, None)
+/// Lets `?` convert an error of the core to an exception. Use it with the GIL held.
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        Python::attach(|py| to_pyerr(py, error, None))
+    }
 }
 
-/// The exception for `error`; a session that lives on is given along where `sessions` can make a handle on it.
-pub fn to_pyerr_with_sessions(
-    py: Python<'_>,
-    error: Error,
-    sessions: Option<&Arc<Sessions>>,
-) -> PyErr {
+/// Returns the exception for `error`. With `sessions`, a WaitTimeoutError gets its `session`.
+pub fn to_pyerr(py: Python<'_>, error: Error, sessions: Option<&Arc<Sessions>>) -> PyErr {
     build(py, &error, sessions).unwrap_or_else(|broken| broken)
+}
+
+/// Returns the exception object for an error that is an attribute and is not raised.
+pub fn to_exception_object(py: Python<'_>, error: &Error) -> Py<PyAny> {
+    to_pyerr(py, error.clone(), None).into_value(py).into_any()
+}
+
+/// Returns the SessionFailedError for a session that was not ok. It holds the result.
+pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) -> PyResult<PyErr> {
+    let py = result.py();
+    let attributes = PyDict::new(py);
+    attributes.set_item("result", result)?;
+    attributes.set_item("action_id", &session.action.id)?;
+    attributes.set_item("machine_id", &session.action.machine_id)?;
+    attributes.set_item("hint", "the error's `result` has everything done before the failure")?;
+    let class = exception_class(py, "SessionFailedError")?;
+    Ok(PyErr::from_value(class.call((&session.message,), Some(&attributes))?))
 }
 
 fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyResult<PyErr> {
     let source = error.source.as_deref();
+    // The caller gets the same exception object that its code raised.
     if let Some(CallerException(original)) =
         source.and_then(|source| source.downcast_ref::<CallerException>())
     {
@@ -64,32 +82,16 @@ fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyR
         None if error.kind == Kind::Io => os_error(error),
         None => PyRuntimeError::new_err(error.message.clone()),
     };
+    // Python shows it as the direct cause.
     if let Some(cause) = source.and_then(|source| source.downcast_ref::<Error>()) {
         exception.set_cause(py, Some(build(py, cause, None)?));
     }
     Ok(exception)
 }
 
-/// The exception for a session that was not ok. It holds the result.
-pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) -> PyResult<PyErr> {
-    let py = result.py();
-    let attributes = PyDict::new(py);
-    attributes.set_item("result", result)?;
-    attributes.set_item("action_id", &session.action.id)?;
-    attributes.set_item("machine_id", &session.action.machine_id)?;
-    attributes.set_item("hint", "what was done before the failure is in the error's `result`")?;
-    Ok(PyErr::from_value(
-        exception_class(py, "SessionFailedError")?.call((&session.message,), Some(&attributes))?,
-    ))
-}
-
-/// The exception for an error that is told of rather than raised.
-pub fn to_exception_object(py: Python<'_>, error: &Error) -> Py<PyAny> {
-    to_pyerr(py, error.clone()).into_value(py).into_any()
-}
-
 fn os_error(error: &Error) -> PyErr {
     match (error.os_error, &error.path) {
+        // With an errno, Python picks the subclass, such as FileNotFoundError.
         (Some(number), Some(path)) => {
             PyOSError::new_err((number, error.message.clone(), path.clone()))
         }
@@ -98,6 +100,7 @@ fn os_error(error: &Error) -> PyErr {
 }
 
 fn exception_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    // The classes are written in Python, where users read and subclass them.
     Ok(py.import("mde_live_response.errors")?.getattr(name)?.cast_into()?)
 }
 
@@ -138,10 +141,7 @@ fn error_attributes<'py>(
     attributes.set_item("retryable", error.retryable)?;
     attributes.set_item("hint", &error.hint)?;
     match error.kind {
-        Kind::AmbiguousMachine => attributes.set_item(
-            "machines",
-            crate::python::models::candidate_machines(py, &error.candidates)?,
-        )?,
+        Kind::AmbiguousMachine => attributes.set_item("machines", candidates(py, error)?)?,
         Kind::MachineBusy => attributes.set_item("active_action_id", &error.active_action_id)?,
         Kind::Throttled => attributes.set_item("retry_after", error.retry_after)?,
         Kind::WaitTimeout => {
@@ -152,14 +152,34 @@ fn error_attributes<'py>(
     Ok(attributes)
 }
 
+/// Returns the machines that an ambiguous name matched.
+fn candidates<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyTuple>> {
+    let decode = |raw: &serde_json::Value| {
+        model::decode_entity::<model::Machine>(raw.to_string().as_bytes()).ok()
+    };
+    let machines: Vec<_> = error
+        .candidates
+        .iter()
+        .filter_map(decode)
+        .map(|machine| machine.into_python(py))
+        .collect::<PyResult<_>>()?;
+    PyTuple::new(py, machines)
+}
+
 fn session_handle(
     py: Python<'_>,
     error: &Error,
     sessions: Option<&Arc<Sessions>>,
-) -> PyResult<Option<Py<Session>>> {
+) -> PyResult<Option<Py<PyAny>>> {
     let (Some(action_id), Some(sessions)) = (&error.action_id, sessions) else { return Ok(None) };
     let mut session = sessions.session(action_id);
     session.machine_id.clone_from(&error.machine_id);
     session.correlation_id.clone_from(&error.correlation_id);
-    Py::new(py, Session::new(session)).map(Some)
+    session.into_python(py).map(Some)
+}
+
+/// Returns a TypeError that names the argument, what it takes and what it got.
+pub fn type_error(argument: &str, wanted: &str, got: &Bound<'_, PyAny>) -> PyErr {
+    let got = got.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    PyTypeError::new_err(format!("{argument} takes {wanted}, not {got}"))
 }

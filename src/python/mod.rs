@@ -1,16 +1,22 @@
-//! The binding: the core's futures and models as Python classes. The module is private; `mde_live_response` re-exports it.
+//! The Python binding: the core's futures and models as Python classes.
+//!
+//! The module `_native` is private; `mde_live_response` re-exports its public classes.
 
 mod arguments;
 mod client;
+mod convert;
 mod credentials;
 mod emulator;
 mod errors;
 mod files;
 mod fleet;
+mod gil_gate;
 mod logging;
 mod models;
 mod operations;
+mod restore;
 mod runtime;
+mod seconds;
 
 use pyo3::prelude::*;
 
@@ -30,16 +36,15 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<fleet::outcome::Outcome>()?;
     module.add_class::<fleet::report::FleetReport>()?;
     module.add_class::<files::library::Library>()?;
-    module.add_class::<models::check::Finding>()?;
-    module.add_class::<models::check::Check>()?;
+    // Every class registered so far is public; those below are not.
     let public: Vec<String> = module.index()?.extract()?;
-    module.add_class::<fleet::FleetIterator>()?;
+    module.add_class::<fleet::iterator::FleetIterator>()?;
     emulator::register(module)?;
-    module.add_function(wrap_pyfunction!(models::restore, module)?)?;
+    module.add_function(wrap_pyfunction!(restore::restore, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::show_state, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::prune_state, module)?)?;
     module.setattr("__all__", public)?;
     runtime::register(module)?;
-    // Last: what is registered last is done first at an exit, and needs the runtime.
-    client::config::register(module)
+    // Exit hooks run in reverse order: this one needs the runtime, so it is registered last.
+    client::fork_hooks::register(module)
 }

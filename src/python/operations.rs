@@ -1,15 +1,17 @@
-//! The table's form: each operation declared once, with one docstring, gives `x()` and `x_async()`.
+//! The `operations!` macro: one declaration of an operation makes `x()` and `x_async()`.
 
-/// Makes a class's `#[pymethods]` of a table of operations, and of the methods that do no I/O.
+/// Makes a class's `#[pymethods]` from its operations and from its other methods.
 ///
-/// An operation says how its two methods are named, what they take, and the [`CoreTask`](crate::python::runtime::CoreTask) they start.
+/// An operation gives the names of its two methods, their docstring, their arguments, and the
+/// [`CoreTask`](crate::python::runtime::CoreTask) that they run.
 macro_rules! operations {
     (
         $class:ident;
         operations {
             $(
                 $(#[$($doc:tt)*])*
-                $name:ident / $name_async:ident ($($signature:tt)*) [$($argument:ident: $type:ty),*]
+                $name:ident / $name_async:ident ($($signature:tt)*)
+                    [$($(#[$attribute:meta])* $argument:ident: $type:ty),*]
                     |$this:ident, $py:ident| $task:expr;
             )*
         }
@@ -20,21 +22,27 @@ macro_rules! operations {
             $(
                 $(#[$($doc)*])*
                 #[pyo3(signature = ($($signature)*))]
-                #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
-                fn $name($this: PyRef<'_, Self>, $py: Python<'_> $(, $argument: $type)*) -> PyResult<Py<PyAny>> {
+                #[allow(clippy::too_many_arguments, reason = "the contract's keywords")]
+                fn $name(
+                    $this: PyRef<'_, Self>,
+                    $py: Python<'_>
+                    $(, $(#[$attribute])* $argument: $type)*
+                ) -> PyResult<Py<PyAny>> {
                     let task: $crate::python::runtime::CoreTask = $task?;
+                    // The borrow must not last for the whole wait.
                     drop($this);
                     $crate::python::runtime::run_blocking($py, task)
                 }
 
                 $(#[$($doc)*])*
                 #[pyo3(signature = ($($signature)*))]
-                #[allow(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
+                #[allow(clippy::too_many_arguments, reason = "the contract's keywords")]
                 fn $name_async(
                     $this: PyRef<'_, Self>,
                     $py: Python<'_>
-                    $(, $argument: $type)*
+                    $(, $(#[$attribute])* $argument: $type)*
                 ) -> PyResult<$crate::python::runtime::Coroutine> {
+                    // Some tasks do not need it.
                     let _ = $py;
                     let task: $crate::python::runtime::CoreTask = $task?;
                     let name = concat!(stringify!($class), ".", stringify!($name_async));

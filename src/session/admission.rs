@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, AdmissionError, Quota};
 use crate::model::MachineAction;
 use crate::pauses;
-use crate::state::store::{OpenSession, Slot, SlotRequest};
+use crate::state::store::{OpenSession, SessionSlot, SlotRequest};
 use crate::trace::LOG_TARGET;
 
 /// The longest poll interval of a waiting submit, as a multiple of the first one.
@@ -73,7 +73,7 @@ fn slot_request(plan: &SubmitPlan) -> SlotRequest {
     }
 }
 
-fn machine_busy_error(slot: Slot) -> Error {
+fn machine_busy_error(slot: SessionSlot) -> Error {
     let machine = &slot.machine_id;
     let whose = if slot.correlation_id.is_some() {
         "a session of this application"
@@ -181,7 +181,7 @@ async fn recheck_uncertain_slots(plan: &SubmitPlan) -> Infallible {
 }
 
 /// Frees the machine's slot if its session ended or never existed.
-async fn recheck_slot(sessions: &Sessions, quota: &Quota, slot: &Slot) -> Result<()> {
+async fn recheck_slot(sessions: &Sessions, quota: &Quota, slot: &SessionSlot) -> Result<()> {
     let Some(action_id) = &slot.action_id else {
         return free_stale_slots(sessions, quota, std::slice::from_ref(slot)).await;
     };
@@ -192,9 +192,9 @@ async fn recheck_slot(sessions: &Sessions, quota: &Quota, slot: &Slot) -> Result
 }
 
 /// Frees the slots whose submit has been uncertain for the settle time and shows in no list.
-async fn free_stale_slots(sessions: &Sessions, quota: &Quota, slots: &[Slot]) -> Result<()> {
+async fn free_stale_slots(sessions: &Sessions, quota: &Quota, slots: &[SessionSlot]) -> Result<()> {
     let settle_time = sessions.pipeline.options.limits.settle_time;
-    let is_stale = |slot: &&Slot| {
+    let is_stale = |slot: &&SessionSlot| {
         slot.action_id.is_none() && slot.in_doubt.is_some_and(|age| age >= settle_time)
     };
     let stale: Vec<_> = slots.iter().filter(is_stale).map(|slot| &slot.machine_id).collect();

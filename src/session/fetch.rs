@@ -10,7 +10,7 @@ use crate::model::{ActionCommand, CollectedFile, MachineAction, ScriptOutput};
 use crate::transfer::{BlobRange, Target, file_name};
 use crate::transport::Response;
 
-/// The longest transcript, in decompressed bytes. Evidence is collected as files, without this limit.
+/// The longest transcript, in decompressed bytes. Collected files have no such limit.
 const MAX_TRANSCRIPT_BYTES: usize = 64 << 20;
 /// Retries for the transcript of a failed script. There may never be one, so the wait is shorter.
 const FAILED_SCRIPT_RETRIES: usize = 3;
@@ -126,6 +126,7 @@ impl Session {
     /// Returns the transcript, or None if a failed script has none.
     async fn fetch_transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
         let failed = command.status == "Failed";
+        // Whether the service keeps a transcript of a failed script is not documented.
         let max_retries = if failed { FAILED_SCRIPT_RETRIES } else { RESULT_RETRY_DELAYS.len() };
         let mut blob = ResultBlob::new(self, command.index, max_retries);
         let mut attempts = 1;

@@ -6,7 +6,7 @@ use super::plan::intent_key;
 use super::{Session, Sessions, Tag};
 use crate::error::Result;
 use crate::model::MachineAction;
-use crate::state::store::{IntentKey, Slot};
+use crate::state::store::{IntentKey, SessionSlot};
 use crate::trace::LOG_TARGET;
 
 impl Sessions {
@@ -56,7 +56,7 @@ impl Sessions {
     pub async fn open(self: &Arc<Self>) -> Result<Vec<Session>> {
         let (_, quota) = self.pipeline.shared_quota().await?;
         let slots = quota.store().slots().await?;
-        let session = |slot: Slot| {
+        let session = |slot: SessionSlot| {
             let (correlation_id, action_id) = (slot.correlation_id?, slot.action_id?);
             let machine_id = Some(slot.machine_id);
             Some(Session {

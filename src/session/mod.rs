@@ -119,6 +119,7 @@ impl Sessions {
         if let (Some(on_update), Some(action)) = (&options.on_update, session.action()) {
             on_update(&action);
         }
+        // The timeout covers the whole run, so the wait gets what the submit left of it.
         let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
         session.wait(left, options.on_update, options.cancel_pending_after).await?;
         session.fetch_until(deadline, options.save_to.as_deref()).await
@@ -160,7 +161,8 @@ impl Session {
         if before.is_none_or(|(_, before)| before.status != action.status) {
             let machine =
                 action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("unknown");
-            log::info!(target: LOG_TARGET, "session {} on machine {machine} is {}", self.id, action.status);
+            let (id, status) = (&self.id, &action.status);
+            log::info!(target: LOG_TARGET, "session {id} on machine {machine} is {status}");
         }
     }
 
@@ -219,6 +221,8 @@ impl Session {
                 }
                 Err(error) => error,
             };
+            // The service refuses to cancel an action that has ended, and may answer 404 for a new
+            // one. Only the action itself shows which it is.
             match self.refresh(0.0).await {
                 Ok(action) if action.is_done() => return Ok(action),
                 Ok(_) if error.kind == Kind::NotFound && self.recent_action().is_some() => {

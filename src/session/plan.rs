@@ -133,6 +133,8 @@ impl SubmitRequest {
             .commands
             .iter()
             .filter(|command| command.command_type() == Some(CommandType::RunScript));
+        // The machine may be offline first, and each script may run for its whole time. One more
+        // script time is for the other commands.
         limits.queue_time + limits.settle_time + limits.script_time * (scripts.count() + 1) as f64
     }
 }

@@ -1,4 +1,4 @@
-//! Reads one command's result from blob storage. Renews the link and resumes the download as needed.
+//! Reads one command's result from blob storage. Renews the link and resumes the download.
 
 use super::Session;
 use crate::error::{Error, Kind, Result};
@@ -38,6 +38,7 @@ impl<'a> ResultBlob<'a> {
     /// Opens the result. Waits for one that is not there yet, and renews a link that has expired.
     pub(super) async fn open(&mut self, range: &BlobRange) -> Result<Blob> {
         let clock = self.session.sessions.pipeline.clock;
+        // A long download may outlast its link, so each `open` checks the expiry again.
         let mut delays = RESULT_RETRY_DELAYS.iter().take(self.max_retries);
         let now = clock.now();
         self.link = self

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
 
 /// One command: how it ended, and its output or file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandResult {
     #[serde(flatten)]
     pub command: ActionCommand,
@@ -19,7 +19,7 @@ pub struct CommandResult {
 }
 
 /// The results of a session that has ended, successfully or not.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionResult {
     pub action: MachineAction,
     pub commands: Vec<CommandResult>,

@@ -38,6 +38,7 @@ impl FileStream {
         if let Some(chunk) = chunks.recv().await {
             return Ok(Some(StreamItem::Bytes(chunk)));
         }
+        // All chunks were read, so the task has ended or is about to.
         let ended = task.await;
         self.state = StreamState::Ended;
         ended.unwrap_or_else(|_| Err(stopped_error())).map(|file| Some(StreamItem::End(file)))

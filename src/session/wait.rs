@@ -27,6 +27,7 @@ impl Session {
             let Some(timeout) = timeout else { return following.await };
             match tokio::time::timeout(seconds_to_duration(timeout), following).await {
                 Ok(ended) => ended,
+                // The session itself is not cancelled: another caller may wait for it.
                 Err(_) => Err(self.wait_timeout_error()),
             }
         };
@@ -98,7 +99,11 @@ impl Session {
             Err(error) => Err(error),
         };
         let error = cancelled.err()?;
-        log::warn!(target: LOG_TARGET, "could not cancel session {}, which has been Pending for too long: {error}", self.id);
+        log::warn!(
+            target: LOG_TARGET,
+            "could not cancel session {}, which has been Pending for too long: {error}",
+            self.id
+        );
         let pipeline = &self.sessions.pipeline;
         let again = pipeline.clock.now() + pauses::CANCEL_PENDING.seconds(&pipeline.options.limits);
         // The service may refuse to cancel an action that it does not know yet.

@@ -1,4 +1,4 @@
-//! `memory:`, `sqlite:///path`, `redis://host:6379/0`: which store an address means.
+//! Addresses of stores: `memory:`, `sqlite:///path` and `redis://host:6379/0`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,44 +6,50 @@ use std::sync::Arc;
 use url::Url;
 
 use super::QuotaKey;
-use super::memory_store::MemoryStore;
+use super::memory::MemoryStore;
 use super::redis::RedisStore;
+use super::settings::StoreSettings;
 use super::sqlite::{self, SqliteStore};
-use super::store::{Settings, Store};
+use super::store::Store;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-/// Where a store lives.
+/// The location of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     Memory,
-    /// `sqlite:///state.db` is in the working directory, `sqlite:////var/lib/state.db` is not.
+    /// `sqlite:///state.db` is relative to the working directory, `sqlite:////var/lib/state.db` is
+    /// absolute.
     Sqlite(PathBuf),
-    /// What the client connects by, and what is shown of it.
+    /// The URL to connect to, and the address to show, which has no password.
     Redis(Secret, String),
 }
 
-const HINT: &str = "use \"memory:\", \"sqlite:///file\" (four slashes for a path from the root), \
+const HINT: &str = "use \"memory:\", \"sqlite:///file\" (four slashes for an absolute path), \
                     \"redis://user:password@host:6379/0\" or \"rediss://...\"";
 
 impl Address {
-    /// Reads an address. An error does not repeat it: it may hold a password.
+    /// Parses an address. An error does not repeat the text, because it may contain a password.
     pub fn parse(text: &str) -> Result<Self> {
         let scheme = text.split(':').next().unwrap_or_default();
         match scheme.to_ascii_lowercase().as_str() {
             "memory" if text.len() == "memory:".len() => Ok(Self::Memory),
-            "memory" => {
-                Err(address_error("the state store in memory is \"memory:\" and nothing more"))
-            }
+            "memory" => Err(address_error(
+                "the address of the memory store is \"memory:\", with nothing \
+                    after it",
+            )),
             "sqlite" => parse_sqlite(text.get("sqlite:".len()..).unwrap_or_default()),
+            // The redis crate knows only the redis schemes.
             "redis" | "valkey" => parse_redis(text, "redis"),
             "rediss" | "valkeys" => parse_redis(text, "rediss"),
+            // A password may contain anything, so the scheme is repeated only if it is a plain
+            // word.
             _ if text.contains(':') && scheme.chars().all(|char| char.is_ascii_alphanumeric()) => {
-                Err(address_error(format!("there is no state store of the kind {scheme:?}")))
+                Err(address_error(format!("unknown kind of state store: {scheme:?}")))
             }
-            _ => Err(address_error("the state store has no address that can be read")),
+            _ => Err(address_error("the address of the state store can't be parsed")),
         }
     }
 }
@@ -55,46 +61,53 @@ fn address_error(message: impl Into<String>) -> Error {
 fn parse_sqlite(rest: &str) -> Result<Address> {
     let path = rest.strip_prefix("///").filter(|path| !path.is_empty());
     match path {
+        // An in-memory database would be a new one for every open. SQLite takes the path as a C
+        // string, so it can't contain a NUL.
         Some(path) if path != ":memory:" && !path.ends_with('/') && !path.contains('\0') => {
             Ok(Address::Sqlite(PathBuf::from(path)))
         }
-        _ => Err(address_error("the state store's address names no file")),
+        _ => Err(address_error("the address of the state store has no file name")),
     }
 }
 
 fn parse_redis(text: &str, scheme: &str) -> Result<Address> {
     let rest = text.split_once(':').map(|(_, rest)| rest).unwrap_or_default();
     let refused =
-        || address_error(format!("the state store's address is not one of a {scheme} server"));
-    // The parser of URLs finds a port's error only where there is a host.
+        || address_error(format!("the address of the state store is not a valid {scheme} URL"));
+    // The URL parser accepts a bad port if there is no host, so the host is checked too.
     let url = Url::parse(&format!("{scheme}:{rest}")).map_err(|_| refused())?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(refused)?;
     let database = url.path().trim_start_matches('/');
     if !rest.starts_with("//") || (!database.is_empty() && database.parse::<u32>().is_err()) {
         return Err(address_error(
-            "the state store's database is a number, as in redis://host:6379/0",
+            "the database of the state store must be a number, as in redis://host:6379/0",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(address_error("the state store's address takes nothing after the database"));
+        return Err(address_error(
+            "the address of the state store can't have anything after the \
+                                  database",
+        ));
     }
+    // The address to show has no user and no password.
     let port = url.port().unwrap_or(6379);
     let shown =
         format!("{scheme}://{host}:{port}/{}", if database.is_empty() { "0" } else { database });
     Ok(Address::Redis(Secret::new(url.as_str()), shown))
 }
 
-/// Opens the store of `key` at `address`.
+/// Opens the store at `address` for `key`, with default options.
 pub async fn open(
     address: &str,
     key: &QuotaKey,
     limits: &Limits,
     clock: Clock,
 ) -> Result<Arc<dyn Store>> {
-    open_with(&Address::parse(address)?, Settings::new(key, limits, clock)).await
+    open_with(&Address::parse(address)?, StoreSettings::new(key, limits, clock)).await
 }
 
-pub async fn open_with(address: &Address, settings: Settings) -> Result<Arc<dyn Store>> {
+/// Opens the store at `address` with the given options.
+pub async fn open_with(address: &Address, settings: StoreSettings) -> Result<Arc<dyn Store>> {
     Ok(match address {
         Address::Memory => Arc::new(MemoryStore::new(settings)),
         Address::Sqlite(path) => Arc::new(SqliteStore::open(path.clone(), settings).await?),
@@ -104,7 +117,7 @@ pub async fn open_with(address: &Address, settings: Settings) -> Result<Arc<dyn 
     })
 }
 
-/// The quota keys of which a store knows, for an operator.
+/// Returns the quota keys that the store holds.
 pub async fn quota_keys(address: &str) -> Result<Vec<QuotaKey>> {
     match Address::parse(address)? {
         Address::Memory => Ok(Vec::new()),
@@ -118,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_those_of_the_custom() {
+    fn three_slashes_are_relative_and_four_absolute() {
         assert_eq!(
             Address::parse("sqlite:///state.db").unwrap(),
             Address::Sqlite("state.db".into())
@@ -131,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn errors_do_not_contain_the_password() {
         let wrong = [
             "",
             "memory",

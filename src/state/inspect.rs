@@ -1,4 +1,4 @@
-//! What an operator is shown of a whole store, and what is removed from it.
+//! Shows and prunes all quota keys of a store, for an operator.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::error::Result;
 
-/// What is held under one quota key.
+/// What is stored for one quota key.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuotaSnapshot {
     #[serde(flatten)]
@@ -18,7 +18,7 @@ pub struct QuotaSnapshot {
     pub snapshot: Snapshot,
 }
 
-/// What was removed under one quota key.
+/// What was deleted for one quota key.
 #[derive(Clone, Debug, Serialize)]
 pub struct QuotaPruned {
     #[serde(flatten)]
@@ -27,17 +27,20 @@ pub struct QuotaPruned {
     pub pruned: Pruned,
 }
 
-/// All that the store at `address` holds. In memory that is nothing: another process's is not to be seen.
+/// Returns all that the store at `address` holds.
+///
+/// Returns nothing for `memory:`, because the memory of another process can't be read.
 pub async fn snapshot_all(address: &str) -> Result<Vec<QuotaSnapshot>> {
     let mut snapshots = Vec::new();
     for key in quota_keys(address).await? {
+        // The limits only set for how long ended calls are counted in the snapshot.
         let store = open(address, &key, &Limits::default(), Clock::new()).await?;
         snapshots.push(QuotaSnapshot { snapshot: store.snapshot().await?, key });
     }
     Ok(snapshots)
 }
 
-/// Removes what is older than `seconds`, less what is open.
+/// Deletes what is older than `seconds`, except what is open or in use.
 pub async fn prune(address: &str, seconds: f64) -> Result<Vec<QuotaPruned>> {
     let mut removed = Vec::new();
     for key in quota_keys(address).await? {

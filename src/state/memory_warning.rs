@@ -1,9 +1,9 @@
-//! Where a store of one process's own is surely too little: engines that start a process for each step.
+//! Warns when the memory store is too small: in engines that start a process for each step.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A variable of the environment, and the engine that sets it for each process that it starts.
+/// An environment variable, and the engine that sets it in the processes it starts.
 const ENGINES: [(&str, &str); 9] = [
     ("AIRFLOW_CTX_TASK_ID", "Airflow"),
     ("AWS_LAMBDA_FUNCTION_NAME", "AWS Lambda"),
@@ -18,7 +18,7 @@ const ENGINES: [(&str, &str); 9] = [
 
 static WARNED: AtomicBool = AtomicBool::new(false);
 
-/// The engine in whose process this is, where that starts others beside it.
+/// Returns the engine that started this process, if it is one that starts many.
 pub fn detect_engine() -> Option<&'static str> {
     find_engine(|name| std::env::var_os(name))
 }
@@ -30,7 +30,7 @@ fn find_engine(variable: impl Fn(&str) -> Option<OsString>) -> Option<&'static s
         .map(|(_, engine)| *engine)
 }
 
-/// Warns of it, once in a process.
+/// Logs the warning, once in a process.
 pub fn warn_once() {
     if let Some(engine) = detect_engine()
         && !WARNED.swap(true, Ordering::Relaxed)
@@ -39,26 +39,34 @@ pub fn warn_once() {
     }
 }
 
+/// Returns the text of the warning.
 pub fn message(engine: &str) -> String {
     format!(
-        "{engine} runs each step in a process of its own, and the state store is this process's memory alone"
+        "{engine} runs each step in its own process, but the memory store is not shared between \
+         processes"
     )
 }
 
-pub const HINT: &str = "set MDE_LIVE_RESPONSE_STATE to sqlite:///path or redis://host:6379/0, for all of them to keep to \
-                        one limit and to start nothing twice";
+pub const HINT: &str = "set MDE_LIVE_RESPONSE_STATE to sqlite:///path or redis://host:6379/0, so \
+                        that all processes \
+                        share the limits and no action starts twice";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_is_known_by_what_it_sets() {
+    fn an_engine_is_detected_by_its_variable() {
         let set = |known: &'static str| {
             find_engine(move |name| (name == known).then(|| OsString::from("x")))
         };
         assert_eq!(set("AWS_LAMBDA_FUNCTION_NAME"), Some("AWS Lambda"));
         assert_eq!(set("PATH"), None);
-        assert_eq!(find_engine(|_| Some(OsString::new())), None, "an empty variable says nothing");
+        assert_eq!(
+            find_engine(|_| Some(OsString::new())),
+            None,
+            "an empty variable does not \
+            count"
+        );
     }
 }

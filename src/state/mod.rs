@@ -1,31 +1,43 @@
-//! What outlives a single call: windows, open sessions and intents, for all that share a quota key.
+//! State that outlives one call: rate windows, session slots, intents, cached statuses and fleet
+//! runs.
 //!
-//! `memory:` keeps it for the clients of one process, SQLite for the processes of one machine, Redis for many machines.
+//! `memory:` shares it among the clients of one process, SQLite among the processes of one machine,
+//! and Redis among many machines.
 
 pub mod address;
+pub mod admission;
 pub mod inspect;
-pub mod memory_run_store;
-mod memory_state;
-pub mod memory_store;
+pub mod intents;
+pub mod memory;
 pub mod memory_warning;
-mod memory_window;
 mod monotonic;
 mod queue_scan;
-mod recovery;
 pub mod redis;
 mod retention;
 pub mod run_store;
-mod settings;
+pub mod settings;
+pub mod slots;
 pub mod sqlite;
+pub mod status_cache;
 pub mod store;
+mod store_error;
 
-pub(crate) use recovery::unknown_run;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
+pub(crate) use store_error::unknown_run;
 
-/// What the service counts limits by.
+/// The result of a store method.
+pub type StoreFuture<'a, T> = BoxFuture<'a, crate::error::Result<T>>;
+
+/// Identifies what the service applies its limits to: one application in one tenant on one host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QuotaKey {
     pub host: String,
     pub tenant: String,
     pub application: String,
+}
+
+/// Formats a process, worker or lease id as the stores keep it: 16 hex digits.
+fn hex_id(id: u64) -> String {
+    format!("{id:016x}")
 }

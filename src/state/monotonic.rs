@@ -1,6 +1,8 @@
-//! One time for all that share a store: it never goes back, and goes on where a clock was set back.
+//! A time that never goes back, shared by all processes of a store.
 
-/// A clock's readings made clock. `clock_id` names the clock: another one starts where the last left off.
+/// Makes a time that never goes back from the readings of a clock.
+///
+/// `clock_id` names the clock. A reading of another clock continues from the last time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MonotonicClock {
     pub clock_id: String,
@@ -8,20 +10,21 @@ pub struct MonotonicClock {
     pub last: f64,
 }
 
-/// One reading.
+/// One reading of a clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClockReading {
-    /// A boot of this machine, or what else the clock is good for.
+    /// The boot of the machine for a clock that starts with it, else the kind of clock.
     pub clock_id: String,
     pub raw: f64,
     pub wall: f64,
 }
 
 impl MonotonicClock {
-    /// The time now. A clock that was set back stands still for a moment instead, and then runs on.
+    /// Returns the time. If the clock was set back, the time stays the same once and then goes on.
     pub fn advance(&mut self, reading: &ClockReading) -> f64 {
         if self.clock_id != reading.clock_id {
             self.clock_id.clone_from(&reading.clock_id);
+            // The wall clock may be behind after a power cut, so the last time is the minimum.
             self.offset = reading.wall.max(self.last) - reading.raw;
         }
         let now = reading.raw + self.offset;
@@ -32,7 +35,7 @@ impl MonotonicClock {
         self.last
     }
 
-    /// The same for a clock that has but one clock_id.
+    /// Returns the time for a reading of a clock that never changes.
     pub fn advance_to(&mut self, raw: f64) -> f64 {
         let now = raw + self.offset;
         if now < self.last {
@@ -56,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_starts_where_the_last_one_left_off() {
+    fn time_continues_after_a_reboot() {
         let reading =
             |clock_id: &str, raw, wall| ClockReading { clock_id: clock_id.into(), raw, wall };
         let mut clock = MonotonicClock::default();
@@ -64,12 +67,12 @@ mod tests {
         assert_eq!(
             clock.advance(&reading("a", 8.0, 5000.0)),
             1003.0,
-            "a step of the wall clock is not seen"
+            "a step of the wall clock has no effect"
         );
         assert_eq!(
             clock.advance(&reading("b", 1.0, 900.0)),
             1003.0,
-            "nor a wall clock that was lost with the power"
+            "nor has a wall clock that was reset by a power cut"
         );
         assert_eq!(clock.advance(&reading("b", 2.0, 2000.0)), 1004.0);
     }

@@ -1,39 +1,42 @@
-//! What a run over many machines leaves behind, so that any process can go on with it: its rows, who is at which, and
-//! each row's outcome. Every method is one atomic decision or one durable note.
+//! Fleet runs: their rows, which worker holds which row, and the outcome of each row.
+//!
+//! Any process can resume a run from here. Every method is one atomic decision or one durable
+//! write.
 
 use serde::{Deserialize, Serialize};
 
-use super::store::StoreFuture;
+use super::StoreFuture;
 use crate::model::Command;
 
-/// What a run was started with. Its rows are kept beside it.
+/// The arguments that a run was started with. Its rows are stored separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunHeader {
     pub run_id: String,
-    /// The id was made for this run, so nothing can have been submitted under it before.
+    /// The run id was generated, so nothing can have been submitted with it before.
     pub generated: bool,
     pub comment: String,
-    /// The commands that the rows refer to by their place.
+    /// The lists of commands that rows refer to by index.
     pub commands: Vec<Vec<Command>>,
     pub rows: u32,
-    /// A digest of machines and commands: a run that is called again must be the same.
+    /// A hash of machines and commands. A run started again with the same id must have the same
+    /// one.
     pub fingerprint: String,
     pub save_to: Option<String>,
-    /// Seconds.
+    /// Seconds after which a Pending session is cancelled and submitted again later.
     pub cancel_pending_after: Option<f64>,
 }
 
-/// A row as it was given.
+/// A row as the caller passed it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewRow {
     pub machine: String,
-    /// Where `machine` is one already.
+    /// Set if `machine` already is a machine id.
     pub machine_id: Option<String>,
-    /// The place of its commands in the head.
+    /// Index of its commands in the header.
     pub commands: u32,
 }
 
-/// A row as it stands.
+/// The present state of a row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowState {
     pub row: u32,
@@ -44,41 +47,41 @@ pub struct RowState {
     pub done: bool,
 }
 
-/// How far a row came.
+/// The progress of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowProgress {
-    /// Sessions before the present one, which were cancelled while they were Pending.
+    /// How many earlier sessions were cancelled because they stayed Pending.
     pub parked: u32,
-    /// The present session is being cancelled, to be submitted again later.
+    /// The present session is being cancelled and will be submitted again later.
     pub parking: bool,
     /// When its first session was accepted, in seconds since the Unix epoch.
     pub first_submit: Option<f64>,
 }
 
-/// A run as it stands.
+/// The present state of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     pub head: RunHeader,
     pub stopped: Option<StopRequest>,
 }
 
-/// Nothing more is to be submitted; with `running`, what runs is to be cancelled too.
+/// A request to submit nothing more. With `running`, running sessions are cancelled too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StopRequest {
     pub comment: String,
     pub running: bool,
 }
 
-/// What a row came to, as JSON.
+/// The outcome of a row, as JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinishedRow {
     pub row: u32,
     pub outcome: String,
-    /// Kept apart, for it may be large.
+    /// Stored separately because it may be large.
     pub result: Option<String>,
 }
 
-/// The outcomes of a run have numbers from 1 on, in the order in which they came.
+/// An outcome with its number. Outcomes are numbered from 1 in the order they were stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NumberedOutcome {
     pub number: u64,
@@ -86,14 +89,18 @@ pub struct NumberedOutcome {
     pub outcome: String,
 }
 
-/// Runs, for all that share a quota key.
+/// Keeps the fleet runs of one quota key. Methods fail with `NotFound` for an unknown run, except
+/// [`create_run`](RunStore::create_run) and [`get_run`](RunStore::get_run).
 pub trait RunStore: Send + Sync {
-    /// Writes a run down, durably. One that is there already is left as it is, and told.
+    /// Stores a run durably with all its rows.
+    ///
+    /// If a run with this id exists, leaves it as it is and returns its header.
     fn create_run(&self, head: RunHeader, rows: Vec<NewRow>) -> StoreFuture<'_, Option<RunHeader>>;
 
+    /// Returns the run, or `None`.
     fn get_run<'a>(&'a self, run_id: &'a str) -> StoreFuture<'a, Option<Run>>;
 
-    /// At most `count` rows from `from` on.
+    /// Returns at most `count` rows, starting with row `from`.
     fn list_rows<'a>(
         &'a self,
         run_id: &'a str,
@@ -101,17 +108,23 @@ pub trait RunStore: Send + Sync {
         count: u32,
     ) -> StoreFuture<'a, Vec<RowState>>;
 
-    /// Notes which machines rows mean. Tells for each the row that has the machine, which is the first that named it.
+    /// Records durably which machines the rows resolved to, as (row, machine id).
+    ///
+    /// Returns (row, owner) pairs: the owner is the first row that named the machine. Only the
+    /// owner runs; the other rows are duplicates. Calling it twice changes nothing.
     fn record_machines<'a>(
         &'a self,
         run_id: &'a str,
         machines: Vec<(u32, String)>,
     ) -> StoreFuture<'a, Vec<(u32, u32)>>;
 
-    /// A worker is at the run for the next `lease` seconds; with none, it has left, and its rows are free.
+    /// Keeps the worker's claims for `lease` seconds more. With a lease of 0, frees all its rows.
     fn heartbeat<'a>(&'a self, run_id: &'a str, worker: u64, lease: f64) -> StoreFuture<'a, ()>;
 
-    /// Takes the first of `candidates` that is neither done nor another's who attends.
+    /// Claims the first of `candidates` that has no outcome and that no other live worker holds.
+    ///
+    /// Returns the row, or `None` if there is no such row. The claim holds as long as the worker
+    /// calls [`heartbeat`](RunStore::heartbeat).
     fn claim_row<'a>(
         &'a self,
         run_id: &'a str,
@@ -119,7 +132,8 @@ pub trait RunStore: Send + Sync {
         candidates: Vec<u32>,
     ) -> StoreFuture<'a, Option<RowState>>;
 
-    /// Notes, durably, how far a row came. What is known of it already is never taken back.
+    /// Records the progress of a row durably. It is merged with the stored progress and never goes
+    /// back.
     fn record_progress<'a>(
         &'a self,
         run_id: &'a str,
@@ -127,10 +141,10 @@ pub trait RunStore: Send + Sync {
         progress: RowProgress,
     ) -> StoreFuture<'a, ()>;
 
-    /// Notes a row's outcome, durably. Tells whether it was the first.
+    /// Records the outcome of a row durably. Returns false, and changes nothing, if it had one.
     fn finish_row<'a>(&'a self, run_id: &'a str, finished: FinishedRow) -> StoreFuture<'a, bool>;
 
-    /// At most `count` outcomes that came after the one of number `after`.
+    /// Returns at most `count` outcomes with numbers greater than `after`, in order.
     fn list_outcomes<'a>(
         &'a self,
         run_id: &'a str,
@@ -138,15 +152,15 @@ pub trait RunStore: Send + Sync {
         count: u32,
     ) -> StoreFuture<'a, Vec<NumberedOutcome>>;
 
-    /// The result that belongs to a row's outcome.
+    /// Returns the result stored with the outcome of a row, or `None`.
     fn get_result<'a>(&'a self, run_id: &'a str, row: u32) -> StoreFuture<'a, Option<String>>;
 
-    /// Stops a run for all that are at it. The sterner of two stands.
+    /// Stops the run for all workers, durably. Of two requests, the one with `running` is kept.
     fn request_stop<'a>(&'a self, run_id: &'a str, stop: StopRequest) -> StoreFuture<'a, ()>;
 }
 
 impl RowProgress {
-    /// What both tell: neither takes back what the other knows.
+    /// Combines two records of the same row. Neither undoes what the other has recorded.
     #[must_use]
     pub fn merge(self, newer: Self) -> Self {
         let parking = match newer.parked.cmp(&self.parked) {
@@ -160,7 +174,7 @@ impl RowProgress {
 }
 
 impl StopRequest {
-    /// The sterner of the two; of equals, this one.
+    /// Returns the request that stops more. If both stop the same, returns `self`.
     #[must_use]
     pub fn or_stronger(self, other: Self) -> Self {
         if other.running && !self.running { other } else { self }

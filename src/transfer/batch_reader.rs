@@ -1,20 +1,20 @@
-//! A body's chunks, whatever their sizes, in pieces fit for a blocking thread.
+//! Joins and splits the chunks of a body into batches for a blocking thread.
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use crate::transport::{Failure, ResponseBody};
 
-/// What goes to a blocking thread at once. One batch is read while another is written, and a thread is held for one
-/// batch alone: two hundred downloads share the pool's few threads and none waits for another's network.
+/// Bytes that one blocking task writes. A download holds a thread for one batch only, so hundreds
+/// of downloads share a few threads and none waits for the network of another.
 const BATCH_SIZE: usize = 128 << 10;
 
 pub(super) struct BatchReader {
     body: ResponseBody,
-    /// Bytes at the body's beginning that are not wanted.
+    /// Bytes at the start of the body to drop.
     skip: u64,
     remainder: Bytes,
-    /// The body broke off after what was handed on.
+    /// Why the body broke off, until the bytes before it have been returned.
     failure: Option<Failure>,
 }
 
@@ -23,12 +23,13 @@ impl BatchReader {
         Self { body, skip, remainder: Bytes::new(), failure: None }
     }
 
-    /// Empty at the end. What came before a break is handed on before the break is told.
+    /// Returns the next batch, empty at the end. All bytes that arrived come before the failure.
     pub(super) async fn next_batch(&mut self) -> Result<Bytes, Failure> {
         let mut batch = BytesMut::new();
         while batch.len() < BATCH_SIZE && self.fill().await {
             let room = BATCH_SIZE - batch.len();
             let piece = self.remainder.split_to(room.min(self.remainder.len()));
+            // A large chunk needs no copy.
             if piece.len() == BATCH_SIZE {
                 return Ok(piece);
             }
@@ -40,7 +41,7 @@ impl BatchReader {
         }
     }
 
-    /// Whether there is something left to hand on.
+    /// Reads the next chunk if none is left. Returns false at the end of the body.
     async fn fill(&mut self) -> bool {
         while self.remainder.is_empty() && self.failure.is_none() {
             match self.body.next().await {
@@ -53,9 +54,9 @@ impl BatchReader {
     }
 
     fn skip_prefix(&mut self, mut chunk: Bytes) -> Bytes {
-        let passed = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
-        chunk.advance(passed);
-        self.skip -= passed as u64;
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(chunk.len());
+        chunk.advance(skipped);
+        self.skip -= skipped as u64;
         chunk
     }
 }

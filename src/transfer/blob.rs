@@ -1,4 +1,4 @@
-//! What the blob host sends: the whole, or the rest of what broke off.
+//! Range requests to the blob storage, and their responses.
 
 use http::header::{
     CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE,
@@ -6,26 +6,26 @@ use http::header::{
 
 use crate::transport::{Response, ResponseBody};
 
-/// From where a blob is wanted.
+/// The rest of a blob from an offset on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlobRange {
     pub offset: u64,
-    /// Of what came before.
+    /// The ETag of the bytes before the offset.
     pub etag: Option<HeaderValue>,
 }
 
-/// A blob, or the end of one.
+/// An open blob, or the rest of one.
 pub struct Blob {
     pub body: ResponseBody,
     pub offset: u64,
-    /// Bytes of the whole blob, where the host tells.
+    /// Size of the whole blob in bytes, if the host says.
     pub length: Option<u64>,
-    /// Its strong validator, where it has one.
+    /// The strong ETag. None: the host sent no ETag, or a weak one.
     pub etag: Option<HeaderValue>,
 }
 
 impl BlobRange {
-    /// A host that heeds If-Range sends the whole of a blob that has changed; one that does not tells its ETag.
+    /// Returns the headers that request this range.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if self.offset > 0 {
@@ -35,6 +35,8 @@ impl BlobRange {
                     .try_into()
                     .unwrap_or(HeaderValue::from_static("")),
             );
+            // If the blob has changed, the host sends all of it instead. If the host ignores
+            // If-Range, the ETag in its response shows the change.
             headers.extend(self.etag.clone().map(|etag| (IF_RANGE, etag)));
         }
         headers
@@ -42,9 +44,10 @@ impl BlobRange {
 }
 
 impl Blob {
-    /// Reads the head of an answer of 200 or 206. None: it is not what was asked for.
+    /// Reads the headers of a 200 or 206 response. Returns none if it is not the requested range.
     pub fn from_response(response: Response, range: &BlobRange) -> Option<Self> {
         let headers = &response.headers;
+        // A weak ETag does not promise the same bytes.
         let etag = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")).cloned();
         let (offset, length) = match response.status.as_u16() {
             206 => content_range(text(headers, CONTENT_RANGE)?)
@@ -59,7 +62,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Of `bytes 5-9/10`, 5 and 10; the length may be `*`.
+/// Returns 5 and 10 for `bytes 5-9/10`. The length may be `*`.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, length) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (offset, _) = range.split_once('-')?;
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_of_answers() {
+    fn response_headers() {
         assert_eq!(read(200, &[], 0), Some((0, None, false)));
         assert_eq!(
             read(200, &[("content-length", "7"), ("etag", "\"0x1\"")], 5),
@@ -96,7 +99,7 @@ mod tests {
         assert_eq!(
             read(200, &[("etag", "W/\"0x1\"")], 0),
             Some((0, None, false)),
-            "a weak one says nothing of bytes"
+            "a weak ETag does not promise the same bytes"
         );
         assert_eq!(read(206, &[("content-range", "bytes 5-6/7")], 5), Some((5, Some(7), false)));
         assert_eq!(read(206, &[("content-range", "bytes 5-6/*")], 5), Some((5, None, false)));
@@ -107,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_is_asked_for_without_a_range() {
+    fn the_whole_blob_is_requested_without_a_range() {
         let etag = Some(HeaderValue::from_static("\"0x1\""));
         assert!(BlobRange { offset: 0, etag: etag.clone() }.headers().is_empty());
         let headers = BlobRange { offset: 9, etag }.headers();

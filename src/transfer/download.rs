@@ -1,4 +1,4 @@
-//! Downloads: streamed from the network to disk in bounded batches, and gone on with after a break.
+//! Resumable downloads, streamed from the network to the target in bounded batches.
 
 use bytes::{Buf, Bytes};
 use http::HeaderValue;
@@ -13,10 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::model::CollectedFile;
 use crate::transport::ResponseBody;
 
-/// How often what was had is thrown away because the blob is not the one that it was.
+/// Times that a download starts over because the blob has changed.
 const MAX_RESTARTS: u32 = 2;
 
-/// Saves the file that `body` holds. Nothing is left behind on failure, nor when the future is dropped.
+/// Saves the file in `body`. On failure, or if the future is dropped, no file is left behind.
 pub async fn save(
     body: ResponseBody,
     target: Target,
@@ -28,15 +28,16 @@ pub async fn save(
     download.finish().await
 }
 
-/// One file on its way here. After a broken `receive` another blob may go on where [`Download::range`] says.
+/// A download of one file. After `receive` has failed, another blob can continue it from
+/// [`Download::range`].
 pub struct Download {
-    /// None while it is on a blocking thread, and after it failed for good.
+    /// None while a blocking task has it, and after a permanent failure.
     writer: Option<Box<Writer>>,
     sink: Option<Box<dyn Sink>>,
     remote_path: String,
     received: u64,
     etag: Option<HeaderValue>,
-    /// Bytes of the whole payload, where the host told.
+    /// Size of the whole payload in bytes, if the host said.
     length: Option<u64>,
     restarts: u32,
 }
@@ -47,7 +48,7 @@ struct Writer {
 }
 
 impl Download {
-    /// Opens the target, so that one that can't be written fails before a byte is asked for.
+    /// Opens the target. A target that cannot be written fails here, before any request.
     pub async fn open(target: Target, remote_path: &str, limits: DecompressLimits) -> Result<Self> {
         let path = remote_path.to_owned();
         let opened = blocking(remote_path, move || {
@@ -68,17 +69,19 @@ impl Download {
         })
     }
 
-    /// What is wanted next. Bytes of the payload count, packed as they came, that are safely through.
+    /// Returns the range to request next. Its offset counts bytes of the payload as sent, not of
+    /// the decompressed file.
     pub fn range(&self) -> BlobRange {
         BlobRange { offset: self.received, etag: self.etag.clone() }
     }
 
-    /// Whether another blob may go on with it.
+    /// Returns whether another blob can continue the download.
     pub fn is_resumable(&self) -> bool {
         self.writer.is_some()
     }
 
-    /// Takes a blob to its end. Where that fails and the download [is open](Self::is_resumable), it broke off.
+    /// Receives a blob to its end. After an error, the download may still be
+    /// [resumable](Self::is_resumable).
     pub async fn receive(&mut self, blob: Blob) -> Result<()> {
         let Blob { body, offset, length, etag } = blob;
         let skip = self.align(offset, length, etag).await?;
@@ -87,12 +90,14 @@ impl Download {
         loop {
             batch = match batch {
                 Ok(batch) => {
-                    // A disk that fails ends both; a network that fails lets the writing end first.
+                    // A write error ends both at once. A network failure comes as a value, so the
+                    // write ends first and its bytes count.
                     let ((), next) = tokio::try_join!(self.write_batch(batch), async {
                         Ok(batches.next_batch().await)
                     })?;
                     next
                 }
+                // The connection broke after the last byte.
                 Err(_) if self.length == Some(self.received) => return Ok(()),
                 Err(failure) => {
                     return Err(self
@@ -106,7 +111,8 @@ impl Download {
         }
     }
 
-    /// How much of the blob is here already. One that is not what it was is begun anew.
+    /// Returns how many bytes of the blob are here already. If the blob has changed, the download
+    /// starts over.
     async fn align(
         &mut self,
         offset: u64,
@@ -118,25 +124,26 @@ impl Download {
         if self.received > 0 && !(known && as_long) {
             self.restart().await?;
         }
+        // After a restart, the rest of a blob is useless: the next try requests all of it.
         if self.received < offset {
-            return Err(self
-                .interrupted_error("the result is not the one that it was, and is fetched anew"));
+            return Err(self.interrupted_error("the result has changed, and is downloaded again"));
         }
         (self.etag, self.length) = (etag, length.or(self.length));
         Ok(self.received - offset)
     }
 
-    /// Throws away what is here.
+    /// Discards what was received, and starts over.
     pub async fn restart(&mut self) -> Result<()> {
         let mut writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
-        let begun = self.sink.is_some() && writer.file.size() > 0;
-        if begun || self.restarts == MAX_RESTARTS {
+        // What a sink has taken cannot be taken back.
+        let is_sink_dirty = self.sink.is_some() && writer.file.size() > 0;
+        if is_sink_dirty || self.restarts == MAX_RESTARTS {
             let message = format!(
-                "the result of {} changed at the service while it was fetched",
+                "the result of {} changed at the service during the download",
                 self.remote_path
             );
             let mut error = Error::new(Kind::Download, message).with_hint(
-                "what was written of it is not to be used; download it again, into something new",
+                "do not use what was written so far; download the result again, into a new target",
             );
             error.retryable = true;
             return Err(error);
@@ -152,19 +159,20 @@ impl Download {
         Ok(())
     }
 
-    /// Unpacks and hands on; a sink gets it piece by piece, so that little is held of what unpacks to much.
+    /// Decompresses a batch and writes it. A sink gets it in pieces, because a small batch may
+    /// decompress to many megabytes.
     async fn write_batch(&mut self, mut batch: Bytes) -> Result<()> {
         while !batch.is_empty() {
             let mut writer =
                 self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
-            let unpacking = blocking(&self.remote_path, move || {
+            let decompressing = blocking(&self.remote_path, move || {
                 let used = writer.decompressor.push(&batch, &mut writer.file)?;
                 batch.advance(used);
-                let unpacked = writer.file.output.take();
-                Ok((writer, batch, used, unpacked))
+                let decompressed = writer.file.output.take();
+                Ok((writer, batch, used, decompressed))
             });
-            let (writer, left, used, unpacked) = unpacking.await?;
-            self.write_to_sink(unpacked).await?;
+            let (writer, left, used, decompressed) = decompressing.await?;
+            self.write_to_sink(decompressed).await?;
             self.writer = Some(writer);
             self.received += used as u64;
             batch = left;
@@ -172,33 +180,33 @@ impl Download {
         Ok(())
     }
 
-    async fn write_to_sink(&mut self, unpacked: Bytes) -> Result<()> {
+    async fn write_to_sink(&mut self, data: Bytes) -> Result<()> {
         match &mut self.sink {
-            Some(sink) if !unpacked.is_empty() => sink.write(unpacked).await,
+            Some(sink) if !data.is_empty() => sink.write(data).await,
             _ => Ok(()),
         }
     }
 
-    /// A body that ended early without a word.
+    /// Refuses a body that ended early without an error.
     fn check_length(&self) -> Result<()> {
         match self.length {
             Some(length) if self.received < length => {
-                Err(self.interrupted_error(&format!("it has {length}")))
+                Err(self.interrupted_error(&format!("it has {length} bytes")))
             }
             _ => Ok(()),
         }
     }
 
-    /// Checks the payload's end and gives the file its name.
+    /// Checks the end of the payload, and gives the file its final name.
     pub async fn finish(mut self) -> Result<CollectedFile> {
         let mut writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
         let finishing = blocking(&self.remote_path, move || {
             writer.decompressor.finish(&mut writer.file)?;
-            let unpacked = writer.file.output.take();
-            Ok((writer, unpacked))
+            let decompressed = writer.file.output.take();
+            Ok((writer, decompressed))
         });
-        let (writer, unpacked) = finishing.await?;
-        self.write_to_sink(unpacked).await?;
+        let (writer, decompressed) = finishing.await?;
+        self.write_to_sink(decompressed).await?;
         let remote_path = self.remote_path.clone();
         blocking(&self.remote_path, move || writer.publish(remote_path)).await
     }
@@ -209,7 +217,7 @@ impl Download {
             self.remote_path, self.received
         );
         let mut error = Error::new(Kind::Download, message)
-            .with_hint("the result stays with the service: download it again");
+            .with_hint("the result stays at the service: download it again");
         error.retryable = true;
         error
     }
@@ -237,6 +245,7 @@ impl Writer {
     }
 }
 
+/// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(
     remote_path: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -245,11 +254,12 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn flatten_join<T>(result: Result<Result<T>, JoinError>, remote_path: &str) -> Result<T> {
+    // The task panicked, or the runtime is shutting down.
     result.unwrap_or_else(|_| Err(cancelled_error(remote_path)))
 }
 
 fn cancelled_error(remote_path: &str) -> Error {
-    Error::new(Kind::Download, format!("the download of {remote_path} was stopped")).with_hint(
-        "the client was closed meanwhile; the result stays with the service: download it again",
+    Error::new(Kind::Download, format!("the download of {remote_path} was cancelled")).with_hint(
+        "the client was closed meanwhile; the result stays at the service: download it again",
     )
 }

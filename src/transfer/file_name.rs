@@ -1,38 +1,35 @@
-//! Names for files here, made from what a machine says; the machine may be hostile.
+//! Safe local file names, made from names that a machine sends. The machine may be hostile.
 
-use crate::model::is_bidi_control;
+use crate::text::is_bidi_control;
 
-/// What a file is called whose own name leaves nothing to go by.
+/// The name of a file if nothing usable is left of its own.
 const DEFAULT_NAME: &str = "file.bin";
-/// Below every file system's 255, so that there is room for what is put before it.
+/// Longest name in bytes. File systems allow 255; the rest is for prefixes.
 const MAX_BYTES: usize = 200;
 const MAX_EXTENSION: usize = 20;
 
-/// The last component of `name`, fit for any file system: nothing of it leads elsewhere, names a device or turns text around.
+/// Returns the last component of `name`, safe for any file system: it cannot lead to another
+/// folder, name a device, or reorder the text around it.
 pub fn sanitize(name: &str) -> String {
     non_empty_or(sanitize_component(name, MAX_BYTES), DEFAULT_NAME)
 }
 
-/// The name of a file on a machine, Windows or not.
-pub fn from_remote_path(path: &str) -> String {
-    sanitize(path)
-}
-
-/// The name of a collected file: the original one if the payload says it and it is of use, else the path's.
+/// Returns the name of a collected file: the original name in the payload if it is usable, else the
+/// name in the path.
 pub fn for_collected_file(original: Option<&str>, remote_path: &str) -> String {
     let original =
         original.map(|name| sanitize_component(name, MAX_BYTES)).filter(|name| !name.is_empty());
-    original.unwrap_or_else(|| from_remote_path(remote_path))
+    original.unwrap_or_else(|| sanitize(remote_path))
 }
 
-/// The folder for what one action collected: `<machine name>_<action id>`.
+/// Returns the folder name for the files of one action: `<machine name>_<action id>`.
 pub fn folder_name(machine: &str, action_id: &str) -> String {
     let machine = non_empty_or(sanitize_component(machine, 120), "machine");
     let action_id = non_empty_or(sanitize_component(action_id, 60), "action");
     format!("{machine}_{action_id}")
 }
 
-/// The file that the command at `index` collected: `<index>_<name>`.
+/// Returns the file name for the command at `index`: `<index>_<name>`.
 pub fn indexed_name(index: usize, name: &str) -> String {
     format!("{index}_{}", sanitize(name))
 }
@@ -44,7 +41,7 @@ fn non_empty_or(name: String, other: &str) -> String {
 fn sanitize_component(name: &str, max: usize) -> String {
     let last = name.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default();
     let kept: String = last.chars().filter(|c| !is_invisible(*c)).map(replace_reserved).collect();
-    // Twice, since cutting may leave a device's name where there was none.
+    // Twice: truncating may leave the name of a device.
     escape_device_name(truncate(&escape_device_name(trim_dots_and_spaces(&kept).to_owned()), max))
 }
 
@@ -52,25 +49,29 @@ fn escape_device_name(name: String) -> String {
     if is_device(&name) { format!("_{name}") } else { name }
 }
 
-/// Control characters, and characters that are not seen or that reorder those that are.
+/// Returns whether a character is a control character, is invisible, or reorders the text around
+/// it.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || is_bidi_control(c)
-        || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}')
-        || matches!(c, '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}')
+        || matches!(c, '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Windows takes none of these in a name; a colon would start an alternate data stream.
+/// Replaces a character that Windows does not allow in a name. A colon would start an alternate
+/// data stream.
 fn replace_reserved(c: char) -> char {
     if matches!(c, '<' | '>' | ':' | '"' | '|' | '?' | '*') { '_' } else { c }
 }
 
-/// Windows drops dots and spaces at the end, and so would make two names one.
+/// Trims leading spaces, and trailing dots and spaces. Windows drops those at the end, so two names
+/// could become the same file.
 fn trim_dots_and_spaces(name: &str) -> &str {
     name.trim_start().trim_end_matches(|c: char| c == '.' || c.is_whitespace())
 }
 
-/// Whether Windows takes the name, whatever its extension, for a device.
+/// Returns whether Windows treats the name as a device. The extension does not matter.
 fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     if matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$") {
@@ -81,7 +82,7 @@ fn is_device(name: &str) -> bool {
     matches!((number.next(), number.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
 }
 
-/// At most `max` bytes of the name, its extension kept.
+/// Shortens the name to `max` bytes and keeps its extension.
 fn truncate(name: &str, max: usize) -> String {
     if name.len() <= max {
         return name.to_owned();
@@ -163,10 +164,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_one_harmless_component(name in "[\\x00-\\x1f/\\\\.: a-zA-Z\\u{202e}é漢]{0,300}|\\PC*") {
+        fn any_name_becomes_one_safe_component(
+            name in "[\\x00-\\x1f/\\\\.: a-zA-Z\\u{202e}é漢]{0,300}|\\PC*",
+        ) {
             let safe_name = sanitize(&name);
             prop_assert!(!safe_name.is_empty() && safe_name.len() <= 200);
-            prop_assert!(!safe_name.contains(['/', '\\', ':', '\0']) && !safe_name.ends_with(['.', ' ']));
+            prop_assert!(!safe_name.contains(['/', '\\', ':', '\0']));
+            prop_assert!(!safe_name.ends_with(['.', ' ']));
             prop_assert!(!safe_name.chars().any(is_invisible) && !is_device(&safe_name));
             prop_assert_eq!(sanitize(&safe_name), safe_name);
         }

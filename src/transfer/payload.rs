@@ -1,19 +1,21 @@
-//! What a blob holds, unpacked on the way: a gzip of the file, or the file itself.
+//! Decompression of a payload while it arrives. The payload is a gzip of the file, or the file
+//! itself.
 
 use std::io::Write;
 
 use flate2::write::GzDecoder;
 use sha2::{Digest, Sha256};
 
-use super::hex;
 use super::target::Output;
+use crate::digest::hex;
 use crate::error::{Error, Kind, Result};
 use crate::model::PayloadFormat;
 
-/// So many bytes tell what a payload is.
+/// Bytes at the start of a payload that decide its format.
 const SNIFF_LENGTH: usize = 64;
 
-pub fn sniff(head: &[u8]) -> PayloadFormat {
+/// Returns the format of a payload that starts with `head`.
+fn sniff(head: &[u8]) -> PayloadFormat {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     match head {
         [0x1f, 0x8b, ..] => PayloadFormat::Gzip,
@@ -23,14 +25,17 @@ pub fn sniff(head: &[u8]) -> PayloadFormat {
     }
 }
 
-/// What a machine may make us write.
+/// Limits on what a machine can make this process write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecompressLimits {
-    /// Bytes of the unpacked file. The default is 4 GiB; the service collects files of up to 3 GB.
+    /// Bytes of the decompressed file. Default: 4 GiB. The service collects files of up to 3 GB
+    /// (docs/service.md, section 11).
     pub size: u64,
-    /// Unpacked bytes to a packed one. The default is 500: a gzip of zeros has 1,030, files that people collect under 100.
+    /// Decompressed bytes for each compressed byte. Default: 500. A gzip of zeros has 1,030, and
+    /// files that people collect have less than 100.
     pub ratio: u64,
-    /// Bytes before the ratio counts. The default is 64 MiB, since small files of zeros are harmless and common.
+    /// Decompressed bytes below which the ratio does not matter. Default: 64 MiB, because small
+    /// files of zeros are common and harmless.
     pub ratio_min_size: u64,
 }
 
@@ -40,23 +45,23 @@ impl Default for DecompressLimits {
     }
 }
 
-/// Takes a payload in pieces of any size and hands on the file that it holds.
+/// Decompresses a payload that comes in pieces of any size.
 pub(super) struct Decompressor {
     state: DecodeState,
     head: Vec<u8>,
     received: u64,
-    /// Of a gzip as it comes; what is no gzip is the file itself, whose digest is made anyway.
+    /// The digest of a gzip payload. Other payloads are the file itself, which is hashed anyway.
     digest: Option<Sha256>,
-    /// The file's name in the gzip header.
+    /// The file name in the gzip header.
     name: Option<Vec<u8>>,
 }
 
 enum DecodeState {
-    /// No byte came, or the one that is told here.
+    /// The format is not known yet: no byte has arrived, or only this one.
     Undetermined(Option<u8>),
     Plain,
     GzipMember(Box<GzDecoder<Vec<u8>>>),
-    /// After a member: padding, another member, or the end.
+    /// After a gzip member: padding, another member, or the end.
     BetweenMembers,
 }
 
@@ -75,19 +80,19 @@ impl Decompressor {
         sniff(&self.head)
     }
 
-    /// Bytes of the payload.
+    /// Returns the number of payload bytes so far.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// The digest of the payload, where it is another than the file's.
+    /// Returns the digest of the payload, or none if it is the digest of the file.
     pub(super) fn sha256(self) -> Option<String> {
         self.digest.map(|digest| hex(&digest.finalize()))
     }
 
-    /// The original name, of the gzip's first member.
+    /// Returns the original file name from the first gzip member.
     pub(super) fn original_name(&self) -> Option<String> {
-        // RFC 1952 says Latin-1; what writes gzip today writes UTF-8.
+        // RFC 1952 says Latin-1, but today's programs write UTF-8.
         let bytes = self.name.as_deref()?;
         Some(match std::str::from_utf8(bytes) {
             Ok(name) => name.to_owned(),
@@ -95,13 +100,14 @@ impl Decompressor {
         })
     }
 
-    /// Takes from `input` until its end or until the output is full, and says how much it took.
+    /// Takes bytes from `input` until its end, or until the output is full. Returns how many.
     pub(super) fn push(&mut self, input: &[u8], file: &mut DecompressedFile) -> Result<usize> {
         let missing = SNIFF_LENGTH.saturating_sub(self.head.len()).min(input.len());
         self.head.extend_from_slice(input.get(..missing).unwrap_or_default());
         let DecodeState::Undetermined(first) = self.state else {
             return self.decompress(input, file);
         };
+        // A gzip starts with two magic bytes.
         if self.head.len() < 2 {
             self.state = DecodeState::Undetermined(first.or(input.first().copied()));
             return Ok(input.len());
@@ -121,6 +127,7 @@ impl Decompressor {
         while !left.is_empty() && !file.output.is_full() {
             let taken = match &mut self.state {
                 DecodeState::Undetermined(_) | DecodeState::Plain => left.len(),
+                // Some programs pad a gzip with zeros.
                 DecodeState::BetweenMembers => left.iter().take_while(|byte| **byte == 0).count(),
                 DecodeState::GzipMember(member) => {
                     member.write(left).map_err(|error| file.corrupt_error(&error))?
@@ -136,6 +143,7 @@ impl Decompressor {
                     self.state = DecodeState::GzipMember(Box::new(GzDecoder::new(Vec::new())))
                 }
                 DecodeState::BetweenMembers => {}
+                // The decoder takes no more bytes after the trailer of its member.
                 DecodeState::GzipMember(_) if taken == 0 => self.end_member(file)?,
                 DecodeState::GzipMember(member) => file.drain(self.received, member)?,
             }
@@ -148,6 +156,7 @@ impl Decompressor {
         Ok(used)
     }
 
+    /// Handles the end of the payload. A gzip that is cut short is an error.
     pub(super) fn finish(&mut self, file: &mut DecompressedFile) -> Result<()> {
         match &mut self.state {
             DecodeState::Undetermined(first) => {
@@ -160,7 +169,7 @@ impl Decompressor {
         }
     }
 
-    /// Checks the member's end: its length and its CRC.
+    /// Checks the length and the CRC at the end of a gzip member.
     fn end_member(&mut self, file: &mut DecompressedFile) -> Result<()> {
         let DecodeState::GzipMember(member) = &mut self.state else { return Ok(()) };
         let ended = member.try_finish();
@@ -176,7 +185,7 @@ impl Decompressor {
     }
 }
 
-/// The file as it is unpacked: counted, hashed and written.
+/// The decompressed file: counts, hashes and writes the bytes, within the limits.
 pub(super) struct DecompressedFile {
     pub(super) output: Output,
     remote_path: String,
@@ -203,26 +212,26 @@ impl DecompressedFile {
         (self.output, self.size, hex(&self.digest.finalize()))
     }
 
-    /// Hands on what the decoder has unpacked by now, which is 32 KiB at most.
-    fn drain(&mut self, packed: u64, member: &mut GzDecoder<Vec<u8>>) -> Result<()> {
-        let unpacked = member.get_mut();
-        if !unpacked.is_empty() {
-            self.write(packed, unpacked)?;
-            unpacked.clear();
+    /// Writes what the decoder has decompressed so far, 32 KiB at most.
+    fn drain(&mut self, compressed: u64, member: &mut GzDecoder<Vec<u8>>) -> Result<()> {
+        let decompressed = member.get_mut();
+        if !decompressed.is_empty() {
+            self.write(compressed, decompressed)?;
+            decompressed.clear();
         }
         Ok(())
     }
 
-    /// Writes `data`, which is there once `packed` bytes of the payload have been read.
-    fn write(&mut self, packed: u64, data: &[u8]) -> Result<()> {
+    /// Writes `data`, the latest bytes of a file that has taken `compressed` payload bytes so far.
+    fn write(&mut self, compressed: u64, data: &[u8]) -> Result<()> {
         self.size += data.len() as u64;
         let DecompressLimits { size, ratio, ratio_min_size } = self.limits;
         if self.size > size {
             return Err(self.limit_error(&format!("is larger than {size} bytes")));
         }
-        if self.size > ratio_min_size && self.size > packed.saturating_mul(ratio) {
+        if self.size > ratio_min_size && self.size > compressed.saturating_mul(ratio) {
             return Err(self.limit_error(&format!(
-                "unpacks to more than {ratio} times what was sent, as a gzip bomb does"
+                "decompresses to more than {ratio} times its compressed size, like a gzip bomb"
             )));
         }
         self.digest.update(data);
@@ -230,15 +239,18 @@ impl DecompressedFile {
     }
 
     fn limit_error(&self, what: &str) -> Error {
-        Error::new(Kind::Download, format!("the file {} {what}", self.remote_path)).not_retryable().with_hint(
-            "nothing of it was kept; if the file is wanted all the same, have a script pack or split it on the machine, and collect that",
-        )
+        Error::new(Kind::Download, format!("the file {} {what}", self.remote_path))
+            .not_retryable()
+            .with_hint(
+                "no part of it was kept; if you need the file, run a script that compresses or \
+                 splits it on the machine, and collect the parts",
+            )
     }
 
     fn corrupt_error(&self, error: &std::io::Error) -> Error {
         let path = &self.remote_path;
-        Error::new(Kind::Download, format!("the result of {path} is cut short or damaged: {error}"))
+        Error::new(Kind::Download, format!("the result of {path} is truncated or damaged: {error}"))
             .not_retryable()
-            .with_hint("nothing of it was kept; collect the file again in a new session")
+            .with_hint("no part of it was kept; collect the file again in a new session")
     }
 }

@@ -1,4 +1,4 @@
-//! Where a collected file goes. A half file never bears the final name.
+//! Targets of downloads. An incomplete file never has the final name.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, Write};
@@ -11,27 +11,28 @@ use uuid::Uuid;
 use super::file_name;
 use crate::error::{Error, Result};
 
-/// What takes a file's bytes in order, as a file object of Python's. It holds none of the core's threads while it does.
+/// Takes the bytes of a file in order, such as a Python file object. A write must not block the
+/// thread that polls it.
 pub trait Sink: Send + Sync {
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<()>>;
 }
 
-/// So much is held for a sink before unpacking stops.
+/// Bytes buffered for a sink before decompression pauses.
 const SINK_BUFFER_SIZE: usize = 256 << 10;
 
 pub enum Target {
-    /// This very file; one that is there is replaced.
+    /// A file with this path. An existing file is replaced.
     Path(PathBuf),
-    /// `<index>_<name>` in a folder, which is made if it is not there.
+    /// A file `<index>_<name>` in a folder. The folder is created if it is missing.
     Folder { folder: PathBuf, index: usize },
-    /// Nothing is put back if the download fails half-way.
+    /// If the download fails, the sink keeps the bytes that it has taken.
     Sink(Box<dyn Sink>),
 }
 
-/// A target that is being written.
+/// A target during the download.
 pub(super) enum Output {
     File(TempFile),
-    /// For a sink.
+    /// Bytes for a sink.
     Buffer(Vec<u8>),
 }
 
@@ -44,12 +45,12 @@ impl Output {
                     .parent()
                     .filter(|parent| !parent.as_os_str().is_empty())
                     .unwrap_or(Path::new("."));
-                TempFile::create(folder.to_owned(), Destination::Path(path))?
+                TempFile::create(folder.to_owned(), FinalPath::Path(path))?
             }
             Target::Folder { folder, index } => {
                 fs::create_dir_all(&folder)
                     .map_err(|error| io_error("create the folder", &folder, error))?;
-                TempFile::create(folder.clone(), Destination::Folder { folder, index })?
+                TempFile::create(folder.clone(), FinalPath::Folder { folder, index })?
             }
             Target::Sink(sink) => return Ok((Self::Buffer(Vec::new()), Some(sink))),
         };
@@ -66,12 +67,12 @@ impl Output {
         }
     }
 
-    /// Whether what is held has to be taken before more is written.
+    /// Returns whether the buffer must be taken before more is written.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Buffer(buffer) if buffer.len() >= SINK_BUFFER_SIZE)
     }
 
-    /// What a sink is to have.
+    /// Takes the bytes for the sink.
     pub(super) fn take(&mut self) -> Bytes {
         match self {
             Self::File(_) => Bytes::new(),
@@ -89,7 +90,7 @@ impl Output {
         }
     }
 
-    /// Makes the file durable under its name, which is `name` in a folder; says where it is.
+    /// Makes the file durable under its final name. In a folder that is `name`, with its index.
     pub(super) fn finish(self, name: &str) -> Result<Option<PathBuf>> {
         match self {
             Self::File(temp) => temp.publish(name).map(Some),
@@ -98,23 +99,24 @@ impl Output {
     }
 }
 
-enum Destination {
+enum FinalPath {
     Path(PathBuf),
     Folder { folder: PathBuf, index: usize },
 }
 
-/// A file under a temporary name beside its target. Dropped before it is published, it is gone.
+/// A file with a temporary name in the folder of its target. Unless it is published, dropping it
+/// removes it.
 pub(super) struct TempFile {
-    /// None once it is closed.
+    /// None after it was closed.
     file: Option<File>,
     temp_path: PathBuf,
     folder: PathBuf,
-    destination: Destination,
+    final_path: FinalPath,
     published: bool,
 }
 
 impl TempFile {
-    fn create(folder: PathBuf, destination: Destination) -> Result<Self> {
+    fn create(folder: PathBuf, final_path: FinalPath) -> Result<Self> {
         let temp_path = folder.join(format!(".mde-live-response-{}.part", Uuid::new_v4().simple()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -122,29 +124,31 @@ impl TempFile {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options
             .open(&temp_path)
-            .map_err(|error| io_error("write", destination.display_path(), error))?;
-        Ok(Self { file: Some(file), temp_path, folder, destination, published: false })
+            .map_err(|error| io_error("write", final_path.display_path(), error))?;
+        Ok(Self { file: Some(file), temp_path, folder, final_path, published: false })
     }
 
     fn write(&mut self, data: &[u8]) -> Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         file.write_all(data)
-            .map_err(|error| io_error("write", self.destination.display_path(), error))
+            .map_err(|error| io_error("write", self.final_path.display_path(), error))
     }
 
     fn restart(&mut self) -> Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
         let emptied = file.set_len(0).and_then(|()| file.rewind());
-        emptied.map_err(|error| io_error("write", self.destination.display_path(), error))
+        emptied.map_err(|error| io_error("write", self.final_path.display_path(), error))
     }
 
     fn publish(mut self, name: &str) -> Result<PathBuf> {
-        let path = match &self.destination {
-            Destination::Path(path) => path.clone(),
-            Destination::Folder { folder, index } => {
+        let path = match &self.final_path {
+            FinalPath::Path(path) => path.clone(),
+            FinalPath::Folder { folder, index } => {
                 folder.join(file_name::indexed_name(*index, name))
             }
         };
+        // Synced before the rename: after a power failure, the final name never has missing
+        // content.
         if let Some(file) = self.file.take() {
             file.sync_all().map_err(|error| io_error("write", &path, error))?;
         }
@@ -158,15 +162,15 @@ impl TempFile {
 impl Drop for TempFile {
     fn drop(&mut self) {
         if !self.published {
-            // Windows removes no open file.
+            // Windows cannot remove an open file.
             self.file = None;
-            // Nobody is left to be told; the name says what the file is.
+            // No caller is left to get an error. The name shows what the file is.
             let _ = fs::remove_file(&self.temp_path);
         }
     }
 }
 
-impl Destination {
+impl FinalPath {
     fn display_path(&self) -> &Path {
         match self {
             Self::Path(path) => path,
@@ -175,20 +179,20 @@ impl Destination {
     }
 }
 
-/// A rename would put a plain file in the place of a folder or a device.
+/// Refuses a path that is a folder or a device. Renaming over a device would replace it.
 fn check_is_file(path: &Path) -> Result<()> {
     let Ok(found) = fs::metadata(path) else { return check_names_file(path) };
     if found.is_dir() {
-        // Asked to write it, the system has its own error for a folder, errno and all.
+        // Opening it gives the system's own error, with its errno.
         let error = OpenOptions::new().write(true).open(path).err();
         let error = error.unwrap_or_else(|| io::ErrorKind::IsADirectory.into());
         return Err(
-            Error::io("write", path, error).with_hint("it is a folder: give the path of a file")
+            Error::io("write", path, error).with_hint("this is a folder: give the path of a file")
         );
     }
     if !found.is_file() {
         return Err(Error::invalid(format!("{} is not a plain file", path.display()))
-            .with_hint("open it and give the file object"));
+            .with_hint("open it yourself, and give the file object"));
     }
     Ok(())
 }
@@ -203,11 +207,12 @@ fn check_names_file(path: &Path) -> Result<()> {
 }
 
 fn io_error(doing: &str, path: &Path, error: io::Error) -> Error {
-    let hint = "the result stays with the service: free the disk, or choose another place, and download it again";
+    let hint = "the result stays at the service: free disk space or choose another folder, and \
+                download it again";
     Error::io(doing, path, error).with_hint(hint)
 }
 
-/// Makes the new name outlast a power cut, where the file system can.
+/// Makes the new name survive a power failure, if the file system supports it.
 fn sync_folder(folder: &Path) {
     if cfg!(unix) {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());

@@ -1,4 +1,4 @@
-//! Uploads to the library (page "upload-library").
+//! Uploads to the library (page "upload-library"): the form, and checks before it is sent.
 
 use std::fs::File;
 use std::io;
@@ -7,11 +7,11 @@ use http::HeaderValue;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::hex;
+use crate::digest::{hex, sha256_hex};
 use crate::error::{Error, Kind, Result};
 use crate::transport::{BodyPart, RequestBody};
 
-/// A library file to be uploaded.
+/// A file to upload to the library.
 #[derive(Clone, Debug)]
 pub struct LibraryUpload {
     pub file_name: String,
@@ -23,20 +23,22 @@ pub struct LibraryUpload {
 }
 
 impl LibraryUpload {
-    /// The parts beside the file. The flag is sent too: the service does not derive it from the description.
+    /// Returns the fields of the form except the file.
     fn fields(&self) -> Vec<(&'static str, &str)> {
         let word = |flag| if flag { "true" } else { "false" };
         let mut fields = vec![("Description", self.description.as_str())];
         fields.extend(
             self.parameters_description.as_deref().map(|text| ("ParametersDescription", text)),
         );
+        // The service does not derive this flag from the description.
         fields.push(("HasParameters", word(self.parameters_description.is_some())));
         fields.push(("OverrideIfExists", word(self.overwrite)));
         fields
     }
 }
 
-/// The form as multipart/form-data: the value of Content-Type, and the body, in which the file is not copied.
+/// Encodes the form as `multipart/form-data`. Returns the Content-Type and the body, which does not
+/// copy the file.
 pub fn encode_multipart(form: &LibraryUpload) -> (HeaderValue, RequestBody) {
     let fields = form.fields();
     let (boundary, content_type) = choose_boundary(form, &fields);
@@ -57,9 +59,10 @@ pub fn encode_multipart(form: &LibraryUpload) -> (HeaderValue, RequestBody) {
     (content_type, content.into_iter().collect())
 }
 
-/// A boundary that occurs nowhere in what it parts, with the Content-Type that names it. In a file that is read as it is
-/// sent, chance alone, one in 2^122, speaks against it.
+/// Chooses a boundary that does not occur in the content, and returns it with its Content-Type.
 fn choose_boundary(form: &LibraryUpload, fields: &[(&str, &str)]) -> (String, HeaderValue) {
+    // A file on disk is not searched: it is read only once, while it is sent. A random boundary
+    // occurs in it with a chance of 1 in 2^122.
     let in_memory: &[u8] = match &form.content {
         BodyPart::Bytes(bytes) => bytes,
         BodyPart::File { .. } => &[],
@@ -79,26 +82,26 @@ fn choose_boundary(form: &LibraryUpload, fields: &[(&str, &str)]) -> (String, He
     }
 }
 
-/// A name within quotes, as browsers send it.
+/// Escapes a file name inside quotes as browsers do.
 fn escape_file_name(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// Refuses a file that the service would refuse, before it is sent.
+/// Refuses a file that is too large for the library, before it is sent.
 pub fn check_size(length: u64, limit: u64, name: &str) -> Result<()> {
     if length <= limit {
         return Ok(());
     }
-    Err(Error::invalid(format!("{name} has {length} bytes, and the library takes {limit} at most"))
-        .with_hint("make the file smaller; if the service takes more from this tenant, raise Limits.upload_size"))
+    Err(Error::invalid(format!(
+        "{name} has {length} bytes, and the library takes at most {limit} bytes"
+    ))
+    .with_hint(
+        "make the file smaller; if your tenant has a higher limit, raise Limits.upload_size",
+    ))
 }
 
-/// SHA-256 in lower-case hex, as the library lists it.
-pub fn sha256_hex(content: &[u8]) -> String {
-    hex(&Sha256::digest(content))
-}
-
-/// The same of what is to be uploaded, read on a thread that may block.
+/// Returns the SHA-256 of the content to upload, in lower-case hex. Reads a file on a blocking
+/// thread.
 pub async fn sha256_of(content: &BodyPart) -> Result<String> {
     let content = content.clone();
     let hashing = tokio::task::spawn_blocking(move || match content {
@@ -110,9 +113,9 @@ pub async fn sha256_of(content: &BodyPart) -> Result<String> {
             Ok(hex(&digest.finalize()))
         }
     });
-    hashing
-        .await
-        .unwrap_or_else(|_| Err(Error::new(Kind::ConnectionFailed, "the upload was stopped")))
+    hashing.await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::ConnectionFailed, "the upload was cancelled: the process is exiting"))
+    })
 }
 
 #[cfg(test)]
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_form_as_the_service_reads_it() {
+    async fn the_form_has_all_fields() {
         let (content_type, body) = encode_multipart(&form());
         let body = body.bytes().await.unwrap();
         let boundary =
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_parameters_and_a_name_that_would_break_out() {
+    async fn a_form_without_parameters_and_with_a_hostile_file_name() {
         let form = LibraryUpload {
             file_name: "a\"\r\nX: y".into(),
             parameters_description: None,
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_digests() {
+    fn sizes_are_checked() {
         assert!(check_size(20, 20, "a.ps1").is_ok());
         let error = check_size(21, 20, "a.ps1").unwrap_err();
         assert_eq!(error.kind, Kind::InvalidRequest);
@@ -183,9 +186,5 @@ mod tests {
                 && error.message.contains("a.ps1")
         );
         assert!(error.hint.as_deref().unwrap().contains("Limits.upload_size"));
-        assert_eq!(
-            sha256_hex(b""),
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        );
     }
 }

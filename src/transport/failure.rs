@@ -1,4 +1,5 @@
-//! Why an exchange failed, in words that say what to do; and the one place where a reqwest error is converted.
+//! Maps network failures to errors with a hint. This is the only place that converts reqwest
+//! errors.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,31 +12,33 @@ use super::proxy::Proxy;
 use crate::error::{Error, Kind};
 use crate::secret::SecretUrl;
 
-/// Whom a request was for, and the proxy that it went through.
-pub struct Route {
-    /// As an error names it.
+/// The host of a request and the proxy to it, for error messages.
+pub struct RequestRoute {
     host: String,
     proxy: Option<Proxy>,
 }
 
 const PROXY_UNREACHABLE_HINT: &str =
-    "check the proxy's address (proxy=, HTTPS_PROXY), or go around it: NO_PROXY, proxy=\"\"";
-const PROXY_AUTH_HINT: &str = "give them as http://user:password@host:port in proxy= or HTTPS_PROXY, with % codes for what is \
-                           special in them; a proxy that takes no Basic login (NTLM, Kerberos) needs a local relay";
-const PROXY_DENIED_HINT: &str = "ask those who run the proxy to let this host through: the API's, the login's and the results' \
-                           (*.blob.core.windows.net) are all needed";
-/// Some answer another status than 407 to a login that they do not accept.
-const PROXY_DENIED_OR_AUTH_HINT: &str = "check the user and password that the proxy is given; else ask those who run it to \
-                                    let this host through: the API's, the login's and the results' \
-                                    (*.blob.core.windows.net) are all needed";
-const TLS_INTERCEPTION_HINT: &str = "if a proxy or firewall breaks TLS open here, give its CA as a PEM file by ca_bundle, \
-                           REQUESTS_CA_BUNDLE or SSL_CERT_FILE";
+    "check the proxy's address (proxy=, HTTPS_PROXY), or bypass it: NO_PROXY, proxy=False";
+const PROXY_AUTH_HINT: &str = "give them as http://user:password@host:port in proxy= or \
+    HTTPS_PROXY, with special characters percent-encoded; a proxy without Basic authentication \
+    (NTLM, Kerberos) needs a local relay";
+const PROXY_DENIED_HINT: &str = "ask the administrators of the proxy to allow this host: the API, \
+    the login host and the host of results (*.blob.core.windows.net) are all needed";
+// Some proxies answer wrong credentials with a status other than 407.
+const PROXY_DENIED_OR_AUTH_HINT: &str = "check the user and password for the proxy, or ask its \
+    administrators to allow this host: the API, the login host and the host of results \
+    (*.blob.core.windows.net) are all needed";
+const TLS_INTERCEPTION_HINT: &str = "if a proxy or firewall inspects TLS here, give its CA as a \
+    PEM file in ca_bundle, REQUESTS_CA_BUNDLE or SSL_CERT_FILE";
 
-impl Route {
+impl RequestRoute {
+    /// Creates the route of a request to `url`.
     pub fn new(url: &SecretUrl, proxy: Option<Proxy>) -> Self {
         Self { host: url.host().to_owned(), proxy }
     }
 
+    /// Returns the failure of a request that took longer than `after`; `what` is missing.
     pub fn timed_out(&self, what: &str, after: Duration) -> Failure {
         let message =
             format!("{} {what} within {} s{}", self.host, after.as_secs_f64(), self.via_proxy());
@@ -45,29 +48,29 @@ impl Route {
         }
     }
 
-    /// The proxy answered 407 in the host's place; nothing was passed on.
+    /// Returns the failure of a 407, which comes from the proxy: it did not forward the request.
     pub fn proxy_auth_failure(&self) -> Option<Failure> {
         let proxy = self.proxy.as_ref()?;
         let message = if proxy.has_credentials {
-            format!(
-                "the proxy {} does not accept the user and password that it was given",
-                proxy.address
-            )
+            format!("the proxy {} refused the user and password", proxy.address)
         } else {
-            format!("the proxy {} wants a user and a password", proxy.address)
+            format!("the proxy {} requires a user and a password", proxy.address)
         };
-        // Not tried again: an account may be locked for it.
+        // Not retryable: repeated attempts may lock the account.
         let error =
             Error::new(Kind::ConnectionFailed, format!("{message}; {} was not reached", self.host));
         Some(Failure { sent: false, error: error.with_hint(PROXY_AUTH_HINT).not_retryable() })
     }
 
-    /// The error loses its URL, which may be a result link.
+    /// Converts an error of reqwest.
     pub fn to_failure(&self, error: reqwest::Error) -> Failure {
+        // The URL may be a result link, which is a secret.
         let error = error.without_url();
+        // Without a connection no byte was sent: the pipeline may repeat even a submit.
         if !error.is_connect() {
             return Failure { sent: true, error: self.exchange_error(&error) };
         }
+        // A 407 to a CONNECT is an error of the connection, not a response.
         let tunnel = tunnel_error(&error);
         if tunnel.as_deref() == Some("proxy authorization required")
             && let Some(failure) = self.proxy_auth_failure()
@@ -94,26 +97,26 @@ impl Route {
         Error::new(Kind::ConnectionFailed, message).with_hint(hint)
     }
 
-    /// After the connection was there.
+    /// Returns the error of a failure on an open connection.
     fn exchange_error(&self, error: &reqwest::Error) -> Error {
         let cause = root_cause(error);
-        // Any trouble with a body is called so, a cut as well.
+        // reqwest calls every failure of a body a decode error, a broken connection too.
         if error.is_decode() && has_io_kind(error, io::ErrorKind::InvalidData) {
             let message = format!(
-                "{} sent a body that does not unpack{}: {cause}",
+                "{} sent a body that cannot be decompressed{}: {cause}",
                 self.host,
                 self.via_proxy()
             );
-            let hint = "try again; a proxy on the way may be damaging what it passes on";
+            let hint = "try again; a proxy may be damaging the responses";
             return Error::new(Kind::Service, message).with_hint(hint);
         }
         if error.is_timeout() {
             let hint =
-                "see request_timeout; the service may have acted on the request all the same";
+                "see request_timeout; the service may have processed the request nevertheless";
             return self.connection_error("did not answer in time", &cause, hint);
         }
-        let hint = "the request may be tried again where that does no harm";
-        self.connection_error("broke the connection off", &cause, hint)
+        let hint = "repeat the request if that is harmless";
+        self.connection_error("closed the connection", &cause, hint)
     }
 
     fn connect_error(&self, error: &reqwest::Error) -> Error {
@@ -130,7 +133,7 @@ impl Route {
         } else if has_io_kind(error, io::ErrorKind::ConnectionRefused) {
             (
                 "refused the connection",
-                "check host and port, and that nothing on the way forbids it; or set a proxy",
+                "check host and port, and that no firewall blocks the connection; or set a proxy",
             )
         } else {
             (
@@ -141,7 +144,7 @@ impl Route {
         self.connection_error(what, &root_cause(error), hint)
     }
 
-    /// The proxy itself could not be reached, or did not reach the host.
+    /// Returns the error of a proxy that cannot be reached, or that cannot reach the host.
     fn proxy_error(&self, proxy: &Proxy, tunnel: Option<&str>, error: &reqwest::Error) -> Error {
         let (address, cause) = (&proxy.address, root_cause(error));
         let (message, hint) = if error.is_timeout() {
@@ -184,7 +187,8 @@ impl Route {
         };
         let hint = match tls {
             rustls::Error::InvalidCertificate(error) if wrong_name(error) => {
-                "the certificate is another host's: check the address; a proxy's sign-in page may be answering"
+                "the certificate is for another host: check the address; a proxy's sign-in page \
+                 may be answering"
             }
             rustls::Error::InvalidCertificate(
                 CertificateError::Expired
@@ -192,15 +196,17 @@ impl Route {
                 | CertificateError::NotValidYet
                 | CertificateError::NotValidYetContext { .. },
             ) => {
-                "check this machine's clock; else the certificate has to be renewed by those who run the host or proxy"
+                "check the clock of this machine; if it is right, the host or proxy has to renew \
+                 its certificate"
             }
             rustls::Error::InvalidCertificate(_) => TLS_INTERCEPTION_HINT,
             rustls::Error::InvalidMessage(_) => {
-                "check the port: what answers there does not seem to speak TLS"
+                "check the port: the server there does not seem to use TLS"
             }
-            _ => "check what is on the way: TLS 1.2 or 1.3 is needed",
+            _ => "check the host and any proxy: TLS 1.2 or 1.3 is required",
         };
         let error = self.connection_error("failed the TLS handshake", &tls.to_string(), hint);
+        // The next attempt would get the same certificate.
         if matches!(tls, rustls::Error::InvalidCertificate(_)) {
             error.not_retryable()
         } else {
@@ -214,13 +220,14 @@ fn error_chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 
     std::iter::successors(Some(first), |error: &&(dyn StdError + 'static)| (*error).source())
 }
 
-/// The innermost cause, which says more than reqwest's own words.
+/// Returns the innermost cause, which says more than the message of reqwest.
 pub fn root_cause(error: &reqwest::Error) -> String {
     error_chain(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// What hyper-util says of a CONNECT; its type is its own.
+/// Returns the reason why a CONNECT failed.
 fn tunnel_error(error: &reqwest::Error) -> Option<String> {
+    // By its text: the error type of hyper-util is private.
     error_chain(error)
         .find_map(|error| Some(error.to_string().strip_prefix("tunnel error: ")?.to_owned()))
 }
@@ -230,11 +237,11 @@ fn has_io_kind(error: &reqwest::Error, kind: io::ErrorKind) -> bool {
         .any(|error| error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == kind))
 }
 
-/// It may be packed into several io errors, whose own sources leave out what they hold.
+// The rustls error may be wrapped in several io errors, whose `source` skips the wrapped error.
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     fn downcast_rustls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-        let packed = || downcast_rustls(error.downcast_ref::<io::Error>()?.get_ref()?);
-        error.downcast_ref().or_else(packed)
+        let wrapped = || downcast_rustls(error.downcast_ref::<io::Error>()?.get_ref()?);
+        error.downcast_ref().or_else(wrapped)
     }
     error_chain(error).find_map(downcast_rustls)
 }

@@ -1,4 +1,5 @@
-//! The network itself, by reqwest: no redirects, no retries, no cookies; every try is counted above.
+//! Sends requests over the network with reqwest. No redirects, no retries, no cookies: the pipeline
+//! counts and repeats every attempt.
 
 use std::sync::Once;
 
@@ -10,32 +11,34 @@ use http::header::CONTENT_LENGTH;
 use reqwest::Certificate;
 use reqwest::redirect::Policy;
 
-use super::failure::{Route, root_cause};
+use super::failure::{RequestRoute, root_cause};
 use super::proxy::ProxyConfig;
 use super::{Destination, Failure, Request, Response, Transport, tls_roots};
 use crate::clock::seconds_to_duration;
 use crate::config::{ClientOptions, NetworkOptions};
 use crate::error::{Error, Result};
 
-/// HTTP/1.1 and HTTP/2 over TCP and rustls, with connections kept.
+/// HTTP/1.1 and HTTP/2 over rustls, with connection pools.
 pub struct HttpTransport {
     service: reqwest::Client,
-    /// Decodes nothing: what a blob host sends is evidence.
+    /// Does not decompress: a collected file is evidence and must stay as it was sent.
     blob: reqwest::Client,
-    /// Goes through no proxy: what it asks is on this machine, or beside it.
+    /// Uses no proxy: the token endpoint of the platform is local.
     platform: reqwest::Client,
     proxies: ProxyConfig,
     insecure: bool,
 }
 
 impl HttpTransport {
+    /// Loads the certificate authorities and the proxy settings.
     pub fn new(options: &ClientOptions) -> Result<Self> {
-        // Err when another part of the process chose a provider before us, which serves as well.
+        // An error means that another part of the process installed a provider, which is fine too.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (network, https) = (&options.network, options.endpoint.scheme() == "https");
         let roots =
             tls_roots::load_roots(network.ca_bundle.as_deref(), https && !network.insecure)?;
         let proxies = ProxyConfig::new(network.proxy.as_ref(), !https)?;
+        // Separate clients, since reqwest decides on decompression and proxies per client.
         let by_proxy = || proxies.configure(client_builder(options, roots.clone()));
         let platform = client_builder(options, Vec::new()).no_proxy();
         Ok(Self {
@@ -53,14 +56,16 @@ fn warn_once() {
     WARNED.call_once(|| {
         log::warn!(
             target: "mde_live_response",
-            "verify=False: no certificate is checked, so whoever is on the way can read the token and answer in the \
-             service's place; give the CA by ca_bundle instead"
+            "verify=False: certificates are not verified, so an attacker on the network can read \
+             the token and impersonate the service; give the CA in ca_bundle instead"
         );
     });
 }
 
 fn client_builder(options: &ClientOptions, roots: Vec<Certificate>) -> reqwest::ClientBuilder {
     let network = &options.network;
+    // A redirect could send the token to another host, and a retry inside reqwest would not count
+    // against the rate limits.
     reqwest::Client::builder()
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
@@ -104,15 +109,17 @@ impl HttpTransport {
                 (&self.service, self.proxies.proxy_for(request.url.expose()))
             }
         };
-        let route = Route::new(&request.url, proxy);
+        let route = RequestRoute::new(&request.url, proxy);
         let mut builder =
             client.request(request.method, request.url.expose().clone()).headers(request.headers);
+        // A streamed body has no length of its own: without the header it would be sent chunked.
         builder = match request.body.in_memory_bytes() {
             Some(bytes) => builder.body(bytes),
             None => builder
                 .header(CONTENT_LENGTH, request.body.len())
                 .body(reqwest::Body::wrap_stream(request.body.stream())),
         };
+        // A download may take hours: its timeout is per read, below.
         if !blob {
             builder = builder.timeout(request.timeout);
         }
@@ -126,6 +133,7 @@ impl HttpTransport {
         };
         let response = response.map_err(|error| route.to_failure(error))?;
         let (status, headers) = (response.status(), response.headers().clone());
+        // For plain http there is no CONNECT: the 407 of the proxy arrives as the response.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(failure) = route.proxy_auth_failure()
         {
@@ -145,7 +153,7 @@ impl HttpTransport {
                     };
                 chunk.map(|chunk| (chunk, (chunks, route)))
             });
-        // Whoever reads may ask again after the end.
+        // `unfold` panics if it is polled after its end.
         Ok(Response { status, headers, body: Box::pin(body.fuse()) })
     }
 }

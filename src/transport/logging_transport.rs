@@ -1,5 +1,5 @@
-//! Tells of every request: one line of the log at DEBUG, and a span where somebody traces (OpenTelemetry's conventions for
-//! HTTP clients). What is told is without query, headers and body, and of a result link without its path.
+//! Logs every request: one DEBUG line, and a span if tracing is on (OpenTelemetry's conventions for
+//! HTTP clients). Neither has the query, headers or body, nor the path of a result link.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use log::Level;
 use url::Url;
 
 use super::{Destination, Failure, Request, Response, ResponseBody, Transport};
-use crate::classify::text::sanitize;
 use crate::clock::Clock;
+use crate::text::sanitize;
 use crate::trace::LOG_TARGET;
 use crate::trace::{self, Attributes, Span};
 
-/// A network that is told of.
+/// A transport that logs the requests of another transport.
 pub struct LoggingTransport<T> {
     inner: T,
     clock: Clock,
 }
 
 impl<T: Transport> LoggingTransport<T> {
+    /// Wraps `inner`.
     pub fn wrap(inner: T, clock: Clock) -> Arc<dyn Transport> {
         Arc::new(Self { inner, clock })
     }
@@ -32,7 +33,7 @@ impl<T: Transport> LoggingTransport<T> {
 impl<T: Transport> Transport for LoggingTransport<T> {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
         async move {
-            let exchange = Exchange::start(&request, self.clock);
+            let exchange = LoggedExchange::start(&request, self.clock);
             match self.inner.send(request).await {
                 Ok(response) => Ok(exchange.on_response(response)),
                 Err(failure) => {
@@ -45,10 +46,10 @@ impl<T: Transport> Transport for LoggingTransport<T> {
     }
 }
 
-/// One request on its way.
-struct Exchange {
+/// One request and its response.
+struct LoggedExchange {
     method: Method,
-    /// As the log has it.
+    /// Without query; of a result link, the host only.
     logged_path: String,
     attempt: u32,
     clock: Clock,
@@ -59,9 +60,10 @@ struct Exchange {
     logged: bool,
 }
 
-impl Exchange {
+impl LoggedExchange {
     fn start(request: &Request, clock: Clock) -> Self {
         let url = request.url.expose();
+        // The path of a result link identifies the result, so it is a secret too.
         let secret = request.destination == Destination::Blob;
         let logged_path = if secret { format!("{:?}", request.url) } else { url.path().to_owned() };
         let (method, attempt) = (request.method.clone(), trace::current_attempt());
@@ -80,9 +82,10 @@ impl Exchange {
         }
     }
 
-    /// The answer's body is followed to its end, for the time that it takes and for what may break it.
+    /// Wraps the response, so that the log line comes after the last byte of the body.
     fn on_response(mut self, response: Response) -> Response {
         self.status = Some(response.status.as_u16());
+        // Without a reader of the log or the span, the body is not wrapped.
         if self.span.is_none() && !log::log_enabled!(target: LOG_TARGET, Level::Debug) {
             self.logged = true;
             return response;
@@ -93,7 +96,7 @@ impl Exchange {
     }
 
     fn track_body(self, body: ResponseBody) -> ResponseBody {
-        let followed = futures_util::stream::unfold(
+        let tracked = futures_util::stream::unfold(
             (body, Some(self)),
             |(mut body, mut exchange)| async move {
                 let chunk: Option<Result<Bytes, Failure>> = body.next().await;
@@ -111,7 +114,7 @@ impl Exchange {
                 chunk.map(|chunk| (chunk, (body, exchange)))
             },
         );
-        Box::pin(followed.fuse())
+        Box::pin(tracked.fuse())
     }
 
     fn on_failure(mut self, failure: &Failure) {
@@ -139,11 +142,11 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
-    /// Whoever asked has left.
+impl Drop for LoggedExchange {
+    /// Logs a request that its caller cancelled.
     fn drop(&mut self) {
         if !self.logged {
-            self.log_end(&": left by its caller", Some("cancelled".to_owned()));
+            self.log_end(&": cancelled by the caller", Some("cancelled".to_owned()));
         }
     }
 }
@@ -159,11 +162,12 @@ fn attributes(method: &Method, url: &Url, secret: bool, attempt: u32) -> Attribu
         ("url.full", format!("{origin}{path}{query}").as_str().into()),
     ];
     attributes.extend(url.port_or_known_default().map(|port| ("server.port", port.into())));
+    // OpenTelemetry counts repeats, and sets the attribute for repeats only.
     attributes.extend((attempt > 1).then(|| ("http.request.resend_count", (attempt - 1).into())));
     attributes
 }
 
-/// What to quote to Microsoft: the service's header, Azure Storage's, and the login host's.
+/// Returns the request id to quote to Microsoft, of the service, Azure Storage or the login host.
 fn request_id(headers: &HeaderMap) -> Option<String> {
     let header = ["mise-correlation-id", "x-ms-request-id"]
         .into_iter()

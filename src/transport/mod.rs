@@ -1,4 +1,5 @@
-//! The seam for the network: one method, behind which are HTTP, the emulator in process, and tests.
+//! The interface to the network. HTTP, the emulator in the same process and test doubles implement
+//! it.
 
 mod failure;
 pub mod http;
@@ -16,59 +17,62 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 
-pub use request_body::{BodyPart, RequestBody};
-
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::secret::SecretUrl;
 
 pub use logging_transport::LoggingTransport;
+pub use request_body::{BodyPart, RequestBody};
 
-/// Who is being asked. A blob host gets no bearer token, and its bytes are not decoded on the way.
+/// The kind of host that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     Service,
     Login,
+    /// A host of results. It gets no bearer token, and its bytes are not decompressed.
     Blob,
-    /// What gives tokens to the machine that this runs on: never through a proxy.
+    /// The token endpoint of the platform. Never through a proxy.
     ManagedIdentity,
 }
 
+/// An HTTP request.
 #[derive(Clone)]
 pub struct Request {
     pub destination: Destination,
     pub method: Method,
     pub url: SecretUrl,
-    /// Values that are secret are marked sensitive.
+    /// Secret values are marked sensitive.
     pub headers: HeaderMap,
     pub body: RequestBody,
-    /// Of the whole exchange; of a blob, between two reads.
+    /// For the whole exchange; for a blob, for each read.
     pub timeout: Duration,
 }
 
-/// The bytes of an answer, as they come.
+/// The bytes of a response, as they arrive.
 pub type ResponseBody = BoxStream<'static, Result<Bytes, Failure>>;
 
+/// An HTTP response.
 pub struct Response {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: ResponseBody,
 }
 
-/// The exchange did not come to an end.
+/// An exchange without a complete response.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Whether a byte of the request may have reached the service. If none did, the request may go again.
+    /// Whether the service may have received a part of the request. If not, repeating it is safe.
     pub sent: bool,
     pub error: Error,
 }
 
-/// A network. `send` starts one exchange; dropping its future, or the response's body, ends it on the wire.
+/// A network. `send` starts one exchange; dropping its future or the response body cancels it.
 pub trait Transport: Send + Sync + 'static {
+    /// Sends `request` and returns the response once its headers have arrived.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>>;
 }
 
 impl Response {
-    /// A response whose body is at hand.
+    /// Creates a response from a complete body.
     pub fn from_bytes(status: StatusCode, headers: HeaderMap, body: impl Into<Bytes>) -> Self {
         let body: Bytes = body.into();
         Self {
@@ -78,16 +82,15 @@ impl Response {
         }
     }
 
-    /// Reads the body to its end; more than `limit` bytes are refused.
+    /// Reads the whole body; a body of more than `limit` bytes is an error.
     pub async fn bytes(mut self, limit: usize) -> Result<Bytes, Failure> {
         let mut all = BytesMut::new();
         while let Some(chunk) = self.body.next().await {
             let chunk = chunk?;
+            // Checked before copying: a hostile host must not exhaust the memory.
             if all.len() + chunk.len() > limit {
-                let error = Error::new(
-                    crate::error::Kind::Service,
-                    format!("the answer is larger than {limit} bytes"),
-                );
+                let error =
+                    Error::new(Kind::Service, format!("the response is larger than {limit} bytes"));
                 return Err(Failure { sent: true, error });
             }
             all.extend_from_slice(&chunk);
@@ -95,14 +98,14 @@ impl Response {
         Ok(all.freeze())
     }
 
-    /// A header's value, where it is text.
+    /// Returns a header's value, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 }
 
 impl fmt::Debug for Request {
-    /// Without the body: a login's holds a secret.
+    /// Prints the size of the body only: the body of a login holds a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Request");
         shown

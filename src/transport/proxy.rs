@@ -1,4 +1,4 @@
-//! The proxy between us and a host: by argument, else as the environment and the system have it.
+//! Chooses the proxy of a request: from the argument, or else from the environment and the system.
 
 use hyper_util::client::proxy::matcher::Matcher;
 use url::Url;
@@ -6,10 +6,10 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-const PROXY_URL_HINT: &str = "give it as http://host:port or http://user:password@host:port, with % codes for what is special in \
-                    user and password";
+const PROXY_URL_HINT: &str = "give it as http://host:port or http://user:password@host:port, with \
+    special characters in user and password percent-encoded";
 
-/// Decides by the same rules as reqwest, to which it tells the choice: this is how an error can name the proxy.
+/// The proxy settings. They follow the rules of reqwest, so that an error can name the proxy.
 pub struct ProxyConfig {
     matcher: Matcher,
     choice: ProxySource,
@@ -21,19 +21,20 @@ enum ProxySource {
     Explicit(Box<reqwest::Proxy>),
 }
 
-/// The proxy of one request.
+/// The proxy that a request uses.
 pub struct Proxy {
     /// Host and port.
     pub address: String,
-    /// Whether it is given a user and a password.
+    /// Whether a user and a password are sent to it.
     pub has_credentials: bool,
 }
 
 impl ProxyConfig {
-    /// `argument`: a proxy's URL, or an empty one for none. `allow_http`: whether http addresses are asked as well.
+    /// Reads the settings. `argument` is the proxy's URL; an empty one disables proxies.
+    /// `allow_http` checks HTTP_PROXY too.
     pub fn new(argument: Option<&Secret>, allow_http: bool) -> Result<Self> {
         match argument.map(Secret::expose) {
-            // reqwest takes an asterisk for any name, but for no address.
+            // reqwest applies an asterisk to host names, but not to IP addresses.
             _ if no_proxy_list().split(',').any(|entry| entry.trim() == "*") => {
                 Ok(Self::disabled())
             }
@@ -67,12 +68,14 @@ impl ProxyConfig {
         {
             return Err(refused());
         }
+        // The same URL goes to the matcher, which names the proxy, and to reqwest, which uses it.
         let matcher = Matcher::builder().all(String::from(url.clone())).no(no_proxy_list()).build();
         let proxy =
             reqwest::Proxy::all(url).map_err(|_| refused())?.no_proxy(reqwest::NoProxy::from_env());
         Ok(Self { matcher, choice: ProxySource::Explicit(Box::new(proxy)) })
     }
 
+    /// Applies the settings to a client of reqwest.
     pub fn configure(&self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         match &self.choice {
             ProxySource::Environment => builder,
@@ -81,7 +84,7 @@ impl ProxyConfig {
         }
     }
 
-    /// The proxy that a request to `url` goes through.
+    /// Returns the proxy for a request to `url`.
     pub fn proxy_for(&self, url: &Url) -> Option<Proxy> {
         let origin = url[..url::Position::BeforePath].parse().ok()?;
         let found = self.matcher.intercept(&origin)?;
@@ -94,14 +97,15 @@ impl ProxyConfig {
     }
 }
 
-/// What no proxy is asked for.
+/// Returns the hosts that are reached without a proxy.
 fn no_proxy_list() -> String {
     std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default()
 }
 
-/// Refuses a variable that reqwest would leave unread: a request would go past the proxy that it names.
+/// Refuses a variable that reqwest would ignore: the request would bypass the proxy.
 fn check_environment(allow_http: bool) -> Result<()> {
     let lists: &[&[&str]] = &[&["HTTPS_PROXY", "https_proxy"], &["HTTP_PROXY", "http_proxy"]];
+    // HTTP_PROXY applies to http URLs only: without those, its value does not matter.
     for names in lists.iter().take(if allow_http { 2 } else { 1 }) {
         let set = |names: &[&'static str]| {
             names.iter().find_map(|name| Some((*name, std::env::var(name).ok()?)))
@@ -126,10 +130,8 @@ fn check_environment(allow_http: bool) -> Result<()> {
 fn check_scheme(name: &str, scheme: &str) -> Result<()> {
     match scheme {
         "http" | "https" => Ok(()),
-        _ => Err(Error::invalid(format!(
-            "{name} names a proxy of the kind {scheme}, which is not spoken here"
-        ))
-        .with_hint("give an HTTP proxy, which passes https on by CONNECT: http://host:port")),
+        _ => Err(Error::invalid(format!("{name} names a {scheme} proxy, which is not supported"))
+            .with_hint("give an HTTP proxy, which tunnels https with CONNECT: http://host:port")),
     }
 }
 
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_told_by_host_and_port_alone() {
+    fn an_error_names_a_proxy_by_host_and_port() {
         let url = "https://api.example.test/api?sig=1";
         for (argument, expected) in [
             ("http://proxy.example.test:3128", ("proxy.example.test:3128", false)),
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_unprinted() {
+    fn an_invalid_proxy_is_refused_and_not_printed() {
         for wrong in [
             "http://",
             "http://u:hush@p/path",

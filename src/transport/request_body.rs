@@ -1,4 +1,4 @@
-//! What a request carries: bytes at hand, and files that are read as they are sent.
+//! Request bodies: bytes in memory, and files that are read while they are sent.
 
 use std::fmt;
 use std::io;
@@ -10,17 +10,18 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
-/// A file is read in pieces of this size.
+/// Bytes of one read of a file.
 const CHUNK_SIZE: usize = 128 << 10;
 
-/// A body, which may be sent more than once.
+/// A body that can be sent again for a retry.
 #[derive(Clone, Default)]
 pub struct RequestBody(Vec<BodyPart>);
 
+/// A part of a body.
 #[derive(Clone)]
 pub enum BodyPart {
     Bytes(Bytes),
-    /// A file of so many bytes; one that turns out to have more or fewer fails the request.
+    /// A file. The request fails if the file does not have `length` bytes.
     File {
         path: Arc<Path>,
         length: u64,
@@ -42,6 +43,7 @@ impl BodyPart {
     fn stream(self) -> BoxStream<'static, io::Result<Bytes>> {
         match self {
             Self::Bytes(bytes) => stream::iter([Ok(bytes)]).boxed(),
+            // Opened when polled, so that a retry reads the file from the start.
             Self::File { path, length } => stream::try_unfold(None, move |reading| {
                 let path = path.clone();
                 async move {
@@ -49,9 +51,9 @@ impl BodyPart {
                         Some(reading) => reading,
                         None => (File::open(&path).await?, length),
                     };
-                    Ok(read_chunk(&mut file, left).await?.map(|piece| {
-                        let left = left - piece.len() as u64;
-                        (piece, Some((file, left)))
+                    Ok(read_chunk(&mut file, left).await?.map(|chunk| {
+                        let left = left - chunk.len() as u64;
+                        (chunk, Some((file, left)))
                     }))
                 }
             })
@@ -60,23 +62,24 @@ impl BodyPart {
     }
 }
 
-/// The next piece of a file that has `left` bytes to come.
+/// Reads the next chunk of a file with `left` bytes to read.
 async fn read_chunk(file: &mut File, left: u64) -> io::Result<Option<Bytes>> {
-    let mut piece = BytesMut::with_capacity(CHUNK_SIZE);
-    // One more than may come, so that a file that has grown is noticed.
-    file.take((CHUNK_SIZE as u64).min(left.saturating_add(1))).read_buf(&mut piece).await?;
+    let mut chunk = BytesMut::with_capacity(CHUNK_SIZE);
+    // One byte more than expected, to detect a file that has grown.
+    file.take((CHUNK_SIZE as u64).min(left.saturating_add(1))).read_buf(&mut chunk).await?;
     let fits =
-        if left == 0 { piece.is_empty() } else { !piece.is_empty() && piece.len() as u64 <= left };
+        if left == 0 { chunk.is_empty() } else { !chunk.is_empty() && chunk.len() as u64 <= left };
     match fits {
-        true => Ok(Some(piece.freeze()).filter(|piece| !piece.is_empty())),
+        true => Ok(Some(chunk.freeze()).filter(|chunk| !chunk.is_empty())),
         false => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "the file was changed while it was sent",
+            "the file was changed during the upload",
         )),
     }
 }
 
 impl RequestBody {
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         self.0.iter().map(BodyPart::len).sum()
     }
@@ -85,12 +88,12 @@ impl RequestBody {
         self.len() == 0
     }
 
-    /// The bytes as they are to be sent.
+    /// Returns the bytes as a stream.
     pub fn stream(self) -> BoxStream<'static, io::Result<Bytes>> {
         stream::iter(self.0).flat_map(BodyPart::stream).boxed()
     }
 
-    /// The bytes, where all of them are at hand in one piece.
+    /// Returns the bytes, if all of them are in memory in one part.
     pub fn in_memory_bytes(&self) -> Option<Bytes> {
         match self.0.as_slice() {
             [] => Some(Bytes::new()),
@@ -99,13 +102,13 @@ impl RequestBody {
         }
     }
 
-    /// All of it in one piece.
+    /// Reads the whole body into memory.
     pub async fn bytes(self) -> io::Result<Bytes> {
         if let Some(bytes) = self.in_memory_bytes() {
             return Ok(bytes);
         }
-        let all = self.stream().try_fold(BytesMut::new(), |mut all, piece| async move {
-            all.extend_from_slice(&piece);
+        let all = self.stream().try_fold(BytesMut::new(), |mut all, chunk| async move {
+            all.extend_from_slice(&chunk);
             Ok(all)
         });
         all.await.map(BytesMut::freeze)
@@ -119,13 +122,13 @@ impl<B: Into<Bytes>> From<B> for RequestBody {
 }
 
 impl FromIterator<BodyPart> for RequestBody {
-    fn from_iter<I: IntoIterator<Item = BodyPart>>(pieces: I) -> Self {
-        Self(pieces.into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = BodyPart>>(parts: I) -> Self {
+        Self(parts.into_iter().collect())
     }
 }
 
 impl fmt::Debug for RequestBody {
-    /// Without the bytes: a login's hold a secret.
+    /// Prints the size only: the body of a login holds a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RequestBody({} bytes)", self.len())
     }
@@ -147,14 +150,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_sent_as_long_as_it_was_or_not_at_all() {
+    async fn a_file_of_another_length_fails_the_request() {
         let path = std::env::temp_dir().join(format!("mlr-content-{}", uuid::Uuid::new_v4()));
         let file: Vec<u8> = (0..300_000_u32).map(|at| at as u8).collect();
         std::fs::write(&path, &file).unwrap();
         let content = of(&path, 300_000);
         assert_eq!((content.len(), content.in_memory_bytes()), (300_002, None));
         assert_eq!(content.clone().bytes().await.unwrap(), [b"<", &file[..], b">"].concat());
-        assert_eq!(content.bytes().await.unwrap().len(), 300_002, "again from the beginning");
+        assert_eq!(content.bytes().await.unwrap().len(), 300_002, "read again from the start");
         for length in [0, 1, 299_999, 300_001, u64::MAX] {
             let error = of(&path, length).bytes().await.unwrap_err();
             assert!(error.to_string().contains("was changed"), "{length}: {error}");

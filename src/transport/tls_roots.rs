@@ -1,4 +1,4 @@
-//! The certificate authorities that are trusted.
+//! Loads the trusted certificate authorities.
 
 use std::path::{Path, PathBuf};
 
@@ -6,24 +6,30 @@ use reqwest::Certificate;
 
 use crate::error::{Error, Result};
 
-/// The system's roots and those of `bundle`, else of REQUESTS_CA_BUNDLE. None at all is an error where they are `needed`.
+/// Returns the system's authorities and those of `bundle`, or else of REQUESTS_CA_BUNDLE. If there
+/// are none although they are `needed`, that is an error.
 pub fn load_roots(bundle: Option<&Path>, needed: bool) -> Result<Vec<Certificate>> {
     let native = rustls_native_certs::load_native_certs();
     let mut roots = Vec::new();
     for certificate in &native.certs {
-        // One malformed root among a system's hundreds is left out, as every other TLS client does.
+        // A malformed root of the system is skipped, as other TLS clients do.
         roots.extend(Certificate::from_der(certificate));
     }
     if let Some(path) = bundle.map(PathBuf::from).or_else(bundle_from_env) {
         roots.extend(read_bundle(&path)?);
     }
+    // Reported here: a TLS handshake would fail with a less helpful message.
     if roots.is_empty() && needed {
         let why = native
             .errors
             .first()
             .map_or_else(|| "the store is empty".to_owned(), ToString::to_string);
-        return Err(Error::invalid(format!("no certificate authority could be loaded: {why}")).with_hint(
-            "install the system's ca-certificates, correct SSL_CERT_FILE, or give a PEM file by ca_bundle",
+        return Err(Error::invalid(format!(
+            "no certificate authorities could be loaded: {why}"
+        ))
+        .with_hint(
+            "install the ca-certificates of the system, correct SSL_CERT_FILE, or give a PEM file \
+             in ca_bundle",
         ));
     }
     Ok(roots)

@@ -1,14 +1,15 @@
-//! The library, machines, paging, and the check before a session.
+//! Tests of the library, machines, paging and the check before a session.
 
 use bytes::Bytes;
 use mde_live_response::check::check;
 use mde_live_response::config::Limits;
+use mde_live_response::digest::sha256_hex;
 use mde_live_response::emulator::{Fault, FaultKind, NewMachine, Route, ScriptOutcome, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::library;
 use mde_live_response::model::Command;
 use mde_live_response::session::SubmitRequest;
-use mde_live_response::transfer::{LibraryUpload, sha256_hex};
+use mde_live_response::transfer::LibraryUpload;
 use mde_live_response::transport::BodyPart;
 use serde_json::{Map, json};
 
@@ -57,7 +58,7 @@ async fn the_library() {
         within(HOUR, pipeline.delete_library_file("a.ps1")).await.unwrap_err().kind,
         Kind::NotFound
     );
-    // What the service would refuse costs no request.
+    // What the service would reject is not sent.
     let before = fixture.emulator.requests().len();
     assert_eq!(
         library::upload(pipeline, form("a b.ps1", b"x")).await.unwrap_err().kind,
@@ -75,7 +76,7 @@ async fn the_library() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_whose_answer_was_lost_is_not_sent_again_blindly() {
+async fn an_upload_whose_response_was_lost_is_not_retried() {
     let fixture = Fixture::new();
     fixture.fault("upload", fault(FaultKind::DropAfter), 1, 1);
     let pipeline = &fixture.sessions.pipeline;
@@ -156,7 +157,7 @@ async fn pages_are_followed_and_the_token_goes_to_the_service_only() {
         );
         assert_eq!(fixture.request_count(Route::ListMachines) - before, calls, "{top:?}");
     }
-    // A page that leads to another host, as the service's own regional ones may: the token goes to ours alone.
+    // The link of a page may name another host, as of another region. The token must not go there.
     let page = |next: &str| json!({"value": [{"id": "x"}], "@odata.nextLink": next}).to_string();
     let elsewhere = "https://evil.example.test/api/machines?$skip=10&$filter=id%20ne%20%27x%27";
     fixture.fault("machines", Fault { body: page(elsewhere), ..Fault::status(200) }, 1, 1);
@@ -170,7 +171,7 @@ async fn pages_are_followed_and_the_token_goes_to_the_service_only() {
         "{}",
         last.query
     );
-    // One that leads in a circle ends.
+    // Links in a circle are an error.
     let circle = Fault {
         body: page("https://api.emulator.test/api/machines?$skip=1"),
         ..Fault::status(200)
@@ -234,7 +235,7 @@ async fn codes(
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_finding_of_the_check_has_its_trigger() {
+async fn each_finding_of_the_check_can_occur() {
     let fixture = Fixture::new();
     let mut properties = Map::new();
     properties.insert("onboardingStatus".into(), json!("CanBeOnboarded"));
@@ -293,16 +294,16 @@ async fn a_check_reports_sessions_and_remaining_limits() {
     };
     let session = within(HOUR, sessions.submit(submit, None)).await.unwrap();
     let check = within(HOUR, check(&sessions.pipeline, Some(&id), None)).await;
-    let told: Vec<_> =
+    let findings: Vec<_> =
         check.findings.iter().map(|it| (it.code.as_str(), it.message.as_str())).collect();
     assert_eq!(
-        told.iter().map(|it| it.0).collect::<Vec<_>>(),
+        findings.iter().map(|it| it.0).collect::<Vec<_>>(),
         ["state", "limits", "limits", "busy"],
-        "{told:?}"
+        "{findings:?}"
     );
-    assert!(told[3].1.contains(&session.id), "{told:?}");
+    assert!(findings[3].1.contains(&session.id), "{findings:?}");
     assert_eq!(fixture.request_count(Route::RunLiveResponse), 1);
-    // A session that was accepted proves the group's remediation level.
+    // A session that was accepted proves that the group has a remediation level.
     within(HOUR, session.wait(None, None, None)).await.unwrap();
     assert_eq!(codes(&fixture, Some(&id), None).await, ["warning state"]);
 }

@@ -1,4 +1,5 @@
-//! facts.md, section 6: machine actions, their commands' states, lists and cancelling.
+//! Machine actions: their properties, command states, lists and cancellation (docs/service.md,
+//! section 6).
 
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ fn script_lasting(duration: f64) -> ScriptOutcome {
     ScriptOutcome { duration, ..ScriptOutcome::default() }
 }
 
-/// Section 6.1: the entity's properties, in the order in which they were captured.
+/// Section 6.1: the entity has the captured properties in the captured order.
 #[tokio::test(start_paused = true)]
 async fn properties_of_an_action() {
     let service = new_service();
-    let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await;
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let response = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await;
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     let order = [
         "@odata.context",
         "id",
@@ -47,13 +48,13 @@ async fn properties_of_an_action() {
     let places: Vec<_> =
         order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
-    assert_eq!(answer.json().as_object().unwrap().len(), order.len());
+    assert_eq!(response.json().as_object().unwrap().len(), order.len());
     let action: mde_live_response::model::MachineAction =
-        mde_live_response::model::decode_entity(&answer.body).unwrap();
+        mde_live_response::model::decode_entity(&response.body).unwrap();
     assert_eq!(action.requestor_comment.as_deref(), Some("case 42"));
 }
 
-/// Section 6.2: a command goes through its states in their order.
+/// Section 6.2: a command passes through its states in order.
 #[tokio::test(start_paused = true)]
 async fn states_of_a_command() {
     let service = new_service();
@@ -90,16 +91,17 @@ async fn states_of_a_command() {
     );
 }
 
-/// Section 6.3: an action by its id, in any case; 404 for an unknown id, 400 for what is no GUID.
+/// Section 6.3: GET takes the id in any case; an unknown id is a 404, and one that is not a GUID a
+/// 400.
 #[tokio::test(start_paused = true)]
-async fn an_action_by_its_id() {
+async fn an_action_is_found_by_id() {
     let service = new_service();
     let id = service.submit(&service.machine(0), "a.ps1").await;
     for given in [id.clone(), id.to_uppercase()] {
-        let answer = service.get(&format!("/api/machineactions/{given}")).await;
-        assert_eq!((answer.status, &answer.json()["id"]), (200, &json!(id)));
+        let response = service.get(&format!("/api/machineactions/{given}")).await;
+        assert_eq!((response.status, &response.json()["id"]), (200, &json!(id)));
         assert!(
-            answer.json()["@odata.context"]
+            response.json()["@odata.context"]
                 .as_str()
                 .unwrap()
                 .ends_with("$metadata#MachineActions/$entity")
@@ -108,12 +110,12 @@ async fn an_action_by_its_id() {
     let unknown = service.get("/api/machineactions/6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10").await;
     assert_eq!((unknown.status, unknown.code().as_str()), (404, "ResourceNotFound"));
     for wrong in ["X", &id.replace('-', ""), &format!("{{{id}}}")] {
-        let answer = service.get(&format!("/api/machineactions/{wrong}")).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "BadRequest"), "{wrong}");
+        let response = service.get(&format!("/api/machineactions/{wrong}")).await;
+        assert_eq!((response.status, response.code().as_str()), (400, "BadRequest"), "{wrong}");
     }
 }
 
-/// Section 6.4: a list shows the commands of live response actions, newest first, or oldest by a switch.
+/// Section 6.4: a list shows the commands of live response actions, newest first by default.
 #[tokio::test(start_paused = true)]
 async fn lists_show_commands() {
     let service = new_service();
@@ -129,9 +131,10 @@ async fn lists_show_commands() {
     assert_eq!(service.get("/api/machineactions").await.ids(), [first, second]);
 }
 
-/// Section 6.5: cancel needs a comment; Pending ends at once, InProgress a little later, what has ended is a 400.
+/// Section 6.5: cancel needs a comment. A pending action ends at once, a running one a little
+/// later, and an action that has ended is a 400.
 #[tokio::test(start_paused = true)]
-async fn cancelling() {
+async fn cancellation_by_status() {
     let service = new_service();
     service.emulator.on_script("a.ps1", script_lasting(60.0));
     service.emulator.set_online("ws-0001", false).unwrap();
@@ -145,12 +148,12 @@ async fn cancelling() {
         service.post(&path(&pending), &json!({"comment": "x"})).await.code(),
         "InvalidRequestBody"
     );
-    let answer = service.post(&path(&pending), &comment).await.json();
-    assert_eq!((&answer["id"], &answer["status"]), (&json!(pending), &json!("Cancelled")));
-    assert_eq!(answer["cancellationComment"], "no longer needed");
-    let answer = service.post(&path(&running), &comment).await.json();
-    assert_eq!(answer["status"], "InProgress");
-    assert!(answer["cancellationDateTimeUtc"].is_string());
+    let response = service.post(&path(&pending), &comment).await.json();
+    assert_eq!((&response["id"], &response["status"]), (&json!(pending), &json!("Cancelled")));
+    assert_eq!(response["cancellationComment"], "no longer needed");
+    let response = service.post(&path(&running), &comment).await.json();
+    assert_eq!(response["status"], "InProgress");
+    assert!(response["cancellationDateTimeUtc"].is_string());
     sleep(2.0).await;
     assert_eq!(service.action(&running).await["status"], "Cancelled");
     let late = service.post(&path(&running), &comment).await;
@@ -158,16 +161,16 @@ async fn cancelling() {
     service.submit(&service.machine(1), "a.ps1").await;
 }
 
-/// Section 6.5: cancel and completion race.
+/// Section 6.5: a running action may succeed before its cancellation takes effect.
 #[tokio::test(start_paused = true)]
-async fn a_cancel_may_come_too_late() {
+async fn an_action_may_succeed_before_its_cancellation() {
     let service = new_service();
     service.emulator.on_script("a.ps1", script_lasting(2.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
     sleep(2.0).await;
-    let answer =
+    let response =
         service.post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"})).await;
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     sleep(5.0).await;
     assert_eq!(service.action(&id).await["status"], "Succeeded");
 }

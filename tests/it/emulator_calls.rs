@@ -1,4 +1,5 @@
-//! facts.md, section 1: each of the twelve calls, its success, its failure, its permission and its quota.
+//! The twelve calls: success, documented failure, permission and quota of each (docs/service.md,
+//! section 1).
 
 use std::time::Duration;
 
@@ -17,11 +18,13 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn upload_body(name: &str, content: &str, extra: &str) -> String {
     format!(
-        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n{content}\r\n{extra}--b--\r\n"
+        "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n\
+         {content}\r\n{extra}--b--\r\n"
     )
 }
 
-/// Every call of the table: number, method, path, headers, body, what it answers, and the roles of which one is needed.
+/// Returns every call of the table: row, method, path, headers, body, expected status, and the
+/// roles that each suffice.
 async fn calls(
     service: &Service,
 ) -> Vec<(u8, Method, String, Vec<(&'static str, &'static str)>, String, u16, Vec<&'static str>)> {
@@ -94,17 +97,18 @@ fn by_ip() -> String {
     format!("/api/machines/findbyip(ip='10.248.240.38',timestamp={})", now.unwrap())
 }
 
-/// Section 1, column "success", rows 1 to 12.
+/// Section 1, column "success": every call returns its documented status.
 #[tokio::test(start_paused = true)]
 async fn each_call_succeeds_as_documented() {
     let service = new_service();
     for (row, method, path, headers, body, status, _) in calls(&service).await {
-        let answer = service.call(method, &path, &headers, body).await;
-        assert_eq!(answer.status, status, "row {row}: {answer:?}");
+        let response = service.call(method, &path, &headers, body).await;
+        assert_eq!(response.status, status, "row {row}: {response:?}");
     }
 }
 
-/// Section 1, columns "app permission", rows 1 to 12: one of the roles is enough, all others are not.
+/// Section 1, column "app permission": one of the call's roles is enough, and all other roles
+/// together are not.
 #[tokio::test(start_paused = true)]
 async fn each_call_needs_its_permission() {
     for at in 0..12 {
@@ -114,21 +118,21 @@ async fn each_call_needs_its_permission() {
         let others =
             mde_live_response::emulator::ROLES.into_iter().filter(|role| !roles.contains(role));
         service.token = service.emulator.token_with(others);
-        let refused = service.call(method.clone(), &path, &headers, body.clone()).await;
-        assert_eq!((refused.status, refused.code().as_str()), (403, "Forbidden"), "row {row}");
+        let rejected = service.call(method.clone(), &path, &headers, body.clone()).await;
+        assert_eq!((rejected.status, rejected.code().as_str()), (403, "Forbidden"), "row {row}");
         for role in roles {
             let mut service = new_service();
             let (.., path, headers, body, _, _) = calls(&service).await.remove(at);
             service.token = service.emulator.token_with([role]);
-            let answer = service.call(method.clone(), &path, &headers, body).await;
-            assert_eq!(answer.status, status, "row {row} with {role}: {answer:?}");
+            let response = service.call(method.clone(), &path, &headers, body).await;
+            assert_eq!(response.status, status, "row {row} with {role}: {response:?}");
         }
     }
 }
 
-/// Section 1, row 2, newer page: Machine.Read.All alone is not enough.
+/// Section 1, row 2: on the newer page, `Machine.Read.All` alone is not enough.
 #[tokio::test(start_paused = true)]
-async fn the_newer_pages_want_read_write() {
+async fn reading_may_require_read_write() {
     let mut service = with_switches(|s| {
         s.read_permission = mde_live_response::emulator::ReadPermission::ReadWrite
     });
@@ -136,15 +140,19 @@ async fn the_newer_pages_want_read_write() {
     assert_eq!(service.get("/api/machines").await.status, 403);
 }
 
-/// Section 1, column "documented failure": rows 1, 2, 5, 8, 9 are 404; 7 is 400; 11 is 400.
+/// Section 1, column "documented failure": rows 1, 2, 5, 8 and 9 are 404, rows 7 and 11 are 400.
 #[tokio::test(start_paused = true)]
 async fn each_call_fails_as_documented() {
     let service = new_service();
-    let nobody = "0".repeat(40);
-    let expect = |answer: ServiceResponse, status: u16, code: &str| {
-        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+    let unknown = "0".repeat(40);
+    let expect = |response: ServiceResponse, status: u16, code: &str| {
+        assert_eq!((response.status, response.code().as_str()), (status, code), "{response:?}");
     };
-    expect(service.run(&nobody, &json!([run_script("a.ps1")]), "c").await, 404, "ResourceNotFound");
+    expect(
+        service.run(&unknown, &json!([run_script("a.ps1")]), "c").await,
+        404,
+        "ResourceNotFound",
+    );
     expect(service.get(&format!("/api/machineactions/{GUID}")).await, 404, "ResourceNotFound");
     let comment = json!({"Comment": "c"});
     expect(
@@ -167,42 +175,43 @@ async fn each_call_fails_as_documented() {
     expect(service.get(old).await, 400, "InvalidInput");
 }
 
-/// Section 1, row 10: 404 when there are no recent machines, as a switch.
+/// Section 1, row 10: a list without machines is empty, or with a switch a 404.
 #[tokio::test(start_paused = true)]
-async fn no_machine_is_an_empty_list_or_404() {
+async fn a_list_without_machines_is_empty_or_404() {
     let filter = "/api/machines?$filter=computerDnsName+eq+'nobody'";
-    let answer = new_service().get(filter).await;
-    assert_eq!((answer.status, answer.json()["value"].clone()), (200, json!([])));
+    let response = new_service().get(filter).await;
+    assert_eq!((response.status, response.json()["value"].clone()), (200, json!([])));
     assert_eq!(with_switches(|s| s.no_machines_is_404 = true).get(filter).await.status, 404);
 }
 
-/// Section 1, column "rate limit", rows 1 to 12: 10 a minute for row 1, 100 for each other, whatever the others did.
+/// Section 1, column "rate limit": 10 calls a minute for row 1 and 100 for each other row, counted
+/// separately.
 #[tokio::test(start_paused = true)]
-async fn each_row_has_a_window_of_its_own() {
+async fn each_call_has_its_own_quota() {
     let service = new_service();
     for (row, method, path, headers, body, ..) in calls(&service).await {
-        // The submits of `calls` itself are out of the window by then.
+        // After a minute, the submits of `calls` no longer count.
         tokio::time::sleep(Duration::from_secs(60)).await;
         let allowed = if row == 1 { 10 } else { 100 };
         for nth in 1..=allowed {
-            let answer = service.call(method.clone(), &path, &headers, body.clone()).await;
-            assert_ne!(answer.status, 429, "row {row}, call {nth}");
+            let response = service.call(method.clone(), &path, &headers, body.clone()).await;
+            assert_ne!(response.status, 429, "row {row}, call {nth}");
         }
-        let refused = service.call(method, &path, &headers, body).await;
-        assert_eq!((refused.status, refused.code().as_str()), (429, "429"), "row {row}");
+        let rejected = service.call(method, &path, &headers, body).await;
+        assert_eq!((rejected.status, rejected.code().as_str()), (429, "429"), "row {row}");
     }
 }
 
-/// Section 1, "10/min" and "100/min", and section 5.4, row 1: windows are served again when they have passed.
+/// Sections 1 and 5.4: a call is accepted again when its window has passed.
 #[tokio::test(start_paused = true)]
-async fn each_call_has_its_own_window() {
+async fn a_quota_is_available_again_after_its_window() {
     let service = with_settings(Settings { machines: 20, ..Settings::default() });
     service.emulator.on_script("a.ps1", mde_live_response::emulator::ScriptOutcome::default());
     for at in 0..10 {
         service.submit(&service.machine(at), "a.ps1").await;
     }
-    let refused = service.run(&service.machine(10), &json!([run_script("a.ps1")]), "c").await;
-    assert_eq!((refused.status, refused.header("retry-after")), (429, "60"));
+    let rejected = service.run(&service.machine(10), &json!([run_script("a.ps1")]), "c").await;
+    assert_eq!((rejected.status, rejected.header("retry-after")), (429, "60"));
     for path in ["/api/machines", "/api/machineactions", "/api/libraryfiles"] {
         for _ in 0..100 {
             assert_eq!(service.get(path).await.status, 200);
@@ -215,27 +224,27 @@ async fn each_call_has_its_own_window() {
     service.submit(&service.machine(10), "a.ps1").await;
 }
 
-/// Section 1, "1500/h": the hourly window binds a client that polls as fast as the minute allows.
+/// Section 1: 1,500 calls an hour limit a client that polls at 100 calls a minute.
 #[tokio::test(start_paused = true)]
-async fn the_hourly_window_binds() {
+async fn the_hourly_quota_applies() {
     let service = new_service();
-    let mut served = 0;
+    let mut accepted = 0;
     for _ in 0..20 {
         for _ in 0..100 {
-            served += usize::from(service.get("/api/machines").await.status == 200);
+            accepted += usize::from(service.get("/api/machines").await.status == 200);
         }
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
-    assert_eq!(served, 1500);
-    let refused = service.get("/api/machines").await;
+    assert_eq!(accepted, 1500);
+    let rejected = service.get("/api/machines").await;
     assert_eq!(
-        refused.header("retry-after"),
+        rejected.header("retry-after"),
         "2400",
-        "the first calls leave the hour 3,600 s after they came"
+        "the first calls stop counting after 3,600 seconds"
     );
 }
 
-/// Section 1, rows 11 and 12: found by address and by tag.
+/// Section 1, rows 11 and 12: machines by IP address and by tag.
 #[tokio::test(start_paused = true)]
 async fn machines_are_found_by_address_and_by_tag() {
     let service = new_service();

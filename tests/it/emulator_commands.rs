@@ -1,13 +1,13 @@
-//! facts.md, section 5.1: the commands of a submit, and what is refused of them.
+//! The commands of a submit, and the ones that are rejected (docs/service.md, section 5.1).
 
 use http::Method;
 use serde_json::json;
 
 use crate::emulator_support::{get_file, new_service, put_file, run_script, with_switches};
 
-/// Section 5.1: the order of commands, their types and their parameters.
+/// Section 5.1: a wrong order, type or parameter of a command is a 400.
 #[tokio::test(start_paused = true)]
-async fn commands_that_are_refused() {
+async fn invalid_commands_are_rejected() {
     let (put, run, get) = (put_file("a"), run_script("a.ps1"), get_file("/a"));
     for (commands, code) in [
         (json!([]), "InvalidRequestBody"),
@@ -32,8 +32,8 @@ async fn commands_that_are_refused() {
         (json!(null), "MissingRequiredParameter"),
     ] {
         let service = new_service();
-        let answer = service.run(&service.machine(0), &commands, "c").await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{commands}");
+        let response = service.run(&service.machine(0), &commands, "c").await;
+        assert_eq!((response.status, response.code().as_str()), (400, code), "{commands}");
     }
     let service = new_service();
     let repeated = json!([put, put, run, run, get, get]);
@@ -43,16 +43,19 @@ async fn commands_that_are_refused() {
     assert_eq!(no_comment.code(), "MissingRequiredParameter");
 }
 
-/// Sections 5.1 and 6.5: a body that is no object, or holds lists for objects, is told so without the code's own words.
+/// Sections 5.1 and 6.5: a body that is not an object, or has lists in place of objects, is a 400
+/// whose message names no type of this implementation.
 #[tokio::test(start_paused = true)]
-async fn bodies_that_are_no_object() {
+async fn bodies_must_be_objects() {
     for sensitive in [true, false] {
         let service = with_switches(|s| s.case_sensitive_bodies = sensitive);
         let id = service.submit(&service.machine(1), "a.ps1").await;
         let run = format!("/api/machines/{}/runliveresponse", service.machine(0));
         let cancel = format!("/api/machineactions/{id}/cancel");
-        let as_lists = json!({"Commands": [["RunScript", [{"key": "ScriptName", "value": "a.ps1"}]]], "Comment": "c"});
-        let params = json!({"Commands": [{"type": "RunScript", "params": [["ScriptName", "a.ps1"]]}], "Comment": "c"});
+        let command_as_list = json!(["RunScript", [{"key": "ScriptName", "value": "a.ps1"}]]);
+        let as_lists = json!({"Commands": [command_as_list], "Comment": "c"});
+        let params_as_lists = json!({"type": "RunScript", "params": [["ScriptName", "a.ps1"]]});
+        let params = json!({"Commands": [params_as_lists], "Comment": "c"});
         let in_order =
             json!([[{"type": "RunScript", "params": []}], "c", null, null, null]).to_string();
         for (path, body) in [
@@ -67,15 +70,15 @@ async fn bodies_that_are_no_object() {
             (&cancel, "[]".to_owned()),
             (&cancel, json!(["c", null, null, null]).to_string()),
         ] {
-            let answer = service
+            let response = service
                 .call(Method::POST, path, &[("content-type", "application/json")], body.clone())
                 .await;
             assert_eq!(
-                (answer.status, answer.code().as_str()),
+                (response.status, response.code().as_str()),
                 (400, "InvalidRequestBody"),
                 "{body}"
             );
-            let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+            let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
             assert!(message.starts_with("Request body is incorrect: "), "{message}");
             assert!(
                 !["struct", "Body", "Wire", "tuple"].iter().any(|word| message.contains(word)),

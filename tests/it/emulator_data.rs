@@ -1,4 +1,4 @@
-//! facts.md, sections 8 and 9: the library and the machines.
+//! The library and the machines (docs/service.md, sections 8 and 9).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,8 @@ async fn upload(
     if let Some((name, content)) = file {
         let name = if name.is_empty() { String::new() } else { format!("; filename=\"{name}\"") };
         body += &format!(
-            "--b\r\nContent-Disposition: form-data; name=\"file\"{name}\r\nContent-Type: text/plain\r\n\r\n{content}\r\n"
+            "--b\r\nContent-Disposition: form-data; name=\"file\"{name}\r\n\
+             Content-Type: text/plain\r\n\r\n{content}\r\n"
         );
     }
     body += "--b--\r\n";
@@ -35,18 +36,19 @@ async fn upload(
     service.call(Method::POST, "/api/libraryfiles", &headers, body).await
 }
 
-/// Section 8, properties: name, sha256, description, times, who, parameters; no size and no id.
+/// Section 8: a library file has a name, a hash, a description, times, a creator and parameters,
+/// but neither size nor id.
 #[tokio::test(start_paused = true)]
-async fn a_library_file() {
+async fn properties_of_a_library_file() {
     let service = new_service();
     let fields = [
         ("Description", "triage"),
         ("ParametersDescription", "-Depth N"),
         ("HasParameters", "true"),
     ];
-    let answer = upload(&service, Some(("triage.ps1", "abc")), &fields).await;
-    assert_eq!(answer.status, 200);
-    let file: LibraryFile = decode_entity(&answer.body).unwrap();
+    let response = upload(&service, Some(("triage.ps1", "abc")), &fields).await;
+    assert_eq!(response.status, 200);
+    let file: LibraryFile = decode_entity(&response.body).unwrap();
     let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!((file.file_name.as_str(), file.sha256.as_deref()), ("triage.ps1", Some(sha)));
     assert_eq!(
@@ -54,7 +56,7 @@ async fn a_library_file() {
         (Some(true), Some("-Depth N"))
     );
     assert_eq!(file.created_by, Some(service.emulator.client_id()));
-    let json = answer.json();
+    let json = response.json();
     assert!(
         json["@odata.context"].as_str().unwrap().ends_with("/api/$metadata#LibraryFiles/$entity")
     );
@@ -64,13 +66,18 @@ async fn a_library_file() {
     assert_eq!(list["value"][0]["description"], "triage");
 }
 
-/// Section 8, upload: `HasParameters` is independent of the description; without a file name it is stored as `file`.
+/// Section 8: `HasParameters` is independent of the description, and a part without a file name is
+/// stored as `file`.
 #[tokio::test(start_paused = true)]
 async fn parts_of_an_upload() {
     let service = new_service();
-    let answer = upload(&service, Some(("", "x")), &[("ParametersDescription", "-x")]).await.json();
-    assert_eq!((&answer["fileName"], &answer["hasParameters"]), (&json!("file"), &json!(false)));
-    assert_eq!(answer["parametersDescription"], "-x");
+    let response =
+        upload(&service, Some(("", "x")), &[("ParametersDescription", "-x")]).await.json();
+    assert_eq!(
+        (&response["fileName"], &response["hasParameters"]),
+        (&json!("file"), &json!(false))
+    );
+    assert_eq!(response["parametersDescription"], "-x");
     service.emulator.set_switches(|s| s.unnamed_upload = UnnamedUpload::Refused);
     assert_eq!(upload(&service, Some(("", "x")), &[]).await.status, 400);
     assert_eq!(
@@ -79,15 +86,16 @@ async fn parts_of_an_upload() {
     );
 }
 
-/// Section 8, upload: over a name that is taken only with OverrideIfExists, Python's `True` too.
+/// Section 8: an upload replaces a file only with `OverrideIfExists`; Python's `True` counts too.
 #[tokio::test(start_paused = true)]
-async fn an_upload_over_a_file() {
+async fn an_upload_may_replace_a_file() {
     let service = new_service();
     upload(&service, Some(("a.ps1", "one")), &[]).await;
     for flag in ["", "false"] {
-        let answer = upload(&service, Some(("A.ps1", "two")), &[("OverrideIfExists", flag)]).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "BadRequest"));
-        assert!(answer.json()["error"]["message"].as_str().unwrap().contains("already exists"));
+        let response =
+            upload(&service, Some(("A.ps1", "two")), &[("OverrideIfExists", flag)]).await;
+        assert_eq!((response.status, response.code().as_str()), (400, "BadRequest"));
+        assert!(response.json()["error"]["message"].as_str().unwrap().contains("already exists"));
     }
     for flag in ["true", "True"] {
         assert_eq!(
@@ -98,9 +106,9 @@ async fn an_upload_over_a_file() {
     assert_eq!(service.get("/api/libraryfiles").await.json()["value"].as_array().unwrap().len(), 1);
 }
 
-/// Section 8, upload: the size, the names, the form.
+/// Section 8: an upload that is too large, has an invalid name or is not a form is rejected.
 #[tokio::test(start_paused = true)]
-async fn uploads_that_are_refused() {
+async fn invalid_uploads_are_rejected() {
     let limits = Limits { upload_size: 100, ..Limits::default() };
     let service = with_settings(Settings { limits, ..Settings::default() });
     assert_eq!(upload(&service, Some(("a.ps1", &"x".repeat(100))), &[]).await.status, 200);
@@ -115,24 +123,24 @@ async fn uploads_that_are_refused() {
     for content_type in
         ["application/json", "multipart/form-data", "multipart/form-data; boundary="]
     {
-        let answer =
+        let response =
             service.call(Method::POST, path, &[("content-type", content_type)], "--b--").await;
-        assert_eq!(answer.code(), "InvalidRequestBody", "{content_type}");
+        assert_eq!(response.code(), "InvalidRequestBody", "{content_type}");
     }
 }
 
-/// Section 8, upload: while 20 MB are read and hashed, the emulator serves others.
+/// Section 8: while the emulator parses and hashes 20 MB, it serves other callers.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_upload_holds_nobody_up() {
+async fn a_large_upload_does_not_block_other_callers() {
     let service = new_service();
-    // Every byte begins what may be the boundary.
+    // Every byte could start the boundary, which is the slowest case for the parser.
     let content = "\r".repeat(20 << 20);
     let emulator = service.emulator.clone();
     let uploading = Arc::new(AtomicBool::new(true));
-    let going = Arc::clone(&uploading);
+    let still_uploading = Arc::clone(&uploading);
     let others = std::thread::spawn(move || {
         let mut longest = Duration::ZERO;
-        while going.load(Ordering::Relaxed) {
+        while still_uploading.load(Ordering::Relaxed) {
             let start = Instant::now();
             emulator.violations();
             longest = longest.max(start.elapsed());
@@ -140,15 +148,18 @@ async fn a_large_upload_holds_nobody_up() {
         longest
     });
     let start = Instant::now();
-    let answer = upload(&service, Some(("big.ps1", &content)), &[]).await;
-    let took = start.elapsed();
+    let response = upload(&service, Some(("big.ps1", &content)), &[]).await;
+    let duration = start.elapsed();
     uploading.store(false, Ordering::Relaxed);
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     let longest = others.join().unwrap();
-    assert!(longest < took / 3, "the upload took {took:?}, of which another waited {longest:?}");
+    assert!(
+        longest < duration / 3,
+        "the upload took {duration:?}, and another caller waited {longest:?}"
+    );
 }
 
-/// Section 8, delete: 204, then 404.
+/// Section 8: a delete is a 204, and a second one a 404.
 #[tokio::test(start_paused = true)]
 async fn deleting_a_file() {
     let service = new_service();
@@ -159,22 +170,22 @@ async fn deleting_a_file() {
     assert_eq!((second.status, second.code().as_str()), (404, "ResourceNotFound"));
 }
 
-/// Section 9, property set and order.
+/// Section 9: a machine has the captured properties in the captured order.
 #[tokio::test(start_paused = true)]
 async fn properties_of_a_machine() {
     let service = new_service();
     let mut new_machine = NewMachine::named("srv.example.test");
     new_machine.properties.insert("osPlatform".into(), json!("WindowsServer2022"));
     new_machine.properties.insert("rbacGroupName".into(), json!("Servers"));
-    new_machine.properties.insert("unheardOf".into(), json!({"a": 1}));
+    new_machine.properties.insert("unknownProperty".into(), json!({"a": 1}));
     let added = service.emulator.add_machine(new_machine).unwrap();
-    let answer = service.get(&format!("/api/machines/{}", added.id)).await;
-    let machine: Machine = decode_entity(&answer.body).unwrap();
+    let response = service.get(&format!("/api/machines/{}", added.id)).await;
+    let machine: Machine = decode_entity(&response.body).unwrap();
     assert_eq!(
         (machine.os_platform.as_deref(), machine.rbac_group_name.as_deref()),
         (Some("WindowsServer2022"), Some("Servers"))
     );
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     let order = [
         "@odata.context",
         "id",
@@ -195,12 +206,12 @@ async fn properties_of_a_machine() {
         "managedBy",
         "ipAddresses",
         "vmMetadata",
-        "unheardOf",
+        "unknownProperty",
     ];
     let places: Vec<_> =
         order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
-    let json = answer.json();
+    let json = response.json();
     assert!(json["@odata.context"].as_str().unwrap().ends_with("$metadata#Machines/$entity"));
     assert_eq!(
         (&json["osVersion"], &json["rbacGroupId"], &json["onboardingStatus"]),
@@ -209,9 +220,9 @@ async fn properties_of_a_machine() {
     assert_eq!(json["ipAddresses"][0]["macAddress"].as_str().unwrap().len(), 12);
 }
 
-/// Section 9, by id or by name; section 15, row 28: of several the newest.
+/// Section 9 and section 15, row 28: a machine is found by its name; of several, the newest.
 #[tokio::test(start_paused = true)]
-async fn a_machine_by_its_name() {
+async fn a_machine_is_found_by_name() {
     let service = new_service();
     let seen = |name: &str, time: &str| {
         let mut machine = NewMachine::named(name);
@@ -233,7 +244,7 @@ async fn a_machine_by_its_name() {
     assert_eq!(service.get("/api/machines/twin").await.status, 404);
 }
 
-/// Section 9, `$filter` of machines: each property that the page names.
+/// Section 9: `$filter` supports each property that the page names.
 #[tokio::test(start_paused = true)]
 async fn filters_of_machines() {
     let service = new_service();
@@ -260,7 +271,8 @@ async fn filters_of_machines() {
         "aadDeviceId eq '80fe8ff8-2624-418e-9591-41f0491218f9'",
         "lastSeen lt 2021-01-01Z",
         "contains(computerDnsName,'n-0')",
-        "not (onboardingStatus eq 'Onboarded' and riskScore eq 'Low' and exposureLevel eq 'Low') or osPlatform eq 'Linux'",
+        "not (onboardingStatus eq 'Onboarded' and riskScore eq 'Low' and exposureLevel eq 'Low') \
+         or osPlatform eq 'Linux'",
     ] {
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("$filter", filter)
@@ -275,9 +287,9 @@ async fn filters_of_machines() {
     assert_eq!((list.ids().len(), list.json()["@odata.count"].clone()), (2, json!(3)));
 }
 
-/// Section 15, row 22: with which status an upload over a file is refused.
+/// Section 15, row 22: the status of an upload to a name that exists is a switch.
 #[tokio::test(start_paused = true)]
-async fn the_status_of_an_upload_over_a_file() {
+async fn the_status_of_an_upload_to_an_existing_name() {
     let service = with_switches(|switches| switches.upload_exists_status = 409);
     upload(&service, Some(("a.ps1", "one")), &[]).await;
     assert_eq!(upload(&service, Some(("a.ps1", "two")), &[]).await.status, 409);

@@ -1,4 +1,4 @@
-//! facts.md, section 10: error bodies, throttling.
+//! Error bodies, quotas and throttling (docs/service.md, section 10).
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ use serde_json::{Value, json};
 use crate::emulator_support::{Service, new_service, run_script, with_settings};
 use crate::emulator_tokens::token;
 
-/// Section 10.1: the body of an error; `target` differs from call to call.
+/// Section 10.1: an error has `code`, `message` and a `target` that is unique for each call.
 #[tokio::test(start_paused = true)]
 async fn the_body_of_an_error() {
     let service = new_service();
     let mut targets = Vec::new();
     for _ in 0..2 {
-        let answer = service.get("/api/machines/nobody").await;
-        let body = answer.json();
+        let response = service.get("/api/machines/nobody").await;
+        let body = response.json();
         assert_eq!(body.as_object().unwrap().len(), 1);
         assert_eq!(body["error"].as_object().unwrap().len(), 3);
         assert!(body["error"]["message"].is_string());
         targets.push(body["error"]["target"].as_str().unwrap().to_owned());
-        assert_eq!(answer.header("mise-correlation-id"), targets.last().unwrap());
+        assert_eq!(response.header("mise-correlation-id"), targets.last().unwrap());
     }
     assert_ne!(targets[0], targets[1]);
 }
 
-/// Section 10.2, the table: each code that these calls can have comes with the table's status.
+/// Section 10.2: every code that these calls return has the documented status.
 #[tokio::test(start_paused = true)]
 async fn each_code_has_its_status() {
     let service = new_service();
@@ -74,27 +74,27 @@ async fn each_code_has_its_status() {
         submit(service.machine(0), json!([])).await;
     }
     seen.push(("TooManyRequests", 429, submit(service.machine(0), commands).await));
-    for (code, status, answer) in seen {
-        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+    for (code, status, response) in seen {
+        assert_eq!((response.status, response.code().as_str()), (status, code), "{response:?}");
         assert!(
-            answer.json()["error"]["message"].as_str().is_some_and(|message| !message.is_empty())
+            response.json()["error"]["message"].as_str().is_some_and(|message| !message.is_empty())
         );
     }
 }
 
-/// Section 10.2: 401 without a token or with one that is not ours; 404 elsewhere.
+/// Section 10.2: a missing or unknown token is a 401, an unknown path a 404, a wrong method a 405.
 #[tokio::test(start_paused = true)]
-async fn codes_and_statuses() {
+async fn tokens_and_paths_are_checked() {
     let service = new_service();
     let url = format!("{}/api/machines", service.emulator.url());
     let forged = format!("Bearer {}x", service.token);
     for authorization in ["", "Basic abc", "Bearer", "Bearer abc", &forged] {
         let headers: &[(&str, &str)] = &[("authorization", authorization)];
         let headers = if authorization.is_empty() { &[] } else { headers };
-        let answer =
+        let response =
             service.send(Destination::Service, Method::GET, &url, headers, "").await.unwrap();
         assert_eq!(
-            (answer.status, answer.code().as_str()),
+            (response.status, response.code().as_str()),
             (401, "Unauthorized"),
             "{authorization}"
         );
@@ -111,25 +111,26 @@ fn two_a_minute(windows: WindowKind) -> Service {
     service
 }
 
-/// Section 10.3: a rate's 429 as captured: code, text with seconds, tenant as target, Retry-After.
+/// Section 10.3: a 429 of a rate limit has the captured code, message, target and `Retry-After`.
 #[tokio::test(start_paused = true)]
-async fn a_rate_429() {
+async fn a_429_of_a_rate_limit() {
     let service = two_a_minute(WindowKind::Sliding);
     for _ in 0..2 {
         service.get("/api/machines").await;
         tokio::time::sleep(Duration::from_secs(13)).await;
     }
-    let answer = service.get("/api/machines").await;
-    assert_eq!((answer.status, answer.header("retry-after")), (429, "34"));
-    let message = "API calls quota exceeded! Maximum allowed 2 per 00:01:00 for the key Destination+TenantID+AppID. You can send requests again in 34 seconds.";
-    let error = &answer.json()["error"];
+    let response = service.get("/api/machines").await;
+    assert_eq!((response.status, response.header("retry-after")), (429, "34"));
+    let message = "API calls quota exceeded! Maximum allowed 2 per 00:01:00 for the key \
+                   Destination+TenantID+AppID. You can send requests again in 34 seconds.";
+    let error = &response.json()["error"];
     assert_eq!((error["code"].as_str(), error["message"].as_str()), (Some("429"), Some(message)));
     assert_eq!(error["target"], service.emulator.tenant_id());
     tokio::time::sleep(Duration::from_secs(34)).await;
-    assert_eq!(service.get("/api/machines").await.status, 200, "what it told was true");
+    assert_eq!(service.get("/api/machines").await.status, 200, "the Retry-After was exact");
 }
 
-/// Section 10.3 with a scaled clock: Retry-After is the wall's.
+/// Section 10.3: with a scaled clock, `Retry-After` is in wall time.
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_in_wall_time() {
     let limits = Limits { read: vec![Rate { count: 1, per: 600.0 }], ..Limits::default() };
@@ -144,7 +145,7 @@ async fn retry_after_is_in_wall_time() {
     assert_eq!(service.get("/api/machines").await.status, 200);
 }
 
-/// Section 10.3: the quota is the application's; another has its own.
+/// Section 10.3: each application has its own quota.
 #[tokio::test(start_paused = true)]
 async fn quotas_are_per_application() {
     let mut service = two_a_minute(WindowKind::Sliding);
@@ -152,15 +153,16 @@ async fn quotas_are_per_application() {
         assert_eq!(service.get("/api/machines").await.status, status);
     }
     let (id, secret) = service.emulator.add_application();
-    let answer = token(&service, &[("client_id", &id), ("client_secret", &secret)]).await;
-    service.token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let response = token(&service, &[("client_id", &id), ("client_secret", &secret)]).await;
+    service.token = response.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(service.get("/api/machines").await.status, 200);
 }
 
-/// Section 15, rows 3, 5, 6: the answers of a 429, the kind of window, whether refused calls count.
+/// Section 15, rows 3, 5 and 6: the form of a 429, the kind of window, and whether rejected calls
+/// count.
 #[tokio::test(start_paused = true)]
 async fn switches_of_throttling() {
-    for (answer, content_type, code) in [
+    for (response, content_type, code) in [
         (ThrottleResponse::Full, "application/json; charset=utf-8", "429"),
         (ThrottleResponse::Plain, "application/json; charset=utf-8", "TooManyRequests"),
         (ThrottleResponse::Html, "text/html", ""),
@@ -168,16 +170,16 @@ async fn switches_of_throttling() {
     ] {
         let service = two_a_minute(WindowKind::Sliding);
         service.emulator.set_switches(|s| {
-            s.rate_answer = answer;
-            s.rate_retry_after = answer != ThrottleResponse::Empty;
+            s.rate_answer = response;
+            s.rate_retry_after = response != ThrottleResponse::Empty;
         });
         for _ in 0..2 {
             service.get("/api/machines").await;
         }
-        let refused = service.get("/api/machines").await;
-        assert_eq!((refused.status, refused.header("content-type")), (429, content_type));
-        assert_eq!(refused.header("retry-after").is_empty(), answer == ThrottleResponse::Empty);
-        assert!(code.is_empty() || refused.code() == code);
+        let rejected = service.get("/api/machines").await;
+        assert_eq!((rejected.status, rejected.header("content-type")), (429, content_type));
+        assert_eq!(rejected.header("retry-after").is_empty(), response == ThrottleResponse::Empty);
+        assert!(code.is_empty() || rejected.code() == code);
     }
     let fixed = two_a_minute(WindowKind::Fixed);
     fixed.get("/api/machines").await;
@@ -185,11 +187,15 @@ async fn switches_of_throttling() {
     assert_eq!(
         fixed.get("/api/machines").await.header("retry-after"),
         "10",
-        "the minute is nearly over"
+        "10 seconds of the minute are left"
     );
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(fixed.get("/api/machines").await.status, 200);
-    assert_eq!(fixed.emulator.violations().rate, 2, "a strict window was broken, served or not");
+    assert_eq!(
+        fixed.emulator.violations().rate,
+        2,
+        "violations count by strict windows even if the call is accepted"
+    );
     for (counts, status) in [(false, 200), (true, 429)] {
         let service = two_a_minute(WindowKind::Sliding);
         service.emulator.set_switches(|s| s.refused_calls_count = counts);
@@ -201,24 +207,25 @@ async fn switches_of_throttling() {
         assert_eq!(
             service.get("/api/machines").await.status,
             status,
-            "refused calls count: {counts}"
+            "rejected calls count: {counts}"
         );
     }
 }
 
-/// Section 15, row 2: a full cap may be answered as a rate is, but for Retry-After.
+/// Section 15, row 2: the 429 of the session cap may resemble that of a rate, without
+/// `Retry-After`.
 #[tokio::test(start_paused = true)]
 async fn a_full_cap_reported_as_a_rate() {
     let limits = Limits { sessions: 1, ..Limits::default() };
     let service = with_settings(Settings { limits, ..Settings::default() });
     service.emulator.set_switches(|s| s.cap_answer = ThrottleResponse::Full);
     service.submit(&service.machine(0), "a.ps1").await;
-    let refused = service.run(&service.machine(1), &json!([run_script("a.ps1")]), "c").await;
+    let rejected = service.run(&service.machine(1), &json!([run_script("a.ps1")]), "c").await;
     assert_eq!(
-        (refused.status, refused.code().as_str(), refused.header("retry-after")),
+        (rejected.status, rejected.code().as_str(), rejected.header("retry-after")),
         (429, "429", "")
     );
-    let message = refused.json()["error"]["message"].as_str().unwrap().to_owned();
+    let message = rejected.json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(
         message.starts_with("API calls quota exceeded!")
             && message.ends_with("again in 60 seconds."),
@@ -226,7 +233,8 @@ async fn a_full_cap_reported_as_a_rate() {
     );
 }
 
-/// Section 10.4: a session of another application uses up the tenant's cap, and is no violation of ours.
+/// Section 10.4: sessions of other applications count to the cap, but are not this client's
+/// violation.
 #[tokio::test(start_paused = true)]
 async fn the_cap_is_the_tenants() {
     use mde_live_response::emulator::ForeignSessionResponse;
@@ -236,8 +244,8 @@ async fn the_cap_is_the_tenants() {
         .emulator
         .add_foreign_session("ws-0001", 600.0, true, ForeignSessionResponse::Error)
         .unwrap();
-    let refused = service.run(&service.machine(1), &json!([run_script("a.ps1")]), "c").await;
-    assert_eq!((refused.status, service.emulator.violations().sessions), (429, 0));
+    let rejected = service.run(&service.machine(1), &json!([run_script("a.ps1")]), "c").await;
+    assert_eq!((rejected.status, service.emulator.violations().sessions), (429, 0));
     let portal = with_settings(Settings {
         limits: Limits { sessions: 1, ..Limits::default() },
         ..Settings::default()

@@ -1,4 +1,4 @@
-//! facts.md, section 5: a session from submit to its end.
+//! A session from submit to its end (docs/service.md, section 5).
 
 use std::io::Read;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn result_link(service: &Service, id: &str, index: usize) -> String {
     service.link(id, index).await.json()["value"].as_str().unwrap().to_owned()
 }
 
-/// Sections 5.2, 6.1, 6.2, 6.6, 7: the page's own example, from submit to collected file.
+/// Sections 5.2, 6.1, 6.2, 6.6 and 7: the example of the page, from submit to collected file.
 #[tokio::test(start_paused = true)]
 async fn a_session_from_submit_to_result() {
     let service = new_service();
@@ -82,7 +82,7 @@ async fn a_session_from_submit_to_result() {
     assert_eq!(service.emulator.violations(), Default::default());
 }
 
-/// Section 5.3: 201, or 200 by a switch.
+/// Section 5.3: an accepted submit is a 201, or with a switch a 200.
 #[tokio::test(start_paused = true)]
 async fn the_status_of_an_accepted_submit() {
     let service = with_switches(|s| s.accepted_status = 200);
@@ -92,7 +92,8 @@ async fn the_status_of_an_accepted_submit() {
     );
 }
 
-/// Section 5.4, row 3 and section 6.6: an unreachable machine's session is queued, then ends TimeOut.
+/// Sections 5.4 and 6.6: the session of an offline machine is queued, and ends `TimeOut` after 2
+/// hours.
 #[tokio::test(start_paused = true)]
 async fn an_offline_machine_queues_the_session() {
     let service = new_service();
@@ -100,16 +101,16 @@ async fn an_offline_machine_queues_the_session() {
     for at in [0, 1] {
         service.emulator.set_online(&service.machine(at), false).unwrap();
     }
-    let comes = service.submit(&service.machine(0), "a.ps1").await;
-    let never = service.submit(&service.machine(1), "a.ps1").await;
+    let reached = service.submit(&service.machine(0), "a.ps1").await;
+    let unreached = service.submit(&service.machine(1), "a.ps1").await;
     sleep(3600.0).await;
-    assert_eq!(service.action(&comes).await["status"], "Pending");
+    assert_eq!(service.action(&reached).await["status"], "Pending");
     service.emulator.set_online("ws-0001", true).unwrap();
     sleep(3599.0).await;
-    assert_eq!(service.action(&comes).await["status"], "Succeeded");
-    assert_eq!(service.action(&never).await["status"], "Pending");
+    assert_eq!(service.action(&reached).await["status"], "Succeeded");
+    assert_eq!(service.action(&unreached).await["status"], "Pending");
     sleep(2.0).await;
-    let expired = service.action(&never).await;
+    let expired = service.action(&unreached).await;
     assert_eq!(
         (&expired["status"], &expired["commands"][0]["commandStatus"]),
         (&json!("TimeOut"), &json!("Created"))
@@ -118,7 +119,7 @@ async fn an_offline_machine_queues_the_session() {
     service.submit(&service.machine(1), "a.ps1").await;
 }
 
-/// Section 5.4, row 4: a script times out after 10 minutes.
+/// Section 5.4: a script times out after 10 minutes.
 #[tokio::test(start_paused = true)]
 async fn a_script_times_out() {
     for (word, service) in [
@@ -140,7 +141,7 @@ async fn a_script_times_out() {
     }
 }
 
-/// Section 5.4, row 5: commands are executed one at a time, in their order.
+/// Section 5.4: commands run one at a time, in order.
 #[tokio::test(start_paused = true)]
 async fn one_command_at_a_time() {
     let service = new_service();
@@ -167,14 +168,14 @@ async fn one_command_at_a_time() {
     assert_eq!(executed, [0, 1, 2, 3]);
 }
 
-/// Section 5.4, row 7: a failed command stops the rest.
+/// Section 5.4: the commands after a failed one do not run.
 #[tokio::test(start_paused = true)]
 async fn a_failed_command_stops_the_rest() {
     let service = new_service();
     service.emulator.on_script("bad.ps1", failing_script("Access is denied."));
     let commands = json!([run_script("bad.ps1"), run_script("bad.ps1"), get_file("/etc/passwd")]);
-    let answer = service.run(&service.machine(0), &commands, "c").await.json();
-    let id = answer["id"].as_str().unwrap();
+    let response = service.run(&service.machine(0), &commands, "c").await.json();
+    let id = response["id"].as_str().unwrap();
     sleep(10.0).await;
     let action = service.action(id).await;
     let status =
@@ -191,7 +192,7 @@ async fn a_failed_command_stops_the_rest() {
     assert_eq!(service.link(id, 1).await.status, 404);
 }
 
-/// Section 5.4, row 8: one session per machine, queued ones too.
+/// Section 5.4: a machine has one session; a queued one counts too.
 #[tokio::test(start_paused = true)]
 async fn a_machine_has_one_session() {
     let service = new_service();
@@ -202,7 +203,7 @@ async fn a_machine_has_one_session() {
     assert_eq!(service.emulator.violations().machine_busy, 1);
 }
 
-/// Section 5.4, row 9: a portal session occupies its machine and is in no list.
+/// Section 5.4: a portal session occupies its machine, and no list shows it.
 #[tokio::test(start_paused = true)]
 async fn a_portal_session_is_not_listed() {
     let service = new_service();
@@ -217,20 +218,25 @@ async fn a_portal_session_is_not_listed() {
     assert_eq!(service.get("/api/machineactions").await.ids(), [listed.to_string()]);
     assert_eq!(service.get(&format!("/api/machineactions/{portal}")).await.status, 404);
     for at in [0, 1] {
-        let answer = service.run(&service.machine(at), &json!([run_script("a.ps1")]), "c").await;
-        assert_eq!(answer.code(), "ActiveRequestAlreadyExists");
+        let response = service.run(&service.machine(at), &json!([run_script("a.ps1")]), "c").await;
+        assert_eq!(response.code(), "ActiveRequestAlreadyExists");
     }
-    assert_eq!(service.emulator.violations().machine_busy, 0, "nobody could know");
+    assert_eq!(
+        service.emulator.violations().machine_busy,
+        0,
+        "the client cannot see these sessions"
+    );
     sleep(600.0).await;
     assert_eq!(service.action(&listed.to_string()).await["status"], "Succeeded");
     service.submit(&service.machine(0), "a.ps1").await;
 }
 
-/// Section 5.4, row 2, section 10.4 and section 15, row 4: the session cap counts Pending and InProgress, or by a switch InProgress alone.
+/// Sections 5.4, 10.4 and 15: the cap counts pending and running sessions, or with a switch only
+/// the running ones.
 #[tokio::test(start_paused = true)]
 async fn the_session_cap() {
     use mde_live_response::emulator::CapCounts;
-    for (counts, refused) in [(CapCounts::Open, true), (CapCounts::Running, false)] {
+    for (counts, rejected) in [(CapCounts::Open, true), (CapCounts::Running, false)] {
         let limits = Limits { sessions: 2, ..Limits::default() };
         let service = with_settings(Settings { limits, machines: 4, ..Settings::default() });
         service.emulator.set_switches(|s| s.cap_counts = counts);
@@ -240,9 +246,9 @@ async fn the_session_cap() {
         service.submit(&service.machine(1), "a.ps1").await;
         sleep(60.0).await;
         let third = service.run(&service.machine(2), &json!([run_script("a.ps1")]), "c").await;
-        assert_eq!(third.status == 429, refused, "{counts:?}");
-        assert_eq!(service.emulator.violations().sessions, u64::from(refused));
-        if refused {
+        assert_eq!(third.status == 429, rejected, "{counts:?}");
+        assert_eq!(service.emulator.violations().sessions, u64::from(rejected));
+        if rejected {
             assert_eq!(
                 (third.code().as_str(), third.header("retry-after")),
                 ("TooManyRequests", "")
@@ -255,9 +261,9 @@ async fn the_session_cap() {
     }
 }
 
-/// Section 5.4, row 6, and section 5.5: the refusals of a machine.
+/// Sections 5.4 and 5.5: the errors of machines that cannot run live response.
 #[tokio::test(start_paused = true)]
-async fn machines_that_refuse() {
+async fn submits_that_a_machine_rejects() {
     let service = new_service();
     let group = NewMachine { remediation_level: false, ..NewMachine::named("group") };
     let old = NewMachine { supported: false, ..NewMachine::named("old") };
@@ -266,24 +272,25 @@ async fn machines_that_refuse() {
         service.emulator.add_machine(old).unwrap().id,
     );
     let commands = json!([run_script("a.ps1")]);
-    let answer = service.run(&group, &commands, "c").await;
-    assert_eq!((answer.status, answer.code().as_str()), (403, "DisallowedOperation"));
-    let message = "This device has no automation level assigned to it. You'll need to at least enable the minimum Remediation Level for a given Device Group.";
-    assert_eq!(answer.json()["error"]["message"], message);
-    let answer = service.run(&old, &commands, "c").await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "OsPlatformNotSupported"));
+    let response = service.run(&group, &commands, "c").await;
+    assert_eq!((response.status, response.code().as_str()), (403, "DisallowedOperation"));
+    let message = "This device has no automation level assigned to it. You'll need to at \
+                   least enable the minimum Remediation Level for a given Device Group.";
+    assert_eq!(response.json()["error"]["message"], message);
+    let response = service.run(&old, &commands, "c").await;
+    assert_eq!((response.status, response.code().as_str()), (400, "OsPlatformNotSupported"));
     service.emulator.set_switches(|s| s.unsupported_code = "ClientVersionNotSupported".into());
-    let answer = service.run(&old, &commands, "c").await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "ClientVersionNotSupported"));
-    let nobody = "1".repeat(40);
-    let answer = service.run(&nobody, &commands, "c").await;
-    assert_eq!((answer.status, answer.code().as_str()), (404, "ResourceNotFound"));
-    assert_eq!(answer.json()["error"]["message"], format!("Machine {nobody} was not found"));
+    let response = service.run(&old, &commands, "c").await;
+    assert_eq!((response.status, response.code().as_str()), (400, "ClientVersionNotSupported"));
+    let unknown = "1".repeat(40);
+    let response = service.run(&unknown, &commands, "c").await;
+    assert_eq!((response.status, response.code().as_str()), (404, "ResourceNotFound"));
+    assert_eq!(response.json()["error"]["message"], format!("Machine {unknown} was not found"));
     service.emulator.set_switches(|s| s.live_response_disabled = true);
-    let answer = service.run(&service.machine(0), &commands, "c").await;
-    assert_eq!((answer.status, answer.code().as_str()), (403, "DisabledFeature"));
+    let response = service.run(&service.machine(0), &commands, "c").await;
+    assert_eq!((response.status, response.code().as_str()), (403, "DisabledFeature"));
     service.emulator.set_switches(|s| s.live_response_disabled = false);
     service.emulator.set_stuck("ws-0001", true).unwrap();
-    let answer = service.run(&service.machine(0), &commands, "c").await;
-    assert_eq!((answer.status, answer.body.len()), (500, 0), "section 18: a stuck action");
+    let response = service.run(&service.machine(0), &commands, "c").await;
+    assert_eq!((response.status, response.body.len()), (500, 0), "section 18: a stuck action");
 }

@@ -1,4 +1,4 @@
-//! facts.md, section 3.4: the options of a list.
+//! The OData options of a list (docs/service.md, section 3.4).
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ async fn ten_actions() -> (Service, Vec<String>) {
     (service, ids)
 }
 
-fn listed(path: &str, filter: &str) -> String {
+fn filtered(path: &str, filter: &str) -> String {
     let query = url::form_urlencoded::Serializer::new(String::new())
         .append_pair("$filter", filter)
         .finish();
     format!("{path}?{query}")
 }
 
-/// Section 3.4: the options of a list, the envelope, the number alone.
+/// Section 3.4: the envelope of a list, its options, and `$count` alone.
 #[tokio::test(start_paused = true)]
 async fn options_of_a_list() {
     let (service, ids) = ten_actions().await;
@@ -41,7 +41,7 @@ async fn options_of_a_list() {
     assert!(all.json().get("@odata.count").is_none());
     let two = service.get("/api/machineactions?$top=2&$skip=1&$count=true").await;
     assert_eq!((two.ids(), two.json()["@odata.count"].clone()), (newest[1..3].to_vec(), json!(10)));
-    assert!(two.json().get("@odata.nextLink").is_none(), "what was asked for was given");
+    assert!(two.json().get("@odata.nextLink").is_none(), "the page is complete");
     let by_time = service.get("/api/machineactions?$orderby=creationDateTimeUtc+asc").await;
     assert_eq!(by_time.ids(), ids);
     let by_status =
@@ -53,12 +53,12 @@ async fn options_of_a_list() {
     assert_eq!(selected["value"][0], json!({"id": newest[0], "status": "InProgress"}));
 }
 
-/// Section 3.4: pages, and the link to the next as an opaque absolute URL.
+/// Section 3.4: `@odata.nextLink` is an absolute URL, and the pages cover the list.
 #[tokio::test(start_paused = true)]
-async fn pages_follow_one_another() {
+async fn pages_cover_the_list() {
     let (service, ids) = ten_actions().await;
     service.emulator.set_switches(|s| s.page_size = 4);
-    let mut path = listed("/api/machineactions", "type eq 'LiveResponse'") + "&$top=9";
+    let mut path = filtered("/api/machineactions", "type eq 'LiveResponse'") + "&$top=9";
     let mut seen = Vec::new();
     loop {
         let page = service.get(&path).await;
@@ -69,7 +69,7 @@ async fn pages_follow_one_another() {
     assert_eq!(seen, ids.iter().rev().take(9).cloned().collect::<Vec<_>>());
 }
 
-/// Section 3.4: operators and functions, property names in any case, doubled quotes.
+/// Section 3.4: operators, functions, property names in any case, and doubled quotes.
 #[tokio::test(start_paused = true)]
 async fn filters() {
     let (service, ids) = ten_actions().await;
@@ -91,26 +91,26 @@ async fn filters() {
         ("contains(status, 'Prog')".to_owned(), 5),
         ("requestor eq 'it''s'".to_owned(), 0),
     ] {
-        let answer = service.get(&listed("/api/machineactions", &filter)).await;
-        assert_eq!(answer.status, 200, "{filter}: {answer:?}");
-        assert_eq!(answer.ids().len(), count, "{filter}");
+        let response = service.get(&filtered("/api/machineactions", &filter)).await;
+        assert_eq!(response.status, 200, "{filter}: {response:?}");
+        assert_eq!(response.ids().len(), count, "{filter}");
     }
     let middle = service.action(&ids[4]).await["creationDateTimeUtc"].as_str().unwrap().to_owned();
     for (operator, count) in [("lt", 4), ("le", 5), ("eq", 1), ("ge", 6), ("gt", 5), ("ne", 9)] {
         let filter = format!("creationDateTimeUtc {operator} {middle}");
         assert_eq!(
-            service.get(&listed("/api/machineactions", &filter)).await.ids().len(),
+            service.get(&filtered("/api/machineactions", &filter)).await.ids().len(),
             count,
             "{filter}"
         );
     }
 }
 
-/// Section 3.4: what is no filter is a 400 ODataError; `$top` is at most 10,000.
+/// Section 3.4: an invalid option is a 400 `ODataError`; `$top` is at most 10,000.
 #[tokio::test(start_paused = true)]
-async fn wrong_options_are_refused() {
+async fn invalid_options_are_rejected() {
     let service = new_service();
-    for wrong in [
+    for invalid in [
         "$filter=status+eq+Pending",
         "$filter=nothing+eq+'x'",
         "$filter=status+eq+'x",
@@ -129,18 +129,18 @@ async fn wrong_options_are_refused() {
         "$count=maybe",
         "$top=1&$top=2",
     ] {
-        let answer = service.get(&format!("/api/machineactions?{wrong}")).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "ODataError"), "{wrong}");
+        let response = service.get(&format!("/api/machineactions?{invalid}")).await;
+        assert_eq!((response.status, response.code().as_str()), (400, "ODataError"), "{invalid}");
     }
     let deep = "(".repeat(5000) + "status eq 'x'" + &")".repeat(5000);
-    assert_eq!(service.get(&listed("/api/machineactions", &deep)).await.code(), "ODataError");
+    assert_eq!(service.get(&filtered("/api/machineactions", &deep)).await.code(), "ODataError");
 }
 
-/// Section 3.4 with OData's types: what is unlike is a 400, not an empty list.
+/// Section 3.4: a comparison of different types is a 400, not an empty list.
 #[tokio::test(start_paused = true)]
-async fn unlike_types_are_refused() {
+async fn comparisons_of_different_types_are_rejected() {
     let service = new_service();
-    for (filter, kinds) in [
+    for (filter, expected) in [
         ("rbacGroupId eq '140'", "'Edm.Int32' and 'Edm.String'"),
         ("'140' ne rbacGroupId", "'Edm.String' and 'Edm.Int32'"),
         ("rbacGroupId in (1,'2')", "'Edm.Int32' and 'Edm.String'"),
@@ -163,19 +163,20 @@ async fn unlike_types_are_refused() {
         ("(version eq '1'", "')' expected, the end found"),
         ("version eq 6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10", "'Edm.String' and 'Edm.Guid'"),
     ] {
-        let answer = service.get(&listed("/api/machines", filter)).await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, "ODataError"), "{filter}");
-        let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-        assert!(message.contains(kinds) && !message.contains("Some("), "{filter}: {message}");
+        let response = service.get(&filtered("/api/machines", filter)).await;
+        assert_eq!((response.status, response.code().as_str()), (400, "ODataError"), "{filter}");
+        let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains(expected) && !message.contains("Some("), "{filter}: {message}");
     }
     for chain in
         ["not ".repeat(5000) + "(version eq 'x')", "true".to_owned() + &" eq true".repeat(5000)]
     {
-        assert_eq!(service.get(&listed("/api/machines", &chain)).await.code(), "ODataError");
+        assert_eq!(service.get(&filtered("/api/machines", &chain)).await.code(), "ODataError");
     }
 }
 
-/// Section 3.4 with OData's grammar: conditions compared with true, false and null; sides changed; precedence.
+/// Section 3.4: conditions compare with `true`, `false` and `null`, sides may be swapped, and
+/// OData's precedence applies.
 #[tokio::test(start_paused = true)]
 async fn conditions_are_compared() {
     let service = new_service();
@@ -212,16 +213,16 @@ async fn conditions_are_compared() {
         ("true", 4),
         ("false or osPlatform eq 'Linux'", 1),
     ] {
-        let answer = service.get(&listed("/api/machines", filter)).await;
-        assert_eq!(answer.status, 200, "{filter}: {answer:?}");
-        assert_eq!(answer.ids().len(), count, "{filter}");
-        assert!(count != 1 || answer.ids() == [id.as_str()], "{filter}");
+        let response = service.get(&filtered("/api/machines", filter)).await;
+        assert_eq!(response.status, 200, "{filter}: {response:?}");
+        assert_eq!(response.ids().len(), count, "{filter}");
+        assert!(count != 1 || response.ids() == [id.as_str()], "{filter}");
     }
 }
 
-/// Section 3.4: `$select` shows what it names, in any case, and refuses what is not there.
+/// Section 3.4: `$select` takes names in any case and rejects unknown ones.
 #[tokio::test(start_paused = true)]
-async fn select_knows_its_names() {
+async fn select_checks_its_names() {
     let service = new_service();
     service.submit(&service.machine(0), "a.ps1").await;
     let one = service.get("/api/machines?$select=ID,vmMetadata&$top=1").await.json();
@@ -230,12 +231,16 @@ async fn select_knows_its_names() {
         let whole = service.get(&format!("/api/machineactions?$select={all}")).await.json();
         assert_eq!(whole["value"][0].as_object().unwrap().len(), 20, "{all:?}");
     }
-    for wrong in ["id,nothing", "id,", "commands,id/x", "computerDnsNames"] {
+    for invalid in ["id,nothing", "id,", "commands,id/x", "computerDnsNames"] {
         for path in ["/api/machines", "/api/machineactions"] {
-            let answer = service.get(&format!("{path}?$select={wrong}")).await;
-            assert_eq!((answer.status, answer.code().as_str()), (400, "ODataError"), "{wrong}");
+            let response = service.get(&format!("{path}?$select={invalid}")).await;
+            assert_eq!(
+                (response.status, response.code().as_str()),
+                (400, "ODataError"),
+                "{invalid}"
+            );
             assert!(
-                answer.json()["error"]["message"]
+                response.json()["error"]["message"]
                     .as_str()
                     .unwrap()
                     .contains("Could not find a property named")
@@ -247,24 +252,27 @@ async fn select_knows_its_names() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// No text takes it down.
+    /// Any text gets a 200 or a 400.
     #[test]
     fn any_filter_is_answered(text in "\\PC{0,40}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let status = runtime.block_on(async { new_service().get(&listed("/api/machines", &text)).await.status });
+        let path = filtered("/api/machines", &text);
+        let status = runtime.block_on(async { new_service().get(&path).await.status });
         prop_assert!(status == 200 || status == 400);
     }
 
-    /// A machine is found by its name, whatever the name.
+    /// A filter finds a machine with any name.
     #[test]
     fn a_name_is_found_by_a_filter(name in "[a-z][a-z0-9']{0,12}") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let service = new_service();
-            let id = service.emulator.add_machine(NewMachine::named(format!("{name}.example.test"))).unwrap().id;
+            let machine = NewMachine::named(format!("{name}.example.test"));
+            let id = service.emulator.add_machine(machine).unwrap().id;
             let quoted = name.replace('\'', "''");
-            let filter = format!("startswith(computerDnsName,'{quoted}.') and healthStatus eq 'Active'");
-            assert_eq!(service.get(&listed("/api/machines", &filter)).await.ids(), [id]);
+            let starts_with = format!("startswith(computerDnsName,'{quoted}.')");
+            let filter = format!("{starts_with} and healthStatus eq 'Active'");
+            assert_eq!(service.get(&filtered("/api/machines", &filter)).await.ids(), [id]);
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever is done to it, in whatever order: what must always hold of sessions.
+//! Property tests: any sequence of operations keeps the invariants of sessions.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const MACHINES: usize = 4;
 const SESSIONS: u32 = 3;
 
 #[derive(Clone, Debug)]
-enum Action {
+enum Operation {
     Submit { machine: usize, scripts: Vec<usize>, get: bool },
     Cancel { action: usize },
     Online { machine: usize, online: bool },
@@ -27,16 +27,18 @@ enum Action {
     Jump { seconds: f64 },
 }
 
-fn actions() -> impl Strategy<Value = Action> {
+fn operations() -> impl Strategy<Value = Operation> {
     let machine = 0..MACHINES;
     prop_oneof![
         4 => (machine.clone(), proptest::collection::vec(0..5_usize, 0..3), any::<bool>())
-            .prop_map(|(machine, scripts, get)| Action::Submit { machine, scripts, get }),
-        1 => any::<usize>().prop_map(|action| Action::Cancel { action }),
-        1 => (machine.clone(), any::<bool>()).prop_map(|(machine, online)| Action::Online { machine, online }),
-        1 => (machine, 0.1..500.0).prop_map(|(machine, seconds)| Action::Foreign { machine, seconds }),
-        3 => (0.01..3.0).prop_map(|seconds| Action::Wait { seconds }),
-        1 => (1.0..8000.0).prop_map(|seconds| Action::Jump { seconds }),
+            .prop_map(|(machine, scripts, get)| Operation::Submit { machine, scripts, get }),
+        1 => any::<usize>().prop_map(|action| Operation::Cancel { action }),
+        1 => (machine.clone(), any::<bool>())
+            .prop_map(|(machine, online)| Operation::Online { machine, online }),
+        1 => (machine, 0.1..500.0)
+            .prop_map(|(machine, seconds)| Operation::Foreign { machine, seconds }),
+        3 => (0.01..3.0).prop_map(|seconds| Operation::Wait { seconds }),
+        1 => (1.0..8000.0).prop_map(|seconds| Operation::Jump { seconds }),
     ]
 }
 
@@ -78,33 +80,33 @@ fn service(seed: u64, switches: Switches) -> Service {
     service
 }
 
-async fn perform(service: &Service, act: &Action, ids: &mut Vec<String>) {
-    match act {
-        Action::Submit { machine, scripts, get } => {
+async fn perform(service: &Service, operation: &Operation, ids: &mut Vec<String>) {
+    match operation {
+        Operation::Submit { machine, scripts, get } => {
             let mut commands = vec![put_file("helper.exe")];
             commands.extend(scripts.iter().map(|script| run_script(&format!("s{script}"))));
             commands.extend(get.then(|| get_file("/x")));
-            let answer = service.run(&service.machine(*machine), &json!(commands), "c").await;
-            match answer.status {
-                201 => ids.push(answer.json()["id"].as_str().unwrap().to_owned()),
-                400 => assert_eq!(answer.code(), "ActiveRequestAlreadyExists"),
+            let response = service.run(&service.machine(*machine), &json!(commands), "c").await;
+            match response.status {
+                201 => ids.push(response.json()["id"].as_str().unwrap().to_owned()),
+                400 => assert_eq!(response.code(), "ActiveRequestAlreadyExists"),
                 status => assert_eq!(status, 429),
             }
         }
-        Action::Cancel { action } if !ids.is_empty() => {
+        Operation::Cancel { action } if !ids.is_empty() => {
             let id = &ids[action % ids.len()];
             let was_open = is_open(&service.action(id).await);
-            let answer = service
+            let response = service
                 .post(&format!("/api/machineactions/{id}/cancel"), &json!({"Comment": "c"}))
                 .await;
-            assert_eq!(answer.status, if was_open { 200 } else { 400 });
+            assert_eq!(response.status, if was_open { 200 } else { 400 });
         }
-        Action::Cancel { .. } => {}
-        Action::Online { machine, online } => {
+        Operation::Cancel { .. } => {}
+        Operation::Online { machine, online } => {
             service.emulator.set_online(&service.machine(*machine), *online).unwrap();
         }
-        Action::Foreign { machine, seconds } => {
-            // An error where the machine has a session already.
+        Operation::Foreign { machine, seconds } => {
+            // The call fails if the machine has a session, which is fine here.
             let _ = service.emulator.add_foreign_session(
                 &service.machine(*machine),
                 *seconds,
@@ -112,8 +114,8 @@ async fn perform(service: &Service, act: &Action, ids: &mut Vec<String>) {
                 ForeignSessionResponse::Error,
             );
         }
-        Action::Wait { seconds } => tokio::time::sleep(Duration::from_secs_f64(*seconds)).await,
-        Action::Jump { seconds } => service.emulator.advance(*seconds),
+        Operation::Wait { seconds } => tokio::time::sleep(Duration::from_secs_f64(*seconds)).await,
+        Operation::Jump { seconds } => service.emulator.advance(*seconds),
     }
 }
 
@@ -126,12 +128,15 @@ fn rank(command: &Value) -> usize {
     words.iter().position(|word| *word == command["commandStatus"]).unwrap().min(4)
 }
 
-/// What holds of one action by itself.
+/// Checks the invariants of one action.
 fn check_action(action: &Value) {
     let commands = action["commands"].as_array().unwrap();
     let ranks: Vec<usize> = commands.iter().map(rank).collect();
     let running = ranks.iter().take_while(|rank| **rank == 4).count();
-    assert!(ranks.iter().skip(running + 1).all(|rank| *rank == 0), "one after another: {action}");
+    assert!(
+        ranks.iter().skip(running + 1).all(|rank| *rank == 0),
+        "commands run one at a time: {action}"
+    );
     if let Some(failed) = commands.iter().position(|command| command["commandStatus"] == "Failed") {
         assert!(ranks[failed + 1..].iter().all(|rank| *rank == 0) && !is_open(action), "{action}");
         assert!(!commands[failed]["errors"].as_array().unwrap().is_empty());
@@ -157,10 +162,10 @@ fn check_action(action: &Value) {
     }
 }
 
-/// What holds of an action and itself a little earlier.
+/// Checks an action against an earlier state of it.
 fn check_progress(before: &Value, after: &Value) {
     if !is_open(before) {
-        assert_eq!(before, after, "what has ended stays as it was");
+        assert_eq!(before, after, "an action that has ended does not change");
         return;
     }
     assert!(before["status"] != "InProgress" || after["status"] != "Pending");
@@ -176,13 +181,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn sessions_keep_the_rules(seed: u64, switches in switches(), actions in proptest::collection::vec(actions(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    fn sessions_keep_their_invariants(
+        seed: u64,
+        switches in switches(),
+        operations in proptest::collection::vec(operations(), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let service = service(seed, switches);
             let (mut ids, mut known) = (Vec::new(), HashMap::<String, Value>::new());
-            for act in &actions {
-                perform(&service, act, &mut ids).await;
+            for operation in &operations {
+                perform(&service, operation, &mut ids).await;
                 let list = service.get("/api/machineactions").await.json();
                 let actions = list["value"].as_array().unwrap();
                 assert_eq!(actions.len(), ids.len());
@@ -200,7 +213,7 @@ proptest! {
                 assert!(open_on.values().all(|open| *open == 1), "one session per machine");
                 assert!(open_on.len() <= SESSIONS as usize, "the cap holds");
             }
-            // In the end every session ends.
+            // Every session must end at last.
             for machine in 0..MACHINES {
                 service.emulator.set_online(&service.machine(machine), true).unwrap();
             }

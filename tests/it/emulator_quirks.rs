@@ -1,4 +1,4 @@
-//! facts.md, section 18: what surprised production clients, as switches.
+//! Switches for behaviour that surprised production clients (docs/service.md, section 18).
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ async fn finished(service: &Service, script: &str) -> String {
     id
 }
 
-/// Section 18: 201 with another caller's pending action, by a switch for all or for one foreign session.
+/// Section 18: a busy machine answers 201 with another caller's action, with a switch or for one
+/// foreign session.
 #[tokio::test(start_paused = true)]
 async fn another_callers_action() {
     let service = with_switches(|s| s.busy_answer = BusyResponse::Foreign);
@@ -32,27 +33,27 @@ async fn another_callers_action() {
         .emulator
         .add_foreign_session("ws-0001", 60.0, true, ForeignSessionResponse::Foreign)
         .unwrap();
-    let answer = service.run(&service.machine(0), &json!([run_script("b.ps1")]), "mine").await;
-    assert_eq!((answer.status, &answer.json()["id"]), (201, &json!(other.to_string())));
+    let response = service.run(&service.machine(0), &json!([run_script("b.ps1")]), "mine").await;
+    assert_eq!((response.status, &response.json()["id"]), (201, &json!(other.to_string())));
 }
 
-/// Section 18: the first body has no machine, no commands and, by another switch, no comment; they fill in later.
+/// Section 18: the first body may lack machine, commands and comment, which appear later.
 #[tokio::test(start_paused = true)]
-async fn a_null_heavy_first_body() {
+async fn the_first_body_may_lack_properties() {
     for no_comment in [false, true] {
         let service = with_switches(|s| {
             s.null_first_body = 5.0;
             s.null_first_comment = no_comment;
         });
-        let answer =
+        let response =
             service.run(&service.machine(0), &json!([run_script("a.ps1")]), "case 42").await.json();
         assert_eq!(
-            (&answer["machineId"], &answer["computerDnsName"], &answer["commands"]),
+            (&response["machineId"], &response["computerDnsName"], &response["commands"]),
             (&Value::Null, &Value::Null, &json!([]))
         );
-        assert_eq!(answer["requestorComment"].is_null(), no_comment);
+        assert_eq!(response["requestorComment"].is_null(), no_comment);
         sleep(5.0).await;
-        let action = service.action(answer["id"].as_str().unwrap()).await;
+        let action = service.action(response["id"].as_str().unwrap()).await;
         assert_eq!(
             (&action["machineId"], &action["requestorComment"]),
             (&json!(service.machine(0)), &json!("case 42"))
@@ -61,7 +62,7 @@ async fn a_null_heavy_first_body() {
     }
 }
 
-/// Section 18 and `Limits.settle_time`: an accepted action may be missing from lists for a while.
+/// Section 18: for a while, lists may lack an accepted action.
 #[tokio::test(start_paused = true)]
 async fn a_list_lags() {
     let service = with_switches(|s| s.list_lag = 60.0);

@@ -1,4 +1,4 @@
-//! facts.md, section 7: links, transcripts, collected files.
+//! Result links, transcripts and collected files (docs/service.md, section 7).
 
 use std::io::Read;
 use std::time::Duration;
@@ -20,7 +20,8 @@ async fn result_link(service: &Service, id: &str, index: usize) -> String {
     service.link(id, index).await.json()["value"].as_str().unwrap().to_owned()
 }
 
-/// Section 7.1: a link lives 30 minutes and is renewed by another call; its expiry is in it; the blob host wants no token.
+/// Section 7.1: a link is valid for 30 minutes, another call renews it, and the blob host needs no
+/// token.
 #[tokio::test(start_paused = true)]
 async fn links_expire() {
     let service = new_service();
@@ -30,8 +31,8 @@ async fn links_expire() {
     sleep(5.0).await;
     assert_eq!(service.link(&id, 1).await.status, 400, "out of range");
     assert_eq!(service.link("X", 0).await.code(), "BadRequest");
-    let answer = service.link(&id, 0).await;
-    assert!(answer.json()["@odata.context"].as_str().unwrap().ends_with("$metadata#Edm.String"));
+    let response = service.link(&id, 0).await;
+    assert!(response.json()["@odata.context"].as_str().unwrap().ends_with("$metadata#Edm.String"));
     let link = result_link(&service, &id, 0).await;
     assert!(
         link.contains("/CustomPlaybookCommandOutput/")
@@ -57,14 +58,14 @@ async fn links_expire() {
     assert_eq!(service.emulator.violations().bearer_at_blob, 1);
 }
 
-/// Section 7.1: an index that is no index, and section 15, row 15: one that the action does not have.
+/// Section 7.1 and section 15, row 15: an index that is not a number or out of range is a 400.
 #[tokio::test(start_paused = true)]
-async fn indexes_that_are_refused() {
+async fn invalid_indexes_are_rejected() {
     let service = new_service();
     service.emulator.on_script("a.ps1", script_lasting(1.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
     sleep(5.0).await;
-    for (arguments, code, told) in [
+    for (arguments, code, message) in [
         (
             "index=-1",
             "InvalidInput",
@@ -77,19 +78,19 @@ async fn indexes_that_are_refused() {
         ("", "MissingRequiredParameter", "The required parameter 'index' is missing."),
         ("number=0", "MissingRequiredParameter", "The required parameter 'index' is missing."),
     ] {
-        let answer = service
+        let response = service
             .get(&format!(
                 "/api/machineactions/{id}/GetLiveResponseResultDownloadLink({arguments})"
             ))
             .await;
-        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{arguments}");
-        assert_eq!(answer.json()["error"]["message"], told);
+        assert_eq!((response.status, response.code().as_str()), (400, code), "{arguments}");
+        assert_eq!(response.json()["error"]["message"], message);
     }
 }
 
-/// Section 7.1, by jumps of the clock: the expiry that counts is the emulator's own.
+/// Section 7.1: a link expires by the emulator's clock, so `advance` expires it.
 #[tokio::test(start_paused = true)]
-async fn a_jump_expires_a_link_and_ends_a_session() {
+async fn advance_ends_a_session_and_expires_a_link() {
     let service = new_service();
     service.emulator.on_script("a.ps1", script_lasting(500.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
@@ -102,7 +103,7 @@ async fn a_jump_expires_a_link_and_ends_a_session() {
     assert_eq!(service.blob(&link, &[]).await.status, 403);
 }
 
-/// Section 7.2: the forms in which a transcript was seen.
+/// Section 7.2: every form in which clients received a transcript.
 #[tokio::test(start_paused = true)]
 async fn forms_of_a_transcript() {
     for form in [
@@ -133,7 +134,7 @@ async fn forms_of_a_transcript() {
     }
 }
 
-/// Section 7.3: a file that is not there, or is empty, fails the command; ranges; a file from this disk.
+/// Section 7.3: a missing or empty file fails the command; a collected file supports ranges.
 #[tokio::test(start_paused = true)]
 async fn collected_files() {
     let service = new_service();
@@ -146,19 +147,21 @@ async fn collected_files() {
     for (at, path, why) in
         [(0, "/var/none", "not found"), (1, "/var/empty", "empty"), (2, "/VAR/big", "not found")]
     {
-        let answer = service.run(&service.machine(at), &json!([get_file(path)]), "c").await.json();
+        let response =
+            service.run(&service.machine(at), &json!([get_file(path)]), "c").await.json();
         sleep(5.0).await;
-        let action = service.action(answer["id"].as_str().unwrap()).await;
+        let action = service.action(response["id"].as_str().unwrap()).await;
         assert!(action["commands"][0]["errors"][0].as_str().unwrap().contains(why), "{action}");
         assert_eq!(action["status"], "Failed");
     }
-    let answer = service.run(&service.machine(0), &json!([get_file("/var/big")]), "c").await.json();
+    let response =
+        service.run(&service.machine(0), &json!([get_file("/var/big")]), "c").await.json();
     sleep(5.0).await;
-    let link = result_link(&service, answer["id"].as_str().unwrap(), 0).await;
+    let link = result_link(&service, response["id"].as_str().unwrap(), 0).await;
     let whole = service.blob(&link, &[]).await;
     let mut unpacked = Vec::new();
     flate2::read::GzDecoder::new(&whole.body[..]).read_to_end(&mut unpacked).unwrap();
-    assert!(unpacked == content, "the file came back");
+    assert!(unpacked == content, "the collected file has the same content");
     assert_eq!((whole.header("content-encoding"), whole.header("accept-ranges")), ("", "bytes"));
     let length = whole.body.len();
     for (range, expected) in [
@@ -177,8 +180,8 @@ async fn collected_files() {
             continue;
         };
         assert_eq!(part.status, 206);
-        let told = format!("bytes {}-{}/{length}", expected.start, expected.end - 1);
-        assert_eq!(part.header("content-range"), told);
+        let expected_range = format!("bytes {}-{}/{length}", expected.start, expected.end - 1);
+        assert_eq!(part.header("content-range"), expected_range);
         assert!(part.body[..] == whole.body[expected]);
     }
     service.emulator.set_switches(|s| s.blob_ranges = false);
@@ -186,9 +189,10 @@ async fn collected_files() {
     std::fs::remove_file(file).unwrap();
 }
 
-/// Section 15, row 18: whether a collected file's gzip bears its name, and its blob a Content-Encoding.
+/// Section 15, row 18: whether the gzip header has the file name, and the blob a
+/// `Content-Encoding`.
 #[tokio::test(start_paused = true)]
-async fn the_wrapping_of_a_collected_file() {
+async fn the_compression_of_a_collected_file() {
     const FNAME: u8 = 8;
     for (named, encoding) in [(true, ""), (false, "gzip")] {
         let service = with_switches(|switches| {
@@ -196,10 +200,10 @@ async fn the_wrapping_of_a_collected_file() {
             switches.blob_content_encoding = !named;
         });
         service.emulator.put_remote_file("*", "/var/a", Content::Bytes("a".into())).unwrap();
-        let answer =
+        let response =
             service.run(&service.machine(0), &json!([get_file("/var/a")]), "c").await.json();
         sleep(5.0).await;
-        let link = result_link(&service, answer["id"].as_str().unwrap(), 0).await;
+        let link = result_link(&service, response["id"].as_str().unwrap(), 0).await;
         let blob = service.blob(&link, &[]).await;
         assert_eq!((blob.body[3] & FNAME != 0, blob.header("content-encoding")), (named, encoding));
     }

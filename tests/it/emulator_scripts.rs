@@ -1,4 +1,4 @@
-//! facts.md, sections 6.6 and 7.2: what scripts do.
+//! The behaviour of scripts (docs/service.md, sections 6.6 and 7.2).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ async fn result_link(service: &Service, id: &str, index: usize) -> String {
     service.link(id, index).await.json()["value"].as_str().unwrap().to_owned()
 }
 
-/// Section 6.6: a script that exits with another code than 0 is Completed, or by a switch Failed.
+/// Section 6.6: a script with a nonzero exit code is `Completed`, or with a switch `Failed`.
 #[tokio::test(start_paused = true)]
-async fn another_exit_code_than_0() {
+async fn a_nonzero_exit_code() {
     for (setting, status) in
         [(NonzeroExit::Completed, "Succeeded"), (NonzeroExit::Failed, "Failed")]
     {
@@ -40,7 +40,8 @@ async fn another_exit_code_than_0() {
     }
 }
 
-/// Section 7.2, `exit_code`: a script that tells none leaves a transcript without it, and has not failed by it.
+/// Section 7.2: a script without an exit code leaves a transcript without `exit_code`, and has not
+/// failed.
 #[tokio::test(start_paused = true)]
 async fn no_exit_code() {
     let service = with_switches(|s| s.nonzero_exit = NonzeroExit::Failed);
@@ -55,7 +56,7 @@ async fn no_exit_code() {
     );
 }
 
-/// A script given as a call gets machine and arguments, is called when it runs, and not under the lock.
+/// A callback gets machine and arguments when the script runs, and may call the emulator.
 #[tokio::test(start_paused = true)]
 async fn a_script_may_be_a_callback() {
     let service = new_service();
@@ -67,11 +68,11 @@ async fn a_script_may_be_a_callback() {
     }));
     service.emulator.on_script("a.sh", behaviour);
     let machine = service.machine(0);
-    let answer = service
+    let response = service
         .run(&machine, &json!([run_script("a.sh"), get_file("/tmp/made")]), "c")
         .await
         .json();
-    let id = answer["id"].as_str().unwrap();
+    let id = response["id"].as_str().unwrap();
     sleep(10.0).await;
     assert_eq!(service.action(id).await["status"], "Succeeded");
     let transcript = service.blob(&result_link(&service, id, 0).await, &[]).await.json();
@@ -83,9 +84,9 @@ async fn a_script_may_be_a_callback() {
     assert_eq!(service.link(id, 1).await.status, 200);
 }
 
-/// A caller that leaves while its call makes a script run leaves no session behind that never ends.
+/// A session ends even if the caller whose request runs the script disconnects.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_script_outlives_its_caller() {
+async fn a_script_survives_a_disconnect_of_its_caller() {
     let service = new_service();
     let behaviour = Behaviour::Callback(Arc::new(|_, _| {
         std::thread::sleep(Duration::from_millis(300));
@@ -94,13 +95,13 @@ async fn a_script_outlives_its_caller() {
     service.emulator.on_script("a.sh", behaviour);
     let id = service.submit(&service.machine(0), "a.sh").await;
     tokio::time::sleep(Duration::from_millis(700)).await;
-    let left = tokio::time::timeout(Duration::from_millis(50), service.action(&id)).await;
-    assert!(left.is_err(), "the look that calls the script was to be left");
+    let timed_out = tokio::time::timeout(Duration::from_millis(50), service.action(&id)).await;
+    assert!(timed_out.is_err(), "the request that runs the script must still be open");
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(service.action(&id).await["status"], "Succeeded");
 }
 
-/// A script that panics has failed.
+/// A script that panics fails its command.
 #[tokio::test(start_paused = true)]
 async fn a_script_that_panics() {
     let service = new_service();

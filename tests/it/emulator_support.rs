@@ -1,4 +1,4 @@
-//! Plain HTTP calls to the emulator in process, without the client's logic.
+//! Plain HTTP requests to the emulator in this process, without the client.
 
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ use mde_live_response::secret::SecretUrl;
 use mde_live_response::transport::{Destination, Failure, Request, Transport};
 use serde_json::{Value, json};
 
+/// An emulator and the token that requests carry.
 pub struct Service {
     pub emulator: Emulator,
     pub token: String,
 }
 
+/// A response with its whole body.
 #[derive(Debug)]
 pub struct ServiceResponse {
     pub status: u16,
@@ -34,7 +36,7 @@ impl ServiceResponse {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The ids of a list.
+    /// Returns the ids of the items of a list.
     pub fn ids(&self) -> Vec<String> {
         self.json()["value"]
             .as_array()
@@ -122,11 +124,11 @@ impl Service {
         self.post(&format!("/api/machines/{machine}/runliveresponse"), &body).await
     }
 
-    /// Submits a script to a machine; the action's id.
+    /// Submits a script to a machine and returns the id of the action.
     pub async fn submit(&self, machine: &str, script: &str) -> String {
-        let answer = self.run(machine, &json!([run_script(script)]), "case 42").await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.json()["id"].as_str().unwrap().to_owned()
+        let response = self.run(machine, &json!([run_script(script)]), "case 42").await;
+        assert_eq!(response.status, 201, "{response:?}");
+        response.json()["id"].as_str().unwrap().to_owned()
     }
 
     pub async fn action(&self, id: &str) -> Value {

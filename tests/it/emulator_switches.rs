@@ -1,8 +1,8 @@
-//! facts.md, section 15: what is not known, as switches.
+//! Switches for undocumented behaviour (docs/service.md, section 15).
 
 use std::time::Duration;
 
-use mde_live_response::emulator::{MissingFile, ScriptOutcome, Switches};
+use mde_live_response::emulator::{MissingFile, ScriptOutcome};
 use serde_json::{Value, json};
 
 use crate::emulator_support::{get_file, new_service, put_file, run_script, with_switches};
@@ -11,146 +11,9 @@ async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-/// Every switch can be given by its name; one that is not known is told, and docs/emulator.md lists each.
-#[test]
-fn switches_by_name() {
-    let all = serde_json::to_value(Switches::default()).unwrap();
-    assert_eq!(Switches::from_json(&all.to_string()).unwrap(), Switches::default());
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/emulator.md")).unwrap();
-    for (name, value) in all.as_object().unwrap() {
-        let row = page.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
-        let row = row.unwrap_or_else(|| panic!("docs/emulator.md does not list {name}"));
-        let default =
-            if name == "fault_kinds" { String::new() } else { value.to_string().replace('"', "") };
-        let default = if default == "null" {
-            "none".to_owned()
-        } else {
-            default.trim_end_matches(".0").to_owned()
-        };
-        assert!(
-            row.replace(',', "").contains(&default),
-            "docs/emulator.md: {name} is {value} by default: {row}"
-        );
-    }
-}
-
-/// Section 15, every row that a switch can turn: its switches, and the defaults that the row gives.
-#[test]
-fn each_row_of_section_15_is_a_switch() {
-    let all = serde_json::to_value(Switches::default()).unwrap();
-    let rows: [(u8, &[(&str, Value)]); 28] = [
-        (1, &[("accepted_status", json!(201))]),
-        (2, &[("cap_answer", json!("plain"))]),
-        (3, &[("rate_answer", json!("full")), ("rate_retry_after", json!(true))]),
-        (4, &[("cap_counts", json!("open"))]),
-        (5, &[("windows", json!("sliding"))]),
-        (6, &[("refused_calls_count", json!(false))]),
-        (
-            7,
-            &[
-                ("bad_commands_code", json!("InvalidRequestBody")),
-                ("missing_field_code", json!("MissingRequiredParameter")),
-            ],
-        ),
-        (8, &[("case_sensitive_bodies", json!(true))]),
-        (9, &[("missing_file", json!("fails"))]),
-        (10, &[("skipped_status", json!("Created"))]),
-        (11, &[("failed_status", json!("Failed"))]),
-        (12, &[("nonzero_exit", json!("completed"))]),
-        (13, &[("script_timeout_status", json!("Failed"))]),
-        (14, &[("queue_expiry_status", json!("TimeOut"))]),
-        (15, &[("no_result_status", json!(404)), ("out_of_range_status", json!(400))]),
-        (16, &[("failed_script_has_transcript", json!(true))]),
-        (17, &[("expired_link_status", json!(403))]),
-        (
-            18,
-            &[
-                ("gzip_files", json!(true)),
-                ("gzip_name", json!(true)),
-                ("blob_content_encoding", json!(false)),
-            ],
-        ),
-        (19, &[("blob_ranges", json!(true))]),
-        (20, &[("cancel_ended_status", json!(400))]),
-        (
-            21,
-            &[
-                ("cancel_pending_time", json!(0.0)),
-                ("cancel_time", json!(2.0)),
-                ("cancel_loses", json!(false)),
-            ],
-        ),
-        (22, &[("upload_exists_status", json!(400))]),
-        (23, &[("upload_too_big_status", json!(400))]),
-        (24, &[("unnamed_upload", json!("file"))]),
-        (25, &[("fresh_404", json!(0.0))]),
-        (26, &[("list_order", json!("newest"))]),
-        (27, &[("no_machines_is_404", json!(false))]),
-        (28, &[("machine_by_name", json!("newest"))]),
-    ];
-    let later: [(u8, &[(&str, Value)]); 3] = [
-        (29, &[("wrong_audience_status", json!(403)), ("read_permission", json!("any"))]),
-        (30, &[("command_states", json!(true))]),
-        (31, &[("compression", json!("deflate"))]),
-    ];
-    for (row, switches) in rows.into_iter().chain(later) {
-        for (name, default) in switches {
-            assert_eq!(all.get(name), Some(default), "row {row}: {name}");
-        }
-    }
-}
-
-/// What is wrong with a switch is told with what would be right, in no library's words.
-#[test]
-fn wrong_switches() {
-    for (text, told) in [
-        (
-            r#"{"acepted_status": 200}"#,
-            "there is no switch \"acepted_status\"; there are accepted_status, bad_commands_code",
-        ),
-        (
-            r#"{"accepted_status": "x"}"#,
-            "switch accepted_status is \"x\"; it has to be an HTTP status, 200 to 599",
-        ),
-        (r#"{"accepted_status": 70000}"#, "it has to be an HTTP status, 200 to 599"),
-        (
-            r#"{"windows": "round"}"#,
-            "switch windows is \"round\"; it has to be 'sliding' or 'fixed'",
-        ),
-        (r#"{"windows": 5}"#, "switch windows is 5; it has to be 'sliding' or 'fixed'"),
-        (r#"{"cap_answer": "x"}"#, "it has to be one of 'full', 'plain', 'empty', 'html'"),
-        (r#"{"gzip_files": 1}"#, "switch gzip_files is 1; it has to be true or false"),
-        (
-            r#"{"fresh_404": -1}"#,
-            "switch fresh_404 is -1; it has to be a number between 0 and 1000000000",
-        ),
-        (r#"{"fault_rate": 1.5}"#, "switch fault_rate is 1.5; it has to be between 0 and 1"),
-        (r#"{"fault_kinds": "garble"}"#, "it has to be a list of words"),
-        (r#"{"fault_kinds": ["explode"]}"#, "it has to be one of 'status', 'drop_before'"),
-        (r#"{"page_size": 0}"#, "switch page_size is 0; it has to be a whole number, 1 to 10000"),
-        (r#"{"log_size": 1.5}"#, "switch log_size is 1.5; it has to be a whole number, 0 or more"),
-        (r#"{"failed_status": 500}"#, "switch failed_status is 500; it has to be a word"),
-        (r#"{"bad_commands_code": null}"#, "switch bad_commands_code is null; it has to be a text"),
-        (r#"{"context_host": 5}"#, "switch context_host is 5; it has to be a URL or null"),
-        ("[]", "switch: names with their values are wanted"),
-    ] {
-        let error = Switches::from_json(text).unwrap_err();
-        assert!(
-            error.message.contains(told) && !error.message.contains("line 1"),
-            "{text}: {error}"
-        );
-    }
-    let some = Switches::from_json(
-        r#"{"fresh_404": 5, "context_host": "https://x.test", "windows": "fixed"}"#,
-    )
-    .unwrap();
-    assert_eq!((some.fresh_404, some.context_host.as_deref()), (5.0, Some("https://x.test")));
-}
-
-/// Row 7: the code of refused commands and of a missing field.
+/// Row 7: the error codes for invalid commands and for a missing field.
 #[tokio::test(start_paused = true)]
-async fn codes_of_a_refused_body() {
+async fn error_codes_of_an_invalid_body() {
     let service = with_switches(|s| {
         s.bad_commands_code = "BadRequest".into();
         s.missing_field_code = "InvalidRequestBody".into();
@@ -162,7 +25,7 @@ async fn codes_of_a_refused_body() {
     );
 }
 
-/// Row 9: a file that is not in the library fails the command, or is refused.
+/// Row 9: a file that is not in the library fails the command, or the submit gets a 400.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_not_in_the_library() {
     for command in [put_file("none.exe"), run_script("none.ps1")] {
@@ -181,9 +44,9 @@ async fn a_file_that_is_not_in_the_library() {
     }
 }
 
-/// Rows 10, 11, 16: the words after a failure, and whether a failed script has a transcript.
+/// Rows 10, 11 and 16: the statuses after a failure, and whether a failed script has a transcript.
 #[tokio::test(start_paused = true)]
-async fn after_a_failed_command() {
+async fn statuses_after_a_failed_command() {
     let service = with_switches(|s| {
         s.skipped_status = "Failed".into();
         s.failed_status = "Succeeded".into();
@@ -204,9 +67,9 @@ async fn after_a_failed_command() {
     assert_eq!(service.link(id, 0).await.status, 404);
 }
 
-/// Row 14: the word after two hours in the queue.
+/// Row 14: the status of an action that was queued for two hours.
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_queue() {
+async fn the_status_after_the_queue_time() {
     let service = with_switches(|s| {
         s.queue_expiry_status = "Failed".into();
         s.stuck_after_timeout = true;
@@ -219,7 +82,7 @@ async fn the_end_of_the_queue() {
     assert_eq!((stuck.status, stuck.body.len()), (500, 0), "section 18: stuck");
 }
 
-/// Rows 15, 17, 18, 19 and section 18: the results.
+/// Rows 15, 17 and 18, and section 18: result links and blobs.
 #[tokio::test(start_paused = true)]
 async fn switches_of_results() {
     let service = with_switches(|s| {
@@ -261,7 +124,7 @@ async fn switches_of_results() {
     assert_eq!(service.blob(&links[0], &[]).await.status, 404);
 }
 
-/// Rows 20 and 21: cancel's answers, and a cancel that is overtaken.
+/// Rows 20 and 21: responses of cancel, and a cancel without effect.
 #[tokio::test(start_paused = true)]
 async fn switches_of_cancel() {
     let service = with_switches(|s| {
@@ -273,9 +136,9 @@ async fn switches_of_cancel() {
     service.emulator.set_online("ws-0001", false).unwrap();
     let id = service.submit(&service.machine(0), "a.ps1").await;
     let (path, comment) = (format!("/api/machineactions/{id}/cancel"), json!({"Comment": "c"}));
-    let answer = service.post(&path, &comment).await.json();
+    let response = service.post(&path, &comment).await.json();
     assert_eq!(
-        (&answer["status"], &answer["cancellationComment"]),
+        (&response["status"], &response["cancellationComment"]),
         (&json!("Pending"), &Value::Null)
     );
     sleep(5.0).await;
@@ -286,7 +149,11 @@ async fn switches_of_cancel() {
     );
     assert_eq!(service.post(&path, &comment).await.status, 409);
     let again = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await;
-    assert_eq!(again.code(), "ActiveRequestAlreadyExists", "section 18: busy for a while");
+    assert_eq!(
+        again.code(),
+        "ActiveRequestAlreadyExists",
+        "section 18: the machine stays busy for a while"
+    );
     assert_eq!(service.emulator.violations().machine_busy, 0);
     sleep(60.0).await;
     service.submit(&service.machine(0), "a.ps1").await;
@@ -302,9 +169,9 @@ async fn switches_of_cancel() {
     assert_eq!(service.action(&id).await["status"], "Succeeded");
 }
 
-/// Row 30: commands without their states in between.
+/// Row 30: commands with the documented statuses only.
 #[tokio::test(start_paused = true)]
-async fn documented_states_alone() {
+async fn only_documented_command_statuses() {
     let service = with_switches(|s| s.command_states = false);
     service.emulator.add_library_file("a.ps1", b"x");
     let id = service.submit(&service.machine(0), "a.ps1").await;

@@ -1,4 +1,5 @@
-//! The door over TCP: bad input, broken connections, TLS, and the documented walk-through with curl alone.
+//! The emulator over TCP: invalid input, broken connections, TLS, and the documented curl
+//! walkthrough.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -24,12 +25,12 @@ fn http() -> reqwest::Client {
 async fn send_raw(server: &Server, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.api_address()).await.unwrap();
     stream.write_all(text).await.unwrap();
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer).await {
+    let mut response = Vec::new();
+    match stream.read_to_end(&mut response).await {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 async fn machines(emulator: &Emulator) -> reqwest::Result<reqwest::Response> {
@@ -40,7 +41,7 @@ async fn machines(emulator: &Emulator) -> reqwest::Result<reqwest::Response> {
         .await
 }
 
-/// What is no HTTP is told so, and the next client is served.
+/// Input that is not HTTP gets an error, and the next client is served.
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests() {
     let (emulator, server) = start(false).await;
@@ -56,20 +57,22 @@ async fn malformed_requests() {
         (many.as_bytes(), "431"),
     ] {
         let exchange = tokio::time::timeout(Duration::from_secs(5), send_raw(&server, text));
-        let answer = exchange.await.unwrap_or_default();
-        assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        let response = exchange.await.unwrap_or_default();
+        let status_line = format!("HTTP/1.1 {status}");
+        assert!(response.is_empty() || response.starts_with(&status_line), "{response}");
         assert_eq!(machines(&emulator).await.unwrap().status(), 200);
     }
 }
 
-/// Section 3.2 on the wire: an entity is sent in chunks and tells what it varies by; an error has a length.
+/// Section 3.2: an entity is chunked and has `Vary`; an error has a `Content-Length`.
 #[tokio::test(flavor = "multi_thread")]
 async fn framing() {
     let (emulator, server) = start(false).await;
     let head = |path: &str| {
         let token = emulator.token();
         format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\naccept-encoding: deflate\r\nconnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+             accept-encoding: deflate\r\nconnection: close\r\n\r\n"
         )
     };
     let entity = send_raw(&server, head("/api/machines").as_bytes()).await.to_lowercase();
@@ -85,7 +88,7 @@ async fn framing() {
     );
 }
 
-/// A body of 100 MB is refused as documented, and takes nothing down.
+/// A body of 100 MB gets the documented error, and the emulator keeps serving.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_of_100_mb() {
     let (emulator, _server) = start(false).await;
@@ -97,7 +100,7 @@ async fn a_body_of_100_mb() {
         let pieces = futures_util::stream::iter(
             vec![piece.clone(); 100].into_iter().map(Ok::<_, std::io::Error>),
         );
-        let answer = http()
+        let response = http()
             .post(format!("{}{path}", emulator.url()))
             .bearer_auth(emulator.token())
             .header("content-type", content_type)
@@ -105,34 +108,34 @@ async fn a_body_of_100_mb() {
             .send()
             .await
             .unwrap();
-        assert_eq!(answer.status(), 400);
-        assert!(answer.text().await.unwrap().contains("InvalidRequestBody"));
+        assert_eq!(response.status(), 400);
+        assert!(response.text().await.unwrap().contains("InvalidRequestBody"));
     }
     assert_eq!(machines(&emulator).await.unwrap().status(), 200);
 }
 
-/// Dropped connections really close, a cut body really breaks off.
+/// A dropped connection closes, and a truncated body ends early.
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_on_the_wire() {
+async fn faults_over_tcp() {
     let (emulator, _server) = start(false).await;
     for kind in [FaultKind::DropBefore, FaultKind::DropUnread, FaultKind::DropAfter] {
         emulator.fault("GET", "machines", Fault::new(kind), 1, 1).unwrap();
         assert!(machines(&emulator).await.is_err(), "{kind:?}");
     }
     emulator.fault("GET", "machines", Fault::new(FaultKind::Truncate), 1, 1).unwrap();
-    let cut = machines(&emulator).await.unwrap();
-    assert_eq!(cut.status(), 200);
-    assert!(cut.bytes().await.is_err());
+    let truncated = machines(&emulator).await.unwrap();
+    assert_eq!(truncated.status(), 200);
+    assert!(truncated.bytes().await.is_err());
     assert_eq!(machines(&emulator).await.unwrap().status(), 200);
 }
 
-/// A client that closes its connection while it waits is seen to have closed it.
+/// The log shows that a client closed its connection before the response.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves() {
+async fn a_client_that_disconnects() {
     let (emulator, _server) = start(false).await;
     emulator.fault("GET", "machines", Fault::delay(30.0), 1, 1).unwrap();
-    let left = tokio::time::timeout(Duration::from_millis(300), machines(&emulator)).await;
-    assert!(left.is_err());
+    let timed_out = tokio::time::timeout(Duration::from_millis(300), machines(&emulator)).await;
+    assert!(timed_out.is_err());
     for _ in 0..100 {
         if emulator.requests()[0].status == RequestOutcome::Closed {
             return;
@@ -142,7 +145,7 @@ async fn a_client_that_leaves() {
     panic!("{:?}", emulator.requests());
 }
 
-/// A closed server answers nobody; its connections are closed too.
+/// A closed server accepts no connection and closes the open ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_server() {
     let (emulator, mut server) = start(false).await;
@@ -157,23 +160,23 @@ async fn a_closed_server() {
     assert!(machines(&emulator).await.is_err());
 }
 
-/// Served on every interface, it names itself by the host that was called.
+/// On every interface, the emulator's URLs name the host of the request.
 #[tokio::test(flavor = "multi_thread")]
-async fn served_anywhere() {
+async fn urls_name_the_host_of_the_request() {
     let emulator = Emulator::new(Settings::default()).unwrap();
     let server = serve(emulator.clone(), "0.0.0.0", 0, false).await.unwrap();
     let port = server.api_address().port();
-    let answer = http()
+    let response = http()
         .get(format!("http://localhost:{port}/api/machines"))
         .bearer_auth(emulator.token())
         .send()
         .await
         .unwrap();
-    let body: serde_json::Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(body["@odata.context"], format!("http://localhost:{port}/api/$metadata#Machines"));
 }
 
-/// TLS by the run's own authority, and by no other.
+/// TLS works with the run's own certificate authority only.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls() {
     let (emulator, server) = start(true).await;
@@ -184,15 +187,15 @@ async fn tls() {
     assert!(machines(&emulator).await.is_err());
     let authority = reqwest::Certificate::from_pem(server.ca_bundle().unwrap().as_bytes()).unwrap();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([authority]).build().unwrap();
-    let answer = client
+    let response = client
         .get(format!("{}/api/machines", emulator.url()))
         .bearer_auth(emulator.token())
         .send()
         .await;
-    assert_eq!(answer.unwrap().status(), 200);
+    assert_eq!(response.unwrap().status(), 200);
 }
 
-/// The walk-through of docs/emulator.md, with curl alone: token, upload, run, poll, link, download.
+/// The curl walkthrough of docs/emulator.md: token, upload, run, poll, link, download.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_curl_walkthrough() {
     let page =

@@ -1,4 +1,4 @@
-//! facts.md, section 4: tokens, audiences, permissions.
+//! Tokens, audiences and permissions (docs/service.md, section 4).
 
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ pub async fn token(service: &Service, changes: &[(&str, &str)]) -> ServiceRespon
     service.token_request(&path, &form).await
 }
 
-/// Section 4.2: a token by client secret, its shape and its claims, and that it works for an hour.
+/// Section 4.2: a token for a client secret has the documented claims and is valid for an hour.
 #[tokio::test(start_paused = true)]
-async fn a_token_by_secret() {
+async fn a_token_for_a_secret() {
     let mut service = new_service();
-    let answer = token(&service, &[]).await;
-    assert_eq!((answer.status, &answer.json()["token_type"]), (200, &json!("Bearer")));
-    assert_eq!(answer.json()["expires_in"], 3599);
-    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let response = token(&service, &[]).await;
+    assert_eq!((response.status, &response.json()["token_type"]), (200, &json!("Bearer")));
+    assert_eq!(response.json()["expires_in"], 3599);
+    let token = response.json()["access_token"].as_str().unwrap().to_owned();
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&payload).unwrap();
     assert_eq!(claims["tid"], service.emulator.tenant_id());
@@ -48,9 +48,9 @@ async fn a_token_by_secret() {
     assert_eq!((late.status, late.code().as_str()), (401, "Unauthorized"));
 }
 
-/// Section 4.2: the v1 form, with `resource` in place of `scope`.
+/// Section 4.2: the v1 endpoint takes `resource` in place of `scope`.
 #[tokio::test(start_paused = true)]
-async fn a_token_in_the_v1_form() {
+async fn a_token_from_the_v1_endpoint() {
     let service = new_service();
     let (id, secret) = (service.emulator.client_id(), service.emulator.client_secret());
     let form = [
@@ -59,15 +59,15 @@ async fn a_token_in_the_v1_form() {
         ("resource", "https://api.securitycenter.microsoft.com"),
         ("grant_type", "client_credentials"),
     ];
-    let answer = service
+    let response = service
         .token_request(&format!("/{}/oauth2/token", service.emulator.tenant_id()), &form)
         .await;
-    assert_eq!((answer.status, &answer.json()["expires_in"]), (200, &json!("3599")));
+    assert_eq!((response.status, &response.json()["expires_in"]), (200, &json!("3599")));
 }
 
-/// Section 4.2: refusals have a string as `error` and an AADSTS code.
+/// Section 4.2: an error has a string as `error`, and an AADSTS code.
 #[tokio::test(start_paused = true)]
-async fn tokens_that_are_refused() {
+async fn invalid_token_requests_are_rejected() {
     let service = new_service();
     for (changes, status, error, code) in [
         (vec![("client_secret", "wrong")], 401, "invalid_client", 7_000_215),
@@ -82,10 +82,10 @@ async fn tokens_that_are_refused() {
         (vec![("scope", "")], 400, "invalid_request", 900_144),
         (vec![("grant_type", "password")], 400, "unsupported_grant_type", 70_003),
     ] {
-        let answer = token(&service, &changes).await;
-        let body = answer.json();
+        let response = token(&service, &changes).await;
+        let body = response.json();
         assert_eq!(
-            (answer.status, body["error"].as_str().unwrap()),
+            (response.status, body["error"].as_str().unwrap()),
             (status, error),
             "{changes:?}"
         );
@@ -103,7 +103,7 @@ async fn tokens_that_are_refused() {
     assert_eq!(elsewhere.json()["error_codes"], json!([90_002]));
 }
 
-/// Section 4.1: audiences that the API takes whichever host is called, and one that gets 403.
+/// Section 4.1: the audiences that the API accepts, and two that get a 403.
 #[tokio::test(start_paused = true)]
 async fn audiences() {
     for (audience, status) in [
@@ -116,15 +116,15 @@ async fn audiences() {
         ("https://graph.microsoft.com", 403),
     ] {
         let mut service = new_service();
-        let answer = token(&service, &[("scope", &format!("{audience}/.default"))]).await;
-        service.token = answer.json()["access_token"].as_str().unwrap().to_owned();
+        let response = token(&service, &[("scope", &format!("{audience}/.default"))]).await;
+        service.token = response.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(service.get("/api/machines").await.status, status, "{audience}");
     }
 }
 
-/// Section 4.3: a certificate's assertion, judged by what it says.
+/// Section 4.3: the claims of a client assertion are checked.
 #[tokio::test(start_paused = true)]
-async fn a_token_by_certificate() {
+async fn a_token_for_a_client_assertion() {
     let service = new_service();
     let id = service.emulator.client_id();
     let audience = format!(
@@ -160,33 +160,35 @@ async fn a_token_by_certificate() {
     }
 }
 
-/// Section 4.5: with Machine.LiveResponse alone the session runs and its result is Forbidden, in the observed words.
+/// Section 4.5: with `Machine.LiveResponse` alone a session runs, but its result is a 403 with the
+/// captured message.
 #[tokio::test(start_paused = true)]
 async fn a_token_without_the_role() {
     let mut service = new_service();
     service.emulator.add_library_file("a.ps1", b"x");
     service.token = service.emulator.token_with(["Machine.LiveResponse"]);
     let id = service.submit(&service.machine(0), "a.ps1").await;
-    let answer = service.link(&id, 0).await;
-    assert_eq!((answer.status, answer.code().as_str()), (403, "Forbidden"));
+    let response = service.link(&id, 0).await;
+    assert_eq!((response.status, response.code().as_str()), (403, "Forbidden"));
     assert_eq!(
-        answer.json()["error"]["message"],
-        "The application does not have any of the required application permissions (Machine.Read.All, Machine.ReadWrite.All) to access the resource."
+        response.json()["error"]["message"],
+        "The application does not have any of the required application permissions \
+         (Machine.Read.All, Machine.ReadWrite.All) to access the resource."
     );
 }
 
-/// Section 15, row 29: a token for another audience, as a switch.
+/// Section 15, row 29: the status for a wrong audience is a switch.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_audience_may_be_401() {
     let mut service = with_switches(|s| s.wrong_audience_status = 401);
-    let answer = token(&service, &[("scope", "https://graph.microsoft.com/.default")]).await;
-    service.token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    let response = token(&service, &[("scope", "https://graph.microsoft.com/.default")]).await;
+    service.token = response.json()["access_token"].as_str().unwrap().to_owned();
     assert_eq!(service.get("/api/machines").await.code(), "Unauthorized");
 }
 
-/// Section 4.2: how long a token lives is the tenant's to say.
+/// Section 4.2: the lifetime of a token is a switch.
 #[tokio::test(start_paused = true)]
-async fn a_token_of_an_earlier_instance() {
+async fn the_lifetime_of_a_token() {
     let service = with_switches(|switches| switches.token_life = 60.0);
     assert_eq!(token(&service, &[]).await.json()["expires_in"], 60);
 }

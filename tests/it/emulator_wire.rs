@@ -1,4 +1,4 @@
-//! facts.md, section 3: hosts and paths, headers, casing, times, nulls, OData.
+//! Paths, headers, casing, times and nulls of the API (docs/service.md, section 3).
 
 use std::io::Read;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::emulator_support::{new_service, run_script, with_settings, with_switches};
 
-/// Section 3.1: paths are not case-sensitive, and a version may be named.
+/// Section 3.1: paths are case-insensitive and may contain a version.
 #[tokio::test(start_paused = true)]
 async fn paths_in_any_case_and_with_a_version() {
     let service = new_service();
@@ -20,9 +20,9 @@ async fn paths_in_any_case_and_with_a_version() {
     assert_eq!(service.get("/machines").await.status, 404);
 }
 
-/// Section 3.1: a fresh action may be a 404 for a while.
+/// Section 3.1: a new action may be a 404 for a while.
 #[tokio::test(start_paused = true)]
-async fn a_fresh_action_may_be_404() {
+async fn a_new_action_may_be_404() {
     let service = with_switches(|s| s.fresh_404 = 120.0);
     service.emulator.on_script("a.ps1", ScriptOutcome::default());
     let id = service.submit(&service.machine(0), "a.ps1").await;
@@ -32,7 +32,7 @@ async fn a_fresh_action_may_be_404() {
     assert_eq!(service.get(&path).await.status, 200);
 }
 
-/// Section 3.2: headers of a success and of an error.
+/// Section 3.2: a success and an error have the captured headers.
 #[tokio::test(start_paused = true)]
 async fn headers_as_captured() {
     let service = new_service();
@@ -48,9 +48,10 @@ async fn headers_as_captured() {
     );
 }
 
-/// Section 3.2: content codings where they are accepted; deflate zlib-wrapped, or raw by a switch.
+/// Section 3.2: a response is compressed if the client accepts it; deflate has a zlib header, or
+/// with a switch none.
 #[tokio::test(start_paused = true)]
-async fn answers_are_compressed_where_accepted() {
+async fn responses_are_compressed_if_accepted() {
     let plain = new_service().get("/api/machines").await;
     assert_eq!(plain.header("content-encoding"), "");
     for (setting, accepts, coding) in [
@@ -63,10 +64,10 @@ async fn answers_are_compressed_where_accepted() {
         (Compression::None, "gzip, deflate", ""),
     ] {
         let service = with_switches(|s| s.compression = setting);
-        let answer =
+        let response =
             service.call(Method::GET, "/api/machines", &[("accept-encoding", accepts)], "").await;
-        assert_eq!(answer.header("content-encoding"), coding, "{setting:?} {accepts}");
-        let (body, mut text) = (&answer.body[..], String::new());
+        assert_eq!(response.header("content-encoding"), coding, "{setting:?} {accepts}");
+        let (body, mut text) = (&response.body[..], String::new());
         match (setting, coding) {
             (_, "") => text = String::from_utf8(body.to_vec()).unwrap(),
             (_, "gzip") => {
@@ -84,9 +85,9 @@ async fn answers_are_compressed_where_accepted() {
     }
 }
 
-/// Section 3.3: request bodies are case-sensitive; a switch makes them not so.
+/// Section 3.3: request bodies are case-sensitive unless a switch says otherwise.
 #[tokio::test(start_paused = true)]
-async fn capitals_of_request_bodies_count() {
+async fn request_bodies_are_case_sensitive() {
     let right = json!({"Commands": [run_script("a.ps1")], "Comment": "c"}).to_string();
     for wrong in ["commands", "comment", "Type", "Params", "Key", "Value"] {
         let body =
@@ -95,17 +96,17 @@ async fn capitals_of_request_bodies_count() {
         for sensitive in [true, false] {
             let service = with_switches(|s| s.case_sensitive_bodies = sensitive);
             let path = format!("/api/machines/{}/runliveresponse", service.machine(0));
-            let answer = service
+            let response = service
                 .call(Method::POST, &path, &[("content-type", "application/json")], body.clone())
                 .await;
             if sensitive {
                 assert_eq!(
-                    (answer.status, answer.code().as_str()),
+                    (response.status, response.code().as_str()),
                     (400, "InvalidRequestBody"),
                     "{body}"
                 );
             } else {
-                assert_eq!(answer.status, 201, "{body}");
+                assert_eq!(response.status, 201, "{body}");
             }
         }
     }
@@ -120,7 +121,7 @@ fn other_case(word: &str) -> String {
     }
 }
 
-/// Section 3.3: param keys are PascalCase, and the content type is required (section 3.2).
+/// Sections 3.2 and 3.3: parameter keys are PascalCase, and the content type is required.
 #[tokio::test(start_paused = true)]
 async fn param_keys_and_content_type_are_enforced() {
     let service = new_service();
@@ -128,28 +129,30 @@ async fn param_keys_and_content_type_are_enforced() {
     assert_eq!(service.run(&service.machine(0), &odd, "c").await.code(), "InvalidRequestBody");
     let body = json!({"Commands": [run_script("a.ps1")], "Comment": "c"}).to_string();
     let path = format!("/api/machines/{}/runliveresponse", service.machine(0));
-    let answer = service.call(Method::POST, &path, &[("content-type", "text/plain")], body).await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "InvalidRequestBody"));
+    let response = service.call(Method::POST, &path, &[("content-type", "text/plain")], body).await;
+    assert_eq!((response.status, response.code().as_str()), (400, "InvalidRequestBody"));
 }
 
-/// Section 3.3: machine ids are 40 lower-case hex digits, action ids GUIDs; another key is 400 in the captured words.
+/// Section 3.3: machine ids are 40 lower-case hex digits; an action id that is not a GUID gets the
+/// captured 400.
 #[tokio::test(start_paused = true)]
-async fn ids_have_their_shapes() {
+async fn formats_of_ids() {
     let service = new_service();
     let hex = |id: &String| {
         id.len() == 40 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     assert!(service.emulator.machine_ids().iter().all(hex));
-    let answer = service.get("/api/machineactions/X").await;
-    let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
-    assert_eq!((answer.status, answer.code().as_str()), (400, "BadRequest"));
+    let response = service.get("/api/machineactions/X").await;
+    let message = response.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!((response.status, response.code().as_str()), (400, "BadRequest"));
     assert_eq!(
         message,
-        "The key value (X) from request is not valid. The key value should be format of type 'Edm.Guid'."
+        "The key value (X) from request is not valid. The key value should be format of \
+         type 'Edm.Guid'."
     );
 }
 
-/// Section 3.3: `{fileName}` in DELETE is percent-encoded.
+/// Section 3.3: the file name of a DELETE is percent-decoded.
 #[tokio::test(start_paused = true)]
 async fn a_deleted_name_is_decoded() {
     let service = new_service();
@@ -160,7 +163,7 @@ async fn a_deleted_name_is_decoded() {
     );
 }
 
-/// Section 3.3: times are UTC, suffix Z, at most seven digits, trailing zeros dropped.
+/// Section 3.3: times are UTC with suffix `Z` and at most seven digits, without trailing zeros.
 #[tokio::test(start_paused = true)]
 async fn times_have_up_to_seven_digits() {
     for (epoch, shown) in [(1.6e9, "2020-09-13T12:26:40Z"), (1.6e9 + 0.5, "2020-09-13T12:26:40.5Z")]
@@ -173,11 +176,12 @@ async fn times_have_up_to_seven_digits() {
     }
 }
 
-/// Section 3.3: what is not set is null, lists are empty, `errorHResult` is 0.
+/// Section 3.3: unset properties are null, lists are empty, and `errorHResult` is 0.
 #[tokio::test(start_paused = true)]
-async fn what_is_not_set_is_null() {
+async fn unset_properties_are_null() {
     let service = new_service();
-    let answer = service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await.json();
+    let response =
+        service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await.json();
     for name in [
         "title",
         "scope",
@@ -186,15 +190,15 @@ async fn what_is_not_set_is_null() {
         "cancellationRequestor",
         "troubleshootInfo",
     ] {
-        assert_eq!(answer.get(name), Some(&Value::Null), "{name}");
+        assert_eq!(response.get(name), Some(&Value::Null), "{name}");
     }
     assert_eq!(
-        (&answer["errorHResult"], &answer["commands"][0]["errors"]),
+        (&response["errorHResult"], &response["commands"][0]["errors"]),
         (&json!(0), &json!([]))
     );
 }
 
-/// Section 3.3: `@odata.context` may name another host than was called.
+/// Section 3.3: `@odata.context` may name a different host than the request.
 #[tokio::test(start_paused = true)]
 async fn the_context_may_name_another_host() {
     let service = with_switches(|s| s.context_host = Some("https://api-us3.emulator.test".into()));

@@ -1,4 +1,4 @@
-//! What a run needs fails for a while: no row pays for it, and what was started is brought back.
+//! Outages: no row fails because of them, and running sessions are followed to their end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn count_transcripts(result: &SessionResult) -> usize {
     result.commands.iter().filter(has).count()
 }
 
-/// Twenty machines, ten of which are at work; then something fails.
+/// Starts a run over twenty machines, and starts the outage while ten of them run.
 async fn start_then_fail(outage: Outage) -> (Fixture, Fleet) {
     let fixture = fixture(20, |_| {});
     fixture.script("echo.ps1", 90.0);
@@ -38,7 +38,7 @@ async fn start_then_fail(outage: Outage) -> (Fixture, Fleet) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_network_that_is_gone_for_an_hour_costs_no_outcome() {
+async fn an_hour_without_a_network_costs_no_outcome() {
     let (fixture, fleet) = start_then_fail(Outage::Everything).await;
     sleep(3600.0).await;
     assert_eq!(fleet.counts().succeeded, 0);
@@ -49,14 +49,14 @@ async fn a_network_that_is_gone_for_an_hour_costs_no_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_are_waited_for_where_their_host_is_gone() {
+async fn results_are_waited_for_while_their_host_is_down() {
     let (fixture, fleet) = start_then_fail(Outage::Results).await;
     sleep(1800.0).await;
     assert_eq!(fleet.counts().succeeded, 0);
     assert_eq!(
         count_accepted(&fixture),
         20,
-        "nobody waits for it but those whose results are there"
+        "only the rows whose results are there wait for the host"
     );
     fixture.network.set_outage(Outage::None);
     assert_all_ok(&all_outcomes(&fleet).await, 20);
@@ -67,24 +67,27 @@ async fn results_are_waited_for_where_their_host_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_run_waits_for_no_result() {
-    let (_world, fleet) = start_then_fail(Outage::Results).await;
+async fn a_stopped_run_does_not_wait_for_results() {
+    let (_fixture, fleet) = start_then_fail(Outage::Results).await;
     sleep(600.0).await;
     fleet.cancel("enough", false).await.unwrap();
     let outcomes = all_outcomes(&fleet).await;
     let late = outcomes.iter().map(|outcome| outcome.ended).fold(0.0, f64::max);
     let reasons = reasons_by_row(&outcomes);
     assert!(reasons.iter().all(|reason| reason == "fetch"), "{reasons:?}");
-    assert!(outcomes.iter().all(|outcome| late - outcome.ended < 120.0), "they end with the run");
+    assert!(
+        outcomes.iter().all(|outcome| late - outcome.ended < 120.0),
+        "they end when the run is stopped"
+    );
     let left = fleet.results().load(0).await.unwrap().unwrap();
     assert!(left.commands[0].error.as_ref().unwrap().retryable);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_result_that_stays_broken_ends_its_row() {
+async fn a_result_that_keeps_failing_ends_its_row() {
     let fixture = fixture(1, |_| {});
-    let broken = Fault::status(500);
-    fixture.emulator.fault("*", "blob", broken, 1, 1_000_000).unwrap();
+    let error = Fault::status(500);
+    fixture.emulator.fault("*", "blob", error, 1, 1_000_000).unwrap();
     let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
     let outcomes = all_outcomes(&fleet).await;
     assert_eq!(reasons_by_row(&outcomes), ["fetch"]);
@@ -141,7 +144,7 @@ async fn rows_of_a_process_that_cannot_sign_in_are_released_at_once() {
     assert_all_ok(&all_outcomes(&other).await, 20);
 }
 
-/// A stopped run of very many rows tells each, and has few of them under way at a time.
+/// A stopped run with very many rows gives each its outcome, a few at a time.
 #[tokio::test(start_paused = true)]
 async fn very_many_rows_are_skipped_a_few_at_a_time() {
     let fixture = fixture(0, |_| {});
@@ -157,14 +160,14 @@ async fn very_many_rows_are_skipped_a_few_at_a_time() {
     assert_eq!(not_submitted + fixture.request_count(Route::RunLiveResponse), 3000);
 }
 
-/// A window of the service's is a second here, and a server that does not answer is given up on in a moment.
+/// Limits with windows of one second, since this test runs in real time.
 fn short_limits() -> Limits {
     let rate = vec![Rate::new(1000, 1.0).unwrap()];
     Limits { submit: rate.clone(), read: rate, settle_time: 2.0, ..Limits::default() }
 }
 
 #[tokio::test]
-async fn a_redis_that_goes_and_comes_back_costs_no_outcome() {
+async fn a_redis_that_restarts_costs_no_outcome() {
     let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else {
         return;
     };
@@ -180,14 +183,15 @@ async fn a_redis_that_goes_and_comes_back_costs_no_outcome() {
         options.state = Secret::new(redis.address());
     });
     let (key, _) = fixture.sessions.pipeline.shared_quota().await.unwrap();
-    let settings = store::Settings::new(&key, &sessions.pipeline.options.limits, fixture.clock);
-    let impatient = store::Settings { timeout: 0.2, ..settings };
+    let settings =
+        store::StoreSettings::new(&key, &sessions.pipeline.options.limits, fixture.clock);
+    let impatient = store::StoreSettings { timeout: 0.2, ..settings };
     let _open = quotas.get_with(&redis.address(), impatient, 1.0).await.unwrap();
     let fleet = start(&sessions, run_spec(fixture.emulator.machine_ids())).await;
     let mut cursor = Cursor::default();
     fleet.next(&mut cursor).await.unwrap();
     redis.kill();
-    // What was read before is told yet, and then there is no news.
+    // Outcomes that were read before the outage still come, and then no more.
     while let Ok(read) = tokio::time::timeout(Duration::from_secs(3), fleet.next(&mut cursor)).await
     {
         read.unwrap().unwrap();
@@ -200,7 +204,7 @@ async fn a_redis_that_goes_and_comes_back_costs_no_outcome() {
     fixture.assert_no_violations();
 }
 
-/// A submit that lands late is looked for until the settle time is over, though the run was stopped meanwhile.
+/// A submit that arrives late is searched for until the settle time is over, even in a stopped run.
 #[tokio::test(start_paused = true)]
 async fn a_stopped_run_reports_a_late_submit() {
     let fixture = fixture(1, |_| {});

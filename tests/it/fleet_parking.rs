@@ -1,4 +1,4 @@
-//! Machines that are off: they must not keep the slots from the others, and are not given up too soon.
+//! Machines that are offline: they must not block the slots, and are not given up too early.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::fleet_support::*;
 use crate::support::{Fixture, HOUR, count_accepted, sleep, within};
 
-/// A fixture in which twelve sessions may be open at once, and none is queued for longer than half an hour.
+/// Creates a fixture with twelve session slots and a queue time of half an hour.
 fn fixture_with_twelve_slots() -> (Fixture, Arc<Sessions>) {
     let limits = Limits { sessions: 12, queue_time: 1800.0, ..Limits::default() };
     let fixture = Fixture::with_settings(Settings {
@@ -24,7 +24,7 @@ fn fixture_with_twelve_slots() -> (Fixture, Arc<Sessions>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_likely_online_go_first() {
+async fn machines_that_are_likely_online_go_first() {
     let fixture = fixture(0, |_| {});
     for number in 0..30 {
         let mut machine = NewMachine::named(format!("m-{number:02}"));
@@ -44,7 +44,7 @@ async fn the_likely_online_go_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn machines_that_are_off_do_not_starve_the_rest() {
+async fn offline_machines_do_not_starve_the_others() {
     let (fixture, sessions) = fixture_with_twelve_slots();
     fixture.script("echo.ps1", 60.0);
     for number in 0..60 {
@@ -61,38 +61,38 @@ async fn machines_that_are_off_do_not_starve_the_rest() {
         ok += usize::from(outcome.is_ok());
     }
     let took = fixture.clock.now() - began;
-    assert!(took < 36.0 * 60.0 / 12.0 + 420.0, "all reachable ones after {took} s");
+    assert!(took < 36.0 * 60.0 / 12.0 + 420.0, "all reachable machines ended after {took} s");
     let outcomes = all_outcomes(&fleet).await;
     let reasons = reasons_by_row(&outcomes);
     assert_eq!(reasons.iter().filter(|reason| *reason == "timed_out").count(), 36, "{reasons:?}");
     let posts = fixture.request_times(Route::RunLiveResponse);
     let last = posts.last().unwrap() - posts.first().unwrap();
     let took = fixture.clock.now() - began;
-    assert!(took - last <= 1800.0 + 60.0, "the last submit {last}, the end {took}");
+    assert!(took - last <= 1800.0 + 60.0, "the last submit was at {last} s, the end at {took} s");
     assert_nothing_ran_twice(&fixture).await;
     fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_was_set_aside_is_tried_again_and_runs_once() {
+async fn a_parked_machine_is_tried_again_and_runs_once() {
     let (fixture, sessions) = fixture_with_twelve_slots();
     fixture.script("echo.ps1", 300.0);
-    let mut off = Vec::new();
+    let mut offline = Vec::new();
     for number in 0..30 {
         let machine = NewMachine::named(format!("m-{number:03}"));
-        let off_now = number % 2 == 0;
+        let is_offline = number % 2 == 0;
         let added = fixture
             .emulator
-            .add_machine(if off_now { machine.offline() } else { machine })
+            .add_machine(if is_offline { machine.offline() } else { machine })
             .unwrap();
-        if off_now {
-            off.push(added.id);
+        if is_offline {
+            offline.push(added.id);
         }
     }
     let fleet = start(&sessions, run_spec(fixture.emulator.machine_ids())).await;
     sleep(500.0).await;
-    assert!(fixture.request_count(Route::CancelMachineAction) > 0, "some were set aside");
-    for id in &off {
+    assert!(fixture.request_count(Route::CancelMachineAction) > 0, "some sessions were parked");
+    for id in &offline {
         fixture.emulator.set_online(id, true).unwrap();
     }
     let outcomes = all_outcomes(&fleet).await;

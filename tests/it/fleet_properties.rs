@@ -1,131 +1,41 @@
-//! Random fleets, workers and faults, each of a seed: one outcome a row, nothing run twice or lost, no rule broken, and an
-//! end.
+//! Random fleets, workers and faults from a seed. Each row has one outcome, nothing runs twice or
+//! is lost, no rule of the service is broken, and every run ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 use mde_live_response::config::Limits;
-use mde_live_response::emulator::{
-    Compression, Content, ForeignSessionResponse, NewMachine, ScriptOutcome, Settings, Switches,
-    Violations,
-};
+use mde_live_response::emulator::{Content, ScriptOutcome, Settings, Violations};
 use mde_live_response::error::{Error, Kind};
 use mde_live_response::fleet::{Fleet, Outcome, RunSpec};
 use mde_live_response::limits::QuotaRegistry;
-use mde_live_response::model::Command;
 use mde_live_response::session::Sessions;
 
+use crate::fleet_random::{FILE, commands, inject_faults, limits, populate, switches};
 use crate::fleet_support::*;
-use crate::support::{Fixture, HOUR, Outage, TempDir, run_script, sleep, within};
+use crate::support::{Fixture, HOUR, TempDir, sleep, within};
 
-/// Seeds of the short form. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and `_SEED` the first.
+/// The number of seeds. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and
+/// `MDE_LIVE_RESPONSE_FLEET_SEED` the first seed.
 const FLEETS: u64 = 1_000;
-const FILE: &str = "C:\\evidence.bin";
 
 fn env_number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn limits(rng: &mut Rng) -> Limits {
-    Limits {
-        sessions: rng.u32(2..6),
-        queue_time: 600.0,
-        script_time: 120.0,
-        settle_time: 60.0,
-        ..Limits::default()
-    }
-}
-
-fn switches(rng: &mut Rng) -> Switches {
-    let mut sometimes =
-        |chance: f64, max: f64| if rng.f64() < chance { rng.f64() * max } else { 0.0 };
-    Switches {
-        fault_rate: sometimes(0.5, 0.1),
-        list_lag: sometimes(0.3, 20.0),
-        fresh_404: sometimes(0.3, 20.0),
-        null_first_body: sometimes(0.3, 10.0),
-        result_lag: sometimes(0.3, 5.0),
-        busy_after_cancel: sometimes(0.3, 60.0),
-        null_first_comment: sometimes(0.3, 1.0) > 0.0,
-        cancel_loses: sometimes(0.2, 1.0) > 0.0,
-        cancel_fields_at_once: sometimes(0.2, 1.0) == 0.0,
-        compression: Compression::None,
-        ..Switches::default()
-    }
-}
-
-fn populate(fixture: &Fixture, rng: &mut Rng) -> Vec<String> {
-    let mut rows = Vec::new();
-    for number in 0..rng.usize(1..9) {
-        let name = format!("m-{number}.example.test");
-        let machine = NewMachine { online: rng.f64() < 0.7, ..NewMachine::named(&name) };
-        let id = fixture.emulator.add_machine(machine).unwrap().id;
-        if rng.f64() < 0.1 {
-            let _ = fixture.emulator.add_foreign_session(
-                &id,
-                rng.f64() * 900.0,
-                rng.bool(),
-                ForeignSessionResponse::Error,
-            );
-        }
-        rows.push(if rng.bool() { id.clone() } else { name });
-        if rng.f64() < 0.1 {
-            rows.push(id);
-        }
-    }
-    if rng.f64() < 0.1 {
-        rows.push("nobody".to_owned());
-    }
-    rng.shuffle(&mut rows);
-    rows
-}
-
-fn commands(rng: &mut Rng) -> Vec<Command> {
-    let mut commands = vec![run_script("echo.ps1"); rng.usize(1..3)];
-    if rng.f64() < 0.2 {
-        commands.push(Command::get_file(FILE).unwrap());
-    }
-    commands
-}
-
-/// Machines go on and off, and what lies between them and us fails for a while. Tells how many submits arrive late.
-async fn inject_faults(fixture: &Fixture, rng: &mut Rng) -> u64 {
-    let mut late = 0;
-    let ids = fixture.emulator.machine_ids();
-    for _ in 0..3 {
-        sleep(rng.f64() * 400.0).await;
-        fixture.emulator.set_online(&ids[rng.usize(..ids.len())], rng.bool()).unwrap();
-        let chance = rng.f64();
-        if chance < 0.1 {
-            let outage = [Outage::Everything, Outage::Results, Outage::SignIn][rng.usize(..3)];
-            fixture.network.set_outage(outage);
-            sleep(rng.f64() * 900.0).await;
-            fixture.network.set_outage(Outage::None);
-        } else if chance < 0.2 {
-            fixture.network.drop_lists.store(true, Ordering::SeqCst);
-            sleep(rng.f64() * 300.0).await;
-            fixture.network.drop_lists.store(false, Ordering::SeqCst);
-        } else if chance < 0.3 {
-            fixture.network.submit_delays.lock().unwrap().push_back(rng.f64() * 25.0);
-            late += 1;
-        }
-    }
-    late
-}
-
-/// One process of a run: it comes at some time, may leave, and comes back until all is over.
+/// Works on a run as one process: it joins at a random time, may detach, and resumes until the run
+/// is over.
 async fn run_worker(
     sessions: &Arc<Sessions>,
     run_id: &str,
     rng: &mut Rng,
-    begun: Option<Fleet>,
+    fleet: Option<Fleet>,
 ) -> Vec<Outcome> {
-    if begun.is_none() {
+    let mut fleet = fleet;
+    if fleet.is_none() {
         sleep(rng.f64() * 200.0).await;
     }
-    let mut fleet = begun;
     let mut leaves = rng.f64() < 0.4;
     let can_come_back =
         |error: &Error| assert_eq!(error.kind, Kind::Authentication, "{run_id}: {error:?}");
@@ -149,7 +59,7 @@ async fn run_worker(
     }
 }
 
-/// What was started is what the outcome of its machine tells of.
+/// Checks that each action that has started is in the outcome of its machine.
 async fn assert_no_action_lost(fixture: &Fixture, outcomes: &[Outcome], seed: u64) {
     let reported: BTreeMap<_, _> =
         outcomes.iter().filter_map(|it| Some((it.action_id.as_deref()?, it))).collect();
@@ -163,7 +73,7 @@ async fn assert_no_action_lost(fixture: &Fixture, outcomes: &[Outcome], seed: u6
         if ours && action.has_started() && !unknown(action.machine_id.as_deref()) {
             assert!(
                 reported.contains_key(action.id.as_str()),
-                "seed {seed}: nothing tells of {action:?}: {outcomes:?}"
+                "seed {seed}: no outcome has {action:?}: {outcomes:?}"
             );
         }
     }
@@ -178,7 +88,7 @@ fn assert_one_outcome_per_row(outcomes: &[Outcome], rows: usize, seed: u64) {
     );
 }
 
-/// The manifest names what was collected, each file once.
+/// Checks that the manifest has each collected file once.
 fn assert_manifest_matches_files(folder: &TempDir, seed: u64) {
     let manifest = std::fs::read_to_string(folder.0.join("manifest.jsonl")).unwrap_or_default();
     let path = |line: &str| {
@@ -194,14 +104,14 @@ fn assert_manifest_matches_files(folder: &TempDir, seed: u64) {
     assert_eq!(named, files, "seed {seed}");
 }
 
-/// A run, and all that can happen to it.
+/// A random run with its faults.
 struct Case {
     seed: u64,
     rng: Rng,
     fixture: Fixture,
     limits: Limits,
     quotas: Arc<QuotaRegistry>,
-    /// Where what is collected goes.
+    /// The folder for collected files.
     folder: Option<TempDir>,
 }
 
@@ -226,7 +136,7 @@ impl Case {
         Self { seed, rng, fixture, limits, quotas: Arc::default(), folder }
     }
 
-    /// A process of its own, but for the store.
+    /// Creates a client for another process, which shares only the state store.
     fn client(&self) -> Arc<Sessions> {
         self.fixture.client_sharing(&self.quotas, |options| options.limits = self.limits.clone())
     }
@@ -243,8 +153,8 @@ impl Case {
         }
     }
 
-    /// Works at it with up to three processes, until each has seen the end. Tells what each saw, and how many submits
-    /// arrived late.
+    /// Runs up to three processes until each has seen the end. Returns the outcomes that each saw,
+    /// and how many submits were delayed.
     async fn run(&mut self, sessions: Arc<Sessions>, fleet: Fleet) -> (Vec<Vec<Outcome>>, u64) {
         let run_id = &fleet.run_id().to_owned();
         let rng = &mut self.rng;
@@ -252,8 +162,8 @@ impl Case {
         let mut workers = vec![(sessions.clone(), rng.fork(), Some(fleet))];
         let others: Vec<_> = (0..rng.usize(0..3)).map(|_| rng.fork()).collect();
         workers.extend(others.into_iter().map(|rng| (self.client(), rng, None)));
-        let working = workers.into_iter().map(async |(sessions, mut rng, begun)| {
-            run_worker(&sessions, run_id, &mut rng, begun).await
+        let working = workers.into_iter().map(async |(sessions, mut rng, fleet)| {
+            run_worker(&sessions, run_id, &mut rng, fleet).await
         });
         let all = async {
             tokio::join!(
@@ -278,18 +188,18 @@ async fn cancel_sometimes(sessions: &Arc<Sessions>, run_id: &str, rng: &mut Rng)
 
 async fn run_case(seed: u64) {
     let mut case = Case::new(seed);
-    let (sessions, order) = (case.client(), case.run_spec());
-    let rows = order.machines.len();
-    let fleet = start(&sessions, order).await;
+    let (sessions, spec) = (case.client(), case.run_spec());
+    let rows = spec.machines.len();
+    let fleet = start(&sessions, spec).await;
     let (seen, late) = case.run(sessions, fleet).await;
     let fixture = &case.fixture;
     assert_one_outcome_per_row(&seen[0], rows, seed);
     let to_json = |outcomes: &[Outcome]| serde_json::to_value(outcomes).unwrap();
     assert!(seen.iter().all(|other| to_json(other) == to_json(&seen[0])), "seed {seed}");
-    // Nobody can know that a lost submit of long ago arrives right now.
+    // A client cannot know when a delayed submit arrives, so it may exceed the rate then.
     let violations = fixture.emulator.violations();
-    let broken = Violations { rate: violations.rate.saturating_sub(late), ..violations };
-    assert_eq!(broken, Violations::default(), "seed {seed}");
+    let counted = Violations { rate: violations.rate.saturating_sub(late), ..violations };
+    assert_eq!(counted, Violations::default(), "seed {seed}");
     fixture.emulator.set_switches(|switches| switches.fault_rate = 0.0);
     let twice: Vec<_> =
         count_starts(fixture).await.into_iter().filter(|(_, count)| *count > 1).collect();
@@ -298,7 +208,7 @@ async fn run_case(seed: u64) {
     case.folder.iter().for_each(|folder| assert_manifest_matches_files(folder, seed));
 }
 
-/// The first seed of `seeds` whose run breaks a promise.
+/// Returns the first seed whose run fails a check.
 fn first_failing_seed(seeds: impl Iterator<Item = u64>) -> Option<u64> {
     let holds = |seed: &u64| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -322,8 +232,8 @@ fn random_fleets_with_random_faults() {
             scope.spawn(move || first_failing_seed((first + worker as u64..end).step_by(workers)))
         };
         let shares: Vec<_> = (0..workers).map(share).collect();
-        for broken in shares {
-            assert_eq!(broken.join().unwrap(), None, "the fleet of this seed");
+        for share in shares {
+            assert_eq!(share.join().unwrap(), None, "the run with this seed failed");
         }
     });
 }

@@ -1,4 +1,4 @@
-//! One run over many machines: each row has exactly one outcome, with its reason.
+//! Runs over many machines: each row has exactly one outcome, with its reason.
 
 use mde_live_response::emulator::{ForeignSessionResponse, NewMachine, Route, ScriptOutcome};
 use mde_live_response::error::Kind;
@@ -35,7 +35,7 @@ async fn each_row_has_its_reason() {
         (" ", 0),
         ("ws-0004", 0),
     ];
-    let order = RunSpec {
+    let spec = RunSpec {
         machines: rows
             .iter()
             .map(|(machine, commands)| ((*machine).to_owned(), *commands))
@@ -48,7 +48,7 @@ async fn each_row_has_its_reason() {
         comment: "case 42".to_owned(),
         ..RunSpec::default()
     };
-    let fleet = start(&fixture.sessions, order).await;
+    let fleet = start(&fixture.sessions, spec).await;
     let outcomes = all_outcomes(&fleet).await;
     let reasons = reasons_by_row(&outcomes);
     let ids = [&reasons[0], &reasons[6]];
@@ -58,22 +58,26 @@ async fn each_row_has_its_reason() {
     );
     assert_eq!(reasons[1..6], ["command", "script", "timed_out", "machine", "machine"]);
     assert_eq!(reasons[7..], ["permission", "machine", "machine", "ok"]);
-    let of = |row: u32| outcomes.iter().find(|outcome| outcome.row == row).unwrap();
-    assert_eq!(of(4).error.as_ref().unwrap().kind, Kind::NotFound);
-    assert_eq!(of(5).error.as_ref().unwrap().kind, Kind::AmbiguousMachine);
-    assert_eq!(of(5).error.as_ref().unwrap().candidates.len(), 2);
-    assert_eq!(of(7).error.as_ref().unwrap().kind, Kind::PermissionDenied);
+    let outcome_of = |row: u32| outcomes.iter().find(|outcome| outcome.row == row).unwrap();
+    assert_eq!(outcome_of(4).error.as_ref().unwrap().kind, Kind::NotFound);
+    assert_eq!(outcome_of(5).error.as_ref().unwrap().kind, Kind::AmbiguousMachine);
+    assert_eq!(outcome_of(5).error.as_ref().unwrap().candidates.len(), 2);
+    assert_eq!(outcome_of(7).error.as_ref().unwrap().kind, Kind::PermissionDenied);
     let result = fleet.results().load(2).await.unwrap().unwrap();
     assert_eq!(result.commands[0].script.as_ref().unwrap().exit_code, Some(3));
     assert!(fleet.results().load(4).await.unwrap().is_none());
     assert_eq!((fleet.counts().succeeded, fleet.counts().failed), (2, 9));
-    assert_eq!(fleet.outcomes().await.unwrap().len(), 11, "a second loop begins at the start");
+    assert_eq!(
+        fleet.outcomes().await.unwrap().len(),
+        11,
+        "a second loop starts from the first outcome"
+    );
     assert_nothing_ran_twice(&fixture).await;
     fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_machines_within_the_limits_in_few_calls() {
+async fn a_hundred_machines_need_few_calls() {
     let fixture = fixture(100, |_| {});
     fixture.script("echo.ps1", 90.0);
     let names = (1..=100).map(|number| format!("ws-{number:04}")).collect();
@@ -124,7 +128,7 @@ async fn a_busy_machine_is_tried_again_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_stays_busy_has_its_outcome_in_the_end() {
+async fn a_machine_that_stays_busy_ends_as_busy() {
     let fixture = fixture(1, |_| {});
     fixture
         .emulator
@@ -137,7 +141,7 @@ async fn a_machine_that_stays_busy_has_its_outcome_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_run_submits_no_more_and_leaves_what_runs() {
+async fn a_stopped_run_submits_no_more_and_lets_sessions_end() {
     let fixture = fixture(30, |_| {});
     fixture.script("echo.ps1", 200.0);
     let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
@@ -152,7 +156,7 @@ async fn a_stopped_run_submits_no_more_and_leaves_what_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cancelled_run_cancels_what_runs() {
+async fn a_cancelled_run_cancels_running_sessions() {
     let fixture = fixture(12, |_| {});
     fixture.script("echo.ps1", 500.0);
     let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
@@ -173,13 +177,13 @@ async fn a_detached_run_is_resumed() {
     let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
     sleep(70.0).await;
     assert!(fleet.detach() && !fleet.detach());
-    let told = try_all_outcomes(&fleet).await.unwrap_err();
-    assert_eq!(told.kind, Kind::InvalidRequest);
+    let error = try_all_outcomes(&fleet).await.unwrap_err();
+    assert_eq!(error.kind, Kind::InvalidRequest);
     let run_id = fleet.run_id().to_owned();
     drop(fleet);
     let submitted = count_accepted(&fixture);
     sleep(600.0).await;
-    assert_eq!(count_accepted(&fixture), submitted, "nothing is submitted by one who left");
+    assert_eq!(count_accepted(&fixture), submitted, "a detached process submits nothing");
     let again = Fleet::resume(&fixture.sessions, &run_id).await.unwrap();
     let outcomes = all_outcomes(&again).await;
     assert!(reasons_by_row(&outcomes).iter().all(|reason| reason == "ok"));
@@ -214,14 +218,14 @@ async fn two_clients_share_one_run() {
 async fn an_invalid_spec_is_refused_before_any_request() {
     let fixture = Fixture::new();
     let good = run_spec(vec!["ws-0001".into()]);
-    let wrong = [
+    let invalid = [
         RunSpec { comment: " ".into(), ..good.clone() },
         RunSpec { commands: vec![Vec::new()], ..good.clone() },
         RunSpec { run_id: Some(String::new()), ..good.clone() },
         RunSpec { run_id: Some("x".repeat(101)), ..good.clone() },
     ];
-    for order in wrong {
-        let error = Fleet::start(&fixture.sessions, order).await.map(drop).unwrap_err();
+    for spec in invalid {
+        let error = Fleet::start(&fixture.sessions, spec).await.map(drop).unwrap_err();
         assert_eq!(error.kind, Kind::InvalidRequest);
     }
     assert!(fixture.emulator.requests().is_empty());

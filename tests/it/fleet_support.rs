@@ -1,4 +1,4 @@
-//! Runs over many machines: how they are ordered, and what is asked of them afterwards.
+//! Helpers for tests of runs over many machines.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use mde_live_response::session::Sessions;
 
 use crate::support::{Fixture, HOUR, run_script, within};
 
-/// A fixture of so many machines.
+/// Creates a fixture with this number of machines, and changed switches.
 pub fn fixture(machines: usize, change: impl FnOnce(&mut Switches)) -> Fixture {
     let mut switches = Switches { log_size: 1_000_000, ..Switches::default() };
     change(&mut switches);
@@ -31,11 +31,11 @@ pub fn run_spec_with(machines: Vec<String>, commands: Vec<Command>) -> RunSpec {
     }
 }
 
-pub async fn start(sessions: &Arc<Sessions>, order: RunSpec) -> Fleet {
-    Fleet::start(sessions, order).await.unwrap()
+pub async fn start(sessions: &Arc<Sessions>, spec: RunSpec) -> Fleet {
+    Fleet::start(sessions, spec).await.unwrap()
 }
 
-/// Every outcome, in the order in which they came.
+/// Waits for every outcome, and returns them in the order in which they came.
 pub async fn all_outcomes(fleet: &Fleet) -> Vec<Outcome> {
     try_all_outcomes(fleet).await.unwrap()
 }
@@ -44,7 +44,7 @@ pub async fn try_all_outcomes(fleet: &Fleet) -> Result<Vec<Outcome>> {
     within(100 * HOUR, fleet.outcomes()).await
 }
 
-/// Each row has one outcome; its reason by the row.
+/// Returns the reasons in the order of the rows. Each row must have one outcome.
 pub fn reasons_by_row(outcomes: &[Outcome]) -> Vec<String> {
     let by_row: BTreeMap<u32, &Outcome> =
         outcomes.iter().map(|outcome| (outcome.row, outcome)).collect();
@@ -56,7 +56,7 @@ pub fn add_offline(fixture: &Fixture, name: &str) -> String {
     fixture.emulator.add_machine(NewMachine::named(name).offline()).unwrap().id
 }
 
-/// Actions of ours of which a command was started, by machine: more than one is a command run twice.
+/// Counts our actions with a started command, by machine. With two, a command ran twice.
 pub async fn count_starts(fixture: &Fixture) -> BTreeMap<String, usize> {
     let mut starts = BTreeMap::new();
     for action in fixture.actions().await {

@@ -1,4 +1,4 @@
-//! Every sample of the fact sheet's section 13, completed where it is abbreviated; and every way to spoil one.
+//! Decodes the samples of docs/service.md, section 13, complete, truncated and with wrong values.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ fn list() -> Value {
 }
 
 #[test]
-fn the_request_is_what_the_service_reads() {
+fn the_request_has_the_documented_body() {
     let commands = [
         Command::put_file("helper.exe").unwrap(),
         Command::run_script("triage.ps1", Some("-Depth 2")).unwrap(),
@@ -109,7 +109,7 @@ fn an_action_from_its_creation_to_its_end() {
     assert_eq!(statuses, ["Completed", "Failed", "Created"]);
     assert_eq!(finished.commands[1].errors, ["<free text>"]);
     assert_eq!(finished.commands[0].end_time.unwrap().to_string(), "2026-03-10T14:37:31.0021Z");
-    // The finished sample as it is, but for the id: what is absent is none.
+    // The finished sample with an id added: absent fields are none.
     let bare =
         action(&json!({"id": "x", "status": "Failed", "commands": value(FINISHED)["commands"]}));
     assert_eq!((bare.commands.len(), bare.machine_id), (3, None));
@@ -146,8 +146,8 @@ fn a_transcript_and_a_library_file() {
     assert_eq!(file.creation_time.unwrap().to_string(), "2026-03-10T13:35:27.841749Z");
 }
 
-/// Reads `body` as what it is a sample of, and says what is wrong with it.
-fn fault(sample: &str, body: &[u8]) -> Option<String> {
+/// Decodes `body` as the type of `sample` and returns the error.
+fn decode_error(sample: &str, body: &[u8]) -> Option<String> {
     let error = match sample {
         "action" => decode_entity::<MachineAction>(body).err(),
         "library" => decode_entity::<LibraryFile>(body).err(),
@@ -166,11 +166,11 @@ fn a_body_cut_short_at_any_byte_is_a_service_error() {
         ("list", list().to_string()),
     ] {
         for length in 0..text.len() {
-            let message = fault(sample, &text.as_bytes()[..length])
+            let message = decode_error(sample, &text.as_bytes()[..length])
                 .unwrap_or_else(|| panic!("{sample} at {length}"));
-            assert!(message.contains("the service's answer is not what it documents"), "{message}");
+            assert!(message.contains("the service's response is not as documented"), "{message}");
         }
-        assert!(fault(sample, text.as_bytes()).is_none());
+        assert!(decode_error(sample, text.as_bytes()).is_none());
         for strange in [
             &b""[..],
             b" \r\n",
@@ -183,13 +183,13 @@ fn a_body_cut_short_at_any_byte_is_a_service_error() {
             b"\xff\xfe",
             b"{\"value\":3}",
         ] {
-            assert!(fault(sample, strange).is_some(), "{sample}: {strange:?}");
+            assert!(decode_error(sample, strange).is_some(), "{sample}: {strange:?}");
         }
-        assert!(fault(sample, "[".repeat(100_000).as_bytes()).is_some());
+        assert!(decode_error(sample, "[".repeat(100_000).as_bytes()).is_some());
     }
 }
 
-/// Every value in turn replaced, by its path.
+/// Returns copies of `whole` with one value replaced, for every value, with its path.
 fn corrupt_variants(whole: &Value, by: &Value) -> Vec<(String, Value)> {
     fn paths(value: &Value, at: String, all: &mut Vec<String>) {
         all.push(at.clone());
@@ -216,7 +216,7 @@ fn corrupt_variants(whole: &Value, by: &Value) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn nulls_and_wrong_types_are_named_by_their_path_or_do_no_harm() {
+fn nulls_and_wrong_types_are_named_or_harmless() {
     for (sample, whole) in
         [("action", value(CREATED)), ("library", value(LIBRARY)), ("list", list())]
     {
@@ -224,15 +224,15 @@ fn nulls_and_wrong_types_are_named_by_their_path_or_do_no_harm() {
             [json!(null), json!([]), json!({}), json!(7), json!("word"), json!([null]), json!(true)]
         {
             for (path, body) in corrupt_variants(&whole, &by) {
-                let fault = fault(sample, body.to_string().as_bytes());
+                let error = decode_error(sample, body.to_string().as_bytes());
                 let name = path
                     .rsplit('/')
                     .find(|part| part.parse::<usize>().is_err())
                     .unwrap_or_default();
-                if let Some(message) = fault.filter(|_| !name.is_empty()) {
+                if let Some(message) = error.filter(|_| !name.is_empty()) {
                     assert!(message.contains(name), "{path} replaced by {by}: {message}");
                 } else if by.is_null() && !name.is_empty() {
-                    // What the schema says is never null, and what nothing could be done without.
+                    // Fields that are never null by the schema, and that the client needs.
                     let needed = ["id", "status", "index", "commandStatus", "fileName", "value"];
                     let list_item = path == "/value/0";
                     assert!(
@@ -249,14 +249,14 @@ fn nulls_and_wrong_types_are_named_by_their_path_or_do_no_harm() {
         .keys()
         .map(|name| (name.clone(), Value::Null))
         .collect();
-    assert!(fault("action", all_null.to_string().as_bytes()).unwrap().contains("id"));
+    assert!(decode_error("action", all_null.to_string().as_bytes()).unwrap().contains("id"));
     let needed = json!({"id": "x", "status": "Pending", "commands": [null, {"index": 0, "commandStatus": "Created",
         "command": {"type": null, "params": [null, {"key": null, "value": null}]}, "errors": [null, "e"]}]});
     let action = action(&needed);
     assert_eq!((action.commands.len(), action.commands[0].errors.len()), (1, 1));
 }
 
-/// A service that always answers so.
+/// A service that always sends the same response.
 struct CannedTransport(u16, String);
 
 impl Transport for CannedTransport {
@@ -282,7 +282,7 @@ fn pipeline_serving(status: u16, body: impl Into<String>) -> Pipeline {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_link_stays_a_secret_even_where_it_is_wrong() {
+async fn a_wrong_link_stays_secret() {
     let link =
         within(600, pipeline_serving(200, LINK).get_result_link("6b1d2c1e", 1)).await.unwrap();
     assert_eq!(link.host(), "store1.blob.core.windows.net");
@@ -315,7 +315,7 @@ async fn the_link_stays_a_secret_even_where_it_is_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_error_sample_whole_cut_and_full_of_nulls() {
+async fn the_error_sample_decodes_in_every_variant() {
     let error = within(600, pipeline_serving(404, ERROR).get_machine("9a0b")).await.unwrap_err();
     assert_eq!(
         (error.kind, error.code.as_deref(), error.status),

@@ -1,4 +1,4 @@
-//! Busy machines, the session cap, time-outs and cancelling.
+//! Tests of busy machines, timeouts and cancellation.
 
 use mde_live_response::config::{Limits, Rate};
 use mde_live_response::emulator::{Fault, FaultKind, ForeignSessionResponse, NewMachine, Route};
@@ -44,7 +44,7 @@ async fn a_machine_with_a_foreign_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_is_busy_where_the_list_is_forbidden_is_busy_all_the_same() {
+async fn a_busy_machine_is_reported_even_if_the_list_is_forbidden() {
     let fixture = Fixture::new();
     fixture
         .emulator
@@ -62,7 +62,7 @@ async fn a_machine_that_is_busy_where_the_list_is_forbidden_is_busy_all_the_same
 }
 
 #[tokio::test(start_paused = true)]
-async fn our_own_session_is_on_the_machine() {
+async fn a_machine_with_our_own_session() {
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 100.0);
     let first = fixture.submit(fixture.submit_args()).await.unwrap();
@@ -74,13 +74,13 @@ async fn our_own_session_is_on_the_machine() {
     assert_eq!(
         fixture.request_count(Route::RunLiveResponse),
         1,
-        "no request for what is known to be refused"
+        "no request for a submit that the service would refuse"
     );
     let second = fixture.submit(waiting(fixture.submit_args())).await.unwrap();
     assert_ne!(first.id, second.id);
     assert!(first.refresh(0.0).await.unwrap().is_done());
     fixture.assert_no_violations();
-    // One that ended while nobody looked is in nobody's way.
+    // A session that ended while nobody polled it does not block the machine.
     sleep(200.0).await;
     assert!(fixture.submit(fixture.submit_args()).await.is_ok());
     fixture.assert_no_violations();
@@ -116,7 +116,7 @@ async fn a_timeout_in_the_queue_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timeout_in_the_queue_after_a_lost_attempt_does_not_claim_nothing_was_sent() {
+async fn a_timeout_in_the_queue_after_a_lost_post_is_an_unknown_outcome() {
     let fixture = Fixture::new();
     fixture.fault("runliveresponse", Fault::status(500), 1, 1);
     fixture.fault("runliveresponse", Fault::status(429), 2, 1);
@@ -132,7 +132,7 @@ async fn a_timeout_in_the_queue_after_a_lost_attempt_does_not_claim_nothing_was_
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_out_holds_where_the_list_has_no_room() {
+async fn the_timeout_ends_a_wait_for_the_list_limit() {
     let limits = Limits { read: vec![Rate { count: 1, per: 3600.0 }], ..Limits::default() };
     let fixture = Fixture::new();
     let sessions = fixture.client_with(|options| options.limits = limits);
@@ -144,7 +144,7 @@ async fn the_time_out_holds_where_the_list_has_no_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_out_of_the_wait_leaves_the_session_alone() {
+async fn a_timeout_of_the_wait_does_not_stop_the_session() {
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 300.0);
     let options = RunOptions { timeout: Some(30.0), ..RunOptions::default() };
@@ -156,14 +156,14 @@ async fn a_time_out_of_the_wait_leaves_the_session_alone() {
     assert_eq!(error.machine_id, Some(fixture.machine(0)));
     assert_eq!(error.correlation_id.as_deref(), Some("one"));
     assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok());
-    // An action over when it is asked for takes no time.
+    // Waiting for a session that has ended takes no time.
     let started = fixture.clock.now();
     assert!(session.wait(Some(0.0), None, None).await.unwrap().is_done());
     assert!(fixture.clock.now() - started < 0.1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn consecutive_short_waits_see_the_end() {
+async fn repeated_short_waits_see_the_end() {
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 20.0);
     let session = fixture.submit(fixture.submit_args()).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_machine_that_stays_offline_times_out() {
     assert!(
         result.commands.iter().all(|command| command.error.is_none() && command.script.is_none())
     );
-    // Pending for long, it was looked at seldom.
+    // A session that is Pending for long is polled rarely.
     let lists = fixture.request_count(Route::ListMachineActions);
     assert!(lists < 400, "{lists}");
     fixture.assert_no_violations();
@@ -227,7 +227,7 @@ async fn a_session_that_stays_pending_is_cancelled() {
         assert!(result.message.contains("cancel_pending_after"), "{}", result.message);
         fixture.assert_no_violations();
     }
-    // One that started in time is left alone.
+    // A session that started in time is not cancelled.
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 100.0);
     let options = RunOptions { cancel_pending_after: Some(30.0), ..RunOptions::default() };
@@ -236,7 +236,7 @@ async fn a_session_that_stays_pending_is_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling() {
+async fn a_session_is_cancelled_on_request() {
     for status in [400, 409, 404] {
         let fixture = Fixture::with_switches(|switches| switches.cancel_ended_status = status);
         fixture.script("echo.ps1", 100.0);
@@ -246,18 +246,18 @@ async fn cancelling() {
         let result = within(HOUR, session.result(None, None)).await.unwrap();
         assert_eq!(result.reason, "cancelled", "{}", result.message);
         assert!(result.message.contains("no longer needed"));
-        // What is over is returned as it is.
+        // A session that has ended is returned unchanged.
         let over = within(HOUR, session.cancel("again")).await.unwrap();
         assert_eq!((over.status.as_str(), over.is_done()), ("Cancelled", true), "{status}");
         assert!(fixture.submit(fixture.submit_args()).await.is_ok());
-        let nobody = fixture.sessions.session("6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10");
-        assert_eq!(within(HOUR, nobody.cancel("x")).await.unwrap_err().kind, Kind::NotFound);
+        let unknown = fixture.sessions.session("6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10");
+        assert_eq!(within(HOUR, unknown.cancel("x")).await.unwrap_err().kind, Kind::NotFound);
         fixture.assert_no_violations();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn cancelling_a_fresh_action() {
+async fn an_action_that_is_not_listed_yet_is_cancelled() {
     let fixture =
         Fixture::with_switches(|switches| (switches.fresh_404, switches.list_lag) = (40.0, 40.0));
     fixture.script("echo.ps1", 300.0);

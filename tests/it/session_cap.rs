@@ -1,4 +1,4 @@
-//! The two 429s, and the lines in which submits stand.
+//! Tests of the two kinds of 429, and of the submit queue.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn waiting(submit: SubmitRequest) -> SubmitRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_queued_for_one_machine_send_no_more_requests_than_one() {
+async fn many_submits_queued_for_one_machine_share_its_polls() {
     let fixture = Arc::new(Fixture::new());
     fixture.script("echo.ps1", 400.0);
     let submits: Vec<_> = (0..40)
@@ -42,7 +42,7 @@ async fn many_queued_for_one_machine_send_no_more_requests_than_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_tenant_is_waited_for() {
+async fn a_submit_waits_for_a_full_tenant() {
     for answer in [ThrottleResponse::Plain, ThrottleResponse::Empty, ThrottleResponse::Html] {
         let limits = Limits { sessions: 3, ..Limits::default() };
         let fixture =
@@ -87,7 +87,7 @@ async fn the_wait_for_a_full_tenant_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_that_another_used_up_is_waited_for() {
+async fn a_submit_waits_for_a_rate_limit_that_another_client_used_up() {
     for (answer, header) in [
         (ThrottleResponse::Full, true),
         (ThrottleResponse::Full, false),
@@ -97,10 +97,10 @@ async fn a_rate_that_another_used_up_is_waited_for() {
         fixture.emulator.set_switches(|switches| {
             (switches.rate_answer, switches.rate_retry_after) = (answer, header)
         });
-        // A sibling with the same application and a store of its own.
-        let sibling = fixture.unrelated_client();
+        // A client of the same application that shares no store.
+        let other = fixture.unrelated_client();
         for machine in 0..10 {
-            within(HOUR, sibling.submit(fixture.submit_args_for(machine), None)).await.unwrap();
+            within(HOUR, other.submit(fixture.submit_args_for(machine), None)).await.unwrap();
         }
         let started = fixture.clock.now();
         let session = fixture.submit(fixture.submit_args_for(10)).await.unwrap();
@@ -115,11 +115,11 @@ async fn a_rate_that_another_used_up_is_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn a_429_with_no_or_zero_retry_after_causes_no_retry_storm() {
     let quota = r#"{"error":{"code":"429","message":"API calls quota exceeded!","target":"t"}}"#;
-    let told = |seconds: &str| [("Retry-After".to_owned(), seconds.to_owned())].into();
+    let retry_after = |seconds: &str| [("Retry-After".to_owned(), seconds.to_owned())].into();
     for (fault, waits) in [
         (Fault { body: quota.into(), ..Fault::status(429) }, 120.0..400.0),
-        (Fault { headers: told("7"), ..Fault::status(429) }, 14.0..16.0),
-        (Fault { headers: told("0"), ..Fault::status(429) }, 0.5..4.0),
+        (Fault { headers: retry_after("7"), ..Fault::status(429) }, 14.0..16.0),
+        (Fault { headers: retry_after("0"), ..Fault::status(429) }, 0.5..4.0),
     ] {
         let fixture = Fixture::new();
         fixture.fault("runliveresponse", fault.clone(), 1, 2);
@@ -131,7 +131,7 @@ async fn a_429_with_no_or_zero_retry_after_causes_no_retry_storm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_beyond_max_wait_holds_back_the_endpoint_all_the_same() {
+async fn a_429_beyond_max_wait_still_delays_the_endpoint() {
     let fixture = Fixture::new();
     let headers = [("Retry-After".to_owned(), "300".to_owned())].into();
     fixture.fault("machines", Fault { headers, ..Fault::status(429) }, 1, 1);

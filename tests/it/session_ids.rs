@@ -1,4 +1,4 @@
-//! Correlation ids: one action for each, whoever asks, and whoever leaves.
+//! Tests of correlation ids: each starts one action, from any caller, even if callers cancel.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use mde_live_response::state::store::IntentKey;
 use crate::support::{Fixture, HOUR, count_accepted, fault, run_script, sleep, within};
 
 #[tokio::test(start_paused = true)]
-async fn the_same_id_adopts_and_other_commands_are_refused() {
+async fn the_same_id_returns_the_same_session_and_other_commands_are_rejected() {
     let fixture = Fixture::new();
     let first = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
     let second = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
@@ -23,8 +23,8 @@ async fn the_same_id_adopts_and_other_commands_are_refused() {
     assert_eq!(fixture.submit(other.clone()).await.unwrap_err().kind, Kind::InvalidRequest);
     assert!(within(HOUR, first.result(None, None)).await.unwrap().is_ok());
     let over = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
-    assert!(over.adopted && over.id == first.id, "one that is over is adopted too");
-    // Another process, by the tag in the list.
+    assert!(over.adopted && over.id == first.id, "a session that has ended is found too");
+    // Another process finds the action by its tag in the list.
     let elsewhere = fixture.unrelated_client();
     let third =
         within(HOUR, elsewhere.submit(fixture.submit_args_with_id("one"), None)).await.unwrap();
@@ -34,7 +34,7 @@ async fn the_same_id_adopts_and_other_commands_are_refused() {
         within(HOUR, elsewhere.submit(other, None)).await.err().unwrap().kind,
         Kind::InvalidRequest
     );
-    // The refusal left nothing behind that would refuse the right commands.
+    // The rejected submit stored nothing: the right commands are accepted.
     assert!(
         within(HOUR, elsewhere.submit(fixture.submit_args_with_id("one"), None))
             .await
@@ -42,7 +42,7 @@ async fn the_same_id_adopts_and_other_commands_are_refused() {
             .adopted
     );
     assert_eq!(count_accepted(&fixture), 1);
-    // The id means something else on another machine.
+    // On another machine the same id is another submit.
     let on_other =
         SubmitRequest { correlation_id: Some("one".into()), ..fixture.submit_args_for(1) };
     assert!(!fixture.submit(on_other).await.unwrap().adopted);
@@ -79,7 +79,7 @@ async fn the_same_id_in_one_process_at_once_starts_one_action() {
 
 #[tokio::test(start_paused = true)]
 async fn two_processes_at_once_start_one_action() {
-    // The last: the first one's action is over before any list shows it.
+    // In the last case the first action ends before any list shows it.
     for (lag, length) in [(0.0, 40.0), (30.0, 40.0), (60.0, 10.0)] {
         let fixture = Fixture::with_switches(|switches| switches.list_lag = lag);
         fixture.script("echo.ps1", length);
@@ -116,7 +116,7 @@ async fn find_starts_nothing() {
         assert!(within(HOUR, sessions.find(&fixture.machine(1), "one")).await.unwrap().is_none());
     }
     assert_eq!(fixture.request_count(Route::RunLiveResponse), 1);
-    // What was just started may be unknown to the replica that answers.
+    // A replica may not know a new action yet.
     let fixture =
         Fixture::with_switches(|switches| (switches.fresh_404, switches.list_lag) = (100.0, 100.0));
     let session = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
@@ -127,7 +127,7 @@ async fn find_starts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_comment_that_ends_in_anothers_tag() {
+async fn a_comment_that_ends_in_the_tag_of_another_submit() {
     let fixture = Fixture::new();
     let first = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
     let comment = first.action().unwrap().requestor_comment.unwrap();
@@ -151,7 +151,7 @@ async fn a_comment_that_ends_in_anothers_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalid_arguments_cost_no_request() {
+async fn invalid_arguments_send_no_request() {
     let fixture = Fixture::new();
     let submit_args = || fixture.submit_args();
     let wrong = [
@@ -176,12 +176,12 @@ async fn invalid_arguments_cost_no_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_submit_whose_caller_left_still_lands_and_is_found() {
+async fn a_submit_whose_caller_cancelled_is_settled_and_found() {
     for on_post in [Fault::delay(5.0), fault(FaultKind::DropAfter), Fault::status(503)] {
         let fixture = Arc::new(Fixture::new());
         fixture.script("echo.ps1", 60.0);
         fixture.fault("runliveresponse", on_post.clone(), 1, 1);
-        // The caller leaves while the POST is on its way, or while it is being settled.
+        // The caller cancels while the POST is sent, or while it is settled.
         let caller = tokio::spawn({
             let fixture = fixture.clone();
             async move { fixture.submit(fixture.submit_args_with_id("one")).await }
@@ -190,12 +190,12 @@ async fn a_submit_whose_caller_left_still_lands_and_is_found() {
         caller.abort();
         sleep(300.0).await;
         let found = within(HOUR, fixture.sessions.find(&fixture.machine(0), "one")).await.unwrap();
-        let acted = on_post.kind != FaultKind::Status;
-        assert_eq!(found.is_some(), acted, "nothing more is sent for one who left: {on_post:?}");
+        let was_acted_on = on_post.kind != FaultKind::Status;
+        assert_eq!(found.is_some(), was_acted_on, "no second POST after a cancel: {on_post:?}");
         let posts = fixture.request_count(Route::RunLiveResponse);
         assert_eq!(posts, 1);
         let session = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
-        assert_eq!(session.adopted, acted);
+        assert_eq!(session.adopted, was_acted_on);
         assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok());
         assert_eq!(fixture.actions().await.len(), 1);
         fixture.assert_no_violations();
@@ -203,17 +203,20 @@ async fn a_submit_whose_caller_left_still_lands_and_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_submit_abandoned_in_the_queue_sends_and_leaves_nothing() {
+async fn a_submit_cancelled_in_the_queue_sends_and_stores_nothing() {
     let fixture = Arc::new(Fixture::new());
     fixture.script("echo.ps1", 100.0);
     let (_, quota) = fixture.sessions.pipeline.shared_quota().await.unwrap();
     let first = fixture.submit(fixture.submit_args()).await.unwrap();
-    let key = IntentKey { machine_id: fixture.machine(0), correlation_id: "left".into() };
+    let key = IntentKey { machine_id: fixture.machine(0), correlation_id: "cancelled".into() };
     let caller = tokio::spawn({
         let fixture = fixture.clone();
         async move {
             fixture
-                .submit(SubmitRequest { wait_if_busy: true, ..fixture.submit_args_with_id("left") })
+                .submit(SubmitRequest {
+                    wait_if_busy: true,
+                    ..fixture.submit_args_with_id("cancelled")
+                })
                 .await
         }
     });
@@ -223,30 +226,30 @@ async fn a_submit_abandoned_in_the_queue_sends_and_leaves_nothing() {
     sleep(0.1).await;
     assert!(
         quota.store().get_intent(key).await.unwrap().is_none(),
-        "an intent that nobody means any more is withdrawn"
+        "the intent of a cancelled submit is deleted"
     );
     within(HOUR, first.wait(None, None, None)).await.unwrap();
     assert_eq!(fixture.request_count(Route::RunLiveResponse), 1);
     assert_eq!(fixture.count_held().await.1, 0);
-    // Nor does it hold up those behind it.
+    // It does not block later submits.
     assert!(fixture.submit(fixture.submit_args()).await.is_ok());
     let other = SubmitRequest {
         commands: vec![run_script("other.ps1")],
         machine_id: fixture.machine(1),
-        ..fixture.submit_args_with_id("left")
+        ..fixture.submit_args_with_id("cancelled")
     };
     assert!(fixture.submit(other).await.is_ok());
     fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_gives_up_does_not_take_the_intent_from_the_others() {
+async fn a_caller_that_gives_up_does_not_delete_the_intent_of_the_others() {
     for foreign in [true, false] {
-        check_one_gives_up(foreign).await;
+        check_caller_gives_up(foreign).await;
     }
 }
 
-async fn check_one_gives_up(foreign: bool) {
+async fn check_caller_gives_up(foreign: bool) {
     let fixture = Arc::new(Fixture::new());
     fixture.script("echo.ps1", 20.0);
     if foreign {
@@ -271,12 +274,12 @@ async fn check_one_gives_up(foreign: bool) {
     assert_eq!(first.id, third.id);
     assert!(!first.adopted && third.adopted);
     sleep(300.0).await;
-    assert_eq!(fixture.actions().await.len(), 2, "the one before and ours");
+    assert_eq!(fixture.actions().await.len(), 2, "the earlier one and ours");
     fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
-async fn intents_do_not_pile_up() {
+async fn the_number_of_stored_intents_is_bounded() {
     let fixture = Fixture::new();
     let (_, quota) = fixture.sessions.pipeline.shared_quota().await.unwrap();
     for i in 0..30_000 {

@@ -1,4 +1,4 @@
-//! Exactly once, whatever becomes of the answer, and whoever asks again.
+//! Tests that a submit runs exactly once, for every fault and for repeated submits.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use mde_live_response::session::SubmitRequest;
 
 use crate::support::{Fixture, HOUR, count_accepted, fault, sleep, within};
 
-/// All that can become of one exchange.
+/// Every fault that one exchange can have.
 fn faults() -> Vec<Fault> {
     let status = |status| Fault::status(status);
     let cut = |keep| Fault { keep, ..fault(FaultKind::Truncate) };
@@ -33,7 +33,7 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-/// Whether the POST was was_acted_on upon for all that.
+/// Returns whether the service acted on the POST despite the fault.
 fn was_acted_on(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble)
 }
@@ -72,7 +72,7 @@ async fn every_fault_of_the_post_leaves_one_action_and_its_result() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_list_cannot_be_read_either_the_outcome_is_unknown_and_found_later() {
+async fn if_the_list_fails_too_the_outcome_is_unknown_and_found_later() {
     for on_post in faults() {
         let what = format!("{on_post:?}");
         let fixture = Fixture::new();
@@ -80,7 +80,7 @@ async fn where_the_list_cannot_be_read_either_the_outcome_is_unknown_and_found_l
         fixture.fault("runliveresponse", on_post.clone(), 1, 1);
         let submit = fixture.submit_args_with_id("once");
         let first = {
-            // The id is given, so the list is asked once before anything is sent.
+            // With a given id the list is read once before the POST.
             let sessions = fixture.sessions.clone();
             let (network, submit) = (fixture.network.clone(), submit.clone());
             let cut = tokio::spawn(async move {
@@ -112,13 +112,13 @@ async fn where_the_list_cannot_be_read_either_the_outcome_is_unknown_and_found_l
         assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what}");
         assert_eq!(fixture.actions().await.len(), 1, "{what}");
         fixture.assert_no_violations();
-        // What was left over is free again.
+        // The slot and the machine are free again.
         assert!(fixture.submit(fixture.submit_args()).await.is_ok(), "{what}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repeat_that_fails_too_is_a_service_error_and_the_same_id_goes_on() {
+async fn a_second_post_that_fails_too_is_a_service_error_and_the_same_id_can_retry() {
     for on_post in faults() {
         if was_acted_on(&on_post)
             || matches!(on_post.kind, FaultKind::DropUnread | FaultKind::ExpireToken)
@@ -139,7 +139,7 @@ async fn a_repeat_that_fails_too_is_a_service_error_and_the_same_id_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stuck_machine_answers_a_bare_500_and_holds_no_slot() {
+async fn a_stuck_machine_is_a_service_error_and_holds_no_slot() {
     let fixture = Fixture::new();
     fixture.emulator.set_stuck("ws-0001", true).unwrap();
     let error = fixture.submit(fixture.submit_args()).await.unwrap_err();
@@ -152,7 +152,7 @@ async fn a_stuck_machine_answers_a_bare_500_and_holds_no_slot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_that_lands_long_after_it_was_given_up() {
+async fn a_lost_post_that_arrives_late_is_found() {
     for seconds in [1.0, 20.0, 59.0, 100.0] {
         let fixture = Fixture::new();
         fixture.script("echo.ps1", 5.0);
@@ -167,7 +167,7 @@ async fn a_post_that_lands_long_after_it_was_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_that_lands_when_even_the_settle_time_is_over() {
+async fn a_lost_post_that_arrives_after_the_settle_time_is_found() {
     let cap = Fault {
         body: r#"{"error":{"code":"TooManyRequests","message":"Too many"}}"#.into(),
         ..Fault::status(429)
@@ -180,7 +180,7 @@ async fn a_post_that_lands_when_even_the_settle_time_is_over() {
         let fixture = Fixture::new();
         fixture.script("echo.ps1", 5.0);
         fixture.network.submit_delays.lock().unwrap().push_back(122.0);
-        // The repeat is refused, for long enough that the first one is over by the next turn.
+        // The second POST is refused until the session of the first one has ended.
         fixture.fault("runliveresponse", refusal.clone(), 1, 1);
         let session =
             fixture.submit(SubmitRequest { wait_if_busy, ..fixture.submit_args() }).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_post_that_lands_when_even_the_settle_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_body_full_of_nulls_a_fresh_404_and_a_list_that_lags() {
+async fn a_first_body_of_nulls_a_404_for_a_new_action_and_a_late_list() {
     for (null, no_comment, fresh, lag) in [
         (30.0, false, 0.0, 0.0),
         (30.0, true, 0.0, 0.0),
@@ -218,7 +218,7 @@ async fn the_first_body_full_of_nulls_a_fresh_404_and_a_list_that_lags() {
             .await
             .unwrap_or_else(|error| panic!("{what:?}: {error:?}"));
         assert!(!session.adopted);
-        // A look at what was just started tells what is known of it.
+        // A 404 for a new action returns the last known status.
         assert!(within(HOUR, session.refresh(0.0)).await.is_ok(), "{what:?}");
         assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what:?}");
         assert_eq!((fixture.actions().await.len(), count_accepted(&fixture)), (1, 1), "{what:?}");
@@ -227,7 +227,7 @@ async fn the_first_body_full_of_nulls_a_fresh_404_and_a_list_that_lags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_answers_success_with_anothers_action() {
+async fn a_response_with_a_foreign_action_is_a_busy_machine() {
     let fixture = Fixture::with_switches(|switches| switches.busy_answer = BusyResponse::Foreign);
     let foreign = fixture
         .emulator
@@ -236,7 +236,7 @@ async fn another_answers_success_with_anothers_action() {
     let error = fixture.submit(fixture.submit_args()).await.unwrap_err();
     assert_eq!(error.kind, Kind::MachineBusy);
     assert_eq!(error.active_action_id, Some(foreign.to_string()));
-    // Waiting its turn, it never takes the other's result for its own.
+    // A submit that waits for the machine never returns the result of the foreign session.
     let result = fixture
         .run(SubmitRequest { wait_if_busy: true, ..fixture.submit_args() }, Default::default())
         .await
@@ -246,7 +246,8 @@ async fn another_answers_success_with_anothers_action() {
     fixture.assert_no_violations();
 }
 
-/// Any fault anywhere, as the seed has it: whoever goes on asking with the same id has one action and its result.
+/// Random faults at every call, by seed: repeated runs with the same id end with one action and its
+/// result.
 #[tokio::test(start_paused = true)]
 async fn every_fault_at_every_call_still_runs_once() {
     for seed in 0..60 {
@@ -261,7 +262,7 @@ async fn every_fault_at_every_call_still_runs_once() {
         fixture.script("echo.ps1", 20.0);
         let mut ended = None;
         for attempt in 0..100 {
-            // Every other try is another process that knows nothing of the one before.
+            // Every second try is from another process, with another store.
             let sessions = if attempt % 2 == 1 {
                 fixture.unrelated_client()
             } else {
@@ -286,7 +287,7 @@ async fn every_fault_at_every_call_still_runs_once() {
                 }
             }
         }
-        let ended = ended.unwrap_or_else(|| panic!("seed {seed}: no result in a hundred tries"));
+        let ended = ended.unwrap_or_else(|| panic!("seed {seed}: no result in 100 tries"));
         assert_eq!(ended.status, "Succeeded");
         fixture.emulator.set_switches(|switches| switches.fault_rate = 0.0);
         assert_eq!(fixture.actions().await.len(), 1, "seed {seed}");

@@ -1,4 +1,4 @@
-//! One list call for all open sessions.
+//! Tests of the poller: one list call for all open sessions.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn wait_all(
 }
 
 #[tokio::test(start_paused = true)]
-async fn fifty_sessions_cost_twenty_lists_a_minute_and_end_soon() {
+async fn fifty_sessions_need_twenty_lists_a_minute_and_end_soon() {
     let fixture =
         Arc::new(Fixture::with_settings(Settings { machines: 50, ..Settings::default() }));
     let durations = [330.0, 401.7, 555.5, 599.0];
@@ -75,7 +75,7 @@ async fn fifty_sessions_cost_twenty_lists_a_minute_and_end_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_clients_of_one_store_poll_little_more_often_than_one() {
+async fn ten_clients_of_one_store_poll_about_as_often_as_one() {
     let fixture =
         Arc::new(Fixture::with_settings(Settings { machines: 50, ..Settings::default() }));
     fixture.script("echo.ps1", 590.0);
@@ -109,23 +109,27 @@ async fn ten_clients_of_one_store_poll_little_more_often_than_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_siblings_cached_status_is_used() {
+async fn a_status_that_another_client_cached_is_used() {
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 60.0);
     let session = fixture.submit(fixture.submit_args()).await.unwrap();
-    let theirs = fixture.sibling_client().session(&session.id);
+    let other = fixture.sibling_client().session(&session.id);
     session.refresh(0.0).await.unwrap();
     let before = fixture.emulator.requests().len();
-    assert_eq!(theirs.refresh(5.0).await.unwrap().id, session.id);
-    assert_eq!(fixture.emulator.requests().len(), before, "the store knows it");
+    assert_eq!(other.refresh(5.0).await.unwrap().id, session.id);
+    assert_eq!(fixture.emulator.requests().len(), before, "the store has the status");
     sleep(6.0).await;
-    theirs.refresh(5.0).await.unwrap();
-    assert_eq!(fixture.emulator.requests().len(), before + 1, "what it knows is too old");
+    other.refresh(5.0).await.unwrap();
+    assert_eq!(fixture.emulator.requests().len(), before + 1, "the status in the store is too old");
     assert_eq!(
         fixture.unrelated_client().session(&session.id).refresh(5.0).await.unwrap().id,
         session.id
     );
-    assert_eq!(fixture.emulator.requests().len(), before + 2, "another store knows nothing of it");
+    assert_eq!(
+        fixture.emulator.requests().len(),
+        before + 2,
+        "another store does not have the status"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,18 +144,18 @@ async fn actions_missing_from_the_list_are_polled_individually_within_limits() {
         let late = at - updated.unwrap();
         assert!(late < 240.0, "{late}");
     }
-    let singly = fixture.request_times(Route::GetMachineAction);
+    let single_reads = fixture.request_times(Route::GetMachineAction);
     assert!(
-        max_calls_within(&singly, 60.0) <= 80,
+        max_calls_within(&single_reads, 60.0) <= 80,
         "{} in a minute",
-        max_calls_within(&singly, 60.0)
+        max_calls_within(&single_reads, 60.0)
     );
     assert!(max_calls_within(&fixture.request_times(Route::ListMachineActions), 60.0) <= 20);
     fixture.assert_no_violations();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_list_hangs_no_waiter() {
+async fn a_failing_list_ends_every_wait() {
     let forbidden = r#"{"error":{"code":"Forbidden","message":"no","target":"t"}}"#.to_owned();
     for (fault, kind, bound) in [
         (Fault { body: forbidden, ..Fault::status(403) }, Kind::PermissionDenied, 60.0),
@@ -167,7 +171,7 @@ async fn a_failing_list_hangs_no_waiter() {
         assert_eq!(error.action_id.as_deref(), Some(session.id.as_str()));
         assert!(fixture.clock.now() - started < bound);
     }
-    // A stumble is nothing.
+    // Failures for a short time are retried.
     let fixture = Arc::new(Fixture::new());
     fixture.script("echo.ps1", 60.0);
     fixture.fault("machineactions", Fault::status(503), 1, 6);
@@ -199,9 +203,9 @@ async fn an_unreadable_action_fails_no_other() {
         fixture.emulator.requests().into_iter().map(|request| request.query).collect();
     assert!(
         !queries.iter().any(|query| query.contains("not-a-guid")),
-        "one wrong id would spoil the list for all"
+        "one invalid id would fail the list of all sessions"
     );
-    // One whose single look always fails.
+    // An action whose individual read always fails.
     let fixture = Arc::new(Fixture::new());
     fixture.script("echo.ps1", 550.0);
     let good = fixture.submit(fixture.submit_args()).await.unwrap();
@@ -213,7 +217,7 @@ async fn an_unreadable_action_fails_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_read_windows_keep_a_fifth_for_settling() {
+async fn polls_leave_a_fifth_of_the_read_limit_to_submits() {
     let limits = Limits { read: vec![Rate { count: 10, per: 60.0 }], ..Limits::default() };
     let fixture = Arc::new(Fixture::with_settings(Settings {
         limits: limits.clone(),

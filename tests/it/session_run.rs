@@ -1,14 +1,15 @@
-//! Whole sessions: the page's own example, results of every kind, and sixty at once under the real limits.
+//! Tests of whole runs: the documented example, results of every kind, and 60 sessions at once.
 
 use std::sync::{Arc, Mutex};
 
+use mde_live_response::digest::sha256_hex;
 use mde_live_response::emulator::{
     Content, Fault, FaultKind, NonzeroExit, Route, ScriptOutcome, Settings,
 };
 use mde_live_response::error::Kind;
 use mde_live_response::model::Command;
 use mde_live_response::session::{RunOptions, SubmitRequest};
-use mde_live_response::transfer::{Target, sha256_hex};
+use mde_live_response::transfer::Target;
 
 use crate::support::{Fixture, HOUR, TempDir, fault, run_script, within};
 
@@ -84,7 +85,7 @@ async fn the_documentation_example() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_script_that_exits_with_another_code_than_0() {
+async fn a_script_that_exits_with_a_nonzero_code() {
     let fixture = Fixture::new();
     let outcome =
         ScriptOutcome { exit_code: Some(3), stderr: "no".into(), ..ScriptOutcome::default() };
@@ -96,7 +97,7 @@ async fn a_script_that_exits_with_another_code_than_0() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_command_has_its_transcript_and_what_came_after_it_was_skipped() {
+async fn a_failed_command_has_its_transcript_and_later_commands_are_skipped() {
     for keeps in [true, false] {
         let (fixture, folder) =
             (Fixture::with_switches(|s| s.failed_script_has_transcript = keeps), TempDir::new());
@@ -131,7 +132,7 @@ async fn a_failed_command_has_its_transcript_and_what_came_after_it_was_skipped(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_service_may_call_a_nonzero_exit_a_failure() {
+async fn a_nonzero_exit_may_be_a_failed_command() {
     let fixture = Fixture::with_switches(|switches| switches.nonzero_exit = NonzeroExit::Failed);
     fixture
         .emulator
@@ -159,7 +160,7 @@ async fn a_script_that_runs_too_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_that_lag_and_links_that_fail_at_first() {
+async fn late_results_and_links_that_fail_at_first_are_retried() {
     for (change, route, broken) in [
         (true, "resultlink", None),
         (false, "resultlink", Some(Fault::status(404))),
@@ -185,7 +186,7 @@ async fn results_that_lag_and_links_that_fail_at_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unavailable_result_is_its_commands_error() {
+async fn an_unavailable_result_is_the_error_of_its_command() {
     let garbled_gzip = |fixture: &Fixture| fixture.fault("blob", fault(FaultKind::Garble), 2, 20);
     let cut_gzip = |fixture: &Fixture| {
         fixture.fault("blob", Fault { keep: Some(40), ..fault(FaultKind::Truncate) }, 2, 20)
@@ -205,11 +206,11 @@ async fn an_unavailable_result_is_its_commands_error() {
         ("a result that is gone", gone, [true, true]),
         ("a permission that is missing", refused, [true, true]),
     ];
-    for (what, spoil, errors) in table {
+    for (what, break_results, errors) in table {
         let (fixture, folder) = (Fixture::new(), TempDir::new());
         let noise: Vec<u8> = (0..50_000).map(|_| fastrand::u8(..)).collect();
         put_remote(&fixture, "/tmp/a", &noise);
-        spoil(&fixture);
+        break_results(&fixture);
         let commands = vec![run_script("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
         let result = fixture
             .run(SubmitRequest { commands, ..fixture.submit_args() }, save_to(&folder))
@@ -225,16 +226,12 @@ async fn an_unavailable_result_is_its_commands_error() {
                 assert!(!format!("{error:?}").contains("sig="), "{what}: {error:?}");
             }
         }
-        assert!(
-            folder.files().is_empty(),
-            "{what}: nothing half-written stays: {:?}",
-            folder.files()
-        );
+        assert!(folder.files().is_empty(), "{what}: no partial file is left: {:?}", folder.files());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transcript_that_is_cut_once_is_asked_for_again() {
+async fn a_truncated_transcript_is_fetched_again() {
     let fixture = Fixture::new();
     fixture.fault("blob", Fault { keep: Some(5), ..fault(FaultKind::Truncate) }, 1, 1);
     let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
@@ -242,23 +239,23 @@ async fn a_transcript_that_is_cut_once_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_fails_is_that_commands_error() {
+async fn a_disk_error_is_the_error_of_its_command() {
     let (fixture, folder) = (Fixture::new(), TempDir::new());
     put_remote(&fixture, "/tmp/a", b"a");
-    let in_the_way = folder.0.join("file");
-    std::fs::write(&in_the_way, b"").unwrap();
+    let not_a_folder = folder.0.join("file");
+    std::fs::write(&not_a_folder, b"").unwrap();
     let commands = vec![run_script("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
     let order = SubmitRequest { commands, ..fixture.submit_args() };
-    let options = RunOptions { save_to: Some(in_the_way.clone()), ..RunOptions::default() };
+    let options = RunOptions { save_to: Some(not_a_folder.clone()), ..RunOptions::default() };
     assert_eq!(
         fixture.run(order.clone(), options).await.unwrap_err().kind,
         Kind::Io,
-        "nothing runs for no folder"
+        "nothing runs without a folder"
     );
     assert_eq!(fixture.request_count(Route::RunLiveResponse), 0);
 
     let session = fixture.submit(order).await.unwrap();
-    let result = within(HOUR, session.result(None, Some(&in_the_way))).await.unwrap();
+    let result = within(HOUR, session.result(None, Some(&not_a_folder))).await.unwrap();
     assert_eq!(result.reason, "fetch");
     let error = result.commands[1].error.as_ref().unwrap();
     assert!(
@@ -279,14 +276,14 @@ async fn a_disk_that_fails_is_that_commands_error() {
 
 #[tokio::test(start_paused = true)]
 async fn an_action_without_commands_is_not_ok() {
-    // Commands are null for so long that the action is over by then.
+    // The commands are null until after the action has ended.
     let fixture = Fixture::with_switches(|switches| switches.null_first_body = 1e6);
     let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert!(!result.is_ok(), "{}", result.message);
 }
 
 #[tokio::test(start_paused = true)]
-async fn commands_that_fill_in_after_the_end_are_waited_for() {
+async fn a_run_waits_for_commands_that_appear_after_the_end() {
     let fixture = Fixture::with_switches(|switches| switches.null_first_body = 12.0);
     let result = fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert!(result.is_ok(), "{}", result.message);

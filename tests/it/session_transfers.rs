@@ -1,4 +1,4 @@
-//! Collected files that come here whole whatever breaks on the way, or not at all.
+//! Tests that a collected file is downloaded completely or not at all, for every interruption.
 
 use mde_live_response::emulator::{Content, Fault, FaultKind, Route, Settings, Switches};
 use mde_live_response::error::Kind;
@@ -10,7 +10,7 @@ use crate::support::{Fixture, HOUR, TempDir, fault, within};
 
 const CUT: usize = 64 << 10;
 
-/// Bytes that no gzip makes smaller.
+/// Returns bytes that gzip cannot compress.
 fn random_bytes(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(length);
@@ -45,14 +45,14 @@ fn truncated(keep: usize) -> Fault {
     Fault { keep: Some(keep), ..fault(FaultKind::Truncate) }
 }
 
-fn is_complete(file: &CollectedFile, content: &[u8]) {
+fn assert_complete(file: &CollectedFile, content: &[u8]) {
     assert_eq!(file.size, content.len() as u64);
     let saved = std::fs::read(file.path.as_ref().unwrap()).unwrap();
-    assert!(saved == content, "another content");
+    assert!(saved == content, "the content differs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_that_is_cut_at_every_64_kib_goes_on_each_time() {
+async fn a_download_that_is_cut_at_every_64_kib_resumes_each_time() {
     for ranges in [true, false] {
         let length = if ranges { 16 << 20 } else { 2 << 20 };
         let content = random_bytes(length);
@@ -60,43 +60,43 @@ async fn a_download_that_is_cut_at_every_64_kib_goes_on_each_time() {
             collected(|switches| switches.blob_ranges = ranges, &content).await;
         let folder = TempDir::new();
         for (at, keep) in (CUT..length).step_by(CUT).enumerate() {
-            // With ranges, each answer begins where the last one was cut.
+            // With ranges, each response starts where the last one was cut.
             fixture.fault("blob", truncated(if ranges { CUT } else { keep }), at as u32 + 1, 1);
         }
         let file =
             within(HOUR, session.download(0, Target::Path(folder.0.join("a")))).await.unwrap();
-        is_complete(&file, &content);
+        assert_complete(&file, &content);
         assert_eq!(folder.files(), ["a"]);
         assert!(
             fixture.request_count(Route::Blob) >= length / CUT,
             "{} requests",
             fixture.request_count(Route::Blob)
         );
-        assert_eq!(fixture.request_count(Route::GetResultLink), 1, "a link that works is kept");
+        assert_eq!(fixture.request_count(Route::GetResultLink), 1, "a valid link is reused");
         fixture.assert_no_violations();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_cut_for_good_is_absent_and_cut_once_is_complete() {
+async fn a_download_that_cannot_resume_leaves_no_file_and_one_cut_is_resumed() {
     let content = random_bytes(16 << 20);
     let (fixture, session) = collected(|_| {}, &content).await;
     let folder = TempDir::new();
     for (at, keep) in (0..content.len()).step_by(CUT).enumerate() {
-        // Every other cut is for good: the network carries nothing any more.
-        let gone = at % 2 == 0;
+        // After every second cut the network stays down.
+        let stays_down = at % 2 == 0;
         fixture.fault("blob", truncated(keep), 1, 1);
-        if gone {
+        if stays_down {
             fixture.fault("blob", fault(FaultKind::DropUnread), 2, 7);
         }
         let path = folder.0.join("a");
         let result = within(HOUR, session.download(0, Target::Path(path.clone()))).await;
-        if gone {
+        if stays_down {
             let error = result.unwrap_err();
             assert!(error.kind == Kind::Download && error.retryable, "{keep}: {error}");
             assert!(folder.files().is_empty(), "{keep}: {:?}", folder.files());
         } else {
-            is_complete(&result.unwrap(), &content);
+            assert_complete(&result.unwrap(), &content);
             std::fs::remove_file(path).unwrap();
         }
     }
@@ -105,7 +105,7 @@ async fn a_download_cut_for_good_is_absent_and_cut_once_is_complete() {
 
 #[tokio::test(start_paused = true)]
 async fn a_link_that_expires_during_the_download_is_renewed() {
-    // The host may refuse it before its time, or it tells by itself that its time is over.
+    // The host may refuse the link early, or the link itself says that it has expired.
     for refused in [Some(403), Some(404), None] {
         let content = random_bytes(1 << 20);
         let life = if refused.is_some() { 1800.0 } else { 0.05 };
@@ -117,7 +117,7 @@ async fn a_link_that_expires_during_the_download_is_renewed() {
         }
         let file =
             within(HOUR, session.download(0, Target::Path(folder.0.join("a")))).await.unwrap();
-        is_complete(&file, &content);
+        assert_complete(&file, &content);
         let blobs = if refused.is_some() { 3 } else { 2 };
         assert_eq!(
             (fixture.request_count(Route::GetResultLink), fixture.request_count(Route::Blob)),
@@ -138,7 +138,7 @@ async fn no_token_goes_to_the_results_host() {
     let at_blob: Vec<_> = called.iter().filter(|(host, _)| blob.contains(host.as_str())).collect();
     assert!(!at_blob.is_empty());
     assert!(at_blob.iter().all(|(_, bearer)| !bearer), "{at_blob:?}");
-    assert!(called.iter().any(|(_, bearer)| *bearer), "the API is given one");
+    assert!(called.iter().any(|(_, bearer)| *bearer), "the API gets a token");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,18 +147,18 @@ async fn a_stream_yields_the_file_then_its_metadata() {
     let (fixture, session) = collected(|_| {}, &content).await;
     fixture.fault("blob", truncated(1_000_000), 1, 1);
     let mut stream = session.stream(0);
-    assert_eq!(fixture.request_count(Route::Blob), 0, "nothing before it is asked for");
-    let (mut came, mut end) = (Vec::new(), None);
-    while let Some(piece) = within(HOUR, stream.next()).await.unwrap() {
-        match piece {
-            StreamItem::Bytes(bytes) => came.extend_from_slice(&bytes),
+    assert_eq!(fixture.request_count(Route::Blob), 0, "no request before the first chunk");
+    let (mut received, mut end) = (Vec::new(), None);
+    while let Some(item) = within(HOUR, stream.next()).await.unwrap() {
+        match item {
+            StreamItem::Bytes(bytes) => received.extend_from_slice(&bytes),
             StreamItem::End(file) => end = Some(file),
         }
     }
     let file = end.unwrap();
-    assert!(came == content);
+    assert!(received == content);
     assert_eq!((file.size, file.path), (content.len() as u64, None));
-    assert!(stream.next().await.unwrap().is_none(), "once");
+    assert!(stream.next().await.unwrap().is_none(), "the metadata comes once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,6 +171,6 @@ async fn a_stream_applies_backpressure_and_ends_with_its_consumer() {
     stream.close();
     assert!(stream.next().await.unwrap().is_none());
     let again = within(HOUR, session.stream(0).next()).await.unwrap();
-    assert!(again.is_some(), "another stream begins anew");
+    assert!(again.is_some(), "a new stream starts again");
     fixture.assert_no_violations();
 }

@@ -1,4 +1,4 @@
-//! Lines and turns as the clients of one process use them, with the clock paused.
+//! Queues and leases as the clients of one process use them, with the clock paused.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,7 +27,7 @@ fn ten_a_minute() -> Limits {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_window_that_is_never_idle_lets_through_what_it_can() {
+async fn a_busy_window_reaches_its_rate() {
     let clock = Clock::new();
     let quota = quota(&ten_a_minute(), clock).await;
     let start = clock.now();
@@ -36,10 +36,10 @@ async fn a_window_that_is_never_idle_lets_through_what_it_can() {
         .map(|number| {
             let (quota, order) = (quota.clone(), order.clone());
             tokio::spawn(async move {
-                let pass = quota.admit_call(READ).await.unwrap();
+                let permit = quota.admit_call(READ).await.unwrap();
                 order.lock().unwrap().push(number);
                 clock.sleep(0.5).await;
-                drop(pass);
+                drop(permit);
             })
         })
         .collect();
@@ -47,7 +47,7 @@ async fn a_window_that_is_never_idle_lets_through_what_it_can() {
         waiter.await.unwrap();
     }
     let (taken, bound) = (clock.now() - start, 99.0 * 60.5 + 0.5);
-    assert!(taken >= bound && taken < bound / 0.99, "{taken} s, and {bound} s at the least");
+    assert!(taken >= bound && taken < bound / 0.99, "took {taken} s, expected at least {bound} s");
     assert!(order.lock().unwrap().is_sorted(), "first come, first served");
 }
 
@@ -59,8 +59,8 @@ async fn a_caller_that_leaves_blocks_nobody() {
     drop(quota.admit_call(READ).await.unwrap());
     let start = clock.now();
     let impatient = tokio::time::timeout(std::time::Duration::from_secs(5), quota.admit_call(READ));
-    let (gone, second) = tokio::join!(impatient, quota.admit_call(READ));
-    assert!(gone.is_err());
+    let (timed_out, second) = tokio::join!(impatient, quota.admit_call(READ));
+    assert!(timed_out.is_err());
     drop(second.unwrap());
     assert!((clock.now() - start - 10.0).abs() < 0.1);
     quota.block_window(READ, 100.0).await.unwrap();
@@ -82,7 +82,7 @@ async fn a_slot_that_is_freed_is_taken_at_once() {
         quota
             .admit_submit(slot_request(machine, false))
             .await
-            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
+            .unwrap_or_else(|error| panic!("{error:?}"))
             .slot
             .disarm();
         quota
@@ -93,10 +93,10 @@ async fn a_slot_that_is_freed_is_taken_at_once() {
     }
     let mut other = slot_request("a", false);
     other.correlation_id = "another".into();
-    let told = quota.admit_submit(other).await.err();
+    let refused = quota.admit_submit(other).await.err();
     assert!(
-        matches!(&told, Some(AdmissionError::MachineBusy(Some(action))) if action == "on-a"),
-        "{told:?}"
+        matches!(&refused, Some(AdmissionError::MachineBusy(Some(action))) if action == "on-a"),
+        "{refused:?}"
     );
     let waiting = tokio::spawn({
         let quota = quota.clone();
@@ -106,13 +106,13 @@ async fn a_slot_that_is_freed_is_taken_at_once() {
     assert!(!waiting.is_finished());
     let freed = clock.now();
     quota.close_session("on-b").await.unwrap();
-    let admission = waiting.await.unwrap().unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    let admission = waiting.await.unwrap().unwrap_or_else(|error| panic!("{error:?}"));
     assert!(clock.now() - freed < 0.01);
     drop(admission);
     assert_eq!(
         quota.store().slots().await.unwrap().len(),
         1,
-        "nothing came of it, and its slot is free"
+        "the submit was not sent, and its slot is free"
     );
 }
 

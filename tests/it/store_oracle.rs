@@ -1,35 +1,39 @@
-//! An oracle that the service might be: it stamps each call anywhere between its start and its end.
+//! Checks that no window is ever broken, whenever between its start and its end the service counts
+//! a call.
 
 use std::sync::Arc;
 
 use mde_live_response::clock::Clock;
 use mde_live_response::config::Rate;
 use mde_live_response::state::QuotaKey;
-use mde_live_response::state::memory_store::MemoryStore;
-use mde_live_response::state::store::{AdmissionRequest, DeferredWrite, Settings, Store, Ticket};
+use mde_live_response::state::memory::MemoryStore;
+use mde_live_response::state::store::{
+    AdmissionRequest, DeferredWrite, QueueEntry, Store, StoreSettings, Ticket,
+};
 use proptest::prelude::*;
 
 use super::store_support::*;
 
 const LEASE: f64 = 5.0;
 
-/// What may happen. Processes and calls are chosen by a number that is taken modulo what there is.
+/// One random event. A number picks the process or call, modulo how many there are.
 #[derive(Clone, Debug)]
 enum Step {
+    /// Time passes.
     Pass(f64),
     /// The store's clock is set back.
     SetBack(f64),
     Join(u8, u8),
     AskAgain(u8),
     Leave(u8),
-    /// One call ends, stamped at this part of its length.
+    /// A call ends. The service counted it at this fraction of its duration.
     Finish(u16, f64),
-    /// A process dies with its calls on the wire.
+    /// A process dies while its calls run.
     Die(u8, f64),
     Hold(f64),
 }
 
-struct Model {
+struct Simulation {
     store: Arc<dyn Store>,
     fixture: Option<StoreFixture>,
     time: Arc<std::sync::Mutex<f64>>,
@@ -40,7 +44,7 @@ struct Model {
     stamps: Vec<f64>,
 }
 
-impl Model {
+impl Simulation {
     async fn open(fixture: StoreFixture) -> Self {
         let time = Arc::new(std::sync::Mutex::new(0.0));
         let store = fixture.open().await;
@@ -104,7 +108,7 @@ impl Model {
                     .partition::<Vec<_>, _>(|(ticket, _)| ticket.owner == owner);
                 self.running = alive;
                 self.stamps.extend(dead.into_iter().map(|(_, start)| start + LEASE * part));
-                // In memory all die together: there, a call whose end is never told is the nearest to it.
+                // A memory store dies with its process. The closest case is a call that never ends.
                 if self.store.is_shared() {
                     self.waiting.retain(|ticket| ticket.owner != owner);
                     self.processes[usize::from(process) % 4] = (owner + 4, 0);
@@ -115,7 +119,7 @@ impl Model {
         self.expire_overdue();
     }
 
-    /// A request has a time-out: no call that lives is longer than its lease.
+    /// Ends calls that are older than their lease. Real calls have a shorter time-out.
     fn expire_overdue(&mut self) {
         let late = self.true_time - LEASE;
         let (over, on) = self.running.drain(..).partition::<Vec<_>, _>(|(_, start)| *start <= late);
@@ -131,17 +135,14 @@ impl Model {
         let count = if self.waiting.len() < 20 { count } else { 0 };
         self.waiting.extend((*next..*next + u64::from(count)).map(|number| ticket(*owner, number)));
         let join = (*next..*next + u64::from(count))
-            .map(|number| mde_live_response::state::store::QueueEntry {
-                ticket: ticket(*owner, number),
-                slot_request: None,
-            })
+            .map(|number| QueueEntry { ticket: ticket(*owner, number), slot_request: None })
             .collect();
         *next += u64::from(count);
-        let asked =
+        let request =
             AdmissionRequest { join, leave, call_lease: LEASE, ..admission_request(READ, *owner) };
-        let answer = match self.store.try_admit_now(&asked) {
+        let answer = match self.store.try_admit_now(&request) {
             Some(answer) => answer,
-            None => self.store.request_admission(asked).await.unwrap(),
+            None => self.store.request_admission(request).await.unwrap(),
         };
         self.waiting.retain(|ticket| !answer.granted.contains(ticket));
         self.running.extend(answer.granted.into_iter().map(|ticket| (ticket, self.true_time)));
@@ -183,11 +184,11 @@ fn run_property(cases: u32, make: impl AsyncFn() -> StoreFixture) {
     });
     let run = |steps: Vec<Step>| {
         runtime.block_on(async {
-            let mut model = Model::open(make().await).await;
+            let mut simulation = Simulation::open(make().await).await;
             for step in &steps {
-                model.step(step).await;
+                simulation.step(step).await;
             }
-            model.check(&limits().read);
+            simulation.check(&limits().read);
         });
         Ok(())
     };
@@ -210,20 +211,20 @@ fn redis_breaks_no_window() {
     run_property(40, async || StoreFixture::redis(&redis).await);
 }
 
-/// Random arrivals, ends, deaths and clock steps, until `admissions` calls were stamped.
+/// Simulates random events until the service has counted `admissions` calls. Returns the count.
 fn simulate(admissions: usize) -> usize {
     let rates = vec![Rate::new(10, 10.0).unwrap(), Rate::new(40, 60.0).unwrap()];
     let key = QuotaKey { host: "h".into(), tenant: "t".into(), application: "a".into() };
-    let mut settings = Settings::new(&key, &limits(), Clock::new());
+    let mut settings = StoreSettings::new(&key, &limits(), Clock::new());
     settings.limits.read.clone_from(&rates);
     let time = Arc::new(std::sync::Mutex::new(1e6));
     let reader = time.clone();
     settings.now = Some(Arc::new(move || *reader.lock().unwrap()));
-    let mut model = Model::new(Arc::new(MemoryStore::new(settings)), None, time);
+    let mut simulation = Simulation::new(Arc::new(MemoryStore::new(settings)), None, time);
     let mut random = fastrand::Rng::with_seed(7);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        while model.stamps.len() < admissions {
+        while simulation.stamps.len() < admissions {
             let step = match random.u32(0..1000) {
                 0 => Step::SetBack(random.f64() * 1000.0),
                 1 => Step::Die(random.u8(..), random.f64()),
@@ -234,10 +235,10 @@ fn simulate(admissions: usize) -> usize {
                 501..=700 => Step::AskAgain(random.u8(..)),
                 _ => Step::Finish(random.u16(..), random.f64()),
             };
-            model.step(&step).await;
+            simulation.step(&step).await;
         }
     });
-    model.check(&rates)
+    simulation.check(&rates)
 }
 
 #[test]
@@ -248,5 +249,5 @@ fn no_window_is_broken_in_many_admissions() {
 #[test]
 #[ignore = "takes minutes: run with --release -- --ignored ten_million"]
 fn no_window_is_broken_in_ten_million_admissions() {
-    println!("{} admissions, 0 windows broken", simulate(10_000_000));
+    println!("{} admissions, no window broken", simulate(10_000_000));
 }

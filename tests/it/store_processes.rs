@@ -1,4 +1,4 @@
-//! Real processes on one store, killed in the middle of what they do.
+//! Real processes that share a store and are killed at random.
 
 use std::fs::File;
 use std::io::Write;
@@ -37,9 +37,9 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// One process: reads and submits until it is killed. Each line of its log is written at once.
+/// One worker process. It reads and submits until it is killed, and logs each call.
 #[test]
-#[ignore = "a process of the test below, not a test of its own"]
+#[ignore = "started as a process by the tests below"]
 fn worker() {
     let (Ok(folder), Ok(address)) = (std::env::var(FOLDER), std::env::var(STORE)) else { return };
     let folder = PathBuf::from(folder);
@@ -55,19 +55,19 @@ fn worker() {
     });
 }
 
-/// One write, so that no line is ever half there.
+/// Writes the text in one call, so that a killed process leaves nothing partial.
 fn write_line(mut log: &File, line: String) {
     log.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 async fn read_loop(quota: Arc<Quota>, log: Arc<File>) {
     loop {
-        let pass = quota.admit_call(READ).await.unwrap();
+        let permit = quota.admit_call(READ).await.unwrap();
         let start = now();
         write_line(&log, format!("R {start}"));
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
         write_line(&log, format!("r {start} {}", now()));
-        drop(pass);
+        drop(permit);
     }
 }
 
@@ -77,7 +77,7 @@ async fn submit_loop(quota: &Arc<Quota>, log: &File) {
         let correlation_id = fastrand::u64(..).to_string();
         let key =
             IntentKey { machine_id: machine_id.clone(), correlation_id: correlation_id.clone() };
-        let turn = quota.begin_intent(&key, &[], "").await.unwrap().intent_lease.unwrap();
+        let intent_lease = quota.begin_intent(&key, &[], "").await.unwrap().intent_lease.unwrap();
         let slot_request = SlotRequest {
             machine_id,
             correlation_id,
@@ -94,9 +94,9 @@ async fn submit_loop(quota: &Arc<Quota>, log: &File) {
                 quota.record_open_sessions(Vec::new()).await.unwrap();
                 continue;
             }
-            Err(refusal) => panic!("{refusal:?}"),
+            Err(error) => panic!("{error:?}"),
         };
-        turn.record_posted(true).await.unwrap();
+        intent_lease.record_posted(true).await.unwrap();
         let (start, machine) = (now(), &key.machine_id);
         write_line(log, format!("S {start} {machine}"));
         tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
@@ -123,7 +123,7 @@ fn start_worker(folder: &Path, address: &str) -> Child {
         .unwrap()
 }
 
-/// Calls as (start, end); of a killed one, its end is not known.
+/// Returns the calls as (start, end, machine). The end is `None` if the process was killed.
 fn calls(folder: &Path, open: &str, close: &str) -> Vec<(f64, Option<f64>, String)> {
     let mut calls: Vec<(f64, Option<f64>, String)> = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -169,7 +169,7 @@ fn check_windows(calls: &[(f64, Option<f64>, String)], rates: &[Rate]) {
 }
 
 #[tokio::test]
-async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
+async fn eight_processes_killed_at_random_keep_the_limits() {
     let folder = TempDir::new();
     let address = format!("sqlite:///{}", folder.file("state.db").display());
     run_and_check_workers(&folder, &address).await;
@@ -180,12 +180,12 @@ async fn eight_processes_killed_at_random_break_nothing_and_leak_nothing() {
 }
 
 #[tokio::test]
-async fn eight_processes_on_one_redis_killed_at_random_break_nothing_and_leak_nothing() {
+async fn eight_processes_on_redis_killed_at_random_keep_the_limits() {
     let Some(redis) = Redis::start(&[]) else { return };
     run_and_check_workers(&TempDir::new(), &redis.address()).await;
 }
 
-/// They do not outlive the test.
+/// Kills the processes at the end of the test.
 struct Workers(Vec<Child>);
 
 impl Drop for Workers {
@@ -202,13 +202,13 @@ async fn run_and_check_workers(folder: &TempDir, address: &str) {
     let workers = &mut started.0;
     let (started_at, mut killed) = (Instant::now(), 0);
     let few = || calls(&folder.0, "R", "r").len() <= 100 || calls(&folder.0, "S", "s").len() <= 20;
-    // A slow machine takes longer to do as much.
+    // On a slow machine the workers need more time for enough calls.
     while started_at.elapsed() < Duration::from_secs(8)
         || (few() && started_at.elapsed() < Duration::from_secs(90))
     {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(20..500))).await;
         let at = fastrand::usize(0..workers.len());
-        assert!(workers[at].try_wait().unwrap().is_none(), "a worker gave up");
+        assert!(workers[at].try_wait().unwrap().is_none(), "a worker exited by itself");
         workers[at].kill().unwrap();
         workers[at].wait().unwrap();
         workers[at] = start_worker(&folder.0, address);
@@ -228,13 +228,17 @@ async fn run_and_check_workers(folder: &TempDir, address: &str) {
     check_windows(&posts, &process_limits().submit);
     check_sessions(&submits);
     let store = open(address).await.store().clone();
-    // What died between its admission and its POST keeps its slot for a call's lease and half a minute.
+    // A process that died between its admission and its POST holds its slot for the call's lease
+    // and 30 s.
     let longest = now() + CALL_LEASE + 30.0 + SESSION_LEASE;
     let slots = store.slots().await.unwrap();
-    assert!(slots.iter().all(|slot| slot.until < longest), "no slot is for ever: {slots:?}");
+    assert!(slots.iter().all(|slot| slot.until < longest), "every slot expires: {slots:?}");
 }
 
-/// At most five at once, and one on a machine. One that was killed is let off from its start on: its lease counts here.
+/// Checks that at most five sessions run at once, and at most one on a machine.
+///
+/// The end of a killed process's session is unknown: it counts for its machine until its lease
+/// ends, and not for the limit of five.
 fn check_sessions(submits: &[(f64, Option<f64>, String)]) {
     for (at, (start, _, machine)) in submits.iter().enumerate() {
         let before =
@@ -247,7 +251,7 @@ fn check_sessions(submits: &[(f64, Option<f64>, String)]) {
         });
         assert!(
             killed.is_none(),
-            "a session was started on {machine} while a killed process's ran: {killed:?}"
+            "a session started on {machine} while the session of a killed process ran: {killed:?}"
         );
     }
 }

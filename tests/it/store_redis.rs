@@ -1,4 +1,4 @@
-//! A Redis that is unfit, down, comes and goes, or came back empty.
+//! A Redis server that is unusable, down, intermittent, or lost its data.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,18 +9,19 @@ use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::limits::{AdmissionError, Quota};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with, quota_keys};
-use mde_live_response::state::store::{Settings, Store};
+use mde_live_response::state::store::{Store, StoreSettings};
 
 use super::store_support::*;
 
+/// Seconds of the only window.
 const LENGTH: f64 = 1.5;
 
-async fn open(address: &str, patience: f64) -> Result<Arc<dyn Store>> {
+async fn open(address: &str, timeout: f64) -> Result<Arc<dyn Store>> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
     let rate = vec![Rate::new(3, LENGTH)?];
     let limits = Limits { submit: rate.clone(), read: rate, ..Limits::default() };
-    let mut settings = Settings::new(&key, &limits, Clock::new());
-    settings.timeout = patience;
+    let mut settings = StoreSettings::new(&key, &limits, Clock::new());
+    settings.timeout = timeout;
     open_with(&Address::parse(address)?, settings).await
 }
 
@@ -80,21 +81,23 @@ async fn a_password_is_never_printed() {
 }
 
 #[tokio::test]
-async fn a_user_needs_its_own_password_and_the_right_to_the_keys() {
+async fn a_user_needs_the_right_password_and_permissions() {
     let Some(redis) = Redis::start(&[
         "--user default off",
-        "--user me on >hunter2 ~mlr:* +eval +evalsha +script|load +info +smembers +@read +@write +time",
+        "--user me on >hunter2 ~mlr:* +eval +evalsha +script|load +info +smembers +@read +@write \
+         +time",
         "--user reader on >hunter2 ~mlr:* +@read +info +evalsha +eval +script|load",
     ]) else {
         return;
     };
-    let of = |user: &str, password: &str| {
+    let address_for = |user: &str, password: &str| {
         redis.address().replace("//", &format!("//{user}:{password}@"))
     };
-    let store = open(&of("me", "hunter2"), 2.0).await.unwrap();
+    let store = open(&address_for("me", "hunter2"), 2.0).await.unwrap();
     store.record_open_sessions(Vec::new()).await.unwrap();
     store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
-    for address in [of("me", "hunter3"), of("nobody", "hunter2"), redis.address()] {
+    for address in [address_for("me", "hunter3"), address_for("nobody", "hunter2"), redis.address()]
+    {
         let error = refused(&address).await;
         let hint = error.hint.clone().unwrap_or_default();
         assert!(
@@ -103,7 +106,7 @@ async fn a_user_needs_its_own_password_and_the_right_to_the_keys() {
         );
         assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
     }
-    let reader = open(&of("reader", "hunter2"), 2.0).await.unwrap();
+    let reader = open(&address_for("reader", "hunter2"), 2.0).await.unwrap();
     let error = reader.block_window(READ, 1.0).await.unwrap_err();
     assert!(
         !error.retryable && error.hint.as_ref().is_some_and(|hint| hint.contains("mlr:*")),
@@ -162,8 +165,9 @@ async fn unremoved_entries_expire_but_not_those_in_doubt() {
     let admission = quota
         .admit_submit(slot_request("a", true))
         .await
-        .unwrap_or_else(|refusal| panic!("{refusal:?}"));
+        .unwrap_or_else(|error| panic!("{error:?}"));
     store.record_posted(key("a"), 7, true).await.unwrap();
+    // -1: the key never expires, because the intent is in doubt.
     assert_eq!(ttl("*:intent:*").await, -1);
     admission.slot.disarm();
     store.record_action(key("a"), "x".into(), None).await.unwrap();
@@ -203,9 +207,10 @@ async fn a_server_restarted_empty_counts_as_full_and_warns() {
     store.flush().await.unwrap();
     store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     let lost = Instant::now();
+    // Nothing was saved, so the server comes back empty.
     redis.restart();
-    let refusal = quota.admit_submit(slot_request("a", true)).await.err();
-    assert!(matches!(refusal, Some(AdmissionError::SessionsUnknown)), "{refusal:?}");
+    let refused = quota.admit_submit(slot_request("a", true)).await.err();
+    assert!(matches!(refused, Some(AdmissionError::SessionsUnknown)), "{refused:?}");
     let found = store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     assert!(
         !found.known && found.since_state_loss.is_some_and(|seconds| seconds < LENGTH),
@@ -214,14 +219,11 @@ async fn a_server_restarted_empty_counts_as_full_and_warns() {
     drop(quota.admit_call(READ).await.unwrap());
     assert!(lost.elapsed().as_secs_f64() >= LENGTH, "{:?}", lost.elapsed());
     store.record_open_sessions(Vec::new()).await.unwrap();
-    quota
-        .admit_submit(slot_request("a", true))
-        .await
-        .unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    quota.admit_submit(slot_request("a", true)).await.unwrap_or_else(|error| panic!("{error:?}"));
 }
 
 #[tokio::test]
-async fn a_sibling_signals_lost_state_to_a_newcomer() {
+async fn an_older_process_reveals_lost_data_to_a_new_one() {
     let Some(redis) = Redis::start(&[]) else { return };
     let old = open(&redis.address(), 5.0).await.unwrap();
     old.record_open_sessions(Vec::new()).await.unwrap();
@@ -236,9 +238,9 @@ async fn a_sibling_signals_lost_state_to_a_newcomer() {
     assert_eq!(
         newcomer.window_usage(READ).await.unwrap().free_share,
         0.0,
-        "a flush is seen in the server's own count"
+        "the server's INFO shows that it was flushed"
     );
     old.window_usage(READ).await.unwrap();
-    let refusal = quota(newcomer).admit_submit(slot_request("a", true)).await.err();
-    assert!(matches!(refusal, Some(AdmissionError::SessionsUnknown)), "{refusal:?}");
+    let refused = quota(newcomer).admit_submit(slot_request("a", true)).await.err();
+    assert!(matches!(refused, Some(AdmissionError::SessionsUnknown)), "{refused:?}");
 }

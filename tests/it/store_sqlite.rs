@@ -1,4 +1,4 @@
-//! The file: its mode, its place, its version, and a disk that is full.
+//! The SQLite file: its mode, location and version, and a full disk.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,18 +10,18 @@ use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
 use mde_live_response::state::sqlite::quota_keys;
-use mde_live_response::state::store::{DeferredWrite, Settings, Store};
+use mde_live_response::state::store::{DeferredWrite, Store, StoreSettings};
 
 use super::store_support::*;
 
 async fn open(path: &Path, pages: Option<u32>) -> Result<Arc<dyn Store>> {
     let quota = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
-    let mut settings = Settings::new(&quota, &Limits::default(), Clock::new());
+    let mut settings = StoreSettings::new(&quota, &Limits::default(), Clock::new());
     settings.max_pages = pages;
     open_with(&Address::Sqlite(path.to_owned()), settings).await
 }
 
-/// A file system of the test's own, where it has the right to mount one.
+/// A file system mounted for the test, if it may mount one.
 struct Mounted(PathBuf);
 
 impl Mounted {
@@ -32,7 +32,7 @@ impl Mounted {
         if done.is_ok_and(|status| status.success()) {
             return Some(Self(path.to_owned()));
         }
-        println!("left out: nothing can be mounted here");
+        println!("skipped: no permission to mount a file system");
         None
     }
 
@@ -79,7 +79,7 @@ async fn a_file_that_is_no_store_is_refused_with_a_hint() {
     let missing = refused(&folder.file("no/such/s.db")).await;
     assert!(missing.message.contains("no directory"), "{missing:?}");
     assert!(refused(&folder.0).await.message.contains("is a directory"));
-    assert!(refused(Path::new("/proc/s.db")).await.message.contains("can't be made"));
+    assert!(refused(Path::new("/proc/s.db")).await.message.contains("can't be created"));
     std::fs::write(
         folder.file("text"),
         "hello, this is no database at all, and long enough to see",
@@ -92,7 +92,7 @@ async fn a_file_that_is_no_store_is_refused_with_a_hint() {
 }
 
 #[tokio::test]
-async fn another_version_is_named_beside_ours() {
+async fn a_file_of_another_version_is_refused() {
     let folder = TempDir::new();
     drop(open(&folder.file("s.db"), None).await.unwrap());
     let connection = rusqlite::Connection::open(folder.file("s.db")).unwrap();
@@ -104,7 +104,7 @@ async fn another_version_is_named_beside_ours() {
     );
 }
 
-/// Root may write to everything: a directory that was mounted read-only is the one that it may not.
+/// Root can write to any file, except on a file system mounted read-only.
 #[tokio::test]
 async fn a_read_only_store_is_refused() {
     use std::os::unix::fs::PermissionsExt;
@@ -120,49 +120,49 @@ async fn a_read_only_store_is_refused() {
     drop(open(&path, None).await.unwrap());
     mounted.remount("ro");
     assert!(refused(&path).await.message.contains("can't be"));
-    assert!(refused(&mounted.0.join("new.db")).await.message.contains("can't be made"));
+    assert!(refused(&mounted.0.join("new.db")).await.message.contains("can't be created"));
 }
 
-/// A real one, where the test may mount one; else the pages below stand for it.
+/// Uses a real full file system. Where none can be mounted, the test with limited pages must do.
 #[tokio::test]
 async fn a_full_file_system_is_reported() {
     let folder = TempDir::new();
     let Some(mounted) = Mounted::tmpfs(&folder.file("small"), "size=1m") else { return };
     let store = open(&mounted.0.join("s.db"), None).await.unwrap();
-    let mut told = None;
+    let mut failed = None;
     for number in 0..2000 {
         let made = store
             .get_or_create_intent(key(&format!("m{number}")), Vec::new(), "x".repeat(2000))
             .await;
         if let Err(error) = made {
             assert!(error.kind == Kind::State && error.retryable, "{error:?}");
-            told = Some(number);
+            failed = Some(number);
             break;
         }
     }
-    let failed = told.expect("a disk of one megabyte is full");
+    let failed = failed.expect("a disk of one megabyte gets full");
     mounted.remount("size=8m");
     assert!(
         store.get_intent(key(&format!("m{failed}"))).await.unwrap().is_none(),
-        "what failed was not half done"
+        "the failed write left nothing behind"
     );
-    assert!(
-        store.get_intent(key("m0")).await.unwrap().is_some(),
-        "nothing that was written is lost"
-    );
+    assert!(store.get_intent(key("m0")).await.unwrap().is_some(), "earlier writes are kept");
     store.get_or_create_intent(key("after"), Vec::new(), String::new()).await.unwrap();
 }
 
-/// After a power cut, what can have been lost counts.
+/// A power cut may undo calls, so they are counted.
 #[tokio::test]
-async fn after_a_boot_the_calls_that_may_be_lost_count() {
+async fn calls_that_a_power_cut_may_undo_are_counted() {
     let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
     drop(store);
     let connection = rusqlite::Connection::open(folder.file("s.db")).unwrap();
     connection
-        .execute_batch("UPDATE quotas SET boot = 'the boot before'; UPDATE time SET clock_id = 'the boot before'")
+        .execute_batch(
+            "UPDATE quotas SET boot = 'the boot before'; UPDATE time SET clock_id = \
+                        'the boot before'",
+        )
         .unwrap();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     let answer = read(&store, 1, [1]).await;
@@ -179,19 +179,19 @@ async fn after_a_boot_the_calls_that_may_be_lost_count() {
 }
 
 #[tokio::test]
-async fn an_unawaited_end_is_flushed_soon() {
+async fn a_deferred_write_is_done_soon() {
     let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
     store.defer(DeferredWrite::EndCall(READ, ticket(1, 0)));
     let other = rusqlite::Connection::open(folder.file("s.db")).unwrap();
-    let give_up = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
     let written = || -> bool {
         let running = "SELECT count(*) FROM calls, time WHERE ends > last";
         other.query_row(running, [], |row| row.get::<_, i64>(0)).unwrap() == 0
     };
     while !written() {
-        assert!(std::time::Instant::now() < give_up, "nobody asked, and nothing was written");
+        assert!(std::time::Instant::now() < deadline, "the deferred write was not done in time");
         tokio::task::yield_now().await;
     }
 }
@@ -217,7 +217,7 @@ async fn a_full_disk_is_reported_and_recovers() {
     }
     assert!(
         store.get_intent(full.unwrap()).await.unwrap().is_none(),
-        "what failed was not half done"
+        "the failed write left nothing behind"
     );
     for number in 0..5 {
         store.delete_unsent_intent(key(&format!("m{number}"))).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_full_disk_is_reported_and_recovers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fork_finds_it_closed_and_calls_made_meanwhile_wait() {
+async fn a_fork_closes_the_file_and_calls_wait() {
     let folder = TempDir::new();
     let store = open(&folder.file("s.db"), None).await.unwrap();
     store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
@@ -236,7 +236,7 @@ async fn a_fork_finds_it_closed_and_calls_made_meanwhile_wait() {
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     assert!(
         open_files.into_iter().all(|file| !file.starts_with(&folder.0)),
-        "no descriptor is left to inherit"
+        "no file is open that a child would inherit"
     );
     let meanwhile = tokio::spawn({
         let store = store.clone();

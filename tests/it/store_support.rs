@@ -1,4 +1,4 @@
-//! Stores to test: each kind with a time that the test sets, and a Redis that the test starts and stops.
+//! Fixtures for the store tests: each kind of store with a controlled time, and a Redis server.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use mde_live_response::operation::Operation;
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
 use mde_live_response::state::store::{
-    AdmissionRequest, AdmissionResponse, IntentKey, QueueEntry, Settings, SlotRequest, Store,
+    AdmissionRequest, AdmissionResponse, IntentKey, QueueEntry, SlotRequest, Store, StoreSettings,
     Ticket,
 };
 
 pub const READ: Operation = Operation::ListMachineActions;
 pub const SUBMIT: Operation = Operation::RunLiveResponse;
 
-/// A directory that goes with the test.
+/// A directory that is deleted with the test.
 pub struct TempDir(pub PathBuf);
 
 impl TempDir {
@@ -41,7 +41,7 @@ impl Drop for TempDir {
     }
 }
 
-/// A Redis of the test's own.
+/// A Redis server started for one test.
 pub struct Redis {
     child: Child,
     pub port: u16,
@@ -50,12 +50,12 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// None, with the reason printed, where there is no redis-server; never in CI.
+    /// Starts a server. Returns `None` and prints why if there is no redis-server; fails in CI.
     pub fn start(options: &[&str]) -> Option<Self> {
         Self::start_on("--port", options)
     }
 
-    /// One that speaks nothing but TLS.
+    /// Starts a server that accepts only TLS.
     pub fn start_tls(options: &[&str]) -> Option<Self> {
         Self::start_on("--tls-port", &[options, &["--port", "0"]].concat())
     }
@@ -85,7 +85,7 @@ impl Redis {
         let _ = self.child.wait();
     }
 
-    /// Starts again, with whatever it had saved.
+    /// Starts the server again, with the data it has saved.
     pub fn restart(&mut self) {
         self.kill();
         self.child = spawn(&self.folder, &self.options).unwrap();
@@ -98,9 +98,9 @@ impl Redis {
     }
 
     fn wait_until_ready(&self) {
-        let give_up = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < give_up, "redis-server does not answer");
+            assert!(Instant::now() < deadline, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -124,7 +124,36 @@ fn spawn(folder: &TempDir, options: &[String]) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// One store as several processes see it, at a time that the test sets.
+/// Runs each case against every kind of store.
+macro_rules! store_suite {
+    ($($case:ident),* $(,)?) => {
+        mod memory {
+            use super::*;
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&StoreFixture::memory().await).await;
+            })*
+        }
+        mod sqlite {
+            use super::*;
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&StoreFixture::sqlite().await).await;
+            })*
+        }
+        mod redis {
+            use super::*;
+            $(#[tokio::test]
+            async fn $case() {
+                let Some(redis) = Redis::start(&[]) else { return };
+                super::$case(&StoreFixture::redis(&redis).await).await;
+            })*
+        }
+    };
+}
+pub(crate) use store_suite;
+
+/// One store as several processes see it, with a time that the test controls.
 pub struct StoreFixture {
     pub kind: &'static str,
     address: Address,
@@ -160,7 +189,7 @@ impl StoreFixture {
             _folder: folder,
         };
         let store = fixture.open().await;
-        // A Redis that was started but now may have forgotten something.
+        // A Redis that has just started may have lost data, so it waits for the open sessions.
         store.record_open_sessions(Vec::new()).await.unwrap();
         fixture.advance_time(20_000.0);
         fixture
@@ -180,13 +209,13 @@ impl StoreFixture {
         Self::new("redis", &redis.address(), TempDir::new(), limits()).await
     }
 
-    /// Opens the store as another process would; in memory there is but one.
+    /// Opens the store as another process would. A memory store is opened only once.
     pub async fn open(&self) -> Arc<dyn Store> {
         if let (Some(store), "memory") = (&*self.shared.lock().unwrap(), self.kind) {
             return store.clone();
         }
         let time = self.time.clone();
-        let mut settings = Settings::new(&self.key, &self.limits, Clock::new());
+        let mut settings = StoreSettings::new(&self.key, &self.limits, Clock::new());
         settings.now = Some(Arc::new(move || *time.lock().unwrap()));
         let store = open_with(&self.address, settings).await.unwrap();
         *self.shared.lock().unwrap() = Some(store.clone());
@@ -226,7 +255,7 @@ pub fn admission_request(window: Operation, owner: u64) -> AdmissionRequest {
     }
 }
 
-/// Joins the line of reads with one ticket for each number.
+/// Adds one read with each number to the queue.
 pub async fn read(
     store: &Arc<dyn Store>,
     owner: u64,
@@ -242,7 +271,7 @@ pub async fn read(
         .unwrap()
 }
 
-/// Joins the line of submits.
+/// Adds a submit to the queue.
 pub async fn submit(
     store: &Arc<dyn Store>,
     owner: u64,

@@ -1,4 +1,4 @@
-//! `rediss://` over real TLS, with authorities made for the test.
+//! `rediss://` over real TLS, with certificates created for the test.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use mde_live_response::config::Limits;
 use mde_live_response::error::{Error, Kind, Result};
 use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::{Address, open_with};
-use mde_live_response::state::store::Settings;
+use mde_live_response::state::store::StoreSettings;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::store_support::*;
 
 const ADDRESS: &str = "MDE_STORE_TEST_TLS";
 
-/// A certificate for `name`, its key and its authority, as files.
+/// A certificate with its key and its CA, as files.
 struct Certificate {
     folder: TempDir,
     own: PathBuf,
@@ -23,7 +23,7 @@ struct Certificate {
 }
 
 impl Certificate {
-    fn of(name: &str) -> Self {
+    fn for_host(name: &str) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let (authority_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
@@ -40,7 +40,7 @@ impl Certificate {
         Self { own, key, authority, folder }
     }
 
-    /// A server that speaks nothing but TLS, and its address.
+    /// Starts a server that accepts only TLS. Returns it with its address.
     fn serve(&self) -> Option<(Redis, String)> {
         let path = |path: &Path| path.display().to_string();
         let (own, key) = (path(&self.own), path(&self.key));
@@ -60,7 +60,7 @@ impl Certificate {
 
 async fn open(address: &str, bundle: Option<&Path>) -> Result<()> {
     let key = QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() };
-    let mut settings = Settings::new(&key, &Limits::default(), Clock::new());
+    let mut settings = StoreSettings::new(&key, &Limits::default(), Clock::new());
     settings.timeout = 2.0;
     settings.ca_bundle = bundle.map(Path::to_owned);
     open_with(&Address::parse(address)?, settings).await?.window_usage(READ).await.map(drop)
@@ -73,8 +73,8 @@ async fn refused(address: &str, bundle: Option<&Path>) -> Error {
 }
 
 #[tokio::test]
-async fn a_server_is_trusted_by_the_bundle_and_by_nothing_less() {
-    let (own, other) = (Certificate::of("localhost"), Certificate::of("localhost"));
+async fn only_the_bundle_with_the_right_ca_is_trusted() {
+    let (own, other) = (Certificate::for_host("localhost"), Certificate::for_host("localhost"));
     let Some((_redis, address)) = own.serve() else { return };
     open(&address, Some(&own.authority)).await.unwrap();
     for bundle in [None, Some(&*other.authority)] {
@@ -91,8 +91,8 @@ async fn a_server_is_trusted_by_the_bundle_and_by_nothing_less() {
 }
 
 #[tokio::test]
-async fn another_hosts_certificate_is_not_enough() {
-    let other = Certificate::of("elsewhere.test");
+async fn a_certificate_for_another_host_is_refused() {
+    let other = Certificate::for_host("elsewhere.test");
     let Some((_redis, address)) = other.serve() else { return };
     let error = refused(&address, Some(&other.authority)).await;
     assert!(
@@ -109,13 +109,13 @@ async fn a_port_without_tls_does_not_look_like_a_wrong_certificate() {
     assert!(error.hint.as_ref().unwrap().contains("speaks TLS"), "{error:?}");
 }
 
-/// The environment is a process's own: the test is run again in one with SSL_CERT_FILE set.
+/// The test runs itself again in a child process, which has the environment variable.
 #[tokio::test]
 async fn the_environment_names_the_trusted_bundle() {
     if let Ok(address) = std::env::var(ADDRESS) {
         return open(&address, None).await.unwrap();
     }
-    let own = Certificate::of("localhost");
+    let own = Certificate::for_host("localhost");
     let Some((_redis, address)) = own.serve() else { return };
     for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"] {
         let done = std::process::Command::new(std::env::current_exe().unwrap())

@@ -1,4 +1,4 @@
-//! The core against the emulator in process, with the clock paused: a fixture of its own for each test.
+//! Fixtures for tests of the core against the emulator, in one process and with the clock paused.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -24,11 +24,11 @@ use mde_live_response::transport::{Destination, Failure, Request, Response, Tran
 
 pub const HOUR: u64 = 3600;
 
-/// Nothing may hang: the clock is paused, so the bound costs no time.
+/// Fails if `future` takes longer than `seconds`. The clock is paused, so that costs no real time.
 pub async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(seconds), future).await {
         Ok(value) => value,
-        Err(_) => panic!("it hangs: no end within {seconds} s"),
+        Err(_) => panic!("not done within {seconds} s"),
     }
 }
 
@@ -36,25 +36,25 @@ pub async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
 
-/// What can't be reached, or fails.
+/// What the network cannot reach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outage {
     None,
     Everything,
     Results,
-    /// No token is given out, and the one in use is not taken any more.
+    /// No new token can be fetched, and the service refuses the current one.
     SignIn,
 }
 
-/// The way to the emulator, on which things can go wrong that the emulator knows nothing of.
+/// The network in front of the emulator. It adds faults that the emulator does not see.
 pub struct FaultyNetwork {
     emulator: Emulator,
     outage: Mutex<Outage>,
-    /// Lists of machine actions are lost before they arrive.
+    /// Lists of machine actions are lost before they reach the emulator.
     pub drop_lists: AtomicBool,
-    /// Each submit to come is lost here and is_reachable the emulator so many seconds later.
+    /// The next submits fail here, and reach the emulator this many seconds later.
     pub submit_delays: Mutex<VecDeque<f64>>,
-    /// Hosts that were called, and whether with a token.
+    /// The hosts that were called, and whether the request had a token.
     pub called_hosts: Mutex<Vec<(String, bool)>>,
 }
 
@@ -104,7 +104,7 @@ impl Transport for TestTransport {
             if !network.is_reachable(&request) {
                 return Err(Failure {
                     sent: false,
-                    error: Error::new(Kind::ConnectionFailed, "there is no way"),
+                    error: Error::new(Kind::ConnectionFailed, "the network is down"),
                 });
             }
             let path = request.url.expose().path().to_owned();
@@ -113,8 +113,8 @@ impl Transport for TestTransport {
                     return Err(lost());
                 }
             } else if path.ends_with("/runliveresponse") {
-                let late = network.submit_delays.lock().unwrap().pop_front();
-                if let Some(seconds) = late {
+                let delay = network.submit_delays.lock().unwrap().pop_front();
+                if let Some(seconds) = delay {
                     tokio::spawn(async move {
                         sleep(seconds).await;
                         let _ = network.emulator.send(request).await;
@@ -158,12 +158,12 @@ impl Fixture {
         Self { emulator, network, sessions, clock, quotas }
     }
 
-    /// Another process: a client with a store of its own.
+    /// A client with its own store, like another process.
     pub fn unrelated_client(&self) -> Arc<Sessions> {
         self.client_with(|_| {})
     }
 
-    /// Another client that shares the store.
+    /// Another client with the same store.
     pub fn sibling_client(&self) -> Arc<Sessions> {
         self.client_sharing(&self.quotas, |_| {})
     }
@@ -185,7 +185,7 @@ impl Fixture {
         self.emulator.machine_ids()[at].clone()
     }
 
-    /// A script that runs so many seconds.
+    /// Adds a script that runs for `seconds`.
     pub fn script(&self, name: &str, seconds: f64) {
         let outcome = ScriptOutcome {
             stdout: "done\n".to_owned(),
@@ -195,7 +195,7 @@ impl Fixture {
         self.emulator.on_script(name, outcome);
     }
 
-    /// A submit of `echo.ps1` to the first machine.
+    /// Returns a submit of `echo.ps1` to the first machine.
     pub fn submit_args(&self) -> SubmitRequest {
         self.submit_args_for(0)
     }
@@ -226,7 +226,7 @@ impl Fixture {
         self.emulator.fault("*", route, fault, nth, times).unwrap();
     }
 
-    /// Every action that the service has, listed or not so yet.
+    /// Returns every action of the service, even if no list shows it yet.
     pub async fn actions(&self) -> Vec<MachineAction> {
         self.emulator.set_switches(|switches| switches.list_lag = 0.0);
         self.network.drop_lists.store(false, Ordering::SeqCst);
@@ -238,7 +238,7 @@ impl Fixture {
         self.emulator.requests().iter().filter(|request| request.route == route).count()
     }
 
-    /// When each call of a route arrived, in seconds.
+    /// Returns the times, in seconds, at which the calls of a route arrived.
     pub fn request_times(&self, route: Route) -> Vec<f64> {
         let of_route = self.emulator.requests();
         of_route
@@ -248,7 +248,7 @@ impl Fixture {
             .collect()
     }
 
-    /// How many intents and how many slots the client's store holds.
+    /// Returns the number of intents and of slots in the client's store.
     pub async fn count_held(&self) -> (usize, usize) {
         count_held(&self.sessions).await
     }
@@ -273,7 +273,7 @@ fn client(
     Arc::new(Sessions::new(Arc::new(pipeline)))
 }
 
-/// A fresh token at every fetch.
+/// Gives a fresh token at every fetch.
 struct EmulatorTokenSource(Arc<FaultyNetwork>);
 
 impl TokenSource for EmulatorTokenSource {
@@ -291,14 +291,14 @@ impl TokenSource for EmulatorTokenSource {
     }
 }
 
-/// How many intents and how many slots a client's store holds.
+/// Returns the number of intents and of slots in a client's store.
 pub async fn count_held(sessions: &Sessions) -> (usize, usize) {
     let (_, quota) = sessions.pipeline.shared_quota().await.unwrap();
     let snapshot = quota.store().snapshot().await.unwrap();
     (snapshot.intents.len(), snapshot.slots.len())
 }
 
-/// Submits that the service took.
+/// Returns the number of submits that the service accepted.
 pub fn count_accepted(fixture: &Fixture) -> usize {
     let posts = fixture.emulator.requests();
     posts
@@ -310,7 +310,7 @@ pub fn count_accepted(fixture: &Fixture) -> usize {
         .count()
 }
 
-/// The most calls in any window of so many seconds.
+/// Returns the most calls in any window of this many seconds.
 pub fn max_calls_within(times: &[f64], seconds: f64) -> usize {
     let from = |start: usize| {
         times[start..].iter().take_while(|time| **time < times[start] + seconds).count()
@@ -326,7 +326,7 @@ pub fn fault(kind: FaultKind) -> Fault {
     Fault::new(kind)
 }
 
-/// A folder that is gone with its test.
+/// A folder that is deleted when it is dropped.
 pub struct TempDir(pub PathBuf);
 
 impl TempDir {
@@ -336,7 +336,7 @@ impl TempDir {
         Self(path)
     }
 
-    /// Every file below it, by its path within it.
+    /// Returns the relative path of every file in the folder.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.0.clone()];

@@ -1,118 +1,124 @@
-//! Encryption by a password: PBES2 (RFC 8018), and the 3DES of PKCS#12 that Windows writes unless told otherwise.
+//! Decrypts with a password: PBES2 (RFC 8018), and the 3DES of PKCS#12 that Windows writes by
+//! default.
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockDecryptMut, KeyIvInit};
-use der::asn1::ObjectIdentifier;
+use der::Decode;
+use der::referenced::OwnedToRef;
 use pkcs5::EncryptionScheme;
+use pkcs5::pbes2::PBES2_OID;
 use pkcs12::PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC;
 use pkcs12::kdf::{Pkcs12KeyType, derive_key};
+use pkcs12::pbe_params::{EncryptedPrivateKeyInfo, Pkcs12PbeParams};
 use sha1::Sha1;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 use zeroize::Zeroizing;
 
-use super::der_reader::DerReader;
 use super::{unusable, wrong_password};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
-/// More would hold the caller up for minutes.
-const MAX_ITERATIONS: u32 = 10_000_000;
+/// More rounds of a key derivation would block the caller for minutes.
+const MAX_ROUNDS: i32 = 10_000_000;
 
 fn unsupported_encryption(what: &str) -> Error {
     unusable(
-        &format!("it is encrypted by {what}, which is not read here"),
-        "write it anew with a current openssl: openssl pkcs12 -legacy -in old.pfx -nodes -out all.pem && \
-         openssl pkcs12 -export -in all.pem -out new.pfx",
+        &format!("it is encrypted with {what}, which is not supported"),
+        "convert it with a current openssl: openssl pkcs12 -legacy -in old.pfx -nodes -out \
+         all.pem && openssl pkcs12 -export -in all.pem -out new.pfx",
     )
 }
 
-pub fn check_iterations(count: u32) -> Result<i32> {
-    let fit = i32::try_from(count).ok().filter(|_| (1..=MAX_ITERATIONS).contains(&count));
-    fit.ok_or_else(|| {
-        unusable("it asks for an absurd number of rounds", "write it anew with openssl")
+/// Refuses a number of key derivation rounds that is not between 1 and 10 million.
+pub fn check_rounds(count: i32) -> Result<i32> {
+    Some(count).filter(|count| (1..=MAX_ROUNDS).contains(count)).ok_or_else(|| {
+        unusable(
+            "its number of key derivation rounds is not between 1 and 10 million",
+            "convert it with openssl",
+        )
     })
 }
 
-/// The key of an `EncryptedPrivateKeyInfo`.
-pub fn decrypt_private_key(der: &[u8], password: Option<&Secret>) -> Result<Zeroizing<Vec<u8>>> {
-    let parts = || {
-        let mut info = DerReader::new(der)?.sequence()?;
-        Some((info.next()?.encoded, info.octet_string()?))
-    };
-    let (algorithm, ciphertext) =
-        parts().ok_or_else(|| unusable("its private key is damaged", "give it as it was made"))?;
-    decrypt_content(algorithm, ciphertext, password)
+/// Decrypts an `EncryptedPrivateKeyInfo` in DER.
+pub fn decrypt_private_key_der(
+    der: &[u8],
+    password: Option<&Secret>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let info = EncryptedPrivateKeyInfo::from_der(der)
+        .map_err(|_| unusable("its private key is damaged", "give the file as it was created"))?;
+    decrypt_private_key(&info, password)
 }
 
-/// `algorithm`: an `AlgorithmIdentifier` in DER.
-pub fn decrypt_content(
-    algorithm: &[u8],
+/// Returns the PKCS#8 key inside an `EncryptedPrivateKeyInfo`.
+pub fn decrypt_private_key(
+    info: &EncryptedPrivateKeyInfo,
+    password: Option<&Secret>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    decrypt(&info.encryption_algorithm, info.encrypted_data.as_bytes(), password)
+}
+
+/// Decrypts `ciphertext` with `password`; no password counts as an empty one.
+pub fn decrypt(
+    algorithm: &AlgorithmIdentifierOwned,
     ciphertext: &[u8],
     password: Option<&Secret>,
 ) -> Result<Zeroizing<Vec<u8>>> {
-    let kind = DerReader::new(algorithm).and_then(|mut walk| walk.sequence()?.oid());
-    let buffer = Zeroizing::new(ciphertext.to_vec());
-    match kind {
-        Some(PBES2) => pbes2(algorithm, buffer, password),
-        Some(PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC) => {
-            triple_des(algorithm, buffer, password)
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let length = match algorithm.oid {
+        PBES2_OID => decrypt_pbes2(algorithm, &mut buffer, password)?,
+        PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC => {
+            decrypt_triple_des(algorithm, &mut buffer, password)?
         }
-        Some(other) => Err(unsupported_encryption(&format!("the algorithm {other}"))),
-        None => Err(unsupported_encryption("no algorithm that can be told")),
-    }
-}
-
-fn pbes2(
-    algorithm: &[u8],
-    mut buffer: Zeroizing<Vec<u8>>,
-    password: Option<&Secret>,
-) -> Result<Zeroizing<Vec<u8>>> {
-    let scheme = EncryptionScheme::try_from(algorithm)
-        .map_err(|_| unsupported_encryption("a cipher or function of PBES2"))?;
-    let kdf = scheme.pbes2().and_then(|parameters| parameters.kdf.pbkdf2());
-    check_iterations(
-        kdf.ok_or_else(|| unsupported_encryption("a function of PBES2 other than PBKDF2"))?
-            .iteration_count,
-    )?;
-    let given = password.map(Secret::expose).unwrap_or_default();
-    let length = match scheme.decrypt_in_place(given, &mut buffer) {
-        Ok(plain) => plain.len(),
-        Err(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => {
-            return Err(wrong_password(password));
-        }
-        Err(_) => return Err(unsupported_encryption("a cipher of PBES2")),
+        other => return Err(unsupported_encryption(&format!("the algorithm {other}"))),
     };
     buffer.truncate(length);
     Ok(buffer)
 }
 
-fn triple_des(
-    algorithm: &[u8],
-    mut buffer: Zeroizing<Vec<u8>>,
+/// Decrypts in place and returns the length of the plaintext.
+fn decrypt_pbes2(
+    algorithm: &AlgorithmIdentifierOwned,
+    buffer: &mut [u8],
     password: Option<&Secret>,
-) -> Result<Zeroizing<Vec<u8>>> {
-    let parameters = || {
-        let mut algorithm = DerReader::new(algorithm)?.sequence()?;
-        algorithm.oid()?;
-        let mut parameters = algorithm.sequence()?;
-        Some((parameters.octet_string()?, parameters.integer()?))
-    };
-    let (salt, count) =
-        parameters().ok_or_else(|| unsupported_encryption("3DES without its parameters"))?;
-    let (password_bytes, count) = (bmp_password(password), check_iterations(count)?);
-    let derive = |kind, length| {
-        Zeroizing::new(derive_key::<Sha1>(&password_bytes, salt, kind, count, length))
-    };
+) -> Result<usize> {
+    let scheme = EncryptionScheme::try_from(algorithm.owned_to_ref())
+        .map_err(|_| unsupported_encryption("a cipher or function of PBES2"))?;
+    let kdf = scheme.pbes2().and_then(|parameters| parameters.kdf.pbkdf2());
+    let kdf = kdf.ok_or_else(|| unsupported_encryption("a function of PBES2 other than PBKDF2"))?;
+    check_rounds(i32::try_from(kdf.iteration_count).unwrap_or(i32::MAX))?;
+    let given = password.map(Secret::expose).unwrap_or_default();
+    match scheme.decrypt_in_place(given, buffer) {
+        Ok(plain) => Ok(plain.len()),
+        Err(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => {
+            Err(wrong_password(password))
+        }
+        Err(_) => Err(unsupported_encryption("a cipher of PBES2")),
+    }
+}
+
+// No crate of the RustCrypto generation in use decrypts `pbeWithSHAAnd3-KeyTripleDES-CBC`, and
+// the certificate export of Windows still defaults to it.
+fn decrypt_triple_des(
+    algorithm: &AlgorithmIdentifierOwned,
+    buffer: &mut [u8],
+    password: Option<&Secret>,
+) -> Result<usize> {
+    let parameters = algorithm.parameters.as_ref();
+    let parameters: Pkcs12PbeParams = parameters
+        .and_then(|parameters| parameters.decode_as().ok())
+        .ok_or_else(|| unsupported_encryption("3DES without its parameters"))?;
+    let rounds = check_rounds(parameters.iterations)?;
+    let (given, salt) = (bmp_password(password), parameters.salt.as_bytes());
+    let derive =
+        |kind, length| Zeroizing::new(derive_key::<Sha1>(&given, salt, kind, rounds, length));
     let (key, iv) = (derive(Pkcs12KeyType::EncryptionKey, 24), derive(Pkcs12KeyType::Iv, 8));
     let wrong = || wrong_password(password);
     let cipher =
         cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &iv).map_err(|_| wrong())?;
-    let length = cipher.decrypt_padded_mut::<Pkcs7>(&mut buffer).map_err(|_| wrong())?.len();
-    buffer.truncate(length);
-    Ok(buffer)
+    Ok(cipher.decrypt_padded_mut::<Pkcs7>(buffer).map_err(|_| wrong())?.len())
 }
 
-/// A password as PKCS#12 counts it: UTF-16, big end first, with its NUL.
+/// Encodes a password as PKCS#12 does: UTF-16, big-endian, with a NUL terminator.
 pub fn bmp_password(password: Option<&Secret>) -> Zeroizing<Vec<u8>> {
     let text = password.map(Secret::expose).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * text.len() + 2));

@@ -1,22 +1,23 @@
-//! Ranges of a blob, as Azure's storage serves them (facts.md, section 15, row 19).
+//! HTTP ranges of a blob, as Azure Storage serves them (docs/service.md, section 15, row 19).
 
 use http::header::{ACCEPT_RANGES, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
 
-use crate::emulator::blob::results::{Packed, azure_error};
-use crate::emulator::wire::reply::{Body, Reply};
+use crate::emulator::blob::store::PackedBlob;
+use crate::emulator::wire::reply::{Reply, ReplyBody, azure_error};
 
-/// The whole, or the range that was asked for, unless it was asked for of another blob than this.
+/// Returns the blob or the requested range of it. `ranges` is the switch `blob_ranges`.
 pub fn range_reply(
-    packed: &Packed,
+    packed: &PackedBlob,
     etag: &str,
     headers: &HeaderMap,
     ranges: bool,
 ) -> Result<Reply, Box<Reply>> {
+    // An If-Range of another blob asks for the whole blob instead of a range that does not fit.
     let use_range = ranges && headers.get(IF_RANGE).is_none_or(|wanted| wanted == etag);
     let length = match packed {
-        Packed::Bytes(bytes) => bytes.len() as u64,
-        Packed::File(file) => file.len(),
+        PackedBlob::Bytes(bytes) => bytes.len() as u64,
+        PackedBlob::File(file) => file.len(),
     };
     let requested = headers.get(RANGE).and_then(|value| value.to_str().ok()).filter(|_| use_range);
     let range = requested.and_then(|text| parse_range(text, length));
@@ -40,13 +41,16 @@ pub fn range_reply(
         reply.headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     }
     reply.body = match packed {
-        Packed::Bytes(bytes) => Body::Full(bytes.slice(start as usize..end as usize)),
-        Packed::File(file) => Body::Spooled { file: file.clone(), start, end },
+        PackedBlob::Bytes(bytes) => ReplyBody::Full(bytes.slice(start as usize..end as usize)),
+        PackedBlob::File(file) => ReplyBody::Spooled { file: file.clone(), start, end },
     };
     Ok(reply)
 }
 
-/// `start..end` of one range; none where it is out of bounds, nothing where it is no range (then the whole is sent).
+/// Parses a single range into `start..end`.
+///
+/// Returns `None` if the text is not a single range: the whole blob is then sent. Returns
+/// `Some(None)` if the range is out of bounds.
 fn parse_range(text: &str, length: u64) -> Option<Option<(u64, u64)>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     if first.is_empty() {

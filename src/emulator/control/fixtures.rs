@@ -1,8 +1,8 @@
-//! What a test puts into the emulator, and does to it.
+//! The methods with which a test configures the emulator.
 
 use uuid::Uuid;
 
-use crate::emulator::control::faults::Fault;
+use crate::emulator::control::fault::Fault;
 use crate::emulator::control::switches::Switches;
 use crate::emulator::inventory::library::sha256;
 use crate::emulator::inventory::machine::NewMachine;
@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::model::Machine;
 
 impl Emulator {
-    /// Adds a machine and describes it as the API would.
+    /// Adds a machine and returns its entity as the API would.
     pub fn add_machine(&self, machine: NewMachine) -> Result<Machine> {
         machine.check()?;
         let (mut state, now) = self.lock_now();
         if let Some(id) = machine.id.as_ref().filter(|id| state.machines.by_id(id).is_some()) {
-            return Err(Error::invalid(format!("there is a machine of the id {id} already")));
+            return Err(Error::invalid(format!("a machine with id {id} exists already")));
         }
         let machine_index = state.add_machine(machine, now);
         let mut out = b"{".to_vec();
@@ -29,12 +29,12 @@ impl Emulator {
         crate::model::decode_entity(&out)
     }
 
-    /// The ids of all machines, in the order in which they were added.
+    /// Returns the ids of all machines, in the order in which they were added.
     pub fn machine_ids(&self) -> Vec<String> {
         self.lock_state().machines.iter().map(|machine| machine.id.clone()).collect()
     }
 
-    /// Brings a machine, by id or name, on line or takes it off.
+    /// Sets a machine, by id or name, online or offline.
     pub fn set_online(&self, machine: &str, online: bool) -> Result<()> {
         let (mut state, now) = self.lock_advanced();
         let machine_index = state.resolve_machine(machine)?;
@@ -42,7 +42,7 @@ impl Emulator {
         Ok(())
     }
 
-    /// Makes every submit to a machine a bare 500, or ends that.
+    /// Makes every submit to a machine a 500 without a body, or stops that.
     pub fn set_stuck(&self, machine: &str, stuck: bool) -> Result<()> {
         let mut state = self.lock_state();
         let machine_index = state.resolve_machine(machine)?;
@@ -52,7 +52,8 @@ impl Emulator {
         Ok(())
     }
 
-    /// Another's session on a machine for so many seconds: listed, or from the portal and in no list.
+    /// Adds another caller's session on a machine, for `seconds`. If `listed` is false it is a
+    /// portal session, which no list shows.
     pub fn add_foreign_session(
         &self,
         machine: &str,
@@ -63,19 +64,20 @@ impl Emulator {
         let (mut state, now) = self.lock_advanced();
         let machine_index = state.resolve_machine(machine)?;
         if state.machines.get(machine_index).is_some_and(|machine| machine.active.is_some()) {
-            return Err(Error::invalid(format!("machine {machine} has a session already")));
+            return Err(Error::invalid(format!("machine {machine} has an open session already")));
         }
         let foreign = answer == ForeignSessionResponse::Foreign;
         Ok(state.add_foreign_session(machine_index, clock::ticks(seconds), listed, foreign, now))
     }
 
+    /// Adds a file to the library, or replaces the file with that name.
     pub fn add_library_file(&self, name: &str, content: &[u8]) {
         let sha256 = sha256(content);
         let (mut state, now) = self.lock_now();
         state.library.put(name, sha256, now);
     }
 
-    /// Says what a script does; it is put into the library if it is not there.
+    /// Sets what a script does, and adds it to the library if it is not there.
     pub fn on_script(&self, name: &str, behaviour: impl Into<Behaviour>) {
         let (mut state, now) = self.lock_now();
         if !state.library.contains(name) {
@@ -85,14 +87,15 @@ impl Emulator {
         state.scripts.insert(name.to_ascii_lowercase(), behaviour.into());
     }
 
-    /// Forgets what scripts do, and lets go of what their calls hold.
+    /// Removes the behaviour of all scripts, and drops their callbacks.
     pub fn forget_scripts(&self) {
-        let forgotten = std::mem::take(&mut self.lock_state().scripts);
-        // Dropped here, without the lock.
-        drop(forgotten);
+        let scripts = std::mem::take(&mut self.lock_state().scripts);
+        // Dropped after the lock is released: a callback may own the emulator, and its drop may
+        // call it.
+        drop(scripts);
     }
 
-    /// Puts a file on a machine's disk, or with `*` on that of every machine, for GetFile to collect.
+    /// Puts a file on a machine's disk, where GetFile finds it. The machine `*` stands for all.
     pub fn put_remote_file(&self, machine: &str, path: &str, content: Content) -> Result<()> {
         let mut state = self.lock_state();
         let key = if machine == "*" {
@@ -105,8 +108,9 @@ impl Emulator {
         Ok(())
     }
 
-    /// Lays a fault for the `nth` call from now on, and the `times - 1` after it, that `method` and `path` match. A path is
-    /// a route's name, as [`Route::name`] has it, or a path in which `*` or `{id}` stands for a segment.
+    /// Applies a fault to the `nth` matching call from now on, and to the `times - 1` matching
+    /// calls after it. `path` is the name of a route, or a path in which `*` or `{id}` stands for
+    /// one segment.
     pub fn fault(
         &self,
         method: &str,
@@ -118,13 +122,13 @@ impl Emulator {
         self.lock_state().faults.add_rule(method, path, fault, nth, times)
     }
 
-    /// Its clock jumps.
+    /// Moves the emulator's clock forward.
     pub fn advance(&self, seconds: f64) {
         self.lock_state().clock_offset += clock::ticks(seconds.max(0.0));
         drop(self.lock_advanced());
     }
 
-    /// Changes switches while it runs.
+    /// Changes switches while the emulator runs.
     pub fn set_switches(&self, change: impl FnOnce(&mut Switches)) {
         change(&mut self.lock_state().switches);
     }

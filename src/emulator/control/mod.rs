@@ -1,6 +1,7 @@
 //! What a test sets: switches, faults, fixtures; and what it reads back.
 
-pub mod faults;
+pub mod fault;
+pub mod fault_rules;
 pub mod fixtures;
 pub mod json_options;
 pub mod request_log;

@@ -1,4 +1,4 @@
-//! What happened: the request log, the counters, the rules that were broken.
+//! The request log, the counters, and the rules that clients broke.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -9,41 +9,43 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::emulator::clock::{Tick, format_time};
-use crate::emulator::state::IncomingRequest;
+use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::Route;
 
-/// Of a body, this much is kept.
+/// How much of a request's body the log keeps.
 const MAX_LOGGED_BODY: usize = 64 << 10;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
-    /// Not yet.
+    /// Not ended yet.
     InFlight,
     Status(u16),
-    /// The client went away before it had its answer.
+    /// The client closed the connection before it got the response.
     Closed,
-    /// A fault broke the connection.
+    /// An injected fault broke the connection.
     Dropped,
 }
 
-/// One request, as the log has it.
+/// One request in the log.
 #[derive(Clone, Debug)]
 pub struct LoggedRequest {
     pub route: Route,
     pub method: Method,
     pub path: String,
-    /// The signature of a result's link is left out.
+    /// Without the signature of a result link.
     pub query: String,
-    /// Authorization is left out, and so is the body of a token request.
+    /// Without Authorization, Proxy-Authorization and Cookie.
     pub headers: HeaderMap,
+    /// The first 64 KiB. Empty for a token request.
     pub body: Bytes,
     pub status: RequestOutcome,
-    /// The emulator's own time, 100 ns since the Unix epoch.
+    /// Emulated time of arrival, in 100 ns since the Unix epoch.
     pub time: i64,
 }
 
 impl LoggedRequest {
+    /// Returns the entry as the binding shows it.
     pub fn to_json(&self) -> Value {
         let mut headers = Map::new();
         for (name, value) in &self.headers {
@@ -57,32 +59,37 @@ impl LoggedRequest {
             RequestOutcome::Dropped => "dropped".into(),
         };
         json!({
-            "route": self.route.name(), "method": self.method.as_str(), "path": self.path, "query": self.query,
-            "headers": headers, "body": String::from_utf8_lossy(&self.body), "status": status,
+            "route": self.route.name(),
+            "method": self.method.as_str(),
+            "path": self.path,
+            "query": self.query,
+            "headers": headers,
+            "body": String::from_utf8_lossy(&self.body),
+            "status": status,
             "time": format_time(self.time),
         })
     }
 }
 
-/// Rules that a client broke.
+/// How often clients broke each rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Violations {
-    /// Calls that found a strict window full.
+    /// Calls that a sliding window had no room for.
     pub rate: u64,
-    /// Submits while as many of the application's own sessions were open as may be.
+    /// Submits while the application itself had as many open sessions as the cap allows.
     pub sessions: u64,
-    /// Submits to a machine on which the application itself has a session.
+    /// Submits to a machine on which the application itself had an open session.
     pub machine_busy: u64,
-    /// Authorization headers that the blob host saw.
+    /// Requests to the blob host with an Authorization header.
     pub bearer_at_blob: u64,
-    /// Accepted submits that bear the tag of an earlier one.
+    /// Accepted submits with the tag of an earlier one.
     pub duplicate_submit: u64,
 }
 
 #[derive(Debug, Default)]
 pub struct RequestLog {
     entries: VecDeque<LoggedRequest>,
-    /// Number of the first entry that is still kept.
+    /// Number of the first entry that the log still has.
     first: u64,
     calls: HashMap<Route, u64>,
     polls: HashMap<Uuid, u64>,
@@ -91,7 +98,7 @@ pub struct RequestLog {
 }
 
 impl RequestLog {
-    /// Logs a request that arrived; the number finds it again.
+    /// Logs a request and returns its number, which the other methods take.
     pub fn record_arrival(
         &mut self,
         route: Route,
@@ -104,6 +111,7 @@ impl RequestLog {
         if max_entries == 0 {
             return number;
         }
+        // Logs end up in bug reports, so they have no secrets.
         let mut headers = request.headers.clone();
         for secret in
             [http::header::AUTHORIZATION, http::header::PROXY_AUTHORIZATION, http::header::COOKIE]
@@ -130,18 +138,20 @@ impl RequestLog {
         number
     }
 
-    /// Keeps a request's body, or its beginning; that of a token request holds a secret and is not kept.
+    /// Keeps the beginning of a request's body.
     pub fn record_body(&mut self, number: u64, body: &Bytes) {
+        // The body of a token request has the client secret.
         let Some(entry) = self.entry(number).filter(|entry| entry.route != Route::Token) else {
             return;
         };
         entry.body = match body.get(..MAX_LOGGED_BODY) {
-            // A slice would keep the whole of a large upload alive.
+            // A slice would keep a large upload in memory as a whole.
             Some(beginning) => Bytes::copy_from_slice(beginning),
             None => body.clone(),
         };
     }
 
+    /// Records how a request ended.
     pub fn record_end(&mut self, number: u64, ended: RequestOutcome) {
         if let Some(entry) = self.entry(number) {
             entry.status = ended;
@@ -153,12 +163,14 @@ impl RequestLog {
         self.entries.get_mut(at)
     }
 
+    /// Counts a read of an action's status.
     pub fn count_poll(&mut self, action: Uuid) {
         *self.polls.entry(action).or_default() += 1;
     }
 
-    /// Counts a submit whose comment's last tag was there before.
+    /// Counts a violation if an earlier submit had the same tag.
     pub fn record_submit(&mut self, comment: &str) {
+        // A comment may quote the tag of an earlier action. The client's own tag is the last.
         if let Some(tag) = last_tag(comment)
             && !self.tags.insert(tag.to_owned())
         {
@@ -170,18 +182,21 @@ impl RequestLog {
         self.entries.iter().cloned().collect()
     }
 
-    /// Calls by route, and `polls:<action id>`.
+    /// Returns the number of calls by route, and of polls by `polls:<action id>`.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         let calls = self.calls.iter().map(|(route, count)| (route.name().to_owned(), *count));
         calls.chain(self.polls.iter().map(|(id, count)| (format!("polls:{id}"), *count))).collect()
     }
 
+    /// Forgets everything.
     pub fn clear(&mut self) {
+        // Numbers go on: a request that is in flight must not end another request's entry.
         *self = Self { first: self.first + self.entries.len() as u64, ..Self::default() };
     }
 }
 
-/// A query string without the value of `sig`, which with the rest is all that a result's link needs.
+/// Returns a query string without the value of `sig`. With the signature, anyone who reads the log
+/// could download the result.
 fn without_signature(query: &str) -> String {
     let name = |pair: &str| {
         pair.get(..4).filter(|name| name.eq_ignore_ascii_case("sig=")).map(str::to_owned)
@@ -193,7 +208,7 @@ fn without_signature(query: &str) -> String {
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
 
-/// What stands in the last `[mlr:...]` of a comment.
+/// Returns the last tag of a comment: `aa` in `[mlr:aa]`.
 fn last_tag(comment: &str) -> Option<&str> {
     let (_, rest) = comment.rsplit_once("[mlr:")?;
     rest.split_once(']').map(|(tag, _)| tag)

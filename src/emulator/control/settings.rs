@@ -1,37 +1,16 @@
-//! What an emulator starts with, and the state that comes of it.
-
-use std::collections::HashMap;
-
-use fastrand::Rng;
+//! The settings of an emulator.
 
 use crate::config::Limits;
-use crate::emulator::blob::results::Results;
-use crate::emulator::clock::{EmulatorClock, Tick};
-use crate::emulator::control::faults::Faults;
-use crate::emulator::control::request_log::RequestLog;
+use crate::emulator::clock::EmulatorClock;
 use crate::emulator::control::switches::Switches;
-use crate::emulator::inventory::library::Library;
-use crate::emulator::inventory::machine::{Machines, NewMachine};
-use crate::emulator::inventory::remote_files::RemoteFiles;
-use crate::emulator::login::token_endpoint::default_audience;
-use crate::emulator::login::tokens::{Application, ROLES, TokenStore};
-use crate::emulator::quota::Quotas;
-use crate::emulator::session::action_store::Actions;
-use crate::emulator::session::lifecycle::EventQueue;
-use crate::emulator::session::session_counts::SessionCounts;
-use crate::emulator::state::{Addresses, State};
-use crate::error::{Error, Kind, Result};
 
-/// So many machines are named to who asks for another.
-const MAX_NAMES_SHOWN: usize = 10;
-
-/// What an emulator starts with.
+/// The settings of an emulator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// ws-0001.example.test and so on, all online. The default is 3.
+    /// The number of machines: `ws-0001.example.test` and so on, all online. The default is 3.
     pub machines: usize,
     pub limits: Limits,
-    /// Of ids, durations and random faults. The default is 0.
+    /// The seed of ids, durations and random faults. The default is 0.
     pub seed: u64,
     pub switches: Switches,
     pub clock: EmulatorClock,
@@ -46,87 +25,5 @@ impl Default for Settings {
             switches: Switches::default(),
             clock: EmulatorClock::default(),
         }
-    }
-}
-
-impl State {
-    pub fn new(limits: Limits, switches: Switches, speed: f64, rng: &mut Rng) -> Self {
-        let key = |rng: &mut Rng| rng.u128(..).to_le_bytes();
-        let addresses = Addresses {
-            api: "https://api.emulator.test".to_owned(),
-            login: "https://login.emulator.test".to_owned(),
-            blob: "https://store1.blob.emulator.test".to_owned(),
-            wildcard_bind: None,
-        };
-        let mut state = Self {
-            limits,
-            switches,
-            addresses,
-            speed,
-            tenant_id: String::new(),
-            applications: Vec::new(),
-            tokens: TokenStore::new(key(rng)),
-            machines: Machines::default(),
-            actions: Actions::default(),
-            events: EventQueue::default(),
-            session_counts: SessionCounts::default(),
-            library: Library::default(),
-            scripts: HashMap::new(),
-            files: RemoteFiles::default(),
-            results: Results::new(key(rng)),
-            quotas: Quotas::default(),
-            faults: Faults::new(rng.fork()),
-            log: RequestLog::default(),
-            rng: rng.fork(),
-            clock_offset: 0,
-            wall_now: 0.0,
-        };
-        state.tenant_id = state.new_uuid().to_string();
-        let application = state.new_application();
-        state.applications.push(application);
-        state
-    }
-
-    pub fn new_application(&mut self) -> Application {
-        let client_id = self.new_uuid().to_string();
-        let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
-        let roles = ROLES.iter().map(|role| (*role).to_owned()).collect();
-        Application { client_id, secret, roles, certificates: Vec::new() }
-    }
-
-    pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {
-        let id: String =
-            std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
-        self.machines.add(machine, id, now)
-    }
-
-    pub fn resolve_machine(&self, key: &str) -> Result<u32> {
-        self.machines.find(key).ok_or_else(|| {
-            let mut names: Vec<&str> = self
-                .machines
-                .iter()
-                .take(MAX_NAMES_SHOWN + 1)
-                .map(|known| known.name.as_str())
-                .collect();
-            if names.len() > MAX_NAMES_SHOWN {
-                names.truncate(MAX_NAMES_SHOWN);
-                names.push("...");
-            }
-            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-            Error::new(
-                Kind::NotFound,
-                format!("the emulator has no machine {key:?}; it has {names}"),
-            )
-        })
-    }
-
-    pub fn long_lived_token(
-        &mut self,
-        roles: Option<Vec<String>>,
-        now: Tick,
-        wall_now: f64,
-    ) -> String {
-        const YEAR: f64 = 365.0 * 86_400.0;
-        self.issue_token(0, roles, default_audience(), YEAR, now, wall_now)
     }
 }

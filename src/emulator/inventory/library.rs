@@ -1,18 +1,16 @@
-//! The live response library (facts.md, section 8).
+//! The files of the live response library (docs/service.md, section 8).
 
 use std::collections::BTreeMap;
 
-use http::StatusCode;
 use sha2::{Digest, Sha256};
 
 use crate::emulator::clock::{Tick, format_time};
-use crate::emulator::state::State;
-use crate::emulator::wire::reply::{ApiError, Reply};
 use crate::emulator::write_json;
 use crate::error::Error;
 
+/// A file of the library. Only its hash is kept: no call of the API reads the content.
 #[derive(Clone, Debug)]
-pub struct LibraryFile {
+pub struct StoredFile {
     pub name: String,
     pub sha256: String,
     pub description: String,
@@ -23,27 +21,28 @@ pub struct LibraryFile {
     pub parameters: Option<String>,
 }
 
-/// By lower-case name: two names that differ in case alone are one (facts 8).
+/// All files, by name in lower case: names are not case-sensitive (docs/service.md, section 8).
 #[derive(Debug, Default)]
-pub struct Library(BTreeMap<String, LibraryFile>);
+pub struct LibraryStore(BTreeMap<String, StoredFile>);
 
-impl Library {
+impl LibraryStore {
     pub fn contains(&self, name: &str) -> bool {
+        // Most names are in lower case already, so try without an allocation first.
         self.0.contains_key(name) || self.0.contains_key(&name.to_ascii_lowercase())
     }
 
-    pub fn get(&self, name: &str) -> Option<&LibraryFile> {
+    pub fn get(&self, name: &str) -> Option<&StoredFile> {
         self.0.get(&name.to_ascii_lowercase())
     }
 
-    /// Puts a file there, over what has its name.
-    pub fn insert(&mut self, file: LibraryFile) {
+    /// Adds a file or replaces the one with its name.
+    pub fn insert(&mut self, file: StoredFile) {
         self.0.insert(file.name.to_ascii_lowercase(), file);
     }
 
-    /// Puts a file of that hash there, over what has its name.
+    /// Adds or replaces a file without an upload.
     pub fn put(&mut self, name: &str, sha256: String, now: Tick) {
-        self.insert(LibraryFile {
+        self.insert(StoredFile {
             name: name.to_owned(),
             sha256,
             description: String::new(),
@@ -54,9 +53,20 @@ impl Library {
             parameters: None,
         });
     }
+
+    /// Returns whether there was such a file.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.0.remove(&name.to_ascii_lowercase()).is_some()
+    }
+
+    /// Returns all files by name.
+    pub fn files(&self) -> impl Iterator<Item = &StoredFile> {
+        self.0.values()
+    }
 }
 
-impl LibraryFile {
+impl StoredFile {
+    /// Writes the entity without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let fields = [
             ("fileName", self.name.as_str()),
@@ -81,46 +91,23 @@ impl LibraryFile {
     }
 }
 
-impl State {
-    pub fn list_library(&self) -> Reply {
-        let mut out = self.open_odata_body("LibraryFiles");
-        out.extend_from_slice(b",\"value\":[");
-        for (i, file) in self.library.0.values().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            out.push(b'{');
-            file.write(&mut out);
-            out.push(b'}');
-        }
-        out.extend_from_slice(b"]}");
-        Reply::entity(StatusCode::OK, out)
-    }
-
-    pub fn delete_from_library(&mut self, name: &str) -> Result<Reply, ApiError> {
-        match self.library.0.remove(&name.to_ascii_lowercase()) {
-            Some(_) => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-            None => Err(ApiError::not_found(format!("File {name} was not found"))),
-        }
-    }
-}
-
-/// Whether a file may have that name (facts 8).
+/// Returns whether a file may have this name (docs/service.md, section 8).
 pub fn is_valid_file_name(name: &str) -> bool {
     !name.is_empty()
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
-/// What is wrong with a file's name.
+/// Returns an error if a library file cannot have this name.
 pub fn check_file_name(name: &str) -> Result<(), Error> {
     if is_valid_file_name(name) {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "{name:?} is no name of a library file; it has to be of letters, digits, '-', '_' and '.'"
+        "{name:?} is not a valid name of a library file; use letters, digits, '-', '_' and '.'"
     )))
 }
 
+/// Returns the SHA-256 in lower-case hex, as the library lists it.
 pub fn sha256(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }

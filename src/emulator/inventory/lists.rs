@@ -1,4 +1,4 @@
-//! The calls that only read actions and machines.
+//! The calls that read actions and machines.
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -15,11 +15,14 @@ use crate::emulator::write_json;
 use crate::model::Timestamp;
 
 impl State {
-    /// The action of an id; not a GUID is 400, in the captured words (facts 3.3).
+    /// Finds an action by its id. An id that is not a GUID gets the captured 400 (docs/service.md,
+    /// section 3.3).
     pub fn find_action(&self, id: &str, now: Tick) -> Result<u32, ApiError> {
+        // `parse_str` also accepts braces and no hyphens, which the service rejects.
         let parsed = Uuid::parse_str(id).ok().filter(|_| id.len() == 36).ok_or_else(|| {
             let message = format!(
-                "The key value ({id}) from request is not valid. The key value should be format of type 'Edm.Guid'."
+                "The key value ({id}) from request is not valid. The key value should be format of \
+                 type 'Edm.Guid'."
             );
             ApiError::bad_request("BadRequest", message)
         })?;
@@ -29,6 +32,7 @@ impl State {
         found.ok_or_else(|| ApiError::not_found(format!("Machine action {id} was not found")))
     }
 
+    /// Answers a GET of an action, and counts it as a poll.
     pub fn get_action(&mut self, id: &str, now: Tick) -> Result<Reply, ApiError> {
         let index = self.find_action(id, now)?;
         if let Some(action) = self.actions.get(index) {
@@ -37,6 +41,7 @@ impl State {
         Ok(self.action_entity(index, StatusCode::OK, now))
     }
 
+    /// Answers a list of actions. A filter by id counts as a poll of each action that it finds.
     pub fn list_actions(
         &mut self,
         query: &str,
@@ -47,26 +52,27 @@ impl State {
         let view = self.view(now);
         let hints = IndexHints::from_filter(query.filter.as_ref());
         let candidates = self.actions.candidates(&hints, |id| self.machines.by_id(id));
-        let shown = candidates
+        let mut found: Vec<&Action> = candidates
             .into_iter()
-            .filter(|action| action.is_visible_in_lists(view) && query.matches(*action));
-        let mut found: Vec<&Action> = shown.collect();
+            .filter(|action| action.is_visible_in_lists(view) && query.matches(*action))
+            .collect();
         if self.switches.list_order == ListOrder::Newest {
             found.reverse();
         }
-        let named: Vec<Uuid> = if hints.equal_to("id").is_some() {
+        let polled: Vec<Uuid> = if hints.equal_to("id").is_some() {
             found.iter().map(|action| action.id).collect()
         } else {
             Vec::new()
         };
         let write = |action: &Action, out: &mut Vec<u8>| action.write(out, view);
         let reply = self.list("MachineActions", "machineactions", &query, count_only, found, write);
-        for id in named {
+        for id in polled {
             self.log.count_poll(id);
         }
         Ok(reply)
     }
 
+    /// Answers a list of machines.
     pub fn list_machines(&mut self, query: &str, count_only: bool) -> Result<Reply, ApiError> {
         let query = Query::parse::<Machine>(query)?;
         let candidates = self.machines.candidates(&IndexHints::from_filter(query.filter.as_ref()));
@@ -78,6 +84,7 @@ impl State {
         Ok(self.list("Machines", "machines", &query, count_only, found, Machine::write))
     }
 
+    /// Answers a GET of a machine by id or name.
     pub fn get_machine(&self, key: &str) -> Result<Reply, ApiError> {
         let by_name = self.switches.machine_by_name == MachineByName::Newest;
         let index = if by_name { self.machines.find(key) } else { self.machines.by_id(key) };
@@ -87,7 +94,8 @@ impl State {
         Ok(self.machine_entity(machine))
     }
 
-    /// `ip='...',timestamp=...`; a time that is not within the last 30 days is refused (page "find-machines-by-ip").
+    /// Answers `findbyip(ip='...',timestamp=...)`. The time must lie within the last 30 days (page
+    /// "find-machines-by-ip").
     pub fn find_by_ip(&self, arguments: &str, now: Tick) -> Result<Reply, ApiError> {
         let argument = |name: &str| {
             let found = arguments
@@ -104,8 +112,9 @@ impl State {
         let (ip, text) = (argument("ip")?.trim_matches('\''), argument("timestamp")?);
         let time = Timestamp::parse(text).map(|time| ticks(time.to_unix()));
         let month = 30 * 86_400 * SECOND;
-        let Some(time) = time.filter(|time| (now - month..=now + 60 * SECOND).contains(time))
-        else {
+        // A client whose clock runs a little ahead asks for a time in the future.
+        let latest = now + 60 * SECOND;
+        let Some(time) = time.filter(|time| (now - month..=latest).contains(time)) else {
             let message = "The timestamp must be in the past 30 days.";
             return Err(ApiError::bad_request("InvalidInput", message));
         };
@@ -115,13 +124,16 @@ impl State {
                 format!("'{ip}' is not an IP address."),
             ));
         }
-        let quarter = 15 * 60 * SECOND;
-        let near =
-            |machine: &&Machine| machine.has_address(ip) && machine.last_seen() <= time + quarter;
-        let found = self.machines.iter().filter(near).collect();
+        // The service searches 15 minutes before and after the time (docs/service.md, section 9).
+        // Here a machine has one address, in use since it was last seen.
+        let window = 15 * 60 * SECOND;
+        let matches =
+            |machine: &&Machine| machine.has_address(ip) && machine.last_seen() <= time + window;
+        let found = self.machines.iter().filter(matches).collect();
         Ok(self.list("Machines", "machines", &Query::default(), false, found, Machine::write))
     }
 
+    /// Answers `findbytag?tag=...&useStartsWithFilter=...`.
     pub fn find_by_tag(&self, query: &str) -> Result<Reply, ApiError> {
         let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
         let value = |name: &str| {
@@ -130,13 +142,14 @@ impl State {
         let tag = value("tag").filter(|tag| !tag.is_empty()).ok_or_else(|| {
             ApiError::bad_request("MissingRequiredParameter", "The parameter 'tag' is missing.")
         })?;
-        let starts =
+        let is_prefix =
             value("useStartsWithFilter").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
-        let found = self.machines.iter().filter(|machine| machine.has_tag(tag, starts)).collect();
+        let found =
+            self.machines.iter().filter(|machine| machine.has_tag(tag, is_prefix)).collect();
         Ok(self.list("Machines", "machines", &Query::default(), false, found, Machine::write))
     }
 
-    /// One page of what was found, with the link to the next (facts 3.4).
+    /// Returns one page of a list, with the link to the next page (docs/service.md, section 3.4).
     fn list<T: Queryable>(
         &self,
         set: &str,
@@ -154,8 +167,8 @@ impl State {
             return reply;
         }
         query.sort(&mut found);
-        let wanted = query.top.unwrap_or(usize::MAX).min(total.saturating_sub(query.skip));
-        let page = wanted.min(self.switches.page_size.max(1));
+        let requested = query.top.unwrap_or(usize::MAX).min(total.saturating_sub(query.skip));
+        let page = requested.min(self.switches.page_size.max(1));
         let mut out = self.open_odata_body(set);
         if query.count {
             out.extend_from_slice(b",\"@odata.count\":");
@@ -169,7 +182,7 @@ impl State {
             write_item(item, query, &write, &mut out);
         }
         out.push(b']');
-        if page < wanted {
+        if page < requested {
             out.extend_from_slice(b",\"@odata.nextLink\":");
             write_json(
                 &mut out,
@@ -181,14 +194,15 @@ impl State {
     }
 }
 
+/// Writes an item, with only the selected properties if the query has a `$select`.
 fn write_item<T>(item: &T, query: &Query, write: &impl Fn(&T, &mut Vec<u8>), out: &mut Vec<u8>) {
     let start = out.len();
     out.push(b'{');
     write(item, out);
     out.push(b'}');
     let Some(select) = &query.select else { return };
-    let whole = out.split_off(start);
-    if let Ok(serde_json::Value::Object(mut entity)) = serde_json::from_slice(&whole) {
+    let entity_json = out.split_off(start);
+    if let Ok(serde_json::Value::Object(mut entity)) = serde_json::from_slice(&entity_json) {
         entity.retain(|name, _| select.contains(&name.as_str()));
         write_json(out, &entity);
     }

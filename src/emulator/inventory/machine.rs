@@ -1,12 +1,11 @@
-//! The machines of the tenant (facts.md, section 9).
+//! The machines of the tenant (docs/service.md, section 9).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
 use crate::emulator::clock::{MAX_SECONDS, Tick, ticks};
-use crate::emulator::inventory::machine_properties::{PROPERTIES, check_properties};
+use crate::emulator::inventory::machine_properties::check_properties;
 use crate::emulator::odata::IndexHints;
 use crate::error::{Error, Result};
 use crate::model::is_machine_id;
@@ -15,20 +14,21 @@ use crate::model::is_machine_id;
 #[derive(Clone, Debug)]
 pub struct NewMachine {
     pub name: String,
-    /// 40 hexadecimal digits. The default is drawn from the seed.
+    /// 40 hexadecimal digits. The default is generated from the seed.
     pub id: Option<String>,
     pub online: bool,
-    /// Seconds from accepted to InProgress. The default is 0.5.
+    /// Seconds from an accepted submit to `InProgress`. The default is 0.5.
     pub start_delay: f64,
-    /// Its device group has a remediation level. The default is true.
+    /// Whether its device group has a remediation level. The default is true.
     pub remediation_level: bool,
-    /// Its system can run live response. The default is true.
+    /// Whether its operating system supports live response. The default is true.
     pub supported: bool,
-    /// The service's own properties, over the defaults.
+    /// Properties of the service's machine entity. They replace the defaults.
     pub properties: Map<String, Value>,
 }
 
 impl NewMachine {
+    /// Returns an online machine with default properties.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -41,12 +41,14 @@ impl NewMachine {
         }
     }
 
+    /// Makes the machine offline.
     #[must_use]
     pub fn offline(mut self) -> Self {
         self.online = false;
         self
     }
 
+    /// Checks the name, the delay, the id and the properties.
     pub fn check(&self) -> Result<()> {
         if self.name.is_empty() {
             return Err(Error::invalid("a machine needs a name"));
@@ -54,18 +56,19 @@ impl NewMachine {
         if !(0.0..=MAX_SECONDS).contains(&self.start_delay) {
             let delay = self.start_delay;
             return Err(Error::invalid(format!(
-                "start_delay is {delay}; it has to be between 0 and {MAX_SECONDS} seconds"
+                "start_delay is {delay}; it must be between 0 and {MAX_SECONDS} seconds"
             )));
         }
         if let Some(id) = self.id.as_ref().filter(|id| !is_machine_id(id)) {
             return Err(Error::invalid(format!(
-                "machine property id is {id:?}; it has to be 40 hexadecimal digits"
+                "machine property id is {id:?}; it must be 40 hexadecimal digits"
             )));
         }
         check_properties(&self.properties)
     }
 }
 
+/// A machine and its state.
 #[derive(Debug)]
 pub struct Machine {
     pub id: String,
@@ -74,59 +77,30 @@ pub struct Machine {
     pub start_delay: Tick,
     pub remediation_level: bool,
     pub supported: bool,
-    /// Every submit is a bare 500.
+    /// Whether every submit gets a 500 without a body.
     pub stuck: bool,
-    /// The open action.
+    /// The position of the open action.
     pub active: Option<u32>,
-    /// Busy a while longer than its action was.
+    /// Until when the machine answers as busy although its action has ended.
     pub busy_until: Tick,
+    /// When it was added.
     pub seen: Tick,
     pub properties: Map<String, Value>,
 }
 
 impl Machine {
-    /// The entity, in the order of the wire, without `@odata.context`.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
-        let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
-        for (i, name) in known.chain(own.map(|name| Cow::Borrowed(name.as_str()))).enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            crate::emulator::write_json(out, name.as_ref());
-            out.push(b':');
-            crate::emulator::write_json(out, &self.value(&name));
-        }
-    }
-
-    pub fn has_address(&self, ip: &str) -> bool {
-        let addresses = self.value("ipAddresses");
-        let listed = addresses
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|address| address.get("ipAddress")?.as_str());
-        listed.chain([self.value("lastIpAddress").as_str().unwrap_or("")]).any(|own| own == ip)
-    }
-
-    pub fn has_tag(&self, tag: &str, starts_with: bool) -> bool {
-        let tags = self.value("machineTags");
-        let mut own = tags.as_array().into_iter().flatten().filter_map(Value::as_str);
-        own.any(|own| if starts_with { own.starts_with(tag) } else { own == tag })
-    }
-
-    /// When it was last seen.
+    /// Returns when the machine was last seen.
     pub fn last_seen(&self) -> Tick {
-        let own = self
+        let configured = self
             .properties
             .get("lastSeen")
             .and_then(Value::as_str)
             .and_then(crate::model::Timestamp::parse);
-        own.map_or(self.seen, |time| ticks(time.to_unix()))
+        configured.map_or(self.seen, |time| ticks(time.to_unix()))
     }
 }
 
-/// All machines, found by id and by name.
+/// All machines, with indexes by id and by name. A machine's position never changes.
 #[derive(Debug, Default)]
 pub struct Machines {
     all: Vec<Machine>,
@@ -135,10 +109,12 @@ pub struct Machines {
 }
 
 impl Machines {
+    /// Adds a machine and returns its position. `id` is used if the new machine has none.
     pub fn add(&mut self, new: NewMachine, id: String, now: Tick) -> u32 {
         let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         let id = new.id.unwrap_or(id).to_ascii_lowercase();
         let name = new.name.to_ascii_lowercase();
+        // The service finds a machine by its full name or by the first label.
         let short = name.split('.').next().unwrap_or(&name).to_owned();
         if short != name {
             self.by_name.entry(short).or_default().push(index);
@@ -169,15 +145,17 @@ impl Machines {
         self.all.get_mut(index as usize)
     }
 
+    /// Returns the position of the machine with that id, in any case.
     pub fn by_id(&self, id: &str) -> Option<u32> {
         self.by_id.get(id).or_else(|| self.by_id.get(&id.to_ascii_lowercase())).copied()
     }
 
-    /// By id or by name, case not minded; of several the one that was seen last (facts 15, row 28).
+    /// Finds a machine by id or name, in any case. Of several machines with the name, it returns
+    /// the one that was seen last (docs/service.md, section 15, row 28).
     pub fn find(&self, key: &str) -> Option<u32> {
         self.by_id(key).or_else(|| {
-            let named = self.by_name.get(&key.to_ascii_lowercase())?;
-            named.iter().copied().max_by_key(|index| self.get(*index).map(Machine::last_seen))
+            let candidates = self.by_name.get(&key.to_ascii_lowercase())?;
+            candidates.iter().copied().max_by_key(|index| self.get(*index).map(Machine::last_seen))
         })
     }
 
@@ -185,7 +163,7 @@ impl Machines {
         self.all.iter()
     }
 
-    /// Those that a filter can match, as far as its `id` and `computerDnsName` tell.
+    /// Returns the machines that a filter on `id` or `computerDnsName` can match; otherwise all.
     pub fn candidates(&self, hints: &IndexHints<'_>) -> Vec<&Machine> {
         if let Some(ids) = hints.equal_to("id") {
             let mut found: Vec<u32> = ids.iter().filter_map(|id| self.by_id(id)).collect();

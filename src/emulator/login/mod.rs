@@ -1,4 +1,4 @@
-//! The token endpoint, issued tokens and their roles.
+//! The login host: the token endpoint, client assertions, issued tokens and their permissions.
 
 pub mod client_assertion;
 pub mod token_endpoint;

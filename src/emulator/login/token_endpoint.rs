@@ -1,4 +1,5 @@
-//! The token endpoint: OAuth2 client credentials, by secret or by certificate (facts.md, section 4).
+//! The token endpoint: OAuth2 client credentials with a secret or a certificate (docs/service.md,
+//! section 4).
 
 use std::collections::HashMap;
 
@@ -6,12 +7,13 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::emulator::clock::{Tick, format_time, seconds, ticks};
-use crate::emulator::login::client_assertion::{self, AssertionError, Expected};
-use crate::emulator::login::tokens::{AUDIENCE, Claims, Grant};
+use crate::emulator::login::client_assertion::{self, AssertionError, AssertionPolicy};
+use crate::emulator::login::tokens::{AUDIENCE, Grant, TokenClaims};
 use crate::emulator::state::State;
 use crate::emulator::wire::reply::Reply;
 
-/// A refusal of the token endpoint: its `error` is a string, and `error_description` begins with a code.
+/// An error of the token endpoint. Unlike an API error, its `error` is a string, and
+/// `error_description` begins with an AADSTS code.
 struct OAuthError {
     status: StatusCode,
     error: &'static str,
@@ -33,7 +35,7 @@ fn oauth_error(
     }
 }
 
-/// Whether the login host serves `path`.
+/// Returns whether `path` belongs to the login host.
 pub fn is_login_path(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     path.contains("/oauth2/")
@@ -42,6 +44,7 @@ pub fn is_login_path(path: &str) -> bool {
 }
 
 impl State {
+    /// Answers a request to the login host.
     pub fn handle_login(
         &mut self,
         method: &Method,
@@ -72,6 +75,8 @@ impl State {
         }
     }
 
+    /// Answers a token request. The v1 endpoint takes `resource` in place of `scope` and returns
+    /// `expires_in` as a string.
     fn grant_token(
         &mut self,
         tenant: &str,
@@ -116,19 +121,19 @@ impl State {
                 let kind = required("client_assertion_type")?;
                 self.check_assertion(application, kind, assertion, wall_now)?;
             }
-            (None, None) => {
-                let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
-                return Err(oauth_error(401, "invalid_client", 7_000_218, message));
-            }
+            (None, None) => return Err(missing_credential()),
         }
         let lifetime = self.switches.token_life;
         let token = self.issue_token(application, None, audience, lifetime, now, wall_now);
+        // Clients schedule the renewal with their own clock, so `expires_in` is in wall time.
         let expires_in = (lifetime / self.speed).floor().max(1.0) as u64;
-        Ok(if v1 {
-            json!({"token_type": "Bearer", "expires_in": expires_in.to_string(), "ext_expires_in": expires_in.to_string(), "access_token": token})
-        } else {
-            json!({"token_type": "Bearer", "expires_in": expires_in, "ext_expires_in": expires_in, "access_token": token})
-        })
+        let expires_in = if v1 { json!(expires_in.to_string()) } else { json!(expires_in) };
+        Ok(json!({
+            "token_type": "Bearer",
+            "expires_in": expires_in,
+            "ext_expires_in": expires_in,
+            "access_token": token,
+        }))
     }
 
     fn check_secret(&self, application: usize, secret: &str) -> Result<(), OAuthError> {
@@ -153,11 +158,11 @@ impl State {
         let Some(known) = self.applications.get(application) else { return Ok(()) };
         let (tenant, client_id, certificates) =
             (&self.tenant_id, &known.client_id, &known.certificates);
-        client_assertion::check(assertion, &Expected { tenant, client_id, certificates, wall_now })
-            .map_err(invalid)
+        let policy = AssertionPolicy { tenant, client_id, certificates, wall_now };
+        client_assertion::check(assertion, &policy).map_err(invalid)
     }
 
-    /// A token for one of the applications, with its own roles unless others are given.
+    /// Issues a token for an application, with the application's roles unless `roles` is given.
     pub fn issue_token(
         &mut self,
         application: usize,
@@ -175,13 +180,24 @@ impl State {
             audience,
             expires: now + ticks(lifetime),
         };
-        let claims = Claims {
+        let claims = TokenClaims {
             tenant: &self.tenant_id,
             client_id: &known.client_id,
             issued: wall_now,
             expires: wall_now + seconds(ticks(lifetime)) / self.speed,
         };
         self.tokens.issue(grant, &claims, now)
+    }
+
+    /// Returns a token of the first application that is valid for a year.
+    pub fn long_lived_token(
+        &mut self,
+        roles: Option<Vec<String>>,
+        now: Tick,
+        wall_now: f64,
+    ) -> String {
+        const YEAR: f64 = 365.0 * 86_400.0;
+        self.issue_token(0, roles, AUDIENCE.to_owned(), YEAR, now, wall_now)
     }
 
     fn open_id_configuration(&self, tenant: &str) -> Value {
@@ -196,12 +212,14 @@ impl State {
         })
     }
 
-    /// What azure-identity asks a login host that it does not know.
+    /// Answers instance discovery. azure-identity requests it from a login host that it does not
+    /// know.
     fn instance_discovery(&self) -> Value {
         let login = &self.addresses.login;
         let host = login.split("://").nth(1).unwrap_or(login);
         json!({
-            "tenant_discovery_endpoint": format!("{login}/{}/v2.0/.well-known/openid-configuration", self.tenant_id),
+            "tenant_discovery_endpoint":
+                format!("{login}/{}/v2.0/.well-known/openid-configuration", self.tenant_id),
             "api-version": "1.1",
             "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
         })
@@ -209,6 +227,7 @@ impl State {
 
     fn oauth_error_reply(&mut self, oauth_error: &OAuthError, now: Tick) -> Reply {
         let (trace, correlation) = (self.new_uuid(), self.new_uuid());
+        // Entra writes the timestamp in whole seconds with a space: `2026-03-10 14:36:51Z`.
         let time =
             format_time(now - now.rem_euclid(crate::emulator::clock::SECOND)).replace('T', " ");
         let description = format!(
@@ -216,25 +235,33 @@ impl State {
             oauth_error.code, oauth_error.message
         );
         let body = json!({
-            "error": oauth_error.error, "error_description": description, "error_codes": [oauth_error.code],
-            "timestamp": time, "trace_id": trace.to_string(), "correlation_id": correlation.to_string(),
+            "error": oauth_error.error,
+            "error_description": description,
+            "error_codes": [oauth_error.code],
+            "timestamp": time,
+            "trace_id": trace.to_string(),
+            "correlation_id": correlation.to_string(),
         });
         Reply::json(oauth_error.status, body.to_string())
     }
 }
 
-/// The audience that a v2 scope asks for.
+fn missing_credential() -> OAuthError {
+    let message = "The request body must contain the following parameter: 'client_assertion' or \
+                   'client_secret'.";
+    oauth_error(401, "invalid_client", 7_000_218, message)
+}
+
+/// Returns the audience that a v2 scope requests.
 fn audience_from_scope(scope: &str) -> Result<String, OAuthError> {
     let audience = scope
         .strip_suffix("/.default")
         .filter(|audience| !audience.contains(' ') && !audience.is_empty());
     audience.map(str::to_owned).ok_or_else(|| {
-        let message = format!("The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier.");
+        let message = format!(
+            "The provided value for scope {scope} is not valid. Client credential flows must have \
+             a scope value with /.default suffixed to the resource identifier."
+        );
         oauth_error(400, "invalid_scope", 1_002_012, message)
     })
-}
-
-/// The audience of tokens made without the login host.
-pub fn default_audience() -> String {
-    AUDIENCE.to_owned()
 }

@@ -1,4 +1,5 @@
-//! Who may do what: tokens, their roles and audience (facts.md, sections 1 and 4).
+//! Issued tokens, and the permissions and audience that each API call requires (docs/service.md,
+//! sections 1 and 4).
 
 use std::collections::HashMap;
 
@@ -15,10 +16,11 @@ use crate::emulator::control::switches::{ReadPermission, Switches};
 use crate::emulator::wire::reply::ApiError;
 use crate::emulator::wire::routes::Route;
 
-/// The audience of public tokens, whichever host is called (page "exposed-apis-create-app-webapp").
+/// The audience of tokens for the public cloud. The API host does not change it
+/// (page "exposed-apis-create-app-webapp").
 pub const AUDIENCE: &str = "https://api.securitycenter.microsoft.com";
 
-/// Every application permission that a call of facts.md, section 1, names.
+/// Every application permission that a call of docs/service.md, section 1, accepts.
 pub const ROLES: [&str; 11] = [
     "Machine.LiveResponse",
     "Machine.Read.All",
@@ -33,17 +35,17 @@ pub const ROLES: [&str; 11] = [
     "Machine.Read",
 ];
 
-/// One application of the tenant.
+/// An application registered in the tenant.
 #[derive(Clone, Debug)]
 pub struct Application {
     pub client_id: String,
     pub secret: String,
     pub roles: Vec<String>,
-    /// DER, of those that sign its assertions.
+    /// The certificates that may sign its assertions, in DER form.
     pub certificates: Vec<Vec<u8>>,
 }
 
-/// What a token is good for.
+/// What a token allows: an application with roles at an audience, until it expires.
 #[derive(Clone, Debug)]
 pub struct Grant {
     pub application: u32,
@@ -52,7 +54,7 @@ pub struct Grant {
     pub expires: Tick,
 }
 
-/// The tokens that were given out.
+/// The issued tokens that have not expired.
 #[derive(Debug)]
 pub struct TokenStore {
     grants: HashMap<String, Grant>,
@@ -65,16 +67,25 @@ impl TokenStore {
         Self { grants: HashMap::new(), key, serial: 0 }
     }
 
-    /// A new token. It has the shape of a JWT and `claims`, which the clients read; here it is only looked up.
-    pub fn issue(&mut self, grant: Grant, claims: &Claims<'_>, now: Tick) -> String {
+    /// Issues a token. It is a JWT because clients read its `claims`. `authorize` does not decode it,
+    /// but finds its grant by the whole text.
+    pub fn issue(&mut self, grant: Grant, claims: &TokenClaims<'_>, now: Tick) -> String {
+        // Long runs issue many tokens; without this the map would grow without bound.
         self.grants.retain(|_, old| old.expires > now);
         self.serial += 1;
         let header = json!({"typ": "JWT", "alg": "HS256"}).to_string();
         let id = Uuid::from_u128(u128::from_le_bytes(self.key) ^ u128::from(self.serial));
         let payload = json!({
-            "aud": grant.audience, "iss": format!("https://sts.windows.net/{}/", claims.tenant), "tid": claims.tenant,
-            "appid": claims.client_id, "roles": grant.roles, "ver": "1.0", "uti": id.to_string(),
-            "iat": claims.issued as i64, "nbf": claims.issued as i64, "exp": claims.expires as i64,
+            "aud": grant.audience,
+            "iss": format!("https://sts.windows.net/{}/", claims.tenant),
+            "tid": claims.tenant,
+            "appid": claims.client_id,
+            "roles": grant.roles,
+            "ver": "1.0",
+            "uti": id.to_string(),
+            "iat": claims.issued as i64,
+            "nbf": claims.issued as i64,
+            "exp": claims.expires as i64,
         });
         let signed =
             [header, payload.to_string()].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
@@ -84,13 +95,14 @@ impl TokenStore {
         token
     }
 
+    /// Revokes the token in the Authorization header.
     pub fn revoke(&mut self, headers: &HeaderMap) {
         if let Some(token) = bearer_token(headers) {
             self.grants.remove(token);
         }
     }
 
-    /// The application that the call's token was given to, if the token is good for `route`.
+    /// Returns the grant of the call's token, or the 401 or 403 that `route` answers.
     pub fn authorize(
         &self,
         headers: &HeaderMap,
@@ -116,21 +128,22 @@ impl TokenStore {
                 "The token's audience is not valid for this resource.",
             ));
         }
-        let needed = required_permissions(route, switches);
-        if needed.is_empty() || grant.roles.iter().any(|role| needed.contains(&role.as_str())) {
+        let required = required_permissions(route, switches);
+        if required.is_empty() || grant.roles.iter().any(|role| required.contains(&role.as_str())) {
             return Ok(grant);
         }
-        // The text of microsoft-365-docs issue 6053.
+        // The message is the one captured in microsoft-365-docs issue 6053.
         let message = format!(
-            "The application does not have any of the required application permissions ({}) to access the resource.",
-            needed.join(", ")
+            "The application does not have any of the required application permissions ({}) to \
+             access the resource.",
+            required.join(", ")
         );
         Err(ApiError::forbidden("Forbidden", message))
     }
 }
 
-/// What a token tells of itself. Times are the wall's.
-pub struct Claims<'a> {
+/// The claims of a token that depend on its application. Times are wall clock Unix seconds.
+pub struct TokenClaims<'a> {
     pub tenant: &'a str,
     pub client_id: &'a str,
     pub issued: f64,
@@ -143,8 +156,10 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The public audience and its older form, the regional ones, the governments' (facts 4.1). The API's own host is none.
+/// Returns whether the API accepts `audience`: the public one and its older form, the regional and
+/// the government ones (docs/service.md, section 4.1).
 fn is_service_audience(audience: &str) -> bool {
+    // `https://api.security.microsoft.com` is a host of the API but no audience: it gets a 403.
     let audience = audience.trim_end_matches('/');
     let regional = |rest: &str| {
         rest.strip_suffix(".securitycenter.microsoft.com").is_some_and(|r| r.len() == 2)
@@ -156,7 +171,8 @@ fn is_service_audience(audience: &str) -> bool {
         || audience.strip_prefix("https://api-").is_some_and(regional)
 }
 
-/// The application permissions of which a call needs one; the order is that of the message.
+/// Returns the application permissions of `route`: one of them is enough. The 403 message lists
+/// them in this order.
 fn required_permissions(route: Route, switches: &Switches) -> &'static [&'static str] {
     match route {
         Route::RunLiveResponse => &["Machine.LiveResponse"],

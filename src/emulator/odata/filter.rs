@@ -1,10 +1,11 @@
-//! What a `$filter` asks, and whether an item fits it.
+//! The expression tree of a `$filter`, and its evaluation against an item.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::{FieldValue, Queryable};
 
+/// A condition of a `$filter`.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::emulator) enum Filter {
     And(Vec<Self>),
@@ -13,12 +14,12 @@ pub(in crate::emulator) enum Filter {
     Compare(&'static str, Operator, FieldValue<'static>),
     In(&'static str, Vec<FieldValue<'static>>),
     FunctionCall(Function, &'static str, String),
-    /// Any other comparison, as of a condition with `true`.
+    /// A comparison other than property with literal, such as a condition with `true`.
     CompareOperands(Box<Operand>, Operator, Box<Operand>),
     Bool(bool),
 }
 
-/// A side of a comparison.
+/// One side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::emulator) enum Operand {
     Property(&'static str),
@@ -26,6 +27,7 @@ pub(in crate::emulator) enum Operand {
     Condition(Filter),
 }
 
+/// A comparison operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::emulator) enum Operator {
     Eq,
@@ -36,6 +38,7 @@ pub(in crate::emulator) enum Operator {
     Le,
 }
 
+/// A function of a string property and a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::emulator) enum Function {
     StartsWith,
@@ -44,6 +47,7 @@ pub(in crate::emulator) enum Function {
 }
 
 impl Filter {
+    /// Returns whether `item` satisfies the condition.
     pub fn matches<T: Queryable>(&self, item: &T) -> bool {
         match self {
             Self::And(all) => all.iter().all(|filter| filter.matches(item)),
@@ -55,8 +59,8 @@ impl Filter {
                 literals.iter().any(|literal| values_equal(&field, literal))
             }
             Self::FunctionCall(function, name, text) => match item.field(name) {
-                FieldValue::Text(own) => function.evaluate(&own, text),
-                FieldValue::List(items) => items.iter().any(|own| function.evaluate(own, text)),
+                FieldValue::Text(value) => function.evaluate(&value, text),
+                FieldValue::List(items) => items.iter().any(|item| function.evaluate(item, text)),
                 _ => false,
             },
             Self::CompareOperands(left, operator, right) => {
@@ -90,7 +94,7 @@ impl Operator {
         })
     }
 
-    /// The name that the service's messages have for it.
+    /// Returns the operator's name in the service's error messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Eq => "Equal",
@@ -102,7 +106,7 @@ impl Operator {
         }
     }
 
-    /// What it is with its sides changed.
+    /// Returns the operator that gives the same result with the two sides swapped.
     pub fn flipped(self) -> Self {
         match self {
             Self::Eq | Self::Ne => self,
@@ -113,8 +117,8 @@ impl Operator {
         }
     }
 
-    /// Null equals null alone, and is in no order with anything.
     fn evaluate(self, left: &FieldValue<'_>, right: &FieldValue<'_>) -> bool {
+        // OData: null equals only null, and every `gt`, `ge`, `lt` or `le` with null is false.
         let order = compare_values(left, right);
         match self {
             Self::Eq => values_equal(left, right),
@@ -137,11 +141,11 @@ impl Function {
         })
     }
 
-    fn evaluate(self, own: &str, text: &str) -> bool {
+    fn evaluate(self, value: &str, text: &str) -> bool {
         match self {
-            Self::StartsWith => own.starts_with(text),
-            Self::EndsWith => own.ends_with(text),
-            Self::Contains => own.contains(text),
+            Self::StartsWith => value.starts_with(text),
+            Self::EndsWith => value.ends_with(text),
+            Self::Contains => value.contains(text),
         }
     }
 }
@@ -149,6 +153,8 @@ impl Function {
 fn values_equal(left: &FieldValue<'_>, right: &FieldValue<'_>) -> bool {
     match (left, right) {
         (FieldValue::Null, FieldValue::Null) => true,
+        // A list equals a string that it contains: `machineTags eq 'red'` finds machines with that
+        // tag.
         (FieldValue::List(items), FieldValue::Text(text))
         | (FieldValue::Text(text), FieldValue::List(items)) => {
             items.iter().any(|item| item == text)
@@ -157,6 +163,7 @@ fn values_equal(left: &FieldValue<'_>, right: &FieldValue<'_>) -> bool {
     }
 }
 
+/// Compares two values of the same type. Values of different types have no order.
 pub(super) fn compare_values(a: &FieldValue<'_>, b: &FieldValue<'_>) -> Option<Ordering> {
     match (a, b) {
         (FieldValue::Text(a), FieldValue::Text(b)) => Some(a.cmp(b)),

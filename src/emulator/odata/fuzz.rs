@@ -1,12 +1,12 @@
-//! A list's query as a fuzz target has it.
+//! The fuzz target for query strings.
 
 use std::borrow::Cow;
 
 use super::{FieldType, FieldValue, Query, Queryable};
 use crate::emulator::clock::SECOND;
 
-/// An item that has a property of each kind.
-struct Sample;
+/// An item with one property of each type.
+struct SampleItem;
 
 const FILTERABLE: [(&str, FieldType); 6] = [
     ("status", FieldType::Text),
@@ -17,7 +17,7 @@ const FILTERABLE: [(&str, FieldType); 6] = [
     ("id", FieldType::Key),
 ];
 
-impl Queryable for Sample {
+impl Queryable for SampleItem {
     fn filterable(name: &str) -> Option<(&'static str, FieldType)> {
         FILTERABLE.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
     }
@@ -39,10 +39,13 @@ impl Queryable for Sample {
     }
 }
 
-/// What is taken is taken again as the link to the next page has it, and asks for the same.
+/// Checks that an accepted query survives the round trip through a next-page link.
 pub fn query(text: &str) {
-    let Ok(query) = Query::parse::<Sample>(text) else { return };
-    query.sort(&mut [&Sample, &Sample]);
-    let again = Query::parse::<Sample>(&query.next_page(0));
-    assert_eq!(again.ok().map(|again| again.matches(&Sample)), Some(query.matches(&Sample)));
+    let Ok(query) = Query::parse::<SampleItem>(text) else { return };
+    query.sort(&mut [&SampleItem, &SampleItem]);
+    let again = Query::parse::<SampleItem>(&query.next_page(0));
+    assert_eq!(
+        again.ok().map(|again| again.matches(&SampleItem)),
+        Some(query.matches(&SampleItem))
+    );
 }

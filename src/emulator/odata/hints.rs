@@ -1,21 +1,22 @@
-//! What an index can be asked for, before a filter is tried on each item.
+//! Narrows a list by an index before the filter runs on each item.
 
 use super::FieldValue;
 use super::filter::{Filter, Function, Operator};
 
-/// What must hold of an item for a filter to match, as far as it can be told at a glance. For looking up by an index.
+/// The conditions that every match of a filter must satisfy: its top-level `and` parts.
 pub(in crate::emulator) struct IndexHints<'a>(Vec<&'a Filter>);
 
 impl<'a> IndexHints<'a> {
     pub fn from_filter(filter: Option<&'a Filter>) -> Self {
+        // Only the parts of a top-level `and` are certain. A part of an `or` may fail in a match.
         Self(match filter {
-            Some(Filter::And(all)) => all.iter().collect(),
+            Some(Filter::And(parts)) => parts.iter().collect(),
             Some(other) => vec![other],
             None => Vec::new(),
         })
     }
 
-    /// The texts of which a property must equal one.
+    /// Returns the strings that `property` may equal, if the filter restricts it to such a set.
     pub fn equal_to(&self, property: &str) -> Option<Vec<&'a str>> {
         self.0.iter().find_map(|filter| match filter {
             Filter::Compare(name, Operator::Eq, FieldValue::Text(text)) if *name == property => {
@@ -34,7 +35,7 @@ impl<'a> IndexHints<'a> {
         })
     }
 
-    /// What a property must begin with.
+    /// Returns the prefix that `property` must begin with, if the filter requires one.
     pub fn prefix(&self, property: &str) -> Option<&'a str> {
         self.0.iter().find_map(|filter| match filter {
             Filter::Compare(name, Operator::Eq, FieldValue::Text(text)) if *name == property => {

@@ -1,20 +1,20 @@
-//! A filter's text in tokens.
+//! Splits a filter into tokens.
 
 use std::fmt;
 
-use uuid::Uuid;
-
 use crate::emulator::clock::{Tick, format_time, ticks};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, is_guid};
 
+/// A token of a filter. It displays as it appears in an error message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Open,
     Close,
     Comma,
     Word(String),
+    /// A string literal, without its quotes.
     Text(String),
-    /// Without quotes.
+    /// A GUID that has no quotes.
     Guid(String),
     Number(f64),
     Time(Tick),
@@ -33,33 +33,35 @@ impl fmt::Display for Token {
     }
 }
 
+/// Splits `text` into tokens.
 pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, String> {
-    let mut found = Vec::new();
+    let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
-        let (token, left) = match first {
+        let (token, remaining) = match first {
             '(' => (Token::Open, rest.get(1..)),
             ')' => (Token::Close, rest.get(1..)),
             ',' => (Token::Comma, rest.get(1..)),
             '\'' => {
-                let (text, used) = lex_quoted(rest)?;
-                (Token::Text(text), rest.get(used..))
+                let (text, length) = lex_quoted(rest)?;
+                (Token::Text(text), rest.get(length..))
             }
             _ => {
                 let end = rest
                     .find(|c: char| c.is_whitespace() || "(),'".contains(c))
                     .unwrap_or(rest.len());
-                let (word, left) = rest.split_at(end);
-                (lex_bare_word(word)?, Some(left))
+                let (word, remaining) = rest.split_at(end);
+                (lex_bare_word(word)?, Some(remaining))
             }
         };
-        found.push(token);
-        rest = left.unwrap_or("").trim_start();
+        tokens.push(token);
+        rest = remaining.unwrap_or("").trim_start();
     }
-    Ok(found)
+    Ok(tokens)
 }
 
-/// A literal in single quotes, a doubled one being itself; with the bytes it took.
+/// Reads a string literal in single quotes, and returns it with its length in bytes. A doubled
+/// quote inside it stands for one quote.
 fn lex_quoted(text: &str) -> Result<(String, usize), String> {
     let mut literal = String::new();
     let mut chars = text.char_indices().skip(1).peekable();
@@ -76,23 +78,24 @@ fn lex_quoted(text: &str) -> Result<(String, usize), String> {
     Err(format!("There is an unterminated string literal at position {} in '{text}'.", text.len()))
 }
 
-/// A GUID, a number, a time or a word. A time may be a date alone, with or without its Z.
+/// Reads a token without quotes: a GUID, a number, a time or a word.
 fn lex_bare_word(word: &str) -> Result<Token, String> {
-    if word.len() == 36 && Uuid::parse_str(word).is_ok() {
+    if is_guid(word) {
         return Ok(Token::Guid(word.to_owned()));
     }
     if let Ok(number) = word.parse::<f64>() {
         return Ok(Token::Number(number));
     }
     if word.starts_with(|c: char| c.is_ascii_digit()) {
-        let whole = if word.contains(['T', 't']) {
+        // Microsoft's pages show a date alone too: `2018-08-01Z` (docs/service.md, section 3.3).
+        let full_time = if word.contains(['T', 't']) {
             word.to_owned()
         } else {
             format!("{}T00:00:00Z", word.trim_end_matches(['Z', 'z']))
         };
-        let time = Timestamp::parse(&whole)
+        let time = Timestamp::parse(&full_time)
             .ok_or_else(|| format!("Unrecognized '{word}' literal in the filter."))?;
-        return Ok(Token::Time(ticks_of(time)));
+        return Ok(Token::Time(to_ticks(time)));
     }
     if word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | ':')) {
         return Ok(Token::Word(word.to_owned()));
@@ -100,7 +103,9 @@ fn lex_bare_word(word: &str) -> Result<Token, String> {
     Err(format!("Syntax error: character '{word}' is not valid in the filter."))
 }
 
-fn ticks_of(time: Timestamp) -> Tick {
+fn to_ticks(time: Timestamp) -> Tick {
+    // A tick is 100 ns. Through `f64` seconds, the last of the seven digits would be lost and `eq`
+    // would never match.
     Tick::try_from(time.datetime().unix_timestamp_nanos() / 100)
         .unwrap_or_else(|_| ticks(time.to_unix()))
 }

@@ -1,10 +1,12 @@
-//! OData as the service has it (facts.md, section 3.4): `$filter`, `$top`, `$skip`, `$orderby`, `$count`, `$select`.
+//! The OData query options of the service's lists: `$filter`, `$top`, `$skip`, `$orderby`, `$count`
+//! and `$select` (docs/service.md, section 3.4).
 
 mod filter;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 mod hints;
 mod lexer;
+mod operand;
 mod parser;
 mod query;
 
@@ -17,7 +19,7 @@ use std::borrow::Cow;
 
 use super::clock::Tick;
 
-/// A property's value.
+/// The value of a property.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum FieldValue<'a> {
     Null,
@@ -28,7 +30,7 @@ pub(super) enum FieldValue<'a> {
     List(Vec<String>),
 }
 
-/// A type of the service's schema. Unlike ones are not compared but refused.
+/// A type of the service's schema. A comparison of two types that do not fit is a 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldType {
     Text,
@@ -36,14 +38,14 @@ pub(super) enum FieldType {
     Bool,
     Time,
     List,
-    /// A GUID without quotes.
+    /// A GUID literal without quotes.
     Guid,
-    /// A property that is a GUID; the service takes it in quotes too (facts 3.4).
+    /// A GUID property. The service accepts it in quotes too (docs/service.md, section 3.4).
     Key,
 }
 
 impl FieldType {
-    /// The name that the service's messages have for it.
+    /// Returns the type's name in the service's error messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "Edm.String",
@@ -55,6 +57,7 @@ impl FieldType {
         }
     }
 
+    /// Returns whether the service compares values of the two types.
     pub fn compares_with(self, other: Self) -> bool {
         self == other
             || matches!(
@@ -64,11 +67,12 @@ impl FieldType {
     }
 }
 
-/// What a list can be asked of.
+/// An item of a list that supports OData queries.
 pub(super) trait Queryable {
-    /// The property of that name, whatever its case, if a filter may name it; with its type.
+    /// Returns the property with that name in any case, and its type, if `$filter` supports it.
     fn filterable(name: &str) -> Option<(&'static str, FieldType)>;
-    /// The property of that name, whatever its case.
+    /// Returns the property with that name in any case.
     fn property(name: &str) -> Option<&'static str>;
+    /// Returns the value of a property.
     fn field(&self, name: &'static str) -> FieldValue<'_>;
 }

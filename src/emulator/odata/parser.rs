@@ -1,20 +1,16 @@
-//! `$filter`: eq, ne, gt, ge, lt, le, and, or, not, in, startswith, endswith, contains, parentheses; with OData's
-//! precedence (`not` binds closer than a comparison) and its types.
+//! Parses `$filter`: comparisons, `and`, `or`, `not`, `in`, `startswith`, `endswith`, `contains`
+//! and parentheses, with OData's precedence and types.
 
 use std::borrow::Cow;
 
 use super::filter::{Filter, Function, Operand, Operator};
 use super::lexer::{Token, tokenize};
+use super::operand::{TypedOperand, compare, incompatible, normalize_literal};
 use super::{FieldType, FieldValue, Queryable};
 
-/// Nesting deeper than this is refused.
+/// The deepest nesting that is accepted.
+// The parser recurses, so unlimited nesting would overflow the stack.
 const MAX_DEPTH: usize = 60;
-
-/// A part of an expression with its type, which `null` has none of.
-struct TypedOperand {
-    operand: Operand,
-    kind: Option<FieldType>,
-}
 
 struct Parser<'a> {
     tokens: &'a [Token],
@@ -22,7 +18,7 @@ struct Parser<'a> {
 }
 
 impl Filter {
-    /// Reads `text`; what is wrong with it is told as the service would tell it.
+    /// Parses `text`. The error is a message in the service's style.
     pub fn parse<T: Queryable>(text: &str) -> Result<Self, String> {
         let tokens = tokenize(text)?;
         let mut parser = Parser { tokens: &tokens, property: T::filterable };
@@ -30,31 +26,9 @@ impl Filter {
         if let Some(token) = parser.tokens.first() {
             return Err(format!("Syntax error at {token} in '{text}'."));
         }
-        expression.condition().map_err(|_| {
+        expression.into_condition().map_err(|_| {
             "The $filter expression must evaluate to a single boolean value.".to_owned()
         })
-    }
-}
-
-impl TypedOperand {
-    fn of(filter: Filter) -> Self {
-        Self { operand: Operand::Condition(filter), kind: Some(FieldType::Bool) }
-    }
-
-    fn type_name(&self) -> &'static str {
-        self.kind.map_or("<null>", FieldType::name)
-    }
-
-    /// As something that holds or does not; else the name of its type.
-    fn condition(self) -> Result<Filter, &'static str> {
-        match (self.operand, self.kind) {
-            (Operand::Condition(filter), _) => Ok(filter),
-            (Operand::Literal(FieldValue::Bool(flag)), _) => Ok(Filter::Bool(flag)),
-            (Operand::Property(name), Some(FieldType::Bool)) => {
-                Ok(Filter::Compare(name, Operator::Eq, FieldValue::Bool(true)))
-            }
-            (_, kind) => Err(kind.map_or("<null>", FieldType::name)),
-        }
     }
 }
 
@@ -65,14 +39,19 @@ impl Parser<'_> {
         Some(first)
     }
 
-    fn take_word(&mut self, wanted: &str) -> bool {
-        let found = matches!(self.tokens.first(), Some(Token::Word(word)) if word.eq_ignore_ascii_case(wanted));
+    /// Consumes the next token if it is the keyword `expected`.
+    fn take_word(&mut self, expected: &str) -> bool {
+        let found = matches!(
+            self.tokens.first(),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case(expected)
+        );
         if found {
             self.next();
         }
         found
     }
 
+    /// Consumes the next token if it is a comparison operator.
     fn take_operator(&mut self) -> Option<Operator> {
         let Some(Token::Word(word)) = self.tokens.first() else { return None };
         let operator = Operator::from_word(word)?;
@@ -80,11 +59,11 @@ impl Parser<'_> {
         Some(operator)
     }
 
-    fn expect(&mut self, wanted: &Token) -> Result<(), String> {
+    fn expect(&mut self, expected: &Token) -> Result<(), String> {
         match self.next() {
-            Some(token) if token == wanted => Ok(()),
+            Some(token) if token == expected => Ok(()),
             other => {
-                Err(format!("Syntax error: {wanted} expected, {} found.", describe_token(other)))
+                Err(format!("Syntax error: {expected} expected, {} found.", describe_token(other)))
             }
         }
     }
@@ -97,34 +76,37 @@ impl Parser<'_> {
         self.parse_joined("and", "And", Filter::And, |parser| parser.parse_comparison(depth))
     }
 
-    /// One part, or several that `word` joins, each of which must be a condition.
+    /// Parses one part, or several conditions joined by `word`.
     fn parse_joined(
         &mut self,
         word: &str,
         operator: &str,
-        many: fn(Vec<Filter>) -> Filter,
-        part: impl Fn(&mut Self) -> Result<TypedOperand, String>,
+        combine: fn(Vec<Filter>) -> Filter,
+        parse_part: impl Fn(&mut Self) -> Result<TypedOperand, String>,
     ) -> Result<TypedOperand, String> {
-        let first = part(self)?;
+        let first = parse_part(self)?;
         if !self.take_word(word) {
             return Ok(first);
         }
-        let mut parts = vec![first, part(self)?];
+        let mut parts = vec![first, parse_part(self)?];
         while self.take_word(word) {
-            parts.push(part(self)?);
+            parts.push(parse_part(self)?);
         }
         let conditions = parts.into_iter().map(|part| {
-            part.condition().map_err(|other| incompatible(FieldType::Bool.name(), other, operator))
+            part.into_condition()
+                .map_err(|other| incompatible(FieldType::Bool.name(), other, operator))
         });
-        Ok(TypedOperand::of(many(conditions.collect::<Result<_, _>>()?)))
+        Ok(TypedOperand::from_condition(combine(conditions.collect::<Result<_, _>>()?)))
     }
 
     fn parse_comparison(&mut self, depth: usize) -> Result<TypedOperand, String> {
         let mut left = self.parse_unary(depth)?;
+        // A chain `a eq b eq c` nests the left side once more with each operator, so it counts as
+        // depth.
         for nested in depth.. {
             let Some(operator) = self.take_operator() else { break };
             let right = self.parse_unary(nested)?;
-            left = TypedOperand::of(compare(left, operator, right)?);
+            left = TypedOperand::from_condition(compare(left, operator, right)?);
         }
         Ok(left)
     }
@@ -137,12 +119,14 @@ impl Parser<'_> {
             let left = self.parse_primary(depth)?;
             return if self.take_word("in") { self.parse_in_list(left) } else { Ok(left) };
         }
-        let inner = self.parse_unary(depth + 1)?.condition().map_err(|kind| {
+        // In OData `not` binds more tightly than a comparison, so it takes the next operand alone.
+        let inner = self.parse_unary(depth + 1)?.into_condition().map_err(|kind| {
             format!(
-                "A unary operator with an incompatible type was detected. Found operand type '{kind}' for operator kind 'Not'."
+                "A unary operator with an incompatible type was detected. Found operand type \
+                 '{kind}' for operator kind 'Not'."
             )
         })?;
-        Ok(TypedOperand::of(Filter::Not(Box::new(inner))))
+        Ok(TypedOperand::from_condition(Filter::Not(Box::new(inner))))
     }
 
     fn parse_primary(&mut self, depth: usize) -> Result<TypedOperand, String> {
@@ -184,12 +168,13 @@ impl Parser<'_> {
         }
     }
 
+    /// Parses the parentheses of a function: a property and a string.
     fn parse_call(&mut self, word: &str) -> Result<TypedOperand, String> {
         let function = Function::from_word(word)
             .ok_or_else(|| format!("An unknown function with name '{word}' was found."))?;
         self.expect(&Token::Open)?;
-        let own = match self.next().cloned() {
-            Some(Token::Word(own)) => self.resolve_property(&own)?,
+        let property = match self.next().cloned() {
+            Some(Token::Word(name)) => self.resolve_property(&name)?,
             other => {
                 return Err(format!(
                     "Syntax error: a property was expected, {} found.",
@@ -198,22 +183,24 @@ impl Parser<'_> {
             }
         };
         self.expect(&Token::Comma)?;
-        match (own, self.next()) {
+        match (property, self.next()) {
             (
                 (name, FieldType::Text | FieldType::List | FieldType::Key),
                 Some(Token::Text(text)),
             ) => {
                 let call = Filter::FunctionCall(function, name, text.clone());
                 self.expect(&Token::Close)?;
-                Ok(TypedOperand::of(call))
+                Ok(TypedOperand::from_condition(call))
             }
             _ => Err(format!(
-                "No function signature for the function with name '{word}' matches the specified arguments. The function signatures considered are: {word}(Edm.String Nullable=true, Edm.String Nullable=true)."
+                "No function signature for the function with name '{word}' matches the specified \
+                 arguments. The function signatures considered are: {word}(Edm.String \
+                 Nullable=true, Edm.String Nullable=true)."
             )),
         }
     }
 
-    /// The right side of `in`.
+    /// Parses the list after `in`.
     fn parse_in_list(&mut self, left: TypedOperand) -> Result<TypedOperand, String> {
         let (Operand::Property(name), Some(kind)) = (left.operand, left.kind) else {
             return Err("Syntax error: a property was expected before 'in'.".to_owned());
@@ -231,7 +218,9 @@ impl Parser<'_> {
             literals.push(normalize_literal(literal, kind));
             match self.next() {
                 Some(Token::Comma) => {}
-                Some(Token::Close) => return Ok(TypedOperand::of(Filter::In(name, literals))),
+                Some(Token::Close) => {
+                    return Ok(TypedOperand::from_condition(Filter::In(name, literals)));
+                }
                 other => {
                     return Err(format!(
                         "Syntax error: ',' or ')' expected, {} found.",
@@ -244,52 +233,12 @@ impl Parser<'_> {
 
     fn resolve_property(&self, word: &str) -> Result<(&'static str, FieldType), String> {
         (self.property)(word).ok_or_else(|| {
-            format!("Could not find a property named '{word}' that can be filtered by. A string has quotes.")
+            format!(
+                "Could not find a property named '{word}' that $filter supports. Put a string in \
+                 single quotes."
+            )
         })
     }
-}
-
-fn compare(left: TypedOperand, operator: Operator, right: TypedOperand) -> Result<Filter, String> {
-    let equality = matches!(operator, Operator::Eq | Operator::Ne);
-    let fits = match (left.kind, right.kind) {
-        (Some(FieldType::List), other) | (other, Some(FieldType::List)) => {
-            equality && matches!(other, None | Some(FieldType::Text))
-        }
-        (Some(a), Some(b)) => a.compares_with(b),
-        _ => true,
-    };
-    if !fits {
-        return Err(incompatible(left.type_name(), right.type_name(), operator.name()));
-    }
-    Ok(match (left.operand, right.operand) {
-        (Operand::Property(name), Operand::Literal(literal)) => Filter::Compare(
-            name,
-            operator,
-            left.kind.map_or(FieldValue::Null, |kind| normalize_literal(literal, kind)),
-        ),
-        (Operand::Literal(literal), Operand::Property(name)) => Filter::Compare(
-            name,
-            operator.flipped(),
-            right.kind.map_or(FieldValue::Null, |kind| normalize_literal(literal, kind)),
-        ),
-        (left, right) => Filter::CompareOperands(Box::new(left), operator, Box::new(right)),
-    })
-}
-
-/// A literal in the form in which a property of that type is kept: GUIDs in small letters.
-fn normalize_literal(literal: FieldValue<'static>, kind: FieldType) -> FieldValue<'static> {
-    match literal {
-        FieldValue::Text(text) if kind == FieldType::Key => {
-            FieldValue::Text(Cow::Owned(text.to_ascii_lowercase()))
-        }
-        other => other,
-    }
-}
-
-fn incompatible(left: &str, right: &str, operator: &str) -> String {
-    format!(
-        "A binary operator with incompatible types was detected. Found operand types '{left}' and '{right}' for operator kind '{operator}'."
-    )
 }
 
 fn describe_token(token: Option<&Token>) -> String {

@@ -1,13 +1,13 @@
-//! A list's query string.
+//! The query string of a list call.
 
 use super::Queryable;
 use super::filter::{Filter, compare_values};
 use crate::emulator::wire::reply::ApiError;
 
-/// The most that a page may hold (pages of both lists).
+/// The highest `$top` (pages "get-machines" and "get-machineactions-collection").
 const MAX_TOP: usize = 10_000;
 
-/// The options of a list. Those of OData begin with `$`; others are ignored, as the service does.
+/// The options of a list call. Names that do not begin with `$` are ignored, as by the service.
 #[derive(Debug, Default)]
 pub(in crate::emulator) struct Query {
     pub filter: Option<Filter>,
@@ -15,14 +15,16 @@ pub(in crate::emulator) struct Query {
     pub skip: usize,
     pub count: bool,
     pub select: Option<Vec<&'static str>>,
+    /// The properties to sort by, and whether descending.
     order: Vec<(&'static str, bool)>,
-    /// As given, for the link to the next page.
+    // The options as given: the next-page link repeats them.
     filter_text: Option<String>,
     order_text: Option<String>,
     select_text: Option<String>,
 }
 
 impl Query {
+    /// Parses a query string; an invalid option is a 400 `ODataError`.
     pub fn parse<T: Queryable>(text: &str) -> Result<Self, ApiError> {
         let (mut query, mut seen) = (Self::default(), Vec::new());
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
@@ -64,26 +66,27 @@ impl Query {
         Ok(query)
     }
 
+    /// Returns whether `item` matches the `$filter`.
     pub fn matches<T: Queryable>(&self, item: &T) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.matches(item))
     }
 
-    /// Sorts by `$orderby`; what it does not tell apart stays as it was.
+    /// Sorts by `$orderby`. Items that compare equal keep their order.
     pub fn sort<T: Queryable>(&self, items: &mut [&T]) {
         if self.order.is_empty() {
             return;
         }
         items.sort_by(|a, b| {
-            let by = self.order.iter().map(|(name, descending)| {
+            let orderings = self.order.iter().map(|(name, descending)| {
                 let ordering = compare_values(&a.field(name), &b.field(name))
                     .unwrap_or(std::cmp::Ordering::Equal);
                 if *descending { ordering.reverse() } else { ordering }
             });
-            by.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+            orderings.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
         });
     }
 
-    /// The query string of the page that follows after `served` items.
+    /// Returns the query string of the page after the `served` items.
     pub fn next_page(&self, served: usize) -> String {
         let mut next = url::form_urlencoded::Serializer::new(String::new());
         let texts = [
@@ -100,6 +103,8 @@ impl Query {
             next.append_pair("$top", &top.saturating_sub(served).to_string());
         }
         next.append_pair("$skip", &(self.skip + served).to_string());
+        // `$skip` reads better in logs than `%24skip`. Clients treat the link as opaque, and the
+        // service's own form is not known (docs/service.md, section 13).
         next.finish().replace("%24", "$")
     }
 }
@@ -113,14 +118,14 @@ fn parse_orderby<T: Queryable>(text: &str) -> Result<Vec<(&'static str, bool)>, 
             None | Some("asc") => Ok((known, false)),
             Some("desc") => Ok((known, true)),
             Some(other) => {
-                Err(odata_error(format!("Syntax error: '{other}' is neither asc nor desc.")))
+                Err(odata_error(format!("Syntax error: '{other}' must be 'asc' or 'desc'.")))
             }
         }
     });
     keys.collect()
 }
 
-/// The properties to be shown; none where all are.
+/// Returns the selected properties, or `None` if all are selected.
 fn parse_select<T: Queryable>(text: &str) -> Result<Option<Vec<&'static str>>, ApiError> {
     if matches!(text.trim(), "" | "*") {
         return Ok(None);
@@ -136,7 +141,8 @@ fn parse_bool(name: &str, value: &str) -> Result<bool, ApiError> {
         "true" => Ok(true),
         "false" => Ok(false),
         _ => Err(odata_error(format!(
-            "Invalid value '{value}' for {name} query option found. The {name} query option requires a value of 'true' or 'false'."
+            "Invalid value '{value}' for {name} query option found. The {name} query option \
+             requires a value of 'true' or 'false'."
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! A machine action and its wire form (facts.md, section 6).
+//! A machine action and its JSON form (docs/service.md, section 6).
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use crate::emulator::control::switches::Switches;
 use crate::emulator::session::script::ScriptOutcome;
 use crate::emulator::write_json;
 
+/// The status of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     Pending,
     InProgress,
     Succeeded,
     Cancelled,
-    /// Failed, TimeOut, or what a switch says.
+    /// `Failed`, `TimeOut`, or a word that a switch sets.
     Terminal(String),
 }
 
@@ -30,12 +31,13 @@ impl Status {
         }
     }
 
+    /// Returns whether the action is still queued or running.
     pub fn is_open(&self) -> bool {
         matches!(self, Self::Pending | Self::InProgress)
     }
 }
 
-/// A command as it was sent.
+/// A command as the client submitted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     PutFile { name: String },
@@ -43,36 +45,52 @@ pub enum Command {
     GetFile { path: String },
 }
 
+/// A command of an action, and its progress.
 #[derive(Debug)]
 pub struct Step {
     pub command: Command,
-    /// Handed to the machine; it executes a little later, at `start`.
+    /// When the command was handed to the machine. It executes a little later, at `start`.
     pub submitted: Option<Tick>,
     pub start: Option<Tick>,
-    /// When it will have ended, once that is known.
+    /// When it will end, as soon as that is known.
     pub due: Option<Tick>,
     pub end: Option<Tick>,
     pub failed: bool,
     pub errors: Vec<String>,
     pub result: Option<StepResult>,
-    /// Why it will fail, once that is known.
-    pub failure: Option<String>,
+    /// Why it will fail, as soon as that is known.
+    pub failure: Option<StepFailure>,
 }
 
-/// What a command left.
+/// Why a command fails.
+#[derive(Debug)]
+pub struct StepFailure {
+    pub message: String,
+    /// Whether a script ran longer than scripts may.
+    pub timed_out: bool,
+}
+
+impl StepFailure {
+    pub fn new(message: String) -> Self {
+        Self { message, timed_out: false }
+    }
+}
+
+/// The result of a command.
 #[derive(Clone, Debug)]
 pub enum StepResult {
     Script(Arc<ScriptOutcome>),
     File(Content),
 }
 
-/// A file's content: at hand, or on this disk.
+/// The content of a file: in memory, or a path on the local disk.
 #[derive(Clone, Debug)]
 pub enum Content {
     Bytes(bytes::Bytes),
     Path(std::path::PathBuf),
 }
 
+/// A request to cancel an action.
 #[derive(Debug)]
 pub struct Cancellation {
     pub comment: String,
@@ -80,6 +98,7 @@ pub struct Cancellation {
     pub requested_at: Tick,
 }
 
+/// A live response action: one session on one machine.
 #[derive(Debug)]
 pub struct Action {
     pub id: Uuid,
@@ -97,16 +116,16 @@ pub struct Action {
     pub ended: Option<Tick>,
     pub status: Status,
     pub steps: Vec<Step>,
-    /// The step that is being run.
+    /// The index of the step that runs now.
     pub current_step: usize,
     pub cancellation: Option<Cancellation>,
-    /// Portal sessions are not listed.
+    /// Whether the API shows the action. It does not show portal sessions.
     pub listed: bool,
-    /// A submit that finds the machine busy with this gets 201 with this.
+    /// Whether a submit that finds the machine busy with this action gets 201 and this action.
     pub returned_for_other_submits: bool,
 }
 
-/// How an action is shown.
+/// The time and the switches that decide how an action is shown.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     pub now: Tick,
@@ -114,18 +133,20 @@ pub struct View<'a> {
 }
 
 impl Action {
-    /// Whether lists show it.
+    /// Returns whether lists show the action.
     pub fn is_visible_in_lists(&self, view: View<'_>) -> bool {
         self.listed && is_visible_after(self, view.switches.list_lag, view.now)
     }
 
-    /// Whether a call by its id finds it.
+    /// Returns whether a call with its id finds the action.
     pub fn is_visible_by_id(&self, view: View<'_>) -> bool {
         self.listed && is_visible_after(self, view.switches.fresh_404, view.now)
     }
 
-    /// The entity, in the order of the wire, without braces and `@odata.context`.
+    /// Writes the entity's properties in the service's order, without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>, view: View<'_>) {
+        // In production, the first body of a new action may lack its machine and commands
+        // (docs/service.md, section 18).
         let hide_details = view.switches.null_first_body > 0.0
             && !is_visible_after(self, view.switches.null_first_body, view.now);
         out.extend_from_slice(b"\"id\":\"");
@@ -155,10 +176,18 @@ impl Action {
         write_text_field(
             out,
             "cancellationRequestor",
-            cancellation.map(|by| by.requestor.as_str()),
+            cancellation.map(|cancellation| cancellation.requestor.as_str()),
         );
-        write_text_field(out, "cancellationComment", cancellation.map(|by| by.comment.as_str()));
-        write_time_field(out, "cancellationDateTimeUtc", cancellation.map(|by| by.requested_at));
+        write_text_field(
+            out,
+            "cancellationComment",
+            cancellation.map(|cancellation| cancellation.comment.as_str()),
+        );
+        write_time_field(
+            out,
+            "cancellationDateTimeUtc",
+            cancellation.map(|cancellation| cancellation.requested_at),
+        );
         out.extend_from_slice(b",\"errorHResult\":0,\"scope\":null");
         write_text_field(out, "externalId", self.external_id.as_deref());
         write_text_field(out, "requestSource", Some(&self.source));
@@ -175,6 +204,7 @@ impl Action {
     }
 }
 
+/// Returns whether an action is at least `seconds` old.
 fn is_visible_after(action: &Action, seconds: f64, now: Tick) -> bool {
     seconds <= 0.0 || now >= action.created + crate::emulator::clock::ticks(seconds)
 }
@@ -194,7 +224,8 @@ impl Step {
         }
     }
 
-    /// Created, Submitted, PendingResource, Executing, then Completed or Failed (facts 15, row 30).
+    /// Returns the command's status: `Created`, `Submitted`, `PendingResource`, `Executing`, then
+    /// `Completed` or `Failed` (docs/service.md, section 15, row 30).
     fn status<'a>(&'a self, action: &Action, view: View<'a>) -> &'a str {
         if self.end.is_some() {
             return if self.failed { "Failed" } else { "Completed" };
@@ -202,6 +233,7 @@ impl Step {
         let (Some(submitted), Some(start)) = (self.submitted, self.start) else {
             return if action.status.is_open() { "Created" } else { &view.switches.skipped_status };
         };
+        // No event marks the states in between: they follow from the time of the call.
         if view.now >= start {
             "Executing"
         } else if !view.switches.command_states {
@@ -215,6 +247,7 @@ impl Step {
         }
     }
 
+    /// Writes the command's entry of `commands`.
     fn write(&self, out: &mut Vec<u8>, index: usize, action: &Action, view: View<'_>) {
         out.extend_from_slice(b"{\"index\":");
         write_json(out, &index);
@@ -224,15 +257,15 @@ impl Step {
         out.extend_from_slice(b",\"errors\":");
         write_json(out, &self.errors);
         out.extend_from_slice(b",\"command\":{\"type\":\"");
-        let (kind, first, second) = match &self.command {
+        let (kind, (key, value), args) = match &self.command {
             Command::PutFile { name } => ("PutFile", ("FileName", name), None),
             Command::RunScript { name, args } => ("RunScript", ("ScriptName", name), args.as_ref()),
             Command::GetFile { path } => ("GetFile", ("Path", path), None),
         };
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"params\":[");
-        write_param(out, first.0, first.1);
-        if let Some(args) = second {
+        write_param(out, key, value);
+        if let Some(args) = args {
             out.push(b',');
             write_param(out, "Args", args);
         }

@@ -1,11 +1,11 @@
-//! What a list of actions can be asked of (facts.md, section 6.4).
+//! The OData properties of an action (docs/service.md, sections 6.1 and 6.4).
 
 use std::borrow::Cow;
 
 use crate::emulator::odata::{FieldType, FieldValue, Queryable};
 use crate::emulator::session::action::Action;
 
-/// Properties in the order of the wire.
+/// The properties in the order of the service's JSON.
 const PROPERTIES: [&str; 20] = [
     "id",
     "type",
@@ -29,7 +29,7 @@ const PROPERTIES: [&str; 20] = [
     "troubleshootInfo",
 ];
 
-/// What `$filter` may name (page "get-machineactions-collection").
+/// The properties that `$filter` supports (page "get-machineactions-collection").
 const FILTERABLE: [(&str, FieldType); 6] = [
     ("id", FieldType::Key),
     ("status", FieldType::Text),

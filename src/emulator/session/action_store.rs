@@ -1,4 +1,4 @@
-//! All actions, and the indexes by which they are found.
+//! The list of all actions, with indexes by id and by machine.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,8 @@ use uuid::Uuid;
 use crate::emulator::odata::IndexHints;
 use crate::emulator::session::action::Action;
 
-/// All actions in the order in which they were made, found by id and by machine.
+/// All actions in order of creation. An action's position never changes, so other parts refer to it
+/// by that.
 #[derive(Debug, Default)]
 pub struct Actions {
     all: Vec<Action>,
@@ -16,6 +17,7 @@ pub struct Actions {
 }
 
 impl Actions {
+    /// Adds an action and returns its position.
     pub fn add(&mut self, action: Action) -> u32 {
         let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
         self.by_id.insert(action.id, index);
@@ -32,16 +34,20 @@ impl Actions {
         self.all.get_mut(index as usize)
     }
 
+    /// Returns the position of the action with that id.
     pub fn by_id(&self, id: Uuid) -> Option<u32> {
         self.by_id.get(&id).copied()
     }
 
-    /// Those that a filter can match, oldest first, as far as its `id` and `machineId` tell.
+    /// Returns the actions that a filter on `id` or `machineId` can match, oldest first; otherwise
+    /// all.
     pub fn candidates(
         &self,
         hints: &IndexHints<'_>,
         machine: impl Fn(&str) -> Option<u32>,
     ) -> Vec<&Action> {
+        // Clients poll with filters by id, and such a poll must not scan every action of a long
+        // run.
         if let Some(ids) = hints.equal_to("id") {
             let parsed = ids.iter().filter_map(|id| Uuid::parse_str(id).ok());
             let mut found: Vec<u32> = parsed.filter_map(|id| self.by_id(id)).collect();

@@ -1,13 +1,15 @@
-//! Cancel (facts.md, section 6.5).
+//! The cancel call (docs/service.md, section 6.5).
 
 use http::StatusCode;
 use serde::Deserialize;
 
 use crate::emulator::clock::{Tick, ticks};
 use crate::emulator::session::action::{Cancellation, Status};
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
+use crate::emulator::wire::request::IncomingRequest;
 
+/// The request body. Its keys are case-sensitive (docs/service.md, section 3.3).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct CancelBody {
@@ -21,6 +23,7 @@ struct CancelBody {
 }
 
 impl State {
+    /// Cancels an action that has not ended, at once or after the time that a switch sets.
     pub fn cancel(
         &mut self,
         request: &IncomingRequest,
@@ -50,6 +53,8 @@ impl State {
         let Some(action) = self.actions.get_mut(action_index) else {
             return Err(ApiError::not_found(id));
         };
+        // In production, a running action may complete in spite of a cancel that was answered with
+        // 200.
         let running = action.status == Status::InProgress;
         if action.cancellation.is_none() {
             action.cancellation = Some(Cancellation { comment, requestor, requested_at: now });
@@ -57,7 +62,8 @@ impl State {
                 self.schedule_cancel(action_index, now + ticks(wait));
             }
         }
-        // A cancel that takes no time shows in this very answer. No script of another action is due by now.
+        // A cancel without delay must show in this response. The request already ran every script
+        // that was due, so none can be pending.
         let pending = self.advance(now);
         debug_assert!(pending.is_none());
         Ok(self.action_entity(action_index, StatusCode::OK, now))

@@ -1,62 +1,18 @@
-//! The life of a session: what happens to it, and when. Nothing runs on its own: time is made up for on every call.
-
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::Arc;
+//! The lifecycle of a session: what happens to it, and when.
+//!
+//! No task runs in the background. Every call to the emulator first applies the events that are
+//! due.
 
 use crate::emulator::clock::{SECOND, Tick, ticks};
-use crate::emulator::control::switches::{MissingFile, NonzeroExit};
-use crate::emulator::session::action::{Command, Status, Step, StepResult};
-use crate::emulator::session::script::{Behaviour, ScriptFn, ScriptOutcome, echo};
+use crate::emulator::session::action::Status;
+use crate::emulator::session::events::{DueScript, SessionEvent};
 use crate::emulator::state::State;
 
-/// From a command's being handed over until it executes.
+/// Time from when a machine receives a command until it runs it.
 const DISPATCH_DELAY: Tick = SECOND / 10;
 
-/// What will happen to an action. One that no longer fits its state by then is passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Start,
-    Expire,
-    Execute(usize),
-    EndStep(usize),
-    Cancel,
-    EndForeign,
-}
-
-/// All that is to happen, soonest first; of the same moment, what was scheduled first.
-#[derive(Debug, Default)]
-pub struct EventQueue {
-    heap: BinaryHeap<Reverse<(Tick, u64, u32, Event)>>,
-    sequence: u64,
-}
-
-impl EventQueue {
-    fn schedule(&mut self, when: Tick, action: u32, event: Event) {
-        self.sequence += 1;
-        self.heap.push(Reverse((when, self.sequence, action, event)));
-    }
-
-    fn pop_due(&mut self, now: Tick) -> Option<(Tick, u32, Event)> {
-        let Reverse((when, ..)) = self.heap.peek()?;
-        if *when > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse((when, _, action, event))| (when, action, event))
-    }
-}
-
-/// A script to be called outside the lock.
-pub struct DueScript {
-    pub action: u32,
-    pub step: usize,
-    pub machine: String,
-    pub args: Option<String>,
-    pub run: ScriptFn,
-}
-
 impl State {
-    /// Makes up for the time until `now`, or until a script has to be called.
+    /// Applies the events that are due at `now`. Stops early if a script must be called first.
     pub fn advance(&mut self, now: Tick) -> Option<DueScript> {
         while let Some((when, action, event)) = self.events.pop_due(now) {
             if let Some(due) = self.handle_event(action, event, when) {
@@ -66,15 +22,21 @@ impl State {
         None
     }
 
-    fn handle_event(&mut self, action_index: u32, event: Event, when: Tick) -> Option<DueScript> {
+    /// Applies one event. Returns a script that the caller must run without the lock.
+    fn handle_event(
+        &mut self,
+        action_index: u32,
+        event: SessionEvent,
+        when: Tick,
+    ) -> Option<DueScript> {
         let action = self.actions.get(action_index)?;
         let (open, pending, step) =
             (action.status.is_open(), action.status == Status::Pending, action.current_step);
         match event {
-            Event::Start if pending && self.machines.get(action.machine)?.online => {
+            SessionEvent::Start if pending && self.machines.get(action.machine)?.online => {
                 self.start_session(action_index, when)
             }
-            Event::Expire if pending => {
+            SessionEvent::Expire if pending => {
                 let status = Status::Terminal(self.switches.queue_expiry_status.clone());
                 if self.switches.stuck_after_timeout {
                     let machine = action.machine;
@@ -82,52 +44,49 @@ impl State {
                 }
                 self.finish(action_index, status, when);
             }
-            Event::Execute(i) if open && i == step => return self.execute(action_index, i, when),
-            Event::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
-            Event::Cancel if open => self.apply_cancel(action_index, when),
-            Event::EndForeign if open => self.end_foreign(action_index, when),
+            SessionEvent::Execute(i) if open && i == step => {
+                return self.execute(action_index, i, when);
+            }
+            SessionEvent::EndStep(i) if open && i == step => self.end_step(action_index, i, when),
+            SessionEvent::Cancel if open => self.apply_cancel(action_index, when),
+            SessionEvent::EndForeign if open => self.end_foreign(action_index, when),
+            // Events stay in the queue when they no longer apply, as those of a cancelled action.
             _ => {}
         }
         None
     }
 
-    /// Plans the life of an action that was just accepted.
+    /// Schedules the start and the expiry of an action that was just accepted.
     pub fn schedule_start(&mut self, action_index: u32, now: Tick) {
         let Some(machine) =
             self.actions.get(action_index).and_then(|action| self.machines.get(action.machine))
         else {
             return;
         };
+        // On an offline machine the session stays Pending. `set_online` schedules its start.
         if machine.online {
-            self.events.schedule(now + machine.start_delay, action_index, Event::Start);
+            self.events.schedule(now + machine.start_delay, action_index, SessionEvent::Start);
         }
-        self.events.schedule(now + ticks(self.limits.queue_time), action_index, Event::Expire);
+        self.events.schedule(
+            now + ticks(self.limits.queue_time),
+            action_index,
+            SessionEvent::Expire,
+        );
     }
 
-    /// Plans the end of another's session.
-    pub fn schedule_foreign_end(&mut self, action_index: u32, until: Tick) {
-        self.events.schedule(until, action_index, Event::EndForeign);
-    }
-
-    fn end_foreign(&mut self, action_index: u32, when: Tick) {
-        for step in
-            self.actions.get_mut(action_index).into_iter().flat_map(|action| &mut action.steps)
-        {
-            step.end = Some(when);
-        }
-        self.finish(action_index, Status::Succeeded, when);
-    }
-
+    /// Takes a machine online or offline. A pending session starts when its machine comes online.
     pub fn set_online(&mut self, machine: u32, online: bool, now: Tick) {
         let Some(known) = self.machines.get_mut(machine) else { return };
         let came_online = online && !known.online;
         known.online = online;
+        // While the machine was offline, the Start event was ignored or not scheduled at all.
         if let (true, Some(action_index)) = (came_online, known.active) {
             let when = now + known.start_delay;
-            self.events.schedule(when, action_index, Event::Start);
+            self.events.schedule(when, action_index, SessionEvent::Start);
         }
     }
 
+    /// Starts a pending action on its machine.
     fn start_session(&mut self, action_index: u32, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         action.status = Status::InProgress;
@@ -138,153 +97,27 @@ impl State {
         self.dispatch_step(action_index, 0, when);
     }
 
-    fn dispatch_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
+    /// Hands a command to the machine, which runs it a little later.
+    pub fn dispatch_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         action.current_step = step_index;
         let Some(step) = action.steps.get_mut(step_index) else { return };
         step.submitted = Some(when);
         step.start = Some(when + DISPATCH_DELAY);
-        self.events.schedule(when + DISPATCH_DELAY, action_index, Event::Execute(step_index));
-    }
-
-    fn execute(&mut self, action_index: u32, step_index: usize, when: Tick) -> Option<DueScript> {
-        let action = self.actions.get(action_index)?;
-        let command = &action.steps.get(step_index)?.command;
-        let wanted = match command {
-            Command::PutFile { name } | Command::RunScript { name, .. } => Some(name),
-            Command::GetFile { .. } => None,
-        };
-        if let Some(missing) = wanted.filter(|name| !self.library.contains(name)) {
-            let why = format!("The file '{missing}' was not found in the live response library.");
-            self.schedule_step_end(action_index, step_index, when + SECOND / 5, Some(why), None);
-            return None;
-        }
-        let Command::RunScript { name, args } = command else {
-            let duration = SECOND / 4 + self.rng.i64(0..SECOND / 4);
-            self.schedule_step_end(action_index, step_index, when + duration, None, None);
-            return None;
-        };
-        match self.scripts.get(&name.to_ascii_lowercase()) {
-            Some(Behaviour::Callback(run)) => {
-                let (machine, args) = (action.machine_id.clone(), args.clone());
-                return Some(DueScript {
-                    action: action_index,
-                    step: step_index,
-                    machine,
-                    args,
-                    run: Arc::clone(run),
-                });
-            }
-            Some(Behaviour::Fixed(outcome)) => {
-                let outcome = outcome.clone();
-                self.record_script_outcome(action_index, step_index, outcome);
-            }
-            None => {
-                let outcome = echo(name, args.as_deref());
-                self.record_script_outcome(action_index, step_index, outcome);
-            }
-        }
-        None
-    }
-
-    /// Takes in what a script did.
-    pub fn record_script_outcome(
-        &mut self,
-        action_index: u32,
-        step_index: usize,
-        outcome: ScriptOutcome,
-    ) {
-        let start = self
-            .actions
-            .get(action_index)
-            .and_then(|action| action.steps.get(step_index)?.start)
-            .unwrap_or(0);
-        let (duration, limit) = (ticks(outcome.duration.max(0.0)), ticks(self.limits.script_time));
-        let failing_code = outcome
-            .exit_code
-            .filter(|code| *code != 0 && self.switches.nonzero_exit == NonzeroExit::Failed);
-        let failure = if duration > limit {
-            Some(format!("The script timed out after {} seconds.", self.limits.script_time))
-        } else {
-            let by_code =
-                || failing_code.map(|code| format!("The script ended with exit code {code}."));
-            outcome.fails.clone().or_else(by_code)
-        };
-        let keeps = failure.is_none() || self.switches.failed_script_has_transcript;
-        let result = keeps.then(|| StepResult::Script(Arc::new(outcome)));
-        self.schedule_step_end(
+        self.events.schedule(
+            when + DISPATCH_DELAY,
             action_index,
-            step_index,
-            start + duration.min(limit),
-            failure,
-            result,
+            SessionEvent::Execute(step_index),
         );
     }
 
-    fn schedule_step_end(
-        &mut self,
-        action_index: u32,
-        step_index: usize,
-        due: Tick,
-        failure: Option<String>,
-        result: Option<StepResult>,
-    ) {
-        let open = self.actions.get_mut(action_index).filter(|action| action.status.is_open());
-        let Some(step) = open.and_then(|action| action.steps.get_mut(step_index)) else { return };
-        step.due = Some(due);
-        step.failure = failure;
-        step.result = result;
-        self.events.schedule(due, action_index, Event::EndStep(step_index));
-    }
-
-    fn end_step(&mut self, action_index: u32, step_index: usize, when: Tick) {
-        self.collect_file(action_index, step_index);
-        let Some(action) = self.actions.get_mut(action_index) else { return };
-        let (last, script_time) =
-            (action.steps.len() == step_index + 1, ticks(self.limits.script_time));
-        let Some(step) = action.steps.get_mut(step_index) else { return };
-        step.end = Some(when);
-        action.updated = when;
-        let Some(why) = step.failure.take() else {
-            if last {
-                self.finish(action_index, Status::Succeeded, when);
-            } else {
-                self.dispatch_step(action_index, step_index + 1, when);
-            }
-            return;
-        };
-        step.failed = true;
-        let timed_out = why.starts_with("The script timed out")
-            && step.start.is_some_and(|s| when - s >= script_time);
-        step.errors.push(why);
-        let word = if timed_out {
-            &self.switches.script_timeout_status
-        } else {
-            &self.switches.failed_status
-        };
-        let status = Status::Terminal(word.clone());
-        self.finish(action_index, status, when);
-    }
-
-    /// Takes the file of a GetFile from the machine. An empty one cannot be collected (facts 7.3).
-    fn collect_file(&mut self, action_index: u32, step_index: usize) {
-        let Some(action) = self.actions.get_mut(action_index) else { return };
-        let Some(step) = action.steps.get_mut(step_index) else { return };
-        let Command::GetFile { path } = &step.command else { return };
-        match self.files.find(&action.machine_id, path) {
-            Some(content) if content.is_empty() => {
-                step.failure = Some(format!("The file '{path}' is empty."))
-            }
-            Some(content) => step.result = Some(StepResult::File(content)),
-            None => step.failure = Some(format!("The file '{path}' was not found on the device.")),
-        }
-    }
-
-    /// Asks for the end of an open action; it comes at `when`, unless the action ends first.
+    /// Schedules the cancellation of an open action. It has no effect if the action ends before
+    /// `when`.
     pub fn schedule_cancel(&mut self, action_index: u32, when: Tick) {
-        self.events.schedule(when, action_index, Event::Cancel);
+        self.events.schedule(when, action_index, SessionEvent::Cancel);
     }
 
+    /// Ends an action as Cancelled, and its running command as Failed.
     fn apply_cancel(&mut self, action_index: u32, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         let running = action.status == Status::InProgress;
@@ -294,6 +127,7 @@ impl State {
             .filter(|step| running && step.submitted.is_some())
         {
             step.end = Some(when);
+            // A command that was handed over but had not begun yet has no start time.
             step.start = step.start.filter(|start| *start <= when);
             step.failed = true;
             step.result = None;
@@ -306,7 +140,8 @@ impl State {
         }
     }
 
-    fn finish(&mut self, action_index: u32, status: Status, when: Tick) {
+    /// Ends an action and frees its machine.
+    pub fn finish(&mut self, action_index: u32, status: Status, when: Tick) {
         let Some(action) = self.actions.get_mut(action_index) else { return };
         if let Some(application) = action.application {
             self.session_counts.remove(application, action.status == Status::InProgress);
@@ -319,17 +154,5 @@ impl State {
         {
             machine.active = None;
         }
-    }
-
-    /// Whether a file that a command names must be refused at once.
-    pub fn missing_library_file(&self, steps: &[Step]) -> Option<String> {
-        if self.switches.missing_file != MissingFile::Refused {
-            return None;
-        }
-        let mut names = steps.iter().filter_map(|step| match &step.command {
-            Command::PutFile { name } | Command::RunScript { name, .. } => Some(name),
-            Command::GetFile { .. } => None,
-        });
-        names.find(|name| !self.library.contains(name)).cloned()
     }
 }

@@ -1,29 +1,28 @@
-//! What scripts do, and the transcripts that they leave (facts.md, section 7.2).
+//! The behaviour of scripts, and the transcripts of their runs (docs/service.md, section 7.2).
 
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::emulator::control::switches::{Switches, TranscriptForm};
+use crate::emulator::wire::compress::gzip;
 
-/// How a run of a script ends.
+/// The outcome of a script run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScriptOutcome {
     pub stdout: String,
     pub stderr: String,
-    /// None: the transcript does not say. The default is 0.
+    /// `None` leaves `exit_code` out of the transcript. The default is 0.
     pub exit_code: Option<i64>,
-    /// Seconds of the emulator's own clock. The default is 1.
+    /// How long the script runs, in seconds of the emulator's clock. The default is 1.
     pub duration: f64,
-    /// The command ends Failed, with this in its errors. The default is none.
+    /// Makes the command end `Failed` with this error. The default is `None`.
     pub fails: Option<String>,
-    /// The result as it is, in place of a transcript. The default is none.
+    /// The bytes of the result, in place of a transcript. The default is `None`.
     pub raw: Option<Bytes>,
 }
 
@@ -40,10 +39,11 @@ impl Default for ScriptOutcome {
     }
 }
 
-/// Called with the machine's id and the arguments when a script runs, never under the emulator's lock.
+/// A callback for a script: it gets the machine id and the arguments, and returns the outcome.
+// It runs without the emulator's lock, because it may call the emulator itself.
 pub type ScriptFn = Arc<dyn Fn(&str, Option<&str>) -> ScriptOutcome + Send + Sync>;
 
-/// What a script does.
+/// What a script does: always the same, or what a callback returns.
 #[derive(Clone)]
 pub enum Behaviour {
     Fixed(ScriptOutcome),
@@ -65,13 +65,14 @@ impl From<ScriptOutcome> for Behaviour {
     }
 }
 
-/// What a script does for which nothing was said.
+/// Returns the outcome of a script without a configured behaviour: it prints its name and
+/// arguments.
 pub fn echo(name: &str, args: Option<&str>) -> ScriptOutcome {
     let line = args.map_or_else(|| name.to_owned(), |args| format!("{name} {args}"));
     ScriptOutcome { stdout: format!("{line}\n"), ..ScriptOutcome::default() }
 }
 
-/// The documented shape, in its order (page "get-live-response-result").
+/// The documented transcript, with its fields in order (page "get-live-response-result").
 #[derive(Serialize)]
 struct Transcript<'a> {
     script_name: &'a str,
@@ -81,15 +82,17 @@ struct Transcript<'a> {
     script_errors: &'a str,
 }
 
-/// The result of a RunScript as the blob host has it.
+/// Returns the blob of a RunScript result, in the form that the switches select.
 pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Switches) -> Bytes {
     if let Some(raw) = &outcome.raw {
         return raw.clone();
     }
+    // Only PowerShell on Windows writes this line into its transcript.
     let mut output = String::new();
     if switches.transcript_line && name.to_ascii_lowercase().ends_with(".ps1") {
         output = format!(
-            "Transcript started, output file is C:\\ProgramData\\Microsoft\\Windows Defender Advanced Threat Protection\\Temp\\PSScriptOutputs\\PSScript_Transcript_{{{}}}.txt\n",
+            "Transcript started, output file is C:\\ProgramData\\Microsoft\\Windows Defender \
+             Advanced Threat Protection\\Temp\\PSScriptOutputs\\PSScript_Transcript_{{{}}}.txt\n",
             id.hyphenated().to_string().to_uppercase()
         );
     }
@@ -104,6 +107,7 @@ pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Swit
     let text = serde_json::to_string(&transcript).unwrap_or_default();
     match switches.transcript_form {
         TranscriptForm::Json => text.into(),
+        // Microsoft's sample has a raw newline inside a JSON string, which strict parsers reject.
         TranscriptForm::RawNewline => text.replace("\\n", "\n").into(),
         TranscriptForm::Bom => format!("\u{feff}{text}\0").into(),
         TranscriptForm::Gzip => gzip(text.as_bytes(), None).into(),
@@ -112,23 +116,8 @@ pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Swit
     }
 }
 
-/// A gzip stream of `content`, with its file name in the header where one is given.
-pub fn gzip(content: &[u8], name: Option<&str>) -> Vec<u8> {
-    let mut encoder = gzip_encoder(Vec::new(), name);
-    // Writing to memory cannot fail.
-    let _ = encoder.write_all(content);
-    encoder.finish().unwrap_or_default()
-}
-
-pub fn gzip_encoder<W: Write>(to: W, name: Option<&str>) -> GzEncoder<W> {
-    let mut builder = flate2::GzBuilder::new();
-    if let Some(name) = name {
-        builder = builder.filename(name.replace('\0', ""));
-    }
-    builder.write(to, Compression::fast())
-}
-
-/// The archive that one client saw on Linux: an entry `stdout`.
+/// Returns a ZIP archive with an entry `stdout`, as one client received it from Linux
+/// (docs/service.md, section 7.2).
 fn zip_stdout(stdout: &[u8]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();

@@ -1,4 +1,4 @@
-//! Run live response (facts.md, section 5).
+//! The submit call, "run live response" (docs/service.md, section 5).
 
 use std::sync::Arc;
 
@@ -9,16 +9,17 @@ use uuid::Uuid;
 use crate::emulator::clock::Tick;
 use crate::emulator::control::switches::{BusyResponse, CapCounts};
 use crate::emulator::session::action::{Action, Command, Status, Step};
-use crate::emulator::session::session_counts::FOREIGN_APPLICATION;
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::body::JsonObject;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
+use crate::emulator::wire::request::IncomingRequest;
 
-/// The body as the service's schema has it; capitals count (facts 3.3).
+/// The request body, after the service's schema (docs/service.md, section 17). Its keys are
+/// case-sensitive (section 3.3).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct SubmitBody {
-    commands: Option<Vec<JsonObject<WireCommand>>>,
+    commands: Option<Vec<JsonObject<CommandBody>>>,
     comment: Option<String>,
     external_id: Option<String>,
     request_source: Option<String>,
@@ -27,19 +28,20 @@ struct SubmitBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireCommand {
+struct CommandBody {
     r#type: Option<String>,
-    params: Option<Vec<JsonObject<WireParam>>>,
+    params: Option<Vec<JsonObject<ParamBody>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireParam {
+struct ParamBody {
     key: String,
     value: Option<String>,
 }
 
 impl State {
+    /// Validates a submit and creates its action, or returns the service's error.
     pub fn submit(
         &mut self,
         request: &IncomingRequest,
@@ -50,13 +52,14 @@ impl State {
         let body: SubmitBody = self.read_body(request)?;
         let comment = body.comment.filter(|comment| !comment.is_empty());
         let comment = comment.ok_or_else(|| self.missing("Comment"))?;
-        let steps = self.steps(body.commands.ok_or_else(|| self.missing("Commands"))?)?;
+        let steps = self.parse_steps(body.commands.ok_or_else(|| self.missing("Commands"))?)?;
         if self.switches.live_response_disabled {
             let message = "Live response is not enabled in the tenant's settings.";
             return Err(ApiError::forbidden("DisabledFeature", message));
         }
-        let machine_index = self.machines.by_id(machine_id);
-        let machine_index = machine_index
+        let machine_index = self
+            .machines
+            .by_id(machine_id)
             .ok_or_else(|| ApiError::not_found(format!("Machine {machine_id} was not found")))?;
         self.check_machine(machine_index)?;
         if let Some(missing) = self.missing_library_file(&steps) {
@@ -65,6 +68,7 @@ impl State {
                 format!("File {missing} was not found in the library"),
             ));
         }
+        // The cap comes last: a submit to a busy machine gets its 400 even if the cap is full.
         if let Some(reply) = self.check_busy(machine_index, application, now)? {
             return Ok(reply);
         }
@@ -83,7 +87,7 @@ impl State {
         Ok(self.action_entity(action, status(self.switches.accepted_status), now))
     }
 
-    /// An action of which nothing is known but who made it, on a machine.
+    /// Returns a pending action on a machine, without commands and application.
     pub fn new_action(
         &self,
         id: Uuid,
@@ -116,6 +120,7 @@ impl State {
         }
     }
 
+    /// Stores an action as the machine's active one and returns its position.
     pub fn add_active_action(&mut self, machine: u32, action: Action) -> u32 {
         let action = self.actions.add(action);
         if let Some(machine) = self.machines.get_mut(machine) {
@@ -124,10 +129,11 @@ impl State {
         action
     }
 
+    /// Returns the error of a machine that cannot run live response.
     fn check_machine(&self, machine_index: u32) -> Result<(), ApiError> {
         let Some(machine) = self.machines.get(machine_index) else { return Ok(()) };
         if machine.stuck {
-            // What a stuck action made of every later submit (kibana issue 226775).
+            // A stuck action made every later submit a 500 without a body (kibana issue 226775).
             let mut error =
                 ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError", "");
             error.raw = Some(("", bytes::Bytes::new()));
@@ -139,14 +145,15 @@ impl State {
             return Err(ApiError::bad_request(&self.switches.unsupported_code, message));
         }
         if !machine.remediation_level {
-            // The text of microsoft-365-docs issue 6054.
-            let message = "This device has no automation level assigned to it. You'll need to at least enable the minimum Remediation Level for a given Device Group.";
+            // The message is the one captured in microsoft-365-docs issue 6054.
+            let message = "This device has no automation level assigned to it. You'll need to at \
+                           least enable the minimum Remediation Level for a given Device Group.";
             return Err(ApiError::forbidden("DisallowedOperation", message));
         }
         Ok(())
     }
 
-    /// One session per machine: a second gets 400, or by a switch the first one's action as if it were its own.
+    /// Answers a submit to a busy machine: a 400, or with a switch 201 and the active action.
     fn check_busy(
         &mut self,
         machine_index: u32,
@@ -155,36 +162,42 @@ impl State {
     ) -> Result<Option<Reply>, ApiError> {
         let Some(machine) = self.machines.get(machine_index) else { return Ok(None) };
         let Some(active) = machine.active.and_then(|active| self.actions.get(active)) else {
-            return if now < machine.busy_until { Err(busy()) } else { Ok(None) };
+            return if now < machine.busy_until { Err(busy_error()) } else { Ok(None) };
         };
+        // A client can know its own sessions, but not those of others.
         if active.application == Some(application) {
             self.log.violations.machine_busy += 1;
         }
+        // In production, a busy machine was also answered with 201 and another caller's action
+        // (docs/service.md, section 18).
         let foreign = active.returned_for_other_submits
             || (self.switches.busy_answer == BusyResponse::Foreign && active.listed);
-        let Some(active) = machine.active.filter(|_| foreign) else { return Err(busy()) };
+        let Some(active) = machine.active.filter(|_| foreign) else { return Err(busy_error()) };
         Ok(Some(self.action_entity(active, status(self.switches.accepted_status), now)))
     }
 
-    /// The cap is the tenant's; a violation is what an application brought about alone.
+    /// Checks the session cap of the tenant.
     fn check_cap(&mut self, application: u32) -> Result<(), ApiError> {
         let count = |owner| match self.switches.cap_counts {
             CapCounts::Open => self.session_counts.open(owner),
             CapCounts::Running => self.session_counts.running(owner),
         };
         let (all, own) = (count(None), count(Some(application)));
+        // Only an application that fills the cap by itself breaks a rule.
         if own >= self.limits.sessions {
             self.log.violations.sessions += 1;
         }
         if all >= self.limits.sessions { Err(self.session_cap_error()) } else { Ok(()) }
     }
 
+    /// Returns the error for a body that lacks the required field `name`.
     pub fn missing(&self, name: &str) -> ApiError {
         let message = format!("The required parameter '{name}' is missing.");
         ApiError::bad_request(&self.switches.missing_field_code, message)
     }
 
-    fn steps(&self, commands: Vec<JsonObject<WireCommand>>) -> Result<Vec<Step>, ApiError> {
+    /// Parses the commands and checks their order.
+    fn parse_steps(&self, commands: Vec<JsonObject<CommandBody>>) -> Result<Vec<Step>, ApiError> {
         let invalid = |why: String| ApiError::bad_request(&self.switches.bad_commands_code, why);
         if commands.is_empty() {
             return Err(invalid("Commands must not be empty.".to_owned()));
@@ -208,27 +221,27 @@ impl State {
     }
 }
 
-fn busy() -> ApiError {
+fn busy_error() -> ApiError {
     ApiError::bad_request("ActiveRequestAlreadyExists", "Action is already in progress")
 }
 
-/// A command, and its place in the order that commands must be in.
+/// Parses a command, and returns it with its rank: commands must come in order of rank.
 fn parse_command(
     kind: &str,
-    params: Vec<JsonObject<WireParam>>,
+    params: Vec<JsonObject<ParamBody>>,
     invalid: &impl Fn(String) -> ApiError,
     missing: &impl Fn(&str) -> ApiError,
 ) -> Result<(u8, Command), ApiError> {
-    let (rank, needed, optional) = match kind {
+    let (rank, required, optional) = match kind {
         "PutFile" => (0, "FileName", None),
         "RunScript" => (1, "ScriptName", Some("Args")),
         "GetFile" => (2, "Path", None),
-        _ => return Err(invalid(format!("'{kind}' is not a type of command."))),
+        _ => return Err(invalid(format!("'{kind}' is not a command type."))),
     };
     let (mut main, mut args) = (None, None);
     for JsonObject(param) in params {
         let value = param.value.unwrap_or_default();
-        let slot = if param.key == needed {
+        let slot = if param.key == required {
             &mut main
         } else if Some(param.key.as_str()) == optional {
             &mut args
@@ -239,7 +252,7 @@ fn parse_command(
             return Err(invalid(format!("'{}' is given twice.", param.key)));
         }
     }
-    let main = main.filter(|value| !value.is_empty()).ok_or_else(|| missing(needed))?;
+    let main = main.filter(|value| !value.is_empty()).ok_or_else(|| missing(required))?;
     Ok((
         rank,
         match rank {
@@ -248,37 +261,4 @@ fn parse_command(
             _ => Command::GetFile { path: main },
         },
     ))
-}
-
-impl State {
-    /// Another's session on a machine: from the portal, or of another application.
-    pub fn add_foreign_session(
-        &mut self,
-        machine: u32,
-        length: Tick,
-        listed: bool,
-        foreign: bool,
-        now: Tick,
-    ) -> Uuid {
-        let id = self.new_uuid();
-        let comment = "Session of an analyst".to_owned();
-        let mut action = self.new_action(id, machine, "analyst@example.test", comment, now);
-        action.application = listed.then_some(FOREIGN_APPLICATION);
-        action.status = Status::InProgress;
-        action.listed = listed;
-        action.returned_for_other_submits = foreign;
-        if !listed {
-            "Portal".clone_into(&mut action.source);
-        }
-        let mut step = Step::new(Command::RunScript { name: "analyst.ps1".to_owned(), args: None });
-        step.submitted = Some(now);
-        step.start = Some(now);
-        action.steps.push(step);
-        let action_index = self.add_active_action(machine, action);
-        if listed {
-            self.session_counts.add_running(FOREIGN_APPLICATION);
-        }
-        self.schedule_foreign_end(action_index, now + length);
-        id
-    }
 }

@@ -1,4 +1,4 @@
-//! JSON bodies of requests: what they have to be, and whose capitals count (facts.md, section 3.3).
+//! Reads the JSON body of a request (docs/service.md, section 3.3).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,10 +9,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::emulator::state::{IncomingRequest, State};
+use crate::emulator::state::State;
 use crate::emulator::wire::reply::ApiError;
+use crate::emulator::wire::request::IncomingRequest;
 
-/// A JSON object. serde takes a list for a struct too, by the order of its fields.
+/// A struct that is read only from a JSON object. Serde alone would also read it from a list.
 pub struct JsonObject<T>(pub T);
 
 struct JsonObjectVisitor<T>(PhantomData<T>);
@@ -36,7 +37,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for JsonObjectVisitor<T> {
 }
 
 impl State {
-    /// The object that a request's body is.
+    /// Parses the JSON object in a request's body.
     pub fn read_body<T: for<'de> Deserialize<'de>>(
         &self,
         request: &IncomingRequest,
@@ -60,6 +61,7 @@ impl State {
     }
 }
 
+/// Returns an error if the body is not declared as JSON.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let kind = given.split(';').next().unwrap_or("").trim();
@@ -72,7 +74,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
-/// The keys of a body in the capitals of the schema, for a service that minds none.
+/// Returns a body with its keys in the case of the schema. Used if the switch says that the service
+/// ignores the case of keys.
 fn normalize_key_case(value: Value) -> Value {
     const KEYS: [&str; 9] = [
         "Commands",
@@ -87,12 +90,12 @@ fn normalize_key_case(value: Value) -> Value {
     ];
     match value {
         Value::Object(map) => {
-            let right = |key: String| {
+            let known = |key: String| {
                 KEYS.iter().find(|k| k.eq_ignore_ascii_case(&key)).map_or(key, |k| (*k).to_owned())
             };
             Value::Object(
                 map.into_iter()
-                    .map(|(key, value)| (right(key), normalize_key_case(value)))
+                    .map(|(key, value)| (known(key), normalize_key_case(value)))
                     .collect(),
             )
         }

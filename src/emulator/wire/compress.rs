@@ -1,14 +1,14 @@
-//! Content codings of answers.
+//! Compression of responses and of collected files.
 
 use std::io::Write;
 
 use bytes::Bytes;
 use flate2::Compression as Level;
-use flate2::write::{DeflateEncoder, ZlibEncoder};
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
 use crate::emulator::control::switches::Compression;
-use crate::emulator::session::script::gzip;
 
+/// How a response is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     Zlib,
@@ -17,7 +17,8 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// The coding that is preferred among those accepted.
+    /// Returns the preferred coding if `accepted` (Accept-Encoding) allows it, else gzip if
+    /// allowed.
     pub fn choose(accepted: &str, preferred: Compression) -> Option<Self> {
         let accepts = |coding: &str| {
             accepted.split(',').any(|item| {
@@ -34,6 +35,7 @@ impl Coding {
         }
     }
 
+    /// Returns the value of Content-Encoding.
     pub fn name(self) -> &'static str {
         match self {
             Self::Zlib | Self::RawDeflate => "deflate",
@@ -42,8 +44,8 @@ impl Coding {
     }
 }
 
-/// Writing to memory cannot fail.
 pub fn compress(body: &[u8], coding: Coding) -> Bytes {
+    // Errors are ignored here: writing to memory cannot fail.
     match coding {
         Coding::Zlib => {
             let mut encoder = ZlibEncoder::new(Vec::new(), Level::fast());
@@ -57,4 +59,22 @@ pub fn compress(body: &[u8], coding: Coding) -> Bytes {
         }
         Coding::Gzip => gzip(body, None).into(),
     }
+}
+
+/// Returns `content` as a gzip stream, with a file name in its header if one is given.
+pub fn gzip(content: &[u8], name: Option<&str>) -> Vec<u8> {
+    let mut encoder = gzip_encoder(Vec::new(), name);
+    // Writing to memory cannot fail.
+    let _ = encoder.write_all(content);
+    encoder.finish().unwrap_or_default()
+}
+
+/// Returns an encoder that writes a gzip stream to `to`.
+pub fn gzip_encoder<W: Write>(to: W, name: Option<&str>) -> GzEncoder<W> {
+    let mut builder = flate2::GzBuilder::new();
+    if let Some(name) = name {
+        // A NUL ends the name in the header, and the builder panics on one.
+        builder = builder.filename(name.replace('\0', ""));
+    }
+    builder.write(to, Level::fast())
 }

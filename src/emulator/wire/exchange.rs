@@ -1,83 +1,33 @@
-//! One request from its arrival to its end: logged, made to fail where a fault is laid, served under the lock.
-
-use std::sync::{MutexGuard, PoisonError};
-use std::time::Duration;
+//! One request from its arrival to its response: logs it, injects a fault, serves it.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, VARY};
 
-use crate::clock::seconds_to_duration;
 use crate::emulator::Emulator;
-use crate::emulator::blob::results::PackJob;
-use crate::emulator::clock::Tick;
-use crate::emulator::control::faults::{Fault, FaultKind};
 use crate::emulator::control::request_log::RequestOutcome;
-use crate::emulator::control::switches::Compression;
-use crate::emulator::inventory::upload::UploadForm;
 use crate::emulator::login::token_endpoint::is_login_path;
-use crate::emulator::session::lifecycle;
-use crate::emulator::session::script::ScriptOutcome;
-use crate::emulator::state::{IncomingRequest, State};
-use crate::emulator::wire::compress::{Coding, compress};
-use crate::emulator::wire::reply::{Body, Reply, status};
+use crate::emulator::wire::injection::{FaultAction, apply_fault, choose_fault_action};
+use crate::emulator::wire::reply::ExchangeOutcome;
+use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::{Route, RouteMatch};
+use crate::emulator::wire::serve::read_upload;
 
-/// A form of this size is read at once.
-const INLINE_FORM_SIZE: usize = 64 << 10;
-
-/// Which host is called.
+/// Which of the emulator's hosts a request was sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VirtualHost {
-    /// The API, and by its paths the login host.
+    /// The API and the login host. They differ by their paths.
     Api,
     Blob,
 }
 
-/// What came of a request.
-pub enum ExchangeOutcome {
-    Answered(Reply),
-    /// The answer breaks off after so many bytes of its body.
-    Truncated(Reply, usize),
-    /// The connection breaks off.
-    Dropped {
-        read: bool,
-    },
-}
-
-/// A body as it was sent.
+/// The body of a request.
 pub struct ReceivedBody {
     pub body: Bytes,
-    /// It was larger than is kept, and was thrown away.
+    /// Whether the body was larger than the emulator keeps. `body` is then empty.
     pub body_too_large: bool,
 }
 
-/// Work to be done without the lock.
-enum Job {
-    Script(lifecycle::DueScript),
-    Pack(PackJob),
-}
-
-enum FaultAction {
-    Proceed(Option<Fault>),
-    Delay(Duration),
-    Drop { read: bool },
-    Respond(Reply),
-}
-
 impl Emulator {
-    pub(in crate::emulator) fn lock_state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The state with its time; scripts that are due may not have been called yet.
-    pub(in crate::emulator) fn lock_now(&self) -> (MutexGuard<'_, State>, Tick) {
-        let mut state = self.lock_state();
-        state.wall_now = self.inner.clock.wall_now();
-        let now = self.inner.clock.emulated_now() + state.clock_offset;
-        (state, now)
-    }
-
-    /// Serves a request whose body is still to be read, so that a fault may come before it.
+    /// Serves a request. The body is read here, so that a fault can drop the connection before it.
     pub(in crate::emulator) async fn exchange(
         &self,
         vhost: VirtualHost,
@@ -86,11 +36,13 @@ impl Emulator {
     ) -> ExchangeOutcome {
         let (route, matched) = resolve_route(vhost, &request);
         let (number, fault_action) = self.record_arrival(route, &request);
+        // The transport drops this future if the client goes away. The guard then logs `Closed`.
         let mut entry = LogEntryGuard { emulator: self, number, ended: RequestOutcome::Closed };
         if matches!(fault_action, FaultAction::Drop { read: false }) {
             entry.ended = RequestOutcome::Dropped;
             return ExchangeOutcome::Dropped { read: false };
         }
+        // `None` means that the client closed the connection within the body, so `Closed` is right.
         let Some(sent) = body.await else { return ExchangeOutcome::Dropped { read: true } };
         request.body_too_large = sent.body_too_large;
         request.body = sent.body;
@@ -110,11 +62,15 @@ impl Emulator {
                 return ExchangeOutcome::Answered(reply);
             }
         };
+        // Before the lock is taken: parsing and hashing 20 MB would hold up every other call.
         if route == Route::UploadLibraryFile && !request.body_too_large {
             request.upload = Some(read_upload(&request).await);
         }
         let reply = self.serve(route, matched.as_ref(), &request).await;
-        let outcome = self.apply_fault(reply, fault);
+        let outcome = match fault {
+            Some(fault) => apply_fault(&mut self.lock_state(), reply, &fault),
+            None => ExchangeOutcome::Answered(reply),
+        };
         entry.ended = match &outcome {
             ExchangeOutcome::Answered(reply) | ExchangeOutcome::Truncated(reply, _) => {
                 RequestOutcome::Status(reply.status.as_u16())
@@ -124,116 +80,16 @@ impl Emulator {
         outcome
     }
 
+    /// Logs a request. Returns its number in the log and what its fault does first.
     fn record_arrival(&self, route: Route, request: &IncomingRequest) -> (u64, FaultAction) {
         let (mut state, now) = self.lock_now();
         let max_entries = state.switches.log_size;
         let number = state.log.record_arrival(route, request, now, max_entries);
         (number, choose_fault_action(&mut state, route, request))
     }
-
-    async fn serve(
-        &self,
-        route: Route,
-        matched: Option<&RouteMatch>,
-        request: &IncomingRequest,
-    ) -> Reply {
-        loop {
-            let job = {
-                let (mut state, now) = self.lock_now();
-                let due = state.advance(now).map(Job::Script);
-                match due.or_else(|| {
-                    (route == Route::Blob)
-                        .then(|| state.pack_job(&request.path))
-                        .flatten()
-                        .map(Job::Pack)
-                }) {
-                    Some(job) => job,
-                    None => {
-                        let reply = serve_locked(&mut state, route, matched, request, now);
-                        let preferred = state.switches.compression;
-                        drop(state);
-                        return encode(reply, request, preferred);
-                    }
-                }
-            };
-            self.run_job(job).await;
-        }
-    }
-
-    /// Calls a script or packs a file on a thread that may block; here, where there is no such thread.
-    async fn run_job(&self, job: Job) {
-        match job {
-            Job::Script(due) => {
-                let emulator = self.clone();
-                // Taken in on that thread, since the caller may leave meanwhile.
-                let _ = run_blocking(move || emulator.call_script(&due)).await;
-            }
-            Job::Pack(pack_job) => {
-                let blob = pack_job.blob.clone();
-                // What cannot be read any more is an empty result.
-                let packed =
-                    run_blocking(move || pack_job.run()).await.and_then(std::io::Result::ok);
-                let packed =
-                    packed.unwrap_or(crate::emulator::blob::results::Packed::Bytes(Bytes::new()));
-                self.lock_state().results.insert_packed(blob, packed);
-            }
-        }
-    }
-
-    /// Calls a script, and takes in what it did; one that panics has failed.
-    pub fn call_script(&self, due: &lifecycle::DueScript) {
-        let run = || (due.run)(&due.machine, due.args.as_deref());
-        let outcome =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                ScriptOutcome {
-                    fails: Some("The emulator's script panicked.".to_owned()),
-                    ..ScriptOutcome::default()
-                }
-            });
-        self.lock_state().record_script_outcome(due.action, due.step, outcome);
-    }
-
-    /// What a fault makes of an answer.
-    fn apply_fault(&self, mut reply: Reply, fault: Option<Fault>) -> ExchangeOutcome {
-        let Some(fault) = fault else { return ExchangeOutcome::Answered(reply) };
-        match (fault.kind, &reply.body) {
-            (FaultKind::DropAfter, _) => ExchangeOutcome::Dropped { read: true },
-            (FaultKind::Status, _) => ExchangeOutcome::Answered(fault_reply(&fault)),
-            (FaultKind::Truncate, Body::Full(body)) => {
-                let keep = fault.keep.unwrap_or(body.len() / 2);
-                ExchangeOutcome::Truncated(reply, keep)
-            }
-            (FaultKind::Truncate, Body::Spooled { start, end, .. }) => {
-                let keep = fault.keep.unwrap_or(((end - start) / 2) as usize);
-                ExchangeOutcome::Truncated(reply, keep)
-            }
-            (FaultKind::Garble, Body::Full(body)) => {
-                reply.body = Body::Full(self.lock_state().faults.garble(body));
-                ExchangeOutcome::Answered(reply)
-            }
-            _ => ExchangeOutcome::Answered(reply),
-        }
-    }
 }
 
-/// Does what may take long on a thread that may block; here, where there is no such thread. Nothing where the runtime ends.
-async fn run_blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(handle) => handle.spawn_blocking(task).await.ok(),
-        Err(_) => Some(task()),
-    }
-}
-
-/// Reads an upload's form, a large one on a thread of its own.
-async fn read_upload(request: &IncomingRequest) -> Result<UploadForm, String> {
-    if request.body.len() <= INLINE_FORM_SIZE {
-        return UploadForm::parse(&request.headers, &request.body);
-    }
-    let (headers, body) = (request.headers.clone(), request.body.clone());
-    let read = run_blocking(move || UploadForm::parse(&headers, &body)).await;
-    read.unwrap_or_else(|| Err("The form could not be read.".to_owned()))
-}
-
+/// Returns the route of a request. Only API requests have a match.
 fn resolve_route(vhost: VirtualHost, request: &IncomingRequest) -> (Route, Option<RouteMatch>) {
     if vhost == VirtualHost::Blob {
         return (Route::Blob, None);
@@ -245,74 +101,7 @@ fn resolve_route(vhost: VirtualHost, request: &IncomingRequest) -> (Route, Optio
     (matched.route(), Some(matched))
 }
 
-/// What a fault does before anything is acted on.
-fn choose_fault_action(state: &mut State, route: Route, request: &IncomingRequest) -> FaultAction {
-    let Some(fault) =
-        state.faults.take_fault(&request.method, route, &request.path, &state.switches)
-    else {
-        return FaultAction::Proceed(None);
-    };
-    match fault.kind {
-        FaultKind::Status if !fault.acts => FaultAction::Respond(fault_reply(&fault)),
-        FaultKind::DropBefore => FaultAction::Drop { read: true },
-        FaultKind::DropUnread => FaultAction::Drop { read: false },
-        FaultKind::Delay => FaultAction::Delay(seconds_to_duration(fault.seconds)),
-        FaultKind::ExpireToken => {
-            state.tokens.revoke(&request.headers);
-            FaultAction::Proceed(None)
-        }
-        FaultKind::Status | FaultKind::DropAfter | FaultKind::Truncate | FaultKind::Garble => {
-            FaultAction::Proceed(Some(fault))
-        }
-    }
-}
-
-fn fault_reply(fault: &Fault) -> Reply {
-    let mut reply = Reply::empty(status(fault.status));
-    reply.body = Body::Full(Bytes::from(fault.body.clone()));
-    for (name, value) in &fault.headers {
-        if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
-            reply = reply.with_text(name, value);
-        }
-    }
-    reply
-}
-
-fn serve_locked(
-    state: &mut State,
-    route: Route,
-    matched: Option<&RouteMatch>,
-    request: &IncomingRequest,
-    now: Tick,
-) -> Reply {
-    if route == Route::Blob {
-        return state.handle_blob(request, now);
-    }
-    state.addresses.adopt_host_header(&request.headers);
-    match matched {
-        Some(matched) => state.serve(request, matched, now),
-        None => {
-            let wall_now = state.wall_now;
-            state.handle_login(&request.method, &request.path, &request.body, now, wall_now)
-        }
-    }
-}
-
-/// Compresses what the client accepts to have compressed (facts 3.2).
-fn encode(mut reply: Reply, request: &IncomingRequest, preferred: Compression) -> Reply {
-    let accepted =
-        request.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if let (true, Some(coding)) = (reply.chunked, Coding::choose(accepted, preferred))
-        && let Body::Full(body) = &reply.body
-    {
-        reply.body = Body::Full(compress(body, coding));
-        reply.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-        reply.headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
-    reply
-}
-
-/// The log's entry of a request; a request that is dropped before it ended was closed by its client.
+/// Logs how a request ended when it is dropped.
 struct LogEntryGuard<'a> {
     emulator: &'a Emulator,
     number: u64,

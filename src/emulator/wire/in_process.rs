@@ -1,4 +1,4 @@
-//! The in-process transport: the emulator as a `Transport`, without sockets.
+//! The in-process transport: the emulator implements `Transport` without sockets.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -6,15 +6,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::emulator::Emulator;
-use crate::emulator::blob::spooled_file::SpooledFile;
-use crate::emulator::state::IncomingRequest;
-use crate::emulator::wire::exchange::{ExchangeOutcome, ReceivedBody, VirtualHost};
-use crate::emulator::wire::reply::{Body, Reply};
+use crate::emulator::wire::exchange::{ReceivedBody, VirtualHost};
+use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
+use crate::emulator::wire::request::IncomingRequest;
 use crate::error::{Error, Kind};
 use crate::transport::{Destination, Failure, Request, Response, Transport};
-
-/// A spooled result is read in pieces of this size.
-pub const CHUNK_SIZE: u64 = 256 << 10;
 
 impl Transport for Emulator {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
@@ -22,19 +18,16 @@ impl Transport for Emulator {
             let Some(vhost) = self.virtual_host_of(&request) else {
                 return Err(connection_failed(
                     false,
-                    format!("{} could not be found in DNS", request.url.host()),
+                    format!("the host {} could not be found in DNS", request.url.host()),
                 ));
             };
             let url = request.url.expose();
-            let incoming = IncomingRequest {
-                method: request.method,
-                path: url.path().to_owned(),
-                query: url.query().unwrap_or("").to_owned(),
-                headers: request.headers,
-                body: Bytes::new(),
-                body_too_large: false,
-                upload: None,
-            };
+            let incoming = IncomingRequest::without_body(
+                request.method,
+                url.path(),
+                url.query(),
+                request.headers,
+            );
             let body = async {
                 Some(ReceivedBody { body: request.body.bytes().await.ok()?, body_too_large: false })
             };
@@ -51,7 +44,7 @@ impl Transport for Emulator {
 }
 
 impl Emulator {
-    /// The vhost that a request's host and audience lead to.
+    /// Returns the host that a request is for, or `None` if it is not one of the emulator's.
     fn virtual_host_of(&self, request: &Request) -> Option<VirtualHost> {
         let url = request.url.expose();
         let state = self.lock_state();
@@ -77,28 +70,31 @@ fn respond(outcome: ExchangeOutcome) -> Result<Response, Failure> {
         ExchangeOutcome::Answered(reply) => Ok(response(reply, None)),
         ExchangeOutcome::Truncated(reply, keep) => Ok(response(reply, Some(keep))),
         ExchangeOutcome::Dropped { read } => {
-            Err(connection_failed(read, "the emulator broke the connection off".to_owned()))
+            Err(connection_failed(read, "the emulator broke the connection".to_owned()))
         }
     }
 }
 
+/// Returns the client's response. With `keep`, its body breaks after that many bytes.
 fn response(reply: Reply, keep: Option<usize>) -> Response {
     let body: BoxStream<'static, Result<Bytes, Failure>> = match (reply.body, keep) {
-        (Body::Full(body), None) => return Response::from_bytes(reply.status, reply.headers, body),
-        (Body::Full(body), Some(keep)) => {
+        (ReplyBody::Full(body), None) => {
+            return Response::from_bytes(reply.status, reply.headers, body);
+        }
+        (ReplyBody::Full(body), Some(keep)) => {
             stream::iter([Ok(body.slice(..keep.min(body.len())))]).boxed()
         }
-        (Body::Spooled { file, start, end }, keep) => {
+        (ReplyBody::Spooled { file, start, end }, keep) => {
             let end = keep.map_or(end, |keep| end.min(start + keep as u64));
-            read_chunks(file, start, end)
+            file.read_chunks(start, end)
                 .map(|chunk| chunk.map_err(|error| connection_failed(true, error.to_string())))
                 .boxed()
         }
     };
+    // The reader gets the bytes first and then the error, as from a real connection.
     let body = if keep.is_some() {
-        let cut = async {
-            Err(connection_failed(true, "the emulator broke the connection off".to_owned()))
-        };
+        let cut =
+            async { Err(connection_failed(true, "the emulator broke the connection".to_owned())) };
         body.chain(stream::once(cut)).boxed()
     } else {
         body
@@ -106,33 +102,7 @@ fn response(reply: Reply, keep: Option<usize>) -> Response {
     Response { status: reply.status, headers: reply.headers, body }
 }
 
-/// A spooled result, in chunks.
-pub fn read_chunks(
-    file: SpooledFile,
-    start: u64,
-    end: u64,
-) -> BoxStream<'static, std::io::Result<Bytes>> {
-    stream::unfold(start, move |at| {
-        let file = file.clone();
-        async move {
-            if at >= end {
-                return None;
-            }
-            let read =
-                tokio::task::spawn_blocking(move || file.read(at, CHUNK_SIZE.min(end - at))).await;
-            match read.unwrap_or_else(|error| Err(error.into())) {
-                Ok(chunk) if chunk.is_empty() => None,
-                Ok(chunk) => {
-                    let next = at + chunk.len() as u64;
-                    Some((Ok(chunk), next))
-                }
-                Err(error) => Some((Err(error), end)),
-            }
-        }
-    })
-    .boxed()
-}
-
+/// Returns a failed request. `sent` says whether the emulator may have read it.
 fn connection_failed(sent: bool, message: String) -> Failure {
     Failure { sent, error: Error::new(Kind::ConnectionFailed, message) }
 }

@@ -1,11 +1,16 @@
-//! How calls arrive and leave: routes, bodies, compression, TCP, TLS and the in-process transport.
+//! How requests arrive and responses leave: routes, bodies, compression, TCP, TLS and the
+//! in-process transport.
 
+pub mod addresses;
 pub mod body;
 pub mod compress;
+pub mod dispatch;
 pub mod exchange;
 pub mod in_process;
-pub mod multipart;
+pub mod injection;
 pub mod reply;
+pub mod request;
 pub mod routes;
+pub mod serve;
 pub mod server;
 pub mod tls;

@@ -1,25 +1,38 @@
-//! What the emulator answers, and the error bodies of facts.md, section 10.
+//! Responses, and the error bodies of the API and the blob host (docs/service.md, section 10).
 
 use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::emulator::blob::spooled_file::SpooledFile;
+
+/// What the client sees of a request.
+pub enum ExchangeOutcome {
+    Answered(Reply),
+    /// The connection breaks after this many bytes of the body.
+    Truncated(Reply, usize),
+    /// The connection breaks before the response.
+    Dropped {
+        /// Whether the request was read before.
+        read: bool,
+    },
+}
 
 #[derive(Debug)]
 pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    pub body: Body,
-    /// Sent without a length, as the service sends its entities (facts 3.2).
+    pub body: ReplyBody,
+    /// Sent without Content-Length, as the service sends entities (docs/service.md, section 3.2).
     pub chunked: bool,
 }
 
 #[derive(Debug)]
-pub enum Body {
+pub enum ReplyBody {
     Full(Bytes),
     /// Bytes `start..end` of a spooled file.
     Spooled {
@@ -37,10 +50,15 @@ const ODATA_VERSION: HeaderName = HeaderName::from_static("odata-version");
 
 impl Reply {
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Body::Full(Bytes::new()), chunked: false }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: ReplyBody::Full(Bytes::new()),
+            chunked: false,
+        }
     }
 
-    /// An entity or a list of them.
+    /// Returns an entity or a list of entities.
     pub fn entity(status: StatusCode, body: Vec<u8>) -> Self {
         let mut reply = Self::json(status, body).with_header(CONTENT_TYPE, ENTITY);
         reply.headers.insert(ODATA_VERSION, HeaderValue::from_static("4.0"));
@@ -50,7 +68,7 @@ impl Reply {
 
     pub fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
         let mut reply = Self::empty(status).with_header(CONTENT_TYPE, JSON);
-        reply.body = Body::Full(body.into());
+        reply.body = ReplyBody::Full(body.into());
         reply
     }
 
@@ -60,6 +78,7 @@ impl Reply {
         self
     }
 
+    /// Sets a header. A value that is not allowed in a header is left out.
     #[must_use]
     pub fn with_text(self, name: HeaderName, value: &str) -> Self {
         match HeaderValue::from_str(value) {
@@ -69,7 +88,7 @@ impl Reply {
     }
 }
 
-/// A refusal, before it has its tracking id. Boxed, so that a `Result` stays small.
+/// An error of the API, before it has its tracking id. Boxed to keep `Result` small.
 #[derive(Debug)]
 pub struct ApiError(Box<ApiErrorFields>);
 
@@ -78,10 +97,11 @@ pub struct ApiErrorFields {
     pub status: StatusCode,
     pub code: String,
     pub message: String,
-    /// The default is a new tracking id.
+    /// The default is the request's tracking id.
     pub target: Option<String>,
+    /// Seconds of wall time.
     pub retry_after: Option<u64>,
-    /// What is sent in place of the documented body.
+    /// Content type and body to send instead of the documented body.
     pub raw: Option<(&'static str, Bytes)>,
 }
 
@@ -110,7 +130,7 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, code, message)
     }
 
-    /// `{"error":{"code","message","target"}}` (facts 10.1).
+    /// Returns `{"error":{"code","message","target"}}` (docs/service.md, section 10.1).
     pub fn into_reply(self, tracking: Uuid) -> Reply {
         let fields = *self.0;
         let mut reply = if let Some((content_type, body)) = fields.raw {
@@ -118,12 +138,12 @@ impl ApiError {
             if !content_type.is_empty() {
                 reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             }
-            reply.body = Body::Full(body);
+            reply.body = ReplyBody::Full(body);
             reply
         } else {
             let target = fields.target.unwrap_or_else(|| tracking.to_string());
-            let error = serde_json::json!({"code": fields.code, "message": fields.message, "target": target});
-            Reply::json(fields.status, serde_json::json!({ "error": error }).to_string())
+            let error = json!({"code": fields.code, "message": fields.message, "target": target});
+            Reply::json(fields.status, json!({ "error": error }).to_string())
         };
         if let Some(seconds) = fields.retry_after {
             reply.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -146,7 +166,23 @@ impl DerefMut for ApiError {
     }
 }
 
-/// Status from a switch; what is no status is 500.
+/// Returns the status that a switch names, or 500 if the number is not a status.
 pub fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Returns an error of Azure Storage. Boxed to keep `Result` small.
+pub fn azure_error(status: StatusCode, code: &'static str, message: &str) -> Box<Reply> {
+    // Azure Storage sends a byte order mark before the XML.
+    let body = format!(
+        "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error>"
+    );
+    let mut reply = Reply::empty(status);
+    reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+    reply
+        .headers
+        .insert(HeaderName::from_static("x-ms-error-code"), HeaderValue::from_static(code));
+    reply.body = ReplyBody::Full(body.into());
+    Box::new(reply)
 }

@@ -1,10 +1,11 @@
-//! Which call a method and a path are (facts.md, section 1). Paths are not case-sensitive (section 3.1).
+//! Matches a method and a path to a route (docs/service.md, section 1). Paths are not
+//! case-sensitive (section 3.1).
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-/// A call of the service, as its quotas count it; and the two other hosts.
+/// A call of the API, as its quotas count calls, or one of the two other hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Route {
     RunLiveResponse,
@@ -45,7 +46,7 @@ impl Route {
         Self::Other,
     ];
 
-    /// The word that names it in `counters` and in a fault.
+    /// Returns the route's name in `counters` and in a fault.
     pub fn name(self) -> &'static str {
         match self {
             Self::RunLiveResponse => "runliveresponse",
@@ -67,7 +68,7 @@ impl Route {
     }
 }
 
-/// A route with what its path names.
+/// A route with the parameters in its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteMatch {
     RunLiveResponse {
@@ -101,12 +102,13 @@ pub enum RouteMatch {
         arguments: String,
     },
     FindMachinesByTag,
-    /// A path that is served, by another method.
+    /// The path exists, but not with this method.
     WrongMethod,
     Unknown,
 }
 
 impl RouteMatch {
+    /// Returns the route that quotas and the log count.
     pub fn route(&self) -> Route {
         match self {
             Self::RunLiveResponse { .. } => Route::RunLiveResponse,
@@ -125,12 +127,13 @@ impl RouteMatch {
         }
     }
 
-    /// The call that `method` and `path`, as sent, name.
+    /// Matches a method and a path as they were sent.
     pub fn from_path(method: &Method, path: &str) -> Self {
         let mut segments = path.trim_start_matches('/').split('/');
         if !segments.next().is_some_and(|first| first.eq_ignore_ascii_case("api")) {
             return Self::Unknown;
         }
+        // Split first: an encoded slash belongs to a name, not to the path.
         let rest: Vec<String> = segments.map(decode).collect();
         let mut rest: Vec<&str> = rest.iter().map(String::as_str).collect();
         if rest.first().is_some_and(|version| is_version(version)) {
@@ -172,6 +175,7 @@ impl RouteMatch {
     }
 }
 
+/// Matches `/api/machines/{key}`, and whether the method is allowed.
 fn machines(key: &str, get: bool) -> (RouteMatch, bool) {
     if key == "$count" {
         return (RouteMatch::ListMachines { count_only: true }, get);
@@ -185,18 +189,19 @@ fn machines(key: &str, get: bool) -> (RouteMatch, bool) {
     (RouteMatch::GetMachine { key: key.to_owned() }, get)
 }
 
-/// The arguments of `name(arguments)`.
+/// Returns the arguments of an OData function call, `name(arguments)`.
 fn function(segment: &str, name: &str) -> Option<String> {
     let (head, rest) = segment.split_once('(')?;
     let arguments = rest.strip_suffix(')')?;
     head.eq_ignore_ascii_case(name).then(|| arguments.to_owned())
 }
 
+/// Decodes percent-encoding.
 fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
-/// `v1.0`, as "exposed-apis-list" has it.
+/// Returns whether a segment is the API's version, which is optional (page "exposed-apis-list").
 fn is_version(segment: &str) -> bool {
     segment.strip_prefix(['v', 'V']).is_some_and(|number| number == "1.0" || number == "1")
 }
@@ -206,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_read_whatever_their_case() {
+    fn paths_are_not_case_sensitive() {
         let id = "6b1d2c1e-93a4-4c1b-8f0e-0d5a5b6f7a10";
         let of = |method: Method, path: &str| RouteMatch::from_path(&method, path).route();
         assert_eq!(of(Method::POST, "/API/machines/ab/runLiveResponse"), Route::RunLiveResponse);

@@ -19,34 +19,35 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::emulator::Emulator;
-use crate::emulator::state::{Addresses, IncomingRequest, WildcardBind};
-use crate::emulator::wire::exchange::{ExchangeOutcome, ReceivedBody, VirtualHost};
-use crate::emulator::wire::in_process::read_chunks;
-use crate::emulator::wire::reply::{Body, Reply};
+use crate::emulator::wire::addresses::{Addresses, WildcardBind};
+use crate::emulator::wire::exchange::{ReceivedBody, VirtualHost};
+use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
+use crate::emulator::wire::request::IncomingRequest;
+use crate::emulator::wire::tls;
 use crate::error::{Error, Kind, Result};
 
-/// Beyond what may be uploaded, this much of a body is kept.
+/// How much larger than the largest library file a body may be: room for the form around the file.
 const BODY_MARGIN: u64 = 1 << 20;
-/// Of a body that is too large, this much is read before the connection is closed.
+/// How much of a body that is too large is read before the connection is closed.
 const MAX_DRAINED_BODY: u64 = 1 << 30;
-/// For a request's head and for a TLS handshake.
+/// Time limit of a TLS handshake and of a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 type HttpResponse = http::Response<UnsyncBoxBody<Bytes, ConnectionAborted>>;
 
-/// The connection is to be broken off.
+/// Makes hyper close the connection at once, as an injected fault asks.
 #[derive(Debug)]
 struct ConnectionAborted;
 
 impl std::fmt::Display for ConnectionAborted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("broken off on purpose")
+        f.write_str("the emulator closed the connection on purpose")
     }
 }
 
 impl std::error::Error for ConnectionAborted {}
 
-/// A running TCP front. It stops when it is closed or dropped; every connection is then closed.
+/// A running TCP server. It stops when it is closed or dropped, with all its connections.
 #[derive(Debug)]
 pub struct Server {
     api: SocketAddr,
@@ -56,20 +57,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Where the API and the login host listen.
+    /// Returns the address of the API and the login host.
     pub fn api_address(&self) -> SocketAddr {
         self.api
     }
 
+    /// Returns the address of the blob host.
     pub fn blob_address(&self) -> SocketAddr {
         self.blob
     }
 
-    /// PEM of the authority that signed the server's certificate, with TLS.
+    /// Returns the PEM of the authority that signed the server's certificate. `None` without TLS.
     pub fn ca_bundle(&self) -> Option<&str> {
         self.ca_bundle.as_deref()
     }
 
+    /// Stops the server and closes its connections.
     pub fn close(&mut self) {
         for task in self.tasks.drain(..) {
             task.abort();
@@ -83,17 +86,22 @@ impl Drop for Server {
     }
 }
 
-/// Serves `emulator` on `host` and `port` (0: any that is free) within the current tokio runtime. From now on the
-/// emulator's addresses are the server's.
-pub async fn serve(emulator: Emulator, host: &str, port: u16, tls: bool) -> Result<Server> {
-    let (acceptor, ca_bundle) = if tls {
-        crate::emulator::wire::tls::acceptor(host).map(|(a, pem)| (Some(a), Some(pem)))?
+/// Serves an emulator over TCP, on the current tokio runtime. Port 0 takes any free port.
+///
+/// From now on the emulator's URLs are those of the server.
+///
+/// # Errors
+///
+/// Returns an error if the address cannot be bound or the certificate cannot be created.
+pub async fn serve(emulator: Emulator, host: &str, port: u16, with_tls: bool) -> Result<Server> {
+    let (acceptor, ca_bundle) = if with_tls {
+        tls::acceptor(host).map(|(a, pem)| (Some(a), Some(pem)))?
     } else {
         (None, None)
     };
     let (api_listener, api) = bind(host, port).await?;
     let (blob_listener, blob) = bind(host, 0).await?;
-    let scheme = if tls { "https" } else { "http" };
+    let scheme = if with_tls { "https" } else { "http" };
     let url_for_port = |port: u16| match api.ip() {
         ip if ip.is_unspecified() => format!("{scheme}://127.0.0.1:{port}"),
         _ if host.parse::<IpAddr>().is_err() => format!("{scheme}://{host}:{port}"),
@@ -118,7 +126,7 @@ async fn bind(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
     let failed = |error: std::io::Error| {
         Error::new(
             Kind::ConnectionFailed,
-            format!("could not listen on {host} port {port}: {error}"),
+            format!("the emulator failed to listen on {host} port {port}: {error}"),
         )
     };
     let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
@@ -132,14 +140,15 @@ async fn accept_loop(
     vhost: VirtualHost,
     tls: Option<TlsAcceptor>,
 ) {
-    // Dropped with this task, and every connection with it.
+    // When this task is aborted, the set is dropped and closes every connection.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // No more file descriptors: others may be closed by then.
+            // The process has no free file descriptors. Wait for others to be closed.
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
+        // Forget the connections that have ended. The set would grow with each one.
         while connections.try_join_next().is_some() {}
         connections.spawn(handle_connection(emulator.clone(), stream, vhost, tls.clone()));
     }
@@ -151,7 +160,7 @@ async fn handle_connection(
     vhost: VirtualHost,
     tls: Option<TlsAcceptor>,
 ) {
-    // Only a delay where it fails.
+    // Without it, responses are only slower.
     let _ = stream.set_nodelay(true);
     match tls {
         None => serve_http(emulator, stream, vhost).await,
@@ -173,7 +182,7 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin>(
     let service = service_fn(|request| handle_request(&emulator, vhost, request));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(1 << 20);
-    // An error is the client's: it broke off, or spoke no HTTP and was told so.
+    // An error here is the client's: it closed the connection, or sent no valid HTTP and got a 400.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -183,15 +192,8 @@ async fn handle_request(
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, ConnectionAborted> {
     let (head, body) = request.into_parts();
-    let incoming = IncomingRequest {
-        method: head.method,
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().unwrap_or("").to_owned(),
-        headers: head.headers,
-        body: Bytes::new(),
-        body_too_large: false,
-        upload: None,
-    };
+    let incoming =
+        IncomingRequest::without_body(head.method, head.uri.path(), head.uri.query(), head.headers);
     let max_kept = emulator.lock_state().limits.upload_size.saturating_add(BODY_MARGIN);
     match emulator.exchange(vhost, incoming, read_body(body, max_kept)).await {
         ExchangeOutcome::Answered(reply) => Ok(respond(reply, None)),
@@ -200,7 +202,7 @@ async fn handle_request(
     }
 }
 
-/// Reads a body; of one that is too large the rest is read and thrown away, so that the client hears the answer.
+/// Reads a body. Returns `None` if the connection broke or the body is far too large.
 async fn read_body(mut body: Incoming, max_kept: u64) -> Option<ReceivedBody> {
     let (mut all, mut length) = (BytesMut::new(), 0_u64);
     while let Some(frame) = body.frame().await {
@@ -209,6 +211,8 @@ async fn read_body(mut body: Incoming, max_kept: u64) -> Option<ReceivedBody> {
         if length > MAX_DRAINED_BODY {
             return None;
         }
+        // The rest of a body that is too large is still read: a client that is cut off while it
+        // sends may not see the response.
         if length > max_kept {
             all = BytesMut::new();
         } else {
@@ -218,22 +222,25 @@ async fn read_body(mut body: Incoming, max_kept: u64) -> Option<ReceivedBody> {
     Some(ReceivedBody { body: all.freeze(), body_too_large: length > max_kept })
 }
 
+/// Returns the HTTP response. With `keep`, its body breaks after that many bytes.
 fn respond(reply: Reply, keep: Option<usize>) -> HttpResponse {
     let length = match &reply.body {
-        Body::Full(body) => body.len() as u64,
-        Body::Spooled { start, end, .. } => end - start,
+        ReplyBody::Full(body) => body.len() as u64,
+        ReplyBody::Spooled { start, end, .. } => end - start,
     };
     let body: UnsyncBoxBody<Bytes, ConnectionAborted> = match (reply.body, keep) {
-        (Body::Full(body), None) if !reply.chunked => {
+        (ReplyBody::Full(body), None) if !reply.chunked => {
             Full::new(body).map_err(infallible).boxed_unsync()
         }
-        (Body::Full(body), None) => stream_body(stream::once(async move { Ok(body) }).boxed()),
-        (Body::Full(body), Some(keep)) => {
+        (ReplyBody::Full(body), None) => stream_body(stream::once(async move { Ok(body) }).boxed()),
+        (ReplyBody::Full(body), Some(keep)) => {
             truncated_body(stream::iter([Ok(body.slice(..keep.min(body.len())))]).boxed())
         }
-        (Body::Spooled { file, start, end }, None) => stream_body(read_chunks(file, start, end)),
-        (Body::Spooled { file, start, end }, Some(keep)) => {
-            truncated_body(read_chunks(file, start, end.min(start + keep as u64)))
+        (ReplyBody::Spooled { file, start, end }, None) => {
+            stream_body(file.read_chunks(start, end))
+        }
+        (ReplyBody::Spooled { file, start, end }, Some(keep)) => {
+            truncated_body(file.read_chunks(start, end.min(start + keep as u64)))
         }
     };
     let mut response = http::Response::new(body);
@@ -256,11 +263,12 @@ fn stream_body(
         .boxed_unsync()
 }
 
-/// A body that breaks off after `chunks`, once they are on their way.
+/// Returns a body that breaks after `chunks`.
 fn truncated_body(
     chunks: BoxStream<'static, std::io::Result<Bytes>>,
 ) -> UnsyncBoxBody<Bytes, ConnectionAborted> {
     let end = stream::once(async {
+        // An error right away would drop chunks that hyper has not yet written to the socket.
         tokio::time::sleep(Duration::from_millis(20)).await;
         Err(std::io::Error::other(ConnectionAborted))
     });

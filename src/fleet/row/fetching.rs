@@ -1,13 +1,14 @@
-//! A session's results are fetched for as long as that may help: they stay at the service.
+//! Fetching the results of a row's session, with retries.
 
 use std::path::Path;
 
-use super::{MAX_ATTEMPTS, RowTask, wait_for_stop};
+use super::{RowTask, wait_for_stop};
 use crate::error::{Error, Result};
+use crate::fleet::shared::MAX_ATTEMPTS;
 use crate::pauses;
 use crate::session::{Session, SessionResult};
 
-/// How often it was tried, and for how long.
+/// The tries so far.
 struct FetchRetry {
     count: u32,
     give_up: f64,
@@ -17,7 +18,7 @@ struct FetchRetry {
 impl RowTask {
     pub(super) async fn fetch(&mut self, session: &Session) -> Result<SessionResult> {
         let shared = self.shared.clone();
-        let save_to = shared.head.save_to.as_deref().map(Path::new);
+        let save_to = shared.header.save_to.as_deref().map(Path::new);
         let limits = &shared.sessions.pipeline.options.limits;
         let mut retry = FetchRetry {
             count: 0,
@@ -36,13 +37,16 @@ impl RowTask {
         Ok(result)
     }
 
-    /// Waits where waiting may help: not for ever, and not at all in a run that was stopped.
+    /// Waits before the next try. Returns false if the errors are permanent, if the tries have
+    /// lasted longer than `Limits.queue_time`, or if the run is stopped.
     async fn wait_for_retry(
         &mut self,
         retry: &mut FetchRetry,
         errors: impl IntoIterator<Item = &Error>,
     ) -> bool {
         retry.count += 1;
+        // The results stay at the service, so an outage is waited for. A result that the service
+        // itself fails to return is given up earlier.
         let is_transient = |error: &Error| {
             error.retryable && (error.is_network_or_throttled() || retry.count < MAX_ATTEMPTS)
         };

@@ -1,16 +1,19 @@
-//! What is wished of a row under way: to end, or to give up its slot while it is Pending, and to be submitted again later.
+//! Handling of control requests: stopping a row, and parking it. A parked row frees its slot while
+//! its session is Pending, and is submitted again later.
 
-use super::{ControlRequest, MAX_ATTEMPTS, RowEvent, RowExit, RowTask};
+use super::RowTask;
 use crate::error::Result;
+use crate::fleet::protocol::{ControlRequest, RowEvent, RowExit};
+use crate::fleet::shared::MAX_ATTEMPTS;
 use crate::model::MachineAction;
 use crate::pauses;
 use crate::session::Session;
 use crate::state::run_store::RowProgress;
 use crate::trace::LOG_TARGET;
 
-/// What the fleet's own cancel says, by which it is known again.
-const PARKED: &str =
-    "set aside by mde-live-response while others wait: Pending; submitted again later, run";
+/// How the comment of a parking cancel starts. [`RowTask::was_parked`] recognizes it.
+const PARK_COMMENT: &str =
+    "parked by mde-live-response: Pending while other machines wait; submitted again later, run";
 
 impl RowTask {
     pub(super) async fn handle_control_request(
@@ -22,7 +25,8 @@ impl RowTask {
             ControlRequest::Continue | ControlRequest::Stop(None) => return Ok(()),
             ControlRequest::Stop(Some(comment)) => comment,
             ControlRequest::Park => {
-                // What was last seen of it may be half a minute old.
+                // The cached status may be half a minute old, and a running session must not be
+                // cancelled.
                 match session.refresh(0.0).await {
                     Ok(action) if action.status == "Pending" && !action.has_started() => {}
                     _ => {
@@ -30,9 +34,10 @@ impl RowTask {
                         return Ok(());
                     }
                 }
-                // Known to be ours before the service can show it.
+                // Stored before the cancel: if this process dies in between, the next worker must
+                // know that the cancellation was ours.
                 self.save_progress(RowProgress { parking: true, ..self.state.progress }).await?;
-                format!("{PARKED} {}", self.shared.head.run_id)
+                format!("{PARK_COMMENT} {}", self.shared.header.run_id)
             }
         };
         let limits = &self.shared.sessions.pipeline.options.limits;
@@ -48,43 +53,45 @@ impl RowTask {
         Ok(())
     }
 
-    /// Whether the action was cancelled by us, to make room, and proves that nothing of it ran.
+    /// Returns whether this run cancelled the action to park it, and no command has started.
     pub(super) async fn was_parked(&self, session: &Session, action: &MachineAction) -> bool {
+        // The first bodies of an action may have no commands yet (docs/service.md, section 18).
         let filled =
             if action.commands.is_empty() { session.refresh(0.0).await.ok() } else { None };
         let action = filled.as_ref().unwrap_or(action);
-        let waiting = ["Created", "Submitted", "PendingResource"];
-        let unstarted = |status: &str| waiting.contains(&status);
+        let unstarted = ["Created", "Submitted", "PendingResource"];
+        // The service may show the cancel before its comment.
         let ours = action
             .cancellation_comment
             .as_deref()
-            .is_none_or(|comment| comment.starts_with(PARKED));
+            .is_none_or(|comment| comment.starts_with(PARK_COMMENT));
         action.status == "Cancelled"
             && ours
             && !action.has_started()
             && !action.commands.is_empty()
-            && action.commands.iter().all(|command| unstarted(&command.status))
+            && action.commands.iter().all(|command| unstarted.contains(&command.status.as_str()))
     }
 
-    /// Submitted again later, unless the queue time is over.
+    /// Returns the row to the queue, or ends it once its time is over.
     pub(super) async fn park(&mut self) -> Result<RowExit> {
         let parked = self.state.progress.parked + 1;
         self.save_progress(RowProgress { parked, parking: false, ..self.state.progress }).await?;
         let limits = &self.shared.sessions.pipeline.options.limits;
         let patience = self
             .shared
-            .head
+            .header
             .cancel_pending_after
             .unwrap_or(limits.queue_time)
             .min(limits.queue_time);
         let waited = self.shared.now() - self.state.progress.first_submit.unwrap_or_default();
+        // Two sessions at least: the machine may have been offline only for the first.
         if waited < patience || parked < 2 {
             return Ok(RowExit::Parked);
         }
         let mut outcome = self.new_outcome();
         outcome.status = Some("Cancelled".to_owned());
         let message = format!(
-            "{} was not reached in {parked} sessions over {waited:.0} s",
+            "{} did not pick up any of {parked} sessions within {waited:.0} s",
             self.state.machine
         );
         outcome.set_reason("timed_out", message);

@@ -1,26 +1,24 @@
-//! How a row that left its way goes on: with its outcome, or with another try later.
+//! What happens after a row task has ended: the row gets its outcome, or another try later.
 
 use super::{ActiveRow, Scheduler};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::outcome::Outcome;
 use crate::fleet::priority::PriorityClass;
-use crate::fleet::row::RowExit;
+use crate::fleet::protocol::RowExit;
+use crate::fleet::shared::MAX_ATTEMPTS;
 use crate::pauses;
 use crate::session::SessionResult;
 use crate::state::run_store::RowState;
 use crate::state::store::IntentKey;
 
-/// Tries of what the service itself fails at.
-const MAX_ATTEMPTS: u32 = 5;
-
 impl Scheduler {
-    pub(super) async fn on_row_exit(&mut self, row: u32, ended: RowExit) -> Result<()> {
-        // What it told on its way must not be taken for its next one's.
+    pub(super) async fn on_row_exit(&mut self, row: u32, exit: RowExit) -> Result<()> {
+        // Events of this task must not be taken for events of the row's next task.
         while let Ok((row, event)) = self.events.1.try_recv() {
             self.on_row_event(row, event);
         }
         let Some(ActiveRow { state, .. }) = self.active.remove(&row) else { return Ok(()) };
-        match ended {
+        match exit {
             RowExit::Done(outcome, result) => self.finish(&outcome, result.as_deref()).await,
             RowExit::Parked => {
                 self.table.delay_until(row, Some(PriorityClass::Parked), self.shared.now());
@@ -31,25 +29,26 @@ impl Scheduler {
         }
     }
 
-    /// Later, or no more: a machine that is busy for longer than any session lasts, or a service that keeps failing.
+    /// Tries the row again later. Gives up if the machine has been busy for longer than any session
+    /// lasts, or if the service keeps failing.
     async fn retry_or_fail(&mut self, state: &RowState, error: Error) -> Result<()> {
         let limits = &self.shared.sessions.pipeline.options.limits;
         let now = self.shared.now();
-        let retry = self.table.record_failure(state.row, now);
+        let failures = self.table.record_failure(state.row, now);
         let patience = limits.queue_time + limits.script_time;
-        let is_exhausted = matches!(error.kind, Kind::Service) && retry.tries >= MAX_ATTEMPTS;
-        if now - retry.since > patience || is_exhausted {
+        let is_exhausted = matches!(error.kind, Kind::Service) && failures.tries >= MAX_ATTEMPTS;
+        if now - failures.since > patience || is_exhausted {
             let error = self.to_submit_unknown(state, error).await?;
             let mut outcome = self.shared.new_outcome(state);
             outcome.set_error(error);
             return self.finish(&outcome, None).await;
         }
-        let pause = pauses::RETRY_ROW.seconds(limits) * f64::from(1 << retry.tries.min(5));
+        let pause = pauses::RETRY_ROW.seconds(limits) * f64::from(1 << failures.tries.min(5));
         self.table.delay_until(state.row, None, now + pause);
         Ok(())
     }
 
-    /// What ends a row of which a POST left, and nobody could learn what came of it, says so.
+    /// Returns a `SubmitUnknown` error if a POST was sent and its result is still unknown.
     async fn to_submit_unknown(&self, state: &RowState, error: Error) -> Result<Error> {
         let Some(machine_id) = state.machine_id.clone() else { return Ok(error) };
         let correlation_id = self.shared.correlation_id(state.progress.parked);
@@ -61,12 +60,12 @@ impl Scheduler {
             return Ok(error);
         }
         let message = format!(
-            "{} may have been submitted to, and it could not be learned: {error}",
+            "the submit to {} may have reached the service, and its result is unknown: {error}",
             state.machine
         );
         let mut unknown = Error::new(Kind::SubmitUnknown, message)
             .with_machine(&key.machine_id)
-            .with_hint("find() with this machine and correlation_id tells, once the service does");
+            .with_hint("call find_session() with this machine and correlation_id later");
         unknown.correlation_id = Some(key.correlation_id);
         Ok(unknown.with_source(error))
     }

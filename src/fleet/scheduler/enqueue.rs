@@ -1,4 +1,5 @@
-//! Which machine each row means, and where it stands in the order. Each machine is its first row's.
+//! Queueing of the rows, once their machines are known. A machine that several rows name runs once,
+//! for the first of them.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +13,18 @@ use crate::model::is_machine_id;
 use crate::state::run_store::RowState;
 
 impl Scheduler {
-    /// Takes the rows from the journal, and has looked up what is not known of their machines.
+    /// Reads the rows from the journal, and starts the lookup of their machines.
     pub(super) async fn read_rows(&mut self) -> Result<()> {
         let (sender, resolutions) = unbounded_channel();
         self.resolutions = resolutions;
         let mut lookups = Vec::new();
         let mut from = 0;
-        while from < self.shared.head.rows {
+        while from < self.shared.header.rows {
             let page =
-                self.shared.run_store()?.list_rows(&self.shared.head.run_id, from, PAGE).await?;
+                self.shared.run_store().list_rows(&self.shared.header.run_id, from, PAGE).await?;
             from += PAGE;
             for state in page.into_iter().filter(|state| !state.done) {
+                // This row may have an open session, which holds a slot until it is followed.
                 if state.progress.first_submit.is_some() && state.machine_id.is_some() {
                     self.table.mark_ready(state.row, Priority::from_class(PriorityClass::Resumed));
                 } else {
@@ -36,18 +38,18 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A machine that is given by its id need not be found in a list first.
+    /// Queues the rows whose machine ids are known, without their priorities.
     pub(super) async fn enqueue_unranked(&mut self) -> Result<()> {
-        self.started = f64::INFINITY;
+        self.is_unranked_enqueued = true;
         let mut from = 0;
-        while from < self.shared.head.rows && self.table.has_unresolved() {
+        while from < self.shared.header.rows && self.table.has_unresolved() {
             let page =
-                self.shared.run_store()?.list_rows(&self.shared.head.run_id, from, PAGE).await?;
+                self.shared.run_store().list_rows(&self.shared.header.run_id, from, PAGE).await?;
             let unresolved = page.into_iter().filter(|state| self.table.is_unresolved(state.row));
-            let named = unresolved.filter_map(|state| {
+            let with_id = unresolved.filter_map(|state| {
                 Some((state.row, (state.machine_id?, Priority::from_class(PriorityClass::Unknown))))
             });
-            self.enqueue_resolved(named.collect()).await?;
+            self.enqueue_resolved(with_id.collect()).await?;
             from += PAGE;
         }
         Ok(())
@@ -67,12 +69,12 @@ impl Scheduler {
         self.enqueue_resolved(known).await
     }
 
-    /// Each machine is its first row's.
+    /// Queues the rows that own their machines, and ends the duplicates.
     async fn enqueue_resolved(&mut self, known: BTreeMap<u32, (String, Priority)>) -> Result<()> {
         let machines =
             known.iter().map(|(row, (machine_id, _))| (*row, machine_id.clone())).collect();
         let owners =
-            self.shared.run_store()?.record_machines(&self.shared.head.run_id, machines).await?;
+            self.shared.run_store().record_machines(&self.shared.header.run_id, machines).await?;
         for (row, owner) in owners {
             let Some((_, priority)) = known.get(&row) else { continue };
             if row == owner {
@@ -84,11 +86,12 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A sibling that found the machine goes on with it.
+    /// Ends a row that has no machine.
     async fn on_unresolvable(&mut self, row: u32, error: Error) -> Result<()> {
         let (runs, run_id, worker) =
-            (self.shared.run_store()?, &self.shared.head.run_id, self.shared.worker);
+            (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
         match runs.claim_row(run_id, worker, vec![row]).await? {
+            // Another worker has resolved the name meanwhile.
             Some(state) if state.machine_id.is_some() && !is_machine_id(state.machine.trim()) => {
                 self.table.mark_ready(row, Priority::from_class(PriorityClass::Unknown));
                 Ok(())
@@ -108,7 +111,7 @@ impl Scheduler {
 
     async fn finish_duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
         let (runs, run_id, worker) =
-            (self.shared.run_store()?, &self.shared.head.run_id, self.shared.worker);
+            (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
         let Some(state) = runs.claim_row(run_id, worker, vec![row]).await? else {
             self.table.mark_claimed_elsewhere(row);
             return Ok(());
@@ -117,7 +120,7 @@ impl Scheduler {
         outcome.correlation_id = None;
         outcome.set_reason(
             "duplicate",
-            format!("{} is the machine of row {owner}, and runs once", state.machine),
+            format!("{} is the same machine as row {owner}, which runs it", state.machine),
         );
         self.finish(&outcome, None).await
     }

@@ -1,13 +1,13 @@
-//! A machine's words made safe for a terminal or a page: they can neither move the cursor nor turn text around.
+//! Makes script output safe for a terminal or a web page: without control sequences and
+//! bidirectional controls.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Characters that reorder what is shown around them.
-pub(crate) fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+use crate::text::is_bidi_control;
 
+/// Removes control sequences, control characters other than line feed and tab, and bidirectional
+/// controls.
 pub(super) fn strip_control_sequences(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -24,7 +24,7 @@ pub(super) fn strip_control_sequences(text: &str) -> String {
     out
 }
 
-/// What follows an ESC.
+/// Skips what follows an ESC.
 fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
     match chars.peek() {
         Some('[') => {
@@ -42,14 +42,15 @@ fn skip_escape(chars: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// Parameters and the one letter that ends them, as in `[31m`.
+/// Skips parameters and the final byte of a sequence such as `[31m`.
 fn skip_control_sequence(chars: &mut Peekable<Chars<'_>>) {
     while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
     chars.next_if(|c| ('@'..='~').contains(c));
 }
 
-/// A title or link, to its terminator; one that has none must not hide the lines after it.
+/// Skips a title or a link up to its terminator.
 fn skip_control_string(chars: &mut Peekable<Chars<'_>>) {
+    // Ends at a line feed too: an unterminated string must not hide the following lines.
     while chars.next_if(|c| !matches!(c, '\u{7}' | '\u{9c}' | '\u{1b}' | '\n')).is_some() {}
     chars.next_if(|c| matches!(c, '\u{7}' | '\u{9c}'));
 }

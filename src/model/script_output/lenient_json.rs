@@ -1,15 +1,17 @@
-//! JSON as it may come from a machine: with raw control characters, stray backslashes and half characters in strings.
+//! Parses the JSON of machines, which may have raw control characters, stray backslashes and lone
+//! surrogates in its strings.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-/// The object that `text` is, read strictly if that goes, else with its strings repaired.
+/// Parses an object, strictly if possible, or else after repairing its strings.
 pub(super) fn parse_object(text: &str) -> Option<Map<String, Value>> {
     let text = text.trim_matches(|c: char| c == '\0' || c == '\u{feff}' || c.is_whitespace());
     if !text.starts_with('{') {
         return None;
     }
+    // Strictly first: a repair must never change valid JSON.
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&repair(text))).ok()
 }
 
@@ -31,7 +33,7 @@ fn repair(text: &str) -> String {
     out
 }
 
-/// Copies the escape whose backslash is just behind; gives what follows it.
+/// Copies the escape sequence after a backslash and returns the rest.
 fn copy_escape<'a>(rest: &'a str, out: &mut String) -> &'a str {
     match rest.chars().next() {
         Some(c @ ('"' | '\\' | '/' | 'b' | 'f' | 'n' | 'r' | 't')) => {
@@ -61,13 +63,13 @@ fn copy_escape<'a>(rest: &'a str, out: &mut String) -> &'a str {
     }
 }
 
-/// A backslash that escapes nothing, as in an unescaped Windows path.
+/// Escapes a backslash that escapes nothing, as in an unescaped Windows path.
 fn literal_backslash<'a>(rest: &'a str, out: &mut String) -> &'a str {
     out.push_str(r"\\");
     rest
 }
 
-/// The number of `uXXXX` at the start of `text`.
+/// Returns the number of `uXXXX` at the start of `text`.
 fn parse_code_unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix('u')?.get(..4)?;
     digits
@@ -77,7 +79,7 @@ fn parse_code_unit(text: &str) -> Option<u32> {
 }
 
 fn push_code_unit(out: &mut String, unit: u32) {
-    // Writing to a String does not fail.
+    // Writing to a String cannot fail.
     let _ = write!(out, "\\u{unit:04x}");
 }
 

@@ -1,4 +1,5 @@
-//! What a script wrote and how it ended, read from whatever the machine sent (page "get-live-response-result").
+//! Script output: exit code and output streams, decoded from the payload of the machine (page
+//! "get-live-response-result").
 
 mod display;
 mod lenient_json;
@@ -8,27 +9,25 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub(crate) use display::is_bidi_control;
-
 use self::unpack::UnpackedPayload;
 use crate::error::Result;
 
-/// The outcome of one RunScript.
+/// The result of one RunScript command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptOutput {
     pub script_name: String,
-    /// None: the payload did not say.
+    /// `None` if the payload has no exit code.
     pub exit_code: Option<i64>,
-    /// As sent, less trailing NULs.
+    /// Output as sent, without trailing NULs.
     pub stdout: String,
     pub stderr: String,
-    /// The payload as it came; all there is when the payload was not the documented JSON.
+    /// The payload as received. The other fields are empty if it is not the documented JSON.
     #[serde(with = "base64_bytes")]
     pub raw: Bytes,
 }
 
 impl ScriptOutput {
-    /// An outcome made here; its payload is the JSON that the service documents.
+    /// Creates a result with the JSON payload that the service documents.
     pub fn new(
         script_name: impl Into<String>,
         exit_code: Option<i64>,
@@ -47,10 +46,11 @@ impl ScriptOutput {
         Self { script_name, exit_code, stdout, stderr, raw: document.to_string().into() }
     }
 
-    /// Reads a payload: JSON, strict or not, alone or in a gzip or zip. What is none of these is kept in `raw` alone.
+    /// Decodes a payload: JSON, possibly malformed, in plain or in a gzip or zip. Any other payload
+    /// is kept in `raw` only.
     ///
-    /// `script_name` stands in where the payload does not name the script. An error means that the payload unpacks to
-    /// more than `limit` bytes.
+    /// `script_name` is used if the payload does not name the script. A payload that unpacks to
+    /// more than `limit` bytes is an error.
     pub fn decode(payload: Bytes, script_name: &str, limit: usize) -> Result<Self> {
         let content = unpack::unpack_payload(&payload, limit)?;
         let mut output = Self {
@@ -77,6 +77,7 @@ impl ScriptOutput {
         Ok(output)
     }
 
+    // A field of another type is converted if possible: a script result must not be lost for it.
     fn fill(&mut self, fields: &Map<String, Value>) {
         let text =
             |name| trim_trailing_nuls(fields.get(name).map(lenient_string).unwrap_or_default());
@@ -89,12 +90,14 @@ impl ScriptOutput {
         self.stderr = text("script_errors");
     }
 
-    /// Stdout, safe to show: without control characters but line feed and tab, escape sequences and bidi controls.
+    /// Returns stdout safe to show: without escape sequences, bidirectional controls, and control
+    /// characters other than line feed and tab.
     pub fn text(&self) -> String {
         display::strip_control_sequences(&self.stdout)
     }
 
-    /// Stdout to be parsed as JSON: without the line by which PowerShell's transcript begins, and without a BOM.
+    /// Returns stdout for a JSON parser: without the first line of a PowerShell transcript and
+    /// without a byte order mark.
     pub fn json_text(&self) -> &str {
         let text = self.stdout.trim_start_matches('\u{feff}');
         let body = match text.strip_prefix("Transcript started, output file is ") {
@@ -114,7 +117,7 @@ fn trim_trailing_nuls(mut text: String) -> String {
     text
 }
 
-/// A field that ought to be a string.
+/// Reads a field that should be a string.
 fn lenient_string(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -124,7 +127,7 @@ fn lenient_string(value: &Value) -> String {
     }
 }
 
-/// A field that ought to be an integer.
+/// Reads a field that should be an integer.
 fn lenient_integer(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().and_then(exact_i64)),
@@ -140,7 +143,7 @@ fn lenient_integer(value: &Value) -> Option<i64> {
 }
 
 fn exact_i64(number: f64) -> Option<i64> {
-    // Beyond 2^53 a float no longer says which integer was meant.
+    // Above 2^53, a float no longer identifies one integer.
     (number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0).then_some(number as i64)
 }
 

@@ -33,7 +33,7 @@ fn utf16(text: &str, mark: &[u8], bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
     mark.iter().copied().chain(text.encode_utf16().flat_map(bytes)).collect()
 }
 
-/// Facts, section 13.
+/// The sample of docs/service.md, section 13.
 const SAMPLE: &str = r#"{"script_name":"triage.ps1","exit_code":0,"script_output":"Transcript started, output file is C:\\ProgramData\\x\\PSScript_Transcript_{GUID}.txt\ndone\n\u0000","script_errors":""}"#;
 
 #[test]
@@ -47,7 +47,7 @@ fn the_documented_payload() {
 }
 
 #[test]
-fn every_wrapping_holds_the_same() {
+fn every_encoding_decodes_to_the_same() {
     let plain = decode(SAMPLE);
     let (first, second) = SAMPLE.as_bytes().split_at(40);
     let wrapped: [Vec<u8>; 11] = [
@@ -65,13 +65,13 @@ fn every_wrapping_holds_the_same() {
     ];
     for payload in wrapped {
         let output = decode(&payload);
-        assert_eq!(output.raw, payload, "raw is the payload as it came");
+        assert_eq!(output.raw, payload, "raw is the payload as received");
         assert_eq!(ScriptOutput { raw: plain.raw.clone(), ..output }, plain, "{payload:x?}");
     }
 }
 
 #[test]
-fn json_that_is_not_quite() {
+fn malformed_json_is_repaired() {
     let raw_newline =
         "{\"exit_code\": 3, \"script_output\": \"a\r\n\tb\u{1}\0\", \"script_errors\": null}";
     let output = decode(raw_newline);
@@ -121,7 +121,7 @@ fn streams_of_a_zip() {
 }
 
 #[test]
-fn what_is_not_documented_is_kept_raw() {
+fn an_undocumented_payload_is_kept_raw() {
     let zipped = zip(&[("a.json", b"{}"), ("b.json", b"{}")]);
     let whole = gzip(SAMPLE.as_bytes());
     let mut corrupt = whole.clone();
@@ -169,7 +169,7 @@ fn unpacking_is_bounded() {
         assert!(error.hint.is_some());
     }
     assert!(packed(gzip(&zeros), zeros.len()).is_ok() && two(2 * zeros.len()).is_ok());
-    assert_eq!(packed(gzip(b"").repeat(2000), 10).unwrap().exit_code, None, "members without end");
+    assert_eq!(packed(gzip(b"").repeat(2000), 10).unwrap().exit_code, None, "too many members");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn serialized_and_back() {
 
 proptest! {
     #[test]
-    fn no_bytes_at_all_panic(bytes: Vec<u8>, magic in 0..6usize) {
+    fn no_payload_panics(bytes: Vec<u8>, magic in 0..6usize) {
         let heads: [&[u8]; 6] = [b"", b"\x1f\x8b\x08\0", b"PK\x03\x04", b"{\"script_output\":\"", b"\xff\xfe", b"{\0"];
         let payload = [heads[magic], &bytes].concat();
         let output = decode(&payload);
@@ -217,7 +217,7 @@ proptest! {
     }
 
     #[test]
-    fn documented_shapes_come_back(name in "[a-z]{1,9}\\.ps1", code: Option<i64>, stdout: String, stderr: String) {
+    fn documented_payloads_round_trip(name in "[a-z]{1,9}\\.ps1", code: Option<i64>, stdout: String, stderr: String) {
         let output = ScriptOutput::new(name, code, stdout, stderr);
         prop_assert_eq!(&decode(&output.raw), &output);
         let gzipped = decode(gzip(&output.raw));
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn raw_control_characters_come_back(stdout in "[\\x00-\\x1f a-z\"\\\\]{0,40}") {
+    fn raw_control_characters_are_kept(stdout in "[\\x00-\\x1f a-z\"\\\\]{0,40}") {
         let quoted = stdout.replace('\\', "\\\\").replace('"', "\\\"");
         let payload = format!("{{\"exit_code\":0,\"script_output\":\"{quoted}\"}}");
         let output = decode(payload);

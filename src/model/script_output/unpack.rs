@@ -1,4 +1,4 @@
-//! From a payload's bytes to text: gzip, zip, byte order marks. Nothing unpacks to more than it is allowed.
+//! Unpacks payloads: gzip, zip and byte order marks, up to a size limit.
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
@@ -8,21 +8,22 @@ use zip::ZipArchive;
 
 use crate::error::{Error, Kind, Result};
 
-/// What a payload holds.
+/// The content of a payload.
 pub(super) enum UnpackedPayload<'a> {
-    /// JSON, or what came in its place.
+    /// JSON, or a document of another format.
     Document(Cow<'a, [u8]>),
-    /// The two streams as files of their own, as some agents send them.
+    /// Two files in a zip, one for each stream. Some agents send that.
     Streams { stdout: Vec<u8>, stderr: Vec<u8> },
-    /// A package that can't be opened.
+    /// A gzip or zip that cannot be unpacked.
     Broken,
 }
 
 const GZIP: &[u8] = b"\x1f\x8b";
 const ZIP: &[u8] = b"PK\x03\x04";
-/// A transcript needs one; each costs a fresh decoder, and a hostile payload may hold millions of empty ones.
+// A transcript has one member. Each costs a new decoder, and a hostile payload may have millions.
 const MAX_GZIP_MEMBERS: usize = 1000;
 
+/// Unpacks a payload to at most `limit` bytes.
 pub(super) fn unpack_payload(payload: &[u8], limit: usize) -> Result<UnpackedPayload<'_>> {
     if !payload.starts_with(GZIP) {
         return unpack_inner(Cow::Borrowed(payload), limit);
@@ -45,6 +46,7 @@ fn gunzip(payload: &[u8], limit: usize) -> Result<Option<Vec<u8>>> {
             return Ok(None);
         }
         rest = member.into_inner();
+        // Some writers pad the file with NULs after the last member.
         let padding = rest.iter().take_while(|byte| **byte == 0).count();
         rest = rest.get(padding..).unwrap_or_default();
         if !rest.starts_with(GZIP) {
@@ -64,22 +66,23 @@ fn unzip(bytes: &[u8], limit: usize) -> Result<UnpackedPayload<'static>> {
     let (stdout, stderr) = (stream("stdout"), stream("stderr"));
     if stdout.is_some() || stderr.is_some() {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
-        let whole = read_entry(&mut archive, stdout, &mut out, limit)?
+        let complete = read_entry(&mut archive, stdout, &mut out, limit)?
             && read_entry(&mut archive, stderr, &mut errors, limit.saturating_sub(out.len()))?;
-        return Ok(if whole {
+        return Ok(if complete {
             UnpackedPayload::Streams { stdout: out, stderr: errors }
         } else {
             UnpackedPayload::Broken
         });
     }
+    // The document must be unambiguous: the only file, or the only one with the extension .json.
     let mut documents =
         names.iter().enumerate().filter(|(_, name)| names.len() == 1 || name.ends_with(".json"));
     let (Some((index, _)), None) = (documents.next(), documents.next()) else {
         return Ok(UnpackedPayload::Broken);
     };
     let mut document = Vec::new();
-    let whole = read_entry(&mut archive, Some(index), &mut document, limit)?;
-    Ok(if whole {
+    let complete = read_entry(&mut archive, Some(index), &mut document, limit)?;
+    Ok(if complete {
         UnpackedPayload::Document(Cow::Owned(document))
     } else {
         UnpackedPayload::Broken
@@ -95,7 +98,7 @@ fn is_stream(name: &str, word: &str) -> bool {
     name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(['_', '.']))
 }
 
-/// Whether the entry, if there is one at all, could be read whole.
+/// Reads an entry, if there is one, and returns whether that succeeded.
 fn read_entry(
     archive: &mut ZipArchive<Cursor<&[u8]>>,
     index: Option<usize>,
@@ -109,8 +112,10 @@ fn read_entry(
     }
 }
 
-/// Whether all of `from` could be read, checksum included. That `into` outgrows `limit` is an error.
+/// Reads all of `from`, checksum included, and returns whether that succeeded. More than `limit`
+/// bytes in `into` are an error.
 fn read_bounded(from: &mut impl Read, into: &mut Vec<u8>, limit: usize) -> Result<bool> {
+    // One byte more than allowed, to detect that there is more.
     let room = limit.saturating_sub(into.len()) as u64;
     let read = from.take(room.saturating_add(1)).read_to_end(into);
     if into.len() > limit {
@@ -120,18 +125,24 @@ fn read_bounded(from: &mut impl Read, into: &mut Vec<u8>, limit: usize) -> Resul
 }
 
 fn too_large(limit: usize) -> Error {
-    Error::new(Kind::Download, format!("the script's transcript unpacks to more than {limit} bytes")).with_hint(
-        "the machine may be hostile; if it is the script that writes so much, have it write to a file and collect that",
+    Error::new(
+        Kind::Download,
+        format!("the script's transcript unpacks to more than {limit} bytes"),
+    )
+    .with_hint(
+        "the machine may be hostile; if the script writes so much, let it write to a file and \
+         collect the file",
     )
 }
 
-/// Bytes as text: by their byte order mark, else UTF-8; what is not, is replaced, since `raw` has it as it came.
+/// Decodes text by its byte order mark, or else as UTF-8. Invalid bytes are replaced: `raw` has the
+/// original.
 pub(super) fn decode_text(bytes: &[u8]) -> String {
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
-        // A JSON object in UTF-16 without its mark.
+        // A JSON object in UTF-16 without a byte order mark.
         [b'{', 0, ..] => utf16(bytes, u16::from_le_bytes),
         [0, b'{', ..] => utf16(bytes, u16::from_be_bytes),
         _ => String::from_utf8_lossy(bytes).into_owned(),

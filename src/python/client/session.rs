@@ -1,26 +1,27 @@
 //! `Session`.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use crate::python::arguments::{Seconds, download_target};
+use crate::python::arguments::CommandIndex;
 use crate::python::client::config::ForkSafeClient;
+use crate::python::convert::IntoPython;
+use crate::python::files::arguments::download_target;
 use crate::python::files::stream::FileStream;
 use crate::python::models::MachineAction;
 use crate::python::operations::operations;
-use crate::python::runtime::{CoreTask, IntoPython, ProcessLocal};
+use crate::python::runtime::{CoreTask, ForkSafe};
+use crate::python::seconds::{Seconds, read_wait_seconds};
 use crate::session;
 
-/// A live response session that the service has accepted. Leaving it, by timeout or Ctrl-C, never cancels it.
+/// An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the
+/// session.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Session {
     client: ForkSafeClient,
-    session: ProcessLocal<session::Session>,
-    /// A forked child's own handle.
-    in_child: Mutex<Option<ProcessLocal<session::Session>>>,
+    session: ForkSafe<session::Session>,
     id: String,
     machine_id: Option<String>,
     correlation_id: Option<String>,
@@ -35,25 +36,18 @@ impl Session {
             machine_id: session.machine_id.clone(),
             correlation_id: session.correlation_id.clone(),
             adopted: session.adopted,
-            session: ProcessLocal::new(session),
-            in_child: Mutex::new(None),
+            session: ForkSafe::new(session),
         }
     }
 
-    /// The core's handle; a forked child's own, which has not seen the action yet.
+    /// Returns the core's session. That of a forked child does not have the last known status.
     fn core_session(&self, py: Python<'_>) -> PyResult<session::Session> {
-        if let Some(session) = self.session.get() {
-            return Ok(session.clone());
-        }
-        let mut in_child = self.in_child.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = in_child.as_ref().and_then(ProcessLocal::get) {
-            return Ok(session.clone());
-        }
-        let mut session = self.client.sessions(py)?.session(&self.id);
-        session.machine_id.clone_from(&self.machine_id);
-        session.correlation_id.clone_from(&self.correlation_id);
-        *in_child = Some(ProcessLocal::new(session.clone()));
-        Ok(session)
+        self.session.get_or_remake(|| {
+            let mut session = self.client.sessions(py)?.session(&self.id);
+            session.machine_id.clone_from(&self.machine_id);
+            session.correlation_id.clone_from(&self.correlation_id);
+            Ok(session)
+        })
     }
 
     fn make_task<T: IntoPython, F>(
@@ -79,35 +73,44 @@ operations! {
     Session;
 
     operations {
-        /// Look once how the session stands, without waiting for its end.
+        /// Fetch the status once, without waiting for the end.
         ///
-        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-machineaction-object
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     max_age: seconds; a look as young as this, also one of another session's or process's, will do.
+        ///     max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
+        ///         the state store fetched within that time. Default 0: fetch it now.
+        ///
+        /// Returns:
+        ///     The action with its current status.
         ///
         /// Raises:
-        ///     NotFoundError: the service does not list it.
-        ///     ThrottledError: the line is longer than the client's `max_wait`.
-        refresh / refresh_async (*, max_age=0.0) [max_age: f64]
-            |this, py| this.make_task(py, move |session| async move { session.refresh(max_age).await });
+        ///     NotFoundError: the service does not list the session.
+        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        refresh / refresh_async (*, max_age=0.0)
+            [#[pyo3(from_py_with = read_wait_seconds)] max_age: f64]
+            |this, py| this.make_task(py, move |session| async move {
+                session.refresh(max_age).await
+            });
 
         /// Wait until the session has ended.
         ///
-        /// All open sessions of a process share one call to the service.
-        /// Its page: learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
+        /// All open sessions of a process share one request to the service.
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-machineactions-collection
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     timeout: seconds; None: no bound.
+        ///     timeout: seconds or a timedelta, 0 or more. None waits without limit.
         ///
         /// Returns:
         ///     The action in its final state.
         ///
         /// Raises:
-        ///     WaitTimeoutError: `timeout` is over; the session lives on.
-        ///     NotFoundError: the service does not list it.
+        ///     WaitTimeoutError: `timeout` passed. The session continues.
+        ///     NotFoundError: the service does not list the session.
         wait / wait_async (timeout=None) [timeout: Option<Seconds>]
             |this, py| this.make_task(py, move |session| async move {
                 session.wait(timeout.map(|timeout| timeout.0), None, None).await
@@ -115,102 +118,127 @@ operations! {
 
         /// Wait until the session has ended, and fetch its results.
         ///
-        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     timeout: seconds for the wait; None: no bound.
-        ///     save_to: a folder for collected files; they come to `<machine name>_<action id>/<index>_<name>` in it. None:
-        ///         they stay at the service, for `Session.download`.
+        ///     timeout: seconds or a timedelta for the wait, 0 or more. None waits without
+        ///         limit.
+        ///     save_to: a folder for collected files. They are saved as
+        ///         `<machine name>_<action id>/<index>_<name>`. None leaves them at the
+        ///         service, for `Session.download`.
         ///
         /// Returns:
-        ///     What the session left, ok or not. A result that could not be fetched or saved is its command's `error`.
+        ///     The result, ok or not. If a command's result could not be fetched or saved, its
+        ///     `error` says why.
         ///
         /// Raises:
-        ///     WaitTimeoutError: `timeout` is over; the session lives on.
-        ///     NotFoundError: the service does not list it.
-        result / result_async (timeout=None, *, save_to=None) [timeout: Option<Seconds>, save_to: Option<PathBuf>]
+        ///     WaitTimeoutError: `timeout` passed. The session continues.
+        ///     NotFoundError: the service does not list the session.
+        result / result_async (timeout=None, *, save_to=None)
+            [timeout: Option<Seconds>, save_to: Option<PathBuf>]
             |this, py| this.make_task(py, move |session| async move {
                 session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
             });
 
-        /// Cancel the session. One that is over already is returned as it is.
+        /// Cancel the session. A finished session is returned unchanged.
         ///
-        /// Cancelling takes its time, and may lose to completion: `wait()` tells which it was.
-        /// Its page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
+        /// Cancelling takes some time, and the session may complete first: `wait()` returns the
+        /// final status.
+        /// The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
         /// Permission: Machine.LiveResponse.
         ///
         /// Args:
-        ///     comment: why; it is kept with the action.
+        ///     comment: the reason, stored with the action.
+        ///
+        /// Returns:
+        ///     The action with its status after the request.
         ///
         /// Raises:
-        ///     NotFoundError: the service does not list it.
-        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     NotFoundError: the service does not list the session.
+        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
         cancel / cancel_async (comment) [comment: String]
-            |this, py| this.make_task(py, move |session| async move { session.cancel(&comment).await });
+            |this, py| this.make_task(py, move |session| async move {
+                session.cancel(&comment).await
+            });
 
-        /// Fetch the file that one GetFile command collected.
+        /// Download the file that a GetFile command collected.
         ///
-        /// A gzip is unpacked on the way, to 4 GiB at most. A connection that breaks off is gone on with where it did.
-        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     index: the command's place in the sequence, from 0.
-        ///     to: the path to write; a folder that is there, in which the file comes to `<index>_<name>`; or a file object
-        ///         open for writing bytes. Under a path the file appears once it is whole and on the disk.
+        ///     command: the command's index in the session, from 0, or its CommandResult.
+        ///     to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
+        ///         a file object open for writing bytes. A file appears at its path once it is
+        ///         complete and on disk.
+        ///
+        /// Returns:
+        ///     The file's description.
         ///
         /// Raises:
-        ///     InvalidRequestError: there is no GetFile at this place.
-        ///     DownloadError: it could not be fetched, or is damaged, or unpacks to more than is sane.
-        ///     OSError: it could not be written.
-        download / download_async (index, to) [index: u32, to: Bound<'_, PyAny>]
-            |this, py| download_target(&to, index).and_then(|target| {
-                this.make_task(py, move |session| async move { session.download(index, target).await })
+        ///     InvalidRequestError: the command is not a GetFile of this session.
+        ///     DownloadError: the file could not be fetched, is damaged, or unpacks to too
+        ///         much.
+        ///     OSError: the file could not be written.
+        download / download_async (command, to) [command: CommandIndex, to: Bound<'_, PyAny>]
+            // Checked before the task starts, so that a wrong `to` raises at the call.
+            |this, py| download_target(&to, command.0).and_then(|target| {
+                this.make_task(py, move |session| async move {
+                    session.download(command.0, target).await
+                })
             });
     }
 
     methods {
-        /// Give the file that one GetFile command collected piece by piece, to loop over: `for`, or `async for`.
+        /// Return the file that a GetFile command collected as an iterator: `for` or `async
+        /// for`.
         ///
-        /// Nothing is asked for before the loop begins. What the loop has not taken yet is not fetched, but for a little.
-        /// Its page: learn.microsoft.com/defender-endpoint/api/get-live-response-result
+        /// The first request is sent when the loop starts. At most a small buffer is fetched
+        /// ahead of the loop.
+        /// The service's page:
+        /// learn.microsoft.com/defender-endpoint/api/get-live-response-result
         /// Permission: Machine.Read.All or Machine.ReadWrite.All.
         ///
         /// Args:
-        ///     index: the command's place in the sequence, from 0.
+        ///     command: the command's index in the session, from 0, or its CommandResult.
         ///
         /// Returns:
-        ///     An iterator of bytes; its `file` tells size and SHA-256 once the loop has come to its end.
-        fn stream(&self, py: Python<'_>, index: u32) -> PyResult<FileStream> {
-            Ok(FileStream::new(&self.core_session(py)?, index))
+        ///     An iterator of bytes. Its `file` has size and SHA-256 once the loop has
+        ///     finished.
+        fn stream(&self, py: Python<'_>, command: CommandIndex) -> PyResult<FileStream> {
+            Ok(FileStream::new(&self.core_session(py)?, command.0))
         }
 
-        /// The machine action's id: all that is needed to take the session up again, from any process.
+        /// The machine action's id. `LiveResponseClient.session` accepts it in any process.
         #[getter]
         fn id(&self) -> &str {
             &self.id
         }
 
-        /// The machine's id, once it is known.
+        /// The machine's id, if known.
         #[getter]
         fn machine_id(&self) -> Option<&str> {
             self.machine_id.as_deref()
         }
 
-        /// The id it was submitted with; None where it was taken up by its action id.
+        /// The correlation id it was submitted with. None for a session made from its action
+        /// id.
         #[getter]
         fn correlation_id(&self) -> Option<&str> {
             self.correlation_id.as_deref()
         }
 
-        /// It was found again, not started by this call.
+        /// Whether it existed before this call.
         #[getter]
         fn adopted(&self) -> bool {
             self.adopted
         }
 
-        /// The action as last seen; `refresh()` looks.
+        /// The last known status. None if none was fetched; `refresh()` fetches it.
         #[getter]
         fn action(&self, py: Python<'_>) -> PyResult<Option<MachineAction>> {
             Ok(self.core_session(py)?.action().map(MachineAction::from))
@@ -218,12 +246,14 @@ operations! {
 
         fn __reduce__(&self) -> PyResult<()> {
             Err(PyTypeError::new_err(
-                "a Session is not pickled: it holds a client; pickle its `id`, and take it up again by client.session(id)",
+                "a Session is not pickled: it holds a client; pickle its `id`, and call \
+                 client.session(id)",
             ))
         }
 
         fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-            let status = self.core_session(py)?.action().map_or_else(|| "not seen yet".to_owned(), |action| action.status);
+            let action = self.core_session(py)?.action();
+            let status = action.map_or_else(|| "not fetched yet".to_owned(), |it| it.status);
             Ok(format!("<Session {}: {status}>", self.id))
         }
     }

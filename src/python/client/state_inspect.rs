@@ -1,14 +1,15 @@
-//! What the command line shows an operator of a state store.
+//! The functions behind the commands `state show` and `state prune`.
 
 use pyo3::prelude::*;
 use serde::Serialize;
 
-use crate::python::arguments::Seconds;
+use crate::python::convert::IntoPython;
 use crate::python::models::values;
-use crate::python::runtime::{CoreTask, IntoPython, run_blocking};
+use crate::python::runtime::{CoreTask, run_blocking};
+use crate::python::seconds::Seconds;
 use crate::state::inspect::{self, QuotaPruned, QuotaSnapshot};
 
-/// What goes to Python as plain dicts.
+/// A value that becomes plain dicts and lists.
 struct ToDicts<T>(T);
 
 impl<T: Serialize + Send + 'static> IntoPython for ToDicts<T> {
@@ -17,7 +18,7 @@ impl<T: Serialize + Send + 'static> IntoPython for ToDicts<T> {
     }
 }
 
-/// Tell what a state store holds, one dict for each quota key.
+/// Return what a state store contains: one dict for each quota key.
 #[pyfunction]
 pub fn show_state(py: Python<'_>, address: String) -> PyResult<Py<PyAny>> {
     let shown =
@@ -25,7 +26,7 @@ pub fn show_state(py: Python<'_>, address: String) -> PyResult<Py<PyAny>> {
     run_blocking(py, CoreTask::without_client(shown))
 }
 
-/// Remove from a state store what is older than so many seconds, less what is open.
+/// Delete everything in a state store that is older than so many seconds and not open.
 #[pyfunction]
 pub fn prune_state(py: Python<'_>, address: String, older_than: Seconds) -> PyResult<Py<PyAny>> {
     let pruned = async move {

@@ -1,13 +1,10 @@
-//! What `run` and `submit` take alike, on its way to the core's `SubmitRequest`.
-
-use pyo3::prelude::*;
+//! The arguments that `run` and `submit` share.
 
 use crate::error::Result;
 use crate::python::arguments::{CommandsArgument, MachineArgument, parse_on_busy};
-use crate::python::errors::to_pyerr;
 use crate::session::{Sessions, SubmitRequest};
 
-/// A submit as it was asked for, its machine not looked up yet.
+/// The arguments of a submit, before its machine is looked up.
 pub struct SubmitArgs {
     machine: MachineArgument,
     commands: CommandsArgument,
@@ -18,18 +15,17 @@ pub struct SubmitArgs {
 
 impl SubmitArgs {
     pub fn new(
-        py: Python<'_>,
         machine: MachineArgument,
         commands: CommandsArgument,
         comment: String,
         on_busy: &str,
         correlation_id: Option<String>,
-    ) -> PyResult<Self> {
-        let wait_if_busy = parse_on_busy(on_busy).map_err(|error| to_pyerr(py, error))?;
+    ) -> Result<Self> {
+        let wait_if_busy = parse_on_busy(on_busy)?;
         Ok(Self { machine, commands, comment, correlation_id, wait_if_busy })
     }
 
-    /// The submit, its machine looked up. What is wrong with it is said before any request.
+    /// Checks the arguments, then looks up the machine.
     pub async fn resolve(self, sessions: &Sessions) -> Result<SubmitRequest> {
         let mut submit = SubmitRequest {
             machine_id: String::new(),
@@ -38,6 +34,7 @@ impl SubmitArgs {
             correlation_id: self.correlation_id,
             wait_if_busy: self.wait_if_busy,
         };
+        // Before the lookup: wrong arguments must not cost a request.
         submit.check()?;
         submit.machine_id = self.machine.resolve_id(&sessions.pipeline).await?;
         Ok(submit)

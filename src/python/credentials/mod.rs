@@ -1,4 +1,4 @@
-//! Where tokens come from: what the caller passes, or the environment.
+//! Credentials: the caller's, this package's, and those of the environment.
 
 mod native;
 mod python_credential;
@@ -17,11 +17,11 @@ use crate::auth::{Environment, Identity, ResolvedCredential, TokenSource};
 use crate::clock::Clock;
 use crate::config::ClientOptions;
 use crate::error::{Error, Result};
-use crate::python::errors::{from_pyerr, to_pyerr};
+use crate::python::errors::from_pyerr;
 use crate::secret::Secret;
 use crate::transport::Transport;
 
-/// What a client was given to get tokens by: enough to make its source again in a forked child.
+/// The credential of a client. A forked child makes a new token source from it.
 pub enum CredentialSource {
     Identity(Identity),
     Python(Py<PyAny>),
@@ -31,23 +31,24 @@ impl CredentialSource {
     pub fn new(py: Python<'_>, credential: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
         let Some(credential) = credential else { return Self::from_environment(py) };
         if let Some(identity) = native::identity_of(credential) {
-            return identity.map(Self::Identity).map_err(|error| to_pyerr(py, error));
+            return Ok(Self::Identity(identity?));
         }
         if let Ok(token) = credential.cast::<PyString>() {
             return Ok(Self::Identity(Identity::Token(Secret::new(&*token.to_cow()?))));
         }
+        // azure-identity has both forms; some credentials have only the newer one.
         let usable = credential.hasattr("get_token")?
             || credential.hasattr("get_token_info")?
             || credential.is_callable();
         if usable {
             Ok(Self::Python(credential.clone().unbind()))
         } else {
-            Err(not_a_credential_error(credential))
+            Err(not_a_credential_error(credential).into())
         }
     }
 
     fn from_environment(py: Python<'_>) -> PyResult<Self> {
-        match Environment(&env_var).resolve_credential().map_err(|error| to_pyerr(py, error))? {
+        match Environment(&env_var).resolve_credential()? {
             ResolvedCredential::Identity(identity) => Ok(Self::Identity(identity)),
             ResolvedCredential::AzureCli(tenant_id) => {
                 let class = py.import("mde_live_response")?.getattr("AzureCliCredential")?;
@@ -86,9 +87,9 @@ fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn not_a_credential_error(credential: &Bound<'_, PyAny>) -> PyErr {
+fn not_a_credential_error(credential: &Bound<'_, PyAny>) -> Error {
     let class = credential.get_type().name().map(|name| name.to_string()).unwrap_or_default();
     let hint =
         "give a token, a function that returns one, or an object with azure-identity's get_token";
-    to_pyerr(credential.py(), Error::invalid(format!("a {class} is no credential")).with_hint(hint))
+    Error::invalid(format!("a {class} is not a credential")).with_hint(hint)
 }

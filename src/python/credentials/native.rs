@@ -1,4 +1,4 @@
-//! The credentials that need no azure-identity.
+//! This package's credentials, which do not need azure-identity.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,24 +12,23 @@ use crate::auth::{
     Certificate, ClientCredential, Environment, Identity, managed_identity, workload_identity,
 };
 use crate::error::Result;
-use crate::python::errors::to_pyerr;
 use crate::secret::Secret;
 
-/// Get tokens by OAuth2 client credentials, without azure-identity.
+/// Get tokens with a client secret (OAuth2 client credentials), without azure-identity.
 ///
-/// Its repr, its errors and its pickles never hold the secret.
+/// Its repr, errors and pickles never contain the secret.
 ///
 /// Args:
 ///     tenant_id: the tenant's id or one of its domain names.
 ///     client_id: the application's id.
 ///     client_secret: the application's secret.
-///     authority: the login host; None: that of the client's cloud.
+///     authority: the login host. None: that of the client's cloud.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct ClientSecretCredential {
     application: ApplicationIdentity,
 }
 
-/// What an application's credentials have in common.
+/// What the credentials of an application share.
 struct ApplicationIdentity {
     tenant_id: String,
     client_id: String,
@@ -53,7 +52,7 @@ impl ApplicationIdentity {
 }
 
 fn not_picklable_error(class: &str, what: &str) -> PyErr {
-    PyTypeError::new_err(format!("a {class} is not pickled: its {what} would be in the pickle"))
+    PyTypeError::new_err(format!("a {class} is not pickled: the pickle would contain its {what}"))
 }
 
 #[pymethods]
@@ -79,23 +78,24 @@ impl ClientSecretCredential {
     }
 }
 
-/// Get tokens by a certificate: the application signs with its private key, and no secret goes over the wire.
+/// Get tokens with a certificate. The application signs with its private key; no secret is
+/// sent.
 ///
-/// The certificate is read here, once. The key has to be RSA of 2048 to 4096 bits; it signs by PS256, and the
-/// certificate is named by its SHA-256. Its repr, its errors and its pickles never hold the key.
-/// Its page: learn.microsoft.com/entra/identity-platform/certificate-credentials
+/// The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs
+/// with PS256. The repr, errors and pickles never contain the key.
+/// The service's page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 ///
 /// Args:
 ///     tenant_id: the tenant's id or one of its domain names.
 ///     client_id: the application's id.
-///     certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, or what the file holds, as bytes or as
-///         PEM in a str.
-///     password: that of the key or of the PKCS#12; None: it has none.
-///     authority: the login host; None: that of the client's cloud.
+///     certificate: PEM with the private key, or PKCS#12 (.pfx, .p12): a path, the file's
+///         content as bytes, or PEM as a str.
+///     password: the password of the key or of the PKCS#12. None: it has none.
+///     authority: the login host. None: that of the client's cloud.
 ///
 /// Raises:
-///     InvalidRequestError: the certificate can't be used, or the password is wrong; the hint says what to do.
-///     OSError: the file can't be read.
+///     InvalidRequestError: the certificate cannot be used, or the password is wrong.
+///     OSError: the file cannot be read.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct ClientCertificateCredential {
     application: ApplicationIdentity,
@@ -114,9 +114,7 @@ impl ClientCertificateCredential {
     ) -> PyResult<Self> {
         let password = password.map(Secret::new);
         let read = read_certificate(certificate, password.as_ref())?;
-        let credential = ClientCredential::Certificate(Arc::new(
-            read.map_err(|error| to_pyerr(certificate.py(), error))?,
-        ));
+        let credential = ClientCredential::Certificate(Arc::new(read?));
         Ok(Self {
             application: ApplicationIdentity { tenant_id, client_id, credential, authority },
         })
@@ -140,6 +138,7 @@ fn read_certificate(
     }
     if let Ok(text) = given.cast::<PyString>() {
         let text = text.to_cow()?;
+        // Only PEM has this line, so any other text is a path.
         if text.contains("-----BEGIN ") {
             return Ok(Certificate::parse(text.as_bytes(), password));
         }
@@ -151,19 +150,21 @@ fn read_certificate(
     Ok(Certificate::from_file(&path, password))
 }
 
-/// Get tokens by another issuer's token, as Kubernetes gives one to a pod (workload identity federation).
+/// Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload
+/// identity federation).
 ///
-/// The file is read anew for every token, for the platform replaces it from time to time.
-/// Its page: learn.microsoft.com/entra/workload-id/workload-identity-federation
+/// The file is read again for every token, because the platform replaces it from time to time.
+/// The service's page: learn.microsoft.com/entra/workload-id/workload-identity-federation
 ///
 /// Args:
-///     tenant_id: the tenant's id or one of its domain names; None: AZURE_TENANT_ID.
-///     client_id: the application's id; None: AZURE_CLIENT_ID.
-///     token_file_path: the file; None: AZURE_FEDERATED_TOKEN_FILE.
-///     authority: the login host; None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
+///     tenant_id: the tenant's id or one of its domain names. None: AZURE_TENANT_ID.
+///     client_id: the application's id. None: AZURE_CLIENT_ID.
+///     token_file_path: the file with the token. None: AZURE_FEDERATED_TOKEN_FILE.
+///     authority: the login host. None: AZURE_AUTHORITY_HOST, else that of the client's cloud.
 ///
 /// Raises:
-///     InvalidRequestError: one is neither given nor in the environment; it is named.
+///     InvalidRequestError: a value is neither given nor in the environment. The message names
+///         it.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct WorkloadIdentityCredential {
     application: ApplicationIdentity,
@@ -175,7 +176,6 @@ impl WorkloadIdentityCredential {
     #[new]
     #[pyo3(signature = (*, tenant_id=None, client_id=None, token_file_path=None, authority=None))]
     fn new(
-        py: Python<'_>,
         tenant_id: Option<String>,
         client_id: Option<String>,
         token_file_path: Option<PathBuf>,
@@ -205,8 +205,8 @@ impl WorkloadIdentityCredential {
                     token_file,
                 })
             }
-            Ok(_) => Err(PyTypeError::new_err("the environment names another identity")),
-            Err(error) => Err(to_pyerr(py, error)),
+            Ok(_) => Err(PyTypeError::new_err("the environment has another identity")),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -224,14 +224,17 @@ impl WorkloadIdentityCredential {
     }
 }
 
-/// Get tokens by the identity that Azure gives the machine, App Service or container that this runs on.
+/// Get tokens with the managed identity of the Azure machine, App Service or container that
+/// this runs on.
 ///
-/// The platform is asked, past any proxy: an App Service by IDENTITY_ENDPOINT and IDENTITY_HEADER, else IMDS, whose
-/// host AZURE_POD_IDENTITY_AUTHORITY_HOST replaces.
-/// Its page: learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
+/// The tokens come from an App Service's IDENTITY_ENDPOINT (with IDENTITY_HEADER), else from
+/// IMDS, whose host is AZURE_POD_IDENTITY_AUTHORITY_HOST if that is set. No proxy is used.
+/// The service's page:
+/// learn.microsoft.com/entra/identity/managed-identities-azure-resources/overview
 ///
 /// Args:
-///     client_id: that of a user-assigned identity; None: AZURE_CLIENT_ID, else the system-assigned one.
+///     client_id: the client id of a user-assigned identity. None: AZURE_CLIENT_ID, else the
+///         system-assigned identity.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct ManagedIdentityCredential {
     client_id: Option<String>,
@@ -259,7 +262,7 @@ impl ManagedIdentityCredential {
     }
 }
 
-/// The identity of a credential of ours; None of any other object.
+/// Returns the identity of one of this package's credentials; None for any other object.
 pub fn identity_of(credential: &Bound<'_, PyAny>) -> Option<Result<Identity>> {
     if let Ok(own) = credential.cast::<ClientSecretCredential>() {
         return Some(Ok(own.get().application.to_identity()));

@@ -1,4 +1,4 @@
-//! A credential of the caller's own, asked on threads of Python's own.
+//! The caller's credential, called in Python threads.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,10 +15,11 @@ use crate::error::Result;
 use crate::python::errors::from_pyerr;
 use crate::secret::Secret;
 
-/// A credential of the caller's: azure-identity's, or a function; it may be asynchronous.
+/// The caller's credential: one of azure-identity or a function, synchronous or not.
 pub struct PythonCredential {
-    /// `_credential.CredentialAdapter`, which asks it on threads of Python's own: it may take its time, and the core's threads are few.
-    source: Py<PyAny>,
+    /// `_credential.CredentialAdapter`. It calls the credential in threads of its own: a slow
+    /// credential must not block the core's few threads.
+    adapter: Py<PyAny>,
 }
 
 impl TokenSource for PythonCredential {
@@ -27,23 +28,23 @@ impl TokenSource for PythonCredential {
     }
 
     fn describe(&self) -> String {
-        "a credential of the caller's".to_owned()
+        "the caller's credential".to_owned()
     }
 }
 
 impl PythonCredential {
     pub fn new(py: Python<'_>, credential: &Py<PyAny>, scope: &str) -> PyResult<Self> {
-        let source = py
+        let adapter = py
             .import("mde_live_response._credential")?
-            .call_method1("Source", (credential, scope))?;
-        Ok(Self { source: source.unbind() })
+            .call_method1("CredentialAdapter", (credential, scope))?;
+        Ok(Self { adapter: adapter.unbind() })
     }
 
     async fn fetch_token(&self, claims: Option<String>) -> Result<AccessToken> {
         let (resolve, resolved) = oneshot::channel();
         Python::attach(|py| self.start_fetch(py, resolve, claims)).map_err(from_pyerr)?;
         let thread_ended = |_| {
-            from_pyerr(PyRuntimeError::new_err("the credential's thread ended without an answer"))
+            from_pyerr(PyRuntimeError::new_err("the credential's thread ended without a result"))
         };
         let value = resolved.await.map_err(thread_ended)?.map_err(from_pyerr)?;
         let token_and_expiry =
@@ -71,23 +72,23 @@ impl PythonCredential {
             move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
                 let resolve = resolve.lock().unwrap_or_else(PoisonError::into_inner).take();
                 if let Some(resolve) = resolve {
-                    // Err when nobody waits for the token any more.
+                    // The send fails if the call that needed the token has ended.
                     let _ = resolve.send(unwrap_outcome(arguments.as_any()));
                 }
                 PyResult::Ok(())
             },
         )?;
-        self.source.call_method1(py, "fetch", (resolve, claims)).map(drop)
+        self.adapter.call_method1(py, "fetch", (resolve, claims)).map(drop)
     }
 }
 
-/// What the credential came to, of `(value, exception)`.
+/// Returns the value of `(value, exception)`, or raises the exception.
 fn unwrap_outcome(outcome: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let (value, error): (Py<PyAny>, Option<Bound<'_, PyAny>>) = outcome.extract()?;
     error.map_or(Ok(value), |error| Err(PyErr::from_value(error)))
 }
 
-/// The future of a value that is yet to be awaited, on the loop that `_credential` keeps for it.
+/// Returns a future for an awaitable value. It runs in the event loop that `_credential` keeps.
 fn to_future(
     py: Python<'_>,
     value: &Py<PyAny>,
@@ -96,11 +97,12 @@ fn to_future(
     if !value.hasattr("__await__")? {
         return Ok(None);
     }
-    let shared_loop = py.import("mde_live_response._credential")?.call_method0("own_loop")?;
+    let shared_loop =
+        py.import("mde_live_response._credential")?.call_method0("get_shared_loop")?;
     into_future_with_locals(&TaskLocals::new(shared_loop), value.clone()).map(Some)
 }
 
-/// The token of `(token, expiry)`.
+/// Reads `(token, expiry)`.
 fn parse_token(py: Python<'_>, token_and_expiry: &Py<PyAny>) -> PyResult<AccessToken> {
     let (token, expires_on): (Bound<'_, PyString>, Option<f64>) =
         token_and_expiry.bind(py).extract()?;

@@ -8,25 +8,24 @@ use pyo3::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::library::{self, ensure, upload};
-use crate::python::arguments::{UploadContent, read_content};
 use crate::python::client::config::ForkSafeClient;
-use crate::python::errors::to_pyerr;
+use crate::python::files::arguments::{UploadContent, read_content};
 use crate::python::operations::operations;
 use crate::python::runtime::CoreTask;
 use crate::session::Sessions;
 use crate::transfer::LibraryUpload;
 use crate::transport::BodyPart;
 
-/// The tenant's live response library: scripts and files that commands name.
+/// The tenant's live response library: the scripts and files that commands use.
 ///
-/// Names hold letters, digits, `-`, `_` and `.`.
+/// A name has letters, digits, `-`, `_` and `.`.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Library {
     client: ForkSafeClient,
     endpoint: String,
 }
 
-/// What `upload` and `ensure` take, read as far as it can be at once.
+/// The arguments of `upload` and `ensure`. A file on disk is not opened yet.
 struct Upload {
     content: UploadContent,
     form: LibraryUpload,
@@ -43,7 +42,6 @@ impl Library {
 
 impl Upload {
     fn new(
-        py: Python<'_>,
         max_size: u64,
         file: &Bound<'_, PyAny>,
         name: Option<String>,
@@ -53,11 +51,10 @@ impl Upload {
     ) -> PyResult<Self> {
         let (content, own_name) = read_content(file, max_size)?;
         let file_name = name.or(own_name).ok_or_else(|| {
-            let error = Error::invalid("what is uploaded has no name of its own")
-                .with_hint("give one by name=");
-            to_pyerr(py, error)
+            Error::invalid("the uploaded content has no file name").with_hint("give one with name=")
         })?;
         let description = description.to_owned();
+        // `form` replaces it: a file is opened in the task, without the GIL.
         let none = BodyPart::Bytes(Bytes::new());
         let form = LibraryUpload {
             file_name,
@@ -86,38 +83,49 @@ operations! {
     Library;
 
     operations {
-        /// List the files of the library.
+        /// List the files in the library.
         ///
-        /// Its page: learn.microsoft.com/defender-endpoint/api/list-library-files
+        /// The service's page: learn.microsoft.com/defender-endpoint/api/list-library-files
         /// Permission: Library.Manage.
         ///
         /// Raises:
-        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     PermissionDeniedError: the permission is missing.
+        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
         list_files / list_files_async () []
             |this, py| {
                 let sessions = this.client.sessions(py)?;
-                PyResult::Ok(CoreTask::new(&sessions.clone(), async move { sessions.pipeline.list_library_files().await }))
+                PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
+                    sessions.pipeline.list_library_files().await
+                }))
             };
 
         /// Upload a file to the library.
         ///
-        /// Its page: learn.microsoft.com/defender-endpoint/api/upload-library
+        /// The service's page: learn.microsoft.com/defender-endpoint/api/upload-library
         /// Permission: Library.Manage.
         ///
         /// Args:
-        ///     file: a path, the content itself, or a file object open for reading bytes. At most `Limits.upload_size`.
-        ///         A path's is read as it is sent.
-        ///     name: its name in the library; None: the file's own. Content in bytes needs one.
-        ///     description: what it is for.
-        ///     parameters_description: what arguments it takes; None: none.
-        ///     overwrite: replace a file of this name.
+        ///     file: a path, the content as bytes, or a file object open for reading bytes. At
+        ///         most `Limits.upload_size` bytes. A file at a path is read while it is sent.
+        ///     name: the name in the library. None uses the file's own name; bytes have none.
+        ///     description: what the file is for. Default: empty.
+        ///     parameters_description: what arguments the script takes. None: it takes none.
+        ///     overwrite: replace a file that has this name. Default False.
+        ///
+        /// Returns:
+        ///     The library's entry.
         ///
         /// Raises:
-        ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-        ///     AlreadyExistsError: there is a file of this name, and `overwrite` is False.
-        ///     ThrottledError: the line is longer than the client's `max_wait`.
-        ///     OSError: the file could not be read.
-        upload / upload_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
+        ///     InvalidRequestError: the name is missing or not allowed, or the file is too
+        ///         large.
+        ///     AlreadyExistsError: the library has a file with this name, and `overwrite` is
+        ///         False.
+        ///     PermissionDeniedError: the permission is missing.
+        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     OSError: the file cannot be read.
+        upload / upload_async (
+            file, *, name=None, description="", parameters_description=None, overwrite=false
+        )
             [
                 file: Bound<'_, PyAny>,
                 name: Option<String>,
@@ -127,35 +135,43 @@ operations! {
             ]
             |this, py| {
                 let sessions = this.client.sessions(py)?;
-                let given = Upload::new(py, max_upload_size(&sessions), &file, name, description, parameters_description, overwrite);
+                let given = Upload::new(
+                    max_upload_size(&sessions), &file, name, description, parameters_description,
+                    overwrite,
+                );
                 given.map(|given| CoreTask::new(&sessions.clone(), async move {
                     upload(&sessions.pipeline, given.form().await?).await
                 }))
             };
 
-        /// Upload a file unless the library holds it already, content and all.
+        /// Upload a file unless the library has it with the same content.
         ///
-        /// Its pages: learn.microsoft.com/defender-endpoint/api/list-library-files and
-        /// learn.microsoft.com/defender-endpoint/api/upload-library
+        /// The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        /// and learn.microsoft.com/defender-endpoint/api/upload-library
         /// Permission: Library.Manage.
         ///
         /// Args:
-        ///     file: a path, or the content itself. At most `Limits.upload_size`.
-        ///     name: its name in the library; None: the file's own. Content in bytes needs one.
-        ///     description: what it is for.
-        ///     parameters_description: what arguments it takes; None: none.
-        ///     overwrite: replace other content under this name.
+        ///     file: a path or the content as bytes. At most `Limits.upload_size` bytes.
+        ///     name: the name in the library. None uses the file's own name; bytes have none.
+        ///     description: what the file is for. Default: empty.
+        ///     parameters_description: what arguments the script takes. None: it takes none.
+        ///     overwrite: replace different content with this name. A WARNING logs the SHA-256
+        ///         and the author of what was replaced. Default False.
         ///
         /// Returns:
-        ///     The library's entry; `changed` tells whether it was uploaded now. What is replaced is told in
-        ///     a WARNING, with its SHA-256 and author.
+        ///     The library's entry. Its `changed` is True if the file was uploaded now.
         ///
         /// Raises:
-        ///     InvalidRequestError: the name is missing or one the library cannot hold, or the file is too large.
-        ///     AlreadyExistsError: the name holds other content, and `overwrite` is False.
-        ///     ThrottledError: the line is longer than the client's `max_wait`.
-        ///     OSError: the file could not be read.
-        ensure / ensure_async (file, *, name=None, description="", parameters_description=None, overwrite=false)
+        ///     InvalidRequestError: the name is missing or not allowed, or the file is too
+        ///         large.
+        ///     AlreadyExistsError: the library has different content with this name, and
+        ///         `overwrite` is False.
+        ///     PermissionDeniedError: the permission is missing.
+        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     OSError: the file cannot be read.
+        ensure / ensure_async (
+            file, *, name=None, description="", parameters_description=None, overwrite=false
+        )
             [
                 file: Bound<'_, PyAny>,
                 name: Option<String>,
@@ -165,7 +181,10 @@ operations! {
             ]
             |this, py| {
                 let sessions = this.client.sessions(py)?;
-                let given = Upload::new(py, max_upload_size(&sessions), &file, name, description, parameters_description, overwrite);
+                let given = Upload::new(
+                    max_upload_size(&sessions), &file, name, description, parameters_description,
+                    overwrite,
+                );
                 given.map(|given| CoreTask::new(&sessions.clone(), async move {
                     ensure(&sessions.pipeline, given.form().await?).await
                 }))
@@ -173,25 +192,30 @@ operations! {
 
         /// Delete a file from the library.
         ///
-        /// Its page: learn.microsoft.com/defender-endpoint/api/delete-library
+        /// The service's page: learn.microsoft.com/defender-endpoint/api/delete-library
         /// Permission: Library.Manage.
         ///
         /// Args:
-        ///     name: its name in the library.
+        ///     name: the file's name in the library.
         ///
         /// Raises:
-        ///     NotFoundError: there is none of this name.
-        ///     ThrottledError: the line is longer than the client's `max_wait`.
+        ///     NotFoundError: the library has no file with this name.
+        ///     PermissionDeniedError: the permission is missing.
+        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
         delete / delete_async (name) [name: String]
             |this, py| {
                 let sessions = this.client.sessions(py)?;
-                PyResult::Ok(CoreTask::new(&sessions.clone(), async move { sessions.pipeline.delete_library_file(&name).await }))
+                PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
+                    sessions.pipeline.delete_library_file(&name).await
+                }))
             };
     }
 
     methods {
         fn __reduce__(&self) -> PyResult<()> {
-            Err(PyTypeError::new_err("a Library is not pickled: it holds a client; pickle what it lists"))
+            Err(PyTypeError::new_err(
+                "a Library is not pickled: it holds a client; pickle the files it lists",
+            ))
         }
 
         fn __repr__(&self) -> String {

@@ -1,5 +1,6 @@
-//! Files: the tenant's library, and what commands collect.
+//! Files: the tenant's library, and the files that sessions collect.
 
+pub mod arguments;
 pub mod library;
 pub mod sink;
 pub mod stream;

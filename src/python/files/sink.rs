@@ -1,5 +1,5 @@
-//! A file object of Python's that a download is written to, on a thread of its own: it may take its time, and the core's
-//! few threads are everybody's.
+//! A Python file object that a download is written to, in a thread of its own: a slow `write`
+//! must not block the core's few threads.
 
 use std::sync::mpsc;
 use std::thread;
@@ -14,13 +14,13 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
 use crate::python::errors::from_pyerr;
-use crate::python::runtime::call_python;
+use crate::python::gil_gate::call_python;
 use crate::transfer::Sink;
 
-/// What the thread is asked: a piece to write, and whom to tell.
+/// A piece to write, and where to send the result.
 type WriteRequest = (Bytes, oneshot::Sender<Result<()>>);
 
-/// A file object, and the thread that writes to it once there is something to write.
+/// A file object and the thread that writes to it. The thread is started for the first piece.
 pub struct FileObjectSink {
     object: Option<Py<PyAny>>,
     writer: Option<mpsc::Sender<WriteRequest>>,
@@ -32,12 +32,14 @@ impl FileObjectSink {
     }
 
     fn writer(&mut self) -> Result<&mpsc::Sender<WriteRequest>> {
+        // The thread starts with the first piece: an empty or failed download needs none.
         if let Some(object) = self.object.take() {
             let (writer, requests) = mpsc::channel::<WriteRequest>();
             let name = "mde-live-response-file".to_owned();
             let started = thread::Builder::new().name(name).spawn(move || {
+                // The loop ends when the sink, which holds the sender, is dropped.
                 for (piece, done) in requests {
-                    // Err when the download was left meanwhile.
+                    // The send fails if the download was abandoned meanwhile.
                     let _ = done.send(write(&object, &piece));
                 }
             });
@@ -64,11 +66,11 @@ fn write(object: &Py<PyAny>, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
             let written =
                 call_python(&object.bind(py).getattr("write")?, (PyBytes::new(py, data),))?;
-            // A raw file may take less than all; a file that does not say how much has taken it all.
+            // A raw file may write only a part. One that returns None has written everything.
             let count = written.extract::<Option<usize>>()?.unwrap_or(data.len());
             data = data.get(count..).unwrap_or_default();
             if count == 0 {
-                return Err(PyValueError::new_err("the file object takes no more bytes"));
+                return Err(PyValueError::new_err("the file object does not accept more bytes"));
             }
         }
         Ok(())
@@ -77,7 +79,7 @@ fn write(object: &Py<PyAny>, mut data: &[u8]) -> Result<()> {
 }
 
 fn writer_stopped_error() -> Error {
-    Error::new(Kind::Download, "no thread writes to the file object any more").with_hint(
+    Error::new(Kind::Download, "the thread that writes to the file object has stopped").with_hint(
         "the process is shutting down or has too many threads; the result stays with the service",
     )
 }

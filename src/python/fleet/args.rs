@@ -1,4 +1,4 @@
-//! What `run_many` takes, as the core takes it.
+//! Conversion of the arguments of `run_many`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use pyo3::types::{PyBytes, PyMapping, PyString};
 use crate::error::{Error, Result};
 use crate::fleet::RunSpec;
 use crate::model::Command;
-use crate::python::arguments::{CommandsArgument, Seconds};
-use crate::python::errors::to_pyerr;
+use crate::python::arguments::CommandsArgument;
 use crate::python::models::Machine;
+use crate::python::seconds::Seconds;
 
 /// `Iterable[str | Machine]`.
 pub struct MachinesArgument(Vec<String>);
@@ -22,6 +22,7 @@ impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let what = "machines takes an iterable of machine ids, names or Machines";
+        // A string is an iterable of its characters, which nobody means.
         if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err(format!("{what}, not one string")));
         }
@@ -58,28 +59,24 @@ impl<'py> FromPyObject<'_, 'py> for FleetCommands {
     }
 }
 
-/// The order of a run. What is wrong with it is said before any request.
+/// Returns the core's description of a run. Checks it before any request is sent.
 pub fn run_spec(
-    py: Python<'_>,
     machines: MachinesArgument,
     commands: FleetCommands,
     comment: String,
     save_to: Option<PathBuf>,
     run_id: Option<String>,
     cancel_pending_after: Option<Seconds>,
-) -> PyResult<RunSpec> {
-    let run_spec = || {
-        let (machines, commands) = assign_commands(machines.0, commands)?;
-        let save_to = save_to.map(absolute_folder).transpose()?;
-        let cancel_pending_after = cancel_pending_after.map(|seconds| seconds.0);
-        let run_spec =
-            RunSpec { machines, commands, comment, save_to, run_id, cancel_pending_after };
-        run_spec.check()?;
-        Ok(run_spec)
-    };
-    run_spec().map_err(|error| to_pyerr(py, error))
+) -> Result<RunSpec> {
+    let (machines, commands) = assign_commands(machines.0, commands)?;
+    let save_to = save_to.map(absolute_folder).transpose()?;
+    let cancel_pending_after = cancel_pending_after.map(|seconds| seconds.0);
+    let spec = RunSpec { machines, commands, comment, save_to, run_id, cancel_pending_after };
+    spec.check()?;
+    Ok(spec)
 }
 
+/// Each machine with the index of its commands, and the distinct commands.
 type AssignedCommands = (Vec<(String, usize)>, Vec<Vec<Command>>);
 
 fn assign_commands(machines: Vec<String>, commands: FleetCommands) -> Result<AssignedCommands> {
@@ -95,18 +92,19 @@ fn assign_commands(machines: Vec<String>, commands: FleetCommands) -> Result<Ass
     let (keys, commands): (Vec<_>, Vec<_>) = by_machine.into_iter().unzip();
     let index_by_machine: HashMap<&String, usize> = keys.iter().zip(0..).collect();
     let assigned = machines.into_iter().map(|machine| match index_by_machine.get(&machine) {
-        Some(at) => Ok((machine, *at)),
+        Some(index) => Ok((machine, *index)),
         None => Err(Error::invalid(format!("there are no commands for machine {machine:?}"))
-            .with_hint("give commands for each machine, by the machine as given")),
+            .with_hint("give commands for each machine; the key is the machine as passed")),
     });
     Ok((assigned.collect::<Result<_>>()?, commands))
 }
 
-/// As whoever resumes the run finds it, from whatever folder.
 fn absolute_folder(path: PathBuf) -> Result<String> {
-    let whole = std::path::absolute(&path).map_err(|error| Error::io("save to", &path, error))?;
-    whole.into_os_string().into_string().map_err(|_| {
+    // A process that resumes the run may have another working folder.
+    let absolute =
+        std::path::absolute(&path).map_err(|error| Error::io("save to", &path, error))?;
+    absolute.into_os_string().into_string().map_err(|_| {
         Error::invalid(format!("save_to is {}, which is not UTF-8", path.display()))
-            .with_hint("the run is written down with its folder: give one whose name is UTF-8")
+            .with_hint("the run is stored with its folder: give one whose path is UTF-8")
     })
 }

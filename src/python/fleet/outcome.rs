@@ -1,249 +1,244 @@
-//! `Outcome`: what one row of a run came to. Its result stays in the store until it is asked for.
+//! `Outcome`: how one row of a run ended. Its result stays in the state store until it is
+//! loaded.
 
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDateTime;
+use pyo3::types::{PyDateTime, PyDict};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::fleet::{self, ResultLoader};
 use crate::model::Timestamp;
+use crate::python::convert::IntoPython;
 use crate::python::errors::to_exception_object;
 use crate::python::models::{SessionResult, pickle, values};
-use crate::python::runtime::{CoreTask, IntoPython, ProcessLocal, run_blocking};
+use crate::python::operations::operations;
+use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
 use crate::session::{self, Sessions};
 
-/// What one row of a run came to: exactly one outcome, whatever happened.
+/// How one row of a run ended. Every row gets exactly one outcome.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Outcome {
-    pub core: Arc<fleet::Outcome>,
-    source: ResultSource,
+    pub(super) core: Arc<fleet::Outcome>,
+    source: OutcomeSource,
 }
 
 /// Where an outcome's result is.
-enum ResultSource {
+enum OutcomeSource {
     Store(ProcessLocal<(Arc<Sessions>, ResultLoader)>),
-    Memory(Box<Option<session::SessionResult>>),
+    /// The outcome was unpickled together with its result.
+    Memory(Option<Arc<session::SessionResult>>),
 }
 
-/// What is pickled.
 #[derive(Serialize, Deserialize)]
 struct PickledOutcome {
     outcome: fleet::Outcome,
     result: Option<session::SessionResult>,
 }
 
-/// An outcome on its way to Python.
-pub struct OutcomeParts(pub fleet::Outcome, pub Arc<Sessions>, pub ResultLoader);
+/// An outcome of the core, with what is needed to load its result.
+pub struct LoadableOutcome {
+    pub outcome: fleet::Outcome,
+    pub sessions: Arc<Sessions>,
+    pub loader: ResultLoader,
+}
 
-impl IntoPython for OutcomeParts {
+impl From<LoadableOutcome> for Outcome {
+    fn from(LoadableOutcome { outcome, sessions, loader }: LoadableOutcome) -> Self {
+        let source = OutcomeSource::Store(ProcessLocal::new((sessions, loader)));
+        Self { core: Arc::new(outcome), source }
+    }
+}
+
+impl IntoPython for LoadableOutcome {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(Py::new(py, Outcome::from(self))?.into_any())
     }
 }
 
-impl From<OutcomeParts> for Outcome {
-    fn from(OutcomeParts(outcome, sessions, results): OutcomeParts) -> Self {
-        Self {
-            core: Arc::new(outcome),
-            source: ResultSource::Store(ProcessLocal::new((sessions, results))),
+/// A loaded result, shared with what it was loaded from.
+struct LoadedResult(Option<Arc<session::SessionResult>>);
+
+impl IntoPython for LoadedResult {
+    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match self.0 {
+            Some(result) => Ok(Py::new(py, SessionResult::from(result))?.into_any()),
+            None => Ok(py.None()),
         }
     }
 }
 
-/// A result on its way to Python.
-struct LoadedResult(Option<session::SessionResult>);
-
-impl IntoPython for LoadedResult {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.0.into_python(py)
-    }
-}
-
 impl Outcome {
-    /// The result, wherever it is.
-    pub fn fetch_result(
+    /// Loads the result from the store or from memory.
+    pub(super) fn fetch_result(
         &self,
-    ) -> impl Future<Output = Result<Option<session::SessionResult>>> + Send + 'static + use<> {
+    ) -> impl Future<Output = Result<Option<Arc<session::SessionResult>>>> + Send + 'static + use<>
+    {
         let row = self.core.row;
-        let from = match &self.source {
-            ResultSource::Memory(result) => Ok((**result).clone()),
-            ResultSource::Store(own) => Err(own.get().map(|(_, results)| results.clone())),
+        let source = match &self.source {
+            OutcomeSource::Memory(result) => Ok(result.clone()),
+            OutcomeSource::Store(own) => Err(own.get().map(|(_, loader)| loader.clone())),
         };
         async move {
-            match from {
+            match source {
                 Ok(result) => Ok(result),
-                Err(Some(results)) => results.load(row).await,
+                Err(Some(loader)) => Ok(loader.load(row).await?.map(Arc::new)),
                 Err(None) => Err(Error::new(
                     Kind::State,
-                    "this outcome's result is the parent's: fetch it there",
+                    "this outcome belongs to the parent process: its result is loaded there",
                 )
                 .with_hint("resume the run in the forked child")),
             }
         }
     }
 
-    /// What a load is told to.
-    pub fn sessions(&self) -> Option<Arc<Sessions>> {
-        match &self.source {
-            ResultSource::Store(own) => own.get().map(|(sessions, _)| sessions.clone()),
-            ResultSource::Memory(_) => None,
-        }
-    }
-
-    fn attributes(&self) -> Value {
-        let core = &*self.core;
-        json!({
-            "row": core.row,
-            "machine": core.machine,
-            "machine_id": core.machine_id,
-            "tenant_id": core.tenant_id,
-            "action_id": core.action_id,
-            "correlation_id": core.correlation_id,
-            "status": core.status,
-            "ok": core.is_ok(),
-            "reason": core.reason,
-            "message": core.message,
-            "start_time": core.started.and_then(Timestamp::from_unix),
-            "end_time": Timestamp::from_unix(core.ended),
-            "error": core.error.as_ref().map(ToString::to_string),
-        })
-    }
-
-    /// Waits for the result with the GIL released.
-    pub fn fetch_result_blocking(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn load_task(&self) -> CoreTask {
         let loading = self.fetch_result();
-        match self.sessions() {
-            Some(sessions) => run_blocking(
-                py,
-                CoreTask::new(&sessions, async move { loading.await.map(LoadedResult) }),
-            ),
-            None => match &self.source {
-                ResultSource::Memory(result) => (**result).clone().into_python(py),
-                ResultSource::Store(_) => Ok(py.None()),
-            },
-        }
+        CoreTask::without_client(async move { loading.await.map(LoadedResult) })
     }
 
     pub fn from_pickle(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
-        let broken =
+        let invalid =
             |error: serde_json::Error| pyo3::exceptions::PyValueError::new_err(error.to_string());
-        let PickledOutcome { outcome, result } = serde_json::from_slice(state).map_err(broken)?;
-        let outcome =
-            Self { core: Arc::new(outcome), source: ResultSource::Memory(Box::new(result)) };
-        Ok(Py::new(py, outcome)?.into_any())
+        let PickledOutcome { outcome, result } = serde_json::from_slice(state).map_err(invalid)?;
+        let source = OutcomeSource::Memory(result.map(Arc::new));
+        Ok(Py::new(py, Self { core: Arc::new(outcome), source })?.into_any())
     }
 }
 
-#[pymethods]
-impl Outcome {
-    /// The row's place among the machines that were given, from 0.
-    #[getter]
-    fn row(&self) -> u32 {
-        self.core.row
+operations! {
+    Outcome;
+
+    operations {
+        /// Load the session's result from the state store.
+        ///
+        /// Every call reads the store again, so that a loop over many outcomes holds one result
+        /// at a time.
+        ///
+        /// Returns:
+        ///     The result, ok or not; None if no session finished.
+        ///
+        /// Raises:
+        ///     StateError: the state store cannot be read, or this process was forked after the
+        ///         run started.
+        load_result / load_result_async () [] |this, py| PyResult::Ok(this.load_task());
     }
 
-    /// The machine as given.
-    #[getter]
-    fn machine(&self) -> &str {
-        &self.core.machine
-    }
+    methods {
+        /// The row's index among the machines of the run, from 0.
+        #[getter]
+        fn row(&self) -> u32 {
+            self.core.row
+        }
 
-    /// The machine's id, where it is known.
-    #[getter]
-    fn machine_id(&self) -> Option<&str> {
-        self.core.machine_id.as_deref()
-    }
+        /// The machine as passed.
+        #[getter]
+        fn machine(&self) -> &str {
+            &self.core.machine
+        }
 
-    /// The tenant's id, where the token told it.
-    #[getter]
-    fn tenant_id(&self) -> Option<&str> {
-        self.core.tenant_id.as_deref()
-    }
+        /// The machine's id, if known.
+        #[getter]
+        fn machine_id(&self) -> Option<&str> {
+            self.core.machine_id.as_deref()
+        }
 
-    /// The machine action's id, where a session was started.
-    #[getter]
-    fn action_id(&self) -> Option<&str> {
-        self.core.action_id.as_deref()
-    }
+        /// The tenant's id, if the token has one.
+        #[getter]
+        fn tenant_id(&self) -> Option<&str> {
+            self.core.tenant_id.as_deref()
+        }
 
-    /// The id that the session was submitted with.
-    #[getter]
-    fn correlation_id(&self) -> Option<&str> {
-        self.core.correlation_id.as_deref()
-    }
+        /// The machine action's id, if a session was started.
+        #[getter]
+        fn action_id(&self) -> Option<&str> {
+            self.core.action_id.as_deref()
+        }
 
-    /// The service's last word on the session; None where there was none.
-    #[getter]
-    fn status(&self) -> Option<&str> {
-        self.core.status.as_deref()
-    }
+        /// The correlation id that the session was submitted with.
+        #[getter]
+        fn correlation_id(&self) -> Option<&str> {
+            self.core.correlation_id.as_deref()
+        }
 
-    /// The session ended, and all went well.
-    #[getter]
-    fn ok(&self) -> bool {
-        self.core.is_ok()
-    }
+        /// The last known status of the session. None if there was no session.
+        #[getter]
+        fn status(&self) -> Option<&str> {
+            self.core.status.as_deref()
+        }
 
-    /// What first was not ok, in one word; `ok` where all was.
-    ///
-    /// That of the session's result; or, where it did not come to one, `busy`: another's sessions were on the machine
-    /// all the time. `machine`: there is none of this name or id, or several. `permission`. `duplicate`: another row's
-    /// machine. `not_submitted`: the run was cancelled before. `error`: anything else, in `error`.
-    #[getter]
-    fn reason(&self) -> &str {
-        &self.core.reason
-    }
+        /// Whether the session finished and everything went well.
+        #[getter]
+        fn ok(&self) -> bool {
+            self.core.is_ok()
+        }
 
-    /// The reason, for a person.
-    #[getter]
-    fn message(&self) -> &str {
-        &self.core.message
-    }
+        /// The first thing that went wrong, as a keyword; `ok` if nothing did.
+        ///
+        /// The reason of the session's result, or, if no session finished: `busy`: another
+        /// caller's sessions occupied the machine all the time. `machine`: no machine, or more
+        /// than one, has this name or id. `permission`: a permission is missing. `duplicate`:
+        /// the machine is another row's. `not_submitted`: the run was cancelled first. `error`:
+        /// anything else, in `error`.
+        #[getter]
+        fn reason(&self) -> &str {
+            &self.core.reason
+        }
 
-    /// When the row's first session was accepted, in UTC; None where none was.
-    #[getter]
-    fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::to_datetime(py, self.core.started.and_then(Timestamp::from_unix))
-    }
+        /// The reason as a sentence.
+        #[getter]
+        fn message(&self) -> &str {
+            &self.core.message
+        }
 
-    /// When the outcome was known, in UTC.
-    #[getter]
-    fn end_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
-        values::to_datetime(py, Timestamp::from_unix(self.core.ended))
-    }
+        /// When the row's first session was accepted, in UTC. None if none was.
+        #[getter]
+        fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
+            values::to_datetime(py, self.core.started.and_then(Timestamp::from_unix))
+        }
 
-    /// What the session left, failed or not, read from the store; None where it did not run to its end.
-    #[getter]
-    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.fetch_result_blocking(py)
-    }
+        /// When the outcome was known, in UTC.
+        #[getter]
+        fn end_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDateTime>>> {
+            values::to_datetime(py, Timestamp::from_unix(self.core.ended))
+        }
 
-    /// What kept the session from its end.
-    #[getter]
-    fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.core.error.as_ref().map(|error| to_exception_object(py, error))
-    }
+        /// Why there is no result. None if there is one.
+        #[getter]
+        fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+            self.core.error.as_ref().map(|error| to_exception_object(py, error))
+        }
 
-    /// Give a dict that is ready for JSON, without the result.
-    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::to_python_object(py, &self.attributes())
-    }
+        /// Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601
+        /// in UTC.
+        fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+            let names = [
+                "row", "machine", "machine_id", "tenant_id", "action_id", "correlation_id",
+                "status", "ok", "reason", "message", "start_time", "end_time", "error",
+            ];
+            values::attributes_to_dict(slf.as_any(), &names)
+        }
 
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> Option<bool> {
-        Some(values::is_equal(&*self.core, &*other.cast::<Self>().ok()?.get().core))
-    }
+        fn __eq__(&self, other: &Self) -> bool {
+            self.core == other.core
+        }
 
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
-        let result = self.fetch_result_blocking(py)?;
-        let result =
-            result.bind(py).cast::<SessionResult>().ok().map(|result| result.get().core().clone());
-        pickle::reduce(py, "Outcome", &PickledOutcome { outcome: (*self.core).clone(), result })
-    }
+        fn __hash__(&self) -> u64 {
+            values::hash_of(&(self.core.row, &self.core.machine, &self.core.action_id))
+        }
 
-    fn __repr__(&self) -> String {
-        format!("<Outcome of {}: {}>", self.core.machine, self.core.reason)
+        fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
+            // It may be unpickled where the state store is not, so the result goes with it.
+            let result = run_blocking(py, self.load_task())?;
+            let result = result.bind(py).cast::<SessionResult>().ok();
+            let result = result.map(|result| (**result.get().core()).clone());
+            let outcome = (*self.core).clone();
+            pickle::reduce(py, "Outcome", &PickledOutcome { outcome, result })
+        }
+
+        fn __repr__(&self) -> String {
+            format!("<Outcome of {}: {}>", self.core.machine, self.core.reason)
+        }
     }
 }

@@ -1,38 +1,40 @@
-//! `FleetReport`: a run that is over.
+//! `FleetReport`: the outcomes of a finished run.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::fleet;
-use crate::python::fleet::outcome::{Outcome, OutcomeParts};
+use crate::python::convert::IntoPython;
+use crate::python::fleet::outcome::{LoadableOutcome, Outcome};
 use crate::python::models::{pickle, values};
-use crate::python::runtime::{CoreTask, IntoPython, run_blocking};
-use crate::session::{SessionResult, Sessions};
+use crate::python::runtime::{CoreTask, run_blocking};
+use crate::session::SessionResult;
 
-/// A run that is over: every outcome of it.
-#[pyclass(frozen, module = "mde_live_response")]
+/// The outcomes of a finished run: a sequence with one outcome for every row.
+#[pyclass(frozen, module = "mde_live_response", sequence)]
 pub struct FleetReport {
     run_id: String,
-    outcomes: Vec<Py<Outcome>>,
+    outcomes: Py<PyTuple>,
+    rows: PyOnceLock<Py<PyAny>>,
 }
 
-/// A report on its way to Python.
-pub struct ReportParts(pub String, pub Vec<OutcomeParts>);
+/// What a report is made of.
+pub struct ReportParts {
+    pub run_id: String,
+    pub outcomes: Vec<LoadableOutcome>,
+}
 
 impl IntoPython for ReportParts {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let outcomes = self.1.into_iter().map(|parts| Py::new(py, Outcome::from(parts)));
-        let report = FleetReport { run_id: self.0, outcomes: outcomes.collect::<PyResult<_>>()? };
-        Ok(Py::new(py, report)?.into_any())
+        let outcomes = self.outcomes.into_python(py)?.into_bound(py).cast_into()?;
+        Ok(Py::new(py, FleetReport::new(self.run_id, outcomes))?.into_any())
     }
 }
 
-/// Rows on their way to Python.
-struct TableRows(Vec<TableRow>);
-
-/// In the order of a table's columns.
+/// One row of `to_dicts`, in the order of the columns.
 #[derive(Serialize)]
 struct TableRow {
     tenant_id: Option<String>,
@@ -48,48 +50,68 @@ struct TableRow {
     files: Vec<String>,
 }
 
-impl IntoPython for TableRows {
+impl IntoPython for TableRow {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(values::to_python_object(py, &self.0)?.unbind())
+        Ok(values::to_python_object(py, &self)?.unbind())
+    }
+}
+
+impl TableRow {
+    fn new(outcome: &fleet::Outcome, result: Option<&SessionResult>) -> Self {
+        let commands = || result.iter().flat_map(|result| &result.commands);
+        let scripts = || commands().filter_map(|command| command.script.as_ref());
+        let codes: Vec<i64> = scripts().filter_map(|script| script.exit_code).collect();
+        // One failed script makes the row a failure, so its exit code is the one to show.
+        let code = codes.iter().find(|code| **code != 0).or(codes.first());
+        let stdout: Vec<String> = scripts().map(crate::model::ScriptOutput::text).collect();
+        let files = commands().filter_map(|command| command.file.as_ref()?.path.clone());
+        Self {
+            tenant_id: outcome.tenant_id.clone(),
+            machine: outcome.machine.clone(),
+            machine_id: outcome.machine_id.clone(),
+            action_id: outcome.action_id.clone(),
+            status: outcome.status.clone(),
+            ok: outcome.is_ok(),
+            reason: outcome.reason.clone(),
+            message: outcome.message.clone(),
+            exit_code: code.copied(),
+            stdout: (!stdout.is_empty()).then(|| stdout.join("\n")),
+            files: files.collect(),
+        }
     }
 }
 
 impl FleetReport {
+    fn new(run_id: String, outcomes: Bound<'_, PyTuple>) -> Self {
+        Self { run_id, outcomes: outcomes.unbind(), rows: PyOnceLock::new() }
+    }
+
     pub fn from_pickle(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
-        let (run_id, outcomes): (String, Py<PyAny>) =
+        let (run_id, outcomes): (String, Bound<'_, PyTuple>) =
             py.import("pickle")?.call_method1("loads", (state,))?.extract()?;
-        Ok(Py::new(py, Self { run_id, outcomes: outcomes.extract(py)? })?.into_any())
+        Ok(Py::new(py, Self::new(run_id, outcomes))?.into_any())
     }
 
-    /// A process that can load results, if these are not here already.
-    fn sessions(&self) -> Option<std::sync::Arc<Sessions>> {
-        self.outcomes.iter().find_map(|outcome| outcome.get().sessions())
+    fn core_outcomes(&self, py: Python<'_>) -> PyResult<Vec<std::sync::Arc<fleet::Outcome>>> {
+        let outcomes = self.outcomes.bind(py).iter();
+        outcomes.map(|outcome| Ok(outcome.cast::<Outcome>()?.get().core.clone())).collect()
     }
-}
 
-/// What a table has of one outcome.
-fn to_table_row(outcome: &fleet::Outcome, result: Option<&SessionResult>) -> TableRow {
-    let scripts =
-        || result.iter().flat_map(|it| &it.commands).filter_map(|command| command.script.as_ref());
-    let codes: Vec<i64> = scripts().filter_map(|script| script.exit_code).collect();
-    let code = codes.iter().find(|code| **code != 0).or(codes.first());
-    let stdout: Vec<String> = scripts().map(crate::model::ScriptOutput::text).collect();
-    let files = result
-        .iter()
-        .flat_map(|it| &it.commands)
-        .filter_map(|command| command.file.as_ref()?.path.clone());
-    TableRow {
-        tenant_id: outcome.tenant_id.clone(),
-        machine: outcome.machine.clone(),
-        machine_id: outcome.machine_id.clone(),
-        action_id: outcome.action_id.clone(),
-        status: outcome.status.clone(),
-        ok: outcome.is_ok(),
-        reason: outcome.reason.clone(),
-        message: outcome.message.clone(),
-        exit_code: code.copied(),
-        stdout: (!stdout.is_empty()).then(|| stdout.join("\n")),
-        files: files.collect(),
+    fn load_rows(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let mut loads = Vec::new();
+        for outcome in self.outcomes.bind(py).iter() {
+            let outcome = outcome.cast::<Outcome>()?.get();
+            loads.push((outcome.core.clone(), outcome.fetch_result()));
+        }
+        let rows = async move {
+            let mut rows = Vec::with_capacity(loads.len());
+            // One result at a time: those of a large run do not fit into memory together.
+            for (outcome, load) in loads {
+                rows.push(TableRow::new(&outcome, load.await?.as_deref()));
+            }
+            Result::Ok(rows)
+        };
+        run_blocking(py, CoreTask::without_client(rows))
     }
 }
 
@@ -101,70 +123,78 @@ impl FleetReport {
         &self.run_id
     }
 
-    /// Each row's outcome, in the order of the rows.
+    /// The outcome of each row, in the order of the rows.
     #[getter]
-    fn outcomes(&self, py: Python<'_>) -> Vec<Py<Outcome>> {
-        self.outcomes.iter().map(|outcome| outcome.clone_ref(py)).collect()
+    fn outcomes<'py>(&self, py: Python<'py>) -> Bound<'py, PyTuple> {
+        self.outcomes.bind(py).clone()
     }
 
-    /// Every outcome is ok.
+    /// Whether every outcome is ok.
     #[getter]
-    fn ok(&self) -> bool {
-        self.outcomes.iter().all(|outcome| outcome.get().core.is_ok())
+    fn ok(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.core_outcomes(py)?.iter().all(|outcome| outcome.is_ok()))
     }
 
-    /// Give a row for each machine, as `pandas.DataFrame` and `polars.DataFrame` take them.
+    /// Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept
+    /// them.
+    ///
+    /// The results are read from the state store by the first call.
     ///
     /// Returns:
-    ///     Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message, exit_code (the first that
-    ///     is not 0), stdout (of all scripts, safe to show) and files (where they were saved).
+    ///     Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message,
+    ///     exit_code (the first that is not 0), stdout (of all scripts, for display) and files
+    ///     (where they were saved).
+    ///
+    /// Raises:
+    ///     StateError: the state store cannot be read.
     fn to_dicts(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let loads: Vec<_> = self
-            .outcomes
-            .iter()
-            .map(|it| (it.get().core.clone(), it.get().fetch_result()))
-            .collect();
-        let rows = async move {
-            let mut rows = Vec::with_capacity(loads.len());
-            for (outcome, load) in loads {
-                rows.push(to_table_row(&outcome, load.await?.as_ref()));
-            }
-            Result::Ok(TableRows(rows))
-        };
-        match self.sessions() {
-            Some(sessions) => run_blocking(py, CoreTask::new(&sessions, rows)),
-            // What was unpickled has all of it at hand.
-            None => match futures_util::FutureExt::now_or_never(rows) {
-                Some(Ok(rows)) => rows.into_python(py),
-                Some(Err(error)) => Err(crate::python::errors::to_pyerr(py, error)),
-                None => TableRows(Vec::new()).into_python(py),
-            },
-        }
+        self.rows.get_or_try_init(py, || self.load_rows(py)).map(|rows| rows.clone_ref(py))
     }
 
-    fn __eq__(&self, other: &Bound<'_, PyAny>) -> Option<bool> {
-        let other = other.cast::<Self>().ok()?.get();
-        let cores = |report: &Self| {
-            report.outcomes.iter().map(|it| it.get().core.clone()).collect::<Vec<_>>()
-        };
-        Some(self.run_id == other.run_id && values::is_equal(&cores(self), &cores(other)))
+    /// Return the run id and the outcomes, without their results, as a JSON-ready dict.
+    fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
+        values::attributes_to_dict(slf.as_any(), &["run_id", "ok", "outcomes"])
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.outcomes.bind(py).len()
+    }
+
+    fn __getitem__<'py>(
+        &self,
+        py: Python<'py>,
+        index: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.outcomes.bind(py).as_any().get_item(index)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.outcomes.bind(py).as_any().try_iter()
+    }
+
+    fn __eq__(&self, py: Python<'_>, other: &Self) -> PyResult<bool> {
+        Ok(self.run_id == other.run_id && self.core_outcomes(py)? == other.core_outcomes(py)?)
+    }
+
+    fn __hash__(&self) -> u64 {
+        values::hash_of(&self.run_id)
     }
 
     fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.py()
-            .import("mde_live_response.display_fleet")?
-            .call_method1("fleet_report_html", (slf,))
+        let display = slf.py().import("mde_live_response.display_fleet")?;
+        display.call_method1("fleet_report_html", (slf,))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
         let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
         let state =
-            py.import("pickle")?.call_method1("dumps", ((&self.run_id, self.outcomes(py)),))?;
+            py.import("pickle")?.call_method1("dumps", ((&self.run_id, &self.outcomes),))?;
         Ok((restore, ("FleetReport", state.cast_into::<PyBytes>()?)))
     }
 
-    fn __repr__(&self) -> String {
-        let ok = self.outcomes.iter().filter(|outcome| outcome.get().core.is_ok()).count();
-        format!("<FleetReport of run {}: {ok} of {} ok>", self.run_id, self.outcomes.len())
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let outcomes = self.core_outcomes(py)?;
+        let ok = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        Ok(format!("<FleetReport of run {}: {ok} of {} ok>", self.run_id, outcomes.len()))
     }
 }

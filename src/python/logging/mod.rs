@@ -1,5 +1,8 @@
-//! The core's log as Python's: `logging.getLogger("mde_live_response")`, and nothing of other crates, whose lines hold URLs.
+//! The core's log records as Python's: `logging.getLogger("mde_live_response")`.
+//!
+//! Records of other crates are dropped: they contain URLs, which may contain secrets.
 
+pub mod queue;
 pub mod spans;
 
 use std::sync::OnceLock;
@@ -10,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-use crate::python::runtime::{LogItem, enqueue_log};
+use crate::python::logging::queue::{LogItem, enqueue_log};
 use crate::trace::LOG_TARGET;
 
 struct PythonLogger;
@@ -46,17 +49,17 @@ fn python_level(level: Level) -> u8 {
         Level::Warn => 30,
         Level::Info => 20,
         Level::Debug => 10,
+        // Python has no such level; 5 is below DEBUG.
         Level::Trace => 5,
     }
 }
 
-/// Looks up what `logging` wants to hear by now; at every call, since it may be configured at any time.
-///
-/// `logging` is not imported for it: it is most of what an import would cost, and where nobody has, only warnings count.
+/// Sets the crate's log level to that of Python's logger. Called for every call of the core,
+/// because `logging` may be configured at any time.
 pub fn sync_level(py: Python<'_>) -> PyResult<()> {
     static STARTED: OnceLock<()> = OnceLock::new();
     STARTED.get_or_init(|| {
-        // Err when another part of the process has taken the crate's log, which is its right.
+        // This fails if another part of the process has set a logger: then that one is used.
         let _ = log::set_logger(&LOGGER);
     });
     log::set_max_level(read_python_level(py)?);
@@ -68,15 +71,18 @@ fn read_python_level(py: Python<'_>) -> PyResult<LevelFilter> {
     let modules = MODULES.get_or_try_init(py, || {
         PyResult::Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind())
     })?;
+    // `logging` is not imported here: it takes most of the time of importing this package. If
+    // nobody has imported it, warnings are enough.
     let Some(logging) = modules.bind(py).get_item(intern!(py, "logging"))? else {
         return Ok(LevelFilter::Warn);
     };
-    // Half imported, in another thread.
+    // Another thread may be in the middle of importing it.
     let Ok(get_logger) = logging.getattr(intern!(py, "getLogger")) else {
         return Ok(LevelFilter::Warn);
     };
     let logger = get_logger.call1((LOG_TARGET,))?;
     let wants = |level: u8| logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy();
+    // The core formats no record that Python would drop.
     Ok(if wants(10)? {
         LevelFilter::Debug
     } else if wants(20)? {

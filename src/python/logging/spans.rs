@@ -1,4 +1,4 @@
-//! The core's spans as OpenTelemetry's, below what is current where a call is made.
+//! The core's spans as OpenTelemetry spans, below the caller's current span.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::python::runtime::{LogItem, enqueue_log};
+use crate::python::logging::queue::{LogItem, enqueue_log};
 use crate::trace::{SpanEnd, SpanStart, TraceContext, Tracer};
 
-/// `opentelemetry.context` where the call was made.
+/// The caller's `opentelemetry.context`.
 struct ContextTracer(Arc<Py<PyAny>>);
 
 impl Tracer for ContextTracer {
@@ -22,7 +22,8 @@ impl Tracer for ContextTracer {
     }
 }
 
-/// None where nobody has imported OpenTelemetry: then nobody traces, and nothing is spent on it.
+/// Returns the caller's trace. None if OpenTelemetry was not imported: then tracing costs
+/// nothing.
 pub fn current_trace(py: Python<'_>) -> PyResult<Option<TraceContext>> {
     let modules =
         py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?;
@@ -32,7 +33,7 @@ pub fn current_trace(py: Python<'_>) -> PyResult<Option<TraceContext>> {
     let Some(context) = modules.get_item(intern!(py, "opentelemetry.context"))? else {
         return Ok(None);
     };
-    // Half imported, in another thread.
+    // Another thread may be in the middle of importing it.
     let Ok(get_current) = context.getattr(intern!(py, "get_current")) else { return Ok(None) };
     let tracer = ContextTracer(Arc::new(get_current.call0()?.unbind()));
     Ok(Some(TraceContext::new(Arc::new(tracer))))

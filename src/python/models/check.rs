@@ -3,87 +3,88 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use serde_json::json;
+use pyo3::types::PyTuple;
 
+use super::common::{common_methods, into_model};
+use super::values::LazyTuple;
 use crate::check;
-use crate::python::models::common_methods;
-use crate::python::models::values;
-use crate::python::runtime::IntoPython;
 
-/// One thing that would stop a session, or weaken it.
+/// A problem that would stop a session or weaken it.
 #[pyclass(frozen, module = "mde_live_response")]
-pub struct Finding(Arc<check::Finding>);
+pub struct Finding {
+    core: Arc<check::Finding>,
+}
 
-common_methods! { Finding {
-    /// What it is, in one word, to branch on.
-    #[getter]
-    fn code(&self) -> &str {
-        &self.0.code
-    }
+into_model! { check::Finding => Finding {} }
 
-    /// `error`: no session would start, or none would bring its results. `warning`: it would be weaker.
-    #[getter]
-    fn level(&self) -> &str {
-        &self.0.level
-    }
+common_methods! {
+    Finding;
+    equal: |one, other| one == other;
+    hash: |finding| (&finding.code, &finding.message);
+    dict: ["code", "level", "message", "hint"];
+    methods {
+        /// The kind of problem as a keyword.
+        #[getter]
+        fn code(&self) -> &str {
+            &self.core.code
+        }
 
-    /// What was found.
-    #[getter]
-    fn message(&self) -> &str {
-        &self.0.message
-    }
+        /// `error`: no session would start or return results. `warning`: it would be weaker.
+        #[getter]
+        fn level(&self) -> &str {
+            &self.core.level
+        }
 
-    /// What cures it.
-    #[getter]
-    fn hint(&self) -> &str {
-        &self.0.hint
-    }
+        /// What was found, as a sentence.
+        #[getter]
+        fn message(&self) -> &str {
+            &self.core.message
+        }
 
-    /// Give a dict that is ready for JSON.
-    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::to_python_object(py, &*self.0)
-    }
+        /// How to fix it.
+        #[getter]
+        fn hint(&self) -> &str {
+            &self.core.hint
+        }
 
-    fn __repr__(&self) -> String {
-        format!("<Finding {} {}: {}>", self.0.level, self.0.code, self.0.message)
-    }
-} }
-
-/// What would stop a session before it starts, or weaken it: permissions, machine, library, state store.
-#[pyclass(frozen, module = "mde_live_response")]
-pub struct Check(Arc<check::Check>);
-
-common_methods! { Check {
-    /// There is no error among the findings.
-    #[getter]
-    fn ok(&self) -> bool {
-        self.0.is_ok()
-    }
-
-    /// All that was found, errors first.
-    #[getter]
-    fn findings(&self) -> Vec<Finding> {
-        self.0.findings.iter().map(|finding| Finding(Arc::new(finding.clone()))).collect()
-    }
-
-    /// Give a dict that is ready for JSON.
-    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::to_python_object(py, &json!({ "ok": self.0.is_ok(), "findings": self.0.findings }))
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<Check {}: {} findings>", if self.0.is_ok() { "ok" } else { "not ok" }, self.0.findings.len())
-    }
-} }
-
-impl IntoPython for check::Finding {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Finding(Arc::new(self)))?.into_any())
+        fn __repr__(&self) -> String {
+            format!("<Finding {} {}: {}>", self.core.level, self.core.code, self.core.message)
+        }
     }
 }
 
-impl IntoPython for check::Check {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(Py::new(py, Check(Arc::new(self)))?.into_any())
+/// Problems that would stop or weaken a session: permissions, machine, library, state store.
+#[pyclass(frozen, module = "mde_live_response")]
+pub struct Check {
+    core: Arc<check::Check>,
+    findings: LazyTuple,
+}
+
+into_model! { check::Check => Check { findings } }
+
+common_methods! {
+    Check;
+    equal: |one, other| one == other;
+    hash: |check| check.findings.iter().map(|it| &it.message).collect::<Vec<_>>();
+    dict: ["ok", "findings"];
+    methods {
+        /// Whether there is no finding of level `error`.
+        #[getter]
+        fn ok(&self) -> bool {
+            self.core.is_ok()
+        }
+
+        /// The findings, errors first.
+        #[getter]
+        fn findings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+            self.findings.get_or_build(py, || {
+                Ok(self.core.findings.iter().cloned().map(Finding::from).collect())
+            })
+        }
+
+        fn __repr__(&self) -> String {
+            let outcome = if self.core.is_ok() { "ok" } else { "not ok" };
+            format!("<Check {outcome}: {} findings>", self.core.findings.len())
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `Command`.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
@@ -8,125 +7,140 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 use serde_json::Value;
 
-use super::pickle::common_methods;
+use super::common::into_model;
+use super::pickle::{ReduceValue, reduce};
 use super::values;
 use crate::error::Error;
 use crate::model;
-use crate::python::errors::to_pyerr;
 
 /// One live response command. Immutable, comparable, hashable, picklable.
 ///
-/// The service wants every PutFile before every RunScript before every GetFile; any number of each.
-/// Its page: learn.microsoft.com/defender-endpoint/api/run-live-response
+/// In a session, every PutFile comes before every RunScript, and every RunScript before every
+/// GetFile. There may be any number of each.
+/// The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
 #[pyclass(frozen, module = "mde_live_response")]
-pub struct Command(pub(super) Arc<model::Command>);
+pub struct Command {
+    core: Arc<model::Command>,
+}
 
 impl Command {
     pub fn core(&self) -> &model::Command {
-        &self.0
+        &self.core
     }
 }
 
-fn to_py_command(
-    py: Python<'_>,
-    command: crate::error::Result<model::Command>,
-) -> PyResult<Command> {
-    command.map(Command::from).map_err(|error| to_pyerr(py, error))
-}
+into_model! { model::Command => Command {} }
 
-common_methods! { Command {
+#[pymethods]
+impl Command {
     /// Put a file from the library into the working folder on the device.
     ///
-    /// It leaves no result, and the service deletes it when the device restarts.
+    /// The command has no result. The service deletes the file when the device restarts.
     ///
     /// Args:
-    ///     file_name: the library file's name, not a path.
+    ///     file_name: the file's name in the library, not a path.
     ///
     /// Raises:
-    ///     InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
+    ///     InvalidRequestError: the name is empty, or has other characters than letters,
+    ///         digits, `-`, `_` and `.`, which the library does not accept.
     #[classmethod]
-    fn put_file(_class: &Bound<'_, PyType>, py: Python<'_>, file_name: &str) -> PyResult<Self> {
-        to_py_command(py, model::Command::put_file(file_name))
+    fn put_file(_class: &Bound<'_, PyType>, file_name: &str) -> PyResult<Self> {
+        Ok(model::Command::put_file(file_name)?.into())
     }
 
     /// Run a script from the library on the device.
     ///
-    /// The service stops it after 10 minutes.
+    /// The service stops a script after 10 minutes.
     ///
     /// Args:
-    ///     script_name: the library file's name.
-    ///     args: a str goes as it is; a sequence is quoted, for PowerShell where the name ends in `.ps1`, else for sh;
-    ///         None sends no arguments at all.
+    ///     script_name: the script's name in the library.
+    ///     args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends
+    ///         in `.ps1`, else for sh. None sends no arguments.
     ///
     /// Raises:
-    ///     InvalidRequestError: the name is empty, or one the library cannot hold (letters, digits, `-`, `_`, `.`).
+    ///     InvalidRequestError: the name is empty, or has other characters than letters,
+    ///         digits, `-`, `_` and `.`, which the library does not accept.
     #[classmethod]
     #[pyo3(signature = (script_name, args=None))]
-    fn run_script(_class: &Bound<'_, PyType>, py: Python<'_>, script_name: &str, args: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
-        let Some(args) = args else { return to_py_command(py, model::Command::run_script(script_name, None)) };
+    fn run_script(
+        _class: &Bound<'_, PyType>,
+        script_name: &str,
+        args: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let Some(args) = args else {
+            return Ok(model::Command::run_script(script_name, None)?.into());
+        };
+        // A str is also a sequence of str, so it is checked first.
         if let Ok(text) = args.cast::<PyString>() {
-            return to_py_command(py, model::Command::run_script(script_name, Some(&text.to_cow()?)));
+            return Ok(model::Command::run_script(script_name, Some(&text.to_cow()?))?.into());
         }
-        let list: Vec<String> =
-            args.extract().map_err(|_| PyTypeError::new_err("args takes a str or a sequence of str"))?;
-        to_py_command(py, model::Command::run_script_quoted(script_name, &list))
+        let list: Vec<String> = args
+            .extract()
+            .map_err(|_| PyTypeError::new_err("args takes a str or a sequence of str"))?;
+        Ok(model::Command::run_script_quoted(script_name, &list)?.into())
     }
 
     /// Collect a file from the device.
     ///
     /// Args:
-    ///     path: the full path on the device, as a person writes it: `C:\Temp\triage.zip`.
+    ///     path: the full path on the device, unescaped, such as `C:\Temp\triage.zip`.
     ///
     /// Raises:
     ///     InvalidRequestError: the path is empty.
     #[classmethod]
-    fn get_file(_class: &Bound<'_, PyType>, py: Python<'_>, path: &str) -> PyResult<Self> {
-        to_py_command(py, model::Command::get_file(path))
+    fn get_file(_class: &Bound<'_, PyType>, path: &str) -> PyResult<Self> {
+        Ok(model::Command::get_file(path)?.into())
     }
 
-    /// Read a command in the service's own shape, as `to_dict` gives it.
+    /// Make a command from the service's JSON, as `to_dict` returns it.
     ///
     /// Args:
     ///     wire: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
     ///
     /// Raises:
-    ///     InvalidRequestError: the type is unknown, or a parameter is missing, unknown or empty.
+    ///     InvalidRequestError: the type is unknown, or a parameter is missing, unknown or
+    ///         empty.
     #[classmethod]
-    fn from_dict(_class: &Bound<'_, PyType>, py: Python<'_>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let wire: Value = pythonize::depythonize(wire).map_err(|error| {
-            to_pyerr(py, Error::invalid(format!("not a live response command: {error}")))
-        })?;
-        to_py_command(py, model::Command::from_wire(&wire))
+    fn from_dict(_class: &Bound<'_, PyType>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let wire: Value = pythonize::depythonize(wire)
+            .map_err(|error| Error::invalid(format!("not a live response command: {error}")))?;
+        Ok(model::Command::from_wire(&wire)?.into())
     }
 
     /// `PutFile`, `RunScript` or `GetFile`.
     #[getter]
     fn r#type(&self) -> &str {
-        self.0.type_name()
+        self.core.type_name()
     }
 
-    /// The parameters by their wire names, as `{"ScriptName": "triage.ps1", "Args": "-Depth 2"}`.
+    /// The parameters, such as `{"ScriptName": "triage.ps1", "Args": "-Depth 2"}`.
     #[getter]
     fn params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let params = PyDict::new(py);
-        for (key, value) in self.0.params() {
+        for (key, value) in self.core.params() {
             params.set_item(key, value)?;
         }
         Ok(params)
     }
 
-    /// Give the wire shape: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
+    /// Return the service's JSON: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::to_python_object(py, &*self.0)
+        values::to_python_object(py, &*self.core)
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.core == other.core
     }
 
     fn __hash__(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.0.hash(&mut hasher);
-        hasher.finish()
+        values::hash_of(&*self.core)
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<ReduceValue<'py>> {
+        reduce(py, "Command", &*self.core)
     }
 
     fn __repr__(&self) -> String {
-        format!("<Command {}>", self.0)
+        format!("<Command {}>", self.core)
     }
-} }
+}

@@ -1,18 +1,27 @@
-//! Values that all models share: times, JSON, equality.
+//! Values of all models: times, JSON, cached tuples, hashes.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyTzInfo};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyTzInfo,
+};
+use pyo3::{PyClass, PyClassInitializer};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::Timestamp;
 
-/// A time as a timezone-aware `datetime`. Python's has microseconds; the seventh digit is in `raw`.
+/// Returns a time as a timezone-aware `datetime`. The service's seventh digit of a second is
+/// dropped.
 pub fn to_datetime<'py>(
     py: Python<'py>,
     time: Option<Timestamp>,
 ) -> PyResult<Option<Bound<'py, PyDateTime>>> {
     let Some(time) = time.map(Timestamp::datetime) else { return Ok(None) };
+    // `datetime` has no other years.
     let year = time.year().clamp(1, 9999);
     let utc = PyTzInfo::utc(py)?;
     let (month, day) = (u8::from(time.month()), time.day());
@@ -21,7 +30,7 @@ pub fn to_datetime<'py>(
     PyDateTime::new(py, year, month, day, hour, minute, second, micro, Some(&utc)).map(Some)
 }
 
-/// JSON as Python objects.
+/// Converts a serializable value to Python objects.
 pub fn to_python_object<'py>(
     py: Python<'py>,
     value: &impl Serialize,
@@ -29,25 +38,106 @@ pub fn to_python_object<'py>(
     Ok(pythonize::pythonize(py, value)?)
 }
 
-/// The service's own JSON, whole.
+/// Parses the service's own JSON of a model.
 pub fn parse_raw<'py>(py: Python<'py>, raw: &str) -> PyResult<Bound<'py, PyAny>> {
     let value: Value = serde_json::from_str(raw).unwrap_or_default();
     to_python_object(py, &value)
 }
 
-/// A model's own JSON: its attributes by their names.
-pub fn to_attributes(model: &impl Serialize) -> Value {
-    let mut value = serde_json::to_value(model).unwrap_or_default();
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("_raw");
+/// Returns the named attributes of an object as a JSON-ready dict.
+pub fn attributes_to_dict<'py>(
+    object: &Bound<'py, PyAny>,
+    names: &[&str],
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(object.py());
+    for name in names {
+        dict.set_item(name, to_json_ready(&object.getattr(*name)?)?)?;
     }
-    value
+    Ok(dict)
 }
 
-/// Whether two models of one class hold the same.
-pub fn is_equal<T: Serialize>(one: &T, other: &T) -> bool {
-    match (serde_json::to_value(one), serde_json::to_value(other)) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => false,
+fn to_json_ready<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = value.py();
+    let is_plain = value.is_none()
+        || value.is_instance_of::<PyBool>()
+        || value.is_instance_of::<PyInt>()
+        || value.is_instance_of::<PyFloat>()
+        || value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyDict>();
+    if is_plain {
+        return Ok(value.clone());
     }
+    if let Ok(time) = value.cast::<PyDateTime>() {
+        // Python 3.10's fromisoformat takes neither seven digits nor a Z.
+        let options = PyDict::new(py);
+        options.set_item("timespec", "microseconds")?;
+        return time.call_method("isoformat", (), Some(&options));
+    }
+    if let Ok(items) = value.cast::<PyTuple>() {
+        let items = items.iter().map(|item| to_json_ready(&item)).collect::<PyResult<Vec<_>>>()?;
+        return Ok(PyList::new(py, items)?.into_any());
+    }
+    if value.hasattr("to_dict")? {
+        return value.call_method0("to_dict");
+    }
+    // Only paths and exceptions are left.
+    let text = value.str()?.into_any();
+    if value.is_instance_of::<PyBaseException>() {
+        let dict = PyDict::new(py);
+        dict.set_item("message", text)?;
+        return Ok(dict.into_any());
+    }
+    Ok(text)
+}
+
+/// A tuple that is built when it is first read. Later reads return the same object.
+pub struct LazyTuple(PyOnceLock<Py<PyTuple>>);
+
+impl Default for LazyTuple {
+    fn default() -> Self {
+        Self(PyOnceLock::new())
+    }
+}
+
+impl LazyTuple {
+    pub fn get_or_build<'py, T: IntoPyObject<'py>>(
+        &self,
+        py: Python<'py>,
+        build: impl FnOnce() -> PyResult<Vec<T>>,
+    ) -> PyResult<Bound<'py, PyTuple>> {
+        let tuple =
+            self.0.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, build()?)?.unbind()))?;
+        Ok(tuple.bind(py).clone())
+    }
+}
+
+/// An object that is made when it is first read. Later reads return the same object.
+pub struct LazyObject<T>(PyOnceLock<Option<Py<T>>>);
+
+impl<T> Default for LazyObject<T> {
+    fn default() -> Self {
+        Self(PyOnceLock::new())
+    }
+}
+
+impl<T: PyClass> LazyObject<T> {
+    pub fn get_or_make<'py>(
+        &self,
+        py: Python<'py>,
+        make: impl FnOnce() -> Option<T>,
+    ) -> PyResult<Option<Bound<'py, T>>>
+    where
+        T: Into<PyClassInitializer<T>>,
+    {
+        let object =
+            self.0.get_or_try_init(py, || make().map(|value| Py::new(py, value)).transpose())?;
+        Ok(object.as_ref().map(|object| object.bind(py).clone()))
+    }
+}
+
+/// Returns the hash of a key.
+pub fn hash_of(key: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
 }

@@ -1,4 +1,4 @@
-//! The blocking door: wait with the GIL released, and answer Ctrl-C.
+//! Blocking calls: wait with the GIL released, and react to Ctrl-C.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -8,59 +8,60 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::core_task::{Completion, CoreTask};
-use super::lifecycle::ProcessLocal;
-use super::{gil_gate, process_runtime};
+use super::process_local::ProcessLocal;
+use super::process_runtime;
 use crate::model::MachineAction;
-use crate::python::logging;
-use crate::python::logging::spans as tracing;
-use crate::python::models::action_to_python;
+use crate::python::convert::IntoPython;
+use crate::python::gil_gate;
+use crate::python::logging::queue::FLUSH_TIMEOUT;
+use crate::python::logging::{spans, sync_level};
 use crate::trace;
 
-/// How often the main thread looks for signals: twice within the 100 ms in which Ctrl-C is answered. Each look costs some
-/// 50 us of a core.
+/// How often the main thread checks for signals: twice within the 100 ms in which it should
+/// react to Ctrl-C. Each check costs about 50 us of a core.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(40);
 
-/// How long a call waits for its log records to be handled.
-pub(super) const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(50);
-
-enum Event {
+enum WaitEvent {
     Update(Box<MachineAction>),
     Done(Completion),
 }
 
-/// Runs `call` to its end. Ctrl-C and an exception of `on_update` drop it.
-pub fn run_blocking(py: Python<'_>, call: CoreTask) -> PyResult<Py<PyAny>> {
+/// Runs a task to its end. Ctrl-C and an exception from `on_update` abort it.
+pub fn run_blocking(py: Python<'_>, core_task: CoreTask) -> PyResult<Py<PyAny>> {
     let (events, mut incoming) = channel();
     let updates = events.clone();
-    let CoreTask { start, on_update } = call;
+    let CoreTask { start, on_update } = core_task;
     let sink = on_update.as_ref().map(|_| {
         Arc::new(move |action: &MachineAction| {
-            // Err when the waiter has left, who does not want to know.
-            let _ = updates.send(Event::Update(Box::new(action.clone())));
+            // The send fails if the waiting thread has already left: nobody needs the update.
+            let _ = updates.send(WaitEvent::Update(Box::new(action.clone())));
         }) as _
     });
-    logging::sync_level(py)?;
-    let future = trace::with_trace(tracing::current_trace(py)?, start(sink));
+    sync_level(py)?;
+    let future = trace::with_trace(spans::current_trace(py)?, start(sink));
     let process = process_runtime::get_or_start(py)?;
     let task = process.handle().spawn(async move {
-        let _ = events.send(Event::Done(future.await));
+        // The send fails if the wait was interrupted: nobody needs the value.
+        let _ = events.send(WaitEvent::Done(future.await));
     });
+    // Dropped when this function returns early, which aborts the task.
     let running = ProcessLocal::new(AbortOnDrop(task.abort_handle()));
     let on_main_thread = is_main_thread(py)?;
     loop {
         let event;
         (incoming, event) = gil_gate::detach(py, || {
             let (incoming, event) = next_event(incoming, on_main_thread);
-            if matches!(event, Ok(Event::Done(_))) {
-                process.log_queue().flush(LOG_FLUSH_TIMEOUT);
+            // The caller expects the call's log records before the call returns.
+            if matches!(event, Ok(WaitEvent::Done(_))) {
+                process.log_queue().flush(FLUSH_TIMEOUT);
             }
             (incoming, event)
         });
         match event {
-            Ok(Event::Done(completion)) => return completion(py),
-            Ok(Event::Update(action)) => {
+            Ok(WaitEvent::Done(completion)) => return completion(py),
+            Ok(WaitEvent::Update(action)) => {
                 if let Some(callback) = &on_update {
-                    gil_gate::call_python(callback.bind(py), (action_to_python(py, *action)?,))?;
+                    gil_gate::call_python(callback.bind(py), ((*action).into_python(py)?,))?;
                 }
                 check_not_forked(&running)?;
             }
@@ -70,28 +71,31 @@ pub fn run_blocking(py: Python<'_>, call: CoreTask) -> PyResult<Py<PyAny>> {
             }
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err(
-                    "the call ended without an outcome: the process is shutting down, or this is a bug in mde_live_response",
+                    "the call ended without an outcome: the process is shutting down, or this is \
+                     a bug in mde_live_response",
                 ));
             }
         }
     }
 }
 
-/// A callback or a signal's handler may have forked: what runs this call is not in the child.
+/// Raises if a callback or a signal handler has forked: the child lacks the threads of this
+/// call.
 fn check_not_forked(running: &ProcessLocal<AbortOnDrop>) -> PyResult<()> {
     match running.get() {
         Some(_) => Ok(()),
         None => Err(PyRuntimeError::new_err(
-            "this call is the parent's: the process was forked in the middle of it",
+            "this call belongs to the parent: the process was forked during it",
         )),
     }
 }
 
-/// The next event; on the main thread, after a moment, the word to look for signals.
+/// Waits for the next event. On the main thread it times out when signals are to be checked.
 fn next_event(
-    incoming: Receiver<Event>,
+    incoming: Receiver<WaitEvent>,
     on_main_thread: bool,
-) -> (Receiver<Event>, Result<Event, RecvTimeoutError>) {
+) -> (Receiver<WaitEvent>, Result<WaitEvent, RecvTimeoutError>) {
+    // Other threads need no timeout: they handle no signals.
     let event = if on_main_thread {
         incoming.recv_timeout(SIGNAL_INTERVAL)
     } else {
@@ -108,10 +112,11 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Signals are handled by the main thread alone. Where `threading` was never imported there is no other.
+/// Returns whether this is the main thread, the only one that handles signals.
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let modules = py.import("sys")?.getattr("modules")?;
     let threading = modules.call_method1("get", ("threading",))?;
+    // Without `threading`, Python code has not started another thread.
     if threading.is_none() {
         return Ok(true);
     }

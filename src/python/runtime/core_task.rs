@@ -1,4 +1,4 @@
-//! One call of the core, before anybody has decided how to wait for it.
+//! `CoreTask`: a call of the core that has not been started.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,23 +8,20 @@ use futures_util::future::BoxFuture;
 use pyo3::prelude::*;
 
 use crate::error::Result;
-use crate::python::errors::to_pyerr_with_sessions;
+use crate::python::convert::IntoPython;
+use crate::python::errors::to_pyerr;
 use crate::session::{Sessions, UpdateCallback};
 
-/// What a call came to, to be made a Python object or an exception once the GIL is held.
+/// The outcome of a task. Called with the GIL held, it returns the object or raises the
+/// exception.
 pub type Completion = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Py<PyAny>> + Send>;
 
 type Start = Box<dyn FnOnce(Option<UpdateCallback>) -> BoxFuture<'static, Completion> + Send>;
 
-/// A value of the core that has a Python form.
-pub trait IntoPython: Send + 'static {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
-}
-
-/// A call, not yet started.
+/// A call of the core that has not been started, so that the caller can block or await it.
 pub struct CoreTask {
     pub start: Start,
-    /// Called where the wait is, with each machine action seen on the way.
+    /// Called in the waiting thread or event loop with each status of the machine action.
     pub on_update: Option<Py<PyAny>>,
 }
 
@@ -36,20 +33,22 @@ impl CoreTask {
         Self::with_updates(sessions, None, move |_| future)
     }
 
-    /// A call of no client.
+    /// A task whose errors need no `Session`.
     pub fn without_client<T: IntoPython>(
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Self {
-        Self {
-            start: Box::new(move |_| async move { to_completion(future.await, None) }.boxed()),
-            on_update: None,
-        }
+        Self::with_conversion(async move { to_completion(future.await, None) })
     }
 
-    /// A call that gives `value`, and does nothing for it.
+    /// A task that returns `value` and does nothing else.
     pub fn ready(value: Py<PyAny>) -> Self {
         let completion = Box::new(move |_: Python<'_>| Ok(value)) as Completion;
-        Self { start: Box::new(move |_| std::future::ready(completion).boxed()), on_update: None }
+        Self::with_conversion(std::future::ready(completion))
+    }
+
+    /// A task that makes its own Python object or exception.
+    pub fn with_conversion(future: impl Future<Output = Completion> + Send + 'static) -> Self {
+        Self { start: Box::new(move |_| future.boxed()), on_update: None }
     }
 
     pub fn with_updates<T, F>(
@@ -64,11 +63,7 @@ impl CoreTask {
         let sessions = sessions.clone();
         let start = move |sink: Option<UpdateCallback>| {
             let future = start(sink);
-            async move {
-                let result = future.await;
-                to_completion(result, Some(sessions))
-            }
-            .boxed()
+            async move { to_completion(future.await, Some(sessions)) }.boxed()
         };
         Self { start: Box::new(start), on_update }
     }
@@ -77,26 +72,6 @@ impl CoreTask {
 fn to_completion<T: IntoPython>(result: Result<T>, sessions: Option<Arc<Sessions>>) -> Completion {
     Box::new(move |py: Python<'_>| match result {
         Ok(value) => value.into_python(py),
-        Err(error) => Err(to_pyerr_with_sessions(py, error, sessions.as_ref())),
+        Err(error) => Err(to_pyerr(py, error, sessions.as_ref())),
     })
-}
-
-impl IntoPython for () {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(py.None())
-    }
-}
-
-impl<T: IntoPython> IntoPython for Option<T> {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.map_or_else(|| Ok(py.None()), |value| value.into_python(py))
-    }
-}
-
-impl<T: IntoPython> IntoPython for Vec<T> {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let items =
-            self.into_iter().map(|item| item.into_python(py)).collect::<PyResult<Vec<_>>>()?;
-        Ok(items.into_pyobject(py)?.unbind())
-    }
 }

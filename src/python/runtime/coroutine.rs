@@ -1,4 +1,5 @@
-//! The asynchronous door: a coroutine that starts its call when it is first awaited, and drops it when it is cancelled.
+//! Asynchronous calls: a coroutine starts its task when it is first awaited, and aborts it when
+//! it is cancelled.
 
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,16 +11,16 @@ use pyo3::{PyTraverseError, PyVisit};
 use tokio::task::AbortHandle;
 
 use super::core_task::CoreTask;
-use super::delivery::{LoopEvent, LoopFuture, UpdateCallback};
-use super::lifecycle::{ProcessLocal, with_python_in_drop};
+use super::delivery::{LoopCallback, LoopEvent, LoopFuture};
+use super::process_local::ProcessLocal;
 use super::process_runtime;
 use crate::model::MachineAction;
-use crate::python::logging;
-use crate::python::logging::spans as tracing;
+use crate::python::gil_gate::with_python_in_drop;
+use crate::python::logging::{spans, sync_level};
 use crate::trace;
 
-enum State {
-    /// In a mutex: a call may be sent to another thread, but not shared.
+enum CoroutineState {
+    /// In a mutex, because a task is Send but not Sync, and a Python class must be both.
     Created(Mutex<ProcessLocal<CoreTask>>),
     Running {
         inner: Py<PyAny>,
@@ -28,29 +29,30 @@ enum State {
     Finished,
 }
 
-/// What a `..._async` method returns. `asyncio.iscoroutine` holds for it, as for one made by `async def`.
+/// The awaitable that a `..._async` method returns. `asyncio.iscoroutine` is true for it.
 #[pyclass(module = "mde_live_response._native", name = "coroutine", weakref)]
 pub struct Coroutine {
     name: &'static str,
-    state: State,
+    state: CoroutineState,
 }
 
 impl Coroutine {
-    pub fn new(name: &'static str, call: CoreTask) -> Self {
-        Self { name, state: State::Created(Mutex::new(ProcessLocal::new(call))) }
+    pub fn new(name: &'static str, core_task: CoreTask) -> Self {
+        Self { name, state: CoroutineState::Created(Mutex::new(ProcessLocal::new(core_task))) }
     }
 
-    fn begin(&mut self, py: Python<'_>, call: CoreTask) -> PyResult<()> {
+    fn begin(&mut self, py: Python<'_>, core_task: CoreTask) -> PyResult<()> {
+        // First of all: without a running loop, nothing must be sent.
         let event_loop = running_loop(py)?;
         let future = event_loop.call_method0("create_future")?;
         let inner = future.call_method0("__await__")?.unbind();
-        logging::sync_level(py)?;
+        sync_level(py)?;
         let process = process_runtime::get_or_start(py)?;
         let loop_future =
             Arc::new(LoopFuture { event_loop: event_loop.unbind(), future: future.unbind() });
         let sender = process.delivery.sender();
-        let CoreTask { start, on_update } = call;
-        let callback = on_update.map(|call| UpdateCallback::new(py, call)).transpose()?;
+        let CoreTask { start, on_update } = core_task;
+        let callback = on_update.map(|callable| LoopCallback::new(py, callable)).transpose()?;
         let sink = callback.map(|callback| {
             let (sender, loop_future, callback) =
                 (sender.clone(), loop_future.clone(), Arc::new(callback));
@@ -61,17 +63,20 @@ impl Coroutine {
                 );
             }) as _
         });
-        let call = trace::with_trace(tracing::current_trace(py)?, start(sink));
+        let future = trace::with_trace(spans::current_trace(py)?, start(sink));
         let task = process
             .handle()
-            .spawn(async move { sender.send(loop_future, LoopEvent::Done(call.await)) });
-        self.state = State::Running { inner, task: ProcessLocal::new(task.abort_handle()) };
+            .spawn(async move { sender.send(loop_future, LoopEvent::Done(future.await)) });
+        self.state =
+            CoroutineState::Running { inner, task: ProcessLocal::new(task.abort_handle()) };
         Ok(())
     }
 
-    /// Ends the call; an end of the coroutine by whatever way comes through here.
+    /// Aborts the task if it runs. Every way in which a coroutine ends comes through here.
     fn finish(&mut self) {
-        if let State::Running { task, .. } = std::mem::replace(&mut self.state, State::Finished)
+        if let CoroutineState::Running { task, .. } =
+            std::mem::replace(&mut self.state, CoroutineState::Finished)
+            // In a forked child there is no such task to abort.
             && let Some(task) = task.get()
         {
             task.abort();
@@ -123,14 +128,18 @@ impl Coroutine {
         py: Python<'py>,
         value: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if let State::Created(_) = &self.state {
-            let State::Created(call) = std::mem::replace(&mut self.state, State::Finished) else {
+        if let CoroutineState::Created(_) = &self.state {
+            let CoroutineState::Created(call) =
+                std::mem::replace(&mut self.state, CoroutineState::Finished)
+            else {
                 return Err(already_awaited_error());
             };
             let call = call.into_inner().unwrap_or_else(PoisonError::into_inner).into_inner();
             self.begin(py, call.ok_or_else(forked_error)?)?;
         }
-        let State::Running { inner, .. } = &self.state else { return Err(already_awaited_error()) };
+        let CoroutineState::Running { inner, .. } = &self.state else {
+            return Err(already_awaited_error());
+        };
         let inner = inner.clone_ref(py);
         self.step(py, &inner, |inner| inner.call_method1("send", (value,)))
     }
@@ -144,19 +153,20 @@ impl Coroutine {
         tb: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         match &self.state {
-            State::Running { inner, .. } => {
+            CoroutineState::Running { inner, .. } => {
                 let inner = inner.clone_ref(py);
                 self.step(py, &inner, |inner| match (val, tb) {
                     (None, None) => inner.call_method1("throw", (typ,)),
                     (val, tb) => inner.call_method1("throw", (typ, val, tb)),
                 })
             }
-            State::Created(_) => {
-                self.state = State::Finished;
+            CoroutineState::Created(_) => {
+                self.state = CoroutineState::Finished;
+                // `throw` accepts a class as well as an instance.
                 let raised = if typ.is_callable() { typ.call0()? } else { typ };
                 Err(PyErr::from_value(raised))
             }
-            State::Finished => Err(already_awaited_error()),
+            CoroutineState::Finished => Err(already_awaited_error()),
         }
     }
 
@@ -166,12 +176,12 @@ impl Coroutine {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match &self.state {
-            State::Running { inner, .. } => visit.call(inner),
-            State::Created(call) => match call.try_lock() {
+            CoroutineState::Running { inner, .. } => visit.call(inner),
+            CoroutineState::Created(call) => match call.try_lock() {
                 Ok(call) => visit.call(call.get().and_then(|call| call.on_update.as_ref())),
                 Err(_) => Ok(()),
             },
-            State::Finished => Ok(()),
+            CoroutineState::Finished => Ok(()),
         }
     }
 
@@ -201,7 +211,7 @@ impl Coroutine {
 
 impl Drop for Coroutine {
     fn drop(&mut self) {
-        if !matches!(self.state, State::Created(_)) {
+        if !matches!(self.state, CoroutineState::Created(_)) {
             return self.finish();
         }
         let message = CString::new(format!("coroutine '{}' was never awaited", self.name))

@@ -1,4 +1,5 @@
-//! One thread that hands finished calls to their event loops, each loop woken once per batch.
+//! The delivery thread: it passes finished tasks to their event loops, and wakes each loop once
+//! per batch.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,34 +10,33 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyList, PyTuple};
 
-use super::blocking::LOG_FLUSH_TIMEOUT;
 use super::core_task::Completion;
-use super::gil_gate;
-use super::log_queue::LogQueue;
 use crate::model::MachineAction;
-use crate::python::models::action_to_python;
+use crate::python::convert::IntoPython;
+use crate::python::gil_gate;
+use crate::python::logging::queue::{FLUSH_TIMEOUT, LogQueue};
 
 const MAX_BATCH: usize = 256;
 
-/// Where a call's value is awaited.
+/// The asyncio future that a task's value is for, and its event loop.
 pub struct LoopFuture {
     pub event_loop: Py<PyAny>,
     pub future: Py<PyAny>,
 }
 
-/// What is handed over: an action seen on the way, for the caller's callback, or the end.
+/// What is delivered: a status for the caller's `on_update`, or the end of the task.
 pub enum LoopEvent {
-    Update(Arc<UpdateCallback>, Box<MachineAction>),
+    Update(Arc<LoopCallback>, Box<MachineAction>),
     Done(Completion),
 }
 
-/// What is told of each action, in the context of who awaits.
-pub struct UpdateCallback {
+/// The caller's `on_update`, which runs in the context of the coroutine that awaits.
+pub struct LoopCallback {
     run_in_context: Py<PyAny>,
     callable: Py<PyAny>,
 }
 
-impl UpdateCallback {
+impl LoopCallback {
     pub fn new(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Self> {
         let context = py.import("contextvars")?.call_method0("copy_context")?;
         Ok(Self { run_in_context: context.getattr("run")?.unbind(), callable })
@@ -45,30 +45,32 @@ impl UpdateCallback {
 
 enum Message {
     Deliver(Arc<LoopFuture>, LoopEvent),
-    /// Records wait for a thread that takes them to `logging`.
+    /// Log records are queued and no thread passes them to `logging` yet.
     StartLogThread,
     Stop,
 }
 
-/// The thread. It ends when it is told to.
+/// The thread. It runs until `stop`.
 pub struct DeliveryThread {
     sender: DeliverySender,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// The way to the thread, for a call that is under way.
+/// Sends to the thread. A running task holds one.
 #[derive(Clone)]
 pub struct DeliverySender(Sender<Message>);
 
 impl DeliverySender {
     pub fn send(&self, loop_future: Arc<LoopFuture>, event: LoopEvent) {
-        // Once the thread has ended, the interpreter is ending too, and nobody awaits.
+        // The send fails once the thread has stopped: the interpreter is exiting and nobody
+        // awaits.
         let _ = self.0.send(Message::Deliver(loop_future, event));
     }
 }
 
 impl DeliveryThread {
-    /// Starts the thread, which also starts the one of the log_queue that comes with it.
+    /// Starts the thread. It also starts the thread of the returned log queue when one is
+    /// needed.
     pub fn start() -> PyResult<(Self, Arc<LogQueue>)> {
         let (messages, incoming) = channel();
         let sender = DeliverySender(messages);
@@ -92,7 +94,7 @@ impl DeliveryThread {
         self.sender.clone()
     }
 
-    /// Delivers what has come, then ends the thread. The GIL must not be held.
+    /// Delivers everything sent so far, then stops the thread. Call it without the GIL.
     pub fn stop(&self) {
         let _ = self.sender.0.send(Message::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -106,12 +108,14 @@ fn run_delivery_loop(incoming: &Receiver<Message>, log_queue: &Arc<LogQueue>) {
     while let Ok(first) = incoming.recv() {
         let mut batch = Vec::new();
         let mut next = Some(first);
+        // Take everything that is ready, so that each loop wakes once.
         while let Some(Message::Deliver(loop_future, event)) = next {
             batch.push((loop_future, event));
             next = if batch.len() < MAX_BATCH { incoming.try_recv().ok() } else { None };
         }
         if !batch.is_empty() {
-            log_queue.flush(LOG_FLUSH_TIMEOUT);
+            // The caller expects the records of a call before the call returns.
+            log_queue.flush(FLUSH_TIMEOUT);
             with_python(|py| deliver_batch(py, batch));
         }
         match next {
@@ -141,14 +145,16 @@ fn deliver_batch(py: Python<'_>, batch: Vec<(Arc<LoopFuture>, LoopEvent)>) -> Py
     }
     let settle_futures = settle_futures_function(py)?;
     for (event_loop, items) in by_loop {
-        // A loop that was closed meanwhile refuses, and nobody in it awaits any more.
+        // A closed loop refuses the call; nothing in it awaits any more.
         let _ = event_loop.call_method1(py, "call_soon_threadsafe", (settle_futures, items));
     }
     Ok(())
 }
 
-/// What `settle_futures` takes of each future: the future, then what it is to do, then what with: for an update how to call the
-/// callback, the callback and the action, for an end the value or the exception.
+/// Makes the item that `settle_futures` takes: the future, what to do, and the arguments.
+///
+/// "update": `Context.run`, the callback and the action. "value": the value. "error": the
+/// exception.
 fn to_settle_item<'py>(
     py: Python<'py>,
     loop_future: &LoopFuture,
@@ -157,7 +163,7 @@ fn to_settle_item<'py>(
     let future = loop_future.future.bind(py);
     let ended = |what, value: Py<PyAny>| (future, what, value).into_pyobject(py);
     match event {
-        LoopEvent::Update(callback, action) => match action_to_python(py, *action) {
+        LoopEvent::Update(callback, action) => match (*action).into_python(py) {
             Ok(action) => (future, "update", &callback.run_in_context, &callback.callable, action)
                 .into_pyobject(py),
             Err(error) => ended("error", error.into_value(py).into_any()),
@@ -174,11 +180,12 @@ fn settle_futures_function(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
     FUNCTION.get_or_try_init(py, || Ok(pyo3::wrap_pyfunction!(settle_futures, py)?.unbind()))
 }
 
-/// Settles the futures of one batch, on their loop's own thread.
+/// Set the results of a batch of futures. Runs in the thread of their event loop.
 #[pyfunction]
 fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
     for item in items {
         let future = item.get_item(0)?;
+        // A cancelled future is done before its task ends.
         if future.call_method0("done")?.is_truthy()? {
             continue;
         }
@@ -190,7 +197,7 @@ fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
                 .map(drop)
                 .or_else(|error| set_exception(&future, error)),
         };
-        // The others of the batch are not to wait for ever.
+        // Go on: an exception here would leave the rest of the batch waiting for ever.
         if let Err(error) = settled {
             error.write_unraisable(future.py(), Some(&future));
         }
@@ -198,11 +205,13 @@ fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
     Ok(())
 }
 
-/// Ends the wait with `error`; StopIteration, which a future refuses, within a RuntimeError, as a generator does it.
+/// Sets a future's exception. A future refuses StopIteration: that is wrapped in a
+/// RuntimeError, as a generator does it.
 fn set_exception(future: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let py = future.py();
     if future.call_method1("set_exception", (&error,)).is_err() {
-        let wrapper = PyRuntimeError::new_err("the call raised what no future can hold");
+        let wrapper =
+            PyRuntimeError::new_err("the call raised an exception that a future cannot hold");
         wrapper.set_cause(py, Some(error));
         future.call_method1("set_exception", (wrapper,))?;
     }

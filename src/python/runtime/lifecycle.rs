@@ -1,4 +1,4 @@
-//! How the runtime ends with the interpreter, and what a fork does to it.
+//! Hooks that stop the runtime when the interpreter exits and replace it in a forked child.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -6,70 +6,21 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{gil_gate, process_runtime};
+use super::process_local::count_fork;
+use super::process_runtime;
+use crate::python::gil_gate;
 use crate::session::posts_in_flight;
 
-/// How long an exit waits for a POST that is on the wire: its outcome is worth more than a moment.
+/// How long an exit waits for a POST that was sent: without its response, the submit is
+/// unresolved.
 const POST_GRACE: Duration = Duration::from_secs(5);
 const LOG_GRACE: Duration = Duration::from_secs(1);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-static FORK_COUNT: AtomicU32 = AtomicU32::new(0);
-/// The process as Python's own forks know it.
+/// The id of this process, updated by forks that Python makes.
 static PID: AtomicU32 = AtomicU32::new(0);
 
-/// Names this process among those that forks made of it: what bears another name is the parent's.
-fn generation() -> u64 {
-    // A fork that Python did not make is not counted, but has an id of its own.
-    u64::from(FORK_COUNT.load(Ordering::Relaxed)) << 32 | u64::from(std::process::id())
-}
-
-/// A value of the process that made it. In a forked child, whose copy's locks may be held and whose threads are gone, it is
-/// neither used nor dropped.
-pub struct ProcessLocal<T> {
-    generation: u64,
-    value: Option<T>,
-}
-
-impl<T> ProcessLocal<T> {
-    pub fn new(value: T) -> Self {
-        Self { generation: generation(), value: Some(value) }
-    }
-
-    /// None in a forked child.
-    pub fn get(&self) -> Option<&T> {
-        self.value.as_ref().filter(|_| self.generation == generation())
-    }
-
-    /// None in a forked child.
-    pub fn into_inner(mut self) -> Option<T> {
-        if self.generation == generation() { self.value.take() } else { None }
-    }
-}
-
-impl<T> Drop for ProcessLocal<T> {
-    fn drop(&mut self) {
-        if self.generation != generation() {
-            std::mem::forget(self.value.take());
-        }
-    }
-}
-
-/// Does what a Drop has to do in Python, unless the interpreter is gone. An exception may be on its way up meanwhile, and is
-/// put aside: Python cannot be called with one set.
-pub fn with_python_in_drop(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
-    Python::try_attach(|py| {
-        let pending_exception = PyErr::take(py);
-        if let Err(error) = act(py) {
-            error.write_unraisable(py, None);
-        }
-        if let Some(error) = pending_exception {
-            error.restore(py);
-        }
-    });
-}
-
-/// Hooks into the interpreter's end and into its forks.
+/// Registers the exit hook and the fork hook.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     PID.store(std::process::id(), Ordering::Relaxed);
@@ -85,21 +36,25 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 #[pyfunction]
 fn at_exit(py: Python<'_>) -> PyResult<()> {
+    // A fork that did not go through Python has not run `after_in_child`.
     if PID.load(Ordering::Relaxed) != std::process::id() {
         gil_gate::reopen();
     }
+    // From here on, no call can start.
     let Some(process) = process_runtime::take_for_exit() else {
         py.detach(gil_gate::close);
         return Ok(());
     };
     let interrupted = wait_for_posts(py);
     py.detach(|| process.log_queue().flush(LOG_GRACE));
-    let left = process.log_queue().take_remaining();
-    if !left.is_empty() {
-        // No thread could be started for them any more.
-        py.import("mde_live_response._log_delivery")?.call_method1("deliver", (left,))?;
+    let remaining = process.log_queue().take_remaining();
+    if !remaining.is_empty() {
+        // A thread can no longer be started for them.
+        py.import("mde_live_response._log_delivery")?.call_method1("deliver", (remaining,))?;
     }
     py.detach(|| {
+        // In this order: no thread returns to Python any more, then the tasks stop, and only
+        // then the queue and the delivery thread that they use.
         gil_gate::close();
         if let Some(runtime) = process.take_runtime() {
             runtime.shutdown_timeout(SHUTDOWN_GRACE);
@@ -110,7 +65,7 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     interrupted
 }
 
-/// Until no POST is under way, or time is up, or somebody presses Ctrl-C.
+/// Waits until no POST is in flight, the time is up, or Ctrl-C is pressed.
 fn wait_for_posts(py: Python<'_>) -> PyResult<()> {
     let started = Instant::now();
     while posts_in_flight() > 0 && started.elapsed() < POST_GRACE {
@@ -122,7 +77,7 @@ fn wait_for_posts(py: Python<'_>) -> PyResult<()> {
 
 #[pyfunction]
 fn after_in_child() {
-    FORK_COUNT.fetch_add(1, Ordering::Relaxed);
+    count_fork();
     PID.store(std::process::id(), Ordering::Relaxed);
     gil_gate::reopen();
     process_runtime::forget_after_fork();

@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::delivery::DeliveryThread;
-use super::log_queue::{self, LogQueue};
+use crate::python::logging::queue::{LogQueue, set_thread_queue};
 
 const WORKER_THREADS: usize = 2;
 const BLOCKING_THREADS: usize = 4;
 
-/// What runs the core's futures in one process.
+/// The threads that run the core's futures in one process.
 pub struct ProcessRuntime {
     pid: u32,
     handle: Handle,
@@ -21,33 +21,34 @@ pub struct ProcessRuntime {
     pub delivery: DeliveryThread,
 }
 
-enum Slot {
+enum RuntimeSlot {
     NotStarted,
     Running(Arc<ProcessRuntime>),
     Finalized,
 }
 
-static SLOT: Mutex<Slot> = Mutex::new(Slot::NotStarted);
+static SLOT: Mutex<RuntimeSlot> = Mutex::new(RuntimeSlot::NotStarted);
 
-fn slot() -> MutexGuard<'static, Slot> {
+fn slot() -> MutexGuard<'static, RuntimeSlot> {
     SLOT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The process's runtime, started when first asked for.
+/// Returns the process's runtime. The first call starts it.
 pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
     let mut slot = slot();
     match &*slot {
-        Slot::Running(process) if process.pid == std::process::id() => Ok(process.clone()),
-        Slot::Running(_) => Err(PyRuntimeError::new_err(
-            "this process was forked by something other than Python, and the threads of mde_live_response are not in it: \
-             fork by os.fork or multiprocessing, or use the library in the child only",
+        RuntimeSlot::Running(process) if process.pid == std::process::id() => Ok(process.clone()),
+        RuntimeSlot::Running(_) => Err(PyRuntimeError::new_err(
+            "this process was forked by something other than Python, so it lacks the threads of \
+             mde_live_response: \
+             fork with os.fork or multiprocessing, or use the library in the child only",
         )),
-        Slot::Finalized => Err(PyRuntimeError::new_err(
-            "the interpreter is shutting down: no call can be started any more",
-        )),
-        Slot::NotStarted => {
+        RuntimeSlot::Finalized => {
+            Err(PyRuntimeError::new_err("the interpreter is shutting down: no call can be started"))
+        }
+        RuntimeSlot::NotStarted => {
             let process = Arc::new(ProcessRuntime::start()?);
-            *slot = Slot::Running(process.clone());
+            *slot = RuntimeSlot::Running(process.clone());
             Ok(process)
         }
     }
@@ -61,7 +62,7 @@ impl ProcessRuntime {
             .worker_threads(WORKER_THREADS)
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("mde-live-response")
-            .on_thread_start(move || log_queue::set_thread_queue(thread_queue.clone()))
+            .on_thread_start(move || set_thread_queue(thread_queue.clone()))
             .enable_io()
             .enable_time()
             .build()
@@ -93,22 +94,23 @@ impl ProcessRuntime {
     }
 }
 
-/// Ends the slot for good, and hands over what ran in it.
+/// Marks the runtime as finalized and returns it, if this process has one.
 pub fn take_for_exit() -> Option<Arc<ProcessRuntime>> {
-    match std::mem::replace(&mut *slot(), Slot::Finalized) {
-        Slot::Running(process) if process.pid == std::process::id() => Some(process),
-        Slot::Running(parent_runtime) => {
-            // Dropped here, it would wait for threads that are the parent's.
+    match std::mem::replace(&mut *slot(), RuntimeSlot::Finalized) {
+        RuntimeSlot::Running(process) if process.pid == std::process::id() => Some(process),
+        RuntimeSlot::Running(parent_runtime) => {
+            // A drop would wait for threads that exist in the parent only.
             std::mem::forget(parent_runtime);
             None
         }
-        Slot::NotStarted | Slot::Finalized => None,
+        RuntimeSlot::NotStarted | RuntimeSlot::Finalized => None,
     }
 }
 
-/// In a forked child: leaves the parent's runtime alone, whose threads are not here, and starts anew when asked.
+/// Abandons the parent's runtime in a forked child. The next call starts a new one.
 pub fn forget_after_fork() {
-    if let Slot::Running(process) = std::mem::replace(&mut *slot(), Slot::NotStarted) {
+    if let RuntimeSlot::Running(process) = std::mem::replace(&mut *slot(), RuntimeSlot::NotStarted)
+    {
         std::mem::forget(process);
     }
 }

@@ -1,8 +1,11 @@
--- One call is one decision. KEYS[1]: what all keys of a quota key begin with. ARGV: the operation, the epoch that the
--- caller knows, a time set by a test, and the operation's arguments as JSON.
+-- One call of the script is one operation. KEYS[1]: the prefix of all Redis keys of a quota key.
+-- ARGV: the operation, the epoch that the caller knows, a time set by a test, and the arguments as
+-- JSON.
 local base = KEYS[1]
 local args = cjson.decode(ARGV[4])
-local WINDOW_MARGIN, OWNER_GRACE, OWNER_LEASE, RENEWAL_INTERVAL, SLOT_POLL_INTERVAL, UNPOSTED_GRACE = 0.001, 1, 10, 3, 1, 30
+-- The constants of state/queue_scan.rs. A test there checks that they agree.
+local WINDOW_MARGIN, OWNER_GRACE, OWNER_LEASE = 0.001, 1, 10
+local RENEWAL_INTERVAL, SLOT_POLL_INTERVAL, UNPOSTED_GRACE = 3, 1, 30
 
 local function text(time)
   return string.format('%.6f', time)
@@ -12,7 +15,7 @@ local function key(name, ...)
   return table.concat({base, name, ...}, ':')
 end
 
--- Microseconds are as fine as a score and a text can hold.
+-- The score of a sorted set is a double: it holds a time of today to the microsecond.
 local function read_time()
   if ARGV[3] ~= '' then
     return tonumber(ARGV[3])
@@ -21,7 +24,8 @@ local function read_time()
   return tonumber(time[1]) + tonumber(time[2]) / 1e6
 end
 
--- A clock that was set back stands still for a moment, and then runs on.
+-- Returns a time that never goes back. If the clock was set back, the time stays the same once and
+-- then goes on.
 local function advance(epoch)
   local offset, last = tonumber(epoch[3]), tonumber(epoch[4])
   local now = read_time() + offset
@@ -33,17 +37,19 @@ local function advance(epoch)
   return now
 end
 
+-- An epoch is the time since the data was created. A new one means that all earlier data was lost.
 local function create_epoch()
   local now = read_time()
   local known_since = now - args.known_for
-  redis.call('HSET', key('epoch'), 'id', args.id, 'known_since', text(known_since), 'offset', '0', 'last', text(now),
-    'created', text(now), 'sessions_unknown', args.sessions_unknown, 'loss_certain', args.loss_certain, 'version', args.version)
+  redis.call('HSET', key('epoch'), 'id', args.id, 'known_since', text(known_since), 'offset', '0',
+    'last', text(now), 'created', text(now), 'sessions_unknown', args.sessions_unknown,
+    'loss_certain', args.loss_certain, 'version', args.version)
   redis.call('SADD', 'mlr:quotas', args.quota)
-  return now
 end
 
 local function read_epoch()
-  return redis.call('HMGET', key('epoch'), 'id', 'known_since', 'offset', 'last', 'created', 'sessions_unknown', 'loss_certain', 'version')
+  return redis.call('HMGET', key('epoch'), 'id', 'known_since', 'offset', 'last', 'created',
+    'sessions_unknown', 'loss_certain', 'version')
 end
 
 local epoch = read_epoch()
@@ -58,11 +64,13 @@ if not epoch[1] then
   return '{"lost":true}'
 end
 local now = advance(epoch)
--- Nothing is known of calls before `known_since`. Whoever knew an earlier epoch is certain that some were forgotten, up to
--- the time when this one was made.
-local known_since, loss_certain, sessions_unknown = tonumber(epoch[2]), epoch[7] == '1', epoch[6] == '1'
+-- Calls before `known_since` are not recorded. A caller that knows another epoch proves that data
+-- was lost: then calls may have run until this epoch was created.
+local known_since = tonumber(epoch[2])
+local loss_certain, sessions_unknown = epoch[7] == '1', epoch[6] == '1'
 if ARGV[2] ~= '' and ARGV[2] ~= epoch[1] and not loss_certain then
   known_since, loss_certain, sessions_unknown = tonumber(epoch[5]), true, true
-  redis.call('HSET', key('epoch'), 'known_since', text(known_since), 'loss_certain', '1', 'sessions_unknown', '1')
+  redis.call('HSET', key('epoch'), 'known_since', text(known_since), 'loss_certain', '1',
+    'sessions_unknown', '1')
 end
 local op = {}

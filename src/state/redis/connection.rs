@@ -1,36 +1,36 @@
-//! The connection: one script, sent again over an outage of at most the patience, and what Redis says in our words.
+//! The connection to Redis. Every operation is one call of one script, retried while Redis is down.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use redis::Script;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{ErrorKind, RedisError, Script, ServerErrorKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::redis_error::to_error;
 use super::{server, tls};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::state::QuotaKey;
-use crate::state::recovery::{unavailable_error, unusable_error};
-use crate::state::store::{Notice, Settings};
+use crate::state::settings::StoreSettings;
+use crate::state::store::Notice;
+use crate::state::store_error::{unavailable_error, unusable_error};
 
-/// What our keys and scripts mean.
+/// The version of the keys and the script.
 pub const VERSION: u32 = 1;
-const PERMISSIONS_HINT: &str =
-    "the user needs EVALSHA, EVAL, SCRIPT LOAD, INFO, TIME, and to read and write all keys mlr:*";
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct RedisConnection {
-    /// Less the password.
+    /// Without the password.
     pub address: String,
-    settings: Settings,
+    settings: StoreSettings,
     manager: ConnectionManager,
     script: Script,
     key_prefix: String,
-    /// The epoch that this process knows.
+    /// The epoch of the data that this process knows. Empty before the first call.
     epoch: Mutex<String>,
     notices: Mutex<Vec<Notice>>,
 }
@@ -48,9 +48,11 @@ struct ScriptReply {
 }
 
 impl RedisConnection {
-    pub async fn open(url: &Secret, address: String, settings: Settings) -> Result<Self> {
+    /// Connects, checks the server, and creates the data if there is none.
+    pub async fn open(url: &Secret, address: String, settings: StoreSettings) -> Result<Self> {
         let client = tls::client(url, &address, settings.ca_bundle.as_deref())?;
         let config = ConnectionManagerConfig::new()
+            // The retries are in RetryDeadline, which knows the timeout of the store.
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(20))
             .set_max_delay(Duration::from_millis(200))
@@ -58,11 +60,13 @@ impl RedisConnection {
             .set_connection_timeout(Some(Duration::from_secs_f64(
                 settings.timeout.clamp(0.1, 5.0),
             )));
+        // The first call connects, so that the loop below retries it.
         let manager = client
             .get_connection_manager_lazy(config)
             .map_err(|error| to_error(&address, &error))?;
         let code = concat!(
             include_str!("base.lua"),
+            include_str!("windows.lua"),
             include_str!("queue.lua"),
             include_str!("sessions.lua"),
             include_str!("runs.lua")
@@ -78,16 +82,16 @@ impl RedisConnection {
             epoch,
             notices,
         };
-        let mut outage = RetryDeadline::new(&connection.settings);
+        let mut deadline = RetryDeadline::new(&connection.settings);
         loop {
             match connection.init_epoch().await {
-                Err(error) if outage.should_retry(&error).await => {}
-                found => return found.map(|()| connection),
+                Err(error) if deadline.should_retry(&error).await => {}
+                opened => return opened.map(|()| connection),
             }
         }
     }
 
-    /// The quota keys that the server holds.
+    /// Returns the quota keys that the server holds.
     pub async fn quota_keys(url: &Secret, address: &str) -> Result<Vec<QuotaKey>> {
         let refused = |error| to_error(address, &error);
         let client = tls::client(url, address, None)?;
@@ -104,27 +108,29 @@ impl RedisConnection {
         Ok(keys.map(|[host, tenant, application]| QuotaKey { host, tenant, application }).collect())
     }
 
+    /// Returns the weaknesses found when the server was checked last.
     pub fn notices(&self) -> Vec<Notice> {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Does one operation, again over an outage: each is such that twice is as good as once.
+    /// Calls one operation, and retries it while Redis is down. Every operation is idempotent.
     pub async fn call<T: DeserializeOwned>(&self, operation: &str, arguments: &Value) -> Result<T> {
-        let mut outage = RetryDeadline::new(&self.settings);
+        let mut deadline = RetryDeadline::new(&self.settings);
         loop {
             match self.call_once(operation, arguments).await {
-                Err(error) if outage.should_retry(&error).await => {}
+                Err(error) if deadline.should_retry(&error).await => {}
                 done => return done,
             }
         }
     }
 
-    /// Does one operation, once. A store that was lost is initialized again.
+    /// Calls one operation without retries. If the data was lost, creates it and calls again.
     pub async fn call_once<T: DeserializeOwned>(
         &self,
         operation: &str,
         arguments: &Value,
     ) -> Result<T> {
+        // Data can be lost again between two calls, but hardly three times in a row.
         for _ in 0..3 {
             let answer = self.send(operation, arguments).await?;
             if answer.lost {
@@ -139,30 +145,36 @@ impl RedisConnection {
                 .map_err(|error| self.unreadable_reply(&error.to_string()));
         }
         Err(unavailable_error(
-            format!("the state store {} forgets what it is told", self.address),
-            "look for what deletes its keys, or evicts them",
+            format!("the state store {} loses its keys as soon as they are written", self.address),
+            "find out what deletes or evicts its keys",
         ))
     }
 
-    /// Looks the server over, and founds the store where there is none.
+    /// Checks the server, and creates the data if there is none.
+    ///
+    /// The server's uptime shows for how long it can't have lost data. If this process knew
+    /// an epoch before, the data was lost for certain.
     async fn init_epoch(&self) -> Result<()> {
         let mut connection = self.manager.clone();
         let info: String = redis::cmd("INFO")
+            // Only this section has the command counts that show a flush.
             .arg("everything")
             .query_async(&mut connection)
             .await
             .map_err(|error| to_error(&self.address, &error))?;
         let report = server::check_info(&self.address, &info)?;
-        let knew = !self.known_epoch().is_empty();
+        let had_epoch = !self.known_epoch().is_empty();
         let limits = &self.settings.limits;
-        let known_for = if knew { 0.0 } else { report.known_for };
+        let known_for = if had_epoch { 0.0 } else { report.known_for };
+        // If the server kept everything for longer than a session can last, every open session is
+        // recorded.
         let sessions_unknown =
             known_for < limits.queue_time + limits.settle_time + 2.0 * limits.script_time;
         let key = &self.settings.key;
         let arguments = serde_json::json!({
             "id": uuid::Uuid::new_v4().to_string(),
             "known_for": known_for,
-            "loss_certain": if knew { "1" } else { "0" },
+            "loss_certain": if had_epoch { "1" } else { "0" },
             "sessions_unknown": if sessions_unknown { "1" } else { "0" },
             "version": VERSION.to_string(),
             "quota": serde_json::json!([key.host, key.tenant, key.application]).to_string(),
@@ -172,20 +184,26 @@ impl RedisConnection {
         if version != VERSION.to_string() {
             return Err(unusable_error(
                 format!(
-                    "the state store {} is of version {version}, and this library reads version {VERSION}",
+                    "the state store {} has version {version}, but this library reads version \
+                     {VERSION}",
                     self.address
                 ),
-                "use one version of the library for all who share it, or another database of the server",
+                "use the same version of the library in all processes that share it, or another \
+                 database",
             ));
         }
-        if knew {
+        if had_epoch {
             log::warn!(
                 target: crate::trace::LOG_TARGET,
-                "the state store {} lost what it knew: its windows count as full for their length", self.address
+                "the state store {} lost its data: each window counts as full for one window \
+                 length",
+                self.address
             );
         }
         *self.notices.lock().unwrap_or_else(PoisonError::into_inner) = report.notices;
-        if let Some(epoch) = initialized.epoch.filter(|_| !knew) {
+        // A process that had an epoch keeps it: with its next call the script sees that the data
+        // was lost.
+        if let Some(epoch) = initialized.epoch.filter(|_| !had_epoch) {
             self.set_epoch(epoch);
         }
         Ok(())
@@ -213,81 +231,37 @@ impl RedisConnection {
 
     fn unreadable_reply(&self, error: &str) -> Error {
         unusable_error(
-            format!("the state store {} gave an answer that can't be read: {error}", self.address),
-            "give the state store a database of its own",
+            format!("the answer of the state store {} can't be read: {error}", self.address),
+            "use a separate database for the state store",
         )
     }
 }
 
-/// A server that does not answer is waited for, until the patience is over.
+/// Retries with a growing pause until the timeout is over.
 struct RetryDeadline {
     clock: Clock,
-    give_up: f64,
+    deadline: f64,
     pause: f64,
 }
 
 impl RetryDeadline {
-    fn new(settings: &Settings) -> Self {
+    fn new(settings: &StoreSettings) -> Self {
         Self {
             clock: settings.clock,
-            give_up: settings.clock.now() + settings.timeout,
+            deadline: settings.clock.now() + settings.timeout,
             pause: 0.05,
         }
     }
 
-    /// Waits where waiting may help.
+    /// Returns whether to try again, after a pause.
     async fn should_retry(&mut self, error: &Error) -> bool {
-        if !error.retryable || self.clock.now() + self.pause >= self.give_up {
+        if !error.retryable || self.clock.now() + self.pause >= self.deadline {
             return false;
         }
-        log::debug!(target: crate::trace::LOG_TARGET, "{error}; trying again in {:.2} s", self.pause);
+        log::debug!(target: crate::trace::LOG_TARGET, "{error}; retrying in {:.2} s", self.pause);
+        // A random pause keeps processes from retrying in step.
         self.clock.sleep(self.pause * (0.5 + fastrand::f64())).await;
         self.pause = (self.pause * 2.0).min(1.0);
         true
-    }
-}
-
-/// What Redis says, in the caller's terms. Its own words never hold the password.
-pub fn to_error(address: &str, error: &RedisError) -> Error {
-    if let Some(error) = tls::handshake_error(address, error) {
-        return error;
-    }
-    let passing = matches!(
-        error.kind(),
-        ErrorKind::Io
-            | ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::ReadOnly
-            )
-    );
-    if passing || error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
-        let message = format!("the state store {address} can't be reached: {error}");
-        return unavailable_error(
-            message,
-            "see that Redis runs, can be reached from here, and speaks TLS there if the address begins with rediss://; \
-             nothing was sent to the service",
-        );
-    }
-    let message = format!("the state store {address} refused: {error}");
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS")) => unusable_error(
-            message,
-            "give user and password in the address: redis://user:password@host:6379/0",
-        ),
-        (_, Some("OOM")) => {
-            unavailable_error(message, "give Redis more memory, or prune the store")
-        }
-        (_, Some("NOPERM")) => unusable_error(message, PERMISSIONS_HINT),
-        // From within a script, Redis 7.0 has no code for it.
-        _ if message.contains("The user executing the script") => {
-            unusable_error(message, PERMISSIONS_HINT)
-        }
-        _ => unusable_error(
-            message,
-            "give the state store a Redis 7 or a Valkey of its own, or a database of it",
-        ),
     }
 }

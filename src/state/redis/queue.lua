@@ -1,67 +1,6 @@
-local function calls_of(window) return key('calls', window) end
-local function queue_of(window) return key('queue', window) end
-local function queue_owners_of(window) return key('queue_owners', window) end
+-- The admission queues.
 
-local function counted(window, rate)
-  return redis.call('ZCOUNT', calls_of(window), '(' .. text(now - rate[2] - WINDOW_MARGIN), '+inf')
-end
-
-local function blocked_until(window)
-  return tonumber(redis.call('HGET', key('window_blocks'), window) or '0')
-end
-
--- How many calls may count now. After a loss that is certain, none for the length of the rate. A store that is new, or
--- was lost before anyone alive saw it: none for the shortest length, then as many as an even use would have left.
-local function effective_limit(rate)
-  local known = now - known_since
-  if known >= rate[2] then
-    return rate[1]
-  elseif loss_certain or known < args.shortest then
-    return 0
-  end
-  return math.floor(rate[1] * known / rate[2])
-end
-
-local function room_of(window)
-  if blocked_until(window) > now then
-    return 0
-  end
-  local room = math.huge
-  for _, rate in ipairs(args.rates) do
-    room = math.min(room, math.max(0, effective_limit(rate) - counted(window, rate)))
-  end
-  return room
-end
-
--- When a rate that is short of memory lets one through that has `before` counted or ahead of it.
-local function full_history_at(rate, before)
-  local whole = known_since + rate[2]
-  if loss_certain or now >= whole then
-    return whole
-  end
-  return math.min(whole, known_since + math.max(args.shortest, rate[2] * (before + 1) / rate[1]))
-end
-
--- When there can be room at the earliest for who has `ahead` others before it.
-local function earliest(window, ahead)
-  local at = math.max(now, blocked_until(window))
-  for _, rate in ipairs(args.rates) do
-    local before = counted(window, rate) + ahead
-    at = math.max(at, full_history_at(rate, before))
-    local index = before - rate[1]
-    if index >= 0 then
-      local since = '(' .. text(now - rate[2] - WINDOW_MARGIN)
-      local call = redis.call('ZRANGEBYSCORE', calls_of(window), since, '+inf', 'WITHSCORES', 'LIMIT', index, 1)
-      local ended = now
-      if call[2] then
-        ended = math.min(now, tonumber(call[2]))
-      end
-      at = math.max(at, ended + rate[2] + WINDOW_MARGIN)
-    end
-  end
-  return at
-end
-
+-- Returns the slots by machine, and their count. Deletes those whose time is over.
 local function read_open_slots()
   local slots, count = {}, 0
   local all = redis.call('HGETALL', key('slots'))
@@ -88,6 +27,7 @@ local function dequeue(window, ticket)
   end
 end
 
+-- Removes the ticket from the queue. If it was granted, its call counts as never started.
 local function leave(window, ticket)
   dequeue(window, ticket)
   local ends = redis.call('ZSCORE', calls_of(window), ticket)
@@ -103,26 +43,28 @@ local function leave(window, ticket)
   end
 end
 
--- Clears the line of dead processes. Tells whether this one was known, and which others are overdue and hold nobody up.
+-- Removes dead processes from the queue. Returns whether this process was known, and the processes
+-- past their deadline, which block nobody.
 local function renew(window)
   local overdue = {}
-  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', queue_owners_of(window), '-inf', text(now))) do
+  local owners = queue_owners_of(window)
+  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', text(now))) do
     overdue[owner] = owner ~= args.owner
   end
-  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', queue_owners_of(window), '-inf', text(now - OWNER_LEASE))) do
+  for _, owner in ipairs(redis.call('ZRANGEBYSCORE', owners, '-inf', text(now - OWNER_LEASE))) do
     if owner ~= args.owner then
       for _, ticket in ipairs(redis.call('ZRANGE', queue_of(window), 0, -1)) do
         if string.sub(ticket, 1, 16) == owner then
           dequeue(window, ticket)
         end
       end
-      redis.call('ZREM', queue_owners_of(window), owner)
+      redis.call('ZREM', owners, owner)
     end
   end
-  return redis.call('ZSCORE', queue_owners_of(window), args.owner), overdue
+  return redis.call('ZSCORE', owners, args.owner), overdue
 end
 
--- Until when the process is to ask again; one without waiters is forgotten.
+-- Records when the process must ask again. Forgets a process without waiters.
 local function set_deadline(window, wait)
   if wait < 0 then
     redis.call('ZREM', queue_owners_of(window), args.owner)
@@ -131,28 +73,33 @@ local function set_deadline(window, wait)
   end
 end
 
+-- Counts the call as running, and takes the slot and the machine of a submit.
 local function begin(window, ticket, slot_request)
   redis.call('ZADD', calls_of(window), text(now + args.call_lease), ticket)
   if slot_request then
     local ends = text(now + args.call_lease + UNPOSTED_GRACE)
-    put_slot(slot_request.machine_id, {correlation = slot_request.correlation_id, ticket = ticket, ends = ends, lease = slot_request.lease})
+    put_slot(slot_request.machine_id, {correlation = slot_request.correlation_id, ticket = ticket,
+      ends = ends, lease = slot_request.lease})
   end
 end
 
 local function new_scan(window)
-  local scan = {room = room_of(window), free = 0, claimed = {}, eligible = 0, granted = {}, occupied = {}, blocked = false}
+  local scan = {room = room_of(window), free = 0, claimed = {}, eligible = 0, granted = {},
+    occupied = {}, blocked = false}
   if args.slot_limit then
     local count
     scan.slots, count = read_open_slots()
     scan.free = math.max(0, args.slot_limit - count)
   end
+  -- An unknown session may be on any machine, so nothing is submitted.
   if sessions_unknown and args.slot_limit then
     scan.room = 0
   end
   return scan
 end
 
--- Tells whether the ticket goes or leaves, and whether to walk on. It is state/queue_scan.rs in Lua.
+-- Visits the next ticket: state/queue_scan.rs in Lua. Returns 'granted', 'refused' or nil, and
+-- whether the rest of the queue still matters.
 local function step(scan, ticket, slot_request)
   local mine = string.sub(ticket, 1, 16) == args.owner
   if slot_request then
@@ -161,7 +108,7 @@ local function step(scan, ticket, slot_request)
     if slot and not same then
       if mine and not slot_request.wait then
         table.insert(scan.occupied, {ticket, slot.action or cjson.null})
-        return 'leaves', true
+        return 'refused', true
       end
       scan.blocked = scan.blocked or mine
       return nil, true
@@ -175,17 +122,17 @@ local function step(scan, ticket, slot_request)
     end
     scan.claimed[slot_request.machine_id] = true
   end
-  local goes
+  local answer
   if scan.eligible < scan.room then
     if mine then
       table.insert(scan.granted, ticket)
-      goes = 'goes'
+      answer = 'granted'
     end
   elseif mine and not scan.ahead then
     scan.ahead = scan.eligible - #scan.granted
   end
   scan.eligible = scan.eligible + 1
-  return goes, slot_request or not scan.ahead
+  return answer, slot_request or not scan.ahead
 end
 
 local function slot_request_of(ticket)
@@ -193,22 +140,24 @@ local function slot_request_of(ticket)
   return slot_request and cjson.decode(slot_request) or nil
 end
 
--- The line as it stands, in pieces, since mostly its head is enough.
+-- Scans the queue in batches, because its head is usually enough. Returns whether new tickets
+-- matter too.
 local function scan_queue(window, scan, overdue)
   local from, on = 0, true
   while on do
     local batch = redis.call('ZRANGE', queue_of(window), from, from + 63)
     for _, ticket in ipairs(batch) do
       local slot_request = slot_request_of(ticket)
-      local goes
+      local answer
       if not overdue[string.sub(ticket, 1, 16)] then
-        goes, on = step(scan, ticket, slot_request)
+        answer, on = step(scan, ticket, slot_request)
       end
-      if goes then
+      if answer then
         dequeue(window, ticket)
+        -- The ranks after the removed ticket move down by one.
         from = from - 1
       end
-      if goes == 'goes' then
+      if answer == 'granted' then
         begin(window, ticket, slot_request)
       end
       if not on then
@@ -222,20 +171,23 @@ local function scan_queue(window, scan, overdue)
   end
 end
 
+-- Scans the new tickets, and queues those that must wait.
 local function join(window, scan, on)
   for _, entry in ipairs(args.join) do
     local ticket, slot_request = entry[1], entry[2]
+    -- After a lost answer, the store already knows some of the tickets.
     if args.is_retry and redis.call('ZSCORE', calls_of(window), ticket) then
       table.insert(scan.granted, ticket)
     elseif not (args.is_retry and redis.call('ZSCORE', queue_of(window), ticket)) then
-      local goes
+      local answer
       if on then
-        goes, on = step(scan, ticket, slot_request)
+        answer, on = step(scan, ticket, slot_request)
       end
-      if goes == 'goes' then
+      if answer == 'granted' then
         begin(window, ticket, slot_request)
-      elseif not goes then
-        redis.call('ZADD', queue_of(window), redis.call('HINCRBY', key('epoch'), 'position', 1), ticket)
+      elseif not answer then
+        local position = redis.call('HINCRBY', key('epoch'), 'position', 1)
+        redis.call('ZADD', queue_of(window), position, ticket)
         if slot_request then
           redis.call('HSET', key('slot_requests'), ticket, cjson.encode(slot_request))
         end
@@ -253,6 +205,7 @@ function op.request_admission()
   redis.call('ZREMRANGEBYSCORE', calls_of(window), '-inf', text(now - args.longest - WINDOW_MARGIN))
   local scan = new_scan(window)
   join(window, scan, scan_queue(window, scan, overdue))
+  -- -1: nobody waits, or only a change can help.
   local wait = -1
   if scan.ahead then
     wait = math.min(RENEWAL_INTERVAL, earliest(window, scan.ahead) - now)
@@ -263,23 +216,4 @@ function op.request_admission()
   set_deadline(window, wait)
   return {granted = scan.granted, occupied = scan.occupied, owner_unknown = not known,
     sessions_unknown = sessions_unknown and args.slot_limit ~= nil, wait = text(wait)}
-end
-
-function op.end_call()
-  redis.call('ZADD', calls_of(args.window), text(now), args.ticket)
-end
-
-function op.block_window()
-  local till = math.max(now + args.seconds, blocked_until(args.window))
-  redis.call('HSET', key('window_blocks'), args.window, text(till))
-end
-
-function op.window_usage()
-  local share = 1
-  for _, rate in ipairs(args.rates) do
-    local left = math.max(0, effective_limit(rate) - counted(args.window, rate))
-    share = math.min(share, left / rate[1])
-  end
-  local waiting = redis.call('ZCARD', queue_of(args.window))
-  return {share = text(share), wait = text(earliest(args.window, waiting) - now)}
 end

@@ -1,93 +1,24 @@
-//! The journal of many machines: what any process of them can go on with.
+//! The [`RunStore`] of Redis.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{RedisStore, wire};
+use super::RedisStore;
+use super::reply::EmptyReply;
+use super::run_reply::{
+    ClaimReply, FinishReply, OutcomesReply, OwnersReply, ProgressReply, ResultReply, RowReply,
+    RowsReply, RunHeaderReply, RunReply,
+};
 use crate::error::Result;
-use crate::state::recovery::{unknown_run, unusable_error};
 use crate::state::run_store::*;
-use crate::state::store::StoreFuture;
+use crate::state::store_error::{unknown_run, unusable_error};
+use crate::state::{StoreFuture, hex_id};
 
-/// Rows in one call: a script holds the server up for as long as it runs.
+/// Rows in one call. Redis serves nobody else while a script runs.
 const CHUNK: usize = 500;
 
-/// What the script answers about a run, or that there is none.
-#[derive(Deserialize)]
-struct RunReply<T> {
-    #[serde(default)]
-    missing: bool,
-    #[serde(flatten)]
-    reply: T,
-}
-
-#[derive(Deserialize)]
-struct RunHeaderReply {
-    #[serde(default)]
-    head: Option<String>,
-    #[serde(default)]
-    stopped: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RowsReply {
-    #[serde(default, deserialize_with = "wire::list")]
-    rows: Vec<RowReply>,
-}
-
-#[derive(Deserialize)]
-struct ClaimReply {
-    #[serde(default)]
-    row: Option<RowReply>,
-}
-
-#[derive(Deserialize)]
-struct RowReply {
-    row: u32,
-    machine: String,
-    #[serde(default)]
-    machine_id: Option<String>,
-    commands: u32,
-    #[serde(default)]
-    progress: Option<String>,
-    done: bool,
-}
-
-#[derive(Deserialize)]
-struct OwnersReply {
-    #[serde(default, deserialize_with = "wire::list")]
-    owners: Vec<(u32, u32)>,
-}
-
-#[derive(Deserialize)]
-struct ProgressReply {
-    #[serde(default)]
-    before: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct FinishReply {
-    #[serde(default)]
-    first: bool,
-}
-
-#[derive(Deserialize)]
-struct OutcomesReply {
-    #[serde(default, deserialize_with = "wire::list")]
-    outcomes: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct ResultReply {
-    #[serde(default)]
-    result: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct EmptyReply {}
-
 impl RedisStore {
+    /// Calls an operation on a run. Fails if the run is unknown.
     async fn call_for_run<T: DeserializeOwned>(
         &self,
         operation: &str,
@@ -97,32 +28,34 @@ impl RedisStore {
         if let Some(fields) = arguments.as_object_mut() {
             fields.insert("run".to_owned(), run_id.into());
         }
-        let run_reply: RunReply<T> = self.connection.call(operation, &arguments).await?;
-        if run_reply.missing { Err(unknown_run(run_id)) } else { Ok(run_reply.reply) }
+        let reply: RunReply<T> = self.connection.call(operation, &arguments).await?;
+        if reply.missing { Err(unknown_run(run_id)) } else { Ok(reply.content) }
     }
 
-    fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
+    fn parse<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
         serde_json::from_str(json).map_err(|_| {
             let message =
-                format!("a run in the state store {} can't be read", self.connection.address);
-            unusable_error(message, "give the state store a database of its own")
+                format!("a run in the state store {} can't be parsed", self.connection.address);
+            unusable_error(message, "use a separate database for the state store")
         })
     }
 
-    fn state(&self, row: RowReply) -> Result<RowState> {
+    fn row_state(&self, row: RowReply) -> Result<RowState> {
         let progress = row
             .progress
             .as_deref()
-            .map_or_else(|| Ok(RowProgress::default()), |json| self.read(json))?;
+            .map_or_else(|| Ok(RowProgress::default()), |json| self.parse(json))?;
         let RowReply { row, machine, machine_id, commands, done, .. } = row;
         Ok(RowState { row, machine, machine_id, commands, progress, done })
     }
 
-    /// The rows are there before the run is, so that a run that is there is whole.
+    /// Stores the rows under a draft key, some at a time.
+    ///
+    /// `create_run` renames the key. So a run that exists always has all its rows.
     async fn put_draft_rows(&self, draft: &str, rows: &[NewRow]) -> Result<()> {
         for (at, chunk) in rows.chunks(CHUNK).enumerate() {
-            let texts: Vec<String> = chunk.iter().map(to_json).collect();
-            let arguments = json!({"draft": draft, "from": at * CHUNK, "rows": texts});
+            let encoded: Vec<String> = chunk.iter().map(to_json).collect();
+            let arguments = json!({"draft": draft, "from": at * CHUNK, "rows": encoded});
             self.connection.call::<EmptyReply>("draft_rows", &arguments).await?;
         }
         Ok(())
@@ -133,23 +66,20 @@ fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-fn hex_id(worker: u64) -> String {
-    format!("{worker:016x}")
-}
-
 impl RunStore for RedisStore {
     fn create_run(&self, head: RunHeader, rows: Vec<NewRow>) -> StoreFuture<'_, Option<RunHeader>> {
         Box::pin(async move {
             if let Some(known) = self.get_run(&head.run_id).await? {
                 return Ok(Some(known.head));
             }
+            // Two processes may create the same run at once; each writes its own draft.
             let draft = uuid::Uuid::new_v4().to_string();
             self.put_draft_rows(&draft, &rows).await?;
             let arguments = json!({"draft": draft, "head": to_json(&head)});
-            let begun: RunHeaderReply =
+            let created: RunHeaderReply =
                 self.call_for_run("create_run", &head.run_id, arguments).await?;
-            if let Some(known) = begun.head {
-                return self.read(&known).map(Some);
+            if let Some(known) = created.head {
+                return self.parse(&known).map(Some);
             }
             let named = (0_u32..).zip(rows).filter_map(|(at, row)| Some((at, row.machine_id?)));
             let named: Vec<(u32, String)> = named.collect();
@@ -167,11 +97,11 @@ impl RunStore for RedisStore {
 
     fn get_run<'a>(&'a self, run_id: &'a str) -> StoreFuture<'a, Option<Run>> {
         Box::pin(async move {
-            let run_reply: RunReply<RunHeaderReply> =
+            let reply: RunReply<RunHeaderReply> =
                 self.connection.call("get_run", &json!({"run": run_id})).await?;
-            let Some(head) = run_reply.reply.head else { return Ok(None) };
-            let stopped = run_reply.reply.stopped.map(|stopped| self.read(&stopped)).transpose()?;
-            Ok(Some(Run { head: self.read(&head)?, stopped }))
+            let Some(head) = reply.content.head else { return Ok(None) };
+            let stopped = reply.content.stopped.map(|stopped| self.parse(&stopped)).transpose()?;
+            Ok(Some(Run { head: self.parse(&head)?, stopped }))
         })
     }
 
@@ -185,7 +115,7 @@ impl RunStore for RedisStore {
             let rows: RowsReply = self
                 .call_for_run("list_rows", run_id, json!({"from": from, "count": count}))
                 .await?;
-            rows.rows.into_iter().map(|row| self.state(row)).collect()
+            rows.rows.into_iter().map(|row| self.row_state(row)).collect()
         })
     }
 
@@ -227,7 +157,7 @@ impl RunStore for RedisStore {
         Box::pin(async move {
             let arguments = json!({"worker": hex_id(worker), "candidates": candidates});
             let claimed: ClaimReply = self.call_for_run("claim_row", run_id, arguments).await?;
-            claimed.row.map(|row| self.state(row)).transpose()
+            claimed.row.map(|row| self.row_state(row)).transpose()
         })
     }
 
@@ -241,12 +171,14 @@ impl RunStore for RedisStore {
             let mut before = String::new();
             loop {
                 let known: RowProgress =
-                    if before.is_empty() { RowProgress::default() } else { self.read(&before)? };
+                    if before.is_empty() { RowProgress::default() } else { self.parse(&before)? };
+                // The rule for merging exists only in Rust. The script stores the result if no
+                // other worker stored one meanwhile, else it returns that one.
                 let merged = to_json(&known.merge(progress));
                 let arguments = json!({"row": row, "before": before, "progress": merged});
-                let noted: ProgressReply =
+                let recorded: ProgressReply =
                     self.call_for_run("record_progress", run_id, arguments).await?;
-                match noted.before {
+                match recorded.before {
                     Some(newer) => before = newer,
                     None => return Ok(()),
                 }
@@ -274,8 +206,9 @@ impl RunStore for RedisStore {
             let reply: OutcomesReply = self
                 .call_for_run("list_outcomes", run_id, json!({"after": after, "count": count}))
                 .await?;
+            // Outcomes are a Redis list, so a number is the index plus one.
             let numbered = (after + 1..).zip(reply.outcomes).map(|(number, json)| {
-                let (row, outcome) = self.read(&json)?;
+                let (row, outcome) = self.parse(&json)?;
                 Ok(NumberedOutcome { number, row, outcome })
             });
             numbered.collect()

@@ -1,3 +1,4 @@
+-- Fleet runs. An operation on a run that does not exist returns {missing = true}.
 local function run_key(name)
   return key(name, args.run)
 end
@@ -6,6 +7,7 @@ local function run_exists()
   return redis.call('HEXISTS', key('runs'), args.run) == 1
 end
 
+-- Returns the first row that named the machine: this row, if no other did.
 local function claim_machine(row, machine)
   redis.call('HSETNX', run_key('machine_owners'), machine, row)
   return tonumber(redis.call('HGET', run_key('machine_owners'), machine))
@@ -29,7 +31,7 @@ local function is_alive(worker)
   return ends and tonumber(ends) > now
 end
 
--- The rows of a run that is not begun yet are kept apart, and forgotten if it never is.
+-- Stores rows of a run that does not exist yet. They expire if it is never created.
 function op.draft_rows()
   local draft = key('draft', args.draft)
   for at, row in ipairs(args.rows) do
@@ -49,7 +51,7 @@ function op.create_run()
     redis.call('PERSIST', run_key('rows'))
   end
   redis.call('HSET', key('runs'), args.run, args.head)
-  redis.call('HSET', key('begun'), args.run, text(now))
+  redis.call('HSET', key('created'), args.run, text(now))
   return {}
 end
 
@@ -62,16 +64,17 @@ local function has_worker(run)
   return false
 end
 
--- Forgets runs that began more than so many seconds ago and that nobody is at.
+-- Deletes runs that started more than `seconds` ago and have no live worker.
 function op.prune_runs(seconds)
   local count = 0
   for _, run in ipairs(redis.call('HKEYS', key('runs'))) do
-    local begun = tonumber(redis.call('HGET', key('begun'), run) or '0')
-    if begun <= now - seconds and not has_worker(run) then
-      for _, name in ipairs({'rows', 'machine_owners', 'machines', 'progress', 'workers', 'claims', 'done', 'outcomes', 'results'}) do
+    local created = tonumber(redis.call('HGET', key('created'), run) or '0')
+    if created <= now - seconds and not has_worker(run) then
+      for _, name in ipairs({'rows', 'machine_owners', 'machines', 'progress', 'workers', 'claims',
+        'done', 'outcomes', 'results'}) do
         redis.call('DEL', key(name, run))
       end
-      for _, name in ipairs({'runs', 'stops', 'begun'}) do
+      for _, name in ipairs({'runs', 'stops', 'created'}) do
         redis.call('HDEL', key(name), run)
       end
       count = count + 1
@@ -90,7 +93,8 @@ function op.get_run()
   if not run_exists() then
     return {missing = true}
   end
-  return {head = redis.call('HGET', key('runs'), args.run), stopped = redis.call('HGET', key('stops'), args.run) or nil}
+  return {head = redis.call('HGET', key('runs'), args.run),
+    stopped = redis.call('HGET', key('stops'), args.run) or nil}
 end
 
 function op.list_rows()
@@ -147,7 +151,8 @@ function op.claim_row()
   end
 end
 
--- The caller has put together what it and the store know; a newer one than it knew makes it try again.
+-- The caller has merged its progress with `before`. If another was stored meanwhile, the caller
+-- merges again.
 function op.record_progress()
   if not run_exists() then
     return {missing = true}
@@ -180,7 +185,8 @@ function op.list_outcomes()
   if not run_exists() then
     return {missing = true}
   end
-  return {outcomes = redis.call('LRANGE', run_key('outcomes'), args.after, args.after + args.count - 1)}
+  local last = args.after + args.count - 1
+  return {outcomes = redis.call('LRANGE', run_key('outcomes'), args.after, last)}
 end
 
 function op.get_result()

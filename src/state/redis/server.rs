@@ -1,22 +1,27 @@
-//! Whether a server may hold the store: what it says of itself.
+//! Checks whether a server is fit for the store, by its INFO.
 
 use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::state::QuotaKey;
-use crate::state::recovery::unusable_error;
 use crate::state::store::Notice;
+use crate::state::store_error::unusable_error;
 
+/// The result of the check.
 pub struct ServerReport {
-    /// Seconds for which the server has forgotten nothing.
+    /// Seconds for which the server has lost no data.
     pub known_for: f64,
     pub notices: Vec<Notice>,
 }
 
-/// What all keys of a quota key begin with: one hash tag, so that a cluster keeps them together.
+/// Returns the prefix of all Redis keys of a quota key.
+///
+/// It is one hash tag, so that a cluster keeps the keys on one node, where a script can use them
+/// all.
 pub fn key_prefix(key: &QuotaKey) -> String {
     let mut hash = Sha256::new();
     for part in [&key.host, &key.tenant, &key.application] {
+        // The length keeps ("ab", "c") apart from ("a", "bc").
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
@@ -24,20 +29,24 @@ pub fn key_prefix(key: &QuotaKey) -> String {
     format!("mlr:{{{hex}}}")
 }
 
-/// Reads `INFO everything`. A server that may throw our keys away is refused.
+/// Checks the answer of `INFO everything`. Fails if the server may evict keys or is too old.
 pub fn check_info(address: &str, info: &str) -> Result<ServerReport> {
     let field = |name: &str| {
         let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::trim)
     };
+    // A server that does not report its policy is accepted.
     if let Some(policy) = field("maxmemory_policy").filter(|policy| *policy != "noeviction") {
         return Err(unusable_error(
             format!(
-                "the state store {address} evicts keys when memory runs short (maxmemory-policy {policy})"
+                "the state store {address} evicts keys when memory is full (maxmemory-policy \
+                 {policy})"
             ),
-            "set maxmemory-policy to noeviction, or give the state store a Redis of its own: a limit must not be forgotten",
+            "set maxmemory-policy to noeviction, or use a separate Redis server: evicted keys \
+             break the limits",
         ));
     }
+    // Valkey reports the Redis version that it is compatible with.
     let major =
         field("redis_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     if let Some(major) = major.filter(|major| *major < 6) {
@@ -51,11 +60,15 @@ pub fn check_info(address: &str, info: &str) -> Result<ServerReport> {
         notices.push(Notice {
             code: "redis-aof".to_owned(),
             message: format!(
-                "the state store {address} keeps no append-only file: a restart forgets limits and intents"
+                "the state store {address} has no append-only file: a restart loses limits and \
+                 intents"
             ),
-            hint: "set appendonly to yes; after a loss the windows count as full for their length".to_owned(),
+            hint: "set appendonly to yes; after a loss, each window counts as full for one window \
+                   length"
+                .to_owned(),
         });
     }
+    // The uptime does not show that keys were deleted while the server ran.
     let flushed = ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"]
         .iter()
         .any(|name| field(name).is_some());
@@ -68,8 +81,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_forgets_is_refused_or_warned_of() {
-        let info = "redis_version:7.0.15\r\nuptime_in_seconds:77\r\nmaxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
+    fn a_server_that_loses_data_is_refused_or_reported() {
+        let info = "redis_version:7.0.15\r\nuptime_in_seconds:77\r\n\
+                    maxmemory_policy:allkeys-lru\r\naof_enabled:0\r\n";
         assert!(
             check_info("redis://h", info).is_err_and(|error| error.message.contains("allkeys-lru"))
         );

@@ -1,3 +1,4 @@
+-- Slots, intents and cached statuses. A slot is the JSON value of its machine in the hash `slots`.
 local function intent_of(machine, correlation)
   return key('intent', machine, correlation)
 end
@@ -13,7 +14,8 @@ local function free_slot(machine)
 end
 
 local function read_intent(name)
-  local fields = redis.call('HMGET', name, 'commands', 'comment', 'created', 'posted', 'action', 'lease_until')
+  local fields = redis.call('HMGET', name, 'commands', 'comment', 'created', 'posted', 'action',
+    'lease_until')
   if not fields[1] then
     return nil
   end
@@ -41,7 +43,8 @@ end
 function op.slots()
   local list = {}
   for machine, slot in pairs((read_open_slots())) do
-    table.insert(list, {machine_id = machine, correlation_id = slot.correlation, action_id = slot.action, ends = slot.ends,
+    table.insert(list, {machine_id = machine, correlation_id = slot.correlation,
+      action_id = slot.action, ends = slot.ends,
       in_doubt = slot.posted and text(now - tonumber(slot.posted)) or nil})
   end
   return {slots = list}
@@ -49,17 +52,19 @@ end
 
 function op.release_in_doubt_slot()
   local slot = slot_on(args.machine)
-  local clear = slot and not slot.action and slot.posted and now - tonumber(slot.posted) >= args.seconds
-  if clear then
+  local in_doubt = slot and not slot.action and slot.posted
+  local freed = in_doubt and now - tonumber(slot.posted) >= args.seconds
+  if freed then
     free_slot(args.machine)
   end
-  return {freed = clear and true or false}
+  return {freed = freed and true or false}
 end
 
 function op.record_open_sessions()
   for _, session in ipairs(args.sessions) do
     if not slot_on(session.machine) then
-      put_slot(session.machine, {action = session.action, ends = text(now + session.lease), lease = session.lease})
+      put_slot(session.machine, {action = session.action, ends = text(now + session.lease),
+        lease = session.lease})
     end
   end
   redis.call('HSET', key('epoch'), 'sessions_unknown', '0')
@@ -70,10 +75,11 @@ local function is_open(machine, correlation)
   return slot and slot.correlation == correlation
 end
 
--- Removes a few intents that are kept no longer, and what is left of those whose time ran out.
+-- Deletes a few intents past their retention, and index entries of those that have expired.
 local function sweep_intents()
   local old = text(now - args.keep)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('intents'), '-inf', old, 'LIMIT', 0, args.batch)) do
+  local ids = redis.call('ZRANGEBYSCORE', key('intents'), '-inf', old, 'LIMIT', 0, args.batch)
+  for _, id in ipairs(ids) do
     local pair = cjson.decode(id)
     local name = intent_of(pair[1], pair[2])
     local intent = read_intent(name)
@@ -87,7 +93,7 @@ local function sweep_intents()
   end
 end
 
--- Of an intent in doubt the time does not run.
+-- An intent in doubt never expires.
 local function keep_for(name, in_doubt)
   if in_doubt then
     redis.call('PERSIST', name)
@@ -100,7 +106,8 @@ function op.get_or_create_intent()
   local name = intent_of(args.machine, args.correlation)
   local known = read_intent(name)
   if not known then
-    redis.call('HSET', name, 'commands', args.commands, 'comment', args.comment, 'created', text(now), 'posted', '0')
+    redis.call('HSET', name, 'commands', args.commands, 'comment', args.comment,
+      'created', text(now), 'posted', '0')
     keep_for(name, false)
     sweep_intents()
     redis.call('ZADD', key('intents'), text(now), cjson.encode({args.machine, args.correlation}))
@@ -120,13 +127,13 @@ function op.acquire_lease()
   local name = intent_of(args.machine, args.correlation)
   local lease = redis.call('HMGET', name, 'commands', 'lease_token', 'lease_until')
   if not lease[1] or (lease[2] and lease[2] ~= args.token and tonumber(lease[3]) > now) then
-    return {mine = false}
+    return {held = false}
   end
   redis.call('HSET', name, 'lease_token', args.token, 'lease_until', text(now + args.lease))
-  return {mine = true}
+  return {held = true}
 end
 
-local function forget(name)
+local function delete_intent(name)
   redis.call('DEL', name)
   redis.call('ZREM', key('intents'), cjson.encode({args.machine, args.correlation}))
   local slot = slot_on(args.machine)
@@ -135,7 +142,8 @@ local function forget(name)
   end
 end
 
--- Forgets an intent of which nothing reached the service, if nobody else is at it.
+-- Ends the lease. If nothing of the intent was sent, deletes it and frees its slot, unless another
+-- token holds the lease.
 function op.release_lease()
   local name = intent_of(args.machine, args.correlation)
   local intent = redis.call('HMGET', name, 'lease_token', 'posted', 'action')
@@ -143,7 +151,7 @@ function op.release_lease()
     return
   end
   if intent[2] == '0' and not intent[3] then
-    forget(name)
+    delete_intent(name)
   elseif intent[2] then
     redis.call('HDEL', name, 'lease_token', 'lease_until')
   end
@@ -160,6 +168,7 @@ function op.record_posted()
     if not slot or slot.correlation ~= args.correlation then
       return {check = 'no slot'}
     end
+    -- The session may run from now on, so the slot is held for its full lease.
     slot.ends, slot.posted = text(now + slot.lease), text(now)
     put_slot(args.machine, slot)
   end
@@ -174,13 +183,14 @@ function op.record_action()
     redis.call('HSET', name, 'action', args.action)
     keep_for(name, false)
   end
+  -- A slot that another intent took since must not be replaced or freed.
   local slot = slot_on(args.machine)
   if slot and slot.correlation ~= args.correlation then
     return
   end
   if args.lease then
-    put_slot(args.machine, {correlation = args.correlation, action = args.action, ends = text(now + args.lease),
-      lease = args.lease})
+    put_slot(args.machine, {correlation = args.correlation, action = args.action,
+      ends = text(now + args.lease), lease = args.lease})
   else
     free_slot(args.machine)
   end
@@ -191,7 +201,7 @@ function op.delete_unsent_intent()
   if redis.call('EXISTS', name) == 0 or redis.call('HGET', name, 'action') then
     return
   end
-  forget(name)
+  delete_intent(name)
 end
 
 function op.cache_statuses()
@@ -199,7 +209,9 @@ function op.cache_statuses()
     redis.call('HSET', key('cached_statuses'), status[1], status[2])
     redis.call('ZADD', key('status_times'), text(now), status[1])
   end
-  local old = redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.keep), 'LIMIT', 0, 2 * #args.statuses)
+  -- Two for each one added, so that a backlog shrinks.
+  local old = redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.keep),
+    'LIMIT', 0, 2 * #args.statuses)
   for _, action in ipairs(old) do
     redis.call('HDEL', key('cached_statuses'), action)
     redis.call('ZREM', key('status_times'), action)
@@ -212,7 +224,8 @@ function op.cached_statuses()
   local statuses = {}
   for _, action in ipairs(args.actions) do
     local seen = redis.call('ZSCORE', key('status_times'), action)
-    local body = seen and now - tonumber(seen) <= args.max_age and redis.call('HGET', key('cached_statuses'), action)
+    local is_fresh = seen and now - tonumber(seen) <= args.max_age
+    local body = is_fresh and redis.call('HGET', key('cached_statuses'), action)
     if body then
       table.insert(statuses, {action = action, body = body, age = text(now - tonumber(seen))})
     end
@@ -226,11 +239,13 @@ function op.snapshot()
     table.insert(windows, {name = window[1],
       running = redis.call('ZCOUNT', calls_of(window[1]), '(' .. text(now), '+inf'),
       ended = redis.call('ZCOUNT', calls_of(window[1]), '(' .. text(now - window[2]), text(now)),
-      waiting = redis.call('ZCARD', queue_of(window[1])), blocked_for = text(math.max(0, blocked_until(window[1]) - now))})
+      waiting = redis.call('ZCARD', queue_of(window[1])),
+      blocked_for = text(math.max(0, blocked_until(window[1]) - now))})
   end
   for _, id in ipairs(redis.call('ZRANGE', key('intents'), 0, -1)) do
     local pair = cjson.decode(id)
-    table.insert(intents, {machine_id = pair[1], correlation_id = pair[2], intent = read_intent(intent_of(pair[1], pair[2]))})
+    table.insert(intents, {machine_id = pair[1], correlation_id = pair[2],
+      intent = read_intent(intent_of(pair[1], pair[2]))})
   end
   return {now = text(now), windows = windows, intents = intents, slots = op.slots().slots}
 end
@@ -248,7 +263,8 @@ function op.prune()
       intents = intents + 1
     end
   end
-  for _, action in ipairs(redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.seconds))) do
+  local old = redis.call('ZRANGEBYSCORE', key('status_times'), '-inf', text(now - args.seconds))
+  for _, action in ipairs(old) do
     redis.call('HDEL', key('cached_statuses'), action)
     redis.call('ZREM', key('status_times'), action)
     statuses = statuses + 1

@@ -1,4 +1,4 @@
-//! The open file, in the hands of its thread: one transaction is one decision.
+//! The open database, owned by the worker thread. One transaction is one decision.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,53 +7,68 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::worker::Job;
-use super::{file, machine_clock};
+use super::{Sql, file, machine_clock};
 use crate::error::Result;
 use crate::state::monotonic::MonotonicClock;
-use crate::state::store::{DeferredWrite, Settings};
+use crate::state::settings::StoreSettings;
+use crate::state::store::DeferredWrite;
 
-pub type Work = Box<dyn FnOnce(&mut StoreConnection) + Send>;
+pub type Transact = Box<dyn FnOnce(&mut StoreConnection) + Send>;
 
-/// What nobody waits for goes with the next decision, or by itself after this.
+/// A job for the worker thread.
+pub enum WorkerJob {
+    Transaction(Transact),
+    Deferred(DeferredWrite),
+}
+
+/// Deferred writes are done with the next transaction, or alone after this delay.
 const FLUSH_DELAY: Duration = Duration::from_millis(5);
 const FLUSH_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// More is done at once.
+/// This many deferred writes are done at once.
 const FLUSH_BATCH: usize = 64;
-/// What can't be written is remembered up to here: forgotten, it ends by its lease.
+/// The maximum number of deferred writes kept while the file can't be written. The leases end what
+/// is dropped.
 const MAX_DEFERRED: usize = 10_000;
 
 pub struct StoreConnection {
     pub connection: Connection,
-    pub settings: Settings,
+    pub settings: StoreSettings,
+    /// The row id of the quota key.
     pub quota: i64,
+    /// The boot id of the machine.
     pub clock_id: String,
     path: Arc<PathBuf>,
+    /// The present value of `PRAGMA synchronous`: FULL, or NORMAL.
     full_sync: bool,
     deferred: Vec<DeferredWrite>,
+    /// When to do the deferred writes.
     due: Option<Instant>,
 }
 
-/// Whether a power cut may take back what was written. A killed process never takes it back.
+/// Whether a power cut may undo a write. A killed process never undoes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
+    /// Never undone.
     Synced,
-    /// What the last [`Durability::MAX_LOSS`] wrote may be lost: after a boot, as much as that can have been counts.
+    /// Writes of the last [`Durability::MAX_LOSS`] seconds may be undone. After a boot, the calls
+    /// that may be missing are counted as made.
     SyncedSoon,
-    /// Losing it makes nothing less strict.
+    /// May be undone: without it the limits are only stricter.
     Relaxed,
 }
 
 impl Durability {
-    /// Seconds.
+    /// Seconds of writes that a power cut may undo.
     pub const MAX_LOSS: f64 = 1.0;
 }
 
 impl StoreConnection {
-    pub fn open(path: Arc<PathBuf>, settings: Settings) -> Result<Self> {
+    /// Opens the file and registers the quota key.
+    pub fn open(path: Arc<PathBuf>, settings: StoreSettings) -> Result<Self> {
         let connection = file::open(&path, settings.timeout, settings.max_pages)?;
         let clock_id = machine_clock::boot_id();
         let (deferred, due) = (Vec::new(), None);
+        // `full_sync` is true, because FULL is SQLite's default for PRAGMA synchronous.
         let mut db =
             Self { connection, settings, quota: 0, clock_id, path, full_sync: true, deferred, due };
         db.quota = db.transact(Durability::Synced, |db, now| {
@@ -63,27 +78,28 @@ impl StoreConnection {
         Ok(db)
     }
 
-    pub fn serve(mut self, receiver: &Receiver<Job>) {
+    /// Does the jobs until the sender is dropped, then the deferred writes.
+    pub fn serve(mut self, receiver: &Receiver<WorkerJob>) {
         loop {
             match self.next(receiver) {
-                Ok(Job::Transaction(work)) => work(&mut self),
-                Ok(Job::Deferred(later)) => self.push_deferred(later),
+                Ok(WorkerJob::Transaction(work)) => work(&mut self),
+                Ok(WorkerJob::Deferred(write)) => self.push_deferred(write),
                 Err(RecvTimeoutError::Timeout) => self.flush_deferred(),
                 Err(RecvTimeoutError::Disconnected) => return self.flush_deferred(),
             }
         }
     }
 
-    fn next(&self, receiver: &Receiver<Job>) -> Result<Job, RecvTimeoutError> {
+    fn next(&self, receiver: &Receiver<WorkerJob>) -> Result<WorkerJob, RecvTimeoutError> {
         match self.due {
             Some(due) => receiver.recv_timeout(due.saturating_duration_since(Instant::now())),
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
-    fn push_deferred(&mut self, later: DeferredWrite) {
+    fn push_deferred(&mut self, write: DeferredWrite) {
         if self.deferred.len() < MAX_DEFERRED {
-            self.deferred.push(later);
+            self.deferred.push(write);
         }
         self.due.get_or_insert_with(|| Instant::now() + FLUSH_DELAY);
         if self.deferred.len() == FLUSH_BATCH {
@@ -91,20 +107,24 @@ impl StoreConnection {
         }
     }
 
+    /// Does the deferred writes in a transaction of their own.
     fn flush_deferred(&mut self) {
         if let Err(error) = self.transact(Durability::Relaxed, |_, _| Ok(())) {
+            // The writes stay queued and are tried again.
             log::debug!(target: crate::trace::LOG_TARGET, "{error}");
         }
     }
 
-    /// Does `work` in one transaction, after what was put off.
+    /// Runs `work` in one transaction, after the deferred writes.
     pub fn transact<T>(
         &mut self,
         durability: Durability,
-        work: impl FnOnce(&Self, f64) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Self, f64) -> Sql<T>,
     ) -> Result<T> {
         let done = self.try_transact(durability, work);
         if done.is_ok() {
+            // They were committed with this transaction. A failed one rolls them back, and they
+            // stay queued.
             self.deferred.clear();
             self.due = None;
         } else if !self.deferred.is_empty() {
@@ -116,16 +136,19 @@ impl StoreConnection {
     fn try_transact<T>(
         &mut self,
         durability: Durability,
-        work: impl FnOnce(&Self, f64) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        // A clock that does not tell one boot from another can't tell that a power cut took something.
+        work: impl FnOnce(&Self, f64) -> Sql<T>,
+    ) -> Sql<T> {
+        // Without a boot id, a power cut can't be detected afterwards. So every write is synced.
         let mut full_sync = durability == Durability::Synced
             || (durability == Durability::SyncedSoon && self.clock_id.is_empty());
         loop {
             self.set_full_sync(full_sync)?;
+            // IMMEDIATE takes the write lock now. A later upgrade of a read lock may fail in the
+            // middle.
             let transaction =
                 Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             let (now, synced) = self.now(full_sync)?;
+            // The last synced write is too old: start again, with a full sync this time.
             if durability == Durability::SyncedSoon
                 && !full_sync
                 && now - synced >= Durability::MAX_LOSS
@@ -142,7 +165,7 @@ impl StoreConnection {
         }
     }
 
-    fn set_full_sync(&mut self, full_sync: bool) -> rusqlite::Result<()> {
+    fn set_full_sync(&mut self, full_sync: bool) -> Sql<()> {
         if self.full_sync != full_sync {
             self.connection.pragma_update(
                 None,
@@ -154,8 +177,8 @@ impl StoreConnection {
         Ok(())
     }
 
-    fn apply(&self, later: &DeferredWrite, now: f64) -> rusqlite::Result<()> {
-        match later {
+    fn apply(&self, write: &DeferredWrite, now: f64) -> Sql<()> {
+        match write {
             DeferredWrite::EndCall(window, ticket) => self.end_call(*window, *ticket, now),
             DeferredWrite::ReleaseSlot(machine_id, ticket) => {
                 self.release_slot(machine_id, *ticket)
@@ -164,9 +187,10 @@ impl StoreConnection {
         }
     }
 
-    /// The time, and that of the last careful write. Read with the write lock held, so that the next to hold it reads
-    /// a later one.
-    fn now(&self, full_sync: bool) -> rusqlite::Result<(f64, f64)> {
+    /// Returns the time, and the time of the last synced write.
+    ///
+    /// Call it with the write lock held, so that the next holder gets a later time.
+    fn now(&self, full_sync: bool) -> Sql<(f64, f64)> {
         let read = "SELECT clock_id, clock_offset, last, synced FROM time";
         let (mut clock, synced) = self.connection.prepare_cached(read)?.query_row([], |row| {
             Ok((
@@ -187,5 +211,21 @@ impl StoreConnection {
             at,
         ))?;
         Ok((now, synced))
+    }
+
+    /// Returns the row id of the quota key. Inserts the key first if it is new.
+    fn quota_id(&self) -> Sql<i64> {
+        let key = &self.settings.key;
+        let parts = [&key.host, &key.tenant, &key.application];
+        let insert = "INSERT INTO quotas (host, tenant, application) VALUES (?, ?, ?) \
+                      ON CONFLICT DO NOTHING";
+        self.connection.execute(insert, parts)?;
+        let find = "SELECT id FROM quotas WHERE host = ? AND tenant = ? AND application = ?";
+        self.connection.query_row(find, parts, |row| row.get(0))
+    }
+
+    /// Runs one statement, prepared once. Returns how many rows it changed.
+    pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Sql<usize> {
+        self.connection.prepare_cached(sql)?.execute(values)
     }
 }

@@ -1,4 +1,4 @@
-//! Opening the file: its place, its mode, whose it is and of which version.
+//! Opens the file and checks it: its location, its mode, its application id and its version.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,45 +7,48 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::location;
 use crate::error::{Error, Result};
-use crate::state::recovery::{unavailable_error, unusable_error};
+use crate::state::store_error::{unavailable_error, unusable_error};
 
-/// "mlrs", in the header of the file.
+/// "mlrs", in the header of the file (https://sqlite.org/pragma.html#pragma_application_id).
 const APPLICATION_ID: i32 = 0x6d6c_7273;
+/// The version of the tables, in the header of the file.
 pub const VERSION: i32 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
-/// Added to a file of the same version that was made without.
+/// Tables for runs, added to files of the same version that do not have them.
 const RUNS: &str = include_str!("runs.sql");
 
-/// Opens the store, made where there is none.
+/// Opens the store. Creates it if there is none.
 pub fn open(path: &Path, timeout: f64, max_pages: Option<u32>) -> Result<Connection> {
     location::check(path)?;
     create_private(path)?;
-    let give_up = Instant::now() + Duration::from_secs_f64(timeout);
+    let deadline = Instant::now() + Duration::from_secs_f64(timeout);
     loop {
         match try_open(path, max_pages) {
-            // Setting up WAL does not ask the busy handler: several processes may be at it at once.
-            Err(Failure::Sqlite(error)) if is_busy(&error) && Instant::now() < give_up => {
+            // SQLite does not call the busy handler while it switches to WAL, and several processes
+            // may do that at once. So the retry is here.
+            Err(OpenFailure::Sqlite(error)) if is_busy(&error) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(fastrand::u64(2..20)));
             }
-            Err(Failure::Sqlite(error)) => return Err(to_error(path, &error)),
-            Err(Failure::Unfit(error)) => return Err(*error),
+            Err(OpenFailure::Sqlite(error)) => return Err(to_error(path, &error)),
+            Err(OpenFailure::Unusable(error)) => return Err(*error),
             Ok(connection) => return Ok(connection),
         }
     }
 }
 
-enum Failure {
+enum OpenFailure {
     Sqlite(rusqlite::Error),
-    Unfit(Box<Error>),
+    Unusable(Box<Error>),
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for OpenFailure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, Failure> {
+fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailure> {
+    // Only the worker thread uses the connection, so SQLite needs no mutex.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_when_busy))?;
@@ -54,62 +57,72 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, Failure> 
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
         let message = format!(
-            "the state store {}: its file system has no shared memory for SQLite",
+            "the state store {} can't be opened: its file system does not support SQLite's WAL \
+             mode",
             path.display()
         );
-        return Err(Failure::Unfit(Box::new(unusable_error(message, "put it on a local disk"))));
+        return Err(OpenFailure::Unusable(Box::new(unusable_error(message, "use a local disk"))));
     }
     if let Some(pages) = max_pages {
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
+    // Two processes that create the file at once must not both create the tables.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let application: i32 =
         transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 =
         transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    // The file is empty: this process is the first to open it.
     if (application, version, tables) == (0, 0, 0) {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     } else if application != APPLICATION_ID {
         let message =
-            format!("{} is a database of another program, not a state store", path.display());
-        return Err(Failure::Unfit(Box::new(unusable_error(
+            format!("{} is the database of another program, not a state store", path.display());
+        return Err(OpenFailure::Unusable(Box::new(unusable_error(
             message,
-            "name a file of its own for the state store",
+            "use a separate file for the state store",
         ))));
     } else if version != VERSION {
         let message = format!(
-            "the state store {} is of version {version}, and this library reads version {VERSION}",
+            "the state store {} has version {version}, but this library reads version {VERSION}",
             path.display()
         );
-        let hint = "use one version of the library for all who share it, or a new file once nothing is open in the old";
-        return Err(Failure::Unfit(Box::new(unusable_error(message, hint))));
+        let hint = "use the same version of the library in all processes that share it, or a new \
+                    file when no session is open";
+        return Err(OpenFailure::Unusable(Box::new(unusable_error(message, hint))));
     }
     transaction.execute_batch(RUNS)?;
     transaction.commit()?;
     Ok(connection)
 }
 
-/// Made before SQLite opens it, which gives its companions the mode of the file.
+/// Creates the file so that only this user can read it.
+///
+/// SQLite gives its -wal and -shm files the mode of the main file, so it must exist before.
 fn create_private(path: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(path) {
+        // An existing file keeps its mode: its owner may have shared it on purpose.
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            let message = format!("the state store {} can't be made: {error}", path.display());
-            Err(unusable_error(message, "name a file in a directory that this user may write to")
+            let message = format!("the state store {} can't be created: {error}", path.display());
+            Err(unusable_error(message, "use a file in a directory that this user can write to")
                 .with_source(error))
         }
         _ => Ok(()),
     }
 }
 
-/// SQLite's own handler sleeps up to 100 ms at a time; a decision here takes a tenth of one. All sleep alike, whether
-/// they came early or late: there is no queue, but nobody is the less likely to be next for having waited.
+/// Sleeps while another process holds the write lock. Returns whether to try again.
+///
+/// SQLite's own handler sleeps up to 100 ms at a time, but a transaction here takes about 0.1 ms.
+/// Every waiter sleeps the same random time, so waiting long does not make it less likely to be
+/// next.
 fn wait_when_busy(times: i32) -> bool {
     let longest = if times < 100 { 200 } else { 2000 };
     std::thread::sleep(Duration::from_micros(fastrand::u64(20..=longest)));
@@ -120,21 +133,21 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-/// What SQLite says, in the caller's terms.
+/// Translates an error of SQLite.
 pub fn to_error(path: &Path, error: &rusqlite::Error) -> Error {
     let path = path.display();
     let translated = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => unavailable_error(
             format!("the state store {path} was locked by other processes for too long"),
-            "look for a process that stands still in the middle of a write",
+            "look for a process that hangs in the middle of a write",
         ),
         Some(ErrorCode::DiskFull) => unavailable_error(
-            format!("the state store {path}: its disk is full"),
-            "make room on the disk, or prune the store",
+            format!("the state store {path} can't be written: its disk is full"),
+            "free space on the disk, or prune the store",
         ),
         Some(ErrorCode::NotADatabase) => unusable_error(
-            format!("{path} is not a state store, nor a database at all"),
-            "name a file of its own for the state store",
+            format!("{path} is not a state store: it is not a SQLite database"),
+            "use a separate file for the state store",
         ),
         Some(
             ErrorCode::ReadOnly
@@ -147,11 +160,13 @@ pub fn to_error(path: &Path, error: &rusqlite::Error) -> Error {
         ),
         Some(ErrorCode::DatabaseCorrupt) => unusable_error(
             format!("the state store {path} is damaged"),
-            "keep it aside and begin a new one once nothing is open, at the earliest two hours after the last submit",
+            "move it away, and start a new one when no session is open: at least two hours after \
+             the last submit",
         ),
-        _ => {
-            unavailable_error(format!("the state store {path} failed: {error}"), "see the message")
-        }
+        _ => unavailable_error(
+            format!("the state store {path} failed: {error}"),
+            "see the message of SQLite",
+        ),
     };
     match error {
         rusqlite::Error::SqliteFailure(code, words) => {

@@ -1,20 +1,18 @@
-//! What an operator is shown, and may remove.
+//! Snapshots, pruning and sweeps, in SQL.
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row, params};
 
 use super::connection::StoreConnection;
-use super::file;
 use super::sessions::intent;
+use super::{Sql, file};
 use crate::error::Result;
 use crate::operation::Operation;
 use crate::state::store::{IntentKey, IntentState, Pruned, Snapshot, WindowState};
 use crate::state::{QuotaKey, retention};
 
-type Sql<T> = rusqlite::Result<T>;
-
-/// The quota keys that a store holds.
+/// Returns the quota keys that the store holds.
 pub fn quota_keys(path: &Path) -> Result<Vec<QuotaKey>> {
     let read = || -> Sql<Vec<QuotaKey>> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -29,13 +27,14 @@ pub fn quota_keys(path: &Path) -> Result<Vec<QuotaKey>> {
 }
 
 impl StoreConnection {
+    /// Returns what is stored for the quota key.
     pub fn snapshot(&self, now: f64) -> Sql<Snapshot> {
         let windows = Operation::ALL
             .into_iter()
-            .map(|window| self.window(window, now))
+            .map(|window| self.window_state(window, now))
             .collect::<Sql<_>>()?;
-        let all = "SELECT machine, correlation, coalesce(lease_until, 0) > ?, commands, comment, created, posted, action \
-                   FROM intents WHERE quota = ? ORDER BY created";
+        let all = "SELECT machine, correlation, coalesce(lease_until, 0) > ?, commands, comment, \
+                   created, posted, action FROM intents WHERE quota = ? ORDER BY created";
         let mut statement = self.connection.prepare_cached(all)?;
         let state = |row: &Row<'_>| {
             let key = IntentKey { machine_id: row.get(0)?, correlation_id: row.get(1)? };
@@ -45,10 +44,10 @@ impl StoreConnection {
         Ok(Snapshot { now, windows, slots: self.slots(now)?, intents })
     }
 
-    fn window(&self, window: Operation, now: f64) -> Sql<WindowState> {
+    fn window_state(&self, window: Operation, now: f64) -> Sql<WindowState> {
         let count = "SELECT coalesce(sum(ends > ?3), 0), coalesce(sum(ends <= ?3), 0), \
-                     (SELECT count(*) FROM queue WHERE quota = ?1 AND window = ?2) \
-                     FROM calls WHERE quota = ?1 AND window = ?2 AND ends > ?4";
+                     (SELECT count(*) FROM queue WHERE quota = ?1 AND window = ?2) FROM calls \
+                     WHERE quota = ?1 AND window = ?2 AND ends > ?4";
         let since = now - self.settings.longest_window(window);
         let mut statement = self.connection.prepare_cached(count)?;
         let (running, ended, waiting): (i64, i64, i64) = statement
@@ -64,11 +63,14 @@ impl StoreConnection {
         })
     }
 
+    /// Deletes what is older than `seconds`, except what is open or in use.
     pub fn prune(&self, seconds: f64, now: f64) -> Sql<Pruned> {
         let (quota, before) = (self.quota, now - seconds);
+        // An intent is in use while its slot or its lease is held.
         let intents = self.execute(
-            "DELETE FROM intents WHERE quota = ?1 AND created <= ?2 AND coalesce(lease_until, 0) <= ?3 AND NOT EXISTS \
-             (SELECT 1 FROM slots WHERE slots.quota = ?1 AND slots.machine = intents.machine \
+            "DELETE FROM intents WHERE quota = ?1 AND created <= ?2 \
+             AND coalesce(lease_until, 0) <= ?3 AND NOT EXISTS (SELECT 1 FROM slots \
+             WHERE slots.quota = ?1 AND slots.machine = intents.machine \
              AND slots.correlation = intents.correlation AND slots.until > ?3)",
             params![quota, before, now],
         )?;
@@ -83,21 +85,25 @@ impl StoreConnection {
         })
     }
 
-    /// Removes a few intents that are kept no longer, of whatever quota key.
+    /// Deletes a few intents past their retention, of any quota key.
     pub fn sweep_intents(&self, now: f64) -> Sql<()> {
         let sweep = "DELETE FROM intents WHERE (quota, machine, correlation) IN \
-             (SELECT quota, machine, correlation FROM intents AS old WHERE created <= ?1 \
-             AND (posted = 0 OR action IS NOT NULL) AND coalesce(lease_until, 0) <= ?2 AND NOT EXISTS \
-             (SELECT 1 FROM slots WHERE slots.quota = old.quota AND slots.machine = old.machine \
-             AND slots.correlation = old.correlation AND slots.until > ?2) ORDER BY created LIMIT ?3)";
+                     (SELECT quota, machine, correlation FROM intents AS old \
+                     WHERE created <= ?1 AND (posted = 0 OR action IS NOT NULL) \
+                     AND coalesce(lease_until, 0) <= ?2 AND NOT EXISTS (SELECT 1 FROM slots \
+                     WHERE slots.quota = old.quota AND slots.machine = old.machine \
+                     AND slots.correlation = old.correlation AND slots.until > ?2) \
+                     ORDER BY created LIMIT ?3)";
         self.execute(sweep, params![now - retention::INTENTS, now, retention::SWEEP_BATCH as i64])
             .map(drop)
     }
 
-    /// Removes statuses that are kept no longer, of whatever quota key: two for each of `added`, so that they get fewer.
+    /// Deletes statuses past their retention, of any quota key: two for each one added, so that a
+    /// backlog shrinks.
     pub fn sweep_statuses(&self, added: usize, now: f64) -> Sql<()> {
         let sweep = "DELETE FROM cached_statuses WHERE (quota, action) IN \
-                     (SELECT quota, action FROM cached_statuses WHERE seen <= ? ORDER BY seen LIMIT ?)";
+                     (SELECT quota, action FROM cached_statuses WHERE seen <= ? \
+                     ORDER BY seen LIMIT ?)";
         self.execute(sweep, params![now - retention::STATUSES, 2 * added as i64]).map(drop)
     }
 }

@@ -1,9 +1,12 @@
-//! The clock of this machine, the same for all its processes: one that nobody sets, where there is one.
+//! The clock of this machine, the same for all its processes.
+//!
+//! On Linux it counts from boot, so nobody can set it. Elsewhere it is the wall clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::state::monotonic::ClockReading;
 
+/// Reads the clock. `clock_id` is the [`boot_id`] that the caller knows.
 pub fn read(clock_id: &str) -> ClockReading {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     match since_boot() {
@@ -14,7 +17,7 @@ pub fn read(clock_id: &str) -> ClockReading {
     }
 }
 
-/// Names this boot, so that a reading of another is not compared with one of this.
+/// Returns the id of this boot, so that readings of two boots are never compared. Empty if unknown.
 #[cfg(target_os = "linux")]
 pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")

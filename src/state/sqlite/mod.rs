@@ -1,4 +1,4 @@
-//! The store of the processes of one machine: a file.
+//! The SQLite store, shared by the processes of one machine.
 
 mod connection;
 mod file;
@@ -10,11 +10,10 @@ mod reboot;
 mod run_store;
 mod runs;
 mod sessions;
+mod window;
 mod worker;
 
 use std::path::PathBuf;
-
-use rusqlite::params;
 
 pub use file::VERSION;
 pub use inspect::quota_keys;
@@ -22,20 +21,30 @@ pub use inspect::quota_keys;
 use self::connection::Durability;
 use self::sessions::LeaseCheck;
 use self::worker::Worker;
-use super::recovery::{lease_lost_error, slot_lost_error};
+use super::StoreFuture;
+use super::admission::{AdmissionRequest, AdmissionResponse, AdmissionStore, WindowUsage};
+use super::intents::{Intent, IntentKey, IntentLookup, IntentStore};
 use super::run_store::RunStore;
-use super::store::*;
+use super::settings::StoreSettings;
+use super::slots::{OpenSession, SessionSlot, SlotStore};
+use super::status_cache::{CachedStatus, StatusCache};
+use super::store::{DeferredWrite, Pruned, Snapshot, Store};
+use super::store_error::{lease_lost_error, slot_lost_error};
 use crate::error::Result;
 use crate::model::Command;
 use crate::operation::Operation;
 
+type Sql<T> = rusqlite::Result<T>;
+
+/// The state of one quota key in a file.
 pub struct SqliteStore {
     address: String,
     worker: Worker,
 }
 
 impl SqliteStore {
-    pub async fn open(path: PathBuf, settings: Settings) -> Result<Self> {
+    /// Opens the file, or creates it.
+    pub async fn open(path: PathBuf, settings: StoreSettings) -> Result<Self> {
         let address = format!("sqlite:///{}", path.display());
         Ok(Self { address, worker: Worker::open(path, settings).await? })
     }
@@ -50,28 +59,57 @@ impl Store for SqliteStore {
         true
     }
 
+    fn defer(&self, write: DeferredWrite) {
+        self.worker.defer(write);
+    }
+
+    fn flush(&self) -> StoreFuture<'_, ()> {
+        // Jobs run in order, and every transaction does the deferred writes first.
+        self.worker.run(Durability::Relaxed, |_, _| Ok(()))
+    }
+
+    fn run_store(&self) -> &dyn RunStore {
+        self
+    }
+
+    fn snapshot(&self) -> StoreFuture<'_, Snapshot> {
+        self.worker.run(Durability::Relaxed, |db, now| db.snapshot(now))
+    }
+
+    fn prune(&self, seconds: f64) -> StoreFuture<'_, Pruned> {
+        self.worker.run(Durability::Relaxed, move |db, now| db.prune(seconds, now))
+    }
+
+    fn quiesce(&self) {
+        self.worker.quiesce();
+    }
+
+    fn reopen(&self) {
+        self.worker.reopen();
+    }
+}
+
+impl AdmissionStore for SqliteStore {
     fn request_admission(&self, request: AdmissionRequest) -> StoreFuture<'_, AdmissionResponse> {
         self.worker.run(Durability::SyncedSoon, move |db, now| db.request_admission(&request, now))
     }
 
-    fn defer(&self, what: DeferredWrite) {
-        self.worker.defer(what);
-    }
-
-    fn flush(&self) -> StoreFuture<'_, ()> {
-        self.worker.run(Durability::Relaxed, |_, _| Ok(()))
-    }
-
     fn block_window(&self, window: Operation, seconds: f64) -> StoreFuture<'_, ()> {
-        self.worker.run(Durability::Synced, move |db, now| {
-            let hold =
-                "INSERT INTO window_blocks VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)";
-            db.execute(hold, params![db.quota, window.name(), now + seconds]).map(drop)
-        })
+        self.worker.run(Durability::Synced, move |db, now| db.block_window(window, now + seconds))
     }
 
     fn window_usage(&self, window: Operation) -> StoreFuture<'_, WindowUsage> {
         self.worker.run(Durability::Relaxed, move |db, now| db.window_usage(window, now))
+    }
+}
+
+impl SlotStore for SqliteStore {
+    fn slots(&self) -> StoreFuture<'_, Vec<SessionSlot>> {
+        self.worker.run(Durability::Relaxed, |db, now| db.slots(now))
+    }
+
+    fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Synced, move |db, now| db.record_open_sessions(&sessions, now))
     }
 
     fn close_session<'a>(&'a self, action_id: &'a str) -> StoreFuture<'a, bool> {
@@ -84,15 +122,9 @@ impl Store for SqliteStore {
             db.release_in_doubt_slot(&machine_id, seconds, now)
         })
     }
+}
 
-    fn slots(&self) -> StoreFuture<'_, Vec<Slot>> {
-        self.worker.run(Durability::Relaxed, |db, now| db.slots(now))
-    }
-
-    fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> StoreFuture<'_, ()> {
-        self.worker.run(Durability::Synced, move |db, now| db.record_open_sessions(&sessions, now))
-    }
-
+impl IntentStore for SqliteStore {
     fn get_or_create_intent(
         &self,
         key: IntentKey,
@@ -116,10 +148,11 @@ impl Store for SqliteStore {
     fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let intent_key = key.clone();
-            let noted = self
+            // Synced: a power cut after the POST must not undo this record.
+            let recorded = self
                 .worker
                 .run(Durability::Synced, move |db, now| db.record_posted(&key, token, posted, now));
-            match noted.await? {
+            match recorded.await? {
                 LeaseCheck::Held => Ok(()),
                 LeaseCheck::NoLease => Err(lease_lost_error(&intent_key)),
                 LeaseCheck::NoSlot => Err(slot_lost_error(&intent_key)),
@@ -140,7 +173,9 @@ impl Store for SqliteStore {
     fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()> {
         self.worker.run(Durability::Synced, move |db, _| db.delete_unsent_intent(&key))
     }
+}
 
+impl StatusCache for SqliteStore {
     fn cache_statuses(&self, statuses: Vec<(String, String)>) -> StoreFuture<'_, ()> {
         self.worker.run(Durability::Relaxed, move |db, now| db.cache_statuses(&statuses, now))
     }
@@ -152,25 +187,5 @@ impl Store for SqliteStore {
     ) -> StoreFuture<'_, Vec<(String, CachedStatus)>> {
         self.worker
             .run(Durability::Relaxed, move |db, now| db.cached_statuses(action_ids, max_age, now))
-    }
-
-    fn run_store(&self) -> Option<&dyn RunStore> {
-        Some(self)
-    }
-
-    fn snapshot(&self) -> StoreFuture<'_, Snapshot> {
-        self.worker.run(Durability::Relaxed, |db, now| db.snapshot(now))
-    }
-
-    fn prune(&self, seconds: f64) -> StoreFuture<'_, Pruned> {
-        self.worker.run(Durability::Relaxed, move |db, now| db.prune(seconds, now))
-    }
-
-    fn quiesce(&self) {
-        self.worker.quiesce();
-    }
-
-    fn reopen(&self) {
-        self.worker.reopen();
     }
 }

@@ -1,20 +1,21 @@
-//! Standing in queue, in SQL: one transaction is one decision.
+//! The admission queues, in SQL.
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::Sql;
 use super::connection::StoreConnection;
 use crate::operation::Operation;
+use crate::state::admission::{
+    AdmissionRequest, AdmissionResponse, QueueEntry, SlotRequest, Ticket,
+};
+use crate::state::hex_id;
 use crate::state::queue_scan::{
     MachineState, OWNER_GRACE, OWNER_LEASE, QueueScan, RENEWAL_INTERVAL, SLOT_POLL_INTERVAL,
     UNPOSTED_GRACE, WINDOW_MARGIN,
 };
-use crate::state::store::{
-    AdmissionRequest, AdmissionResponse, QueueEntry, SlotRequest, Ticket, WindowUsage,
-};
-
-type Sql<T> = rusqlite::Result<T>;
 
 impl StoreConnection {
+    /// Answers one request.
     pub fn request_admission(
         &self,
         request: &AdmissionRequest,
@@ -24,6 +25,7 @@ impl StoreConnection {
         for ticket in &request.leave {
             self.leave(request.window, *ticket, now)?;
         }
+        // After a lost answer, the store already knows some of the tickets.
         let mut joined = Vec::with_capacity(request.join.len());
         let mut granted = Vec::new();
         for entry in &request.join {
@@ -53,34 +55,38 @@ impl StoreConnection {
         })
     }
 
-    /// Tells whether the process was known, and clears the queue of the dead.
+    /// Removes dead processes from the queue. Returns whether this process was known.
     fn renew(&self, request: &AdmissionRequest, now: f64) -> Sql<bool> {
         let (quota, window, owner) = (self.quota, request.window.name(), hex_id(request.owner));
-        let dead = "SELECT owner FROM queue_owners WHERE quota = ? AND window = ? AND until <= ? AND owner <> ?";
+        let dead = "SELECT owner FROM queue_owners WHERE quota = ? AND window = ? \
+                    AND until <= ? AND owner <> ?";
         let mut statement = self.connection.prepare_cached(dead)?;
         let dead = statement
             .query_map(params![quota, window, now - OWNER_LEASE, owner], |row| row.get(0))?;
         for dead in dead.collect::<Sql<Vec<String>>>()? {
+            // Their places go too, or the queue would wait for tickets that nobody uses.
             let places = "DELETE FROM queue WHERE quota = ? AND window = ? AND owner = ?";
             self.execute(places, params![quota, window, dead])?;
-            let bury = "DELETE FROM queue_owners WHERE quota = ? AND window = ? AND owner = ?";
-            self.execute(bury, params![quota, window, dead])?;
+            let forget = "DELETE FROM queue_owners WHERE quota = ? AND window = ? AND owner = ?";
+            self.execute(forget, params![quota, window, dead])?;
         }
         let known = "SELECT 1 FROM queue_owners WHERE quota = ? AND window = ? AND owner = ?";
         self.connection.prepare_cached(known)?.exists(params![quota, window, owner])
     }
 
-    /// Until when the process is to ask again; one without waiters is forgotten.
+    /// Records when the process must ask again. Forgets a process without waiters.
     fn set_deadline(&self, request: &AdmissionRequest, until: f64) -> Sql<()> {
         let (quota, window, owner) = (self.quota, request.window.name(), hex_id(request.owner));
+        // An infinite time means that the process has no waiters.
         if until.is_finite() {
-            let expect = "INSERT OR REPLACE INTO queue_owners VALUES (?, ?, ?, ?)";
-            return self.execute(expect, params![quota, window, owner, until]).map(drop);
+            let insert = "INSERT OR REPLACE INTO queue_owners VALUES (?, ?, ?, ?)";
+            return self.execute(insert, params![quota, window, owner, until]).map(drop);
         }
         let forget = "DELETE FROM queue_owners WHERE quota = ? AND window = ? AND owner = ?";
         self.execute(forget, params![quota, window, owner]).map(drop)
     }
 
+    /// Scans the queue and then the new tickets. Starts the queued tickets that are granted.
     fn scan_queue(
         &self,
         request: &AdmissionRequest,
@@ -90,9 +96,11 @@ impl StoreConnection {
         let is_submit = request.window == Operation::RunLiveResponse;
         let free = if is_submit { self.free_slots(now)? } else { 0 };
         let mut scan = QueueScan::new(request.owner, self.room(request.window, now)?, free);
-        let mut left = Vec::new();
-        let queue = "SELECT ticket, slot_request FROM queue WHERE quota = ?1 AND window = ?2 AND (owner = ?3 OR owner IN \
-                    (SELECT owner FROM queue_owners WHERE quota = ?1 AND window = ?2 AND until > ?4)) ORDER BY position";
+        let mut answered = Vec::new();
+        // Processes past their deadline are skipped, so that they block nobody.
+        let queue = "SELECT ticket, slot_request FROM queue WHERE quota = ?1 AND window = ?2 \
+                     AND (owner = ?3 OR owner IN (SELECT owner FROM queue_owners \
+                     WHERE quota = ?1 AND window = ?2 AND until > ?4)) ORDER BY position";
         let mut statement = self.connection.prepare_cached(queue)?;
         let mut rows = statement.query(params![
             self.quota,
@@ -106,7 +114,7 @@ impl StoreConnection {
             let before = (scan.granted.len(), scan.occupied.len());
             on = self.step(&mut scan, ticket, slot_request.as_ref())?;
             if (scan.granted.len(), scan.occupied.len()) != before {
-                left.push((ticket, slot_request, scan.granted.len() > before.0));
+                answered.push((ticket, slot_request, scan.granted.len() > before.0));
             }
         }
         for entry in joined {
@@ -114,7 +122,8 @@ impl StoreConnection {
                 on = self.step(&mut scan, entry.ticket, entry.slot_request.as_ref())?;
             }
         }
-        for (ticket, slot_request, granted) in left {
+        // Only now: SQLite does not define what a running SELECT sees of rows deleted meanwhile.
+        for (ticket, slot_request, granted) in answered {
             self.dequeue(request.window, ticket)?;
             if granted {
                 self.begin_call(request, ticket, slot_request.as_ref(), now)?;
@@ -130,13 +139,14 @@ impl StoreConnection {
         slot_request: Option<&SlotRequest>,
     ) -> Sql<bool> {
         let slot_request = match slot_request {
-            Some(slot_request) => Some((slot_request, self.machine(slot_request)?)),
+            Some(slot_request) => Some((slot_request, self.machine_state(slot_request)?)),
             None => None,
         };
         Ok(scan.step(ticket, slot_request))
     }
 
-    fn machine(&self, slot_request: &SlotRequest) -> Sql<MachineState> {
+    /// Returns the state of the machine that the request is for.
+    fn machine_state(&self, slot_request: &SlotRequest) -> Sql<MachineState> {
         let find = "SELECT correlation, action FROM slots WHERE quota = ? AND machine = ?";
         let mut statement = self.connection.prepare_cached(find)?;
         let slot: Option<(Option<String>, Option<String>)> = statement
@@ -153,6 +163,7 @@ impl StoreConnection {
         })
     }
 
+    /// Returns how many sessions may still start.
     fn free_slots(&self, now: f64) -> Sql<usize> {
         self.execute("DELETE FROM slots WHERE quota = ? AND until <= ?", params![self.quota, now])?;
         let count = "SELECT count(*) FROM slots WHERE quota = ?";
@@ -161,38 +172,7 @@ impl StoreConnection {
         Ok((self.settings.limits.sessions as usize).saturating_sub(taken as usize))
     }
 
-    fn room(&self, window: Operation, now: f64) -> Sql<usize> {
-        if self.blocked_until(window)? > now {
-            return Ok(0);
-        }
-        let mut room = usize::MAX;
-        for rate in self.settings.rates(window) {
-            room = room.min(
-                (rate.count as usize)
-                    .saturating_sub(self.counted(window, now - rate.per - WINDOW_MARGIN)?),
-            );
-        }
-        Ok(room)
-    }
-
-    /// Calls under way, and those that ended after `since`.
-    fn counted(&self, window: Operation, since: f64) -> Sql<usize> {
-        let count = "SELECT count(*) FROM calls WHERE quota = ? AND window = ? AND ends > ?";
-        let mut statement = self.connection.prepare_cached(count)?;
-        let counted: i64 =
-            statement.query_row(params![self.quota, window.name(), since], |row| row.get(0))?;
-        Ok(counted as usize)
-    }
-
-    pub fn blocked_until(&self, window: Operation) -> Sql<f64> {
-        let find = "SELECT until FROM window_blocks WHERE quota = ? AND window = ?";
-        let mut statement = self.connection.prepare_cached(find)?;
-        Ok(statement
-            .query_row(params![self.quota, window.name()], |row| row.get(0))
-            .optional()?
-            .unwrap_or(0.0))
-    }
-
+    /// Counts the call as running, and takes the slot and the machine of a submit.
     fn begin_call(
         &self,
         request: &AdmissionRequest,
@@ -201,10 +181,11 @@ impl StoreConnection {
         now: f64,
     ) -> Sql<()> {
         let (quota, window, ticket) = (self.quota, request.window.name(), ticket.to_string());
-        let gone = now - self.settings.longest_window(request.window) - WINDOW_MARGIN;
+        let expired = now - self.settings.longest_window(request.window) - WINDOW_MARGIN;
         self.execute(
+            // Ended calls are deleted here, where new ones are added.
             "DELETE FROM calls WHERE quota = ? AND window = ? AND ends <= ?",
-            params![quota, window, gone],
+            params![quota, window, expired],
         )?;
         let ends = now + request.call_lease;
         self.execute(
@@ -212,8 +193,8 @@ impl StoreConnection {
             params![quota, window, ticket, ends],
         )?;
         if let Some(slot_request) = slot_request {
-            let occupy = "INSERT OR REPLACE INTO slots (quota, machine, correlation, ticket, until, lease) \
-                          VALUES (?, ?, ?, ?, ?, ?)";
+            let occupy = "INSERT OR REPLACE INTO slots (quota, machine, correlation, ticket, \
+                          until, lease) VALUES (?, ?, ?, ?, ?, ?)";
             let (machine, correlation) = (&slot_request.machine_id, &slot_request.correlation_id);
             self.execute(
                 occupy,
@@ -235,7 +216,8 @@ impl StoreConnection {
             .slot_request
             .as_ref()
             .and_then(|slot_request| serde_json::to_string(slot_request).ok());
-        let insert = "INSERT OR IGNORE INTO queue (quota, window, ticket, owner, slot_request) VALUES (?, ?, ?, ?, ?)";
+        let insert = "INSERT OR IGNORE INTO queue (quota, window, ticket, owner, slot_request) \
+                      VALUES (?, ?, ?, ?, ?)";
         let ticket = entry.ticket.to_string();
         self.execute(
             insert,
@@ -244,11 +226,13 @@ impl StoreConnection {
         .map(drop)
     }
 
-    /// Out of the queue; and if it was let through already, its call never was.
+    /// Removes the ticket from the queue. If it was granted, its call counts as never started.
     fn leave(&self, window: Operation, ticket: Ticket, now: f64) -> Sql<()> {
+        // The answer that granted it may have been lost, so it can be in either table.
         self.dequeue(window, ticket)?;
         let (quota, ticket) = (self.quota, ticket.to_string());
         self.execute(
+            // A call that has ended was sent, and must still count.
             "DELETE FROM calls WHERE quota = ? AND window = ? AND ticket = ? AND ends > ?",
             params![quota, window.name(), ticket, now],
         )?;
@@ -282,6 +266,7 @@ impl StoreConnection {
         ])
     }
 
+    /// Returns the seconds until asking again may help.
     fn wait(&self, request: &AdmissionRequest, scan: &QueueScan, now: f64) -> Sql<f64> {
         let mut wait = f64::INFINITY;
         if let Some(ahead) = scan.ahead {
@@ -289,59 +274,12 @@ impl StoreConnection {
         }
         Ok(if scan.blocked { wait.min(SLOT_POLL_INTERVAL) } else { wait })
     }
-
-    /// When there can be room at the earliest for who has `ahead` others before it.
-    fn earliest(&self, window: Operation, now: f64, ahead: usize) -> Sql<f64> {
-        let mut at = self.blocked_until(window)?.max(now);
-        let find = "SELECT min(ends, ?4) FROM calls WHERE quota = ?1 AND window = ?2 AND ends > ?3 \
-                    ORDER BY ends LIMIT 1 OFFSET ?5";
-        for rate in self.settings.rates(window) {
-            let since = now - rate.per - WINDOW_MARGIN;
-            let counted = self.counted(window, since)?;
-            let Some(index) = (counted + ahead).checked_sub(rate.count as usize) else { continue };
-            let mut statement = self.connection.prepare_cached(find)?;
-            let found = params![self.quota, window.name(), since, now, index as i64];
-            let end: Option<f64> = statement.query_row(found, |row| row.get(0)).optional()?;
-            at = at.max(end.unwrap_or(now) + rate.per + WINDOW_MARGIN);
-        }
-        Ok(at)
-    }
-
-    pub fn window_usage(&self, window: Operation, now: f64) -> Sql<WindowUsage> {
-        let mut share: f64 = 1.0;
-        for rate in self.settings.rates(window) {
-            let left = (rate.count as usize)
-                .saturating_sub(self.counted(window, now - rate.per - WINDOW_MARGIN)?);
-            share = share.min(left as f64 / f64::from(rate.count));
-        }
-        let count = "SELECT count(*) FROM queue WHERE quota = ? AND window = ?";
-        let mut statement = self.connection.prepare_cached(count)?;
-        let waiting: i64 =
-            statement.query_row(params![self.quota, window.name()], |row| row.get(0))?;
-        Ok(WindowUsage {
-            free_share: share,
-            wait: self.earliest(window, now, waiting as usize)? - now,
-        })
-    }
-
-    /// An end that comes after its lease ran out still counts from now on.
-    pub fn end_call(&self, window: Operation, ticket: Ticket, now: f64) -> Sql<()> {
-        let end = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)";
-        self.execute(end, params![self.quota, window.name(), ticket.to_string(), now]).map(drop)
-    }
-
-    pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Sql<usize> {
-        self.connection.prepare_cached(sql)?.execute(values)
-    }
 }
 
+/// Reads a row of the queue.
 fn waiting(row: &Row<'_>) -> Sql<(Ticket, Option<SlotRequest>)> {
     let ticket: String = row.get(0)?;
     let slot_request: Option<String> = row.get(1)?;
     let ticket = Ticket::parse(&ticket).ok_or(rusqlite::Error::InvalidQuery)?;
     Ok((ticket, slot_request.and_then(|slot_request| serde_json::from_str(&slot_request).ok())))
-}
-
-fn hex_id(owner: u64) -> String {
-    format!("{owner:016x}")
 }

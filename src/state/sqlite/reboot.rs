@@ -1,24 +1,14 @@
-//! What a power cut can have taken back, counted as if it had been there.
+//! Counts the calls that a power cut may have undone as if they had been made.
 
 use rusqlite::params;
 
+use super::Sql;
 use super::connection::{Durability, StoreConnection};
 use crate::config::Rate;
 use crate::operation::Operation;
 
-type Sql<T> = rusqlite::Result<T>;
-
 impl StoreConnection {
-    pub fn quota_id(&self) -> Sql<i64> {
-        let key = &self.settings.key;
-        let parts = [&key.host, &key.tenant, &key.application];
-        self.connection
-            .execute("INSERT INTO quotas (host, tenant, application) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", parts)?;
-        let find = "SELECT id FROM quotas WHERE host = ? AND tenant = ? AND application = ?";
-        self.connection.query_row(find, parts, |row| row.get(0))
-    }
-
-    /// The first to open the store after a boot counts the calls that may have been lost with the last one.
+    /// Adds the calls that may have been lost, if this is the first open since the machine booted.
     pub fn count_calls_lost_in_power_cut(&self, quota: i64, now: f64) -> Sql<()> {
         let boot: String =
             self.connection
@@ -27,6 +17,7 @@ impl StoreConnection {
             return Ok(());
         }
         self.execute("UPDATE quotas SET boot = ? WHERE id = ?", params![self.clock_id, quota])?;
+        // A key that is new here has made no calls before.
         if boot.is_empty() || self.clock_id.is_empty() {
             return Ok(());
         }
@@ -41,7 +32,7 @@ impl StoreConnection {
     }
 }
 
-/// Calls that can have begun since the last careful write.
+/// Returns how many calls can have started since the last synced write.
 fn max_lost_calls(rates: &[Rate]) -> u64 {
     let windows = |rate: &Rate| (Durability::MAX_LOSS / rate.per).floor() as u64 + 1;
     rates.iter().map(|rate| u64::from(rate.count) * windows(rate)).min().unwrap_or(0)
@@ -52,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_can_be_lost_than_the_strictest_rate_lets_through() {
+    fn the_strictest_rate_bounds_the_lost_calls() {
         let rate = |count, per| Rate { count, per };
         assert_eq!(max_lost_calls(&[rate(100, 60.0), rate(1500, 3600.0)]), 100);
         assert_eq!(max_lost_calls(&[rate(30, 0.4), rate(1000, 60.0)]), 90);

@@ -1,19 +1,19 @@
-//! The journal of the processes of one machine.
+//! The [`RunStore`] of SQLite.
 
-use super::SqliteStore;
 use super::connection::{Durability, StoreConnection};
+use super::{Sql, SqliteStore};
 use crate::error::Result;
-use crate::state::recovery::unknown_run;
+use crate::state::StoreFuture;
 use crate::state::run_store::*;
-use crate::state::store::StoreFuture;
+use crate::state::store_error::unknown_run;
 
 impl SqliteStore {
-    /// Does `work`, which finds no run where there is none of this id.
+    /// Runs `work` in one transaction, and reports its `None` as an unknown run.
     fn with_run<'a, T: Send + 'static>(
         &'a self,
         durability: Durability,
         run_id: &'a str,
-        work: impl FnOnce(&StoreConnection, &str, f64) -> rusqlite::Result<Option<T>> + Send + 'static,
+        work: impl FnOnce(&StoreConnection, &str, f64) -> Sql<Option<T>> + Send + 'static,
     ) -> StoreFuture<'a, T> {
         let owned = run_id.to_owned();
         let done = self.worker.run(durability, move |db, now| work(db, &owned, now));

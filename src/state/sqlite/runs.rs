@@ -1,17 +1,18 @@
-//! Runs over many machines, in SQL.
+//! Fleet runs, in SQL. Methods return `None` for an unknown run.
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::Sql;
 use super::connection::StoreConnection;
+use crate::state::hex_id;
 use crate::state::run_store::{
     FinishedRow, NewRow, NumberedOutcome, RowProgress, RowState, Run, RunHeader, StopRequest,
 };
 
-type Sql<T> = rusqlite::Result<T>;
-
-/// In a row's order of columns, see [`state`].
-const STATE: &str = "SELECT row, machine, machine_id, commands, parked, parking, first_submit, \
-                     EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = r.run AND o.row = r.row) FROM run_rows r";
+/// Selects the columns that [`read_row`] reads, in its order.
+const ROW: &str = "SELECT row, machine, machine_id, commands, parked, parking, first_submit, \
+                   EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = r.run AND o.row = r.row) \
+                   FROM run_rows r";
 
 impl StoreConnection {
     fn run_key(&self, run_id: &str) -> Sql<Option<i64>> {
@@ -30,8 +31,8 @@ impl StoreConnection {
             return Ok(Some(known.head));
         }
         let json = serde_json::to_string(head).unwrap_or_default();
-        let begin = "INSERT INTO runs (quota, run, head, created) VALUES (?, ?, ?, ?)";
-        self.execute(begin, params![self.quota, head.run_id, json, now])?;
+        let insert = "INSERT INTO runs (quota, run, head, created) VALUES (?, ?, ?, ?)";
+        self.execute(insert, params![self.quota, head.run_id, json, now])?;
         let run = self.connection.last_insert_rowid();
         let insert =
             "INSERT INTO run_rows (run, row, machine, machine_id, commands) VALUES (?, ?, ?, ?, ?)";
@@ -44,7 +45,7 @@ impl StoreConnection {
         Ok(None)
     }
 
-    /// Removes runs that began before then and that nobody is at. Tells how many.
+    /// Deletes runs that started before `before` and have no live worker. Returns the count.
     pub fn prune_runs(&self, before: f64, now: f64) -> Sql<u64> {
         let old = "SELECT id FROM runs WHERE quota = ? AND created <= ? AND NOT EXISTS \
                    (SELECT 1 FROM run_workers w WHERE w.run = runs.id AND w.until > ?)";
@@ -53,6 +54,7 @@ impl StoreConnection {
             .query_map(params![self.quota, before, now], |row| row.get(0))?
             .collect::<Sql<_>>()?;
         for run in &old {
+            // The tables have no foreign keys, so each is cleared here.
             for table in
                 ["run_rows", "run_machine_owners", "run_workers", "run_outcomes", "run_results"]
             {
@@ -69,17 +71,17 @@ impl StoreConnection {
             .prepare_cached("SELECT head, stopped FROM runs WHERE quota = ? AND run = ?")?;
         let run = |row: &Row<'_>| {
             let (head, stopped): (String, Option<String>) = (row.get(0)?, row.get(1)?);
-            let stopped = stopped.map(|json| read(&json)).transpose()?;
-            Ok(Run { head: read(&head)?, stopped })
+            let stopped = stopped.map(|json| parse(&json)).transpose()?;
+            Ok(Run { head: parse(&head)?, stopped })
         };
         find.query_row(params![self.quota, run_id], run).optional()
     }
 
     pub fn list_rows(&self, run_id: &str, from: u32, count: u32) -> Sql<Option<Vec<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let page = format!("{STATE} WHERE run = ? AND row >= ? ORDER BY row LIMIT ?");
+        let page = format!("{ROW} WHERE run = ? AND row >= ? ORDER BY row LIMIT ?");
         let mut page = self.connection.prepare_cached(&page)?;
-        page.query_map(params![run, from, count], state)?.collect::<Sql<Vec<_>>>().map(Some)
+        page.query_map(params![run, from, count], read_row)?.collect::<Sql<Vec<_>>>().map(Some)
     }
 
     pub fn record_machines(
@@ -88,15 +90,15 @@ impl StoreConnection {
         machines: &[(u32, String)],
     ) -> Sql<Option<Vec<(u32, u32)>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let note = "UPDATE run_rows SET machine_id = ? WHERE run = ? AND row = ?";
+        let update = "UPDATE run_rows SET machine_id = ? WHERE run = ? AND row = ?";
         let owner = |(at, machine_id): &(u32, String)| {
-            self.execute(note, params![machine_id, run, at])?;
+            self.execute(update, params![machine_id, run, at])?;
             Ok((*at, self.claim_machine(run, *at, machine_id)?))
         };
         machines.iter().map(owner).collect::<Sql<Vec<_>>>().map(Some)
     }
 
-    /// The row that has the machine: this one, if it is the first.
+    /// Returns the first row that named the machine: this row, if no other did.
     fn claim_machine(&self, run: i64, row: u32, machine_id: &str) -> Sql<u32> {
         self.execute(
             "INSERT OR IGNORE INTO run_machine_owners VALUES (?, ?, ?)",
@@ -129,16 +131,17 @@ impl StoreConnection {
         now: f64,
     ) -> Sql<Option<Option<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let take = "UPDATE run_rows AS r SET worker = ?3 WHERE run = ?1 AND row = ?2 \
-                    AND NOT EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = ?1 AND o.row = ?2) \
-                    AND (worker IS NULL OR worker = ?3 OR NOT EXISTS \
-                    (SELECT 1 FROM run_workers w WHERE w.run = ?1 AND w.worker = r.worker AND w.until > ?4))";
+        // A worker without a current lease in run_workers is dead, and its rows are free.
+        let take = "UPDATE run_rows AS r SET worker = ?3 WHERE run = ?1 AND row = ?2 AND NOT \
+                    EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = ?1 AND o.row = ?2) \
+                    AND (worker IS NULL OR worker = ?3 OR NOT EXISTS (SELECT 1 \
+                    FROM run_workers w WHERE w.run = ?1 AND w.worker = r.worker \
+                    AND w.until > ?4))";
         for row in candidates {
             if self.execute(take, params![run, row, hex_id(worker), now])? > 0 {
-                let mut find = self
-                    .connection
-                    .prepare_cached(&format!("{STATE} WHERE run = ? AND row = ?"))?;
-                return find.query_row(params![run, row], state).map(|state| Some(Some(state)));
+                let mut find =
+                    self.connection.prepare_cached(&format!("{ROW} WHERE run = ? AND row = ?"))?;
+                return find.query_row(params![run, row], read_row).map(|row| Some(Some(row)));
             }
         }
         Ok(Some(None))
@@ -152,20 +155,24 @@ impl StoreConnection {
     ) -> Sql<Option<()>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let mut find =
-            self.connection.prepare_cached(&format!("{STATE} WHERE run = ? AND row = ?"))?;
-        let Some(known) = find.query_row(params![run, row], state).optional()? else {
+            self.connection.prepare_cached(&format!("{ROW} WHERE run = ? AND row = ?"))?;
+        let Some(known) = find.query_row(params![run, row], read_row).optional()? else {
             return Ok(Some(()));
         };
+        // Two workers may record progress of one row, if the first was thought dead.
         let RowProgress { parked, parking, first_submit } = known.progress.merge(progress);
-        let note = "UPDATE run_rows SET parked = ?, parking = ?, first_submit = ? WHERE run = ? AND row = ?";
-        self.execute(note, params![parked, parking, first_submit, run, row])?;
+        let update = "UPDATE run_rows SET parked = ?, parking = ?, first_submit = ? \
+                      WHERE run = ? AND row = ?";
+        self.execute(update, params![parked, parking, first_submit, run, row])?;
         Ok(Some(()))
     }
 
     pub fn finish_row(&self, run_id: &str, finished: &FinishedRow) -> Sql<Option<bool>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let insert = "INSERT OR IGNORE INTO run_outcomes (run, number, row, outcome) \
-                      SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3 FROM run_outcomes WHERE run = ?1";
+        // The unique index on (run, row) ignores a second outcome of the same row.
+        // Write transactions run one after another, so the next number is unique.
+        let insert = "INSERT OR IGNORE INTO run_outcomes (run, number, row, outcome) SELECT ?1, \
+                      coalesce(max(number), 0) + 1, ?2, ?3 FROM run_outcomes WHERE run = ?1";
         if self.execute(insert, params![run, finished.row, finished.outcome])? == 0 {
             return Ok(Some(false));
         }
@@ -185,7 +192,8 @@ impl StoreConnection {
         count: u32,
     ) -> Sql<Option<Vec<NumberedOutcome>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let page = "SELECT number, row, outcome FROM run_outcomes WHERE run = ? AND number > ? ORDER BY number LIMIT ?";
+        let page = "SELECT number, row, outcome FROM run_outcomes WHERE run = ? \
+                    AND number > ? ORDER BY number LIMIT ?";
         let mut page = self.connection.prepare_cached(page)?;
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         let numbered = |row: &Row<'_>| {
@@ -222,7 +230,7 @@ impl StoreConnection {
     }
 }
 
-fn state(row: &Row<'_>) -> Sql<RowState> {
+fn read_row(row: &Row<'_>) -> Sql<RowState> {
     Ok(RowState {
         row: row.get(0)?,
         machine: row.get(1)?,
@@ -237,10 +245,6 @@ fn state(row: &Row<'_>) -> Sql<RowState> {
     })
 }
 
-fn read<T: serde::de::DeserializeOwned>(json: &str) -> Sql<T> {
+fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Sql<T> {
     serde_json::from_str(json).map_err(|_| rusqlite::Error::InvalidQuery)
-}
-
-fn hex_id(worker: u64) -> String {
-    format!("{worker:016x}")
 }

@@ -1,18 +1,19 @@
-//! Open sessions and intents, in SQL.
+//! Slots, intents and cached statuses, in SQL.
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::Sql;
 use super::connection::StoreConnection;
 use crate::model::Command;
+use crate::state::hex_id;
 use crate::state::store::{
-    CachedStatus, Intent, IntentKey, IntentLookup, OpenSession, Slot, Ticket,
+    CachedStatus, Intent, IntentKey, IntentLookup, OpenSession, SessionSlot, Ticket,
 };
 
-type Sql<T> = rusqlite::Result<T>;
-
-/// How a right that was noted turns out.
+/// The result of [`StoreConnection::record_posted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseCheck {
+    /// The token holds the lease, and the intent holds its slot. The POST was recorded.
     Held,
     NoLease,
     NoSlot,
@@ -23,12 +24,14 @@ const INTENT: &str = "SELECT commands, comment, created, posted, action FROM int
 
 impl StoreConnection {
     pub fn release_slot(&self, machine_id: &str, ticket: Ticket) -> Sql<()> {
+        // Once an action is known, the slot belongs to the action and not to the ticket.
         let free =
             "DELETE FROM slots WHERE quota = ? AND machine = ? AND ticket = ? AND action IS NULL";
         self.execute(free, params![self.quota, machine_id, ticket.to_string()]).map(drop)
     }
 
     pub fn close_session(&self, action_id: &str) -> Sql<bool> {
+        // Action ids are GUIDs, so their case does not matter.
         let close = "DELETE FROM slots WHERE quota = ? AND action = ? COLLATE NOCASE";
         Ok(self.execute(close, params![self.quota, action_id])? > 0)
     }
@@ -39,12 +42,12 @@ impl StoreConnection {
         Ok(self.execute(clear, params![self.quota, machine_id, now - seconds])? > 0)
     }
 
-    pub fn slots(&self, now: f64) -> Sql<Vec<Slot>> {
+    pub fn slots(&self, now: f64) -> Sql<Vec<SessionSlot>> {
         let open = "SELECT machine, correlation, action, until, ?2 - posted FROM slots \
                     WHERE quota = ?1 AND until > ?2 ORDER BY machine";
         let mut statement = self.connection.prepare_cached(open)?;
         let slot = |row: &Row<'_>| {
-            Ok(Slot {
+            Ok(SessionSlot {
                 machine_id: row.get(0)?,
                 correlation_id: row.get(1)?,
                 action_id: row.get(2)?,
@@ -57,9 +60,11 @@ impl StoreConnection {
 
     pub fn record_open_sessions(&self, sessions: &[OpenSession], now: f64) -> Sql<()> {
         self.execute("DELETE FROM slots WHERE quota = ? AND until <= ?", params![self.quota, now])?;
-        let learn = "INSERT OR IGNORE INTO slots (quota, machine, action, until, lease) VALUES (?, ?, ?, ?, ?)";
+        // A machine has one slot, and ours knows more than the list.
+        let insert = "INSERT OR IGNORE INTO slots (quota, machine, action, until, lease) \
+                      VALUES (?, ?, ?, ?, ?)";
         for OpenSession { machine_id, action_id, lease } in sessions {
-            self.execute(learn, params![self.quota, machine_id, action_id, now + lease, lease])?;
+            self.execute(insert, params![self.quota, machine_id, action_id, now + lease, lease])?;
         }
         Ok(())
     }
@@ -76,8 +81,10 @@ impl StoreConnection {
         }
         let (machine, correlation) = (&key.machine_id, &key.correlation_id);
         let json = serde_json::to_string(commands).unwrap_or_default();
-        let insert = "INSERT INTO intents (quota, machine, correlation, commands, comment, created) VALUES (?, ?, ?, ?, ?, ?)";
+        let insert = "INSERT INTO intents (quota, machine, correlation, commands, comment, \
+                      created) VALUES (?, ?, ?, ?, ?, ?)";
         self.execute(insert, params![self.quota, machine, correlation, json, comment, now])?;
+        // Deleting a few with each new one bounds the table without a background task.
         self.sweep_intents(now)?;
         let (commands, comment) = (commands.to_vec(), comment.to_owned());
         let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
@@ -93,7 +100,8 @@ impl StoreConnection {
     }
 
     pub fn acquire_lease(&self, key: &IntentKey, token: u64, lease: f64, now: f64) -> Sql<bool> {
-        let take = "UPDATE intents SET lease_token = ?4, lease_until = ?5 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 \
+        let take = "UPDATE intents SET lease_token = ?4, lease_until = ?5 WHERE quota = ?1 \
+                    AND machine = ?2 AND correlation = ?3 \
                     AND (lease_token IS NULL OR lease_token = ?4 OR lease_until <= ?6)";
         let (machine, correlation) = (&key.machine_id, &key.correlation_id);
         Ok(self.execute(
@@ -102,22 +110,26 @@ impl StoreConnection {
         )? > 0)
     }
 
-    /// Forgets an intent of which nothing reached the service, if nobody else is at it.
+    /// Ends the lease. If nothing of the intent was sent, deletes it and frees its slot, unless
+    /// another token holds the lease.
     pub fn release_lease(&self, key: &IntentKey, token: u64) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
+        // A posted intent stays, because its POST may have started a session.
         let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
-                      AND (lease_token = ? OR lease_token IS NULL) AND posted = 0 AND action IS NULL";
+                      AND (lease_token = ? OR lease_token IS NULL) AND posted = 0 \
+                      AND action IS NULL";
         if self.execute(forget, params![quota, machine, correlation, hex_id(token)])? > 0 {
-            return self.free_unknown(key);
+            return self.free_slot_without_action(key);
         }
-        let leave = "UPDATE intents SET lease_token = NULL, lease_until = NULL \
-                     WHERE quota = ? AND machine = ? AND correlation = ? AND lease_token = ?";
+        let leave = "UPDATE intents SET lease_token = NULL, lease_until = NULL WHERE quota = ? \
+                     AND machine = ? AND correlation = ? AND lease_token = ?";
         self.execute(leave, params![quota, machine, correlation, hex_id(token)]).map(drop)
     }
 
-    /// The slot of an intent, where no action has it.
-    fn free_unknown(&self, key: &IntentKey) -> Sql<()> {
-        let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
+    /// Frees the slot of the intent, if no action holds it.
+    fn free_slot_without_action(&self, key: &IntentKey) -> Sql<()> {
+        let free = "DELETE FROM slots WHERE quota = ? AND machine = ? AND correlation = ? \
+                    AND action IS NULL";
         self.execute(free, params![self.quota, key.machine_id, key.correlation_id]).map(drop)
     }
 
@@ -129,18 +141,22 @@ impl StoreConnection {
         now: f64,
     ) -> Sql<LeaseCheck> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
-        let held = "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND lease_token = ? AND lease_until > ?";
+        let held = "SELECT 1 FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
+                    AND lease_token = ? AND lease_until > ?";
         let mut statement = self.connection.prepare_cached(held)?;
+        // The POST must not be sent by a process whose lease has ended.
         if !statement.exists(params![quota, machine, correlation, hex_id(token), now])? {
             return Ok(LeaseCheck::NoLease);
         }
-        let extend = "UPDATE slots SET until = ?4 + lease, posted = ?4 WHERE quota = ?1 AND machine = ?2 AND correlation = ?3 AND until > ?4";
+        // The session may run from now on, so the slot is held for its full lease.
+        let extend = "UPDATE slots SET until = ?4 + lease, posted = ?4 WHERE quota = ?1 \
+                      AND machine = ?2 AND correlation = ?3 AND until > ?4";
         if posted && self.execute(extend, params![quota, machine, correlation, now])? == 0 {
             return Ok(LeaseCheck::NoSlot);
         }
-        let note =
+        let update =
             "UPDATE intents SET posted = ? WHERE quota = ? AND machine = ? AND correlation = ?";
-        self.execute(note, params![posted, quota, machine, correlation])?;
+        self.execute(update, params![posted, quota, machine, correlation])?;
         Ok(LeaseCheck::Held)
     }
 
@@ -152,17 +168,18 @@ impl StoreConnection {
         now: f64,
     ) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
-        let note =
+        let update =
             "UPDATE intents SET action = ? WHERE quota = ? AND machine = ? AND correlation = ?";
-        self.execute(note, params![action_id, quota, machine, correlation])?;
-        let ours =
+        self.execute(update, params![action_id, quota, machine, correlation])?;
+        // A slot that another intent took since stays, and the INSERT below is ignored.
+        let free =
             "DELETE FROM slots WHERE quota = ? AND machine = ? AND (correlation = ? OR until <= ?)";
-        self.execute(ours, params![quota, machine, correlation, now])?;
+        self.execute(free, params![quota, machine, correlation, now])?;
         if let Some(lease) = lease {
-            let occupy = "INSERT OR IGNORE INTO slots (quota, machine, correlation, action, until, lease) \
-                          VALUES (?, ?, ?, ?, ?, ?)";
+            let insert = "INSERT OR IGNORE INTO slots (quota, machine, correlation, action, \
+                          until, lease) VALUES (?, ?, ?, ?, ?, ?)";
             self.execute(
-                occupy,
+                insert,
                 params![quota, machine, correlation, action_id, now + lease, lease],
             )?;
         }
@@ -171,9 +188,10 @@ impl StoreConnection {
 
     pub fn delete_unsent_intent(&self, key: &IntentKey) -> Sql<()> {
         let (quota, machine, correlation) = (self.quota, &key.machine_id, &key.correlation_id);
-        let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? AND action IS NULL";
+        let forget = "DELETE FROM intents WHERE quota = ? AND machine = ? AND correlation = ? \
+                      AND action IS NULL";
         if self.execute(forget, params![quota, machine, correlation])? > 0 {
-            self.free_unknown(key)?;
+            self.free_slot_without_action(key)?;
         }
         Ok(())
     }
@@ -209,7 +227,7 @@ impl StoreConnection {
     }
 }
 
-/// An intent, from the columns of `row` from `first` on.
+/// Reads an intent from the columns of `row`, starting with column `first`.
 pub fn intent(row: &Row<'_>, first: usize) -> Sql<Intent> {
     let commands: String = row.get(first)?;
     let commands = serde_json::from_str(&commands).map_err(|_| rusqlite::Error::InvalidQuery)?;
@@ -220,8 +238,4 @@ pub fn intent(row: &Row<'_>, first: usize) -> Sql<Intent> {
         posted: row.get(first + 3)?,
         action_id: row.get(first + 4)?,
     })
-}
-
-fn hex_id(token: u64) -> String {
-    format!("{token:016x}")
 }

@@ -1,4 +1,6 @@
-//! The one thread that has the file open. Whoever asks sends it a piece of work and waits without a thread of its own.
+//! The thread that owns the open file. Callers send it jobs and await the answer.
+//!
+//! SQLite blocks, so it must not run on the threads of the async runtime.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
@@ -8,34 +10,30 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::connection::{Durability, StoreConnection, Work};
+use super::connection::{Durability, StoreConnection, Transact, WorkerJob};
 use crate::error::{Error, Result};
-use crate::state::recovery::unavailable_error;
-use crate::state::store::{DeferredWrite, Settings, StoreFuture};
+use crate::state::StoreFuture;
+use crate::state::settings::StoreSettings;
+use crate::state::store::DeferredWrite;
+use crate::state::store_error::unavailable_error;
 
 pub struct Worker {
     pub path: Arc<PathBuf>,
-    settings: Settings,
+    settings: StoreSettings,
     worker_thread: Mutex<WorkerThread>,
-}
-
-/// What the thread is given to do.
-pub enum Job {
-    Transaction(Work),
-    Deferred(DeferredWrite),
 }
 
 #[derive(Default)]
 struct WorkerThread {
-    sender: Option<Sender<Job>>,
+    sender: Option<Sender<WorkerJob>>,
     thread: Option<JoinHandle<()>>,
-    /// Between `quiesce` and `reopen`.
+    /// True between `quiesce` and `reopen`.
     paused: bool,
 }
 
 impl Worker {
-    /// Opens the file; what is wrong with it is told here.
-    pub async fn open(path: PathBuf, settings: Settings) -> Result<Self> {
+    /// Starts the thread and opens the file. Fails if the file can't be used.
+    pub async fn open(path: PathBuf, settings: StoreSettings) -> Result<Self> {
         let worker = Self { path: Arc::new(path), settings, worker_thread: Mutex::default() };
         let opened = worker.start(&mut worker.worker_thread());
         let opened = opened.await.map_err(|_| worker.closed_error())?;
@@ -46,6 +44,7 @@ impl Worker {
         self.worker_thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts the thread. The receiver yields the result of opening the file.
     fn start(&self, worker_thread: &mut WorkerThread) -> oneshot::Receiver<Result<()>> {
         let (sender, receiver) = channel();
         let (reply_sender, reply_receiver) = oneshot::channel();
@@ -59,23 +58,27 @@ impl Worker {
         };
         let thread = std::thread::Builder::new()
             .name("mde-state".to_owned())
+            // SQLite needs far less stack than the default of 2 MiB.
             .stack_size(512 << 10)
             .spawn(body);
+        // If the thread can't start, its sender is dropped, and the caller gets an error.
         worker_thread.thread = thread.ok();
         worker_thread.sender = Some(sender);
         reply_receiver
     }
 
-    /// Does `work` in one transaction.
+    /// Runs `work` in one transaction on the thread.
     pub fn run<T: Send + 'static>(
         &self,
         durability: Durability,
         work: impl FnOnce(&StoreConnection, f64) -> rusqlite::Result<T> + Send + 'static,
     ) -> StoreFuture<'_, T> {
         let (reply_sender, reply_receiver) = oneshot::channel();
-        let work: Work = Box::new(move |db| drop(reply_sender.send(db.transact(durability, work))));
+        let work: Transact =
+            Box::new(move |db| drop(reply_sender.send(db.transact(durability, work))));
         Box::pin(async move {
-            let mut work = Some(Job::Transaction(work));
+            // A fork may close the thread at any time: the job comes back and is sent again.
+            let mut work = Some(WorkerJob::Transaction(work));
             while let Some(job) = work.take() {
                 work = self.send(job).await?;
             }
@@ -83,8 +86,8 @@ impl Worker {
         })
     }
 
-    /// Gives the work to the thread, or back where there is none for the moment.
-    async fn send(&self, work: Job) -> Result<Option<Job>> {
+    /// Sends the job to the thread. Returns the job if there is no thread now.
+    async fn send(&self, work: WorkerJob) -> Result<Option<WorkerJob>> {
         let restarted = {
             let mut worker_thread = self.worker_thread();
             match &worker_thread.sender {
@@ -101,18 +104,20 @@ impl Worker {
         };
         match restarted {
             Some(opened) => opened.await.map_err(|_| self.closed_error())??,
+            // A fork is in progress, which takes a moment.
             None => tokio::time::sleep(Duration::from_millis(2)).await,
         }
         Ok(Some(work))
     }
 
-    /// Soon, and nobody waits for it.
+    /// Queues a write that nobody waits for.
     pub fn defer(&self, what: DeferredWrite) {
         if let Some(sender) = &self.worker_thread().sender {
-            let _ = sender.send(Job::Deferred(what));
+            let _ = sender.send(WorkerJob::Deferred(what));
         }
     }
 
+    /// Stops the thread and closes the file.
     pub fn quiesce(&self) {
         let thread = {
             let mut worker_thread = self.worker_thread();
@@ -120,27 +125,30 @@ impl Worker {
             worker_thread.sender = None;
             worker_thread.thread.take()
         };
+        // Without a sender the thread ends. After the join, the file is closed.
         let _ = thread.map(JoinHandle::join);
     }
 
+    /// Starts the thread again.
     pub fn reopen(&self) {
         let mut worker_thread = self.worker_thread();
         worker_thread.paused = false;
         if worker_thread.sender.is_none() {
+            // If opening fails, the next job starts the thread again and gets the error.
             drop(self.start(&mut worker_thread));
         }
     }
 
     fn closed_error(&self) -> Error {
         unavailable_error(
-            format!("the state store {} was closed", self.path.display()),
+            format!("the state store {} is closed", self.path.display()),
             "open a new client",
         )
     }
 }
 
 impl Drop for Worker {
-    /// What was asked for is written before the process goes on.
+    /// Writes everything that is queued before it returns.
     fn drop(&mut self) {
         self.quiesce();
     }

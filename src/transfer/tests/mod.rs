@@ -14,16 +14,18 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::digest::sha256_hex;
 use crate::error::{Error, Kind, Result};
 use crate::model::{CollectedFile, PayloadFormat};
 use crate::transport::Failure;
 
 mod payloads;
+mod resume;
 mod targets;
 
-type Body = BoxStream<'static, Result<Bytes, Failure>>;
+type TestBody = BoxStream<'static, Result<Bytes, Failure>>;
 
-/// A folder that is gone with its test.
+/// A folder that is removed at the end of its test.
 struct TempDir(PathBuf);
 
 impl TempDir {
@@ -57,7 +59,7 @@ impl Drop for TempDir {
     }
 }
 
-/// What is written to it, for the test to see.
+/// A sink that keeps its bytes for the test.
 #[derive(Clone, Default)]
 struct MemorySink(Arc<Mutex<Vec<u8>>>);
 
@@ -88,20 +90,20 @@ fn gzip(bytes: &[u8], name: Option<&[u8]>) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn body(bytes: &[u8], chunk: usize) -> Body {
+fn body(bytes: &[u8], chunk: usize) -> TestBody {
     let chunks: Vec<_> =
         bytes.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     stream::iter(chunks).boxed()
 }
 
-fn blob_at(body: Body, offset: u64, etag: &'static str) -> Blob {
+fn blob_at(body: TestBody, offset: u64, etag: &'static str) -> Blob {
     Blob { body, offset, length: None, etag: Some(http::HeaderValue::from_static(etag)) }
 }
 
 fn reset() -> Failure {
     Failure {
         sent: true,
-        error: Error::new(Kind::ConnectionFailed, "store1.blob broke the connection off: reset"),
+        error: Error::new(Kind::ConnectionFailed, "store1.blob closed the connection: reset"),
     }
 }
 

@@ -1,9 +1,9 @@
-//! What comes is what the machine had, or an error.
+//! Payload formats, damaged payloads and gzip bombs.
 
 use super::*;
 
 #[tokio::test]
-async fn a_gzip_comes_out_as_the_file_it_holds() {
+async fn a_gzip_is_saved_as_the_file_inside() {
     let (temp_dir, content) = (TempDir::new(), noise(1_000_000));
     let folder = temp_dir.join("new/deeper");
     let target = Target::Folder { folder: folder.clone(), index: 2 };
@@ -24,7 +24,7 @@ async fn a_gzip_comes_out_as_the_file_it_holds() {
 }
 
 #[tokio::test]
-async fn what_is_no_gzip_comes_as_it_is() {
+async fn other_payloads_are_saved_unchanged() {
     for content in [&b""[..], b"\x1f", b"x", b"\x1e\x8b", b"PK\x03\x04 zip", b"{\"a\": 1}"] {
         for chunk in [1, 2, 100] {
             let memory = MemorySink::default();
@@ -39,7 +39,7 @@ async fn what_is_no_gzip_comes_as_it_is() {
 }
 
 #[tokio::test]
-async fn members_and_padding() {
+async fn gzip_members_and_padding() {
     let two =
         [gzip(b"one ", Some(b"first.txt")), gzip(b"", None), gzip(b"two", Some(b"second.txt"))]
             .concat();
@@ -56,7 +56,7 @@ async fn members_and_padding() {
 }
 
 #[tokio::test]
-async fn cut_short_at_any_byte_or_damaged_leaves_nothing() {
+async fn a_truncated_or_damaged_gzip_leaves_no_file() {
     let (temp_dir, content) = (TempDir::new(), noise(300));
     let whole = gzip(&content, Some(b"a.txt"));
     let mut payloads: Vec<Vec<u8>> =
@@ -83,7 +83,7 @@ async fn cut_short_at_any_byte_or_damaged_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn bombs_are_refused() {
+async fn gzip_bombs_are_refused() {
     let temp_dir = TempDir::new();
     let zeros = vec![0; 2 << 20];
     let bomb = gzip(&zeros, None).repeat(3);
@@ -95,16 +95,16 @@ async fn bombs_are_refused() {
             "4194305 bytes",
         ),
     ];
-    for (limits, said) in limits {
+    for (limits, expected) in limits {
         let error = save(body(&bomb, bomb.len()), temp_dir.folder(0), REMOTE_PATH, limits)
             .await
             .unwrap_err();
         assert_eq!((error.kind, error.retryable), (Kind::Download, false));
-        assert!(error.message.contains(said) && error.hint.is_some(), "{error}");
+        assert!(error.message.contains(expected) && error.hint.is_some(), "{error}");
     }
     assert!(temp_dir.names().is_empty());
     let harmless = save_bytes(&bomb, 1000, temp_dir.folder(0)).await.unwrap();
-    assert_eq!(harmless.size, 6 << 20, "a few zeros are no bomb");
+    assert_eq!(harmless.size, 6 << 20, "a small file of zeros is no bomb");
     let plain = DecompressLimits { size: 1 << 30, ratio: 1, ratio_min_size: 0 };
     assert!(
         save(body(&zeros, 100_000), MemorySink::default().target(), REMOTE_PATH, plain)
@@ -114,35 +114,7 @@ async fn bombs_are_refused() {
 }
 
 #[tokio::test]
-async fn a_broken_stream_is_worth_another_try() {
-    let temp_dir = TempDir::new();
-    let cut = body(b"half a file", 4).chain(stream::iter([Err(reset())])).boxed();
-    let error =
-        save(cut, Target::Path(temp_dir.join("out")), REMOTE_PATH, DecompressLimits::default())
-            .await
-            .unwrap_err();
-    assert_eq!((error.kind, error.retryable), (Kind::Download, true));
-    assert!(error.message.contains("store1.blob broke the connection off: reset"), "{error}");
-    assert!(temp_dir.names().is_empty());
-}
-
-#[tokio::test]
-async fn another_body_goes_on_where_the_first_broke_off() {
-    let (memory, content) = (MemorySink::default(), noise(2_000_000));
-    let whole = gzip(&content, None);
-    let mut download =
-        Download::open(memory.target(), REMOTE_PATH, DecompressLimits::default()).await.unwrap();
-    let cut = body(&whole[..whole.len() / 2], 10_000).chain(stream::iter([Err(reset())])).boxed();
-    assert!(download.receive(blob_at(cut, 0, "\"1\"")).await.unwrap_err().retryable);
-    let from = download.range().offset as usize;
-    assert_eq!(from, whole.len() / 2, "every byte that came is kept");
-    download.receive(blob_at(body(&whole[from..], 10_000), from as u64, "\"1\"")).await.unwrap();
-    assert_eq!(download.finish().await.unwrap().sha256, sha256_hex(&content));
-    assert_eq!(memory.bytes(), content);
-}
-
-#[tokio::test]
-async fn what_came_is_told_beside_what_it_holds() {
+async fn the_payload_is_described_beside_the_file() {
     let content = b"{\"a\": 1}";
     let packed = gzip(content, Some(b"..\\a.json"));
     let file = save_bytes(&packed, 1, MemorySink::default().target()).await.unwrap();
@@ -168,70 +140,13 @@ async fn what_came_is_told_beside_what_it_holds() {
     }
 }
 
-#[tokio::test]
-async fn a_blob_that_changed_is_fetched_anew_into_a_file_and_refused_for_a_sink() {
-    let (old, new) = (noise(300_000), noise(250_000));
-    let cut = || body(&old, 10_000).chain(stream::iter([Err(reset())])).boxed();
-    for (etags, from) in
-        [(["\"1\"", "\"2\""], 0), (["\"1\"", "\"2\""], old.len()), (["W/\"1\"", "\"1\""], 0)]
-    {
-        let (temp_dir, memory) = (TempDir::new(), MemorySink::default());
-        for (target, sink) in [(Target::Path(temp_dir.join("out")), false), (memory.target(), true)]
-        {
-            let mut download =
-                Download::open(target, REMOTE_PATH, DecompressLimits::default()).await.unwrap();
-            assert!(download.receive(blob_at(cut(), 0, etags[0])).await.is_err());
-            let second =
-                blob_at(body(new.get(from..).unwrap_or_default(), 9000), from as u64, etags[1]);
-            let received = download.receive(second).await;
-            if sink {
-                assert!(received.is_err() && !download.is_resumable());
-                continue;
-            }
-            if from > 0 {
-                assert!(received.unwrap_err().retryable && download.is_resumable());
-                assert_eq!(download.range(), BlobRange::default());
-                download.receive(blob_at(body(&new, 9000), 0, etags[1])).await.unwrap();
-            }
-            assert_eq!(download.finish().await.unwrap().sha256, sha256_hex(&new));
-            assert_eq!(fs::read(temp_dir.join("out")).unwrap(), new);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_body_that_ends_early_without_a_word_is_not_the_file() {
-    let content = noise(200_000);
-    let mut download =
-        Download::open(MemorySink::default().target(), REMOTE_PATH, DecompressLimits::default())
-            .await
-            .unwrap();
-    let short =
-        Blob { length: Some(200_000), ..blob_at(body(&content[..150_000], 9000), 0, "\"1\"") };
-    assert!(download.receive(short).await.unwrap_err().message.contains("after 150000 bytes"));
-    let whole = Blob { length: Some(200_000), ..blob_at(body(&content, 9000), 0, "\"1\"") };
-    download.receive(whole).await.unwrap();
-    assert_eq!(
-        download.finish().await.unwrap().sha256,
-        sha256_hex(&content),
-        "a host without ranges sends all of it again"
-    );
-    let mut download =
-        Download::open(MemorySink::default().target(), REMOTE_PATH, DecompressLimits::default())
-            .await
-            .unwrap();
-    let late = body(&content, 9000).chain(stream::iter([Err(reset())])).boxed();
-    download.receive(Blob { length: Some(200_000), ..blob_at(late, 0, "\"1\"") }).await.unwrap();
-    assert!(download.finish().await.is_ok(), "a break after the last byte breaks nothing");
-}
-
-/// A gzip of a gigabyte of zeros, in 64 members: a megabyte on the wire.
-fn gigabyte_of_zeros() -> Body {
+/// A gzip of a gigabyte of zeros, in 64 members: about a megabyte when compressed.
+fn gigabyte_of_zeros() -> TestBody {
     let member = Bytes::from(gzip(&vec![0; 16 << 20], None));
     stream::iter(vec![member; 64]).map(Ok).boxed()
 }
 
-/// Counts what it takes, and how much at once.
+/// Records the bytes in total, and in the largest write.
 #[derive(Clone, Default)]
 struct CountingSink(Arc<Mutex<(u64, usize)>>);
 
@@ -244,7 +159,7 @@ impl Sink for CountingSink {
 }
 
 #[tokio::test]
-async fn a_gigabyte_of_zeros_is_refused_and_never_held() {
+async fn a_gigabyte_of_zeros_is_refused_and_never_in_memory() {
     let temp_dir = TempDir::new();
     let error =
         save(gigabyte_of_zeros(), temp_dir.folder(0), REMOTE_PATH, DecompressLimits::default())
@@ -265,8 +180,8 @@ async fn a_gigabyte_of_zeros_is_refused_and_never_held() {
     .await
     .unwrap_err();
     let (taken, largest) = *gauge.0.lock().unwrap();
-    assert!(taken <= 65 << 20, "{taken} bytes went on before it was refused");
-    assert!(largest <= 512 << 10, "{largest} bytes were held at once");
+    assert!(taken <= 65 << 20, "{taken} bytes were written before it was refused");
+    assert!(largest <= 512 << 10, "{largest} bytes were in memory at once");
 }
 
 proptest! {
@@ -291,14 +206,15 @@ proptest! {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let memory = MemorySink::default();
-        let saving = save(stream::iter(chunks).boxed(), memory.target(), REMOTE_PATH, DecompressLimits::default());
+        let body = stream::iter(chunks).boxed();
+        let saving = save(body, memory.target(), REMOTE_PATH, DecompressLimits::default());
         let file = runtime.block_on(saving).unwrap();
         prop_assert_eq!(file.sha256, sha256_hex(&content));
         prop_assert_eq!(memory.bytes(), content);
     }
 }
 
-/// Past the batches, which join small chunks: the decoder's own state at every boundary.
+/// Feeds the decompressor directly: batches would join the small pieces.
 fn decompress_in_pieces(payload: &[u8], piece: usize) -> Result<(Vec<u8>, Option<String>)> {
     let memory = MemorySink::default();
     let (output, _) = target::Output::open(memory.target())?;
@@ -315,7 +231,7 @@ fn decompress_in_pieces(payload: &[u8], piece: usize) -> Result<(Vec<u8>, Option
 }
 
 #[test]
-fn the_decoder_stops_and_goes_on_at_any_byte() {
+fn the_decompressor_can_pause_at_any_byte() {
     let content = noise(2000);
     let first = gzip(&content, Some(b"first.txt"));
     let payload =
@@ -332,7 +248,7 @@ fn the_decoder_stops_and_goes_on_at_any_byte() {
     }
 }
 
-/// Whether what follows a cut is the last member from its start.
+/// Returns whether the rest after a cut is exactly the last member.
 fn is_member_end(tail: &[u8]) -> bool {
     tail == gzip(b"end", Some(b"second.txt"))
 }

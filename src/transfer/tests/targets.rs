@@ -1,4 +1,4 @@
-//! Where files end up, and that nothing else is left.
+//! Targets: where files are saved, and that no temporary files are left.
 
 use super::*;
 
@@ -9,11 +9,11 @@ async fn wait_until_empty(temp_dir: &TempDir) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("left behind: {:?}", temp_dir.names());
+    panic!("files are left: {:?}", temp_dir.names());
 }
 
 #[tokio::test]
-async fn a_dropped_download_leaves_nothing() {
+async fn a_dropped_download_leaves_no_file() {
     let temp_dir = TempDir::new();
     for ready in [0, 10, 200_000, 2_000_000] {
         let stalled = body(&noise(ready), 50_000).chain(stream::pending()).boxed();
@@ -37,7 +37,7 @@ async fn a_target_that_cannot_be_written_fails_before_the_first_byte() {
     let temp_dir = TempDir::new();
     let file = temp_dir.join("file");
     fs::write(&file, b"kept").unwrap();
-    let unread = || stream::once(async { panic!("asked for a byte") }).boxed();
+    let unread = || stream::once(async { panic!("the body was read") }).boxed();
     for target in [
         Target::Path(file.join("below a file")),
         Target::Path(temp_dir.join("no such folder/out")),
@@ -75,7 +75,7 @@ async fn a_target_that_cannot_be_written_fails_before_the_first_byte() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_there_is_replaced_only_by_a_whole_one() {
+async fn an_existing_file_is_only_replaced_by_a_complete_one() {
     let temp_dir = TempDir::new();
     let path = temp_dir.join("out");
     fs::write(&path, b"old").unwrap();
@@ -112,7 +112,7 @@ async fn a_hostile_name_stays_in_the_folder() {
 }
 
 #[tokio::test]
-async fn a_sink_that_fails_is_the_error() {
+async fn an_error_of_the_sink_is_returned() {
     struct Full;
     impl Sink for Full {
         fn write(&mut self, _: Bytes) -> BoxFuture<'_, Result<()>> {
@@ -127,7 +127,7 @@ async fn a_sink_that_fails_is_the_error() {
 }
 
 #[test]
-fn two_hundred_at_once_share_four_threads() {
+fn two_hundred_downloads_share_four_threads() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)
@@ -137,7 +137,8 @@ fn two_hundred_at_once_share_four_threads() {
         let temp_dir = TempDir::new();
         let content = noise(300_000);
         let payload = gzip(&content, None);
-        // None can end before all have begun: a download that kept a thread would keep the others out for ever.
+        // No download can end before all have started, so a download that kept its thread would
+        // block the test forever.
         let barrier = Arc::new(tokio::sync::Barrier::new(200));
         let downloads = (0..200).map(|index| {
             let (head, tail) = payload.split_at(payload.len() / 2);

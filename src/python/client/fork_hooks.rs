@@ -1,0 +1,74 @@
+//! The quotas that this process shares between its clients, and the hooks that flush and close
+//! their stores at exit and around a fork.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::limits::QuotaRegistry;
+use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
+
+static QUOTAS: Mutex<Option<ProcessLocal<Arc<QuotaRegistry>>>> = Mutex::new(None);
+
+/// Returns the quotas of this process.
+pub fn get_or_create_quotas(_gil: Python<'_>) -> Arc<QuotaRegistry> {
+    existing_quotas().unwrap_or_else(|| {
+        let quotas = Arc::new(QuotaRegistry::default());
+        *QUOTAS.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(ProcessLocal::new(quotas.clone()));
+        quotas
+    })
+}
+
+fn existing_quotas() -> Option<Arc<QuotaRegistry>> {
+    let quotas = QUOTAS.lock().unwrap_or_else(PoisonError::into_inner);
+    quotas.as_ref().and_then(ProcessLocal::get).cloned()
+}
+
+#[pyfunction]
+fn before_fork(py: Python<'_>) {
+    // SQLite's file locks belong to the process: a child that inherits an open file breaks
+    // them.
+    if let Some(quotas) = existing_quotas() {
+        py.detach(|| quotas.quiesce());
+    }
+}
+
+#[pyfunction]
+fn after_fork_in_parent(py: Python<'_>) {
+    if let Some(quotas) = existing_quotas() {
+        py.detach(|| quotas.reopen());
+    }
+}
+
+#[pyfunction]
+fn at_exit(py: Python<'_>) -> PyResult<()> {
+    let shared = existing_quotas().map(|quotas| quotas.shared_with_others()).unwrap_or_default();
+    if shared.is_empty() {
+        return Ok(());
+    }
+    // Other processes rely on the last writes, such as the end of a session.
+    let flushed = async move {
+        for quota in shared {
+            quota.flush().await;
+        }
+        Ok(())
+    };
+    run_blocking(py, CoreTask::without_client(flushed)).map(drop)
+}
+
+/// Registers the exit hook and the fork hooks.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    py.import("atexit")?.call_method1("register", (pyo3::wrap_pyfunction!(at_exit, module)?,))?;
+    let os = py.import("os")?;
+    // Windows has no fork.
+    if os.hasattr("register_at_fork")? {
+        let hooks = PyDict::new(py);
+        hooks.set_item("before", pyo3::wrap_pyfunction!(before_fork, module)?)?;
+        hooks.set_item("after_in_parent", pyo3::wrap_pyfunction!(after_fork_in_parent, module)?)?;
+        os.call_method("register_at_fork", (), Some(&hooks))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The core of an open client.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use crate::error::Error;
+use crate::python::client::config::ClientConfig;
+use crate::python::runtime::{CoreTask, ForkSafe};
+use crate::session::Sessions;
+
+/// A client's configuration and its core, until the client is closed.
+pub struct ClientHandle {
+    pub config: Arc<ClientConfig>,
+    /// None once the client is closed.
+    core: Mutex<Option<ForkSafe<Arc<Sessions>>>>,
+}
+
+impl ClientHandle {
+    pub fn new(py: Python<'_>, config: Arc<ClientConfig>) -> PyResult<Self> {
+        // Made at once, so that wrong options raise here and not at the first call.
+        let sessions = config.sessions(py)?;
+        Ok(Self { config, core: Mutex::new(Some(ForkSafe::new(sessions))) })
+    }
+
+    /// Returns the core of this process. A forked child makes its own.
+    pub fn sessions(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
+        match &*self.core.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(core) => core.get_or_remake(|| Ok(self.config.sessions(py)?)),
+            None => {
+                let error = Error::invalid("the client is closed");
+                Err(error.with_hint("make another one").into())
+            }
+        }
+    }
+
+    /// Closes the client. Returns a task if the state store has writes to flush.
+    pub fn close(&self) -> Option<CoreTask> {
+        let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sessions = closed.as_ref().and_then(ForkSafe::get);
+        let quota = sessions.and_then(|sessions| sessions.pipeline.quota_if_loaded());
+        // Outside the lock: the drop of a credential may run the caller's code.
+        drop(closed);
+        quota.filter(|quota| quota.store().is_shared()).map(|quota| {
+            CoreTask::without_client(async move {
+                quota.flush().await;
+                Ok(())
+            })
+        })
+    }
+}

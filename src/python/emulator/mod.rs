@@ -1,0 +1,299 @@
+//! `EmulatorServer`. Private: `mde_live_response.emulator.Emulator` is the public class.
+
+mod script;
+mod server;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::{Map, Value};
+
+use self::server::RunningServer;
+use crate::emulator::{
+    Content, Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome,
+    Settings, Switches, check_file_name, check_property_names,
+};
+use crate::error::Result;
+use crate::python::gil_gate::detach;
+use crate::python::models::{Limits, Machine};
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<EmulatorServer>()
+}
+
+/// An emulator behind a TCP port, with threads of its own.
+#[pyclass(frozen, module = "mde_live_response._native")]
+struct EmulatorServer {
+    emulator: Emulator,
+    running: Mutex<Option<RunningServer>>,
+    addresses: [SocketAddr; 2],
+    /// The process that has the server's threads. A forked child has none of them.
+    pid: u32,
+    ca: Option<String>,
+}
+
+impl Drop for EmulatorServer {
+    fn drop(&mut self) {
+        if let Some(running) = self.take_running() {
+            // Without waiting: the drop holds the GIL, which a running Python script needs.
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+impl EmulatorServer {
+    /// Takes the server, to stop it once. A forked child abandons its copy, which has no
+    /// threads.
+    fn take_running(&self) -> Option<RunningServer> {
+        if self.pid != std::process::id() {
+            if let Ok(mut running) = self.running.try_lock() {
+                // Stopping would wait for threads that exist in the parent only.
+                std::mem::forget(running.take());
+            }
+            return None;
+        }
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Calls `act` without the GIL.
+    fn with_emulator<T: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&Emulator) -> Result<T> + Send,
+    ) -> PyResult<T> {
+        // In a forked child, the emulator's lock may be held by a thread that does not exist
+        // there.
+        if self.pid != std::process::id() {
+            return Err(PyRuntimeError::new_err(
+                "this emulator belongs to the process that started it",
+            ));
+        }
+        Ok(detach(py, || act(&self.emulator))?)
+    }
+}
+
+#[pymethods]
+impl EmulatorServer {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "the parts of the public class's constructor")]
+    fn new(
+        py: Python<'_>,
+        machines: usize,
+        limits: Bound<'_, Limits>,
+        speed: f64,
+        seed: u64,
+        host: String,
+        port: u16,
+        tls: bool,
+        switches: String,
+    ) -> PyResult<Self> {
+        let limits = limits.get().core().clone();
+        let start = move || -> Result<(Emulator, RunningServer)> {
+            let switches = Switches::from_json(&switches)?;
+            let clock = EmulatorClock::scaled(speed);
+            let settings = Settings { machines, limits, seed, switches, clock };
+            RunningServer::start(settings, &host, port, tls)
+        };
+        let (emulator, running) = detach(py, start)?;
+        let addresses = [running.server.api_address(), running.server.blob_address()];
+        let ca = running.server.ca_bundle().map(str::to_owned);
+        let pid = std::process::id();
+        Ok(Self { emulator, running: Mutex::new(Some(running)), addresses, pid, ca })
+    }
+
+    /// Stop serving and close every connection.
+    fn close(&self, py: Python<'_>) {
+        let Some(running) = self.take_running() else { return };
+        py.detach(|| {
+            running.stop();
+            // A script may refer to the public object, which refers to this one: break the
+            // cycle.
+            self.emulator.forget_scripts();
+        });
+    }
+
+    #[getter]
+    fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
+    }
+
+    /// The host and port of the API and of the blob storage.
+    #[getter]
+    fn addresses(&self) -> Vec<(String, u16)> {
+        self.addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect()
+    }
+
+    /// Return addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`,
+    /// `client_secret`, `token`.
+    fn credentials(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.with_emulator(py, |emulator| {
+            let mut all = vec![emulator.url(), emulator.login_url()];
+            all.extend([emulator.tenant_id(), emulator.client_id()]);
+            all.extend([emulator.client_secret(), emulator.token()]);
+            Ok(all)
+        })
+    }
+
+    fn token_with(&self, py: Python<'_>, roles: Vec<String>) -> PyResult<String> {
+        self.with_emulator(py, |emulator| Ok(emulator.token_with(roles)))
+    }
+
+    fn add_certificate(&self, py: Python<'_>, certificate: &[u8]) -> PyResult<()> {
+        self.with_emulator(py, |emulator| emulator.add_certificate(certificate))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
+    fn add_machine(
+        &self,
+        py: Python<'_>,
+        name: String,
+        online: bool,
+        start_delay: f64,
+        remediation_level: bool,
+        supported: bool,
+        properties: String,
+    ) -> PyResult<Machine> {
+        let added = self.with_emulator(py, |emulator| {
+            let mut properties: Map<String, Value> =
+                serde_json::from_str(&properties).unwrap_or_default();
+            check_property_names(&properties)?;
+            let id = match properties.get("id") {
+                Some(Value::String(id)) => Some(id.clone()),
+                _ => None,
+            };
+            if id.is_some() {
+                properties.remove("id");
+            }
+            emulator.add_machine(NewMachine {
+                name,
+                id,
+                online,
+                start_delay,
+                remediation_level,
+                supported,
+                properties,
+            })
+        });
+        added.map(Machine::from)
+    }
+
+    fn set_online(&self, py: Python<'_>, machine: &str, online: bool) -> PyResult<()> {
+        self.with_emulator(py, |emulator| emulator.set_online(machine, online))
+    }
+
+    fn set_stuck(&self, py: Python<'_>, machine: &str, stuck: bool) -> PyResult<()> {
+        self.with_emulator(py, |emulator| emulator.set_stuck(machine, stuck))
+    }
+
+    fn add_foreign_session(
+        &self,
+        py: Python<'_>,
+        machine: &str,
+        seconds: f64,
+        listed: bool,
+        foreign: bool,
+    ) -> PyResult<String> {
+        let answer =
+            if foreign { ForeignSessionResponse::Foreign } else { ForeignSessionResponse::Error };
+        self.with_emulator(py, |emulator| {
+            Ok(emulator.add_foreign_session(machine, seconds, listed, answer)?.to_string())
+        })
+    }
+
+    fn add_library_file(&self, py: Python<'_>, name: &str, content: &[u8]) -> PyResult<()> {
+        self.with_emulator(py, |emulator| {
+            check_file_name(name)?;
+            emulator.add_library_file(name, content);
+            Ok(())
+        })
+    }
+
+    /// Set what a script does. `call`, if given, gets the machine's id and the arguments, and
+    /// returns `(stdout, stderr, exit_code)`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of the public class's method")]
+    fn on_script(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        stdout: String,
+        stderr: String,
+        exit_code: Option<i64>,
+        duration: f64,
+        fails: Option<String>,
+        call: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let outcome = ScriptOutcome { stdout, stderr, exit_code, duration, fails, raw: None };
+        let behaviour = script::behaviour(outcome, call);
+        self.with_emulator(py, |emulator| {
+            check_file_name(name)?;
+            emulator.on_script(name, behaviour);
+            Ok(())
+        })
+    }
+
+    /// Put a file on a machine. `content` is bytes or the path of a local file.
+    fn put_remote_file(
+        &self,
+        py: Python<'_>,
+        machine: &str,
+        path: &str,
+        content: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let content = if let Ok(bytes) = content.cast::<PyBytes>() {
+            Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes()))
+        } else if let Ok(path) = content.extract::<PathBuf>() {
+            // The file is read when it is collected. A missing one raises now.
+            path.metadata()?;
+            Content::Path(path)
+        } else {
+            return Err(PyTypeError::new_err("content is bytes or a path"));
+        };
+        self.with_emulator(py, |emulator| emulator.put_remote_file(machine, path, content))
+    }
+
+    /// Add a fault. `fault` has its fields as JSON.
+    fn fault(
+        &self,
+        py: Python<'_>,
+        method: &str,
+        path: &str,
+        fault: &str,
+        nth: u32,
+        times: u32,
+    ) -> PyResult<()> {
+        self.with_emulator(py, |emulator| {
+            emulator.fault(method, path, Fault::from_json(fault)?, nth, times)
+        })
+    }
+
+    fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        self.with_emulator(py, |emulator| {
+            emulator.advance(seconds);
+            Ok(())
+        })
+    }
+
+    /// Return the request log as JSON.
+    fn requests(&self, py: Python<'_>) -> PyResult<String> {
+        self.with_emulator(py, |emulator| {
+            let entries: Vec<Value> =
+                emulator.requests().iter().map(crate::emulator::LoggedRequest::to_json).collect();
+            Ok(Value::from(entries).to_string())
+        })
+    }
+
+    /// Return the counters as JSON.
+    fn counters(&self, py: Python<'_>) -> PyResult<String> {
+        self.with_emulator(py, |emulator| Ok(serde_json::json!(emulator.counters()).to_string()))
+    }
+
+    /// Return the violations as JSON.
+    fn violations(&self, py: Python<'_>) -> PyResult<String> {
+        self.with_emulator(py, |emulator| Ok(serde_json::json!(emulator.violations()).to_string()))
+    }
+}

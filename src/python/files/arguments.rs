@@ -1,0 +1,78 @@
+//! Conversion of arguments: what to upload, and where to save a download.
+
+use std::path::PathBuf;
+
+use bytes::{Bytes, BytesMut};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use crate::python::errors::type_error;
+use crate::python::files::sink::FileObjectSink;
+use crate::transfer::Target;
+
+/// Bytes that one `read` of a file object asks for.
+const READ_CHUNK: u64 = 4 << 20;
+
+/// Returns the target of a download: a path, an existing folder or a file object.
+pub fn download_target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
+    if let Ok(path) = to.extract::<PathBuf>() {
+        return Ok(match path.is_dir() {
+            true => Target::Folder { folder: path, index: index as usize },
+            false => Target::Path(path),
+        });
+    }
+    if !to.hasattr("write")? {
+        return Err(type_error("to", "a path or a binary file object", to));
+    }
+    Ok(Target::Sink(Box::new(FileObjectSink::new(to.clone().unbind()))))
+}
+
+/// The content of an upload. A file on disk is read later, while it is sent.
+pub enum UploadContent {
+    Bytes(Bytes),
+    Path(PathBuf),
+}
+
+/// Reads `str | PathLike | bytes | BinaryIO`. Returns the content and its own file name, if
+/// any.
+///
+/// Reading a file object stops once it has returned more than `max_size` bytes.
+pub fn read_content(
+    file: &Bound<'_, PyAny>,
+    max_size: u64,
+) -> PyResult<(UploadContent, Option<String>)> {
+    if let Ok(bytes) = file.cast::<PyBytes>() {
+        return Ok((UploadContent::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
+    }
+    if let Ok(path) = file.extract::<PathBuf>() {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        return Ok((UploadContent::Path(path), name));
+    }
+    if !file.hasattr("read")? {
+        return Err(type_error("file", "a path, bytes or a binary file object", file));
+    }
+    let bytes = read_file_object(file, max_size)?;
+    let name = file.getattr("name").ok().and_then(|name| name.cast_into::<PyString>().ok());
+    let name = name.and_then(|name| {
+        PathBuf::from(name.to_string()).file_name().map(|name| name.to_string_lossy().into())
+    });
+    Ok((UploadContent::Bytes(bytes), name))
+}
+
+fn read_file_object(file: &Bound<'_, PyAny>, max_size: u64) -> PyResult<Bytes> {
+    let mut all = BytesMut::new();
+    while all.len() as u64 <= max_size {
+        // One byte more than allowed, so that the size check sees a file that is too large.
+        let missing = max_size.saturating_add(1) - all.len() as u64;
+        // A raw file may return less than it was asked for: only an empty read is the end.
+        let read = file.call_method1("read", (missing.min(READ_CHUNK),))?;
+        let read = read
+            .cast::<PyBytes>()
+            .map_err(|_| type_error("file", "a file opened in binary mode", file))?;
+        if read.as_bytes().is_empty() {
+            break;
+        }
+        all.extend_from_slice(read.as_bytes());
+    }
+    Ok(all.freeze())
+}

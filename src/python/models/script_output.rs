@@ -1,0 +1,93 @@
+//! `ScriptOutput`.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::common::{common_methods, into_model};
+use crate::model;
+
+/// The output of a script.
+///
+/// Args:
+///     script_name: the script's name in the library.
+///     exit_code: the exit code; None if the payload has none. Default 0.
+///     stdout: the standard output. Default: empty.
+///     stderr: the error output. Default: empty.
+#[pyclass(frozen, module = "mde_live_response")]
+pub struct ScriptOutput {
+    core: Arc<model::ScriptOutput>,
+}
+
+into_model! { model::ScriptOutput => ScriptOutput {} }
+
+common_methods! {
+    ScriptOutput;
+    equal: |one, other| one == other;
+    hash: |output| (&output.script_name, output.exit_code, &output.stdout);
+    dict: ["script_name", "exit_code", "stdout", "stderr"];
+    methods {
+        #[new]
+        #[pyo3(
+            signature = (script_name, *, exit_code=Some(0), stdout="", stderr=""),
+            text_signature = "(script_name, *, exit_code=0, stdout='', stderr='')"
+        )]
+        fn new(script_name: &str, exit_code: Option<i64>, stdout: &str, stderr: &str) -> Self {
+            model::ScriptOutput::new(script_name, exit_code, stdout, stderr).into()
+        }
+
+        /// The script's name in the library.
+        #[getter]
+        fn script_name(&self) -> &str {
+            &self.core.script_name
+        }
+
+        /// The exit code. None if the payload has none.
+        #[getter]
+        fn exit_code(&self) -> Option<i64> {
+            self.core.exit_code
+        }
+
+        /// The standard output as received, without trailing NULs.
+        #[getter]
+        fn stdout(&self) -> &str {
+            &self.core.stdout
+        }
+
+        /// The error output as received, without trailing NULs.
+        #[getter]
+        fn stderr(&self) -> &str {
+            &self.core.stderr
+        }
+
+        /// `stdout` for display, without control characters.
+        #[getter]
+        fn text(&self) -> String {
+            self.core.text()
+        }
+
+        /// The payload as received. If it is not the documented JSON, only this has its
+        /// content.
+        #[getter]
+        fn raw(&self) -> &[u8] {
+            &self.core.raw
+        }
+
+        /// Parse `stdout` as JSON.
+        ///
+        /// Raises:
+        ///     ValueError: `stdout` is not JSON.
+        fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            py.import("json")?.call_method1("loads", (self.core.json_text(),))
+        }
+
+        fn __repr__(&self) -> String {
+            let code = match self.core.exit_code {
+                Some(code) => format!("exit code {code}"),
+                None => "no exit code".to_owned(),
+            };
+            let length = self.core.stdout.chars().count();
+            format!("<ScriptOutput of {}: {code}, {length} characters>", self.core.script_name)
+        }
+    }
+}

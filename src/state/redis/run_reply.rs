@@ -1,0 +1,76 @@
+//! The answers of the script about fleet runs.
+
+use serde::Deserialize;
+
+use super::reply::list;
+
+/// The answer of the script about a run, or that the run is unknown.
+#[derive(Deserialize)]
+pub struct RunReply<T> {
+    #[serde(default)]
+    pub missing: bool,
+    #[serde(flatten)]
+    pub content: T,
+}
+
+#[derive(Deserialize)]
+pub struct RunHeaderReply {
+    #[serde(default)]
+    pub head: Option<String>,
+    #[serde(default)]
+    pub stopped: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct RowsReply {
+    #[serde(default, deserialize_with = "list")]
+    pub rows: Vec<RowReply>,
+}
+
+#[derive(Deserialize)]
+pub struct ClaimReply {
+    #[serde(default)]
+    pub row: Option<RowReply>,
+}
+
+#[derive(Deserialize)]
+pub struct RowReply {
+    pub row: u32,
+    pub machine: String,
+    #[serde(default)]
+    pub machine_id: Option<String>,
+    pub commands: u32,
+    #[serde(default)]
+    pub progress: Option<String>,
+    pub done: bool,
+}
+
+#[derive(Deserialize)]
+pub struct OwnersReply {
+    #[serde(default, deserialize_with = "list")]
+    pub owners: Vec<(u32, u32)>,
+}
+
+#[derive(Deserialize)]
+pub struct ProgressReply {
+    #[serde(default)]
+    pub before: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct FinishReply {
+    #[serde(default)]
+    pub first: bool,
+}
+
+#[derive(Deserialize)]
+pub struct OutcomesReply {
+    #[serde(default, deserialize_with = "list")]
+    pub outcomes: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub struct ResultReply {
+    #[serde(default)]
+    pub result: Option<String>,
+}
