@@ -14,6 +14,7 @@ use crate::operation::Operation;
 use crate::pipeline::{ApiCall, ApiResponse, AttemptOutcome, Pipeline};
 use crate::secret::SecretUrl;
 use crate::transfer::{LibraryUpload, encode_multipart};
+use crate::transport::SendCheck;
 
 /// Every character except the unreserved ones of RFC 3986.
 const URL_COMPONENT: &AsciiSet =
@@ -179,11 +180,13 @@ impl Pipeline {
         commands: &[Command],
         comment: &str,
         permit: CallPermit,
+        check: SendCheck,
     ) -> AttemptOutcome {
         let path = format!("/api/machines/{machine_id}/runliveresponse");
         let body = json!({ "Commands": commands, "Comment": comment });
-        let call =
+        let mut call =
             ApiCall::post_json(Operation::RunLiveResponse, path, &body).with_machine_id(machine_id);
+        call.body = call.body.with_check(check);
         self.attempt(&call, permit).await
     }
 

@@ -12,6 +12,7 @@ mod blob_storage;
 mod body;
 mod call;
 mod exchange;
+mod service_clock;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 pub use api_call::ApiCall;
+pub use service_clock::ServiceClock;
 
 use crate::auth::TokenCache;
 use crate::classify::Throttle;
@@ -69,6 +71,8 @@ pub struct Pipeline {
     quotas: Arc<QuotaRegistry>,
     quota: Mutex<Option<(QuotaKey, Arc<Quota>)>>,
     budget: RetryBudget,
+    /// The service's time, which decides whether an action is older than a POST.
+    pub service_clock: ServiceClock,
 }
 
 impl Pipeline {
@@ -80,7 +84,16 @@ impl Pipeline {
         clock: Clock,
     ) -> Self {
         let budget = RetryBudget::default();
-        Self { options, clock, transport, tokens, quotas, quota: Mutex::new(None), budget }
+        Self {
+            options,
+            clock,
+            transport,
+            tokens,
+            quotas,
+            quota: Mutex::new(None),
+            budget,
+            service_clock: ServiceClock::default(),
+        }
     }
 
     pub fn tokens(&self) -> &TokenCache {

@@ -1,18 +1,21 @@
 //! The lease of an intent: only its holder submits, so that the same submit is never sent twice.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::Quota;
 use super::queue::AdmissionQueue;
-use crate::clock::Clock;
+use crate::clock::{Clock, seconds_to_duration};
 use crate::error::Result;
 use crate::model::Command;
 use crate::state::intents::{IntentKey, IntentLookup};
 use crate::state::store::{DeferredWrite, Store};
+use crate::transport::SendCheck;
 
 /// Seconds after which the lease of a dead process ends.
 const LEASE: f64 = 15.0;
@@ -30,8 +33,41 @@ pub struct IntentLease {
     released: Arc<Notify>,
     queue: Arc<AdmissionQueue>,
     heartbeat: Option<AbortHandle>,
+    renewal: Arc<Renewal>,
     /// A copy of the intent's field. Nobody else changes it while the lease is held.
     posted: AtomicBool,
+}
+
+/// When the lease was renewed, shared with its heartbeat and with the check before a POST.
+struct Renewal {
+    /// By tokio's clock, which a test can pause, and by the system's, which runs on while a
+    /// machine is suspended.
+    at: Mutex<(Instant, SystemTime)>,
+    /// Another process has the lease.
+    lost: AtomicBool,
+}
+
+impl Renewal {
+    fn new() -> Self {
+        let now = (Instant::now(), SystemTime::now());
+        Self { at: Mutex::new(now), lost: AtomicBool::new(false) }
+    }
+
+    /// Records a renewal that was requested at `requested`.
+    fn record(&self, renewed: bool, requested: (Instant, SystemTime)) {
+        if renewed {
+            *self.at.lock().unwrap_or_else(PoisonError::into_inner) = requested;
+        }
+        self.lost.store(!renewed, Ordering::SeqCst);
+    }
+
+    fn is_valid(&self) -> bool {
+        let (at, wall) = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        let lease = seconds_to_duration(LEASE);
+        // A system clock that was set back says nothing.
+        let elapsed = wall.elapsed().unwrap_or_default();
+        !self.lost.load(Ordering::SeqCst) && at.elapsed() < lease && elapsed < lease
+    }
 }
 
 /// An intent and its lease. There is no lease if the intent was created with other commands.
@@ -57,6 +93,7 @@ impl Quota {
             released: self.lease_released.clone(),
             queue: self.submit_queue.clone(),
             heartbeat: None,
+            renewal: Arc::new(Renewal::new()),
             posted: AtomicBool::new(false),
         };
         // In memory, the end of a lease wakes the waiters, so polling is only needed for expiry.
@@ -72,7 +109,7 @@ impl Quota {
             if found.intent.commands != commands {
                 return Ok(BegunIntent { found, intent_lease: None });
             }
-            if self.store.acquire_lease(key.clone(), intent_lease.token, LEASE).await? {
+            if intent_lease.renew().await? {
                 intent_lease.keep_alive(self.clock);
                 // The previous holder may have changed it between the lookup and the lease.
                 if found.known
@@ -97,7 +134,11 @@ impl IntentLease {
     ///
     /// Fails if another process has taken the lease. Then nothing may be sent.
     pub async fn record_posted(&self, posted: bool) -> Result<()> {
-        self.store.record_posted(self.key.clone(), self.token, posted).await?;
+        if let Err(error) = self.store.record_posted(self.key.clone(), self.token, posted).await {
+            // Only the store can say whether another process has the lease now.
+            let _ = self.renew().await;
+            return Err(error);
+        }
         self.posted.store(posted, Ordering::SeqCst);
         Ok(())
     }
@@ -107,19 +148,55 @@ impl IntentLease {
         self.posted.load(Ordering::SeqCst)
     }
 
+    /// Returns whether another process has taken the lease, because this one was stopped.
+    pub fn is_lost(&self) -> bool {
+        self.renewal.lost.load(Ordering::SeqCst)
+    }
+
+    /// Returns a check for the moment before a POST is sent: the lease has not expired.
+    ///
+    /// A process that was stopped, or a machine that was suspended, must not send what it was about
+    /// to send: another process may have submitted meanwhile. The check asks clocks only, so what
+    /// remains between it and the first byte of the POST is microseconds.
+    pub fn send_check(&self) -> SendCheck {
+        let (renewal, is_shared) = (self.renewal.clone(), self.store.is_shared());
+        Arc::new(move || !is_shared || renewal.is_valid())
+    }
+
+    async fn renew(&self) -> Result<bool> {
+        renew(&self.store, &self.key, self.token, &self.renewal).await
+    }
+
     /// Renews the lease in the background.
     fn keep_alive(&mut self, clock: Clock) {
         let (store, key, token) = (self.store.clone(), self.key.clone(), self.token);
+        let renewal = self.renewal.clone();
         let heartbeat = tokio::spawn(async move {
             loop {
                 clock.sleep(HEARTBEAT).await;
-                if let Err(error) = store.acquire_lease(key.clone(), token, LEASE).await {
-                    log::debug!(target: crate::trace::LOG_TARGET, "{error}");
+                match renew(&store, &key, token, &renewal).await {
+                    Ok(true) => {}
+                    // Taking it back would stop the process that has it now.
+                    Ok(false) => break,
+                    Err(error) => log::debug!(target: crate::trace::LOG_TARGET, "{error}"),
                 }
             }
         });
         self.heartbeat = Some(heartbeat.abort_handle());
     }
+}
+
+async fn renew(
+    store: &Arc<dyn Store>,
+    key: &IntentKey,
+    token: u64,
+    renewal: &Renewal,
+) -> Result<bool> {
+    // The lease counts from when the store took the request, which is not before now.
+    let requested = (Instant::now(), SystemTime::now());
+    let renewed = store.acquire_lease(key.clone(), token, LEASE).await?;
+    renewal.record(renewed, requested);
+    Ok(renewed)
 }
 
 impl Drop for IntentLease {

@@ -55,12 +55,6 @@ impl Sessions {
         self.pipeline.list_machine_actions(Some(&filter), None).await
     }
 
-    /// Returns the id of the action that runs on the machine now, if the service lists one.
-    pub(super) async fn find_active_action(&self, machine_id: &str) -> Result<Option<String>> {
-        let open = self.list_open_actions(Some(machine_id)).await?;
-        Ok(open.into_iter().next().map(|action| action.id))
-    }
-
     /// Lists the machine's live response actions that have `tag`, oldest first.
     pub(super) async fn list_tagged(
         &self,

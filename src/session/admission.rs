@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 
 use super::plan::SubmitPlan;
-use super::{Sessions, lookup};
 use super::wait_limit::WaitLimit;
+use super::{Sessions, lookup};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, AdmissionError, Quota};
 use crate::model::MachineAction;
@@ -113,8 +113,7 @@ pub(super) async fn wait_until_machine_free(
     // An unlisted action may be another process's submit with our id. The service lists that one
     // within the settle time.
     let is_unlisted = action_id.is_none();
-    let settling =
-        if plan.has_caller_id && is_unlisted { plan.limits().settle_time } else { 0.0 };
+    let settling = if plan.has_caller_id && is_unlisted { plan.limits().settle_time } else { 0.0 };
     // A session that was started in the portal is in no list. Only the next POST shows whether it
     // ended, so the pause grows with each retry.
     clock.sleep(poll_interval(plan, retries).max(settling)).await;

@@ -147,7 +147,10 @@ mod tests {
             judge(|body| body["creationDateTimeUtc"] = json!("2026-03-10T14:36:50Z")),
             Foreign
         );
-        assert_eq!(judge(|body| body["commands"][0]["command"]["type"] = json!("GetFile")), Foreign);
+        assert_eq!(
+            judge(|body| body["commands"][0]["command"]["type"] = json!("GetFile")),
+            Foreign
+        );
         assert_eq!(judge(|body| body["commands"] = json!([])), Undecided);
         assert_eq!(judge(|body| body["creationDateTimeUtc"] = Value::Null), Undecided);
         let foreign_tag = tag("theirs").add_to("case 42");

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::evidence::{Evidence, is_newer};
 use super::Sessions;
+use super::evidence::{Evidence, is_newer};
 use super::plan::SubmitPlan;
 use crate::config::SETTLE_TIME;
 use crate::error::Error;
@@ -27,6 +27,10 @@ struct Events {
     last_post: Option<f64>,
     /// The actions that the machine had before the first POST.
     known_before: HashSet<String>,
+    /// The actions of others that the service answered a POST with.
+    foreign: HashSet<String>,
+    /// The service refused a POST because the machine was busy.
+    was_busy: bool,
     /// A POST may have started a session, and the list has not shown which.
     in_doubt: bool,
     /// Why the submit waits, for the error after the caller's timeout.
@@ -82,9 +86,30 @@ impl SubmitHistory {
         self.lock().last_post.map_or(0.0, |at| (now - at).max(0.0))
     }
 
-    /// Returns whether a POST of this call, not of an earlier one, can have started the action.
+    /// Records someone else's action in a response. Returns whether it is a new one: the same one
+    /// again proves that the POST started nothing.
+    pub fn record_foreign(&self, action_id: &str) -> bool {
+        self.lock().foreign.insert(action_id.to_owned())
+    }
+
+    /// Returns whether the action was created before the first POST of this call.
+    pub fn is_older_than_post(&self, action: &MachineAction) -> bool {
+        let posted_at = self.lock().own_posted_at;
+        action.creation_date_time_utc.is_some()
+            && posted_at.is_some_and(|posted_at| !is_newer(action, posted_at))
+    }
+
+    /// Records that the service refused a POST because the machine was busy.
+    pub fn record_busy(&self) {
+        self.lock().was_busy = true;
+    }
+
+    /// Returns whether a POST of this call, not of another one, started the action.
     pub fn is_from_this_call(&self, action: &MachineAction) -> bool {
-        self.lock().own_posted_at.is_some_and(|posted_at| is_newer(action, posted_at))
+        let events = self.lock();
+        // If the machine was busy, another process may have submitted with our id just before.
+        let may_have_acted = events.in_doubt || !events.was_busy;
+        may_have_acted && events.own_posted_at.is_some_and(|posted_at| is_newer(action, posted_at))
     }
 
     /// Calls `judge` with the evidence of the submit.

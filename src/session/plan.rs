@@ -13,9 +13,7 @@ use crate::classify::Throttle;
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
 use crate::limits::{IntentLease, Quota};
-use crate::model::{
-    Command, CommandType, MachineAction, check_commands, is_machine_id,
-};
+use crate::model::{Command, CommandType, MachineAction, check_commands, is_machine_id};
 use crate::state::store::IntentKey;
 
 /// What the caller wants to submit.

@@ -66,13 +66,12 @@ impl<'a> PostAttempt<'a> {
             return PostOutcome::NotPosted(error);
         }
         plan.history.record_post(&plan.sessions);
-        let is_current = plan.intent_lease.validity();
         let sending = pipeline.run_live_response(
             plan.machine_id(),
             &plan.commands,
             &plan.comment,
             permit,
-            is_current,
+            plan.intent_lease.send_check(),
         );
         let attempt = self.attempt + u32::from(previous_error.is_some());
         match trace::with_attempt(attempt, sending).await {
@@ -85,7 +84,9 @@ impl<'a> PostAttempt<'a> {
             AttemptOutcome::Refused(error) if error.kind == Kind::MachineBusy => {
                 response::resolve_busy(plan, error, None, previous_error).await
             }
-            AttemptOutcome::Refused(error) => response::resolve_refusal(plan, error, previous_error).await,
+            AttemptOutcome::Refused(error) => {
+                response::resolve_refusal(plan, error, previous_error).await
+            }
             AttemptOutcome::Ambiguous(error) => PostOutcome::Unknown(error),
         }
     }

@@ -55,9 +55,9 @@ async fn reread_action(plan: &SubmitPlan, action_id: &str) -> Result<MachineActi
         sessions.pipeline.clock.sleep(pause).await;
         match sessions.pipeline.get_machine_action(action_id).await {
             Ok(action) => {
-                let ownership = plan.history.with_evidence(plan, |evidence| {
-                    evidence.judge(&action, hides_comments)
-                });
+                let ownership = plan
+                    .history
+                    .with_evidence(plan, |evidence| evidence.judge(&action, hides_comments));
                 last = Ok(action);
                 if ownership != Ownership::Undecided {
                     break;
@@ -108,12 +108,12 @@ pub(super) async fn resolve_busy(
     let open = actions.into_iter().find(|action| !action.is_done());
     // One session on a machine: while an older one is open, no copy of our POST can start one.
     let blocking = open.as_ref().or(response.as_ref());
-    let is_proven = blocking.is_some_and(|action| {
-        action.creation_date_time_utc.is_some() && !plan.history.is_from_this_call(action)
-    });
+    let is_proven = blocking.is_some_and(|action| plan.history.is_older_than_post(action));
+    plan.history.record_busy();
     let listed = open.map(|action| action.id);
     error.active_action_id = error.active_action_id.take().or_else(|| listed.clone());
-    let is_foreign_response = response.is_some();
+    let is_foreign_response =
+        response.is_some_and(|action| plan.history.record_foreign(&action.id));
     PostOutcome::Busy(BusyMachine { error, listed, is_proven, is_foreign_response })
 }
 
@@ -128,9 +128,9 @@ pub(super) async fn resolve_refusal(
     }
     match (lookup::find_action(plan, false).await, previous_error) {
         (Ok(Some(action)), _) => lookup::outcome_of_action(plan, action),
-        (Err(read_error), Some(previous)) => PostOutcome::Unknown(
-            lookup::unknown_outcome_error(plan, previous, &read_error),
-        ),
+        (Err(read_error), Some(previous)) => {
+            PostOutcome::Unknown(lookup::unknown_outcome_error(plan, previous, &read_error))
+        }
         _ => PostOutcome::Refused(error),
     }
 }
@@ -164,4 +164,3 @@ fn foreign_action_error(machine_id: &str, action_id: &str) -> Error {
     error.active_action_id = Some(action_id.to_owned());
     error
 }
-

@@ -11,11 +11,14 @@ use super::plan::{
 };
 use super::wait_limit::WaitLimit;
 use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits::{BegunIntent, IntentLease, Quota};
 use crate::operation::Operation;
 use crate::state::store::{IntentKey, IntentLookup};
 use crate::trace::{self, LOG_TARGET};
+
+/// How often a submit may lose its lease to another process.
+const MAX_LEASE_LOSSES: u32 = 5;
 
 impl Sessions {
     /// Submits exactly once. `timeout` bounds the seconds in the queue; a POST that was sent is
@@ -64,14 +67,62 @@ impl Sessions {
         let correlation_id =
             request.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let key = intent_key(&request.machine_id, &correlation_id)?;
-        let (quota_key, quota) = self.pipeline.shared_quota().await?;
         let wait_limit = WaitLimit::new(timeout, self.pipeline.clock);
+        for _ in 0..MAX_LEASE_LOSSES {
+            if let Some(session) = self.try_submit(&request, &key, &options, &wait_limit).await? {
+                return Ok(session);
+            }
+            log::warn!(
+                target: LOG_TARGET,
+                "this process was stopped during a submit to machine {}, and another process took \
+                 over; waiting for its result",
+                key.machine_id
+            );
+        }
+        let message = format!(
+            "could not submit to machine {}: this process is stopped again and again",
+            key.machine_id
+        );
+        Err(annotate(&key, Error::new(Kind::State, message)))
+    }
+
+    /// Submits while it holds the lease of the intent. Returns none if it lost the lease.
+    async fn try_submit(
+        self: &Arc<Self>,
+        request: &SubmitRequest,
+        key: &IntentKey,
+        options: &SubmitOptions,
+        wait_limit: &WaitLimit,
+    ) -> Result<Option<Session>> {
+        let (quota_key, quota) = self.pipeline.shared_quota().await?;
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
         let comment = tag.add_to(&request.comment);
-        let (found, lease) = begin_intent(&quota, &key, &request, &comment, &wait_limit).await?;
+        let (found, lease) = begin_intent(&quota, key, request, &comment, wait_limit).await?;
         if let Some(action_id) = found.intent.action_id {
-            return Ok(self.load_session(&key, &action_id).await);
+            return Ok(Some(self.load_session(key, &action_id).await));
         }
+        let plan = self.plan(request, options, quota, (tag, comment), &found, lease);
+        let check = first_check(&plan, options.new_correlation_id).await;
+        if let Some(session) = lookup::find_existing(&plan, check, wait_limit).await? {
+            return Ok(Some(session));
+        }
+        // The whole settle time is over: an earlier POST started nothing.
+        plan.history.set_in_doubt(false);
+        match submit_until_done(&plan, wait_limit).await {
+            Err(_) if plan.intent_lease.is_lost() => Ok(None),
+            done => done.map(Some),
+        }
+    }
+
+    fn plan(
+        self: &Arc<Self>,
+        request: &SubmitRequest,
+        options: &SubmitOptions,
+        quota: Arc<Quota>,
+        (tag, comment): (Tag, String),
+        found: &IntentLookup,
+        lease: IntentLease,
+    ) -> SubmitPlan {
         let limits = &self.pipeline.options.limits;
         let history = if found.intent.posted {
             SubmitHistory::of_posted_intent(service_time_at(self, found.intent.created))
@@ -79,28 +130,21 @@ impl Sessions {
             SubmitHistory::default()
         };
         let has_caller_id = request.correlation_id.is_some();
-        let plan = SubmitPlan {
+        SubmitPlan {
             sessions: self.clone(),
             quota,
             intent_lease: Arc::new(lease),
             slot_ttl: request.slot_ttl(limits),
-            commands: request.commands.into(),
+            commands: request.commands.as_slice().into(),
             comment,
             tag,
             has_caller_id,
             wait_if_busy: request.wait_if_busy,
             store_was_reset: has_caller_id
                 && found.since_state_loss.is_some_and(|seconds| seconds < limits.settle_time),
-            on_admitted: options.on_admitted,
+            on_admitted: options.on_admitted.clone(),
             history: Arc::new(history),
-        };
-        let check = first_check(&plan, options.new_correlation_id).await;
-        if let Some(session) = lookup::find_existing(&plan, check, &wait_limit).await? {
-            return Ok(session);
         }
-        // The whole settle time is over: an earlier POST started nothing.
-        plan.history.set_in_doubt(false);
-        submit_until_done(&plan, &wait_limit).await
     }
 }
 

@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn odd_comments_do_no_harm() {
-        for comment in ["[mlr:", "[mlr:0123456789abcdef", "é[mlr:é123456789abcdef]", "]", "[mlr:]"] {
+        for comment in ["[mlr:", "[mlr:0123456789abcdef", "é[mlr:é123456789abcdef]", "]", "[mlr:]"]
+        {
             assert!(!Tag::is_any_on(&action(comment)), "{comment}");
         }
         assert!(Tag::is_any_on(&action("[MLR:0123456789ABCDEF]")));

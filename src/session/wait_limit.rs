@@ -39,9 +39,23 @@ impl WaitLimit {
         let what = || format!("the submit to machine {} is in the queue", plan.machine_id());
         self.wait_for(slow_wait::warn_if_slow(self.clock, what, work)).await.map_err(|elapsed| {
             let in_doubt = plan.history.is_in_doubt();
-            plan.annotate(elapsed.into_error(plan.machine_id(), in_doubt))
+            let error = elapsed.into_error(plan.machine_id(), in_doubt);
+            plan.annotate(with_refusal(error, plan.history.last_refusal()))
         })
     }
+}
+
+/// Adds to a timeout what the submit waited for.
+fn with_refusal(mut error: Error, refusal: Option<Error>) -> Error {
+    let Some(refusal) = refusal else { return error };
+    let reason = match refusal.kind {
+        Kind::MachineBusy => "the machine was busy",
+        Kind::Throttled => "the service refused more submits or sessions",
+        _ => "the service refused the submit",
+    };
+    error.message = format!("{}: {reason} ({})", error.message, refusal.message);
+    error.active_action_id.clone_from(&refusal.active_action_id);
+    error.with_source(refusal)
 }
 
 impl Elapsed {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustls::CertificateError;
 
-use super::Failure;
 use super::proxy::Proxy;
+use super::{Failure, SendCheckFailed};
 use crate::error::{Error, Kind};
 use crate::secret::SecretUrl;
 
@@ -66,6 +66,9 @@ impl RequestRoute {
     pub fn to_failure(&self, error: reqwest::Error) -> Failure {
         // The URL may be a result link, which is a secret.
         let error = error.without_url();
+        if error_chain(&error).any(is_send_check) {
+            return Failure::check_failed();
+        }
         // Without a connection no byte was sent: the pipeline may repeat even a submit.
         if !error.is_connect() {
             return Failure { sent: true, error: self.exchange_error(&error) };
@@ -223,6 +226,11 @@ fn error_chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 
 /// Returns the innermost cause, which says more than the message of reqwest.
 pub fn root_cause(error: &reqwest::Error) -> String {
     error_chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn is_send_check(error: &(dyn StdError + 'static)) -> bool {
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<SendCheckFailed>() || inner.is_some_and(|inner| inner.is::<SendCheckFailed>())
 }
 
 /// Returns the reason why a CONNECT failed.

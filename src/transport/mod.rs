@@ -21,7 +21,7 @@ use crate::error::{Error, Kind};
 use crate::secret::SecretUrl;
 
 pub use logging_transport::LoggingTransport;
-pub use request_body::{BodyPart, RequestBody};
+pub use request_body::{BodyPart, RequestBody, SendCheck, SendCheckFailed};
 
 /// The kind of host that a request goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,14 @@ pub struct Failure {
 pub trait Transport: Send + Sync + 'static {
     /// Sends `request` and returns the response once its headers have arrived.
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>>;
+}
+
+impl Failure {
+    /// Returns the failure of a request whose body was not sent, because its check failed.
+    pub fn check_failed() -> Self {
+        let error = Error::new(Kind::ConnectionFailed, SendCheckFailed.to_string());
+        Self { sent: false, error }
+    }
 }
 
 impl Response {

@@ -13,9 +13,27 @@ use tokio::io::AsyncReadExt;
 /// Bytes of one read of a file.
 const CHUNK_SIZE: usize = 128 << 10;
 
+/// Decides at the last moment whether a body may still be sent.
+pub type SendCheck = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// The error of a body whose check failed: no byte of it was sent.
+#[derive(Debug)]
+pub struct SendCheckFailed;
+
+impl fmt::Display for SendCheckFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the process was stopped for so long that the request may no longer be sent")
+    }
+}
+
+impl std::error::Error for SendCheckFailed {}
+
 /// A body that can be sent again for a retry.
 #[derive(Clone, Default)]
-pub struct RequestBody(Vec<BodyPart>);
+pub struct RequestBody {
+    parts: Vec<BodyPart>,
+    check: Option<SendCheck>,
+}
 
 /// A part of a body.
 #[derive(Clone)]
@@ -79,9 +97,14 @@ async fn read_chunk(file: &mut File, left: u64) -> io::Result<Option<Bytes>> {
 }
 
 impl RequestBody {
+    /// Returns the same body, which is sent only if `check` passes at the last moment.
+    pub fn with_check(self, check: SendCheck) -> Self {
+        Self { check: Some(check), ..self }
+    }
+
     /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
-        self.0.iter().map(BodyPart::len).sum()
+        self.parts.iter().map(BodyPart::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -90,12 +113,22 @@ impl RequestBody {
 
     /// Returns the bytes as a stream.
     pub fn stream(self) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::iter(self.0).flat_map(BodyPart::stream).boxed()
+        let Self { parts, check } = self;
+        // Checked when polled, not before: connecting may take long.
+        let checked = stream::once(async move {
+            match check {
+                Some(check) if !check() => Err(io::Error::other(SendCheckFailed)),
+                _ => Ok(Bytes::new()),
+            }
+        });
+        let parts = stream::iter(parts).flat_map(BodyPart::stream);
+        checked.chain(parts).try_filter(|chunk| std::future::ready(!chunk.is_empty())).boxed()
     }
 
     /// Returns the bytes, if all of them are in memory in one part.
     pub fn in_memory_bytes(&self) -> Option<Bytes> {
-        match self.0.as_slice() {
+        match self.parts.as_slice() {
+            _ if self.check.is_some() => None,
             [] => Some(Bytes::new()),
             [BodyPart::Bytes(bytes)] => Some(bytes.clone()),
             _ => None,
@@ -117,13 +150,13 @@ impl RequestBody {
 
 impl<B: Into<Bytes>> From<B> for RequestBody {
     fn from(bytes: B) -> Self {
-        Self(vec![BodyPart::Bytes(bytes.into())])
+        Self { parts: vec![BodyPart::Bytes(bytes.into())], check: None }
     }
 }
 
 impl FromIterator<BodyPart> for RequestBody {
     fn from_iter<I: IntoIterator<Item = BodyPart>>(parts: I) -> Self {
-        Self(parts.into_iter().collect())
+        Self { parts: parts.into_iter().collect(), check: None }
     }
 }
 

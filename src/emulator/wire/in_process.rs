@@ -10,7 +10,7 @@ use crate::emulator::wire::exchange::{ReceivedBody, VirtualHost};
 use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::error::{Error, Kind};
-use crate::transport::{Destination, Failure, Request, Response, Transport};
+use crate::transport::{Destination, Failure, Request, Response, SendCheckFailed, Transport};
 
 impl Transport for Emulator {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
@@ -28,9 +28,16 @@ impl Transport for Emulator {
                 url.query(),
                 request.headers,
             );
-            let body = async {
-                Some(ReceivedBody { body: request.body.bytes().await.ok()?, body_too_large: false })
+            let body = match request.body.bytes().await {
+                Ok(body) => body,
+                Err(error)
+                    if error.get_ref().is_some_and(|error| error.is::<SendCheckFailed>()) =>
+                {
+                    return Err(Failure::check_failed());
+                }
+                Err(error) => return Err(connection_failed(false, error.to_string())),
             };
+            let body = async { Some(ReceivedBody { body, body_too_large: false }) };
             match tokio::time::timeout(request.timeout, self.exchange(vhost, incoming, body)).await
             {
                 Ok(outcome) => respond(outcome),
