@@ -56,6 +56,18 @@ pub trait IntentStore: Send + Sync {
     ///
     /// An intent with an action stays as it is.
     fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()>;
+
+    /// Returns whether an intent is known to have started this action. Ids are compared without
+    /// case.
+    fn is_action_recorded(&self, action_id: String) -> StoreFuture<'_, bool>;
+
+    /// Records durably that this tenant's comments can't be relied on: the service or something
+    /// before it changes them.
+    fn record_unreliable_comments(&self) -> StoreFuture<'_, ()>;
+
+    /// Returns whether [`record_unreliable_comments`](IntentStore::record_unreliable_comments) was
+    /// ever called for this quota key.
+    fn has_unreliable_comments(&self) -> StoreFuture<'_, bool>;
 }
 
 /// Identifies an intent within one tenant and application.

@@ -1,7 +1,7 @@
 //! Intents and cached statuses: every store passes the same tests.
 
 use mde_live_response::model::Command;
-use mde_live_response::state::store::DeferredWrite;
+use mde_live_response::state::store::{DeferredWrite, OpenSession};
 
 use super::store_support::*;
 
@@ -52,6 +52,33 @@ async fn an_intent_has_one_lease(fixture: &StoreFixture) {
     assert!(one.slots().await.unwrap().is_empty());
     assert!(one.get_intent(key("b")).await.unwrap().is_none());
     assert!(!one.acquire_lease(key("b"), 1, 15.0).await.unwrap());
+}
+
+async fn the_actions_of_intents_are_known_by_id(fixture: &StoreFixture) {
+    let (one, two) = (fixture.open().await, fixture.open().await);
+    let known = async |id: &str| two.is_action_recorded(id.into()).await.unwrap();
+    assert!(!known("0a-f").await, "{}", fixture.kind);
+    for (machine, lease) in [("a", Some(100.0)), ("b", None)] {
+        one.get_or_create_intent(key(machine), Vec::new(), String::new()).await.unwrap();
+        one.record_action(key(machine), format!("0A-{machine}"), lease).await.unwrap();
+    }
+    // The action of a slot alone is another's: only an intent proves that it is ours.
+    let theirs = OpenSession { machine_id: "c".into(), action_id: "0a-c".into(), lease: 100.0 };
+    one.record_open_sessions(vec![theirs]).await.unwrap();
+    assert!(known("0a-A").await && known("0A-b").await, "{}: in any case", fixture.kind);
+    assert!(!known("0a-c").await && !known("0a").await, "{}", fixture.kind);
+}
+
+async fn unreliable_comments_are_remembered(fixture: &StoreFixture) {
+    let (one, two) = (fixture.open().await, fixture.open().await);
+    assert!(!two.has_unreliable_comments().await.unwrap(), "{}", fixture.kind);
+    one.record_unreliable_comments().await.unwrap();
+    one.record_unreliable_comments().await.unwrap();
+    drop(one);
+    let three = fixture.open().await;
+    for store in [two, three] {
+        assert!(store.has_unreliable_comments().await.unwrap(), "{}", fixture.kind);
+    }
 }
 
 async fn an_unsent_intent_is_deleted(fixture: &StoreFixture) {
@@ -209,6 +236,8 @@ async fn cached_statuses_are_written_and_read_in_batches(fixture: &StoreFixture)
 
 store_suite!(
     an_intent_has_one_lease,
+    the_actions_of_intents_are_known_by_id,
+    unreliable_comments_are_remembered,
     an_unsent_intent_is_deleted,
     cached_statuses_are_shared_and_old_records_pruned,
     old_records_are_swept_but_not_open_ones,

@@ -154,6 +154,25 @@ impl IntentStore for MemoryStore {
             Ok(())
         })
     }
+
+    fn is_action_recorded(&self, action_id: String) -> StoreFuture<'_, bool> {
+        self.with(|tables, _| {
+            let mut recorded =
+                tables.intents.values().filter_map(|entry| entry.intent.action_id.as_ref());
+            Ok(recorded.any(|id| id.eq_ignore_ascii_case(&action_id)))
+        })
+    }
+
+    fn record_unreliable_comments(&self) -> StoreFuture<'_, ()> {
+        self.with(|tables, _| {
+            tables.unreliable_comments = true;
+            Ok(())
+        })
+    }
+
+    fn has_unreliable_comments(&self) -> StoreFuture<'_, bool> {
+        self.with(|tables, _| Ok(tables.unreliable_comments))
+    }
 }
 
 impl StatusCache for MemoryStore {

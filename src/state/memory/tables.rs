@@ -26,6 +26,8 @@ pub struct MemoryTables {
     pub settled: VecDeque<IntentKey>,
     /// By action id: when it was read, and its JSON.
     pub statuses: HashMap<String, (f64, String)>,
+    /// The tenant's comments can't be relied on.
+    pub unreliable_comments: bool,
     /// When old records were deleted last.
     pub swept: f64,
 }

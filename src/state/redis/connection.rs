@@ -68,6 +68,7 @@ impl RedisConnection {
             include_str!("base.lua"),
             include_str!("windows.lua"),
             include_str!("queue.lua"),
+            include_str!("actions.lua"),
             include_str!("sessions.lua"),
             include_str!("runs.lua")
         );

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 pub use connection::VERSION;
 
 use self::connection::RedisConnection;
-use self::reply::{EmptyReply, SnapshotReply};
+use self::reply::{BoolReply, EmptyReply, SnapshotReply};
 use super::intents::IntentKey;
 use super::run_store::RunStore;
 use super::settings::StoreSettings;
@@ -59,6 +59,10 @@ impl RedisStore {
 
     async fn call_void(&self, operation: &str, arguments: Value) -> Result<()> {
         self.connection.call::<EmptyReply>(operation, &arguments).await.map(drop)
+    }
+
+    async fn call_bool(&self, operation: &str, arguments: Value) -> Result<bool> {
+        Ok(self.connection.call::<BoolReply>(operation, &arguments).await?.yes)
     }
 }
 

@@ -33,6 +33,11 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> 
 pub struct EmptyReply {}
 
 #[derive(Deserialize)]
+pub struct BoolReply {
+    pub yes: bool,
+}
+
+#[derive(Deserialize)]
 pub struct AdmissionReply {
     #[serde(deserialize_with = "list")]
     granted: Vec<String>,

@@ -181,6 +181,7 @@ function op.record_action()
   local name = intent_of(args.machine, args.correlation)
   if redis.call('EXISTS', name) == 1 then
     redis.call('HSET', name, 'action', args.action)
+    index_action(args.action)
     keep_for(name, false)
   end
   -- A slot that another intent took since must not be replaced or freed.

@@ -146,6 +146,19 @@ impl IntentStore for RedisStore {
     fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()> {
         Box::pin(self.call_void("delete_unsent_intent", intent_args(&key)))
     }
+
+    fn is_action_recorded(&self, action_id: String) -> StoreFuture<'_, bool> {
+        let arguments = json!({"action": action_id, "keep": retention::INTENTS});
+        Box::pin(self.call_bool("is_action_recorded", arguments))
+    }
+
+    fn record_unreliable_comments(&self) -> StoreFuture<'_, ()> {
+        Box::pin(self.call_void("record_unreliable_comments", json!({})))
+    }
+
+    fn has_unreliable_comments(&self) -> StoreFuture<'_, bool> {
+        Box::pin(self.call_bool("has_unreliable_comments", json!({})))
+    }
 }
 
 impl StatusCache for RedisStore {

@@ -16,6 +16,7 @@ pub const VERSION: i32 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
 /// Tables for runs, added to files of the same version that do not have them.
 const RUNS: &str = include_str!("runs.sql");
+const ADDITIONS: &str = include_str!("additions.sql");
 
 /// Opens the store. Creates it if there is none.
 pub fn open(path: &Path, timeout: f64, max_pages: Option<u32>) -> Result<Connection> {
@@ -95,6 +96,7 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailu
         return Err(OpenFailure::Unusable(Box::new(unusable_error(message, hint))));
     }
     transaction.execute_batch(RUNS)?;
+    transaction.execute_batch(ADDITIONS)?;
     transaction.commit()?;
     Ok(connection)
 }

@@ -173,6 +173,18 @@ impl IntentStore for SqliteStore {
     fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()> {
         self.worker.run(Durability::Synced, move |db, _| db.delete_unsent_intent(&key))
     }
+
+    fn is_action_recorded(&self, action_id: String) -> StoreFuture<'_, bool> {
+        self.worker.run(Durability::Relaxed, move |db, _| db.is_action_recorded(&action_id))
+    }
+
+    fn record_unreliable_comments(&self) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Synced, |db, _| db.record_unreliable_comments())
+    }
+
+    fn has_unreliable_comments(&self) -> StoreFuture<'_, bool> {
+        self.worker.run(Durability::Relaxed, |db, _| db.has_unreliable_comments())
+    }
 }
 
 impl StatusCache for SqliteStore {

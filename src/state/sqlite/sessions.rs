@@ -196,6 +196,21 @@ impl StoreConnection {
         Ok(())
     }
 
+    pub fn is_action_recorded(&self, action_id: &str) -> Sql<bool> {
+        let find = "SELECT 1 FROM intents WHERE quota = ? AND action = ? COLLATE NOCASE";
+        self.connection.prepare_cached(find)?.exists(params![self.quota, action_id])
+    }
+
+    pub fn record_unreliable_comments(&self) -> Sql<()> {
+        let insert = "INSERT OR IGNORE INTO unreliable_comments VALUES (?)";
+        self.execute(insert, [self.quota]).map(drop)
+    }
+
+    pub fn has_unreliable_comments(&self) -> Sql<bool> {
+        let find = "SELECT 1 FROM unreliable_comments WHERE quota = ?";
+        self.connection.prepare_cached(find)?.exists([self.quota])
+    }
+
     pub fn cache_statuses(&self, statuses: &[(String, String)], now: f64) -> Sql<()> {
         for (action_id, body) in statuses {
             let put = "INSERT OR REPLACE INTO cached_statuses VALUES (?, ?, ?, ?)";
