@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # A union of two Literals, because stubtest rejects an alias of a single one.
 FaultKind: TypeAlias = (
     Literal["drop_before", "drop_unread", "drop_after"]
-    | Literal["status", "delay", "truncate", "garble", "expire_token"]
+    | Literal["status", "delay", "truncate", "garble", "expire_token", "wrong_entity", "page"]
 )
 
 
@@ -208,10 +209,15 @@ class EmulatorFixtures:
             method: The HTTP method, or `*` for any.
             path: A path such as `/api/machineactions/*/cancel`, where `*` stands for one segment, or
                 the name of a route as in `counters`, such as `runliveresponse`.
-            kind: What happens. `status` returns an error (details: `status`, `body`, `headers`, and
-                `acts=True` to process the request first). `drop_before` closes the connection after
+            kind: What happens. `status` returns an error (details: `status`, `body`, `headers`,
+                `content_type`, `code` or `x_ms_error_code` for an error of the API or of the
+                storage, and `acts=True` to process the request first). `page` returns a page that
+                is no result, such as a proxy's (details: `status`, `body`, `content_type`,
+                `headers`, `acts`). `wrong_entity` processes the request and returns another action
+                or machine (detail: `entity`, its id). `drop_before` closes the connection after
                 reading the request, `drop_unread` before reading it, `drop_after` after processing
-                it. `delay` delays the response (detail: `seconds` of wall time). `truncate` closes
+                it. `delay` delays the response (details: `seconds` of wall time, and
+                `acts=True` to process the request first). `truncate` closes
                 the connection within the body (detail: `keep` bytes). `garble` corrupts the body.
                 `expire_token` expires the call's token.
             nth: Which matching call comes first, from 1.
@@ -222,8 +228,12 @@ class EmulatorFixtures:
             InvalidRequestError: There is no such route, kind or detail, or a value is out of bounds.
             TypeError: A value has the wrong type.
         """
-        if isinstance(details.get("body"), dict | list):
-            details["body"] = json.dumps(details["body"])
+        body = details.get("body")
+        if isinstance(body, dict | list):
+            details["body"] = json.dumps(body)
+        elif isinstance(body, bytes):
+            # JSON has no bytes.
+            details["body_base64"] = base64.b64encode(details.pop("body")).decode()
         text = validation.as_json("fault", {"kind": kind, **details})
         nth, times = (
             validation.integer("nth", nth, 1, 2**32 - 1),

@@ -123,6 +123,19 @@ pub(super) fn format_time(tick: Tick) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// Returns a time as the header Date has it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn http_date(tick: Tick) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(tick.div_euclid(SECOND))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (weekday, month) = (time.weekday().to_string(), time.month().to_string());
+    let (hour, minute, second) = time.to_hms();
+    format!(
+        "{weekday:.3}, {:02} {month:.3} {:04} {hour:02}:{minute:02}:{second:02} GMT",
+        time.day(),
+        time.year(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +147,11 @@ mod tests {
         assert_eq!(format_time(ticks(1_644_244_387.0)), "2022-02-07T14:33:07Z");
         assert_eq!(format_time(16_124_530_127_788_848), "2021-02-04T15:36:52.7788848Z");
         assert_eq!(format_time(15_463_008_592_000_000), "2019-01-01T00:00:59.2Z");
+    }
+
+    #[test]
+    fn a_date_header_is_in_the_format_of_http() {
+        assert_eq!(http_date(ticks(784_111_777.9)), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 
     proptest! {

@@ -30,8 +30,9 @@ pub use control::fault::{Fault, FaultKind};
 pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
 pub use control::settings::Settings;
 pub use control::switches::{
-    BusyResponse, CapCounts, Compression, ListOrder, MachineByName, MissingFile, NonzeroExit,
-    ReadPermission, Switches, ThrottleResponse, TranscriptForm, UnnamedUpload, WindowKind,
+    BusyResponse, CapCounts, CommentForm, Compression, ListOrder, MachineByName, MergedMachine,
+    MissingFile, NonzeroExit, ReadPermission, Switches, ThrottleResponse, TranscriptForm,
+    UnnamedUpload, WindowKind,
 };
 pub use inventory::library::check_file_name;
 pub use inventory::machine::NewMachine;
@@ -182,12 +183,16 @@ impl Emulator {
 
     /// Returns how often clients broke each rule.
     pub fn violations(&self) -> Violations {
-        self.lock_state().log.violations
+        let state = self.lock_state();
+        let duplicate_submit = state.submits.duplicates();
+        Violations { duplicate_submit, ..state.log.violations }
     }
 
     /// Clears the log, the counters and the violations.
     pub fn clear_log(&self) {
-        self.lock_state().log.clear();
+        let mut state = self.lock_state();
+        state.log.clear();
+        state.submits.clear();
     }
 
     fn lock_state(&self) -> MutexGuard<'_, State> {

@@ -12,19 +12,21 @@ use super::blob::store::ResultStore;
 use super::clock::Tick;
 use super::control::fault_rules::FaultRules;
 use super::control::request_log::RequestLog;
+use super::control::submit_log::SubmitLog;
 use super::control::switches::Switches;
 use super::inventory::library::LibraryStore;
 use super::inventory::machine::{Machine, Machines, NewMachine};
 use super::inventory::remote_files::RemoteFiles;
 use super::login::tokens::{Application, ROLES, TokenStore};
 use super::quota::Quotas;
-use super::session::action::View;
+use super::session::action::Action;
+use super::session::action_json::View;
 use super::session::action_store::Actions;
 use super::session::events::EventQueue;
 use super::session::script::Behaviour;
 use super::session::session_counts::SessionCounts;
 use super::wire::addresses::Addresses;
-use super::wire::reply::Reply;
+use super::wire::reply::{EntityRef, Reply};
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
 
@@ -53,6 +55,7 @@ pub(super) struct State {
     pub quotas: Quotas,
     pub faults: FaultRules,
     pub log: RequestLog,
+    pub submits: SubmitLog,
     pub rng: Rng,
     /// Sum of the jumps of the emulated clock.
     pub clock_offset: Tick,
@@ -83,6 +86,7 @@ impl State {
             quotas: Quotas::default(),
             faults: FaultRules::new(rng.fork()),
             log: RequestLog::default(),
+            submits: SubmitLog::default(),
             // Faults have their own generator: a fault must not change the ids that follow.
             rng: rng.fork(),
             clock_offset: 0,
@@ -104,9 +108,13 @@ impl State {
 
     /// Adds a machine and returns its index.
     pub fn add_machine(&mut self, machine: NewMachine, now: Tick) -> u32 {
-        let id: String =
-            std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect();
+        let id = self.new_machine_id();
         self.machines.add(machine, id, now)
+    }
+
+    /// Returns the id of a new machine.
+    pub fn new_machine_id(&mut self) -> String {
+        std::iter::repeat_with(|| format!("{:08x}", self.rng.u32(..))).take(5).collect()
     }
 
     /// Returns the index of the machine with this id or name, or an error that names known
@@ -159,16 +167,24 @@ impl State {
         out.push(b',');
         machine.write(&mut out);
         out.push(b'}');
-        Reply::entity(StatusCode::OK, out)
+        let mut reply = Reply::entity(StatusCode::OK, out);
+        reply.entity = self.machines.by_id(&machine.id).map(EntityRef::Machine);
+        reply
     }
 
     /// Returns an action as a single entity.
     pub fn action_entity(&self, action_index: u32, status: StatusCode, now: Tick) -> Reply {
+        let Some(action) = self.actions.get(action_index) else { return Reply::empty(status) };
+        let mut reply = self.entity_of_action(action, status, now);
+        reply.entity = Some(EntityRef::Action(action_index));
+        reply
+    }
+
+    /// Returns an action as a single entity, which may be one that no call finds.
+    pub fn entity_of_action(&self, action: &Action, status: StatusCode, now: Tick) -> Reply {
         let mut out = self.open_odata_body("MachineActions/$entity");
         out.push(b',');
-        if let Some(action) = self.actions.get(action_index) {
-            action.write(&mut out, self.view(now));
-        }
+        action.write(&mut out, self.view(now));
         out.push(b'}');
         Reply::entity(status, out)
     }

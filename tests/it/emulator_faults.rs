@@ -155,7 +155,7 @@ fn invalid_faults_are_rejected() {
         (r#"{"kind": 5}"#, "fault detail kind is 5; it must be one of 'status', 'drop_before'"),
         (
             r#"{"kind": "status", "x": 1}"#,
-            "there is no fault detail \"x\"; valid names are acts, body, headers, keep, kind",
+            "there is no fault detail \"x\"; valid names are acts, body, body_base64, code",
         ),
         (
             r#"{"kind": "status", "status": 99}"#,
@@ -173,7 +173,7 @@ fn invalid_faults_are_rejected() {
         ),
         (
             r#"{"kind": "delay", "status": 500}"#,
-            "a fault of kind delay has no detail \"status\"; it has seconds",
+            "a fault of kind delay has no detail \"status\"; it has seconds, acts",
         ),
         (
             r#"{"kind": "garble", "keep": 5}"#,

@@ -3,6 +3,19 @@
 use mde_live_response::emulator::Switches;
 use serde_json::{Value, json};
 
+/// docs/service.md names every switch.
+#[test]
+fn the_page_about_the_service_names_every_switch() {
+    let all = serde_json::to_value(Switches::default()).unwrap();
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/service.md")).unwrap();
+    let rows = |line: &&str| line.starts_with('|') || line.starts_with("Other switches:");
+    let tables: String = page.lines().filter(rows).collect();
+    for name in all.as_object().unwrap().keys() {
+        assert!(tables.contains(&format!("`{name}`")), "docs/service.md does not list {name}");
+    }
+}
+
 /// Every switch can be set by name, and docs/emulator.md lists it with its default.
 #[test]
 fn switches_by_name() {
@@ -81,10 +94,12 @@ fn each_row_of_section_15_is_a_switch() {
         (27, &[("no_machines_is_404", json!(false))]),
         (28, &[("machine_by_name", json!("newest"))]),
     ];
-    let later: [(u8, &[(&str, Value)]); 3] = [
+    let later: [(u8, &[(&str, Value)]); 5] = [
         (29, &[("wrong_audience_status", json!(403)), ("read_permission", json!("any"))]),
         (30, &[("command_states", json!(true))]),
         (31, &[("compression", json!("deflate"))]),
+        (32, &[("comment_limit", json!(null)), ("comment_form", json!("keep"))]),
+        (33, &[("merged_machine", json!("record")), ("merged_machine_status", json!(404))]),
     ];
     for (row, switches) in rows.into_iter().chain(later) {
         for (name, default) in switches {
@@ -122,6 +137,9 @@ fn invalid_switches_are_rejected() {
         (r#"{"log_size": 1.5}"#, "switch log_size is 1.5; it must be a whole number, 0 or more"),
         (r#"{"failed_status": 500}"#, "switch failed_status is 500; it must be a word"),
         (r#"{"bad_commands_code": null}"#, "switch bad_commands_code is null; it must be a string"),
+        (r#"{"comment_limit": -1}"#, "it must be a whole number, 0 to 1000000, or null"),
+        (r#"{"comment_form": "x"}"#, "it must be one of 'keep', 'escape', 'percent', 'upper'"),
+        (r#"{"comment_suffix": 5}"#, "switch comment_suffix is 5; it must be a string"),
         (r#"{"context_host": 5}"#, "switch context_host is 5; it must be a URL or null"),
         ("[]", "switch: expected a mapping of names to values"),
     ] {

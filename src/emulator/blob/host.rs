@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use http::header::{
-    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName,
-    HeaderValue, LAST_MODIFIED,
+    AUTHORIZATION, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG,
+    HeaderName, HeaderValue, LAST_MODIFIED,
 };
 use http::{Method, StatusCode};
 use uuid::Uuid;
@@ -49,13 +49,7 @@ impl State {
             self.log.violations.bearer_at_blob += 1;
         }
         let result = self.find_blob(request, now);
-        let mut reply = result.unwrap_or_else(|error| *error);
-        let id = self.new_uuid().to_string();
-        reply = reply.with_text(HeaderName::from_static("x-ms-request-id"), &id);
-        reply.headers.insert(
-            HeaderName::from_static("x-ms-version"),
-            HeaderValue::from_static("2020-06-12"),
-        );
+        let mut reply = self.with_storage_headers(result.unwrap_or_else(|error| *error));
         if request.method == Method::HEAD {
             reply.body = ReplyBody::Full(Bytes::new());
         }
@@ -107,6 +101,19 @@ impl State {
             reply.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         Ok(reply)
+    }
+
+    /// Adds the headers that each response of Azure Storage has, and that of no proxy has.
+    pub fn with_storage_headers(&mut self, reply: Reply) -> Reply {
+        let id = self.new_uuid().to_string();
+        let length = match &reply.body {
+            ReplyBody::Full(body) => body.len() as u64,
+            ReplyBody::Spooled { start, end, .. } => end - start,
+        };
+        reply
+            .with_text(HeaderName::from_static("x-ms-request-id"), &id)
+            .with_text(HeaderName::from_static("x-ms-version"), "2020-06-12")
+            .with_header(CONTENT_LENGTH, length.into())
     }
 
     /// Returns a blob's bytes: a file that was packed before, or a transcript, which is made here.

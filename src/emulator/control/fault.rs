@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -29,22 +31,45 @@ pub enum FaultKind {
     Garble,
     /// The token of the call becomes invalid.
     ExpireToken,
+    /// The request takes effect, and the response has another entity of its kind: another action,
+    /// or another machine.
+    WrongEntity,
+    /// The response is a page that is no result, such as a proxy's sign-in page. The request has no
+    /// effect unless `acts` is set.
+    Page,
 }
+
+/// What a proxy answers to a client that has not signed in to it.
+const SIGN_IN_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\
+    <body><h1>Sign in to continue</h1><form action=\"https://proxy.example.test/login\" \
+    method=\"post\"><input name=\"user\"><input name=\"password\" type=\"password\">\
+    </form></body></html>\n";
 
 /// A fault and its details. Each detail has a default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
     pub kind: FaultKind,
-    /// For `Status`. The default is 503.
+    /// For `Status`, where the default is 503, and `Page`, where it is 200.
     pub status: u16,
-    /// For `Status`. The default is empty.
+    /// For `Status`, where the default is empty, and `Page`, where it is a proxy's sign-in page.
     pub body: String,
-    /// For `Status`. The default is none.
+    /// The body in base64, for one that is not text. It takes precedence.
+    pub body_base64: Option<String>,
+    /// For `Status` and `Page`. The default is none.
     pub headers: BTreeMap<String, String>,
-    /// For `Status`: whether the request takes effect first, as behind a gateway's 503
-    /// (docs/service.md, section 18). The default is false.
+    /// For `Page`. The default is `text/html`.
+    pub content_type: Option<String>,
+    /// For `Status`: the code of an error of the API, which is the body. The default is none.
+    pub code: Option<String>,
+    /// For `Status`: the code of an error of Azure Storage, which is the body. The default is none.
+    pub x_ms_error_code: Option<String>,
+    /// For `Status`, `Page` and `Delay`: whether the request takes effect first, as behind a
+    /// gateway's 503 (docs/service.md, section 18). The default is false.
     pub acts: bool,
+    /// For `WrongEntity`: the id of the other entity. The default is any other one, if possible of
+    /// another machine.
+    pub entity: Option<String>,
     /// For `Delay`, in seconds of wall time. The default is 1.
     pub seconds: f64,
     /// For `Truncate`: how many bytes of the body are sent. The default is half of them.
@@ -57,8 +82,13 @@ impl Default for Fault {
             kind: FaultKind::Status,
             status: 503,
             body: String::new(),
+            body_base64: None,
             headers: BTreeMap::new(),
+            content_type: None,
+            code: None,
+            x_ms_error_code: None,
             acts: false,
+            entity: None,
             seconds: 1.0,
             keep: None,
         }
@@ -68,6 +98,9 @@ impl Default for Fault {
 impl Fault {
     /// Returns a fault with default details.
     pub fn new(kind: FaultKind) -> Self {
+        if kind == FaultKind::Page {
+            return Self { kind, status: 200, body: SIGN_IN_PAGE.to_owned(), ..Self::default() };
+        }
         Self { kind, ..Self::default() }
     }
 
@@ -87,10 +120,17 @@ impl Fault {
     ///
     /// Returns an error if a detail is unknown, is not valid, or does not belong to the kind.
     pub fn from_json(text: &str) -> Result<Self> {
-        let fault: Self = json_options::parse("fault detail", text, bounds)?;
+        let mut fault: Self = json_options::parse("fault detail", text, bounds)?;
         // `parse` accepts the details of every kind. One that has no effect is a mistake in the
         // test.
         let given: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        let defaults = Self::new(fault.kind);
+        if !given.contains_key("status") {
+            fault.status = defaults.status;
+        }
+        if !given.contains_key("body") {
+            fault.body = defaults.body;
+        }
         let known = fault.kind.details();
         let Some(other) =
             given.keys().find(|name| *name != "kind" && !known.contains(&name.as_str()))
@@ -109,8 +149,19 @@ impl FaultKind {
     /// Returns the details that this kind has.
     fn details(self) -> &'static [&'static str] {
         match self {
-            Self::Status => &["status", "body", "headers", "acts"],
-            Self::Delay => &["seconds"],
+            Self::Status => &[
+                "status",
+                "body",
+                "body_base64",
+                "headers",
+                "content_type",
+                "code",
+                "x_ms_error_code",
+                "acts",
+            ],
+            Self::Page => &["status", "body", "body_base64", "headers", "content_type", "acts"],
+            Self::Delay => &["seconds", "acts"],
+            Self::WrongEntity => &["entity"],
             Self::Truncate => &["keep"],
             Self::DropBefore
             | Self::DropUnread
@@ -126,6 +177,10 @@ fn bounds(name: &str, value: &Value) -> Option<&'static str> {
     let (fits, wanted) = match name {
         "status" => {
             (value.as_u64().is_some_and(|s| (200..=599).contains(&s)), "an HTTP status, 200 to 599")
+        }
+        "body_base64" => {
+            let decoded = value.as_str().map(|text| STANDARD.decode(text).is_ok());
+            (value.is_null() || decoded == Some(true), "base64")
         }
         "keep" => (value.is_u64() || value.is_null(), "a number of bytes, 0 or more"),
         _ => return None,

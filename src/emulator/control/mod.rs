@@ -6,4 +6,5 @@ pub mod fixtures;
 pub mod json_options;
 pub mod request_log;
 pub mod settings;
+pub mod submit_log;
 pub mod switches;

@@ -1,6 +1,6 @@
 //! The request log, the counters, and the rules that clients broke.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -82,7 +82,7 @@ pub struct Violations {
     pub machine_busy: u64,
     /// Requests to the blob host with an Authorization header.
     pub bearer_at_blob: u64,
-    /// Accepted submits with the tag of an earlier one.
+    /// Accepted submits that repeat an earlier one, which may have run.
     pub duplicate_submit: u64,
 }
 
@@ -94,7 +94,6 @@ pub struct RequestLog {
     calls: HashMap<Route, u64>,
     polls: HashMap<Uuid, u64>,
     pub violations: Violations,
-    tags: HashSet<String>,
 }
 
 impl RequestLog {
@@ -168,16 +167,6 @@ impl RequestLog {
         *self.polls.entry(action).or_default() += 1;
     }
 
-    /// Counts a violation if an earlier submit had the same tag.
-    pub fn record_submit(&mut self, comment: &str) {
-        // A comment may quote the tag of an earlier action. The client's own tag is the last.
-        if let Some(tag) = last_tag(comment)
-            && !self.tags.insert(tag.to_owned())
-        {
-            self.violations.duplicate_submit += 1;
-        }
-    }
-
     pub fn entries(&self) -> Vec<LoggedRequest> {
         self.entries.iter().cloned().collect()
     }
@@ -206,26 +195,4 @@ fn without_signature(query: &str) -> String {
     }
     let shown = |pair: &str| name(pair).map_or_else(|| pair.to_owned(), |name| name + "redacted");
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
-}
-
-/// Returns the last tag of a comment: `aa` in `[mlr:aa]`.
-fn last_tag(comment: &str) -> Option<&str> {
-    let (_, rest) = comment.rsplit_once("[mlr:")?;
-    rest.split_once(']').map(|(tag, _)| tag)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_last_tag_of_a_comment_counts() {
-        let mut log = RequestLog::default();
-        for comment in ["case 1 [mlr:aa]", "case 1 [mlr:aa] [mlr:bb]", "no tag", "no tag"] {
-            log.record_submit(comment);
-        }
-        assert_eq!(log.violations.duplicate_submit, 0);
-        log.record_submit("other words [mlr:bb]");
-        assert_eq!(log.violations.duplicate_submit, 1);
-    }
 }

@@ -116,6 +116,10 @@ switches! {
     /// What a request for a machine by name returns. The default is `newest`: of several machines
     /// the one seen last.
     machine_by_name: MachineByName = MachineByName::Newest,
+    /// What a request for a machine by the id of a merged record returns. The default is `record`.
+    merged_machine: MergedMachine = MergedMachine::Record,
+    /// Status of that request if it is refused. The default is 404.
+    merged_machine_status: u16 = 404,
     /// Status of a call whose token has another audience. The default is 403.
     wrong_audience_status: u16 = 403,
     /// Order of a list without `$orderby`. The default is `newest`.
@@ -136,6 +140,8 @@ switches! {
     token_life: f64 = 3599.0,
     /// Host in `@odata.context`. The default is none: the API's own.
     context_host: Option<String> = None,
+    /// Whether each response has a Date header, in emulated time. The default is true.
+    date_header: bool = true,
 
     /// Whether a transcript begins with PowerShell's "Transcript started" line. The default is
     /// true.
@@ -152,6 +158,14 @@ switches! {
     null_first_body: f64 = 0.0,
     /// Whether a new action shows no comment either during that time. The default is false.
     null_first_comment: bool = false,
+    /// How many characters of a comment the API shows. The default is none: all of them.
+    comment_limit: Option<usize> = None,
+    /// Text that the API shows after a comment. The default is empty.
+    comment_suffix: String = String::new(),
+    /// How the API shows a comment. The default is `keep`: as sent.
+    comment_form: CommentForm = CommentForm::Keep,
+    /// How long a new action shows no comment. The default is 0.
+    comment_delay: f64 = 0.0,
     /// How long a new action is a 404. The default is 0.
     fresh_404: f64 = 0.0,
     /// How long a new action is missing from lists. The default is 0.
@@ -217,6 +231,10 @@ string_enum! {
     MachineByName { Newest, Refused }
 }
 string_enum! {
+    /// `record`: the merged record. `refused`: an error.
+    MergedMachine { Record, Refused }
+}
+string_enum! {
     /// `newest`: newest first. `oldest`: oldest first.
     ListOrder { Newest, Oldest }
 }
@@ -232,6 +250,10 @@ string_enum! {
 string_enum! {
     /// `raw_newline` is not valid JSON. `text` is not JSON at all.
     TranscriptForm { Json, RawNewline, Bom, Gzip, Zip, Text }
+}
+string_enum! {
+    /// `escape`: for HTML, brackets included. `percent`: for a URL.
+    CommentForm { Keep, Escape, Percent, Upper, Lower, Null, Empty }
 }
 string_enum! {
     /// `error`: 400. `foreign`: 201 with the action of the session that is open on the machine.
@@ -264,6 +286,9 @@ fn bounds(name: &str, value: &Value) -> Option<&'static str> {
         }
         "page_size" => (whole(1..=10_000), "a whole number, 1 to 10000"),
         "transcript_nuls" => (whole(0..=1_000_000), "a whole number, 0 to 1000000"),
+        "comment_limit" => {
+            (whole(0..=1_000_000) || value.is_null(), "a whole number, 0 to 1000000, or null")
+        }
         "context_host" => (value.is_string() || value.is_null(), "a URL or null"),
         _ => return None,
     };

@@ -5,12 +5,12 @@ use http::header::CONTENT_TYPE;
 use uuid::Uuid;
 
 use crate::emulator::clock::{SECOND, Tick, ticks};
-use crate::emulator::control::switches::{ListOrder, MachineByName};
+use crate::emulator::control::switches::{ListOrder, MachineByName, MergedMachine};
 use crate::emulator::inventory::machine::Machine;
 use crate::emulator::odata::{IndexHints, Query, Queryable};
 use crate::emulator::session::action::Action;
 use crate::emulator::state::State;
-use crate::emulator::wire::reply::{ApiError, Reply};
+use crate::emulator::wire::reply::{ApiError, Reply, status};
 use crate::emulator::write_json;
 use crate::model::Timestamp;
 
@@ -91,6 +91,14 @@ impl State {
         let found = index.and_then(|index| self.machines.get(index));
         let machine =
             found.ok_or_else(|| ApiError::not_found(format!("Machine {key} was not found")))?;
+        let refused = self.switches.merged_machine == MergedMachine::Refused;
+        if refused && machine.is_merged() && machine.id.eq_ignore_ascii_case(key) {
+            let number = status(self.switches.merged_machine_status);
+            let code =
+                if number == StatusCode::NOT_FOUND { "ResourceNotFound" } else { "InvalidInput" };
+            let message = format!("Machine {key} was merged into another machine");
+            return Err(ApiError::new(number, code, message));
+        }
         Ok(self.machine_entity(machine))
     }
 

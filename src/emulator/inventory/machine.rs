@@ -89,6 +89,27 @@ pub struct Machine {
 }
 
 impl Machine {
+    pub fn new(new: NewMachine, id: String, now: Tick) -> Self {
+        Self {
+            id,
+            name: new.name,
+            online: new.online,
+            start_delay: ticks(new.start_delay.max(0.0)),
+            remediation_level: new.remediation_level,
+            supported: new.supported,
+            stuck: false,
+            active: None,
+            busy_until: Tick::MIN,
+            seen: now,
+            properties: new.properties,
+        }
+    }
+
+    /// Returns whether the record was merged into that of another machine.
+    pub fn is_merged(&self) -> bool {
+        self.properties.get("mergedIntoMachineId").is_some_and(|into| !into.is_null())
+    }
+
     /// Returns when the machine was last seen.
     pub fn last_seen(&self) -> Tick {
         let configured = self
@@ -112,7 +133,7 @@ impl Machines {
     /// Adds a machine and returns its position. `id` is used if the new machine has none.
     pub fn add(&mut self, new: NewMachine, id: String, now: Tick) -> u32 {
         let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
-        let id = new.id.unwrap_or(id).to_ascii_lowercase();
+        let id = new.id.clone().unwrap_or(id).to_ascii_lowercase();
         let name = new.name.to_ascii_lowercase();
         // The service finds a machine by its full name or by the first label.
         let short = name.split('.').next().unwrap_or(&name).to_owned();
@@ -121,19 +142,7 @@ impl Machines {
         }
         self.by_name.entry(name).or_default().push(index);
         self.by_id.insert(id.clone(), index);
-        self.all.push(Machine {
-            id,
-            name: new.name,
-            online: new.online,
-            start_delay: ticks(new.start_delay.max(0.0)),
-            remediation_level: new.remediation_level,
-            supported: new.supported,
-            stuck: false,
-            active: None,
-            busy_until: Tick::MIN,
-            seen: now,
-            properties: new.properties,
-        });
+        self.all.push(Machine::new(new, id, now));
         index
     }
 

@@ -30,6 +30,11 @@ impl Actions {
         self.all.get(index as usize)
     }
 
+    /// Returns all actions with their positions, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, &Action)> {
+        self.all.iter().enumerate().map(|(index, action)| (index as u32, action))
+    }
+
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Action> {
         self.all.get_mut(index as usize)
     }

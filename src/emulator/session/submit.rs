@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::emulator::clock::Tick;
 use crate::emulator::control::switches::{BusyResponse, CapCounts};
 use crate::emulator::session::action::{Action, Command, Status, Step};
+use crate::emulator::session::comment::shown_comment;
 use crate::emulator::state::State;
 use crate::emulator::wire::body::JsonObject;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
@@ -60,6 +61,7 @@ impl State {
         let machine_index = self
             .machines
             .by_id(machine_id)
+            .filter(|index| self.machines.get(*index).is_some_and(|known| !known.is_merged()))
             .ok_or_else(|| ApiError::not_found(format!("Machine {machine_id} was not found")))?;
         self.check_machine(machine_index)?;
         if let Some(missing) = self.missing_library_file(&steps) {
@@ -73,7 +75,6 @@ impl State {
             return Ok(reply);
         }
         self.check_cap(application)?;
-        self.log.record_submit(&comment);
         let (id, requestor) = (self.new_uuid(), self.requestor(application));
         let mut action = self.new_action(id, machine_index, &requestor, comment, now);
         action.application = Some(application);
@@ -81,10 +82,22 @@ impl State {
         action.title = body.title;
         action.source = body.request_source.unwrap_or(action.source);
         action.steps = steps;
-        let action = self.add_active_action(machine_index, action);
+        Ok(self.accept(machine_index, application, action, now))
+    }
+
+    /// Opens the session of an action, and answers its submit.
+    fn accept(&mut self, machine: u32, application: u32, action: Action, now: Tick) -> Reply {
+        let commands = action.steps.iter().map(|step| step.command.clone()).collect();
+        let comment = action.comment.clone();
+        let shown = shown_comment(&comment, now, now, &self.switches);
+        let is_changed = shown.as_deref() != Some(comment.as_str());
+        let index = self.add_active_action(machine, action);
+        self.submits.record(index, application, machine, commands, &comment);
         self.session_counts.add_open(application);
-        self.schedule_start(action, now);
-        Ok(self.action_entity(action, status(self.switches.accepted_status), now))
+        self.schedule_start(index, now);
+        let mut reply = self.action_entity(index, status(self.switches.accepted_status), now);
+        reply.accepted = Some(index).filter(|_| !is_changed && reply.status.is_success());
+        reply
     }
 
     /// Returns a pending action on a machine, without commands and application.

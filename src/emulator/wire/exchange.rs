@@ -1,12 +1,15 @@
 //! One request from its arrival to its response: logs it, injects a fault, serves it.
 
 use bytes::Bytes;
+use http::header::{DATE, HeaderValue};
 
 use crate::emulator::Emulator;
+use crate::emulator::clock::http_date;
+use crate::emulator::control::fault::Fault;
 use crate::emulator::control::request_log::RequestOutcome;
 use crate::emulator::login::token_endpoint::is_login_path;
 use crate::emulator::wire::injection::{FaultAction, apply_fault, choose_fault_action};
-use crate::emulator::wire::reply::ExchangeOutcome;
+use crate::emulator::wire::reply::{ExchangeOutcome, Reply};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::{Route, RouteMatch};
 use crate::emulator::wire::serve::read_upload;
@@ -27,8 +30,31 @@ pub struct ReceivedBody {
 }
 
 impl Emulator {
-    /// Serves a request. The body is read here, so that a fault can drop the connection before it.
+    /// Serves a request, and dates the response.
     pub(in crate::emulator) async fn exchange(
+        &self,
+        vhost: VirtualHost,
+        request: IncomingRequest,
+        body: impl Future<Output = Option<ReceivedBody>>,
+    ) -> ExchangeOutcome {
+        let mut outcome = self.exchange_undated(vhost, request, body).await;
+        if let ExchangeOutcome::Answered(reply) | ExchangeOutcome::Truncated(reply, _) =
+            &mut outcome
+        {
+            let (state, now) = self.lock_now();
+            // A fault may have set another date.
+            if state.switches.date_header
+                && !reply.headers.contains_key(DATE)
+                && let Ok(date) = HeaderValue::from_str(&http_date(now))
+            {
+                reply.headers.insert(DATE, date);
+            }
+        }
+        outcome
+    }
+
+    /// Serves a request. The body is read here, so that a fault can drop the connection before it.
+    async fn exchange_undated(
         &self,
         vhost: VirtualHost,
         mut request: IncomingRequest,
@@ -47,12 +73,13 @@ impl Emulator {
         request.body_too_large = sent.body_too_large;
         request.body = sent.body;
         self.lock_state().log.record_body(number, &request.body);
-        let fault = match fault_action {
-            FaultAction::Proceed(fault) => fault,
+        let (fault, late) = match fault_action {
+            FaultAction::Proceed(fault) => (fault, None),
             FaultAction::Delay(time) => {
                 tokio::time::sleep(time).await;
-                None
+                (None, None)
             }
+            FaultAction::DelayAfter(time) => (None, Some(time)),
             FaultAction::Drop { read } => {
                 entry.ended = RequestOutcome::Dropped;
                 return ExchangeOutcome::Dropped { read };
@@ -67,10 +94,10 @@ impl Emulator {
             request.upload = Some(read_upload(&request).await);
         }
         let reply = self.serve(route, matched.as_ref(), &request).await;
-        let outcome = match fault {
-            Some(fault) => apply_fault(&mut self.lock_state(), reply, &fault),
-            None => ExchangeOutcome::Answered(reply),
-        };
+        if let Some(late) = late {
+            tokio::time::sleep(late).await;
+        }
+        let outcome = self.apply_fault(fault.as_ref(), reply, &request);
         entry.ended = match &outcome {
             ExchangeOutcome::Answered(reply) | ExchangeOutcome::Truncated(reply, _) => {
                 RequestOutcome::Status(reply.status.as_u16())
@@ -78,6 +105,24 @@ impl Emulator {
             ExchangeOutcome::Dropped { .. } => RequestOutcome::Dropped,
         };
         outcome
+    }
+
+    /// Returns what the client sees of a response.
+    fn apply_fault(
+        &self,
+        fault: Option<&Fault>,
+        reply: Reply,
+        request: &IncomingRequest,
+    ) -> ExchangeOutcome {
+        if let Some(fault) = fault {
+            let (mut state, now) = self.lock_now();
+            return apply_fault(&mut state, reply, fault, request, now);
+        }
+        // Only now: if the client went away before, it does not know of its action.
+        if let Some(action) = reply.accepted {
+            self.lock_state().submits.mark_delivered(action);
+        }
+        ExchangeOutcome::Answered(reply)
     }
 
     /// Logs a request. Returns its number in the log and what its fault does first.

@@ -14,3 +14,4 @@ pub mod routes;
 pub mod serve;
 pub mod server;
 pub mod tls;
+pub mod wrong_entity;

@@ -29,6 +29,17 @@ pub struct Reply {
     pub body: ReplyBody,
     /// Sent without Content-Length, as the service sends entities (docs/service.md, section 3.2).
     pub chunked: bool,
+    /// The action or machine that is the body, for a fault that puts another in its place.
+    pub entity: Option<EntityRef>,
+    /// The action that this response tells its client of, unchanged: that of an accepted submit.
+    pub accepted: Option<u32>,
+}
+
+/// The position of an entity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntityRef {
+    Action(u32),
+    Machine(u32),
 }
 
 #[derive(Debug)]
@@ -55,6 +66,8 @@ impl Reply {
             headers: HeaderMap::new(),
             body: ReplyBody::Full(Bytes::new()),
             chunked: false,
+            entity: None,
+            accepted: None,
         }
     }
 
@@ -172,7 +185,7 @@ pub fn status(number: u16) -> StatusCode {
 }
 
 /// Returns an error of Azure Storage. Boxed to keep `Result` small.
-pub fn azure_error(status: StatusCode, code: &'static str, message: &str) -> Box<Reply> {
+pub fn azure_error(status: StatusCode, code: &str, message: &str) -> Box<Reply> {
     // Azure Storage sends a byte order mark before the XML.
     let body = format!(
         "\u{feff}<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>{code}</Code>\
@@ -180,9 +193,6 @@ pub fn azure_error(status: StatusCode, code: &'static str, message: &str) -> Box
     );
     let mut reply = Reply::empty(status);
     reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    reply
-        .headers
-        .insert(HeaderName::from_static("x-ms-error-code"), HeaderValue::from_static(code));
     reply.body = ReplyBody::Full(body.into());
-    Box::new(reply)
+    Box::new(reply.with_text(HeaderName::from_static("x-ms-error-code"), code))
 }

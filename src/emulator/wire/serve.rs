@@ -135,7 +135,7 @@ fn serve_locked(
 }
 
 /// Compresses the response if the client accepts it (docs/service.md, section 3.2).
-fn encode(mut reply: Reply, request: &IncomingRequest, preferred: Compression) -> Reply {
+pub fn encode(mut reply: Reply, request: &IncomingRequest, preferred: Compression) -> Reply {
     let accepted =
         request.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or("");
     if let (true, Some(coding)) = (reply.chunked, Coding::choose(accepted, preferred))

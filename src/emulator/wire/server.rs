@@ -182,6 +182,8 @@ async fn serve_http<S: AsyncRead + AsyncWrite + Unpin>(
     let service = service_fn(|request| handle_request(&emulator, vhost, request));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(1 << 20);
+    // The emulator dates its responses itself, by its own clock.
+    builder.auto_date_header(false);
     // An error here is the client's: it closed the connection, or sent no valid HTTP and got a 400.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
