@@ -211,3 +211,23 @@ impl Drop for IntentLease {
         self.released.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_not_renewed_in_time_stops_a_post() {
+        let renewal = Renewal::new();
+        assert!(renewal.is_valid());
+        tokio::time::advance(seconds_to_duration(LEASE)).await;
+        assert!(!renewal.is_valid(), "the process was stopped");
+        renewal.record(true, (Instant::now(), SystemTime::now()));
+        assert!(renewal.is_valid());
+        let an_hour_ago = SystemTime::now() - seconds_to_duration(3600.0);
+        renewal.record(true, (Instant::now(), an_hour_ago));
+        assert!(!renewal.is_valid(), "the machine was suspended, and tokio's clock with it");
+        renewal.record(false, (Instant::now(), SystemTime::now()));
+        assert!(!renewal.is_valid(), "another process has the lease");
+    }
+}

@@ -19,10 +19,10 @@ pub(super) struct SubmitHistory(Mutex<Events>);
 
 #[derive(Default)]
 struct Events {
-    /// When the first POST began, at the earliest, by the service's clock.
-    posted_at: Option<f64>,
-    /// The same for the first POST of this call.
-    own_posted_at: Option<f64>,
+    /// When an earlier call can have posted first, by the service's clock.
+    earlier_post: Option<f64>,
+    /// When the first POST of this call began.
+    own_post: Option<PostTime>,
     /// When the last POST of this call began, by our clock.
     last_post: Option<f64>,
     /// The actions that the machine had before the first POST.
@@ -37,29 +37,44 @@ struct Events {
     last_refusal: Option<Error>,
 }
 
+/// When a POST began.
+#[derive(Clone, Copy)]
+struct PostTime {
+    local: f64,
+    /// At the earliest, by the service's clock, as far as it was known then.
+    service: f64,
+}
+
+impl PostTime {
+    /// Returns the earliest time of the POST by the service's clock. A later response may show that
+    /// clock better than what was known when the POST began.
+    fn service_time(self, sessions: &Sessions) -> f64 {
+        self.service.max(service_time_at(sessions, self.local))
+    }
+}
+
 impl SubmitHistory {
     /// The history of an intent that an earlier call may have posted.
     ///
     /// `posted_at`: the earliest time of that, by the service's clock.
     pub fn of_posted_intent(posted_at: f64) -> Self {
-        let events = Events { posted_at: Some(posted_at), in_doubt: true, ..Events::default() };
+        let events = Events { earlier_post: Some(posted_at), in_doubt: true, ..Events::default() };
         Self(Mutex::new(events))
     }
 
     /// Records that a POST begins now.
     pub fn record_post(&self, sessions: &Sessions) {
         let now = sessions.pipeline.clock.now();
-        let service_time = service_time_at(sessions, now);
+        let post = PostTime { local: now, service: service_time_at(sessions, now) };
         let mut events = self.lock();
-        events.posted_at.get_or_insert(service_time);
-        events.own_posted_at.get_or_insert(service_time);
+        events.own_post.get_or_insert(post);
         events.last_post = Some(now);
     }
 
     /// Records the machine's actions, as long as no POST was sent: none of them is ours.
     pub fn record_known(&self, actions: &[MachineAction]) {
         let mut events = self.lock();
-        if events.posted_at.is_none() {
+        if events.earlier_post.is_none() && events.own_post.is_none() {
             events.known_before.extend(actions.iter().map(|action| action.id.clone()));
         }
     }
@@ -93,8 +108,8 @@ impl SubmitHistory {
     }
 
     /// Returns whether the action was created before the first POST of this call.
-    pub fn is_older_than_post(&self, action: &MachineAction) -> bool {
-        let posted_at = self.lock().own_posted_at;
+    pub fn is_older_than_post(&self, sessions: &Sessions, action: &MachineAction) -> bool {
+        let posted_at = self.lock().own_post.map(|post| post.service_time(sessions));
         action.creation_date_time_utc.is_some()
             && posted_at.is_some_and(|posted_at| !is_newer(action, posted_at))
     }
@@ -104,12 +119,12 @@ impl SubmitHistory {
         self.lock().was_busy = true;
     }
 
-    /// Returns whether a POST of this call, not of another one, started the action.
-    pub fn is_from_this_call(&self, action: &MachineAction) -> bool {
+    /// Returns whether a POST of this call may have started the session that the list shows.
+    ///
+    /// If the machine was busy, another process submitted with our id just before.
+    pub fn may_have_started(&self) -> bool {
         let events = self.lock();
-        // If the machine was busy, another process may have submitted with our id just before.
-        let may_have_acted = events.in_doubt || !events.was_busy;
-        may_have_acted && events.own_posted_at.is_some_and(|posted_at| is_newer(action, posted_at))
+        events.own_post.is_some() && (events.in_doubt || !events.was_busy)
     }
 
     /// Calls `judge` with the evidence of the submit.
@@ -119,7 +134,9 @@ impl SubmitHistory {
             tag: &plan.tag,
             machine_id: plan.machine_id(),
             commands: &plan.commands,
-            posted_at: events.posted_at,
+            posted_at: events
+                .earlier_post
+                .or_else(|| Some(events.own_post?.service_time(&plan.sessions))),
             known_before: &events.known_before,
         })
     }

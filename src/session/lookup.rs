@@ -50,7 +50,7 @@ pub(super) async fn find_existing(
         return Err(plan.commands_mismatch_error().with_action(&action.id));
     }
     record_started(plan, &action).await.map_err(|error| plan.annotate(error))?;
-    Ok(Some(plan.session(&action, !plan.history.is_from_this_call(&action))))
+    Ok(Some(plan.session(&action, !plan.history.may_have_started())))
 }
 
 /// Reads the list over the whole settle time, until the action is in it.
@@ -158,9 +158,12 @@ pub(super) async fn record_foreign_action(
 }
 
 /// Returns the outcome of a POST for which our action was found.
-pub(super) fn outcome_of_action(plan: &SubmitPlan, action: MachineAction) -> PostOutcome {
+pub(super) fn outcome_of_action(
+    plan: &SubmitPlan,
+    action: MachineAction,
+    already_existed: bool,
+) -> PostOutcome {
     if plan.is_ours(&action) {
-        let already_existed = !plan.history.is_from_this_call(&action);
         return PostOutcome::Ours(Box::new(action), already_existed);
     }
     PostOutcome::Refused(plan.commands_mismatch_error().with_action(&action.id))

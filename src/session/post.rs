@@ -96,7 +96,7 @@ impl<'a> PostAttempt<'a> {
         let plan = self.plan;
         log::warn!(target: LOG_TARGET, "{error}; reading the list of actions to find the session");
         match lookup::settle(plan).await {
-            Ok(Some(action)) => return lookup::outcome_of_action(plan, action),
+            Ok(Some(action)) => return lookup::outcome_of_action(plan, action, false),
             Err(read_error) => {
                 return PostOutcome::Unknown(lookup::unknown_outcome_error(
                     plan,
@@ -131,7 +131,7 @@ impl<'a> PostAttempt<'a> {
     /// Reads the list over the settle time after the second POST. There is no third one.
     async fn settle_repost(&self, error: Error) -> PostOutcome {
         match lookup::settle(self.plan).await {
-            Ok(Some(action)) => lookup::outcome_of_action(self.plan, action),
+            Ok(Some(action)) => lookup::outcome_of_action(self.plan, action, false),
             Err(read_error) => {
                 PostOutcome::Unknown(lookup::unknown_outcome_error(self.plan, &error, &read_error))
             }

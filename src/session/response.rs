@@ -33,10 +33,10 @@ pub(super) async fn read_response(
         }
     }
     match judge(&action, true) {
-        Ownership::OursByTag => lookup::outcome_of_action(plan, action),
+        Ownership::OursByTag => lookup::outcome_of_action(plan, action, false),
         Ownership::OursByCircumstances => {
             match lookup::accept_by_circumstances(plan, &action).await {
-                Ok(true) => lookup::outcome_of_action(plan, action),
+                Ok(true) => lookup::outcome_of_action(plan, action, false),
                 Ok(false) => resolve_foreign(plan, action, previous_error).await,
                 Err(error) => PostOutcome::Unknown(error),
             }
@@ -101,14 +101,17 @@ pub(super) async fn resolve_busy(
         },
     };
     match lookup::pick_ours(plan, &actions, true).await {
-        Ok(Some(action)) => return lookup::outcome_of_action(plan, action),
+        Ok(Some(action)) => {
+            return lookup::outcome_of_action(plan, action, previous_error.is_none());
+        }
         Ok(None) => {}
         Err(store_error) => return PostOutcome::Unknown(store_error),
     }
     let open = actions.into_iter().find(|action| !action.is_done());
     // One session on a machine: while an older one is open, no copy of our POST can start one.
     let blocking = open.as_ref().or(response.as_ref());
-    let is_proven = blocking.is_some_and(|action| plan.history.is_older_than_post(action));
+    let is_proven =
+        blocking.is_some_and(|action| plan.history.is_older_than_post(&plan.sessions, action));
     plan.history.record_busy();
     let listed = open.map(|action| action.id);
     error.active_action_id = error.active_action_id.take().or_else(|| listed.clone());
@@ -127,7 +130,7 @@ pub(super) async fn resolve_refusal(
         return PostOutcome::Refused(error);
     }
     match (lookup::find_action(plan, false).await, previous_error) {
-        (Ok(Some(action)), _) => lookup::outcome_of_action(plan, action),
+        (Ok(Some(action)), _) => lookup::outcome_of_action(plan, action, false),
         (Err(read_error), Some(previous)) => {
             PostOutcome::Unknown(lookup::unknown_outcome_error(plan, previous, &read_error))
         }

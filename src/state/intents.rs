@@ -32,15 +32,6 @@ pub trait IntentStore: Send + Sync {
     /// for its full lease.
     fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()>;
 
-    fn is_action_recorded(&self, _action_id: String) -> StoreFuture<'_, bool> {
-        Box::pin(async { Ok(false) })
-    }
-    fn record_unreliable_comments(&self) -> StoreFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
-    }
-    fn has_unreliable_comments(&self) -> StoreFuture<'_, bool> {
-        Box::pin(async { Ok(false) })
-    }
     /// Records durably which action the intent started.
     ///
     /// With a lease the action runs, and holds the slot and the machine for that many seconds.

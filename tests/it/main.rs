@@ -40,6 +40,7 @@ mod fleet_support;
 mod samples;
 mod session_busy;
 mod session_cap;
+mod session_evidence;
 mod session_ids;
 mod session_once;
 mod session_poller;
