@@ -34,7 +34,7 @@
 //! pauses
 //! config
 //! model, secret
-//! clock, error, operation, text
+//! clock, digest, error, operation, text
 //! ```
 
 pub mod auth;
