@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::emulator::clock::{SECOND, Tick, write_time};
+use crate::emulator::clock::{SECOND, Tick};
 use crate::emulator::control::switches::Switches;
+use crate::emulator::session::json_fields::{write_param, write_text_field, write_time_field};
 use crate::emulator::session::script::ScriptOutcome;
 use crate::emulator::write_json;
 
@@ -271,38 +272,4 @@ impl Step {
         }
         out.extend_from_slice(b"]}}");
     }
-}
-
-fn write_param(out: &mut Vec<u8>, key: &str, value: &str) {
-    out.extend_from_slice(b"{\"key\":\"");
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\",\"value\":");
-    write_json(out, value);
-    out.push(b'}');
-}
-
-fn write_text_field(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
-    write_key(out, name);
-    match value {
-        Some(value) => write_json(out, value),
-        None => out.extend_from_slice(b"null"),
-    }
-}
-
-fn write_time_field(out: &mut Vec<u8>, name: &str, value: Option<Tick>) {
-    write_key(out, name);
-    match value {
-        Some(tick) => {
-            out.push(b'"');
-            write_time(out, tick);
-            out.push(b'"');
-        }
-        None => out.extend_from_slice(b"null"),
-    }
-}
-
-fn write_key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
 }

@@ -7,6 +7,7 @@ pub mod cancel;
 pub mod events;
 pub mod execution;
 pub mod foreign;
+mod json_fields;
 pub mod lifecycle;
 pub mod script;
 pub mod session_counts;
