@@ -229,11 +229,7 @@ operations! {
         /// None until one of them is known.
         #[getter]
         fn tenant_id(&self, py: Python<'_>) -> Option<String> {
-            let config = &self.handle.config;
-            let sessions = self.handle.sessions(py).ok();
-            let of_token = || sessions.and_then(|sessions| sessions.pipeline.tokens().tenant_id());
-            let given = config.options.tenant_id.clone();
-            given.or_else(of_token).or_else(|| config.credential.tenant_id())
+            self.handle.tenant_id(py)
         }
 
         /// The tenant's live response library.
