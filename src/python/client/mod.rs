@@ -238,16 +238,7 @@ operations! {
             self.handle.sessions(py).map(Library::new)
         }
 
-        /// Return a session by its id, which may come from any process. Sends no request.
-        ///
-        /// Args:
-        ///     action_id: the machine action's id, a GUID.
-        ///
-        /// Returns:
-        ///     The session. Its status is not fetched yet; `refresh()` fetches it.
-        ///
-        /// Raises:
-        ///     InvalidRequestError: the id is not a GUID.
+        #[doc = include_str!("docs/session.txt")]
         fn session(&self, py: Python<'_>, action_id: &str) -> PyResult<Session> {
             let sessions = self.handle.sessions(py)?;
             if !is_guid(action_id) {
