@@ -24,7 +24,7 @@
 //! fuzz
 //! emulator, fleet
 //! session
-//! blob_storage, check, library, poller
+//! check, library, poller
 //! client
 //! pipeline
 //! auth, limits
