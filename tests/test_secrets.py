@@ -357,9 +357,8 @@ def test_leaks_are_detected(what: str, caplog: pytest.LogCaptureFixture) -> None
 def _failed(way: str, what: str) -> BaseException:
     try:
         if way == "frame":
-            scope = {"what": what}
+            scope = {"what": what, "mde_error": mde.LiveResponseError}
             code = "def f(what):\n    raise mde_error('no')\nf(what)"
-            scope["mde_error"] = mde.LiveResponseError
             exec(compile(code, f"{PACKAGE}/x.py", "exec"), scope)
         if way == "cause":
             raise mde.LiveResponseError("no") from KeyError(what)
