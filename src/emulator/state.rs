@@ -83,6 +83,7 @@ impl State {
             quotas: Quotas::default(),
             faults: FaultRules::new(rng.fork()),
             log: RequestLog::default(),
+            // Faults have their own generator: a fault must not change the ids that follow.
             rng: rng.fork(),
             clock_offset: 0,
             wall_now: 0.0,

@@ -142,7 +142,7 @@ fn invalid_faults_are_rejected() {
     for (result, expected) in [
         (add_fault("GE T", "/x", 1, 1), "\"GE T\" is not an HTTP method"),
         (add_fault("GET", "/x", 0, 1), "nth is 0; the first call is 1"),
-        (add_fault("GET", "/x", 1, 0), "times is 0; it has to be 1 or more"),
+        (add_fault("GET", "/x", 1, 0), "times is 0; it must be 1 or more"),
         (add_fault("GET", "nowhere", 1, 1), "there is no route \"nowhere\""),
     ] {
         assert!(result.unwrap_err().message.contains(expected), "{expected}");

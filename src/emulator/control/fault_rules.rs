@@ -54,7 +54,7 @@ impl FaultRules {
             return Err(Error::invalid("fault: nth is 0; the first call is 1"));
         }
         if times == 0 {
-            return Err(Error::invalid("fault: times is 0; it has to be 1 or more"));
+            return Err(Error::invalid("fault: times is 0; it must be 1 or more"));
         }
         // A misspelt route would be a rule that never matches.
         if !path.contains(['/', '*'])

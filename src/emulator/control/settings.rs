@@ -1,4 +1,4 @@
-//! What an emulator starts with.
+//! The settings of an emulator.
 
 use crate::config::Limits;
 use crate::emulator::clock::EmulatorClock;

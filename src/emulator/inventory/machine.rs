@@ -89,7 +89,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// When it was last seen.
+    /// Returns when the machine was last seen.
     pub fn last_seen(&self) -> Tick {
         let configured = self
             .properties

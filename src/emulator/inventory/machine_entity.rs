@@ -14,7 +14,7 @@ impl Machine {
     /// Writes the entity in the service's order, without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
-        // Properties that the service does not have today come last.
+        // Tests add properties that the service may gain; clients must ignore them.
         let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));
         for (i, name) in known.chain(own.map(|name| Cow::Borrowed(name.as_str()))).enumerate() {
             if i > 0 {

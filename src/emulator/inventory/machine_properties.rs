@@ -1,5 +1,5 @@
-//! The properties of a machine: their order, defaults, types and OData support (docs/service.md,
-//! section 9).
+//! The properties of a machine: their order, their types, and which of them `$filter` supports
+//! (docs/service.md, section 9).
 
 use serde_json::{Map, Value};
 
@@ -90,7 +90,7 @@ fn expected_type(name: &str, value: &Value) -> Option<&'static str> {
     (!valid).then_some(expected)
 }
 
-/// What `$filter` may name (page "get-machines").
+/// The properties that `$filter` supports (page "get-machines").
 pub const FILTERABLE: [(&str, FieldType); 14] = [
     ("computerDnsName", FieldType::Text),
     ("id", FieldType::Text),

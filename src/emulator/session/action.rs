@@ -59,7 +59,7 @@ pub struct Step {
     pub failed: bool,
     pub errors: Vec<String>,
     pub result: Option<StepResult>,
-    /// Why it will fail, once that is known.
+    /// Why it will fail, as soon as that is known.
     pub failure: Option<StepFailure>,
 }
 

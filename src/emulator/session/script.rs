@@ -116,7 +116,8 @@ pub fn transcript(name: &str, outcome: &ScriptOutcome, id: Uuid, switches: &Swit
     }
 }
 
-/// The archive that one client saw on Linux: an entry `stdout`.
+/// Returns a ZIP archive with an entry `stdout`, as one client received it from Linux
+/// (docs/service.md, section 7.2).
 fn zip_stdout(stdout: &[u8]) -> Vec<u8> {
     let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let options = zip::write::SimpleFileOptions::default();
