@@ -138,7 +138,7 @@ const NO_ACTION: &str =
     "check the action's id and the token's tenant; a new action may take two minutes to appear";
 const NO_RESULT: &str =
     "a result is available some seconds after its command ended; PutFile has none";
-const NO_FILE: &str = "library.list() returns the names of all files";
+const NO_FILE: &str = "library.list_files() returns all file names";
 
 impl Operation {
     /// Returns the name of the operation in a store and in the log.
@@ -151,7 +151,7 @@ impl Operation {
         self.properties().is_idempotent
     }
 
-    /// Returns the application permissions, one of which is required (the page of each operation).
+    /// Returns the application permissions. The call needs one of them (page of each operation).
     pub fn permissions(self) -> &'static [&'static str] {
         self.properties().permissions
     }
