@@ -20,13 +20,14 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house test-rust test-python test-fast soak fuzz wheel bench format clean
+.PHONY: help demo test lint house stubs test-rust test-python test-fast soak fuzz wheel bench format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     run everything that CI runs: lint, test-rust, test-python'
 	@echo 'make lint     check format, lints, types, prose and structure'
 	@echo 'make house    check prose and structure only'
+	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
 	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
 	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: an hour'
@@ -62,6 +63,9 @@ house: $(VENV)/.made
 	$(call heading,Prose and structure)
 	$(BIN)/python tools/house.py
 
+stubs: $(VENV)/.native
+	$(BIN)/python tools/stub_docs.py
+
 test-rust: $(VENV)/.made $(VENV)/.packages
 	$(call heading,Rust: tests)
 	$(CARGO) test --locked --no-default-features
@@ -76,14 +80,15 @@ test-fast: $(VENV)/.native
 	$(CARGO) test --locked --no-default-features --test it session_ emulator_
 	$(BIN)/python -m pytest -q -x $(FAST_TESTS)
 
-FAST_TESTS := tests/test_client.py tests/test_command.py tests/test_errors.py tests/test_display.py \
-	tests/test_docs.py tests/test_emulator.py tests/test_fleet.py tests/test_import.py tests/test_manifest.py \
-	tests/test_pickling.py tests/test_transfers.py
+FAST_TESTS := tests/test_citations.py tests/test_client.py tests/test_command.py \
+	tests/test_display.py tests/test_docs.py tests/test_emulator.py tests/test_errors.py \
+	tests/test_fleet.py tests/test_import.py tests/test_manifest.py tests/test_pickling.py \
+	tests/test_transfers.py
 
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py \
-		tests/test_signals.py tests/test_asyncio.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
+		tests/test_signals.py tests/test_asyncio.py tests/test_asyncio_cancel.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
 	MDE_LIVE_RESPONSE_FLEETS=100000 $(CARGO) test --release --locked --no-default-features fleet_properties
 
 # New inputs go to target/fuzz; the corpus is not changed. RUSTC_BOOTSTRAP lets a stable compiler

@@ -24,7 +24,7 @@
 //! fuzz
 //! emulator, fleet
 //! session
-//! blob_storage, check, library, poller
+//! check, library, poller
 //! client
 //! pipeline
 //! auth, limits
@@ -34,7 +34,7 @@
 //! pauses
 //! config
 //! model, secret
-//! clock, error, operation, text
+//! clock, digest, error, operation, text
 //! ```
 
 pub mod auth;

@@ -1,86 +1,173 @@
-//! The API operations of the service that the client calls, and the properties of each.
+//! The API operations of the service that the client calls: one table with the properties of each.
 
 use serde::{Deserialize, Serialize};
 
-/// One API operation. The service counts its rate limits for each operation, application and tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Operation {
-    RunLiveResponse,
-    GetMachineAction,
-    ListMachineActions,
-    GetResultLink,
-    CancelMachineAction,
-    ListLibraryFiles,
-    UploadLibraryFile,
-    DeleteLibraryFile,
-    GetMachine,
-    ListMachines,
+/// The properties of an operation: one row of the table.
+struct Properties {
+    name: &'static str,
+    is_idempotent: bool,
+    permissions: &'static [&'static str],
+    description: &'static str,
+    subject: (&'static str, Subject),
+    not_found_hint: &'static str,
 }
 
-impl Operation {
-    pub const ALL: [Self; 10] = [
-        Self::RunLiveResponse,
-        Self::GetMachineAction,
-        Self::ListMachineActions,
-        Self::GetResultLink,
-        Self::CancelMachineAction,
-        Self::ListLibraryFiles,
-        Self::UploadLibraryFile,
-        Self::DeleteLibraryFile,
-        Self::GetMachine,
-        Self::ListMachines,
-    ];
+/// What a call is about: the object that an error message names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Machine,
+    Action,
+    /// An object without an id, such as a library file.
+    Named,
+}
 
+/// Makes `Operation` from its table, so that no list can miss a row and no row a property.
+macro_rules! operation_table {
+    ($($operation:ident $properties:tt)*) => {
+        /// One API operation. The service counts its rate limits for each operation, application
+        /// and tenant.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Operation {
+            $($operation,)*
+        }
+
+        impl Operation {
+            pub const ALL: [Self; [$(Self::$operation),*].len()] = [$(Self::$operation),*];
+
+            fn properties(self) -> Properties {
+                match self {
+                    $(Self::$operation => Properties $properties,)*
+                }
+            }
+        }
+    };
+}
+
+operation_table! {
+    RunLiveResponse {
+        name: "runliveresponse",
+        // A second submit would run the commands twice.
+        is_idempotent: false,
+        permissions: LIVE_RESPONSE,
+        description: "submit a live response session",
+        subject: (" to machine ", Subject::Machine),
+        not_found_hint: NO_MACHINE,
+    }
+    GetMachineAction {
+        name: "machineaction",
+        is_idempotent: true,
+        permissions: READ_MACHINES,
+        description: "read the machine action",
+        subject: (" ", Subject::Action),
+        not_found_hint: NO_ACTION,
+    }
+    ListMachineActions {
+        name: "machineactions",
+        is_idempotent: true,
+        permissions: READ_MACHINES,
+        description: "list machine actions",
+        subject: (" of ", Subject::Named),
+        not_found_hint: NO_ACTION,
+    }
+    GetResultLink {
+        name: "resultlink",
+        is_idempotent: true,
+        permissions: READ_MACHINES,
+        description: "get the link of a command's result",
+        subject: (" of machine action ", Subject::Action),
+        not_found_hint: NO_RESULT,
+    }
+    CancelMachineAction {
+        name: "cancel",
+        is_idempotent: true,
+        permissions: LIVE_RESPONSE,
+        description: "cancel the machine action",
+        subject: (" ", Subject::Action),
+        not_found_hint: NO_ACTION,
+    }
+    ListLibraryFiles {
+        name: "libraryfiles",
+        is_idempotent: true,
+        permissions: MANAGE_LIBRARY,
+        description: "list the library",
+        subject: (" of ", Subject::Named),
+        not_found_hint: NO_FILE,
+    }
+    UploadLibraryFile {
+        name: "upload",
+        // A second upload would fail with a conflict.
+        is_idempotent: false,
+        permissions: MANAGE_LIBRARY,
+        description: "upload to the library",
+        subject: (" the file ", Subject::Named),
+        not_found_hint: NO_FILE,
+    }
+    DeleteLibraryFile {
+        name: "delete",
+        is_idempotent: true,
+        permissions: MANAGE_LIBRARY,
+        description: "delete from the library",
+        subject: (" the file ", Subject::Named),
+        not_found_hint: NO_FILE,
+    }
+    GetMachine {
+        name: "machine",
+        is_idempotent: true,
+        permissions: READ_MACHINES,
+        description: "read the machine",
+        subject: (" ", Subject::Machine),
+        not_found_hint: NO_MACHINE,
+    }
+    ListMachines {
+        name: "machines",
+        is_idempotent: true,
+        permissions: READ_MACHINES,
+        description: "list machines",
+        subject: (" of ", Subject::Named),
+        not_found_hint: NO_MACHINE,
+    }
+}
+
+const LIVE_RESPONSE: &[&str] = &["Machine.LiveResponse"];
+const READ_MACHINES: &[&str] = &["Machine.Read.All", "Machine.ReadWrite.All"];
+const MANAGE_LIBRARY: &[&str] = &["Library.Manage"];
+
+const NO_MACHINE: &str = "check the machine's id or name, that the machine is onboarded, and that the token is for its \
+     tenant";
+const NO_ACTION: &str =
+    "check the action's id and the token's tenant; a new action may take two minutes to appear";
+const NO_RESULT: &str =
+    "a result is available some seconds after its command ended; PutFile has none";
+const NO_FILE: &str = "library.list_files() returns all file names";
+
+impl Operation {
     /// Returns the name of the operation in a store and in the log.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::RunLiveResponse => "runliveresponse",
-            Self::GetMachineAction => "machineaction",
-            Self::ListMachineActions => "machineactions",
-            Self::GetResultLink => "resultlink",
-            Self::CancelMachineAction => "cancel",
-            Self::ListLibraryFiles => "libraryfiles",
-            Self::UploadLibraryFile => "upload",
-            Self::DeleteLibraryFile => "delete",
-            Self::GetMachine => "machine",
-            Self::ListMachines => "machines",
-        }
+        self.properties().name
     }
 
     /// Returns whether a retry after a lost response is safe.
     pub fn is_idempotent(self) -> bool {
-        // A second submit would run the commands twice. A second upload would fail with a conflict.
-        !matches!(self, Self::RunLiveResponse | Self::UploadLibraryFile)
+        self.properties().is_idempotent
     }
 
-    /// Returns the application permissions, one of which is required (the page of each operation).
+    /// Returns the application permissions. The call needs one of them (page of each operation).
     pub fn permissions(self) -> &'static [&'static str] {
-        match self {
-            Self::RunLiveResponse | Self::CancelMachineAction => &["Machine.LiveResponse"],
-            Self::GetMachineAction
-            | Self::ListMachineActions
-            | Self::GetResultLink
-            | Self::GetMachine
-            | Self::ListMachines => &["Machine.Read.All", "Machine.ReadWrite.All"],
-            Self::ListLibraryFiles | Self::UploadLibraryFile | Self::DeleteLibraryFile => {
-                &["Library.Manage"]
-            }
-        }
+        self.properties().permissions
     }
 
     /// Returns what the operation does, worded to follow "could not".
     pub fn description(self) -> &'static str {
-        match self {
-            Self::RunLiveResponse => "submit a live response session",
-            Self::GetMachineAction => "read the machine action",
-            Self::ListMachineActions => "list machine actions",
-            Self::GetResultLink => "get the link of a command's result",
-            Self::CancelMachineAction => "cancel the machine action",
-            Self::ListLibraryFiles => "list the library",
-            Self::UploadLibraryFile => "upload to the library",
-            Self::DeleteLibraryFile => "delete from the library",
-            Self::GetMachine => "read the machine",
-            Self::ListMachines => "list machines",
-        }
+        self.properties().description
+    }
+
+    /// Returns the words that follow the description, and the object that follows them.
+    pub fn subject(self) -> (&'static str, Subject) {
+        self.properties().subject
+    }
+
+    /// Returns what the caller can do if the service answers 404.
+    pub fn not_found_hint(self) -> &'static str {
+        self.properties().not_found_hint
     }
 }

@@ -34,8 +34,11 @@ def test_a_script_written_in_python(box: Emulator) -> None:
     action = run(box, script("triage.sh", Args="-Depth 2"), ("GetFile", {"Path": "/tmp/made"}))
     assert finished(box, action["id"])["status"] == "Succeeded"
     assert json.loads(result(box, action["id"])) == {
-        "script_name": "triage.sh", "exit_code": 7, "script_output": "out\0", "script_errors": "err",
-    }  # fmt: skip
+        "script_name": "triage.sh",
+        "exit_code": 7,
+        "script_output": "out\0",
+        "script_errors": "err",
+    }
     assert [(machine, args) for machine, args, _ in seen] == [(action["machineId"], "-Depth 2")]
     assert seen[0][2] != threading.current_thread().name
 

@@ -106,8 +106,8 @@ def test_a_report_has_rows_for_a_table(
     ).report()
     rows = report.to_dicts()
     assert list(rows[0]) == [
-        "tenant_id", "machine", "machine_id", "action_id", "status", "ok", "reason", "message", "exit_code", "stdout",
-        "files",
+        "tenant_id", "machine", "machine_id", "action_id", "status", "ok", "reason", "message",
+        "exit_code", "stdout", "files",
     ]  # fmt: skip
     assert tuple(json.loads(json.dumps(rows))) == rows
     assert [row["ok"] for row in rows] == [True, True, False]

@@ -236,8 +236,8 @@ def bad_clients(folder: Path, emulator: Emulator) -> dict[str, Callable[[], Live
     """Clients whose secrets are unusable."""
     key, assertion = folder / "key.pem", folder / "assertion"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key), "-out", str(key.with_suffix(".crt")),
-         "-subj", "/CN=x", "-passout", f"pass:{PASSWORD}"],
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-keyout", str(key),
+         "-out", str(key.with_suffix(".crt")), "-subj", "/CN=x", "-passout", f"pass:{PASSWORD}"],
         check=True, capture_output=True,
     )  # fmt: skip
     key.write_bytes(key.read_bytes() + key.with_suffix(".crt").read_bytes())
@@ -283,8 +283,8 @@ def bad_clients(folder: Path, emulator: Emulator) -> dict[str, Callable[[], Live
 
 
 BAD = [
-    "secret", "token", "callable", "raising", "not a token", "password", "certificate", "federated", "app service",
-    "proxy", "bad proxy", "redis", "bad state", "endpoint",
+    "secret", "token", "callable", "raising", "not a token", "password", "certificate", "federated",
+    "app service", "proxy", "bad proxy", "redis", "bad state", "endpoint",
 ]  # fmt: skip
 
 
@@ -357,9 +357,9 @@ def test_leaks_are_detected(what: str, caplog: pytest.LogCaptureFixture) -> None
 def _failed(way: str, what: str) -> BaseException:
     try:
         if way == "frame":
-            scope = {"what": what}
-            exec(compile("def f(what):\n    raise mde_error('no')\nf(what)", f"{PACKAGE}/x.py", "exec"),
-                 {**scope, "mde_error": mde.LiveResponseError})  # fmt: skip
+            scope = {"what": what, "mde_error": mde.LiveResponseError}
+            code = "def f(what):\n    raise mde_error('no')\nf(what)"
+            exec(compile(code, f"{PACKAGE}/x.py", "exec"), scope)
         if way == "cause":
             raise mde.LiveResponseError("no") from KeyError(what)
         if way == "attribute":

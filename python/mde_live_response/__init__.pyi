@@ -1750,7 +1750,7 @@ class Session:
 class FileStream:
     """An iterator over the bytes of a collected file, for `for` and for `async for`.
 
-    A broken connection is resumed where it broke. The file is checked at its end: if the loop
+    A broken connection is resumed where it broke. The file is checked at the end: if the loop
     raises, discard the bytes it has yielded. The loop raises what `Session.download` raises.
     """
 

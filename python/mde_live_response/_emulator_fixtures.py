@@ -49,8 +49,8 @@ class EmulatorFixtures:
             start_delay: Seconds from an accepted submit to `InProgress`, 0 to 1e9.
             remediation_level: Whether its device group has one. Without it, a submit is a 403
                 `DisallowedOperation`.
-            supported: Whether its operating system supports live response. Without it, a submit is a
-                400 `OsPlatformNotSupported`.
+            supported: Whether its operating system supports live response. Without it, a submit is
+                a 400 `OsPlatformNotSupported`.
             properties: Properties of the service's machine entity, such as `osPlatform`,
                 `healthStatus`, `machineTags`, `lastSeen` and `id`.
 
@@ -58,7 +58,8 @@ class EmulatorFixtures:
             The machine as the API describes it.
 
         Raises:
-            InvalidRequestError: The service has no such property, a value is invalid, or the id exists.
+            InvalidRequestError: The service has no such property, a value is invalid, or the id
+                exists.
             TypeError: A value has the wrong type.
         """
         added = self._server.add_machine(
@@ -207,8 +208,8 @@ class EmulatorFixtures:
 
         Args:
             method: The HTTP method, or `*` for any.
-            path: A path such as `/api/machineactions/*/cancel`, where `*` stands for one segment, or
-                the name of a route as in `counters`, such as `runliveresponse`.
+            path: A path such as `/api/machineactions/*/cancel`, where `*` stands for one segment,
+                or the name of a route as in `counters`, such as `runliveresponse`.
             kind: What happens. `status` returns an error (details: `status`, `body`, `headers`,
                 `content_type`, `code` or `x_ms_error_code` for an error of the API or of the
                 storage, and `acts=True` to process the request first). `page` returns a page that
@@ -225,7 +226,8 @@ class EmulatorFixtures:
             details: The details of the kind.
 
         Raises:
-            InvalidRequestError: There is no such route, kind or detail, or a value is out of bounds.
+            InvalidRequestError: There is no such route, kind or detail, or a value is out of
+                bounds.
             TypeError: A value has the wrong type.
         """
         body = details.get("body")

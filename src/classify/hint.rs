@@ -22,7 +22,7 @@ pub(super) fn hint_for_error(
         Kind::Authentication => Some(AUTHENTICATION.to_owned()),
         Kind::PermissionDenied => Some(permission_hint(operation, error_body)),
         Kind::InvalidRequest => invalid_request_hint(operation, error_body).map(str::to_owned),
-        Kind::NotFound => Some(not_found_hint(operation).to_owned()),
+        Kind::NotFound => Some(operation.not_found_hint().to_owned()),
         Kind::MachineBusy => Some(BUSY.to_owned()),
         Kind::AlreadyExists => {
             Some("give overwrite=True to replace it, or another name".to_owned())
@@ -100,26 +100,6 @@ fn invalid_request_hint(operation: Operation, error_body: &ErrorBody) -> Option<
 
 const LIBRARY: &str =
     "a library file has at most 20 MB, and its name has letters, digits, '-', '_' and '.' only";
-
-fn not_found_hint(operation: Operation) -> &'static str {
-    match operation {
-        Operation::RunLiveResponse | Operation::GetMachine | Operation::ListMachines => {
-            "check the machine's id or name, that the machine is onboarded, and that the token is \
-             for its tenant"
-        }
-        Operation::GetMachineAction
-        | Operation::ListMachineActions
-        | Operation::CancelMachineAction => {
-            "check the action's id and the token's tenant; a new action may take two minutes to appear"
-        }
-        Operation::GetResultLink => {
-            "a result is available some seconds after its command ended; PutFile has none"
-        }
-        Operation::ListLibraryFiles
-        | Operation::UploadLibraryFile
-        | Operation::DeleteLibraryFile => "library.list() returns the names of all files",
-    }
-}
 
 fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static str {
     match (operation, throttle) {

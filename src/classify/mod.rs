@@ -7,7 +7,7 @@ mod throttle;
 use http::{HeaderMap, StatusCode};
 
 use crate::error::{Error, Kind};
-use crate::operation::Operation;
+use crate::operation::{Operation, Subject};
 use crate::text::sanitize;
 use error_body::ErrorBody;
 pub(crate) use throttle::retry_after_from_headers;
@@ -35,17 +35,11 @@ impl ErrorContext {
         let doing = self.operation.description();
         let what = self.subject.as_deref().map(|what| sanitize(what, 200));
         let machine = self.machine_id.clone().or_else(|| what.clone());
-        let (link, object) = match self.operation {
-            Operation::RunLiveResponse => (" to machine ", machine),
-            Operation::GetMachine => (" ", machine),
-            Operation::GetMachineAction | Operation::CancelMachineAction => {
-                (" ", self.action_id.clone())
-            }
-            Operation::GetResultLink => (" of machine action ", self.action_id.clone()),
-            Operation::UploadLibraryFile | Operation::DeleteLibraryFile => (" the file ", what),
-            Operation::ListMachineActions
-            | Operation::ListMachines
-            | Operation::ListLibraryFiles => (" of ", what),
+        let (link, subject) = self.operation.subject();
+        let object = match subject {
+            Subject::Machine => machine,
+            Subject::Action => self.action_id.clone(),
+            Subject::Named => what,
         };
         object.map_or_else(|| doing.to_owned(), |object| format!("{doing}{link}{object}"))
     }

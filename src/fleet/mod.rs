@@ -1,6 +1,6 @@
 //! Runs commands on many machines: one run, with exactly one outcome for each row.
 //!
-//! 1. `start` writes the run into the journal of the state store. Any process can resume it there.
+//! 1. `start` writes the run into the run store, from which any process can resume it.
 //! 2. `worker` keeps this process working on the run: heartbeats, and retries after an `outage`.
 //! 3. `scheduler` claims rows, starts a `row` task for each, and parks sessions that stay Pending.
 //! 4. `resolver` finds the machine of each row, and `priority` orders the machines.
@@ -39,7 +39,7 @@ use crate::state::run_store::{NumberedOutcome, StopRequest};
 use crate::trace::LOG_TARGET;
 use shared::{POLL_INTERVAL, Shared, WorkerState};
 
-/// Outcomes in one read of the journal.
+/// Outcomes in one read of the run store.
 const PAGE: u32 = 64;
 
 /// A run over many machines, as this process sees it. Dropping it detaches from the run.
@@ -89,7 +89,7 @@ impl Fleet {
             if let Some(outcome) = cursor.buffered.pop_front() {
                 return Ok(Some(outcome));
             }
-            // Read before the journal: outcomes that this worker wrote just before it failed are
+            // Read before the run store: outcomes that this worker wrote just before it failed are
             // still yielded before its error is.
             let worker_state = changes.borrow_and_update().clone();
             let page = match self
@@ -209,7 +209,7 @@ impl Drop for Fleet {
 }
 
 impl Cursor {
-    /// Takes the next outcomes of the journal.
+    /// Takes the next outcomes from the run store.
     fn buffer(&mut self, page: &[NumberedOutcome]) -> Result<()> {
         self.number = page.last().map_or(self.number, |last| last.number);
         for numbered in page {

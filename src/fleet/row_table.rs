@@ -9,8 +9,8 @@ use super::protocol::RowEvent;
 use super::stage::{Counts, Stage};
 use parking::PendingSession;
 
-// A run may have 100,000 rows, so a row is a few bytes here. The rest is read from the journal when
-// the row is claimed.
+// A run may have 100,000 rows, so a row is a few bytes here. The rest is read from the run store
+// when the row is claimed.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     stage: Stage,

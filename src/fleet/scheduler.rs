@@ -24,7 +24,7 @@ use crate::trace::{self, TraceContext};
 /// Submits of a run in the admission queue at a time. The queue is shared by all callers: with
 /// more, a single `run` would wait behind a whole fleet.
 const MAX_ADMITTING: usize = 2;
-/// Rows or outcomes in one read of the journal.
+/// Rows or outcomes in one read of the run store.
 const PAGE: u32 = 1000;
 /// Rows that one claim may choose from.
 const CANDIDATES: usize = 8;
@@ -88,7 +88,7 @@ impl Scheduler {
     pub async fn run(mut self) -> Result<()> {
         self.read_rows().await?;
         loop {
-            self.poll_journal().await?;
+            self.poll_run_store().await?;
             if self.table.is_over() {
                 return Ok(());
             }
@@ -116,7 +116,7 @@ impl Scheduler {
     }
 
     /// Reads new outcomes, and whether the run was stopped.
-    async fn poll_journal(&mut self) -> Result<()> {
+    async fn poll_run_store(&mut self) -> Result<()> {
         let is_due = self.shared.now() - self.last_poll >= POLL_INTERVAL;
         if is_due || std::mem::take(&mut self.has_new_outcomes) {
             self.read_outcomes().await?;

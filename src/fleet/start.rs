@@ -84,7 +84,7 @@ impl RunSpec {
 }
 
 impl Fleet {
-    /// Starts a run, or resumes the run with this id. Returns once the run is in the journal.
+    /// Starts a run, or resumes the run with this id. Returns once the run is in the run store.
     pub async fn start(sessions: &Arc<Sessions>, spec: RunSpec) -> Result<Self> {
         spec.check()?;
         if let Some(folder) = &spec.save_to {

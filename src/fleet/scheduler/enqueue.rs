@@ -13,7 +13,7 @@ use crate::model::is_machine_id;
 use crate::state::run_store::RowState;
 
 impl Scheduler {
-    /// Reads the rows from the journal, and starts the lookup of their machines.
+    /// Reads the rows from the run store, and starts the lookup of their machines.
     pub(super) async fn read_rows(&mut self) -> Result<()> {
         let (sender, resolutions) = unbounded_channel();
         self.resolutions = resolutions;

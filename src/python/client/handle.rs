@@ -34,6 +34,16 @@ impl ClientHandle {
         }
     }
 
+    /// Returns the tenant that the caller named, or else that of the last token, or else that of
+    /// the credential.
+    pub fn tenant_id(&self, py: Python<'_>) -> Option<String> {
+        let config = &self.config;
+        let sessions = self.sessions(py).ok();
+        let of_token = || sessions.and_then(|sessions| sessions.pipeline.tokens().tenant_id());
+        let given = config.options.tenant_id.clone();
+        given.or_else(of_token).or_else(|| config.credential.tenant_id())
+    }
+
     /// Closes the client. Returns a task if the state store has writes to flush.
     pub fn close(&self) -> Option<CoreTask> {
         let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -229,11 +229,7 @@ operations! {
         /// None until one of them is known.
         #[getter]
         fn tenant_id(&self, py: Python<'_>) -> Option<String> {
-            let config = &self.handle.config;
-            let sessions = self.handle.sessions(py).ok();
-            let of_token = || sessions.and_then(|sessions| sessions.pipeline.tokens().tenant_id());
-            let given = config.options.tenant_id.clone();
-            given.or_else(of_token).or_else(|| config.credential.tenant_id())
+            self.handle.tenant_id(py)
         }
 
         /// The tenant's live response library.
@@ -242,16 +238,7 @@ operations! {
             self.handle.sessions(py).map(Library::new)
         }
 
-        /// Return a session by its id, which may come from any process. Sends no request.
-        ///
-        /// Args:
-        ///     action_id: the machine action's id, a GUID.
-        ///
-        /// Returns:
-        ///     The session. Its status is not fetched yet; `refresh()` fetches it.
-        ///
-        /// Raises:
-        ///     InvalidRequestError: the id is not a GUID.
+        #[doc = include_str!("docs/session.txt")]
         fn session(&self, py: Python<'_>, action_id: &str) -> PyResult<Session> {
             let sessions = self.handle.sessions(py)?;
             if !is_guid(action_id) {
