@@ -89,7 +89,7 @@ def test_a_refusal_of_what_was_done(box: Emulator) -> None:
 
 
 def test_the_date_is_the_emulators(box: Emulator) -> None:
-    box.advance(86_400 * 400)
+    box.advance(86_400 * 300)
     year = int(raw(box, "/api/machines")[1]["Date"].split()[3])
     submitted = int(submit(box)[1]["creationDateTimeUtc"][:4])
     assert year == submitted
