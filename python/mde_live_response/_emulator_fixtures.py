@@ -243,6 +243,29 @@ class EmulatorFixtures:
         )
         self._server.fault(method, path, text, nth, times)
 
+    def set_property(self, entity: str, name: str, value: Any) -> None:
+        """Make the API show any value as a property, such as a wrong type.
+
+        What the emulator does, and what its filters match, stays as it is.
+
+        Args:
+            entity: The id of an action or a machine, the name of a machine or a library file, or
+                `machineactions`, `machines` or `libraryfiles`: all of a kind, those to come included.
+            name: The name of the property in the JSON of the API.
+            value: What JSON can represent. `...` (Ellipsis) leaves the property out.
+
+        Raises:
+            InvalidRequestError: JSON cannot represent the value.
+            NotFoundError: There is no such action, machine or file.
+            TypeError: A value has the wrong type.
+        """
+        name = validation.text("name", name)
+        text = None
+        if value is not ...:
+            validation.as_json("property", {name: value})
+            text = json.dumps(value)
+        self._server.set_property(validation.text("entity", entity), name, text)
+
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock forward.
 

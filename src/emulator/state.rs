@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::blob::store::ResultStore;
 use super::clock::Tick;
 use super::control::fault_rules::FaultRules;
+use super::control::raw_properties::RawProperties;
 use super::control::request_log::RequestLog;
 use super::control::submit_log::SubmitLog;
 use super::control::switches::Switches;
@@ -54,6 +55,7 @@ pub(super) struct State {
     pub results: ResultStore,
     pub quotas: Quotas,
     pub faults: FaultRules,
+    pub raw_properties: RawProperties,
     pub log: RequestLog,
     pub submits: SubmitLog,
     pub rng: Rng,
@@ -85,6 +87,7 @@ impl State {
             results: ResultStore::new(key(rng)),
             quotas: Quotas::default(),
             faults: FaultRules::new(rng.fork()),
+            raw_properties: RawProperties::default(),
             log: RequestLog::default(),
             submits: SubmitLog::default(),
             // Faults have their own generator: a fault must not change the ids that follow.
@@ -146,7 +149,7 @@ impl State {
 
     /// Returns what an action's visible form depends on.
     pub fn view(&self, now: Tick) -> View<'_> {
-        View { now, switches: &self.switches }
+        View { now, switches: &self.switches, raw: &self.raw_properties }
     }
 
     /// Begins a JSON body with the `@odata.context` of an entity set. The caller adds the rest.
@@ -165,7 +168,7 @@ impl State {
     pub fn machine_entity(&self, machine: &Machine) -> Reply {
         let mut out = self.open_odata_body("Machines/$entity");
         out.push(b',');
-        machine.write(&mut out);
+        machine.write(&mut out, &self.raw_properties);
         out.push(b'}');
         let mut reply = Reply::entity(StatusCode::OK, out);
         reply.entity = self.machines.by_id(&machine.id).map(EntityRef::Machine);

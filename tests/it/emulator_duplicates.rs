@@ -71,6 +71,23 @@ async fn a_submit_after_one_that_did_not_act() {
     assert_eq!(duplicates_after(None, |_| ()).await, 0);
 }
 
+/// What ended before it began on the machine did not run, so it may be submitted again.
+#[tokio::test(start_paused = true)]
+async fn a_submit_after_an_action_that_never_began() {
+    let service = new_service();
+    let commands = json!([run_script("a.ps1")]);
+    service.emulator.set_online("ws-0001", false).unwrap();
+    let fault = Fault::new(FaultKind::DropAfter);
+    service.emulator.fault("POST", "runliveresponse", fault, 1, 1).unwrap();
+    submit(&service, &commands, "one").await;
+    let id = service.get("/api/machineactions").await.ids().remove(0);
+    let cancel = format!("/api/machineactions/{id}/cancel");
+    assert_eq!(service.post(&cancel, &json!({"Comment": "stop"})).await.status, 200);
+    submit(&service, &commands, "two").await;
+    assert_eq!(service.get("/api/machineactions").await.ids().len(), 2);
+    assert_eq!(service.emulator.violations().duplicate_submit, 0);
+}
+
 /// A changed comment is a changed response, and one that a switch leaves as it is is not.
 #[tokio::test(start_paused = true)]
 async fn a_submit_after_a_changed_comment() {

@@ -147,6 +147,9 @@ fn invalid_faults_are_rejected() {
     ] {
         assert!(result.unwrap_err().message.contains(expected), "{expected}");
     }
+    let wrong = Fault::new(FaultKind::WrongEntity);
+    let error = service.emulator.fault("GET", "machines", wrong, 1, 1).unwrap_err();
+    assert!(error.message.contains("these do: runliveresponse, machineaction, cancel, machine"));
     for (text, expected) in [
         (
             r#"{"kind": "explode"}"#,
@@ -179,6 +182,12 @@ fn invalid_faults_are_rejected() {
             r#"{"kind": "garble", "keep": 5}"#,
             "a fault of kind garble has no detail \"keep\"; it has none",
         ),
+        (
+            r#"{"kind": "page", "seconds": 5}"#,
+            "a fault of kind page has no detail \"seconds\"; it has status, body, body_base64",
+        ),
+        (r#"{"kind": "page", "body_base64": "?"}"#, "body_base64 is \"?\"; it must be base64"),
+        (r#"{"kind": "status", "code": 5}"#, "fault detail code is 5; it must be a string"),
         ("[]", "expected a mapping of names to values"),
     ] {
         let error = Fault::from_json(text).unwrap_err();

@@ -3,11 +3,10 @@
 
 use base64::Engine;
 use http::Method;
-use mde_live_response::emulator::{Fault, FaultKind};
+use mde_live_response::emulator::{Fault, FaultKind, ScriptOutcome, Settings};
 use serde_json::json;
 
 use crate::emulator_support::{Service, new_service, run_script, with_settings};
-use mde_live_response::emulator::Settings;
 
 async fn submit_with(service: &Service, fault: &str) -> crate::emulator_support::ServiceResponse {
     let fault = Fault::from_json(fault).unwrap();
@@ -81,6 +80,7 @@ async fn a_page_that_is_no_result() {
 #[tokio::test(start_paused = true)]
 async fn responses_of_the_blob_host() {
     let service = new_service();
+    service.emulator.on_script("a.ps1", ScriptOutcome::default());
     let id = service.submit(&service.machine(0), "a.ps1").await;
     tokio::time::sleep(std::time::Duration::from_secs(30)).await;
     let link = service.link(&id, 0).await.json()["value"].as_str().unwrap().to_owned();

@@ -8,6 +8,14 @@ use crate::emulator::control::fault::{Fault, FaultKind};
 use crate::emulator::wire::routes::Route;
 use crate::error::{Error, Result};
 
+/// The routes that the fault `wrong_entity` changes.
+const ROUTES_WITH_AN_ENTITY: [Route; 4] = [
+    Route::RunLiveResponse,
+    Route::GetMachineAction,
+    Route::CancelMachineAction,
+    Route::GetMachine,
+];
+
 /// A fault for the calls that match a method and a path.
 #[derive(Debug)]
 struct FaultRule {
@@ -65,6 +73,15 @@ impl FaultRules {
                 "fault: there is no route {path:?}; there are {names}"
             ))
             .with_hint("or give a path such as /api/machineactions/*/cancel"));
+        }
+        let has_entity = ROUTES_WITH_AN_ENTITY
+            .iter()
+            .any(|route| path.contains(['/', '*']) || route.name().eq_ignore_ascii_case(path));
+        if fault.kind == FaultKind::WrongEntity && !has_entity {
+            let names = ROUTES_WITH_AN_ENTITY.map(Route::name).join(", ");
+            return Err(Error::invalid(format!(
+                "fault: the route {path:?} does not answer with one entity; these do: {names}"
+            )));
         }
         self.rules.push(FaultRule {
             method,

@@ -1,15 +1,17 @@
 //! The methods with which a test configures the emulator.
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::emulator::control::fault::Fault;
+use crate::emulator::control::raw_properties::{EntityKind, RawProperties};
 use crate::emulator::control::switches::Switches;
 use crate::emulator::inventory::library::sha256;
 use crate::emulator::inventory::machine::NewMachine;
 use crate::emulator::session::action::Content;
 use crate::emulator::session::script::Behaviour;
 use crate::emulator::{Emulator, ForeignSessionResponse, clock};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::model::Machine;
 
 impl Emulator {
@@ -23,7 +25,7 @@ impl Emulator {
         let machine_index = state.add_machine(machine, now);
         let mut out = b"{".to_vec();
         if let Some(machine) = state.machines.get(machine_index) {
-            machine.write(&mut out);
+            machine.write(&mut out, &RawProperties::default());
         }
         out.push(b'}');
         crate::model::decode_entity(&out)
@@ -120,6 +122,40 @@ impl Emulator {
         times: u32,
     ) -> Result<()> {
         self.lock_state().faults.add_rule(method, path, fault, nth, times)
+    }
+
+    /// Makes the API show any value as a property of an action, a machine or a library file.
+    ///
+    /// `id` is the action's or machine's id, the machine's or file's name, or `machineactions`,
+    /// `machines` or `libraryfiles` for all of a kind, those to come included. `None` leaves the
+    /// property out. What the emulator does and what filters match stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if there is no such entity.
+    pub fn set_raw_property(&self, id: &str, name: &str, value: Option<Value>) -> Result<()> {
+        let mut state = self.lock_state();
+        if let Some(kind) = EntityKind::from_name(id) {
+            state.raw_properties.set(kind, None, name, value);
+            return Ok(());
+        }
+        let action = Uuid::parse_str(id).ok().filter(|id| state.actions.by_id(*id).is_some());
+        let machine = state.machines.find(id).and_then(|index| state.machines.get(index));
+        let (kind, key) = if let Some(action) = action {
+            (EntityKind::Action, action.to_string())
+        } else if let Some(machine) = machine {
+            (EntityKind::Machine, machine.id.clone())
+        } else if let Some(file) = state.library.get(id) {
+            (EntityKind::LibraryFile, file.name.clone())
+        } else {
+            return Err(Error::new(
+                Kind::NotFound,
+                format!("the emulator has no action, machine or library file {id:?}"),
+            )
+            .with_hint("machineactions, machines and libraryfiles stand for all of a kind"));
+        };
+        state.raw_properties.set(kind, Some(&key), name, value);
+        Ok(())
     }
 
     /// Moves the emulator's clock forward.

@@ -4,6 +4,7 @@ pub mod fault;
 pub mod fault_rules;
 pub mod fixtures;
 pub mod json_options;
+pub mod raw_properties;
 pub mod request_log;
 pub mod settings;
 pub mod submit_log;

@@ -31,7 +31,7 @@ struct EarlierSubmits {
 impl SubmitLog {
     /// Records an accepted submit, and counts it if it repeats an earlier one.
     ///
-    /// Its response counts as disturbed until [`mark_delivered`](Self::mark_delivered).
+    /// Its response counts as disturbed until [`mark_settled`](Self::mark_settled).
     pub fn record(
         &mut self,
         action: u32,
@@ -58,8 +58,9 @@ impl SubmitLog {
         self.disturbed.insert(action, work);
     }
 
-    /// Records that the response of an accepted submit reached its client unchanged.
-    pub fn mark_delivered(&mut self, action: u32) {
+    /// Records that the response of an accepted submit reached its client unchanged, or that its
+    /// action ended before it began on the machine.
+    pub fn mark_settled(&mut self, action: u32) {
         if let Some(earlier) =
             self.disturbed.remove(&action).and_then(|work| self.known.get_mut(&work))
         {
@@ -114,7 +115,7 @@ mod tests {
         for (action, (comment, delivered)) in (0..).zip(submits) {
             log.record(action, 0, 0, script("a.ps1"), comment);
             if *delivered {
-                log.mark_delivered(action);
+                log.mark_settled(action);
             }
         }
         log.duplicates()

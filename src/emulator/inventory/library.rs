@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::emulator::clock::{Tick, format_time};
+use crate::emulator::control::raw_properties::{EntityKind, RawProperties};
 use crate::emulator::write_json;
 use crate::error::Error;
 
@@ -67,7 +68,13 @@ impl LibraryStore {
 
 impl StoredFile {
     /// Writes the entity without braces and `@odata.context`.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>, raw: &RawProperties) {
+        let start = out.len();
+        self.write_properties(out);
+        raw.apply(EntityKind::LibraryFile, &self.name, out, start);
+    }
+
+    fn write_properties(&self, out: &mut Vec<u8>) {
         let fields = [
             ("fileName", self.name.as_str()),
             ("sha256", &self.sha256),

@@ -62,7 +62,7 @@ impl State {
         };
         let mut out = self.open_odata_body("LibraryFiles/$entity");
         out.push(b',');
-        file.write(&mut out);
+        file.write(&mut out, &self.raw_properties);
         out.push(b'}');
         self.library.insert(file);
         Ok(Reply::entity(StatusCode::OK, out))
@@ -86,7 +86,7 @@ impl State {
                 out.push(b',');
             }
             out.push(b'{');
-            file.write(&mut out);
+            file.write(&mut out, &self.raw_properties);
             out.push(b'}');
         }
         out.extend_from_slice(b"]}");

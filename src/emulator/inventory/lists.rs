@@ -81,7 +81,8 @@ impl State {
         if found.is_empty() && self.switches.no_machines_is_404 {
             return Err(ApiError::not_found("No recent machines were found"));
         }
-        Ok(self.list("Machines", "machines", &query, count_only, found, Machine::write))
+        let write = |machine: &Machine, out: &mut Vec<u8>| machine.write(out, &self.raw_properties);
+        Ok(self.list("Machines", "machines", &query, count_only, found, write))
     }
 
     /// Answers a GET of a machine by id or name.
@@ -138,7 +139,8 @@ impl State {
         let matches =
             |machine: &&Machine| machine.has_address(ip) && machine.last_seen() <= time + window;
         let found = self.machines.iter().filter(matches).collect();
-        Ok(self.list("Machines", "machines", &Query::default(), false, found, Machine::write))
+        let write = |machine: &Machine, out: &mut Vec<u8>| machine.write(out, &self.raw_properties);
+        Ok(self.list("Machines", "machines", &Query::default(), false, found, write))
     }
 
     /// Answers `findbytag?tag=...&useStartsWithFilter=...`.
@@ -154,7 +156,8 @@ impl State {
             value("useStartsWithFilter").is_some_and(|flag| flag.eq_ignore_ascii_case("true"));
         let found =
             self.machines.iter().filter(|machine| machine.has_tag(tag, is_prefix)).collect();
-        Ok(self.list("Machines", "machines", &Query::default(), false, found, Machine::write))
+        let write = |machine: &Machine, out: &mut Vec<u8>| machine.write(out, &self.raw_properties);
+        Ok(self.list("Machines", "machines", &Query::default(), false, found, write))
     }
 
     /// Returns one page of a list, with the link to the next page (docs/service.md, section 3.4).

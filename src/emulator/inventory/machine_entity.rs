@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::{Value, json};
 
 use crate::emulator::clock::{SECOND, format_time};
+use crate::emulator::control::raw_properties::{EntityKind, RawProperties};
 use crate::emulator::inventory::machine::Machine;
 use crate::emulator::inventory::machine_properties::{FILTERABLE, PROPERTIES};
 use crate::emulator::odata::{FieldType, FieldValue, Queryable};
@@ -12,7 +13,13 @@ use crate::emulator::write_json;
 
 impl Machine {
     /// Writes the entity in the service's order, without braces and `@odata.context`.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>, raw: &RawProperties) {
+        let start = out.len();
+        self.write_properties(out);
+        raw.apply(EntityKind::Machine, &self.id, out, start);
+    }
+
+    fn write_properties(&self, out: &mut Vec<u8>) {
         let known = PROPERTIES.iter().map(|name| Cow::Borrowed(*name));
         // Tests add properties that the service may gain; clients must ignore them.
         let own = self.properties.keys().filter(|name| !PROPERTIES.contains(&name.as_str()));

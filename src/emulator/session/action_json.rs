@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::emulator::clock::{SECOND, Tick, ticks, write_time};
+use crate::emulator::control::raw_properties::{EntityKind, RawProperties};
 use crate::emulator::control::switches::Switches;
 use crate::emulator::session::action::{Action, Command, Step};
 use crate::emulator::session::comment::shown_comment;
@@ -13,6 +14,7 @@ use crate::emulator::write_json;
 pub struct View<'a> {
     pub now: Tick,
     pub switches: &'a Switches,
+    pub raw: &'a RawProperties,
 }
 
 impl Action {
@@ -28,6 +30,12 @@ impl Action {
 
     /// Writes the entity's properties in the service's order, without braces and `@odata.context`.
     pub fn write(&self, out: &mut Vec<u8>, view: View<'_>) {
+        let start = out.len();
+        self.write_properties(out, view);
+        view.raw.apply(EntityKind::Action, &self.id.to_string(), out, start);
+    }
+
+    fn write_properties(&self, out: &mut Vec<u8>, view: View<'_>) {
         // In production, the first body of a new action may lack its machine and commands
         // (docs/service.md, section 18).
         let hide_details = view.switches.null_first_body > 0.0

@@ -146,6 +146,10 @@ impl State {
         if let Some(application) = action.application {
             self.session_counts.remove(application, action.status == Status::InProgress);
         }
+        // What never began on its machine may be submitted again, whatever its client knows.
+        if action.status == Status::Pending {
+            self.submits.mark_settled(action_index);
+        }
         action.status = status;
         action.updated = when;
         action.ended = Some(when);

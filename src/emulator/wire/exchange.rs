@@ -120,7 +120,7 @@ impl Emulator {
         }
         // Only now: if the client went away before, it does not know of its action.
         if let Some(action) = reply.accepted {
-            self.lock_state().submits.mark_delivered(action);
+            self.lock_state().submits.mark_settled(action);
         }
         ExchangeOutcome::Answered(reply)
     }

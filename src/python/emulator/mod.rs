@@ -2,21 +2,19 @@
 
 mod script;
 mod server;
+mod values;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use bytes::Bytes;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::server::RunningServer;
 use crate::emulator::{
-    Content, Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome,
-    Settings, Switches, check_file_name, check_property_names,
+    Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome, Settings,
+    Switches, check_file_name,
 };
 use crate::error::Result;
 use crate::python::gil_gate::detach;
@@ -159,16 +157,7 @@ impl EmulatorServer {
         properties: String,
     ) -> PyResult<Machine> {
         let added = self.with_emulator(py, |emulator| {
-            let mut properties: Map<String, Value> =
-                serde_json::from_str(&properties).unwrap_or_default();
-            check_property_names(&properties)?;
-            let id = match properties.get("id") {
-                Some(Value::String(id)) => Some(id.clone()),
-                _ => None,
-            };
-            if id.is_some() {
-                properties.remove("id");
-            }
+            let (id, properties) = values::machine_properties(&properties)?;
             emulator.add_machine(NewMachine {
                 name,
                 id,
@@ -244,15 +233,7 @@ impl EmulatorServer {
         path: &str,
         content: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let content = if let Ok(bytes) = content.cast::<PyBytes>() {
-            Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes()))
-        } else if let Ok(path) = content.extract::<PathBuf>() {
-            // The file is read when it is collected. A missing one raises now.
-            path.metadata()?;
-            Content::Path(path)
-        } else {
-            return Err(PyTypeError::new_err("content is bytes or a path"));
-        };
+        let content = values::content(content)?;
         self.with_emulator(py, |emulator| emulator.put_remote_file(machine, path, content))
     }
 
@@ -269,6 +250,18 @@ impl EmulatorServer {
         self.with_emulator(py, |emulator| {
             emulator.fault(method, path, Fault::from_json(fault)?, nth, times)
         })
+    }
+
+    /// Set a property that the API shows. `value` is JSON; None leaves the property out.
+    fn set_property(
+        &self,
+        py: Python<'_>,
+        entity: &str,
+        name: &str,
+        value: Option<&str>,
+    ) -> PyResult<()> {
+        let value = value.map(values::json).transpose()?;
+        self.with_emulator(py, |emulator| emulator.set_raw_property(entity, name, value))
     }
 
     fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {

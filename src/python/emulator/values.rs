@@ -1,0 +1,41 @@
+//! Reads the arguments of `EmulatorServer`. The Python class has checked most of them.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use serde_json::{Map, Value};
+
+use crate::emulator::{Content, check_property_names};
+use crate::error::Result;
+
+/// Returns the content of a file from bytes or from the path of a local file.
+pub fn content(content: &Bound<'_, PyAny>) -> PyResult<Content> {
+    if let Ok(bytes) = content.cast::<PyBytes>() {
+        return Ok(Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())));
+    }
+    let Ok(path) = content.extract::<PathBuf>() else {
+        return Err(PyTypeError::new_err("content is bytes or a path"));
+    };
+    // The file is read when it is collected. A missing one raises now.
+    path.metadata()?;
+    Ok(Content::Path(path))
+}
+
+/// Returns the id of a machine, if given, and its other properties.
+pub fn machine_properties(text: &str) -> Result<(Option<String>, Map<String, Value>)> {
+    let mut properties: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+    check_property_names(&properties)?;
+    let id = properties.get("id").and_then(Value::as_str).map(str::to_owned);
+    if id.is_some() {
+        properties.remove("id");
+    }
+    Ok((id, properties))
+}
+
+/// Returns a JSON value.
+pub fn json(text: &str) -> PyResult<Value> {
+    serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
+}
