@@ -12,6 +12,7 @@ mod blob_storage;
 mod body;
 mod call;
 mod exchange;
+mod result_hosts;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,8 @@ use bytes::Bytes;
 use http::StatusCode;
 
 pub use api_call::ApiCall;
+pub use blob_storage::is_access_blocked;
+pub use result_hosts::ResultHosts;
 
 use crate::auth::TokenCache;
 use crate::classify::Throttle;
@@ -69,6 +72,7 @@ pub struct Pipeline {
     quotas: Arc<QuotaRegistry>,
     quota: Mutex<Option<(QuotaKey, Arc<Quota>)>>,
     budget: RetryBudget,
+    pub result_hosts: ResultHosts,
 }
 
 impl Pipeline {
@@ -80,7 +84,9 @@ impl Pipeline {
         clock: Clock,
     ) -> Self {
         let budget = RetryBudget::default();
-        Self { options, clock, transport, tokens, quotas, quota: Mutex::new(None), budget }
+        let result_hosts = ResultHosts::default();
+        let quota = Mutex::new(None);
+        Self { options, clock, transport, tokens, quotas, quota, budget, result_hosts }
     }
 
     pub fn tokens(&self) -> &TokenCache {
