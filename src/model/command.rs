@@ -206,7 +206,9 @@ mod tests {
                 "{name:?}"
             );
         }
-        assert!(Command::get_file("").is_err() && Command::get_file(" ").is_err());
+        for path in ["", " ", "a\nb", "C:\\a\u{1b}[31m", "/tmp/\u{7}", "a\u{9b}b", "a\0"] {
+            assert!(Command::get_file(path).is_err(), "{path:?}");
+        }
     }
 
     #[test]

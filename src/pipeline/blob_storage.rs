@@ -26,7 +26,7 @@ const BLOCKED_HINT: &str = "the storage account refuses this network or this kin
     account, or run from a network that it allows; the result stays at the service";
 const UNREACHED_HINT: &str = "results come from another host than the API: allow \
     *.blob.core.windows.net in the firewall, or set a proxy that allows it (proxy=, HTTPS_PROXY); \
-    the result stays at the service and is fetched later by session.result() or resume(run_id)";
+    the result stays at the service: fetch it later with session(action_id).result()";
 
 impl Pipeline {
     /// Opens a result link. The request has no token: the link is signed, and the host is not the

@@ -50,7 +50,7 @@ impl RowTask {
         let is_transient = |error: &Error| {
             // The results stay at the service, so an outage is waited for. A result that the
             // service itself fails to return is given up earlier, and so is a host that a firewall
-            // blocks: the row ends, and a resume of the run fetches its result.
+            // blocks: the row ends, and its result can be fetched later.
             let give_up_at = if error.kind == Kind::Download {
                 pipeline.result_hosts.give_up_at(began)
             } else {
