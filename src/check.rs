@@ -2,6 +2,7 @@
 
 mod machine;
 mod platform;
+mod results;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,9 +76,9 @@ pub async fn check(
         }
     }
     check_permissions(pipeline, commands, &mut check).await;
-    if let Err(error) = pipeline.list_machine_actions(Some("type eq 'LiveResponse'"), Some(1)).await
-    {
-        check.add_error("api", &error);
+    match pipeline.list_machine_actions(Some("type eq 'LiveResponse'"), Some(20)).await {
+        Ok(actions) => results::check_results_host(pipeline, &actions, &mut check).await,
+        Err(error) => check.add_error("api", &error),
     }
     if let Some(machine) = machine {
         machine::check_machine(pipeline, machine, &mut check).await;

@@ -13,6 +13,7 @@ mod body;
 mod call;
 mod exchange;
 mod service_clock;
+mod result_hosts;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +23,8 @@ use http::StatusCode;
 
 pub use api_call::ApiCall;
 pub use service_clock::ServiceClock;
+pub use blob_storage::is_access_blocked;
+pub use result_hosts::ResultHosts;
 
 use crate::auth::TokenCache;
 use crate::classify::Throttle;
@@ -73,6 +76,7 @@ pub struct Pipeline {
     budget: RetryBudget,
     /// The service's time, which decides whether an action is older than a POST.
     pub service_clock: ServiceClock,
+    pub result_hosts: ResultHosts,
 }
 
 impl Pipeline {
@@ -92,6 +96,7 @@ impl Pipeline {
             quotas,
             quota: Mutex::new(None),
             budget,
+            result_hosts: ResultHosts::default(),
             service_clock: ServiceClock::default(),
         }
     }

@@ -136,6 +136,64 @@ def test_each_problem_is_reported(
     assert said in capsys.readouterr().out
 
 
+def entry(folder: Path, **changes: object) -> bytes:
+    return json.dumps({**json.loads(lines(folder)[-1]), **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        lambda _: b"[" * 200_000,
+        lambda _: b'{"a":' * 200_000,
+        lambda _: b'"' + b"x" * 3_000_000 + b'"',
+        lambda folder: entry(folder, remote_path="x" * 3_000_000),
+        lambda _: b"\xff\xfe\x00\x80",
+        lambda _: b"\x00" * 100,
+        lambda _: b"null",
+        lambda _: b"[1]",
+        lambda _: b'{"size": ' + b"9" * 10_000 + b"}",
+        lambda folder: entry(folder, size="1"),
+        lambda folder: entry(folder, size=True),
+        lambda folder: entry(folder, size=1e400),
+        lambda folder: entry(folder, path=["a"]),
+        lambda folder: entry(folder, path=None),
+        lambda folder: entry(folder, path="a\0b"),
+        lambda folder: entry(folder, path="\ud800"),
+        lambda folder: entry(folder, path="n" * 5000),
+        lambda folder: entry(folder, path="d/" * 5000 + "f"),
+        lambda folder: entry(folder, path="."),
+        lambda folder: entry(folder, path="\x1b[31mred"),
+        lambda folder: entry(folder, sha256="\ud800"),
+    ],
+    ids=str,
+)
+def test_any_line_is_a_finding_and_never_a_traceback(
+    line: Callable[[Path], bytes], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = folder / "manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes() + line(folder) + b"\n")
+    assert check(folder) == 1
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert "\x1b" not in out
+    assert "wrong; the last line" in out
+
+
+def test_a_link_is_no_manifest_and_no_folder_of_files(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = first_file(folder).parent
+    parent.rename(folder.parent / "moved")
+    parent.symlink_to(folder.parent / "moved")
+    assert check(folder) == 1
+    assert "a link in its place" in capsys.readouterr().out
+    manifest = folder / "manifest.jsonl"
+    manifest.rename(folder.parent / "elsewhere.jsonl")
+    manifest.symlink_to(folder.parent / "elsewhere.jsonl")
+    assert check(folder) == 1
+    assert "is not a plain file" in capsys.readouterr().out
+
+
 def test_truncation_is_detected_by_the_recorded_hash(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,7 +96,7 @@ fn append(path: &Path, mut entries: Vec<ManifestEntry>, is_resumed: bool) -> io:
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = open_without_links(&options, path)?;
     // Several processes may write to one folder, and each line needs the hash of the last.
     file.lock()?;
     let mut previous = last_line_hash(&mut file)?;
@@ -115,6 +115,28 @@ fn append(path: &Path, mut entries: Vec<ManifestEntry>, is_resumed: bool) -> io:
     file.seek(SeekFrom::End(0))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Opens the manifest itself, and never what a link with its name leads to: a link could make this
+/// process write into another file.
+fn open_without_links(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    let refused = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
+    if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(refused("it is a link, a folder or a device, and not a file: move it away"));
+    }
+    let mut options = options.clone();
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        // A pipe must not block the row either.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
+    }
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(refused("it is not a plain file: move it away"));
+    }
+    Ok(file)
 }
 
 /// Returns the hash of the last line. A last line that is not complete is cut off.
@@ -148,11 +170,12 @@ fn recorded_commands(file: &mut File, entries: &[ManifestEntry]) -> io::Result<V
     };
     file.rewind()?;
     let mut known = Vec::new();
-    for line in BufReader::new(file).lines() {
+    let search = memchr::memmem::Finder::new(action_id);
+    for line in BufReader::new(file).split(b'\n') {
         let line = line?;
         // The search is much faster than parsing every line.
-        if line.contains(action_id)
-            && let Ok(recorded) = serde_json::from_str::<RecordedCommand>(&line)
+        if search.find(&line).is_some()
+            && let Ok(recorded) = serde_json::from_slice::<RecordedCommand>(&line)
             && recorded.action_id == action_id
         {
             known.push(recorded.command);
@@ -196,6 +219,38 @@ mod tests {
             (value["action_id"].as_str().unwrap().to_owned(), value["command"].as_u64().unwrap())
         });
         chained.collect()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_in_place_of_the_manifest_is_refused() {
+        let folder = std::env::temp_dir().join(format!("mlr-manifest-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&folder).unwrap();
+        let (path, victim) = (folder.join("manifest.jsonl"), folder.join("victim"));
+        let missing = folder.join("missing");
+        std::fs::write(&victim, b"precious").unwrap();
+        for target in [&victim, &missing, &folder] {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            assert!(append(&path, vec![entry("a", 0)], false).is_err(), "{target:?}");
+            let options = OpenOptions::new().read(true).write(true).create(true).clone();
+            assert!(open_without_links(&options, &path).is_err());
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(
+            (std::fs::read(&victim).unwrap(), missing.exists()),
+            (b"precious".to_vec(), false)
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn lines_that_are_no_text_are_passed_over() {
+        let path = std::env::temp_dir().join(format!("mlr-manifest-{}", uuid::Uuid::new_v4()));
+        std::fs::write(&path, b"\xff\xfe a\n{\"action_id\": 5} a\n").unwrap();
+        append(&path, vec![entry("a", 0)], true).unwrap();
+        append(&path, vec![entry("a", 0), entry("a", 1)], true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap().iter().filter(|b| **b == b'\n').count(), 4);
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Command {
 
     /// Creates a command that collects a file from the machine.
     pub fn get_file(path: &str) -> Result<Self> {
-        if path.trim().is_empty() || path.contains('\0') {
+        if path.trim().is_empty() || path.contains(char::is_control) {
             return Err(Error::invalid(format!("{path:?} is not the path of a file"))
                 .with_hint(r"give the full path of the file, as C:\Temp\a.zip"));
         }
@@ -206,7 +206,9 @@ mod tests {
                 "{name:?}"
             );
         }
-        assert!(Command::get_file("").is_err() && Command::get_file(" ").is_err());
+        for path in ["", " ", "a\nb", "C:\\a\u{1b}[31m", "/tmp/\u{7}", "a\u{9b}b", "a\0"] {
+            assert!(Command::get_file(path).is_err(), "{path:?}");
+        }
     }
 
     #[test]

@@ -2,21 +2,31 @@
 //! services.
 
 use http::header::LOCATION;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use url::{Host, Url};
 
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::Pipeline;
 use crate::secret::SecretUrl;
-use crate::transfer::{Blob, BlobRange};
-use crate::transport::{Destination, Request, Response};
+use crate::transfer::{Blob, BlobRange, Origin};
+use crate::transport::{Destination, Failure, Request, Response};
 
 /// Redirects to follow for one link. The service is not known to send any.
 const MAX_REDIRECTS: usize = 3;
 /// Labels that the hosts of two storage accounts must share, as in `blob.core.windows.net`. Fewer
 /// labels do not prove that one owner has both.
 const MIN_SHARED_LABELS: usize = 3;
+/// Codes of a storage account that refuses this network (docs/service.md, section 19). A new link
+/// does not help.
+const BLOCKED_CODES: [&str; 3] =
+    ["AuthorizationFailure", "AuthorizationSourceIPMismatch", "PublicAccessNotPermitted"];
+const BLOCKED_HINT: &str = "the storage account refuses this network or this kind of access: ask \
+    its administrators to allow the address of this computer in the firewall of the storage \
+    account, or run from a network that it allows; the result stays at the service";
+const UNREACHED_HINT: &str = "results come from another host than the API: allow \
+    *.blob.core.windows.net in the firewall, or set a proxy that allows it (proxy=, HTTPS_PROXY); \
+    the result stays at the service: fetch it later with session(action_id).result()";
 
 impl Pipeline {
     /// Opens a result link. The request has no token: the link is signed, and the host is not the
@@ -33,7 +43,7 @@ impl Pipeline {
         let (mut url, mut redirects) = (link.clone(), 0);
         loop {
             let response = self.send_to_blob_storage(url.clone(), range.headers()).await?;
-            if !is_redirect(response.status) {
+            if !matches!(response.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return read_blob_response(response, &url, range);
             }
             redirects += 1;
@@ -56,16 +66,50 @@ impl Pipeline {
             body: bytes::Bytes::new().into(),
             timeout: seconds_to_duration(self.options.request_timeout),
         };
-        self.transport.send(request).await.map_err(|failure| {
-            let mut error = failure.error.clone();
-            error.kind = Kind::Download;
-            error.with_source(failure.error)
-        })
+        let (host, now) = (request.url.host().to_owned(), self.clock.now());
+        // A session may have ten results: the time-out of a blocked host is waited for once.
+        if let Some(error) = self.result_hosts.recent_failure(&host, now) {
+            return Err(error);
+        }
+        match self.transport.send(request).await {
+            Ok(response) => {
+                if is_from_store(&response) {
+                    self.result_hosts.record_answer(&host);
+                }
+                Ok(response)
+            }
+            Err(failure) => {
+                let error = connection_error(failure, self.result_hosts.has_answered(&host));
+                self.result_hosts.record_failure(&host, &error, self.clock.now());
+                Err(error)
+            }
+        }
     }
 }
 
-fn is_redirect(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+/// Returns whether the response comes from a store, and not from a proxy on the way.
+fn is_from_store(response: &Response) -> bool {
+    let has = |name| response.header(name).is_some();
+    if response.status.is_success() {
+        return Origin::from_headers(&response.headers).is_store();
+    }
+    has("x-ms-error-code") || has("x-ms-version")
+}
+
+/// Returns whether the storage account refuses this network, which a new link does not change.
+pub fn is_access_blocked(error: &Error) -> bool {
+    error.kind == Kind::Download
+        && error.code.as_deref().is_some_and(|code| BLOCKED_CODES.contains(&code))
+}
+
+fn connection_error(failure: Failure, has_answered: bool) -> Error {
+    let mut error = failure.error.clone();
+    error.kind = Kind::Download;
+    if !has_answered {
+        let hint = error.hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
+        error.hint = Some(hint + UNREACHED_HINT);
+    }
+    error.with_source(failure.error)
 }
 
 fn read_blob_response(response: Response, url: &SecretUrl, range: &BlobRange) -> Result<Blob> {
@@ -80,10 +124,22 @@ fn read_blob_response(response: Response, url: &SecretUrl, range: &BlobRange) ->
     let mut error =
         Error::new(Kind::Download, format!("{host} answered {status} to the link of the result"));
     error.status = Some(status);
+    error.code = response.header("x-ms-error-code").map(printable);
+    error.request_id = response.header("x-ms-request-id").map(printable);
+    let code = error.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    error.message += &code;
+    if is_access_blocked(&error) {
+        return Err(error.not_retryable().with_hint(BLOCKED_HINT));
+    }
     // 403 and 404 too: an expired link answers 403, and a fresh link may work.
-    error.retryable = matches!(status, 403 | 404 | 408 | 429 | 500..=599);
+    error.retryable = matches!(status, 200..=399 | 403 | 404 | 408 | 429 | 500..=599);
     Err(error
         .with_hint("try again: a link is valid for 30 minutes, and a new try requests a new link"))
+}
+
+/// Returns the plain characters of a header's value, at most 100.
+fn printable(value: &str) -> String {
+    value.chars().filter(char::is_ascii_graphic).take(100).collect()
 }
 
 /// Returns the target of a redirect if it is in the same storage service.

@@ -2,20 +2,12 @@
 
 use std::path::Path;
 
-use super::result_blob::{RESULT_RETRY_DELAYS, ResultBlob};
+use super::result_blob::RESULT_RETRY_DELAYS;
 use super::{CommandResult, Session, SessionResult};
 use crate::clock::seconds_to_duration;
-use crate::error::{Error, Kind, Result};
-use crate::model::{ActionCommand, CollectedFile, MachineAction, ScriptOutput};
-use crate::transfer::{BlobRange, Target, file_name};
-use crate::transport::Response;
-
-/// The longest transcript, in decompressed bytes. Collected files have no such limit.
-const MAX_TRANSCRIPT_BYTES: usize = 64 << 20;
-/// Retries for the transcript of a failed script. There may never be one, so the wait is shorter.
-const FAILED_SCRIPT_RETRIES: usize = 3;
-/// Tries to read a transcript whose connection breaks.
-const MAX_TRANSCRIPT_ATTEMPTS: usize = 3;
+use crate::error::{Error, Result};
+use crate::model::{CollectedFile, MachineAction};
+use crate::transfer::{Target, file_name};
 
 impl Session {
     /// Waits for the end of the session, then fetches every result.
@@ -108,7 +100,12 @@ impl Session {
     ) -> Result<()> {
         let index = result.command.index;
         if result.has_transcript() {
-            result.script = self.fetch_transcript(&result.command).await?;
+            if let Some(transcript) = self.fetch_transcript(&result.command).await? {
+                // What is no transcript is kept to be read, but it is an error.
+                result.script = Some(transcript.output);
+                return transcript.objection.map_or(Ok(()), Err);
+            }
+            result.script = None;
         } else if let Some(folder) = save_to.filter(|_| result.has_file()) {
             let machine = action
                 .computer_dns_name
@@ -121,36 +118,6 @@ impl Session {
             result.file = Some(self.fetch_file(index, remote_path, target).await?);
         }
         Ok(())
-    }
-
-    /// Returns the transcript, or None if a failed script has none.
-    async fn fetch_transcript(&self, command: &ActionCommand) -> Result<Option<ScriptOutput>> {
-        let failed = command.status == "Failed";
-        // Whether the service keeps a transcript of a failed script is not documented.
-        let max_retries = if failed { FAILED_SCRIPT_RETRIES } else { RESULT_RETRY_DELAYS.len() };
-        let mut blob = ResultBlob::new(self, command.index, max_retries);
-        let mut attempts = 1;
-        let payload = loop {
-            let body = match blob.open(&BlobRange::default()).await {
-                Err(error) if failed && matches!(error.status, Some(400 | 404)) => return Ok(None),
-                other => other?.body,
-            };
-            // A transcript is text and fits in memory, so it is read whole and not resumed.
-            let response =
-                Response { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body };
-            match response.bytes(MAX_TRANSCRIPT_BYTES).await {
-                Ok(payload) => break payload,
-                Err(failure)
-                    if failure.error.kind == Kind::ConnectionFailed
-                        && attempts < MAX_TRANSCRIPT_ATTEMPTS =>
-                {
-                    attempts += 1
-                }
-                Err(failure) => return Err(transcript_error(failure.error)),
-            }
-        };
-        let name = command.command.param("ScriptName").unwrap_or_default();
-        ScriptOutput::decode(payload, name, MAX_TRANSCRIPT_BYTES).map(Some)
     }
 
     /// Downloads the file of the GetFile command at `index` to `target`.
@@ -176,12 +143,4 @@ impl Session {
         error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
         error
     }
-}
-
-fn transcript_error(cause: Error) -> Error {
-    let mut error =
-        Error::new(Kind::Download, format!("the transcript was not read to its end: {cause}"))
-            .with_hint("the service still has the result: fetch it again");
-    error.retryable = cause.kind == Kind::ConnectionFailed;
-    error.with_source(cause)
 }

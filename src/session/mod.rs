@@ -18,6 +18,7 @@ mod span_attributes;
 mod stream;
 mod submit;
 mod tag;
+mod transcript;
 mod wait;
 mod wait_limit;
 

@@ -3,6 +3,7 @@
 use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::model::CollectedFile;
+use crate::pipeline::is_access_blocked;
 use crate::secret::SecretUrl;
 use crate::trace::LOG_TARGET;
 use crate::transfer::{Blob, BlobRange, DecompressLimits, Download, Target};
@@ -16,6 +17,8 @@ const MAX_FRESH_LINKS: usize = 3;
 const RESUME_DELAYS: [f64; 6] = [0.2, 1.0, 2.0, 4.0, 8.0, 15.0];
 /// Received bytes that count as progress.
 const PROGRESS_BYTES: u64 = 64 << 10;
+/// Seconds before a result is fetched again that was not the result, or a damaged one.
+pub(super) const REFETCH_DELAYS: [f64; 3] = [1.0, 4.0, 15.0];
 /// A link that expires within this many seconds is not used.
 const LINK_EXPIRY_MARGIN: f64 = 5.0;
 
@@ -58,7 +61,8 @@ impl<'a> ResultBlob<'a> {
             }
             // Until the result is there, the service answers with one of these statuses.
             let may_appear = matches!(error.status, Some(400 | 403 | 404))
-                && error.kind != Kind::PermissionDenied;
+                && error.kind != Kind::PermissionDenied
+                && !is_access_blocked(&error);
             let has_next_link = self.link.is_some() || self.fetched_links < MAX_FRESH_LINKS;
             match delays.next() {
                 Some(pause) if (may_appear || error.retryable) && has_next_link => {
@@ -67,6 +71,11 @@ impl<'a> ResultBlob<'a> {
                 _ => return Err(error),
             }
         }
+    }
+
+    /// Makes the next `open` fetch a new link.
+    pub(super) fn drop_link(&mut self) {
+        self.link = None;
     }
 
     /// Tries once, with the known link or a new one. Drops a link that the storage refused.
@@ -98,7 +107,18 @@ impl Session {
         let mut download = Download::open(target, remote_path, DecompressLimits::default()).await?;
         let mut result = ResultBlob::new(self, index, RESULT_RETRY_DELAYS.len());
         let (mut pauses, mut before) = (RESUME_DELAYS.iter(), 0);
+        let mut refetches = REFETCH_DELAYS.iter();
         while let Err(error) = resume_download(&mut download, &mut result).await? {
+            if download.is_damaged() {
+                let Some(pause) = refetches.next() else { return Err(error) };
+                if !download.discard().await? {
+                    return Err(error);
+                }
+                log::warn!(target: LOG_TARGET, "{error}; fetching it again in {pause} s");
+                result.drop_link();
+                self.sessions.pipeline.clock.sleep(*pause).await;
+                continue;
+            }
             let from = download.range().offset;
             if from >= before + PROGRESS_BYTES {
                 (pauses, before) = (RESUME_DELAYS.iter(), from);
@@ -125,8 +145,12 @@ async fn resume_download(
         }
         Err(error) => return Err(error),
     };
-    match download.receive(blob).await {
-        Err(error) if !download.is_resumable() => Err(error),
+    let received = match download.receive(blob).await {
+        Ok(()) => download.verify().await,
+        Err(error) => Err(error),
+    };
+    match received {
+        Err(error) if !download.is_resumable() && !download.is_damaged() => Err(error),
         other => Ok(other),
     }
 }

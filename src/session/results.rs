@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
 
+const UPLOAD_HINT: &str = "; if the device could not upload its result, allow \
+    *.blob.core.windows.net in the firewall or proxy of its network";
+
 /// One command: how it ended, and its output or file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandResult {
@@ -82,12 +85,31 @@ fn summarize(action: &MachineAction, commands: &[CommandResult]) -> (&'static st
         .as_deref()
         .or(action.machine_id.as_deref())
         .unwrap_or("the machine");
-    failed_action(action, commands, machine)
+    failed_script(commands, machine)
+        .or_else(|| failed_action(action, commands, machine))
         .or_else(|| incomplete_command(commands, machine))
-        .or_else(|| failed_result(commands, machine))
+        .or_else(|| missing_result(commands))
         .unwrap_or_else(|| {
             ("ok", format!("all {} commands completed on {machine}", commands.len()))
         })
+}
+
+/// Returns the first script that ended with an exit code other than 0, if everything before it
+/// succeeded.
+fn failed_script(commands: &[CommandResult], machine: &str) -> Option<(&'static str, String)> {
+    let completed = commands.iter().take_while(|result| result.command.status == "Completed");
+    let mut scripts = completed.filter_map(|result| Some((result, result.script.as_ref()?)));
+    let (result, script) = scripts.find(|(result, script)| {
+        result.error.is_none() && script.exit_code.is_some_and(|code| code != 0)
+    })?;
+    let (name, code) = (&script.script_name, script.exit_code.unwrap_or_default());
+    let mut message = format!("{name} exited with {code} on {machine}");
+    let failed = commands.iter().find(|later| later.command.status == "Failed");
+    if let Some(failed) = failed.filter(|failed| failed.command.index > result.command.index) {
+        let (index, command) = (failed.command.index, &failed.command.command);
+        message += &format!("; command {index}, {command}, failed after it");
+    }
+    Some(("script", message))
 }
 
 fn failed_action(
@@ -109,8 +131,9 @@ fn failed_action(
         (_, Some(failed)) => {
             let errors = failed.command.errors.join("; ");
             let why = if errors.is_empty() { "the service gives no reason" } else { &errors };
+            let hint = if is_upload_failure(&errors) { UPLOAD_HINT } else { "" };
             let (index, command) = (failed.command.index, &failed.command.command);
-            ("command", format!("command {index}, {command}, failed on {machine}: {why}"))
+            ("command", format!("command {index}, {command}, failed on {machine}: {why}{hint}"))
         }
         ("Succeeded", None) if commands.is_empty() => {
             ("fetch", format!("the service lists no commands for the session on {machine}"))
@@ -127,15 +150,15 @@ fn incomplete_command(commands: &[CommandResult], machine: &str) -> Option<(&'st
     Some(("command", format!("command {index}, {command}, ended as {status} on {machine}")))
 }
 
-fn failed_result(commands: &[CommandResult], machine: &str) -> Option<(&'static str, String)> {
-    commands.iter().find_map(|result| {
-        if let Some(error) = &result.error {
-            let index = result.command.index;
-            let message = format!("the result of command {index} could not be fetched: {error}");
-            return Some(("fetch", message));
-        }
-        let script = result.script.as_ref()?;
-        let code = script.exit_code.filter(|code| *code != 0)?;
-        Some(("script", format!("{} exited with {code} on {machine}", script.script_name)))
-    })
+fn missing_result(commands: &[CommandResult]) -> Option<(&'static str, String)> {
+    let (result, error) =
+        commands.iter().find_map(|result| Some((result, result.error.as_ref()?)))?;
+    let index = result.command.index;
+    Some(("fetch", format!("the result of command {index} could not be fetched: {error}")))
+}
+
+/// Returns whether the errors of a command say that the device could not upload its result.
+fn is_upload_failure(errors: &str) -> bool {
+    let errors = errors.to_ascii_lowercase();
+    ["upload", "blob", "storage account"].iter().any(|word| errors.contains(word))
 }

@@ -4,6 +4,7 @@ use http::header::{
     CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_RANGE, RANGE,
 };
 
+use super::origin::Origin;
 use crate::transport::{Response, ResponseBody};
 
 /// The rest of a blob from an offset on.
@@ -22,6 +23,8 @@ pub struct Blob {
     pub length: Option<u64>,
     /// The strong ETag. None: the host sent no ETag, or a weak one.
     pub etag: Option<HeaderValue>,
+    /// What the headers say about the sender.
+    pub origin: Origin,
 }
 
 impl BlobRange {
@@ -54,7 +57,8 @@ impl Blob {
                 .filter(|(offset, _)| *offset == range.offset)?,
             _ => (0, text(headers, CONTENT_LENGTH).and_then(|length| length.parse().ok())),
         };
-        Some(Self { body: response.body, offset, length, etag })
+        let origin = Origin::from_headers(headers);
+        Some(Self { body: response.body, offset, length, etag, origin })
     }
 }
 

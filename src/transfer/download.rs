@@ -1,5 +1,7 @@
 //! Resumable downloads, streamed from the network to the target in bounded batches.
 
+mod checks;
+
 use bytes::{Buf, Bytes};
 use http::HeaderValue;
 use tokio::task::{JoinError, spawn_blocking};
@@ -7,6 +9,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::batch_reader::BatchReader;
 use super::blob::{Blob, BlobRange};
 use super::file_name;
+use super::origin::Origin;
 use super::payload::{DecompressLimits, DecompressedFile, Decompressor};
 use super::target::{Output, Sink, Target};
 use crate::error::{Error, Kind, Result};
@@ -24,7 +27,8 @@ pub async fn save(
     limits: DecompressLimits,
 ) -> Result<CollectedFile> {
     let mut download = Download::open(target, remote_path, limits).await?;
-    download.receive(Blob { body, offset: 0, length: None, etag: None }).await?;
+    let origin = Origin::TRUSTED;
+    download.receive(Blob { body, offset: 0, length: None, etag: None, origin }).await?;
     download.finish().await
 }
 
@@ -39,6 +43,8 @@ pub struct Download {
     etag: Option<HeaderValue>,
     /// Size of the whole payload in bytes, if the host said.
     length: Option<u64>,
+    /// The sender of the bytes that were received.
+    origin: Option<Origin>,
     restarts: u32,
 }
 
@@ -65,6 +71,7 @@ impl Download {
             received: 0,
             etag: None,
             length: None,
+            origin: None,
             restarts: 0,
         })
     }
@@ -77,19 +84,30 @@ impl Download {
 
     /// Returns whether another blob can continue the download.
     pub fn is_resumable(&self) -> bool {
-        self.writer.is_some()
+        self.writer.is_some() && !self.is_damaged()
+    }
+
+    /// Returns whether the payload was no result, or a damaged one: see [`Self::discard`].
+    pub fn is_damaged(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.file.is_damaged())
     }
 
     /// Receives a blob to its end. After an error, the download may still be
     /// [resumable](Self::is_resumable).
     pub async fn receive(&mut self, blob: Blob) -> Result<()> {
-        let Blob { body, offset, length, etag } = blob;
+        let Blob { body, offset, length, etag, origin } = blob;
+        // A page that is sent in place of the rest must not replace what was received.
+        if self.received > 0 && self.origin.as_ref().is_some_and(|it| origin.is_weaker_than(it)) {
+            return Err(self.page_error(&origin.describe_page(b"?")));
+        }
         let skip = self.align(offset, length, etag).await?;
+        self.origin = Some(origin);
         let mut batches = BatchReader::new(body, skip);
         let mut batch = Ok(Bytes::new());
         loop {
             batch = match batch {
                 Ok(batch) => {
+                    self.check_start(&batch)?;
                     // A write error ends both at once. A network failure comes as a value, so the
                     // write ends first and its bytes count.
                     let ((), next) = tokio::try_join!(self.write_batch(batch), async {
@@ -132,12 +150,10 @@ impl Download {
         Ok(self.received - offset)
     }
 
-    /// Discards what was received, and starts over.
+    /// Starts over because the blob has changed.
     pub async fn restart(&mut self) -> Result<()> {
-        let mut writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
-        // What a sink has taken cannot be taken back.
-        let is_sink_dirty = self.sink.is_some() && writer.file.size() > 0;
-        if is_sink_dirty || self.restarts == MAX_RESTARTS {
+        if self.restarts == MAX_RESTARTS || !self.discard().await? {
+            self.writer = None;
             let message = format!(
                 "the result of {} changed at the service during the download",
                 self.remote_path
@@ -149,14 +165,24 @@ impl Download {
             return Err(error);
         }
         self.restarts += 1;
-        (self.received, self.etag, self.length) = (0, None, None);
+        Ok(())
+    }
+
+    /// Discards what was received. Returns false if a sink has taken bytes, which cannot be taken
+    /// back.
+    pub async fn discard(&mut self) -> Result<bool> {
+        let mut writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
+        if self.sink.is_some() && writer.file.size() > 0 {
+            return Ok(false);
+        }
+        (self.received, self.etag, self.length, self.origin) = (0, None, None, None);
         let restarted = blocking(&self.remote_path, move || {
             writer.decompressor = Decompressor::new();
             writer.file.restart()?;
             Ok(writer)
         });
         self.writer = Some(restarted.await?);
-        Ok(())
+        Ok(true)
     }
 
     /// Decompresses a batch and writes it. A sink gets it in pieces, because a small batch may
@@ -166,15 +192,17 @@ impl Download {
             let mut writer =
                 self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
             let decompressing = blocking(&self.remote_path, move || {
-                let used = writer.decompressor.push(&batch, &mut writer.file)?;
-                batch.advance(used);
+                let pushed = writer.decompressor.push(&batch, &mut writer.file);
+                if !writer.file.is_damaged() {
+                    batch.advance(pushed.clone()?);
+                }
                 let decompressed = writer.file.output.take();
-                Ok((writer, batch, used, decompressed))
+                Ok((writer, batch, pushed, decompressed))
             });
-            let (writer, left, used, decompressed) = decompressing.await?;
+            let (writer, left, pushed, decompressed) = decompressing.await?;
             self.write_to_sink(decompressed).await?;
             self.writer = Some(writer);
-            self.received += used as u64;
+            self.received += pushed.map_err(|error| self.damaged_error(error))? as u64;
             batch = left;
         }
         Ok(())
@@ -187,39 +215,30 @@ impl Download {
         }
     }
 
-    /// Refuses a body that ended early without an error.
-    fn check_length(&self) -> Result<()> {
-        match self.length {
-            Some(length) if self.received < length => {
-                Err(self.interrupted_error(&format!("it has {length} bytes")))
+    /// Checks the end of a gzip.
+    async fn end_payload(&mut self) -> Result<()> {
+        let mut writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
+        let ending = blocking(&self.remote_path, move || {
+            let ended = writer.decompressor.finish(&mut writer.file);
+            if !writer.file.is_damaged() {
+                ended.clone()?;
             }
-            _ => Ok(()),
-        }
+            let decompressed = writer.file.output.take();
+            Ok((writer, ended, decompressed))
+        });
+        let (writer, ended, decompressed) = ending.await?;
+        self.write_to_sink(decompressed).await?;
+        self.received = writer.decompressor.received();
+        self.writer = Some(writer);
+        ended.map_err(|error| self.damaged_error(error))
     }
 
-    /// Checks the end of the payload, and gives the file its final name.
+    /// Gives the file its final name.
     pub async fn finish(mut self) -> Result<CollectedFile> {
-        let mut writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
-        let finishing = blocking(&self.remote_path, move || {
-            writer.decompressor.finish(&mut writer.file)?;
-            let decompressed = writer.file.output.take();
-            Ok((writer, decompressed))
-        });
-        let (writer, decompressed) = finishing.await?;
-        self.write_to_sink(decompressed).await?;
+        self.end_payload().await?;
+        let writer = self.writer.take().ok_or_else(|| cancelled_error(&self.remote_path))?;
         let remote_path = self.remote_path.clone();
         blocking(&self.remote_path, move || writer.publish(remote_path)).await
-    }
-
-    fn interrupted_error(&self, why: &str) -> Error {
-        let message = format!(
-            "the download of {} broke off after {} bytes: {why}",
-            self.remote_path, self.received
-        );
-        let mut error = Error::new(Kind::Download, message)
-            .with_hint("the result stays at the service: download it again");
-        error.retryable = true;
-        error
     }
 }
 

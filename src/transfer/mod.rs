@@ -4,6 +4,7 @@ mod batch_reader;
 mod blob;
 mod download;
 pub mod file_name;
+mod origin;
 mod payload;
 mod target;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod upload;
 
 pub use blob::{Blob, BlobRange};
 pub use download::{Download, save};
+pub use origin::{Origin, is_markup};
 pub use payload::DecompressLimits;
 pub use target::{Sink, Target};
 pub use upload::{LibraryUpload, check_size, encode_multipart, sha256_of};

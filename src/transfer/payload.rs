@@ -160,9 +160,10 @@ impl Decompressor {
     pub(super) fn finish(&mut self, file: &mut DecompressedFile) -> Result<()> {
         match &mut self.state {
             DecodeState::Undetermined(first) => {
-                let head = first.as_slice();
-                self.received = head.len() as u64;
-                file.write(self.received, head)
+                let head = *first;
+                self.state = DecodeState::Plain;
+                self.received = head.as_slice().len() as u64;
+                file.write(self.received, head.as_slice())
             }
             DecodeState::GzipMember(_) => self.end_member(file),
             DecodeState::Plain | DecodeState::BetweenMembers => Ok(()),
@@ -192,11 +193,22 @@ pub(super) struct DecompressedFile {
     limits: DecompressLimits,
     size: u64,
     digest: Sha256,
+    is_damaged: bool,
 }
 
 impl DecompressedFile {
     pub(super) fn new(output: Output, remote_path: &str, limits: DecompressLimits) -> Self {
-        Self { output, remote_path: remote_path.to_owned(), limits, size: 0, digest: Sha256::new() }
+        let remote_path = remote_path.to_owned();
+        Self { output, remote_path, limits, size: 0, digest: Sha256::new(), is_damaged: false }
+    }
+
+    /// Returns whether the payload was damaged: it must be received again from its start.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged
+    }
+
+    pub(super) fn set_damaged(&mut self) {
+        self.is_damaged = true;
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -204,7 +216,7 @@ impl DecompressedFile {
     }
 
     pub(super) fn restart(&mut self) -> Result<()> {
-        (self.size, self.digest) = (0, Sha256::new());
+        (self.size, self.digest, self.is_damaged) = (0, Sha256::new(), false);
         self.output.restart()
     }
 
@@ -247,7 +259,8 @@ impl DecompressedFile {
             )
     }
 
-    fn corrupt_error(&self, error: &std::io::Error) -> Error {
+    fn corrupt_error(&mut self, error: &std::io::Error) -> Error {
+        self.is_damaged = true;
         let path = &self.remote_path;
         Error::new(Kind::Download, format!("the result of {path} is truncated or damaged: {error}"))
             .not_retryable()

@@ -8,7 +8,7 @@ use mde_live_response::emulator::{Fault, NewMachine, Route, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::fleet::{Cursor, Fleet, Outcome};
 use mde_live_response::secret::Secret;
-use mde_live_response::session::{CommandResult, SessionResult};
+use mde_live_response::session::{CommandResult, RunOptions, SessionResult, SubmitRequest};
 use mde_live_response::state::store;
 
 use crate::fleet_support::*;
@@ -24,6 +24,13 @@ fn assert_all_ok(outcomes: &[Outcome], rows: usize) {
 fn count_transcripts(result: &SessionResult) -> usize {
     let has = |command: &&CommandResult| command.script.is_some() && command.error.is_none();
     result.commands.iter().filter(has).count()
+}
+
+/// Fetches one result, so that the host of results has answered.
+async fn reach_results_host(fixture: &Fixture) {
+    let machine = fixture.emulator.add_machine(NewMachine::named("first")).unwrap();
+    let submit = SubmitRequest { machine_id: machine, ..fixture.submit_args() };
+    assert!(fixture.run(submit, RunOptions::default()).await.unwrap().is_ok());
 }
 
 /// Starts a run over twenty machines, and starts the outage while ten of them run.
@@ -49,13 +56,17 @@ async fn an_hour_without_a_network_costs_no_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn results_are_waited_for_while_their_host_is_down() {
-    let (fixture, fleet) = start_then_fail(Outage::Results).await;
-    sleep(1800.0).await;
-    assert_eq!(fleet.counts().succeeded, 0);
+async fn results_are_waited_for_while_a_known_host_is_down() {
+    let fixture = fixture(20, |_| {});
+    let ids = fixture.emulator.machine_ids();
+    reach_results_host(&fixture).await;
+    let fleet = start(&fixture.sessions, run_spec(ids)).await;
+    fixture.network.set_outage(Outage::Results);
+    sleep(300.0).await;
+    assert_eq!((fleet.counts().succeeded, fleet.counts().failed), (0, 0));
     assert_eq!(
         count_accepted(&fixture),
-        20,
+        21,
         "only the rows whose results are there wait for the host"
     );
     fixture.network.set_outage(Outage::None);
@@ -67,9 +78,41 @@ async fn results_are_waited_for_while_their_host_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_of_results_that_is_blocked_or_stays_down_ends_the_rows() {
+    for (known, patience) in [(false, 150.0), (true, 760.0)] {
+        let fixture = fixture(20, |_| {});
+        let ids = fixture.emulator.machine_ids();
+        if known {
+            reach_results_host(&fixture).await;
+        }
+        fixture.network.set_outage(Outage::Results);
+        let fleet = start(&fixture.sessions, run_spec(ids)).await;
+        for outcome in all_outcomes(&fleet).await {
+            assert_eq!(outcome.reason, "fetch", "{outcome:?}");
+            let result = fleet.results().load(outcome.row).await.unwrap().unwrap();
+            let ended = result.commands[0].command.end_time.unwrap().to_unix();
+            assert!(outcome.ended - ended < patience, "{known}: {}", outcome.ended - ended);
+            let error = result.commands[0].error.as_ref().unwrap();
+            assert!(error.retryable);
+            let has_cure =
+                error.hint.as_ref().is_some_and(|hint| hint.contains("*.blob.core.windows.net"));
+            assert!(known || has_cure, "{error:?}");
+        }
+        fixture.network.set_outage(Outage::None);
+        let id = fleet.results().load(0).await.unwrap().unwrap().action.id;
+        let result = fixture.sessions.session(&id).result(None, None).await.unwrap();
+        assert!(result.is_ok(), "{}", result.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stopped_run_does_not_wait_for_results() {
-    let (_fixture, fleet) = start_then_fail(Outage::Results).await;
-    sleep(600.0).await;
+    let fixture = fixture(20, |_| {});
+    let ids = fixture.emulator.machine_ids();
+    reach_results_host(&fixture).await;
+    let fleet = start(&fixture.sessions, run_spec(ids)).await;
+    fixture.network.set_outage(Outage::Results);
+    sleep(300.0).await;
     fleet.cancel("enough", false).await.unwrap();
     let outcomes = all_outcomes(&fleet).await;
     let late = outcomes.iter().map(|outcome| outcome.ended).fold(0.0, f64::max);

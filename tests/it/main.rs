@@ -45,6 +45,7 @@ mod session_cap;
 mod session_evidence;
 mod session_ids;
 mod session_once;
+mod session_pages;
 mod session_poller;
 mod session_run;
 mod session_transfers;

@@ -132,6 +132,55 @@ async fn a_failed_command_has_its_transcript_and_later_commands_are_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_reason_is_what_went_wrong_first() {
+    let fixture = Fixture::new();
+    let exit = ScriptOutcome { exit_code: Some(3), ..ScriptOutcome::default() };
+    fixture.emulator.on_script("first.ps1", exit);
+    let fails = Some("could not upload the output to blob storage".to_owned());
+    fixture.emulator.on_script("second.ps1", ScriptOutcome { fails, ..ScriptOutcome::default() });
+    for (scripts, reason) in [
+        (["first.ps1", "second.ps1"], "script"),
+        (["echo.ps1", "second.ps1"], "command"),
+        (["second.ps1", "first.ps1"], "command"),
+    ] {
+        let commands = scripts.map(run_script).to_vec();
+        let submit = SubmitRequest { commands, ..fixture.submit_args() };
+        let result = fixture.run(submit, RunOptions::default()).await.unwrap();
+        assert_eq!(result.reason, reason, "{}", result.message);
+        let cure = result.message.contains("*.blob.core.windows.net");
+        assert_eq!(cure, reason == "command", "{}", result.message);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_host_of_results_costs_a_session_two_minutes_at_most() {
+    let fixture = Fixture::new();
+    fixture.network.set_outage(crate::support::Outage::Results);
+    let commands = vec![run_script("echo.ps1"); 10];
+    let session =
+        fixture.submit(SubmitRequest { commands, ..fixture.submit_args() }).await.unwrap();
+    within(HOUR, session.wait(None, None, None)).await.unwrap();
+    let result = within(120, session.result(None, None)).await.unwrap();
+    assert_eq!((result.reason.as_str(), result.errors().count()), ("fetch", 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_probes_the_host_of_results() {
+    let fixture = Fixture::new();
+    let findings = || async {
+        let check = mde_live_response::check::check(&fixture.sessions.pipeline, None, None).await;
+        check.findings.into_iter().filter(|finding| finding.code == "results").collect::<Vec<_>>()
+    };
+    assert!(findings().await.is_empty(), "without a result its host is not known");
+    fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
+    assert!(findings().await.is_empty());
+    fixture.network.set_outage(crate::support::Outage::Results);
+    let found = findings().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].level, "error");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_nonzero_exit_may_be_a_failed_command() {
     let fixture = Fixture::with_switches(|switches| switches.nonzero_exit = NonzeroExit::Failed);
     fixture

@@ -46,6 +46,9 @@ pub enum Outage {
     SignIn,
 }
 
+/// Replaces responses of the results' host.
+pub type BlobFilter = Box<dyn Fn(Response) -> BoxFuture<'static, Response> + Send + Sync>;
+
 /// The network in front of the emulator. It adds faults that the emulator does not see.
 pub struct FaultyNetwork {
     emulator: Emulator,
@@ -56,6 +59,7 @@ pub struct FaultyNetwork {
     pub submit_delays: Mutex<VecDeque<f64>>,
     /// The hosts that were called, and whether the request had a token.
     pub called_hosts: Mutex<Vec<(String, bool)>>,
+    pub blob_filter: Mutex<Option<BlobFilter>>,
 }
 
 impl FaultyNetwork {
@@ -66,6 +70,7 @@ impl FaultyNetwork {
             drop_lists: AtomicBool::new(false),
             submit_delays: Mutex::default(),
             called_hosts: Mutex::default(),
+            blob_filter: Mutex::default(),
         })
     }
 
@@ -122,7 +127,13 @@ impl Transport for TestTransport {
                     return Err(lost());
                 }
             }
-            network.emulator.send(request).await
+            let destination = request.destination;
+            let response = network.emulator.send(request).await?;
+            let filtered = match &*network.blob_filter.lock().unwrap() {
+                Some(filter) if destination == Destination::Blob => filter(response),
+                _ => std::future::ready(response).boxed(),
+            };
+            Ok(filtered.await)
         }
         .boxed()
     }

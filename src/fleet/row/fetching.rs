@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{RowTask, wait_for_stop};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::fleet::shared::MAX_ATTEMPTS;
 use crate::pauses;
 use crate::session::{Session, SessionResult};
@@ -11,7 +11,7 @@ use crate::session::{Session, SessionResult};
 /// The tries so far.
 struct FetchRetry {
     count: u32,
-    give_up: f64,
+    began: f64,
     pause: f64,
 }
 
@@ -22,7 +22,7 @@ impl RowTask {
         let limits = &shared.sessions.pipeline.options.limits;
         let mut retry = FetchRetry {
             count: 0,
-            give_up: shared.now() + limits.queue_time,
+            began: shared.now(),
             pause: pauses::FETCH_RESULT.seconds(limits),
         };
         let mut result = loop {
@@ -38,26 +38,34 @@ impl RowTask {
     }
 
     /// Waits before the next try. Returns false if the errors are permanent, if the tries have
-    /// lasted longer than `Limits.queue_time`, or if the run is stopped.
+    /// lasted too long, or if the run is stopped.
     async fn wait_for_retry(
         &mut self,
         retry: &mut FetchRetry,
         errors: impl IntoIterator<Item = &Error>,
     ) -> bool {
         retry.count += 1;
-        // The results stay at the service, so an outage is waited for. A result that the service
-        // itself fails to return is given up earlier.
+        let (now, count, began) = (self.shared.now(), retry.count, retry.began);
+        let pipeline = self.shared.sessions.pipeline.clone();
         let is_transient = |error: &Error| {
-            error.retryable && (error.is_network_or_throttled() || retry.count < MAX_ATTEMPTS)
+            // The results stay at the service, so an outage is waited for. A result that the
+            // service itself fails to return is given up earlier, and so is a host that a firewall
+            // blocks: the row ends, and its result can be fetched later.
+            let give_up_at = if error.kind == Kind::Download {
+                pipeline.result_hosts.give_up_at(began)
+            } else {
+                began + pipeline.options.limits.queue_time
+            };
+            let may_pass = error.is_network_or_throttled() || count < MAX_ATTEMPTS;
+            error.retryable && may_pass && now < give_up_at
         };
-        if self.shared.now() >= retry.give_up || !errors.into_iter().any(is_transient) {
+        if !errors.into_iter().any(is_transient) {
             return false;
         }
         let pause = retry.pause;
-        retry.pause = (pause * 2.0)
-            .min(pauses::FETCH_RESULT_MAX.seconds(&self.shared.sessions.pipeline.options.limits));
+        retry.pause = (pause * 2.0).min(pauses::FETCH_RESULT_MAX.seconds(&pipeline.options.limits));
         tokio::select! {
-            () = self.shared.sessions.pipeline.clock.sleep(pause) => true,
+            () = pipeline.clock.sleep(pause) => true,
             () = wait_for_stop(&mut self.control) => false,
         }
     }

@@ -3,6 +3,7 @@
 
 mod display;
 mod lenient_json;
+mod recognize;
 mod unpack;
 
 use bytes::Bytes;
@@ -52,6 +53,11 @@ impl ScriptOutput {
     /// `script_name` is used if the payload does not name the script. A payload that unpacks to
     /// more than `limit` bytes is an error.
     pub fn decode(payload: Bytes, script_name: &str, limit: usize) -> Result<Self> {
+        Self::recognize(payload, script_name, limit).map(|(output, _)| output)
+    }
+
+    /// Decodes a payload, and returns whether it has the form of a transcript.
+    pub fn recognize(payload: Bytes, script_name: &str, limit: usize) -> Result<(Self, bool)> {
         let content = unpack::unpack_payload(&payload, limit)?;
         let mut output = Self {
             script_name: script_name.to_owned(),
@@ -60,21 +66,25 @@ impl ScriptOutput {
             stderr: String::new(),
             raw: payload.clone(),
         };
-        match content {
+        let is_transcript = match content {
             UnpackedPayload::Document(document) => {
-                if let Some(fields) = lenient_json::parse_object(&unpack::decode_text(&document))
-                    .filter(is_documented)
-                {
-                    output.fill(&fields);
+                let text = unpack::decode_text(&document);
+                match lenient_json::parse_object(&text).filter(is_documented) {
+                    Some(fields) => {
+                        output.fill(&fields);
+                        output.exit_code.is_some() || recognize::lacks_only_the_exit_code(&fields)
+                    }
+                    None => recognize::is_transcript_text(&text),
                 }
             }
             UnpackedPayload::Streams { stdout, stderr } => {
                 output.stdout = trim_trailing_nuls(unpack::decode_text(&stdout));
                 output.stderr = trim_trailing_nuls(unpack::decode_text(&stderr));
+                true
             }
-            UnpackedPayload::Broken => {}
-        }
-        Ok(output)
+            UnpackedPayload::Broken => false,
+        };
+        Ok((output, is_transcript))
     }
 
     // A field of another type is converted if possible: a script result must not be lost for it.

@@ -152,6 +152,44 @@ fn an_undocumented_payload_is_kept_raw() {
 }
 
 #[test]
+fn only_transcripts_are_recognized() {
+    let recognized = |payload: &[u8]| {
+        ScriptOutput::recognize(Bytes::copy_from_slice(payload), "asked.ps1", LIMIT).unwrap().1
+    };
+    let json: &[u8] = br#"{"script_name":"a","script_output":"","script_errors":""}"#;
+    let started = b"\xef\xbb\xbfTranscript started, output file is C:\\x\r\ndone";
+    let header = b"**********************\r\nWindows PowerShell transcript start\r\n";
+    for payload in [
+        SAMPLE.as_bytes(),
+        &gzip(SAMPLE.as_bytes()),
+        b"{\"exit_code\":7}",
+        b"{\"exit_code\":\"7\",\"x\":1}",
+        json,
+        started,
+        &gzip(started),
+        header,
+        &zip(&[("stdout", b"")]),
+    ] {
+        assert!(recognized(payload), "{:?}", String::from_utf8_lossy(payload));
+    }
+    let whole = gzip(SAMPLE.as_bytes());
+    for payload in [
+        &b""[..],
+        b"plain text",
+        b"<!DOCTYPE html><html>Transcript started</html>",
+        b"{\"error\":{\"code\":1}}",
+        b"{\"exit_code\":\"x\",\"script_output\":\"\",\"script_errors\":\"\"}",
+        b"{\"exit_c\x00de\":7,\"script_output\":\"\",\"script_errors\":\"\"}",
+        b"{\"script_output\":\"\"}",
+        &whole[..whole.len() / 2],
+        &SAMPLE.as_bytes()[..SAMPLE.len() - 1],
+        &zip(&[("page.html", b"<html>")]),
+    ] {
+        assert!(!recognized(payload), "{:?}", String::from_utf8_lossy(payload));
+    }
+}
+
+#[test]
 fn unpacking_is_bounded() {
     let zeros = vec![b'0'; 64 << 10];
     let two = |limit| {

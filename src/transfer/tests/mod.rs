@@ -97,7 +97,8 @@ fn body(bytes: &[u8], chunk: usize) -> TestBody {
 }
 
 fn blob_at(body: TestBody, offset: u64, etag: &'static str) -> Blob {
-    Blob { body, offset, length: None, etag: Some(http::HeaderValue::from_static(etag)) }
+    let etag = Some(http::HeaderValue::from_static(etag));
+    Blob { body, offset, length: None, etag, origin: Origin::TRUSTED }
 }
 
 fn reset() -> Failure {

@@ -70,7 +70,17 @@ async fn a_body_that_ends_early_without_an_error_is_refused() {
             .unwrap();
     let short =
         Blob { length: Some(200_000), ..blob_at(body(&content[..150_000], 9000), 0, "\"1\"") };
-    assert!(download.receive(short).await.unwrap_err().message.contains("after 150000 bytes"));
+    let error = download.receive(short).await.unwrap_err();
+    assert!(error.message.contains("150000 bytes instead of 200000"), "{error}");
+    assert!(download.is_damaged() && !download.is_resumable() && error.retryable);
+    assert!(!download.discard().await.unwrap(), "the sink has bytes of it");
+    let mut download =
+        Download::open(MemorySink::default().target(), REMOTE_PATH, DecompressLimits::default())
+            .await
+            .unwrap();
+    let head = body(&content[..150_000], 9000).chain(stream::iter([Err(reset())])).boxed();
+    let cut = Blob { length: Some(200_000), ..blob_at(head, 0, "\"1\"") };
+    assert!(download.receive(cut).await.unwrap_err().message.contains("after 150000 bytes"));
     let whole = Blob { length: Some(200_000), ..blob_at(body(&content, 9000), 0, "\"1\"") };
     download.receive(whole).await.unwrap();
     assert_eq!(
