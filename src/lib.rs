@@ -34,7 +34,8 @@
 //! pauses
 //! config
 //! model, secret
-//! clock, error, operation, text
+//! clock, error, operation
+//! text
 //! ```
 
 pub mod auth;

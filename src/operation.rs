@@ -68,6 +68,18 @@ impl Operation {
         }
     }
 
+    /// Returns the permissions of a person's token, one of which is required.
+    pub fn delegated_permissions(self) -> &'static [&'static str] {
+        match self {
+            Self::GetMachineAction
+            | Self::ListMachineActions
+            | Self::GetResultLink
+            | Self::GetMachine
+            | Self::ListMachines => &["Machine.Read", "Machine.ReadWrite"],
+            _ => self.permissions(),
+        }
+    }
+
     /// Returns what the operation does, worded to follow "could not".
     pub fn description(self) -> &'static str {
         match self {

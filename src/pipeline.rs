@@ -116,6 +116,13 @@ impl Pipeline {
         Ok(known.get_or_insert((key, quota)).clone())
     }
 
+    /// Adds the call's machine and action, and the tenant, to an error that does not name them yet.
+    fn annotate(&self, call: &ApiCall, error: Error) -> Error {
+        let mut error = call.annotate(error);
+        error.tenant_id = error.tenant_id.take().or_else(|| self.tokens.tenant_id());
+        error
+    }
+
     /// Returns the shared state if it is loaded already.
     pub fn quota_if_loaded(&self) -> Option<Arc<Quota>> {
         self.quota

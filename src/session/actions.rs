@@ -2,7 +2,7 @@
 
 use super::{Sessions, Tag};
 use crate::client::odata_literal;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 
 /// When to read the list, as fractions of `Limits.settle_time`.
@@ -55,8 +55,18 @@ impl Sessions {
         machine_id: &str,
         tag: &Tag,
     ) -> Result<Vec<MachineAction>> {
-        let mut actions =
-            self.pipeline.list_machine_actions(Some(&machine_filter(machine_id)), None).await?;
+        let filter = machine_filter(machine_id);
+        let (mut actions, skipped) =
+            self.pipeline.list_machine_actions_and_skipped(Some(&filter), None).await?;
+        // A record of ours without an id must not pass for no record: the submit would be repeated.
+        if skipped.iter().any(|raw| tag.is_in(raw)) {
+            let message = format!(
+                "the service lists our session on machine {machine_id} without a usable id"
+            );
+            let mut error = Error::new(Kind::Service, message).with_machine(machine_id);
+            error.hint = Some("try again: the service may complete the record".to_owned());
+            return Err(error);
+        }
         actions.retain(|action| tag.matches(action));
         actions.reverse();
         Ok(actions)

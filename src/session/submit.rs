@@ -160,6 +160,7 @@ async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<
 
 /// Waits until the next POST can succeed, or until the caller's timeout.
 async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimit) -> Result<()> {
+    wait_limit.record_refusal(step.refusal());
     match step {
         NextStep::Done { .. } => Ok(()),
         NextStep::Fail(error) => Err(plan.annotate(error)),
@@ -167,7 +168,7 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
             log::warn!(target: LOG_TARGET, "{error}; trying again with a fresh token");
             Ok(())
         }
-        NextStep::WaitForMachine { retries, listed } => {
+        NextStep::WaitForMachine { retries, listed, .. } => {
             let waiting = admission::wait_until_machine_free(plan, retries, listed);
             wait_limit.enforce(plan, waiting).await
         }

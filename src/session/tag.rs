@@ -34,6 +34,11 @@ impl Tag {
         format!("{text} {PREFIX}{}]", self.0).trim_start().to_owned()
     }
 
+    /// Returns whether this tag is anywhere in `text`.
+    pub fn is_in(&self, text: &str) -> bool {
+        text.to_ascii_lowercase().contains(&self.0)
+    }
+
     /// Returns whether the action has this tag. Only the last tag of its comment counts.
     pub fn matches(&self, action: &MachineAction) -> bool {
         let comment = action.requestor_comment.as_deref().unwrap_or_default();
