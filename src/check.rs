@@ -1,6 +1,7 @@
 //! Checks what could stop a session before it starts. Starts nothing.
 
 mod machine;
+mod permissions;
 mod platform;
 mod results;
 
@@ -75,7 +76,7 @@ pub async fn check(
             return check;
         }
     }
-    check_permissions(pipeline, commands, &mut check).await;
+    permissions::check_permissions(pipeline, commands, &mut check).await;
     match pipeline.list_machine_actions(Some("type eq 'LiveResponse'"), Some(20)).await {
         Ok(actions) => results::check_results_host(pipeline, &actions, &mut check).await,
         Err(error) => check.add_error("api", &error),
@@ -128,45 +129,6 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
-    }
-}
-
-/// Checks that the token has the permissions of a session's calls.
-async fn check_permissions(pipeline: &Pipeline, commands: Option<&[Command]>, check: &mut Check) {
-    let Ok(token) = pipeline.tokens().get_token().await else { return };
-    let granted = |operation: Operation| {
-        let wanted = operation.permissions();
-        let has = |name: &&str| {
-            token.claims.roles.iter().chain(&token.claims.scp).any(|role| role == name)
-        };
-        wanted.iter().any(has)
-    };
-    // A token without roles and scopes proves nothing: its format may be one that is not readable.
-    if token.claims.roles.is_empty() && token.claims.scp.is_empty() {
-        return;
-    }
-    let needs_library = commands
-        .is_some_and(|commands| commands.iter().any(|command| command.library_name().is_some()));
-    for operation in
-        [Operation::RunLiveResponse, Operation::GetResultLink, Operation::ListLibraryFiles]
-    {
-        if granted(operation) {
-            continue;
-        }
-        let library = operation == Operation::ListLibraryFiles;
-        let level = if library { "warning" } else { "error" };
-        if library && !needs_library {
-            continue;
-        }
-        let wanted = operation.permissions().join(" or ");
-        let message = format!(
-            "the token lacks the permission {wanted}, without which the client cannot {}",
-            operation.description()
-        );
-        let hint = format!(
-            "grant the application {wanted} of WindowsDefenderATP in Entra ID, with admin consent"
-        );
-        check.add(level, "permission", message, hint);
     }
 }
 

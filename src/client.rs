@@ -1,6 +1,8 @@
 //! One function for each operation of the service.
 
-use std::collections::HashSet;
+mod machines;
+mod namesakes;
+mod pages;
 
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -9,18 +11,23 @@ use serde_json::json;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::CallPermit;
-use crate::model::{self, Command, Entity, LibraryFile, Machine, MachineAction, is_machine_id};
+use crate::model::{
+    self, ArgumentRedactor, Command, LibraryFile, MachineAction, Raw, check_action_id,
+    check_stored_name,
+};
 use crate::operation::Operation;
 use crate::pipeline::{ApiCall, ApiResponse, AttemptOutcome, Pipeline};
 use crate::secret::SecretUrl;
 use crate::transfer::{LibraryUpload, encode_multipart};
 use crate::transport::SendCheck;
+pub use machines::machine_not_found;
+pub use namesakes::{Choice, Namesake, ambiguous_error, choose};
+use pages::ListQuery;
+pub use pages::{Listed, PageGuard};
 
 /// Every character except the unreserved ones of RFC 3986.
 const URL_COMPONENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The largest page that the service returns (page "api-odata").
-const MAX_PAGE_SIZE: u32 = 10_000;
 
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, URL_COMPONENT).to_string()
@@ -32,64 +39,12 @@ pub fn odata_literal(text: &str) -> String {
 }
 
 impl Pipeline {
-    /// Reads a machine by its id (page "get-machine-by-id").
-    pub async fn get_machine(&self, id: &str) -> Result<Machine> {
-        let call =
-            ApiCall::get(Operation::GetMachine, format!("/api/machines/{id}")).with_machine_id(id);
-        self.call(&call, model::decode_entity).await
-    }
-
-    /// Reads the machine with this id, full computer name or short computer name.
-    pub async fn resolve_machine(&self, name: &str) -> Result<Machine> {
-        let name = name.trim();
-        if is_machine_id(name) {
-            return self.get_machine(&name.to_ascii_lowercase()).await;
-        }
-        if name.is_empty() || name.chars().any(char::is_control) {
-            return Err(Error::invalid(format!("{name:?} is not a machine id or name"))
-                .with_hint("give a machine id of 40 hexadecimal digits, or a computer name"));
-        }
-        // A short name has no domain, so the filter matches a prefix and `is_named` decides.
-        let filter = format!("startswith(computerDnsName,{})", odata_literal(&name.to_lowercase()));
-        let mut found = self.list_machines(Some(&filter), None).await?;
-        found.retain(|machine| machine.is_named(name));
-        single_match(name, found)
-    }
-
-    /// Lists machines (page "get-machines"). If the service saw none recently, it answers 404, and
-    /// the result is an empty list.
-    pub async fn list_machines(
-        &self,
-        filter: Option<&str>,
-        top: Option<u32>,
-    ) -> Result<Vec<Machine>> {
-        match self.list(Operation::ListMachines, "/api/machines", filter, top, None).await {
-            Err(error) if error.status == Some(404) => Ok(Vec::new()),
-            other => other,
-        }
-    }
-
-    /// Reads one page of machines. Returns the path of the next page, to pass as `next`.
-    pub async fn list_machines_page(
-        &self,
-        filter: Option<&str>,
-        next: Option<String>,
-    ) -> Result<(Vec<Machine>, Option<String>)> {
-        let path = next.unwrap_or_else(|| format!("/api/machines{}", query(filter, None, None)));
-        match self.call(&ApiCall::get(Operation::ListMachines, path), model::decode_page).await {
-            Ok(page) => {
-                Ok((page.value, page.next_link.as_deref().map(next_page_path).transpose()?))
-            }
-            Err(error) if error.status == Some(404) => Ok((Vec::new(), None)),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Reads a machine action (page "get-machineaction-object").
     pub async fn get_machine_action(&self, id: &str) -> Result<MachineAction> {
+        check_action_id(id)?;
         let path = format!("/api/machineactions/{}", encode(id));
         let call = ApiCall::get(Operation::GetMachineAction, path).with_action_id(id);
-        self.call(&call, model::decode_entity).await
+        self.call(&call, |body| decode_action(id, body)).await
     }
 
     /// Lists machine actions, newest first (page "get-machineactions-collection").
@@ -98,17 +53,27 @@ impl Pipeline {
         filter: Option<&str>,
         top: Option<u32>,
     ) -> Result<Vec<MachineAction>> {
+        Ok(self.list_machine_actions_and_skipped(filter, top).await?.0)
+    }
+
+    /// Lists machine actions. Returns also the JSON of the records without a usable id.
+    pub async fn list_machine_actions_and_skipped(
+        &self,
+        filter: Option<&str>,
+        top: Option<u32>,
+    ) -> Result<(Vec<MachineAction>, Vec<Raw>)> {
+        let (operation, path) = (Operation::ListMachineActions, "/api/machineactions");
         let order = Some("creationDateTimeUtc desc");
-        let mut actions: Vec<MachineAction> = self
-            .list(Operation::ListMachineActions, "/api/machineactions", filter, top, order)
-            .await?;
+        let Listed { items: mut actions, skipped } =
+            self.list::<MachineAction>(ListQuery { operation, path, filter, top, order }).await?;
         // Sorted here too, because callers rely on the order.
         actions.sort_by_key(|action| std::cmp::Reverse(action.creation_date_time_utc));
-        Ok(actions)
+        Ok((actions, skipped))
     }
 
     /// Cancels a machine action (page "cancel-machine-action").
     pub async fn cancel_machine_action(&self, id: &str, comment: &str) -> Result<MachineAction> {
+        check_action_id(id)?;
         let path = format!("/api/machineactions/{}/cancel", encode(id));
         let call = ApiCall::post_json(
             Operation::CancelMachineAction,
@@ -116,7 +81,7 @@ impl Pipeline {
             &json!({ "Comment": comment }),
         )
         .with_action_id(id);
-        self.call(&call, model::decode_entity).await
+        self.call(&call, |body| decode_action(id, body)).await
     }
 
     /// Gets the link to a command's result, valid for 30 minutes (page "get-live-response-result").
@@ -125,6 +90,7 @@ impl Pipeline {
         struct ResultLink {
             value: String,
         }
+        check_action_id(id)?;
         let path = format!(
             "/api/machineactions/{}/GetLiveResponseResultDownloadLink(index={index})",
             encode(id)
@@ -147,7 +113,9 @@ impl Pipeline {
 
     /// Lists the files of the live response library (page "list-library-files").
     pub async fn list_library_files(&self) -> Result<Vec<LibraryFile>> {
-        self.list(Operation::ListLibraryFiles, "/api/libraryfiles", None, None, None).await
+        let (operation, path) = (Operation::ListLibraryFiles, "/api/libraryfiles");
+        let query = ListQuery { operation, path, filter: None, top: None, order: None };
+        Ok(self.list(query).await?.items)
     }
 
     /// Uploads a file to the live response library (page "upload-library").
@@ -163,6 +131,7 @@ impl Pipeline {
 
     /// Deletes a file of the live response library (page "delete-library").
     pub async fn delete_library_file(&self, name: &str) -> Result<()> {
+        check_stored_name(name)?;
         let mut call = ApiCall::get(
             Operation::DeleteLibraryFile,
             format!("/api/libraryfiles/{}", encode(name)),
@@ -182,52 +151,14 @@ impl Pipeline {
         permit: CallPermit,
         check: SendCheck,
     ) -> AttemptOutcome {
-        let path = format!("/api/machines/{machine_id}/runliveresponse");
+        let path = format!("/api/machines/{}/runliveresponse", encode(machine_id));
         let body = json!({ "Commands": commands, "Comment": comment });
         let mut call =
             ApiCall::post_json(Operation::RunLiveResponse, path, &body).with_machine_id(machine_id);
         call.body = call.body.with_check(check);
+        call.arguments = ArgumentRedactor::new(commands);
         self.attempt(&call, permit).await
     }
-
-    async fn list<T: Entity>(
-        &self,
-        operation: Operation,
-        path: &str,
-        filter: Option<&str>,
-        top: Option<u32>,
-        order: Option<&str>,
-    ) -> Result<Vec<T>> {
-        let wanted = top.map_or(usize::MAX, |top| top as usize);
-        let mut call = ApiCall::get(operation, format!("{path}{}", query(filter, top, order)));
-        let mut all = Vec::new();
-        let mut seen = HashSet::new();
-        loop {
-            let page = self.call(&call, model::decode_page).await?;
-            all.extend(page.value);
-            let Some(next) = page.next_link.filter(|_| all.len() < wanted) else { break };
-            // A circle of links would never end.
-            if !seen.insert(next.clone()) {
-                return Err(Error::new(
-                    Kind::Service,
-                    "the service's list links to a page that was read already",
-                ));
-            }
-            call.path = next_page_path(&next)?;
-        }
-        all.truncate(wanted);
-        Ok(all)
-    }
-}
-
-fn query(filter: Option<&str>, top: Option<u32>, order: Option<&str>) -> String {
-    // The service rejects a larger $top. The links of the pages lead to the rest.
-    let top = top.filter(|top| *top <= MAX_PAGE_SIZE).map(|top| top.to_string());
-    let options = [("$filter", filter), ("$top", top.as_deref()), ("$orderby", order)];
-    let given =
-        options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", encode(value?))));
-    let text = given.collect::<Vec<_>>().join("&");
-    if text.is_empty() { text } else { format!("?{text}") }
 }
 
 /// Returns the path and the query of the next page. The host of the link is ignored: the token must
@@ -239,33 +170,24 @@ fn next_page_path(link: &str) -> Result<String> {
     Ok(url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())))
 }
 
-/// Returns the error for a name that no machine has.
-pub fn machine_not_found(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("no machine is named {name:?}")).with_hint(
-        "check the name in the device inventory of the Defender portal, or give the machine id; a \
-         device group may hide the machine from this application",
-    )
+/// Decodes the action `id`. An answer about another action must not pass for it.
+fn decode_action(id: &str, body: &[u8]) -> Result<MachineAction> {
+    let action: MachineAction = model::decode_entity(body)?;
+    check_same_id("machine action", id, &action.id)?;
+    Ok(action)
 }
 
-fn single_match(name: &str, mut found: Vec<Machine>) -> Result<Machine> {
-    match (found.pop(), found.len()) {
-        (Some(machine), 0) => Ok(machine),
-        (None, _) => Err(machine_not_found(name)),
-        (Some(last), _) => {
-            found.push(last);
-            Err(ambiguous_machine(name, &found))
-        }
+/// Fails if the service answered about another object than the one that was asked for.
+fn check_same_id(what: &str, wanted: &str, got: &str) -> Result<()> {
+    if got.eq_ignore_ascii_case(wanted) {
+        return Ok(());
     }
-}
-
-fn ambiguous_machine(name: &str, found: &[Machine]) -> Error {
-    let ids: Vec<_> = found.iter().map(|machine| machine.id.as_str()).collect();
-    let message = format!("{} machines are named {name:?}: {}", ids.len(), ids.join(", "));
-    let mut error = Error::new(Kind::AmbiguousMachine, message)
-        .with_hint("give the id of the machine that you mean");
-    let json = |machine: &Machine| serde_json::from_str(&machine.raw).ok();
-    error.candidates = found.iter().filter_map(json).collect();
-    error
+    let message =
+        format!("the service answered about another {what}, {}", crate::text::sanitize(got, 60));
+    Err(Error::new(Kind::Service, message).with_hint(
+        "the answer was not used: try again; if the error persists, a gateway or proxy may be \
+         mixing up answers",
+    ))
 }
 
 /// Reads the machine action from the response to a submit.

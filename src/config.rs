@@ -94,6 +94,11 @@ impl Limits {
                 "limits: sessions is 0, which allows no submit; give 1 or more",
             ));
         }
+        if self.upload_size == 0 {
+            return Err(Error::invalid(
+                "limits: upload_size is 0, which allows no upload; give 1 or more",
+            ));
+        }
         for rate in self.submit.iter().chain(&self.read) {
             Rate::new(rate.count, rate.per)?;
         }

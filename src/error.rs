@@ -1,11 +1,14 @@
 //! The error type of the crate: what happened, to which machine or action, and what to do.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::text::printable;
 
 /// A result with the error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -84,7 +87,7 @@ impl Error {
         );
         Self(Box::new(Details {
             kind,
-            message: message.into(),
+            message: into_printable(message.into()),
             code: None,
             status: None,
             request_id: None,
@@ -119,7 +122,7 @@ impl Error {
 
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(into_printable(hint.into()));
         self
     }
 
@@ -153,6 +156,14 @@ impl Error {
         let cause = self.source.as_deref().and_then(|source| source.downcast_ref::<Self>());
         let is_transient = |kind: Kind| matches!(kind, Kind::ConnectionFailed | Kind::Throttled);
         is_transient(self.kind) || cause.is_some_and(|cause| is_transient(cause.kind))
+    }
+}
+
+/// A message may quote text of the service or of the caller. It must not control a terminal.
+fn into_printable(text: String) -> String {
+    match printable(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(shown) => shown,
     }
 }
 

@@ -34,7 +34,8 @@
 //! pauses
 //! config
 //! model, secret
-//! clock, digest, error, operation, text
+//! clock, digest, error, operation
+//! text
 //! ```
 
 pub mod auth;

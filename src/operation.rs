@@ -156,6 +156,18 @@ impl Operation {
         self.properties().permissions
     }
 
+    /// Returns the permissions of a person's token, one of which is required.
+    pub fn delegated_permissions(self) -> &'static [&'static str] {
+        match self {
+            Self::GetMachineAction
+            | Self::ListMachineActions
+            | Self::GetResultLink
+            | Self::GetMachine
+            | Self::ListMachines => &["Machine.Read", "Machine.ReadWrite"],
+            _ => self.permissions(),
+        }
+    }
+
     /// Returns what the operation does, worded to follow "could not".
     pub fn description(self) -> &'static str {
         self.properties().description

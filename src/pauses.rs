@@ -41,6 +41,8 @@ pub const FETCH_RESULT: Pause = Pause::of(30.0);
 pub const FETCH_RESULT_MAX: Pause = Pause::of(120.0);
 /// Before a failed row is tried again; it doubles with each failure.
 pub const RETRY_ROW: Pause = Pause::of(15.0);
+/// Before something that exists is read again after a 404, which may pass.
+pub const REREAD_NOT_FOUND: [Pause; 2] = [Pause::of(1.0), Pause::of(3.0)];
 /// Before the list of machines is read again, after it failed.
 pub const LIST_MACHINES: Pause = Pause::of(15.0);
 /// The longest pause between two tries of a run that cannot continue.

@@ -12,8 +12,8 @@ mod blob_storage;
 mod body;
 mod call;
 mod exchange;
-mod service_clock;
 mod result_hosts;
+mod service_clock;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +22,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 pub use api_call::ApiCall;
-pub use service_clock::ServiceClock;
 pub use blob_storage::is_access_blocked;
 pub use result_hosts::ResultHosts;
+pub use service_clock::ServiceClock;
 
 use crate::auth::TokenCache;
 use crate::classify::Throttle;
@@ -132,6 +132,13 @@ impl Pipeline {
         }
         let mut known = self.quota.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.get_or_insert((key, quota)).clone())
+    }
+
+    /// Adds the call's machine and action, and the tenant, to an error that does not name them yet.
+    fn annotate(&self, call: &ApiCall, error: Error) -> Error {
+        let mut error = call.annotate(error);
+        error.tenant_id = error.tenant_id.take().or_else(|| self.tokens.tenant_id());
+        error
     }
 
     /// Returns the shared state if it is loaded already.

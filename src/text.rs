@@ -37,6 +37,19 @@ pub(crate) fn sanitize(text: &str, limit: usize) -> String {
     shown
 }
 
+/// Returns `text` without control, bidirectional and invisible characters. A line break or tab
+/// becomes a blank.
+pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.chars().all(is_displayable) {
+        return text.into();
+    }
+    let shown = text.chars().filter_map(|c| match c {
+        '\n' | '\r' | '\t' => Some(' '),
+        c => is_displayable(c).then_some(c),
+    });
+    shown.collect::<String>().into()
+}
+
 fn is_displayable(c: char) -> bool {
     // Soft hyphen, joiners, bidirectional controls, byte order mark, specials and tags.
     let hidden = matches!(c,
@@ -69,6 +82,12 @@ mod tests {
         assert_eq!(sanitize(" a\r\n\tb\0\u{1b}[31m c\u{202e}d\u{feff} \u{7} ", 99), "a b[31m cd");
         assert_eq!(sanitize("", 9), "");
         assert_eq!(sanitize("\u{fffd}\u{fffd}", 9), "");
+    }
+
+    #[test]
+    fn printable_text_is_kept_as_it_is() {
+        assert_eq!(printable("a  b ü"), "a  b ü");
+        assert_eq!(printable("a\u{1b}[2Jb\u{7}\u{202e}c\nd\u{9b}e"), "a[2Jbc de");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::model::ArgumentRedactor;
 use crate::text::sanitize;
 
 /// The error that a response body describes. The service sends
@@ -20,23 +21,36 @@ pub(super) struct ErrorBody {
 impl ErrorBody {
     /// Reads a body of any format.
     pub fn parse(body: &[u8]) -> Self {
+        Self::parse_without(body, &ArgumentRedactor::default())
+    }
+
+    /// Reads a body, and removes the arguments of the call from its texts.
+    pub fn parse_without(body: &[u8], arguments: &ArgumentRedactor) -> Self {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         if body.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
             return Self { format_error: Some("an empty body".to_owned()), ..Self::default() };
         }
         // A truncated body is reported as such: it points to the connection, not to the service.
         match serde_json::from_slice(body) {
-            Ok(value) => Self::from_json(&value, body),
-            Err(error) if error.is_eof() => Self::not_json("truncated JSON", body),
-            Err(_) => Self::not_json("a body that is not JSON", body),
+            Ok(value) => Self::from_json(&value, body, arguments),
+            Err(error) if error.is_eof() => Self::not_json("truncated JSON", body, arguments),
+            Err(_) => Self::not_json("a body that is not JSON", body, arguments),
         }
     }
 
-    fn not_json(what: &str, body: &[u8]) -> Self {
-        Self { format_error: Some(quote_body(what, body)), not_json: true, ..Self::default() }
+    fn not_json(what: &str, body: &[u8], arguments: &ArgumentRedactor) -> Self {
+        let format_error = Some(quote_body(what, body, arguments));
+        Self { format_error, not_json: true, ..Self::default() }
     }
 
-    fn from_json(value: &Value, body: &[u8]) -> Self {
+    fn from_json(value: &Value, body: &[u8], arguments: &ArgumentRedactor) -> Self {
+        let field = |object: &Map<String, Value>, name: &str, limit: usize| {
+            field(object.get(name)?, limit, arguments)
+        };
+        // Some gateways send the message alone, as a JSON string.
+        if value.is_string() {
+            return Self::from_parts(None, self::field(value, 1000, arguments));
+        }
         let empty = Map::new();
         let top = value.as_object().unwrap_or(&empty);
         let error = match top.get("error") {
@@ -55,7 +69,7 @@ impl ErrorBody {
         error_body.target = field(error, "target", 200);
         if error_body.code.is_none() && error_body.message.is_none() {
             error_body.format_error =
-                Some(quote_body("JSON without error.code and error.message", body));
+                Some(quote_body("JSON without error.code and error.message", body, arguments));
         }
         error_body
     }
@@ -70,17 +84,26 @@ impl ErrorBody {
     }
 }
 
-fn field(object: &Map<String, Value>, name: &str, limit: usize) -> Option<String> {
-    let text = match object.get(name)? {
-        Value::String(text) => sanitize(text, limit),
+fn field(value: &Value, limit: usize, arguments: &ArgumentRedactor) -> Option<String> {
+    let text = match value {
+        Value::String(text) => shown(text, limit, arguments),
         Value::Number(number) => number.to_string(),
         _ => return None,
     };
     (!text.is_empty()).then_some(text)
 }
 
-fn quote_body(what: &str, body: &[u8]) -> String {
-    match sanitize(&String::from_utf8_lossy(body), 200) {
+/// Returns `text` without arguments, cut to `limit` characters. The cut comes last: a part of an
+/// argument would not be found.
+fn shown(text: &str, limit: usize, arguments: &ArgumentRedactor) -> String {
+    if arguments.is_empty() {
+        return sanitize(text, limit);
+    }
+    sanitize(&arguments.redact(&sanitize(text, ArgumentRedactor::MAX_SEARCHED)), limit)
+}
+
+fn quote_body(what: &str, body: &[u8], arguments: &ArgumentRedactor) -> String {
+    match shown(&String::from_utf8_lossy(body), 200, arguments) {
         text if text.is_empty() => format!("{what} ({} bytes)", body.len()),
         text => format!("{what}: {text}"),
     }

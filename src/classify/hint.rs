@@ -2,6 +2,7 @@
 
 use http::StatusCode;
 
+use super::cause::Cause;
 use super::error_body::ErrorBody;
 use super::throttle::Throttle;
 use crate::error::Kind;
@@ -18,6 +19,14 @@ pub(super) fn hint_for_error(
     error_body: &ErrorBody,
     throttle: Option<Throttle>,
 ) -> Option<String> {
+    // What the message says is more exact than the code.
+    let is_refusal = matches!(
+        kind,
+        Kind::Authentication | Kind::PermissionDenied | Kind::InvalidRequest | Kind::Service
+    );
+    if let Some(cause) = Cause::of(error_body).filter(|_| is_refusal && status.is_client_error()) {
+        return Some(cause_hint(cause, operation, error_body));
+    }
     match kind {
         Kind::Authentication => Some(AUTHENTICATION.to_owned()),
         Kind::PermissionDenied => Some(permission_hint(operation, error_body)),
@@ -38,15 +47,31 @@ const BUSY: &str = "a machine runs one live response session at a time, and queu
     sessions of the portal count: wait for it to end (on_busy=\"wait\"), or cancel it";
 const DISABLED: &str = "turn on live response in the Defender portal: Settings > Endpoints > \
     Advanced features > Live Response; for a server, Live Response for Servers too";
+const INACTIVE: &str = "Defender for Endpoint is not active in the token's tenant for this API host: \
+    check that the tenant has a licence and was set up (open the Defender portal once), that the \
+    token is for the right tenant, and try the API host of the tenant's region in endpoint; no other \
+    token helps";
+const SUSPENDED: &str = "Defender for Endpoint is suspended in the token's tenant, as when its \
+    licence has ended: renew the licence, or give a credential of the right tenant; no other token \
+    helps";
+const NO_LICENCE: &str = "the token's tenant has no licence for this API: assign a licence of Defender \
+    for Endpoint (Plan 2) or Vulnerability Management in the tenant, or give a credential of the \
+    right tenant; no other token helps";
 const REMEDIATION: &str = "set a remediation level for the machine's device group: Settings > \
     Endpoints > Permissions > Device groups; the machine must be in such a group";
 
-fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
-    match error_body.code.as_deref().unwrap_or_default() {
-        "DisabledFeature" => return DISABLED.to_owned(),
-        "DisallowedOperation" => return REMEDIATION.to_owned(),
-        _ => {}
+fn cause_hint(cause: Cause, operation: Operation, error_body: &ErrorBody) -> String {
+    match cause {
+        Cause::Disabled => DISABLED.to_owned(),
+        Cause::NoRemediationLevel => REMEDIATION.to_owned(),
+        Cause::NoLicence => NO_LICENCE.to_owned(),
+        Cause::AccountSuspended => SUSPENDED.to_owned(),
+        Cause::AccountInactive => INACTIVE.to_owned(),
+        Cause::MissingRoles => permission_hint(operation, error_body),
     }
+}
+
+fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
     let named = named_permissions(error_body.message.as_deref().unwrap_or_default());
     // The message of the service knows better which permissions are accepted.
     let needed = if named.is_empty() { operation.permissions().to_vec() } else { named };
@@ -64,6 +89,12 @@ fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
 
 /// Returns the permissions that a message of the service names, such as `Machine.Read.All`.
 fn named_permissions(message: &str) -> Vec<&str> {
+    // "API required roles: A, B, application roles: C." names first what is needed, then what the
+    // token has.
+    let message = ["required roles:", "required scopes:"]
+        .iter()
+        .find_map(|words| message.split_once(words))
+        .map_or(message, |(_, after)| after.split(':').next().unwrap_or_default());
     let words = message
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
         .map(|word| word.trim_matches('.'));
@@ -153,5 +184,8 @@ mod tests {
                        Machine.ReadWrite.All) to access the resource. Machine. Machine.Read.All.";
         assert_eq!(named_permissions(message), ["Machine.Read.All", "Machine.ReadWrite.All"]);
         assert!(named_permissions("The machine. Library").is_empty());
+        let message = "Missing application roles. API required roles: Machine.LiveResponse, \
+                       application roles: Machine.Read.All.";
+        assert_eq!(named_permissions(message), ["Machine.LiveResponse"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Maps an error response to an error: kind, message and hint.
 
+mod cause;
 mod error_body;
 mod hint;
 mod throttle;
@@ -7,8 +8,10 @@ mod throttle;
 use http::{HeaderMap, StatusCode};
 
 use crate::error::{Error, Kind};
+use crate::model::ArgumentRedactor;
 use crate::operation::{Operation, Subject};
 use crate::text::sanitize;
+use cause::Cause;
 use error_body::ErrorBody;
 pub(crate) use throttle::retry_after_from_headers;
 pub use throttle::{Throttle, classify_throttle};
@@ -22,12 +25,21 @@ pub struct ErrorContext {
     pub tenant_id: Option<String>,
     /// Another name of the object of the call, such as a library file or a computer name.
     pub subject: Option<String>,
+    /// What no message may repeat.
+    pub arguments: ArgumentRedactor,
 }
 
 impl ErrorContext {
     /// Creates a context without any ids.
     pub fn new(operation: Operation) -> Self {
-        Self { operation, machine_id: None, action_id: None, tenant_id: None, subject: None }
+        Self {
+            operation,
+            machine_id: None,
+            action_id: None,
+            tenant_id: None,
+            subject: None,
+            arguments: ArgumentRedactor::default(),
+        }
     }
 
     /// Returns "submit a live response session to machine 9a0b…".
@@ -54,7 +66,7 @@ pub fn error_from_response(
     body: &[u8],
     now_wall: f64,
 ) -> Error {
-    let error_body = ErrorBody::parse(body);
+    let error_body = ErrorBody::parse_without(body, &context.arguments);
     let kind = error_kind(context.operation, status, &error_body);
     let throttle = (kind == Kind::Throttled)
         .then(|| throttle::throttle_from_body(context.operation, headers, &error_body, now_wall));
@@ -83,21 +95,33 @@ fn error_kind(operation: Operation, status: StatusCode, error_body: &ErrorBody) 
     let uploading = operation == Operation::UploadLibraryFile;
     let code = error_body.code.as_deref().unwrap_or_default();
     match status.as_u16() {
+        // A tenant that is not active is a 401 too, and no token helps (docs/service.md, section
+        // 19). The kind stays that of the status.
         401 => Kind::Authentication,
         // A 404 page of a gateway does not mean that the object does not exist.
         404 if !error_body.not_json => Kind::NotFound,
         429 => Kind::Throttled,
-        400..=499 if code == "ActiveRequestAlreadyExists" => Kind::MachineBusy,
+        400..=499 if says_busy(operation, code, error_body) => Kind::MachineBusy,
         400..=499 if uploading && error_body.message_contains("already exists") => {
             Kind::AlreadyExists
         }
         // An unknown code is not the caller's mistake for certain: it is a service error.
         400 if is_invalid_request(code) => Kind::InvalidRequest,
-        // A 403 without a code comes from a gateway or firewall.
-        403 if !code.is_empty() => Kind::PermissionDenied,
+        // A 403 without a code comes from a gateway or firewall, unless it has the service's words.
+        403 if !code.is_empty() || Cause::of(error_body).is_some() => Kind::PermissionDenied,
         413 if uploading => Kind::InvalidRequest,
         _ => Kind::Service,
     }
+}
+
+/// Returns whether a session keeps the machine busy. The service says so in a message under a code
+/// that is not known (docs/service.md, section 19).
+fn says_busy(operation: Operation, code: &str, error_body: &ErrorBody) -> bool {
+    code.eq_ignore_ascii_case("ActiveRequestAlreadyExists")
+        || operation == Operation::RunLiveResponse
+            && ["already in progress", "active request already exists", "already running"]
+                .iter()
+                .any(|words| error_body.message_contains(words))
 }
 
 fn is_invalid_request(code: &str) -> bool {

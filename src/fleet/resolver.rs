@@ -1,15 +1,17 @@
 //! Finds the machine of each row and its priority, from pages of the list of machines.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::priority::{Priority, PriorityClass};
 use super::shared::is_run_level;
-use crate::client::{machine_not_found, odata_literal};
+use crate::client::{
+    Choice, Namesake, PageGuard, ambiguous_error, choose, machine_not_found, odata_literal,
+};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Machine, Raw, is_machine_id};
+use crate::model::{Machine, Raw, check_machine_name, is_machine_id};
 use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
@@ -58,7 +60,7 @@ pub struct Resolver {
 /// A machine with a name that was given.
 #[derive(Clone)]
 struct NameMatch {
-    id: String,
+    machine: Namesake,
     priority: Priority,
     /// None if there are too many names to keep every machine in memory.
     raw: Option<Raw>,
@@ -82,10 +84,10 @@ impl Resolver {
             let name = machine.trim().to_lowercase();
             match machine_id.or_else(|| is_machine_id(&name).then(|| name.clone())) {
                 Some(id) => resolver.ids.entry(id).or_default().push(row),
-                None if name.is_empty() || name.chars().any(char::is_control) => {
-                    invalid.push(Resolution::Unresolvable(row, invalid_machine_name(&machine)));
-                }
-                None => resolver.names.entry(name).or_default().push(row),
+                None => match check_machine_name(&machine) {
+                    Err(error) => invalid.push(Resolution::Unresolvable(row, not_found(error))),
+                    Ok(()) => resolver.names.entry(name).or_default().push(row),
+                },
             }
         }
         resolver.send(invalid);
@@ -134,20 +136,16 @@ impl Resolver {
 
     async fn fetch_pages(&mut self, filter: Option<&str>) -> Result<()> {
         let started = self.pipeline.clock.now();
-        // A link that comes twice would make this loop endless.
-        let mut seen = HashSet::new();
+        let mut guard = PageGuard::default();
+        let mut count = 0;
         let mut next: Option<String> = None;
         loop {
             match self.pipeline.list_machines_page(filter, next.clone()).await {
                 Ok((machines, link)) => {
+                    count += machines.len();
                     self.process_page(machines);
                     let Some(link) = link else { return Ok(()) };
-                    if !seen.insert(link.clone()) {
-                        return Err(Error::new(
-                            Kind::Service,
-                            "the list of machines links back to a page that was read already",
-                        ));
-                    }
+                    guard.check(&link, count)?;
                     next = Some(link);
                 }
                 Err(error) => {
@@ -167,18 +165,20 @@ impl Resolver {
         let mut resolutions = Vec::new();
         for machine in machines {
             let id = machine.id.to_ascii_lowercase();
-            if let Some(rows) = self.ids.remove(&id) {
+            // A merged record is followed by `resolve_ids_individually`.
+            let is_current = machine.merged_into().is_none();
+            if let Some(rows) = is_current.then(|| self.ids.remove(&id)).flatten() {
                 let priority = Priority::from_machine(&machine, now);
                 resolutions.extend(
                     rows.into_iter().map(|row| Resolution::Resolved(row, id.clone(), priority)),
                 );
             }
-            self.record_name_matches(id, &machine, now);
+            self.record_name_matches(&machine, now);
         }
         self.send(resolutions);
     }
 
-    fn record_name_matches(&mut self, id: String, machine: &Machine, now: f64) {
+    fn record_name_matches(&mut self, machine: &Machine, now: f64) {
         let Some(full) = machine.computer_dns_name.as_deref().map(str::to_lowercase) else {
             return;
         };
@@ -190,10 +190,11 @@ impl Resolver {
         names.retain(|name| self.names.contains_key(name));
         // The JSON of every machine of a large tenant would take too much memory.
         let raw = (self.names.len() <= MAX_DESCRIBED_NAMES).then(|| machine.raw.clone());
-        let candidate = NameMatch { id, priority: Priority::from_machine(machine, now), raw };
+        let priority = Priority::from_machine(machine, now);
+        let candidate = NameMatch { machine: Namesake::new(machine), priority, raw };
         for name in names {
             let candidates = self.name_matches.entry(name).or_default();
-            if candidates.iter().all(|other| other.id != candidate.id) {
+            if candidates.iter().all(|other| other.machine.id != candidate.machine.id) {
                 candidates.push(candidate.clone());
             }
         }
@@ -203,12 +204,28 @@ impl Resolver {
     fn resolve_names(&mut self) {
         let mut resolutions = Vec::new();
         for (name, rows) in std::mem::take(&mut self.names) {
-            let candidates = self.name_matches.remove(&name).unwrap_or_default();
+            let found = self.name_matches.remove(&name).unwrap_or_default();
+            let namesakes: Vec<_> = found.iter().map(|it| it.machine.clone()).collect();
+            let (one, error) = match choose(&namesakes) {
+                Choice::Merged(id) => {
+                    self.ids.entry(id).or_default().extend(rows);
+                    continue;
+                }
+                Choice::One(at) => (found.get(at), None),
+                Choice::None => (None, Some(machine_not_found(&name))),
+                Choice::Several => (None, None),
+            };
             for row in rows {
-                resolutions.push(match candidates.as_slice() {
-                    [one] => Resolution::Resolved(row, one.id.clone(), one.priority),
-                    [] => Resolution::Unresolvable(row, machine_not_found(&name)),
-                    several => Resolution::Unresolvable(row, ambiguous_name(&name, several)),
+                resolutions.push(match (one, &error) {
+                    (Some(one), _) => {
+                        Resolution::Resolved(row, one.machine.id.clone(), one.priority)
+                    }
+                    (None, Some(error)) => Resolution::Unresolvable(row, error.clone()),
+                    (None, None) => {
+                        let candidates = found.iter().map(NameMatch::to_json).collect();
+                        let error = ambiguous_error(&name, &namesakes, candidates);
+                        Resolution::Unresolvable(row, error)
+                    }
                 });
             }
         }
@@ -221,8 +238,10 @@ impl Resolver {
             let asked = self.pipeline.get_machine(&id).await;
             let now = self.pipeline.clock.now();
             let resolution = |row| match &asked {
+                // Another id than that of the row is the one into which its record was merged.
                 Ok(machine) => {
-                    Resolution::Resolved(row, id.clone(), Priority::from_machine(machine, now))
+                    let current = machine.id.to_ascii_lowercase();
+                    Resolution::Resolved(row, current, Priority::from_machine(machine, now))
                 }
                 Err(error) if error.kind == Kind::NotFound => {
                     Resolution::Unresolvable(row, error.clone())
@@ -264,23 +283,15 @@ impl Resolver {
     }
 }
 
-fn invalid_machine_name(name: &str) -> Error {
-    Error::new(Kind::NotFound, format!("{name:?} is not a machine id or name"))
-        .with_hint("give a machine id of 40 hexadecimal digits, or a computer name")
-}
-
-fn ambiguous_name(name: &str, machines: &[NameMatch]) -> Error {
-    let ids: Vec<&str> = machines.iter().map(|machine| machine.id.as_str()).collect();
-    let message = format!("{} machines are named {name:?}: {}", ids.len(), ids.join(", "));
-    let mut error = Error::new(Kind::AmbiguousMachine, message)
-        .with_hint("give the id of the machine that you mean");
-    error.candidates = machines.iter().map(NameMatch::to_json).collect();
+/// Returns the error of a row whose name no machine can have.
+fn not_found(mut error: Error) -> Error {
+    error.kind = Kind::NotFound;
     error
 }
 
 impl NameMatch {
     fn to_json(&self) -> serde_json::Value {
         let raw = self.raw.as_deref().and_then(|raw| serde_json::from_str(raw).ok());
-        raw.unwrap_or_else(|| serde_json::json!({ "id": self.id }))
+        raw.unwrap_or_else(|| serde_json::json!({ "id": self.machine.id }))
     }
 }

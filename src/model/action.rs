@@ -1,6 +1,7 @@
 //! Machine actions: the service's records of submitted commands.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use super::command::Command;
 use super::decode::{Entity, Raw};
@@ -12,35 +13,50 @@ pub struct MachineAction {
     pub id: String,
     #[serde(rename = "type", default = "unknown", deserialize_with = "null_as_unknown")]
     pub kind: String,
+    /// Empty if the service sends none, which is not a final status.
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     pub status: String,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "machineId")]
     pub machine_id: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "computerDnsName")]
     pub computer_dns_name: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     pub requestor: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "requestorComment")]
     pub requestor_comment: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "creationDateTimeUtc")]
     pub creation_date_time_utc: Option<Timestamp>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "lastUpdateDateTimeUtc")]
     pub last_update_date_time_utc: Option<Timestamp>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "cancellationRequestor")]
     pub cancellation_requestor: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "cancellationComment")]
     pub cancellation_comment: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "cancellationDateTimeUtc")]
     pub cancellation_date_time_utc: Option<Timestamp>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "errorHResult")]
     pub error_hresult: Option<i64>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "externalId", alias = "externalID")]
     pub external_id: Option<String>,
+    #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "requestSource")]
     pub request_source: Option<String>,
-    #[serde(default, deserialize_with = "super::decode::null_as_empty")]
+    #[serde(default, deserialize_with = "received_commands")]
     pub commands: Vec<ActionCommand>,
     // An older page names the field so. Not a `serde(alias)`: a body with both names would be
     // refused.
     #[serde(default, skip_serializing, rename = "lastUpdateTimeUtc")]
+    #[serde(deserialize_with = "super::lenient::or_default")]
     last_update_time_utc: Option<Timestamp>,
     #[serde(rename = "_raw", default = "super::decode::empty_raw")]
     pub raw: Raw,
@@ -58,7 +74,7 @@ pub struct ActionCommand {
     pub end_time: Option<Timestamp>,
     #[serde(alias = "commandStatus")]
     pub status: String,
-    #[serde(default, deserialize_with = "super::decode::null_as_empty")]
+    #[serde(default, deserialize_with = "super::lenient::null_as_empty")]
     pub errors: Vec<String>,
     #[serde(default)]
     pub command: Command,
@@ -84,6 +100,45 @@ impl Entity for MachineAction {
         // The service does not promise an order.
         self.commands.sort_by_key(|command| command.index);
     }
+
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+/// Reads the commands of an action. A command needs no field: its place is its index then.
+fn received_commands<'de, D>(deserializer: D) -> Result<Vec<ActionCommand>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    #[derive(Default, Deserialize)]
+    struct Received {
+        #[serde(default, deserialize_with = "super::lenient::or_default")]
+        index: Option<u32>,
+        #[serde(default, deserialize_with = "super::lenient::or_default", alias = "startTime")]
+        start_time: Option<Timestamp>,
+        #[serde(default, deserialize_with = "super::lenient::or_default", alias = "endTime")]
+        end_time: Option<Timestamp>,
+        #[serde(default, deserialize_with = "super::lenient::or_default", alias = "commandStatus")]
+        status: String,
+        #[serde(default, deserialize_with = "super::lenient::list")]
+        errors: Vec<String>,
+        #[serde(default, deserialize_with = "super::lenient::or_default")]
+        command: Command,
+    }
+    let items: Vec<Box<RawValue>> = super::lenient::list(deserializer)?;
+    let received = items.iter().filter(|item| item.get() != "null");
+    // An odd entry keeps its place, because the order of the commands is known.
+    let received = received.map(|item| serde_json::from_str(item.get()).unwrap_or_default());
+    let command = |(at, it): (usize, Received)| ActionCommand {
+        index: it.index.unwrap_or_else(|| u32::try_from(at).unwrap_or(u32::MAX)),
+        start_time: it.start_time,
+        end_time: it.end_time,
+        status: it.status,
+        errors: it.errors,
+        command: it.command,
+    };
+    Ok(received.enumerate().map(command).collect())
 }
 
 /// Returns whether a status is final.
@@ -97,5 +152,6 @@ fn unknown() -> String {
 }
 
 fn null_as_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_else(unknown))
+    let kind: Option<String> = super::lenient::or_default(deserializer)?;
+    Ok(kind.unwrap_or_else(unknown))
 }

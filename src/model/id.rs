@@ -2,6 +2,13 @@
 
 use uuid::Uuid;
 
+use crate::error::{Error, Result};
+
+/// The longest name of a machine: a DNS name has at most 253 characters.
+const MAX_MACHINE_NAME: usize = 255;
+/// The longest id of an action. The service's own have 36 characters.
+const MAX_ACTION_ID: usize = 128;
+
 /// Returns whether `text` is a machine id: 40 hexadecimal digits.
 pub fn is_machine_id(text: &str) -> bool {
     text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -11,6 +18,38 @@ pub fn is_machine_id(text: &str) -> bool {
 pub fn is_guid(text: &str) -> bool {
     // `Uuid` also parses braces, `urn:uuid:` and 32 digits without hyphens: the service does not.
     text.len() == 36 && Uuid::try_parse(text).is_ok()
+}
+
+/// Refuses text that cannot name a machine, before it is part of a request.
+pub fn check_machine_name(name: &str) -> Result<()> {
+    let name = name.trim();
+    let wrong = if name.is_empty() || name.chars().any(char::is_control) {
+        format!("{:?} is not a machine id or name", shorten(name))
+    } else if name.chars().count() > MAX_MACHINE_NAME {
+        format!("a machine's name has at most {MAX_MACHINE_NAME} characters: {:?}", shorten(name))
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(wrong)
+        .with_hint("give a machine id of 40 hexadecimal digits, or a computer name"))
+}
+
+/// Refuses text that cannot be the id of an action, before it is part of a request.
+pub fn check_action_id(id: &str) -> Result<()> {
+    let is_dots = id.chars().all(|c| c == '.');
+    if is_dots || id.len() > MAX_ACTION_ID || id.chars().any(|c| c.is_control() || c == ' ') {
+        return Err(Error::invalid(format!("{:?} is not a machine action's id", shorten(id)))
+            .with_hint("give the GUID from session.id"));
+    }
+    Ok(())
+}
+
+fn shorten(text: &str) -> String {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

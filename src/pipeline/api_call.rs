@@ -6,6 +6,7 @@ use http::Method;
 use http::header::HeaderValue;
 
 use crate::error::Error;
+use crate::model::ArgumentRedactor;
 use crate::operation::Operation;
 use crate::transport::RequestBody;
 
@@ -22,6 +23,8 @@ pub struct ApiCall {
     pub action_id: Option<String>,
     /// The name of a library file.
     pub file_name: Option<String>,
+    /// The script arguments in the body, which no error may repeat.
+    pub arguments: ArgumentRedactor,
 }
 
 impl fmt::Debug for ApiCall {
@@ -43,6 +46,7 @@ impl ApiCall {
             machine_id: None,
             action_id: None,
             file_name: None,
+            arguments: ArgumentRedactor::default(),
         }
     }
 

@@ -76,7 +76,7 @@ impl Pipeline {
                     error.status = Some(response.status.as_u16());
                     let doing = call.operation.description();
                     error.message = format!("could not {doing}: {}", error.message);
-                    AttemptResult::MayRetry(AttemptFailure::NoResponse, call.annotate(error))
+                    AttemptResult::MayRetry(AttemptFailure::NoResponse, self.annotate(call, error))
                 }
             },
             AttemptOutcome::Refused(error) => AttemptResult::Failed(error),
@@ -124,7 +124,7 @@ impl Pipeline {
         };
         let entering = slow_wait::warn_if_slow(self.clock, what, quota.admit_call(call.operation));
         if let Ok(entered) = tokio::time::timeout(remaining, entering).await {
-            return entered.map_err(|error| call.annotate(error));
+            return entered.map_err(|error| self.annotate(call, error));
         }
         let max_wait = self.options.max_wait;
         let message = format!("could not {doing}: still in the queue after max_wait, {max_wait} s");
@@ -133,6 +133,6 @@ impl Pipeline {
              same application: call less often, or raise max_wait",
         );
         error.retry_after = Some(quota.expected_wait(call.operation));
-        Err(call.annotate(error))
+        Err(self.annotate(call, error))
     }
 }

@@ -24,7 +24,7 @@ impl Pipeline {
     pub async fn attempt(&self, call: &ApiCall, permit: CallPermit) -> AttemptOutcome {
         let token = match self.tokens.get_token().await {
             Ok(token) => token,
-            Err(error) => return AttemptOutcome::Refused(call.annotate(error)),
+            Err(error) => return AttemptOutcome::Refused(self.annotate(call, error)),
         };
         let outcome = self.exchange(call, &token).await;
         drop(permit);
@@ -34,10 +34,10 @@ impl Pipeline {
     async fn exchange(&self, call: &ApiCall, token: &Arc<AccessToken>) -> AttemptOutcome {
         let request = match self.request(call, token) {
             Ok(request) => request,
-            Err(error) => return AttemptOutcome::Refused(call.annotate(error)),
+            Err(error) => return AttemptOutcome::Refused(self.annotate(call, error)),
         };
         let response = match self.transport.send(request).await {
-            Ok(response) => body::read(response).await,
+            Ok(response) => body::read(response, call.operation).await,
             Err(failure) => Err(failure),
         };
         match response {
@@ -46,7 +46,7 @@ impl Pipeline {
                 self.classify_response(call, token, status, &headers, body)
             }
             Err(failure) => {
-                let mut error = call.annotate(failure.error);
+                let mut error = self.annotate(call, failure.error);
                 error.message =
                     format!("could not {}: {}", call.operation.description(), error.message);
                 // If any byte was sent, the service may have acted on the request.
@@ -75,6 +75,7 @@ impl Pipeline {
             action_id: call.action_id.clone(),
             tenant_id: self.tokens.tenant_id(),
             subject: call.file_name.clone(),
+            arguments: call.arguments.clone(),
             ..ErrorContext::new(call.operation)
         };
         let now = self.clock.now();

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind};
 use crate::model;
 use crate::python::convert::IntoPython;
 use crate::session::{SessionResult, Sessions};
+use crate::text::printable;
 
 /// An exception that the caller's own code raised. It leaves the core as the same object.
 struct CallerException(PyErr);
@@ -62,7 +63,8 @@ pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) 
     attributes.set_item("machine_id", &session.action.machine_id)?;
     attributes.set_item("hint", "the error's `result` has everything done before the failure")?;
     let class = exception_class(py, "SessionFailedError")?;
-    Ok(PyErr::from_value(class.call((&session.message,), Some(&attributes))?))
+    let message = printable(&session.message);
+    Ok(PyErr::from_value(class.call((message.as_ref(),), Some(&attributes))?))
 }
 
 fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyResult<PyErr> {
@@ -77,10 +79,11 @@ fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyR
         Some(name) => {
             let class = exception_class(py, name)?;
             let attributes = error_attributes(py, error, sessions)?;
-            PyErr::from_value(class.call((&error.message,), Some(&attributes))?)
+            let message = printable(&error.message);
+            PyErr::from_value(class.call((message.as_ref(),), Some(&attributes))?)
         }
         None if error.kind == Kind::Io => os_error(error),
-        None => PyRuntimeError::new_err(error.message.clone()),
+        None => PyRuntimeError::new_err(printable(&error.message).into_owned()),
     };
     // Python shows it as the direct cause.
     if let Some(cause) = source.and_then(|source| source.downcast_ref::<Error>()) {
@@ -131,15 +134,15 @@ fn error_attributes<'py>(
     sessions: Option<&Arc<Sessions>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let attributes = PyDict::new(py);
-    attributes.set_item("code", &error.code)?;
+    attributes.set_item("code", error.code.as_deref().map(printable))?;
     attributes.set_item("status_code", error.status)?;
-    attributes.set_item("request_id", &error.request_id)?;
+    attributes.set_item("request_id", error.request_id.as_deref().map(printable))?;
     attributes.set_item("tenant_id", &error.tenant_id)?;
     attributes.set_item("action_id", &error.action_id)?;
     attributes.set_item("machine_id", &error.machine_id)?;
     attributes.set_item("correlation_id", &error.correlation_id)?;
     attributes.set_item("retryable", error.retryable)?;
-    attributes.set_item("hint", &error.hint)?;
+    attributes.set_item("hint", error.hint.as_deref().map(printable))?;
     match error.kind {
         Kind::AmbiguousMachine => attributes.set_item("machines", candidates(py, error)?)?,
         Kind::MachineBusy => attributes.set_item("active_action_id", &error.active_action_id)?,

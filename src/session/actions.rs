@@ -2,7 +2,7 @@
 
 use super::{Sessions, Tag};
 use crate::client::odata_literal;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 
 /// When to read the list, as fractions of `Limits.settle_time`.
@@ -41,8 +41,26 @@ impl Sessions {
     }
 
     /// Lists the machine's live response actions, open or not, newest first.
-    pub(super) async fn list_actions_on(&self, machine_id: &str) -> Result<Vec<MachineAction>> {
-        self.pipeline.list_machine_actions(Some(&machine_filter(machine_id)), None).await
+    ///
+    /// Fails if a record without a usable id has `tag`.
+    pub(super) async fn list_actions_on(
+        &self,
+        machine_id: &str,
+        tag: &Tag,
+    ) -> Result<Vec<MachineAction>> {
+        let filter = machine_filter(machine_id);
+        let (actions, skipped) =
+            self.pipeline.list_machine_actions_and_skipped(Some(&filter), None).await?;
+        // A record of ours without an id must not pass for no record: the submit would be repeated.
+        if skipped.iter().any(|raw| tag.is_in(raw)) {
+            let message = format!(
+                "the service lists our session on machine {machine_id} without a usable id"
+            );
+            let mut error = Error::new(Kind::Service, message).with_machine(machine_id);
+            error.hint = Some("try again: the service may complete the record".to_owned());
+            return Err(error);
+        }
+        Ok(actions)
     }
 
     /// Lists the open live response actions of one machine, or of all machines.
@@ -61,7 +79,7 @@ impl Sessions {
         machine_id: &str,
         tag: &Tag,
     ) -> Result<Vec<MachineAction>> {
-        let mut actions = self.list_actions_on(machine_id).await?;
+        let mut actions = self.list_actions_on(machine_id, tag).await?;
         actions.retain(|action| tag.matches(action));
         actions.reverse();
         Ok(actions)

@@ -124,7 +124,9 @@ pub(super) async fn wait_until_machine_free(
 
 /// Returns whether someone else's action is open on the machine.
 async fn is_machine_busy(plan: &SubmitPlan, action_id: Option<&str>) -> bool {
-    let Ok(actions) = plan.sessions.list_actions_on(plan.machine_id()).await else { return false };
+    let Ok(actions) = plan.sessions.list_actions_on(plan.machine_id(), &plan.tag).await else {
+        return false;
+    };
     if let Ok(Some(_)) = lookup::pick_ours(plan, &actions, false).await {
         return false;
     }

@@ -139,8 +139,6 @@ impl Session {
     }
 
     fn annotate(&self, error: Error) -> Error {
-        let mut error = error.with_action(&self.id);
-        error.machine_id = error.machine_id.take().or_else(|| self.machine_id.clone());
-        error
+        self.in_context(error)
     }
 }

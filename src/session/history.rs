@@ -7,7 +7,6 @@ use super::Sessions;
 use super::evidence::{Evidence, is_newer};
 use super::plan::SubmitPlan;
 use crate::config::SETTLE_TIME;
-use crate::error::Error;
 use crate::model::MachineAction;
 
 /// An emulator's clock may run this much faster than ours, at most.
@@ -33,8 +32,6 @@ struct Events {
     was_busy: bool,
     /// A POST may have started a session, and the list has not shown which.
     in_doubt: bool,
-    /// Why the submit waits, for the error after the caller's timeout.
-    last_refusal: Option<Error>,
 }
 
 /// When a POST began.
@@ -77,14 +74,6 @@ impl SubmitHistory {
         if events.earlier_post.is_none() && events.own_post.is_none() {
             events.known_before.extend(actions.iter().map(|action| action.id.clone()));
         }
-    }
-
-    pub fn record_refusal(&self, error: &Error) {
-        self.lock().last_refusal = Some(error.clone());
-    }
-
-    pub fn last_refusal(&self) -> Option<Error> {
-        self.lock().last_refusal.clone()
     }
 
     pub fn set_in_doubt(&self, in_doubt: bool) {

@@ -78,7 +78,7 @@ pub(super) async fn find_action(
     plan: &SubmitPlan,
     complete: bool,
 ) -> Result<Option<MachineAction>> {
-    let mut actions = plan.sessions.list_actions_on(plan.machine_id()).await?;
+    let mut actions = plan.sessions.list_actions_on(plan.machine_id(), &plan.tag).await?;
     plan.history.record_known(&actions);
     // Oldest first: the first POST that started an action is the one to adopt.
     actions.reverse();

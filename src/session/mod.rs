@@ -37,6 +37,7 @@ use crate::model::MachineAction;
 use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::poller::{Poller, cached_action};
+use crate::text::printable;
 use crate::trace::{self, LOG_TARGET};
 
 /// Called with the machine action each time that its status or a command's status changed.
@@ -148,6 +149,21 @@ impl Session {
         self.last_seen().map(|(_, action)| action)
     }
 
+    /// Returns the machine's id, if it was given or the action was seen.
+    pub fn known_machine_id(&self) -> Option<String> {
+        self.machine_id.clone().or_else(|| self.action()?.machine_id)
+    }
+
+    /// Adds to an error what is known of the session.
+    pub(super) fn in_context(&self, mut error: Error) -> Error {
+        error.action_id = error.action_id.take().or_else(|| Some(self.id.clone()));
+        error.machine_id = error.machine_id.take().or_else(|| self.known_machine_id());
+        error.correlation_id = error.correlation_id.take().or_else(|| self.correlation_id.clone());
+        let tenant_id = || self.sessions.pipeline.tokens().tenant_id();
+        error.tenant_id = error.tenant_id.take().or_else(tenant_id);
+        error
+    }
+
     fn last_seen(&self) -> Option<(f64, MachineAction)> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -162,13 +178,21 @@ impl Session {
         if before.is_none_or(|(_, before)| before.status != action.status) {
             let machine =
                 action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("unknown");
-            let (id, status) = (&self.id, &action.status);
+            let (id, status) = (&self.id, printable(&action.status));
+            let (machine, status) = match status.as_ref() {
+                "" => (printable(machine), "in a state that the service does not name"),
+                status => (printable(machine), status),
+            };
             log::info!(target: LOG_TARGET, "session {id} on machine {machine} is {status}");
         }
     }
 
     /// Returns the action. Reads it unless a status of at most `max_age` seconds is known.
     pub async fn refresh(&self, max_age: f64) -> Result<MachineAction> {
+        self.read_action(max_age).await.map_err(|error| self.in_context(error))
+    }
+
+    async fn read_action(&self, max_age: f64) -> Result<MachineAction> {
         let pipeline = &self.sessions.pipeline;
         if let Some((_, action)) =
             self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age)
@@ -180,7 +204,13 @@ impl Session {
         {
             return Ok(action);
         }
-        let action = match (pipeline.get_machine_action(&self.id).await, self.recent_action()) {
+        // The id is that of a session that was started once, so a 404 may pass.
+        let reading = || pipeline.get_machine_action(&self.id);
+        let read = match self.recent_action() {
+            Some(_) => reading().await,
+            None => pipeline.reread_if_not_found(reading).await,
+        };
+        let action = match (read, self.recent_action()) {
             (Ok(action), _) => action,
             // A replica may not know a new action yet and answer 404.
             (Err(error), Some(action)) if error.kind == Kind::NotFound => return Ok(action),
@@ -211,7 +241,12 @@ impl Session {
             return Err(Error::invalid("a cancel needs a comment")
                 .with_hint("give the reason: the service stores it with the action"));
         }
+        self.try_cancel(comment).await.map_err(|error| self.in_context(error))
+    }
+
+    async fn try_cancel(&self, comment: &str) -> Result<MachineAction> {
         let pipeline = &self.sessions.pipeline;
+        let deadline = pipeline.clock.now() + pipeline.options.limits.settle_time;
         loop {
             let error = match pipeline.cancel_machine_action(&self.id, comment).await {
                 Ok(action) => {
@@ -220,13 +255,15 @@ impl Session {
                     self.sessions.poller.publish_action(&action).await?;
                     return Ok(action);
                 }
+                // A cancel that gives up in the queue must not queue for another call.
+                Err(error) if !may_have_ended(&error) => return Err(error),
                 Err(error) => error,
             };
             // The service refuses to cancel an action that has ended, and may answer 404 for a new
             // one. Only the action itself shows which it is.
             match self.refresh(0.0).await {
                 Ok(action) if action.is_done() => return Ok(action),
-                Ok(_) if error.kind == Kind::NotFound && self.recent_action().is_some() => {
+                Ok(_) if error.kind == Kind::NotFound && pipeline.clock.now() < deadline => {
                     pipeline
                         .clock
                         .sleep(pauses::CANCEL_UNLISTED.seconds(&pipeline.options.limits))
@@ -236,6 +273,14 @@ impl Session {
             }
         }
     }
+}
+
+/// Returns whether a failed cancel may mean that the action has ended, or is cancelled already.
+fn may_have_ended(error: &Error) -> bool {
+    !matches!(
+        error.kind,
+        Kind::Throttled | Kind::Authentication | Kind::PermissionDenied | Kind::Caller
+    )
 }
 
 impl fmt::Debug for Session {

@@ -68,6 +68,20 @@ pub(super) enum NextStep {
     },
 }
 
+impl NextStep {
+    /// Returns what the submit waits for after this step, and why.
+    pub fn refusal(&self) -> Option<(&'static str, &Error)> {
+        match self {
+            Self::WaitForMachine { error, .. } => Some(("the machine, which is busy", error)),
+            Self::WaitForSlot { error, .. } => Some(("a session slot of the tenant", error)),
+            Self::BlockWindow { error, .. } => Some(("the service's limit of submits", error)),
+            Self::Sleep { error, .. } => Some(("a connection to the service", error)),
+            Self::RefreshToken { error } => Some(("a token that the service accepts", error)),
+            Self::Done { .. } | Self::Fail(_) => None,
+        }
+    }
+}
+
 /// Returns what follows a POST that ended with `outcome`.
 pub(super) fn next_step(
     outcome: PostOutcome,

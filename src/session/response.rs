@@ -90,7 +90,7 @@ pub(super) async fn resolve_busy(
     response: Option<MachineAction>,
     previous_error: Option<&Error>,
 ) -> PostOutcome {
-    let actions = match plan.sessions.list_actions_on(plan.machine_id()).await {
+    let actions = match plan.sessions.list_actions_on(plan.machine_id(), &plan.tag).await {
         Ok(actions) => actions,
         Err(read_error) => match previous_error {
             Some(previous) => {

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::model::{ActionCommand, CollectedFile, CommandType, MachineAction, ScriptOutput};
+use crate::model::{
+    ActionCommand, ArgumentRedactor, CollectedFile, CommandType, MachineAction, ScriptOutput,
+};
+use crate::text::{printable, sanitize};
 
 const UPLOAD_HINT: &str = "; if the device could not upload its result, allow \
     *.blob.core.windows.net in the firewall or proxy of its network";
@@ -65,6 +68,7 @@ impl CommandResult {
 impl SessionResult {
     pub fn new(action: MachineAction, commands: Vec<CommandResult>) -> Self {
         let (reason, message) = summarize(&action, &commands);
+        let message = printable(&message).into_owned();
         Self { action, commands, reason: reason.to_owned(), message }
     }
 
@@ -129,7 +133,9 @@ fn failed_action(
         }
         ("TimeOut", _) => ("timed_out", format!("{machine} did not run the commands in time")),
         (_, Some(failed)) => {
-            let errors = failed.command.errors.join("; ");
+            // The service may repeat the arguments, which may be secret.
+            let arguments = ArgumentRedactor::new(std::slice::from_ref(&failed.command.command));
+            let errors = arguments.redact(&sanitize(&failed.command.errors.join("; "), 1000));
             let why = if errors.is_empty() { "the service gives no reason" } else { &errors };
             let hint = if is_upload_failure(&errors) { UPLOAD_HINT } else { "" };
             let (index, command) = (failed.command.index, &failed.command.command);

@@ -233,6 +233,7 @@ fn check_before_post(plan: &SubmitPlan, tries: &SubmitTries) -> Check {
 
 /// Waits until the next POST can succeed, or until the caller's timeout.
 async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimit) -> Result<()> {
+    wait_limit.record_refusal(step.refusal());
     match step {
         NextStep::Done { .. } => Ok(()),
         NextStep::Fail(error) => Err(plan.annotate(error)),
@@ -240,19 +241,16 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
             log::warn!(target: LOG_TARGET, "{error}; trying again with a fresh token");
             Ok(())
         }
-        NextStep::WaitForMachine { retries, action_id, error } => {
-            plan.history.record_refusal(&error);
+        NextStep::WaitForMachine { retries, action_id, .. } => {
             let waiting = admission::wait_until_machine_free(plan, retries, action_id);
             wait_limit.enforce(plan, waiting).await
         }
         NextStep::WaitForSlot { retries, error } => {
-            plan.history.record_refusal(&error);
             log::warn!(target: LOG_TARGET, "{error}; waiting for a session to end");
             wait_limit.enforce(plan, admission::wait_for_session_slot(plan, retries)).await
         }
         NextStep::BlockWindow { seconds, error } => {
             warn_retry(&error, seconds);
-            plan.history.record_refusal(&error);
             // The next admission waits for the window, so there is no sleep here.
             let blocked = plan.quota.block_window(Operation::RunLiveResponse, seconds).await;
             blocked.map_err(|error| plan.annotate(error))

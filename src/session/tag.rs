@@ -41,6 +41,11 @@ impl Tag {
         format!("{PREFIX}{}] {text}", self.0)
     }
 
+    /// Returns whether this tag is anywhere in `text`.
+    pub fn is_in(&self, text: &str) -> bool {
+        text.to_ascii_lowercase().contains(&self.0)
+    }
+
     /// Returns whether the action has this tag.
     pub fn matches(&self, action: &MachineAction) -> bool {
         tag_of(action).is_some_and(|tag| tag.eq_ignore_ascii_case(&self.0))

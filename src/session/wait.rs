@@ -38,6 +38,7 @@ impl Session {
             span_attributes::for_action,
         )
         .await
+        .map_err(|error| self.in_context(error))
     }
 
     async fn follow(
@@ -112,18 +113,21 @@ impl Session {
     }
 
     pub(super) fn wait_timeout_error(&self) -> Error {
-        let status =
-            self.action().map_or_else(|| "status not read yet".to_owned(), |action| action.status);
+        let status = self.action().map(|action| action.status);
+        let status = match status.as_deref() {
+            None => "status not read yet",
+            Some("") => "the service names no status",
+            Some(status) => status,
+        };
         let message = format!(
             "the timeout ended before session {} and its results were complete: {status}",
             self.id
         );
-        let mut error = Error::new(Kind::WaitTimeout, message).with_action(&self.id).with_hint(
+        let error = Error::new(Kind::WaitTimeout, message).with_hint(
             "the session goes on: wait again with session.result(), or open it by its id from any \
              process; session.cancel() stops it",
         );
-        error.machine_id.clone_from(&self.machine_id);
-        error.correlation_id.clone_from(&self.correlation_id);
+        let mut error = self.in_context(error);
         error.retryable = true;
         error
     }

@@ -1,9 +1,16 @@
 //! The caller's timeout, for as long as the submit waits in the queue.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use super::plan::SubmitPlan;
 use crate::clock::{Clock, seconds_to_duration};
 use crate::error::{Error, Kind, Result};
+use crate::operation::Operation;
 use crate::slow_wait;
+
+/// How long a submit that gives up may ask the store what it was waiting for.
+const ASK_STORE: Duration = Duration::from_secs(1);
 
 /// How long a submit may wait in the queue.
 pub(super) struct WaitLimit {
@@ -11,6 +18,8 @@ pub(super) struct WaitLimit {
     /// The caller's timeout in seconds, for the error message.
     pub timeout: Option<f64>,
     pub clock: Clock,
+    /// What the submit waited for after the service's last refusal, and the refusal.
+    refusal: Mutex<Option<(&'static str, Error)>>,
 }
 
 /// The deadline passed before the work was done.
@@ -20,7 +29,16 @@ pub(super) struct Elapsed {
 
 impl WaitLimit {
     pub fn new(timeout: Option<f64>, clock: Clock) -> Self {
-        Self { deadline: timeout.map(|seconds| clock.now() + seconds), timeout, clock }
+        let deadline = timeout.map(|seconds| clock.now() + seconds);
+        Self { deadline, timeout, clock, refusal: Mutex::default() }
+    }
+
+    /// Stores what the submit waits for now, for the error of a timeout.
+    pub fn record_refusal(&self, refusal: Option<(&'static str, &Error)>) {
+        if let Some((what, error)) = refusal {
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((what, error.clone()));
+        }
     }
 
     /// Waits for `work` until the deadline.
@@ -34,28 +52,54 @@ impl WaitLimit {
 
     /// Waits for `work` until the deadline, and logs a warning if that takes long.
     ///
-    /// After the deadline the error says whether an earlier POST of this submit may have arrived.
+    /// After the deadline the error says what the submit waited for, and whether an earlier POST
+    /// of it may have arrived.
     pub async fn enforce<T>(&self, plan: &SubmitPlan, work: impl Future<Output = T>) -> Result<T> {
         let what = || format!("the submit to machine {} is in the queue", plan.machine_id());
-        self.wait_for(slow_wait::warn_if_slow(self.clock, what, work)).await.map_err(|elapsed| {
-            let in_doubt = plan.history.is_in_doubt();
-            let error = elapsed.into_error(plan.machine_id(), in_doubt);
-            plan.annotate(with_refusal(error, plan.history.last_refusal()))
-        })
+        let work = slow_wait::warn_if_slow(self.clock, what, work);
+        let elapsed = match self.wait_for(work).await {
+            Ok(done) => return Ok(done),
+            Err(elapsed) => elapsed,
+        };
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waited_for = match tokio::time::timeout(ASK_STORE, obstacle_in_store(plan)).await {
+            Ok(Some(obstacle)) => Some(obstacle),
+            _ => refusal.as_ref().map(|(what, _)| (*what).to_owned()),
+        };
+        let mut error = elapsed.into_error(plan.machine_id(), plan.history.is_in_doubt());
+        if let Some(what) = waited_for {
+            error.message = format!("{}; it waited for {what}", error.message);
+        }
+        if let Some((_, refusal)) = refusal {
+            error.active_action_id.clone_from(&refusal.active_action_id);
+            error = error.with_source(refusal);
+        }
+        error.tenant_id = plan.sessions.pipeline.tokens().tenant_id();
+        Err(plan.annotate(error))
     }
 }
 
-/// Adds to a timeout what the submit waited for.
-fn with_refusal(mut error: Error, refusal: Option<Error>) -> Error {
-    let Some(refusal) = refusal else { return error };
-    let reason = match refusal.kind {
-        Kind::MachineBusy => "the machine was busy",
-        Kind::Throttled => "the service refused more submits or sessions",
-        _ => "the service refused the submit",
-    };
-    error.message = format!("{}: {reason} ({})", error.message, refusal.message);
-    error.active_action_id.clone_from(&refusal.active_action_id);
-    error.with_source(refusal)
+/// Returns what keeps the submit from its POST, as the store shows it.
+async fn obstacle_in_store(plan: &SubmitPlan) -> Option<String> {
+    let slots = plan.quota.store().slots().await.ok()?;
+    let is_other = |id: &Option<String>| id.as_ref() != Some(&plan.key().correlation_id);
+    let on_machine = slots
+        .iter()
+        .find(|slot| slot.machine_id == plan.machine_id() && is_other(&slot.correlation_id));
+    if let Some(slot) = on_machine {
+        return Some(match &slot.action_id {
+            Some(id) => format!("the machine, which is busy with session {id}"),
+            None => "the machine, to which another submit is in progress".to_owned(),
+        });
+    }
+    let sessions = plan.limits().sessions;
+    if slots.len() >= sessions as usize {
+        return Some(format!("a session slot: all {sessions} of the tenant are taken"));
+    }
+    let wait = plan.quota.window_usage(Operation::RunLiveResponse).await.ok()?.wait;
+    (wait > 0.0).then(|| {
+        format!("the service's limit of submits, which is used up for about {wait:.0} s more")
+    })
 }
 
 impl Elapsed {

@@ -68,7 +68,7 @@ impl<'de> Deserialize<'de> for Command {
         #[derive(Deserialize)]
         struct Wire {
             r#type: Option<String>,
-            #[serde(default, deserialize_with = "crate::model::decode::null_as_empty")]
+            #[serde(default, deserialize_with = "crate::model::lenient::null_as_empty")]
             params: Vec<NullableParam>,
         }
         let Some(Wire { r#type, params }) = Option::deserialize(deserializer)? else {

@@ -15,6 +15,7 @@ use crate::python::operations::operations;
 use crate::python::runtime::{CoreTask, ForkSafe};
 use crate::python::seconds::{Seconds, read_wait_seconds};
 use crate::session;
+use crate::text::printable;
 
 /// An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the
 /// session.
@@ -219,10 +220,11 @@ operations! {
             &self.id
         }
 
-        /// The machine's id, if known.
+        /// The machine's id. None for a session made from its action id, until the action was
+        /// fetched.
         #[getter]
-        fn machine_id(&self) -> Option<&str> {
-            self.machine_id.as_deref()
+        fn machine_id(&self, py: Python<'_>) -> PyResult<Option<String>> {
+            Ok(self.core_session(py)?.known_machine_id())
         }
 
         /// The correlation id it was submitted with. None for a session made from its action
@@ -254,7 +256,7 @@ operations! {
         fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
             let action = self.core_session(py)?.action();
             let status = action.map_or_else(|| "not fetched yet".to_owned(), |it| it.status);
-            Ok(format!("<Session {}: {status}>", self.id))
+            Ok(printable(&format!("<Session {}: {status}>", self.id)).into_owned())
         }
     }
 }

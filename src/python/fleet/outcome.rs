@@ -16,6 +16,7 @@ use crate::python::models::{SessionResult, pickle, values};
 use crate::python::operations::operations;
 use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
 use crate::session::{self, Sessions};
+use crate::text::printable;
 
 /// How one row of a run ended. Every row gets exactly one outcome.
 #[pyclass(frozen, module = "mde_live_response")]
@@ -238,7 +239,8 @@ operations! {
         }
 
         fn __repr__(&self) -> String {
-            format!("<Outcome of {}: {}>", self.core.machine, self.core.reason)
+            let (machine, reason) = (&self.core.machine, &self.core.reason);
+            printable(&format!("<Outcome of {machine}: {reason}>")).into_owned()
         }
     }
 }

@@ -14,6 +14,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::python::logging::queue::{LogItem, enqueue_log};
+use crate::text::printable;
 use crate::trace::LOG_TARGET;
 
 struct PythonLogger;
@@ -33,7 +34,7 @@ impl Log for PythonLogger {
             enqueue_log(LogItem::Record((
                 name,
                 python_level(record.level()),
-                record.args().to_string(),
+                printable(&record.args().to_string()).into_owned(),
                 file,
                 line,
             )));

@@ -8,6 +8,7 @@ use pyo3::types::{PyDateTime, PyTuple};
 use super::command_result::CommandResult;
 use super::common::{common_methods, into_model};
 use super::values::{self, LazyTuple};
+use crate::text::printable;
 use crate::{model, session};
 
 /// A machine action as returned by the service.
@@ -154,7 +155,8 @@ common_methods! {
         }
 
         fn __repr__(&self) -> String {
-            format!("<MachineAction {} {} {}>", self.core.id, self.core.kind, self.core.status)
+            let model::MachineAction { id, kind, status, .. } = &*self.core;
+            printable(&format!("<MachineAction {id} {kind} {status}>")).into_owned()
         }
     }
 }

@@ -8,6 +8,7 @@ use pyo3::types::PyTuple;
 use super::common::{common_methods, into_model};
 use super::values::LazyTuple;
 use crate::check;
+use crate::text::printable;
 
 /// A problem that would stop a session or weaken it.
 #[pyclass(frozen, module = "mde_live_response")]
@@ -48,7 +49,8 @@ common_methods! {
         }
 
         fn __repr__(&self) -> String {
-            format!("<Finding {} {}: {}>", self.core.level, self.core.code, self.core.message)
+            let (level, code, message) = (&self.core.level, &self.core.code, &self.core.message);
+            printable(&format!("<Finding {level} {code}: {message}>")).into_owned()
         }
     }
 }

@@ -12,6 +12,7 @@ use super::pickle::{ReduceValue, reduce};
 use super::values;
 use crate::error::Error;
 use crate::model;
+use crate::text::printable;
 
 /// One live response command. Immutable, comparable, hashable, picklable.
 ///
@@ -141,6 +142,6 @@ impl Command {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Command {}>", self.core)
+        printable(&format!("<Command {}>", self.core)).into_owned()
     }
 }

@@ -12,6 +12,7 @@ use super::script_output::ScriptOutput;
 use super::values::{self, LazyObject, LazyTuple};
 use crate::python::errors::to_exception_object;
 use crate::session;
+use crate::text::printable;
 
 /// The result of one command of a session.
 #[pyclass(frozen, module = "mde_live_response")]
@@ -117,7 +118,8 @@ common_methods! {
 
         fn __repr__(&self) -> String {
             let command = &self.core.command;
-            format!("<CommandResult {}: {} {}>", command.index, command.command, command.status)
+            let (index, status) = (command.index, &command.status);
+            printable(&format!("<CommandResult {index}: {} {status}>", command.command)).into_owned()
         }
     }
 }

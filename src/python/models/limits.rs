@@ -9,6 +9,7 @@ use super::common::{common_methods, into_model};
 use super::rate::Rate;
 use super::values::LazyTuple;
 use crate::config;
+use crate::error::Error;
 use crate::python::seconds::read_seconds;
 
 /// The service's limits for one application in one tenant, and how long it may take to list an
@@ -83,6 +84,11 @@ common_methods! {
             #[pyo3(from_py_with = read_seconds)] settle_time: f64,
             upload_size: i64,
         ) -> PyResult<Self> {
+            if upload_size < 1 {
+                return Err(Error::invalid(format!("limits: upload_size is {upload_size}"))
+                    .with_hint("give the largest library file in bytes, 1 or more")
+                    .into());
+            }
             // A number that does not fit becomes 0, which the check refuses.
             let limits = config::Limits {
                 submit: to_core_rates(submit),

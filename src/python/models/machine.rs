@@ -8,6 +8,7 @@ use pyo3::types::{PyDateTime, PyTuple};
 use super::common::{common_methods, into_model};
 use super::values::{self, LazyTuple};
 use crate::model;
+use crate::text::printable;
 
 /// A device as returned by the service. Equal and hashed by its id. Unknown fields are in
 /// `raw`.
@@ -99,7 +100,7 @@ common_methods! {
 
         fn __repr__(&self) -> String {
             let name = self.core.computer_dns_name.as_deref().unwrap_or("without a name");
-            format!("<Machine {name} {}>", self.core.id)
+            printable(&format!("<Machine {name} {}>", self.core.id)).into_owned()
         }
     }
 }

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use super::common::{common_methods, into_model};
 use crate::model;
+use crate::text::printable;
 
 /// The output of a script.
 ///
@@ -87,7 +88,8 @@ common_methods! {
                 None => "no exit code".to_owned(),
             };
             let length = self.core.stdout.chars().count();
-            format!("<ScriptOutput of {}: {code}, {length} characters>", self.core.script_name)
+            let name = &self.core.script_name;
+            printable(&format!("<ScriptOutput of {name}: {code}, {length} characters>")).into_owned()
         }
     }
 }

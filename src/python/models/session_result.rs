@@ -11,6 +11,7 @@ use super::common::{common_methods, into_model};
 use super::values::{LazyObject, LazyTuple};
 use crate::python::errors::session_failed_error;
 use crate::session;
+use crate::text::printable;
 
 /// The result of a finished session, including everything a failed session did before it
 /// failed.
@@ -125,7 +126,8 @@ common_methods! {
         }
 
         fn __repr__(&self) -> String {
-            format!("<SessionResult of {}: {}>", self.core.action.id, self.core.reason)
+            let (id, reason) = (&self.core.action.id, &self.core.reason);
+            printable(&format!("<SessionResult of {id}: {reason}>")).into_owned()
         }
     }
 }
