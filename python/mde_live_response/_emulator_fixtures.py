@@ -48,7 +48,7 @@ class EmulatorFixtures:
             start_delay: Seconds from an accepted submit to `InProgress`, 0 to 1e9.
             remediation_level: Whether its device group has one. Without it, a submit is a 403
                 `DisallowedOperation`.
-            supported: Whether its operating system supports live response. Without it, a submit is a
+            supported: Whether its operating system supports live response. If not, a submit is a
                 400 `OsPlatformNotSupported`.
             properties: Properties of the service's machine entity, such as `osPlatform`,
                 `healthStatus`, `machineTags`, `lastSeen` and `id`.
@@ -57,7 +57,7 @@ class EmulatorFixtures:
             The machine as the API describes it.
 
         Raises:
-            InvalidRequestError: The service has no such property, a value is invalid, or the id exists.
+            InvalidRequestError: A property does not exist, a value is invalid, or the id is in use.
             TypeError: A value has the wrong type.
         """
         added = self._server.add_machine(
@@ -182,7 +182,7 @@ class EmulatorFixtures:
         """Put a file on a machine's disk, where GetFile finds it.
 
         Args:
-            machine: The id or name of the machine. `*` stands for every machine.
+            machine: The id or name of the machine. `*` means every machine.
             path: The full path of the file on the machine.
             content: The bytes, or the path of a local file, which is read when it is collected.
 
@@ -206,7 +206,7 @@ class EmulatorFixtures:
 
         Args:
             method: The HTTP method, or `*` for any.
-            path: A path such as `/api/machineactions/*/cancel`, where `*` stands for one segment, or
+            path: A path such as `/api/machineactions/*/cancel`, where `*` matches one segment, or
                 the name of a route as in `counters`, such as `runliveresponse`.
             kind: What happens. `status` returns an error (details: `status`, `body`, `headers`, and
                 `acts=True` to process the request first). `drop_before` closes the connection after
@@ -219,7 +219,7 @@ class EmulatorFixtures:
             details: The details of the kind.
 
         Raises:
-            InvalidRequestError: There is no such route, kind or detail, or a value is out of bounds.
+            InvalidRequestError: A route, kind or detail does not exist, or a value is out of bounds.
             TypeError: A value has the wrong type.
         """
         if isinstance(details.get("body"), dict | list):

@@ -32,7 +32,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that was save_to")
     parser.add_argument(
-        "--last", metavar="SHA256", help="the hash of the last line, as noted when the run ended"
+        "--last", metavar="SHA256", help="the hash of the last line, as stored when the run ended"
     )
     parser.set_defaults(call=_run)
 
@@ -76,7 +76,7 @@ def verify(folder: Path) -> tuple[list[str], int, str]:
                     "a line was changed, removed or moved"
                 )
             entries[entry["path"]] = entry
-        # The chain goes on from an unreadable line, so that one bad line is one problem.
+        # The chain continues after an unreadable line, so that one bad line is one problem.
         previous = hashlib.sha256(line).hexdigest()
     for path, entry in entries.items():
         problems += _check_file(folder, path, entry)

@@ -9,7 +9,7 @@ use super::common::{common_methods, into_model};
 use super::values::{self, LazyTuple};
 use crate::model;
 
-/// A device as returned by the service. Equal and hashed by its id. Unknown fields are in
+/// A device as returned by the service. Compared and hashed by its id. Unknown fields are in
 /// `raw`.
 ///
 /// The service's page: learn.microsoft.com/defender-endpoint/api/machine
