@@ -30,7 +30,7 @@ pub struct IntentLease {
     released: Arc<Notify>,
     queue: Arc<AdmissionQueue>,
     heartbeat: Option<AbortHandle>,
-    /// A copy of the intent's field. Nobody else changes it while the lease is held.
+    /// A copy of the intent's field. No other process changes it while the lease is held.
     posted: AtomicBool,
 }
 
