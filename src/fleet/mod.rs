@@ -1,11 +1,11 @@
 //! Runs commands on many machines: one run, with exactly one outcome for each row.
 //!
-//! 1. `start` writes the run into the journal of the state store. Any process can resume it there.
+//! 1. `start` writes the run into the run store. Any process that shares the store can resume it.
 //! 2. `worker` keeps this process working on the run: heartbeats, and retries after an `outage`.
 //! 3. `scheduler` claims rows, starts a `row` task for each, and parks sessions that stay Pending.
 //! 4. `resolver` finds the machine of each row, and `priority` orders the machines.
 //! 5. `row` takes one row from its submit to its `outcome`.
-//! 6. [`Fleet`] yields the outcomes as they come, including those of other workers.
+//! 6. [`Fleet`] yields each outcome when it is known, including the outcomes of other workers.
 
 mod manifest;
 mod outage;
@@ -39,7 +39,7 @@ use crate::state::run_store::{NumberedOutcome, StopRequest};
 use crate::trace::LOG_TARGET;
 use shared::{POLL_INTERVAL, Shared, WorkerState};
 
-/// Outcomes in one read of the journal.
+/// Outcomes in one read of the run store.
 const PAGE: u32 = 64;
 
 /// A run over many machines, as this process sees it. Dropping it detaches from the run.
@@ -89,8 +89,8 @@ impl Fleet {
             if let Some(outcome) = cursor.buffered.pop_front() {
                 return Ok(Some(outcome));
             }
-            // Read before the journal: outcomes that this worker wrote just before it failed are
-            // still yielded before its error is.
+            // Read before the run store: the outcomes that this worker wrote just before it failed
+            // must be yielded before its error.
             let worker_state = changes.borrow_and_update().clone();
             let page = match self
                 .shared
@@ -140,7 +140,7 @@ impl Fleet {
     pub async fn cancel(&self, comment: &str, running: bool) -> Result<()> {
         if comment.trim().is_empty() {
             return Err(Error::invalid("a cancel needs a comment")
-                .with_hint("say why you cancel: the comment is stored with the outcomes"));
+                .with_hint("give the reason: it is stored with the outcomes"));
         }
         self.shared
             .run_store()
@@ -195,7 +195,7 @@ impl Fleet {
     }
 
     fn closed_error(&self) -> Error {
-        let message = format!("the fleet was closed before run {} was over", self.run_id());
+        let message = format!("the fleet was closed before run {} ended", self.run_id());
         Error::invalid(message).with_hint(
             "continue the run with resume(run_id), in any process that shares the state store",
         )
@@ -209,7 +209,7 @@ impl Drop for Fleet {
 }
 
 impl Cursor {
-    /// Takes the next outcomes of the journal.
+    /// Takes the next outcomes of the run store.
     fn buffer(&mut self, page: &[NumberedOutcome]) -> Result<()> {
         self.number = page.last().map_or(self.number, |last| last.number);
         for numbered in page {

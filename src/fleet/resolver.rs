@@ -134,7 +134,7 @@ impl Resolver {
 
     async fn fetch_pages(&mut self, filter: Option<&str>) -> Result<()> {
         let started = self.pipeline.clock.now();
-        // A link that comes twice would make this loop endless.
+        // If a link came twice, this loop would never end.
         let mut seen = HashSet::new();
         let mut next: Option<String> = None;
         loop {

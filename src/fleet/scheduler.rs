@@ -24,7 +24,7 @@ use crate::trace::{self, TraceContext};
 /// Submits of a run in the admission queue at a time. The queue is shared by all callers: with
 /// more, a single `run` would wait behind a whole fleet.
 const MAX_ADMITTING: usize = 2;
-/// Rows or outcomes in one read of the journal.
+/// Rows or outcomes in one read of the run store.
 const PAGE: u32 = 1000;
 /// Rows that one claim may choose from.
 const CANDIDATES: usize = 8;

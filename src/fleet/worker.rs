@@ -32,7 +32,7 @@ async fn run_until_done(shared: &Arc<Shared>) {
     let mut outage = Outage::default();
     loop {
         let began = shared.now();
-        // A new scheduler reads every row from the journal again, so nothing in memory has to be
+        // A new scheduler reads every row from the run store, so nothing in memory has to be
         // repaired after an error.
         let Err(error) = Scheduler::new(shared.clone()).run().await else { return };
         // A scheduler that ran this long means that the previous outage was over.

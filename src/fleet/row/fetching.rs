@@ -45,8 +45,8 @@ impl RowTask {
         errors: impl IntoIterator<Item = &Error>,
     ) -> bool {
         retry.count += 1;
-        // The results stay at the service, so an outage is waited for. A result that the service
-        // itself fails to return is given up earlier.
+        // The results stay at the service, so the row waits until an outage ends. It gives up
+        // earlier if the service itself fails to return a result.
         let is_transient = |error: &Error| {
             error.retryable && (error.is_network_or_throttled() || retry.count < MAX_ATTEMPTS)
         };
