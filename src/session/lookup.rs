@@ -16,7 +16,7 @@ pub(super) async fn find_existing(
     let found = match (posted || plan.store_was_reset, plan.has_caller_id) {
         (true, _) => settle(plan).await,
         (false, true) => wait_limit.enforce(plan, find_by_tag(plan)).await?,
-        // Nobody else can have submitted with an id that was generated here.
+        // No other caller can have submitted with an id that was generated here.
         (false, false) => return Ok(None),
     };
     let found = found.map_err(|error| {
@@ -58,7 +58,7 @@ pub(super) async fn settle(plan: &SubmitPlan) -> Result<Option<MachineAction>> {
 /// Finds the action that has our tag among the machine's live response actions.
 pub(super) async fn find_by_tag(plan: &SubmitPlan) -> Result<Option<MachineAction>> {
     let mut tagged = plan.sessions.list_tagged(plan.machine_id(), &plan.tag).await?;
-    // Someone may have copied our comment with its tag, but then for other commands.
+    // Another caller may have copied our comment with its tag, but for other commands.
     let ours = tagged.iter().position(|action| plan.has_same_commands(action)).unwrap_or_default();
     Ok((ours < tagged.len()).then(|| tagged.swap_remove(ours)))
 }

@@ -118,7 +118,7 @@ impl<'a> PostAttempt<'a> {
     }
 
     /// Finds out which action keeps the machine busy: an earlier POST of ours that arrived late, a
-    /// submit of another process with our id, or someone else's session.
+    /// submit of another process with our id, or another caller's session.
     async fn resolve_busy(&self, mut error: Error, previous_error: Option<&Error>) -> PostOutcome {
         let plan = self.plan;
         match (lookup::find_by_tag(plan).await, previous_error) {
@@ -165,8 +165,8 @@ impl<'a> PostAttempt<'a> {
         if (self.is_cancelled)() {
             return PostOutcome::Refused(error);
         }
-        // Settling may outlast the intent lease, and then another process may submit. Recording
-        // fails in that case, and nothing is sent.
+        // The reads may take longer than the intent lease, and then another process may submit.
+        // Recording fails in that case, and nothing is sent.
         if let Err(lease_error) = plan.intent_lease.record_posted(true).await {
             return PostOutcome::Refused(lease_error);
         }
@@ -246,7 +246,7 @@ fn foreign_action_error(machine_id: &str, action_id: String) -> Error {
         "machine {machine_id} is busy with a session that this submit did not start, {action_id}"
     );
     let mut error = Error::new(Kind::MachineBusy, message).with_hint(
-        "the service answered the submit with someone else's action; wait for it with \
+        "the service answered the submit with another caller's action; wait for it with \
          on_busy=\"wait\", or try again later",
     );
     error.active_action_id = Some(action_id);

@@ -118,8 +118,8 @@ async fn begin_intent(
 
 /// Repeats admission and POST until there is a session or an error.
 async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<Session> {
-    // A slot becomes free when one of our sessions ends. Nobody else may be polling them, so this
-    // submit makes the poller do it.
+    // A slot becomes free when one of our sessions ends. If no other caller waits for one, nothing
+    // polls them. So this submit makes the poller do it.
     let _slot_watch = plan.sessions.poller.watch_slots();
     let pipeline = &plan.sessions.pipeline;
     let limits = plan.limits();
@@ -128,7 +128,7 @@ async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<
         .unwrap_or(pipeline.clock.now() + limits.queue_time + limits.script_time);
     let mut tries = SubmitTries::default();
     loop {
-        // A lost POST of this call may have arrived meanwhile. Then this call started the session.
+        // A lost POST of this call may have arrived since. Then this call started the session.
         let was_lost = tries.posts > 0 && plan.intent_lease.is_posted();
         if (tries.check_first || was_lost)
             && let Some(session) = lookup::find_existing(plan, wait_limit).await?

@@ -16,7 +16,7 @@ impl Tag {
     pub fn new(key: &QuotaKey, machine_id: &str, correlation_id: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [&key.host, &key.tenant, &key.application, machine_id, correlation_id] {
-            // With the lengths, parts that are joined in another way have another hash.
+            // With the lengths, "ab" and "c" have another hash than "a" and "bc".
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
@@ -25,7 +25,7 @@ impl Tag {
         Self(hex)
     }
 
-    /// Returns `text` with this tag at the end, in place of any tags that it ends in.
+    /// Returns `text` with this tag at the end. Removes the tags that `text` ends in.
     pub fn append_to(&self, text: &str) -> String {
         let mut text = text.trim_end();
         while let Some((before, _)) = split_tag(text) {
