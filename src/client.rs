@@ -55,7 +55,7 @@ impl Pipeline {
         single_match(name, found)
     }
 
-    /// Lists machines (page "get-machines"). If the service saw none recently, it answers 404, and
+    /// Lists machines (page "get-machines"). If no machine matches, the service may answer 404, and
     /// the result is an empty list.
     pub async fn list_machines(
         &self,
@@ -203,7 +203,7 @@ impl Pipeline {
             let page = self.call(&call, model::decode_page).await?;
             all.extend(page.value);
             let Some(next) = page.next_link.filter(|_| all.len() < wanted) else { break };
-            // A circle of links would never end.
+            // If the links form a circle, the loop would never end.
             if !seen.insert(next.clone()) {
                 return Err(Error::new(
                     Kind::Service,

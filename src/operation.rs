@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One API operation. The service counts its rate limits for each operation, application and tenant.
+/// One API operation. The service counts calls for each operation, application and tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Operation {
     RunLiveResponse,
@@ -53,7 +53,7 @@ impl Operation {
         !matches!(self, Self::RunLiveResponse | Self::UploadLibraryFile)
     }
 
-    /// Returns the application permissions, one of which is required (the page of each operation).
+    /// Returns the application permissions. The call needs one of them (page of each operation).
     pub fn permissions(self) -> &'static [&'static str] {
         match self {
             Self::RunLiveResponse | Self::CancelMachineAction => &["Machine.LiveResponse"],

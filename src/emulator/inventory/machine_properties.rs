@@ -43,7 +43,7 @@ pub const PROPERTIES: [&str; 32] = [
     "vmMetadata",
 ];
 
-/// What is wrong with properties given for a machine. Ones that the service does not have are let through.
+/// Refuses a property of a wrong type. Ignores properties that the service does not have.
 pub fn check_properties(properties: &Map<String, Value>) -> Result<()> {
     for (name, value) in properties {
         if let Some(expected) = expected_type(name, value) {
