@@ -219,7 +219,7 @@ class EmulatorFixtures:
             details: The details of the kind.
 
         Raises:
-            InvalidRequestError: A route, kind or detail does not exist, or a value is out of bounds.
+            InvalidRequestError: A route, kind or detail does not exist, or a value is invalid.
             TypeError: A value has the wrong type.
         """
         if isinstance(details.get("body"), dict | list):
