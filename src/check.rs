@@ -1,4 +1,4 @@
-//! Checks what could stop a session before it starts. Starts nothing.
+//! Finds what would prevent or limit a session, before it starts. Starts nothing.
 
 mod machine;
 mod permissions;
@@ -56,8 +56,8 @@ impl Check {
     }
 }
 
-/// Checks the token, the state store, the permissions and the API, and if they are given the
-/// machine and the commands.
+/// Checks the token, the state store, the permissions and the API. Also checks the machine and the
+/// commands if they are given.
 pub async fn check(
     pipeline: &Pipeline,
     machine: Option<&str>,
@@ -90,7 +90,7 @@ pub async fn check(
     check
 }
 
-/// Checks what the store shares with other processes, and what is left of the limits.
+/// Checks whether the store is shared with other processes, and how much of the limits is free.
 async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
     let store = quota.store();
     if let (false, Some(engine)) = (store.is_shared(), memory_warning::detect_engine()) {
@@ -113,7 +113,7 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
             "warning",
             "limits",
             format!("the next submit has to wait {:.0} s for the submit limit", view.wait),
-            "other submits of the same application used up the limit; the next one waits by itself",
+            "other submits of this application used up the limit; the next one waits in the queue",
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
@@ -125,7 +125,7 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
             format!(
                 "all {sessions} session slots are taken: the next submit waits for a session to end"
             ),
-            "client.sessions() lists the open sessions; the next submit waits by itself",
+            "client.list_sessions() lists the open sessions; the next submit waits for a free slot",
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),

@@ -44,7 +44,7 @@ pub struct Limits {
     /// Rate limits of every other endpoint, each counted separately. The default is 100 in 60 s and
     /// 1,500 in an hour.
     pub read: Vec<Rate>,
-    /// Sessions open at the same time, those in status Pending included. The default is 50.
+    /// The most open sessions, including those in status Pending. The default is 50.
     pub sessions: u32,
     /// Seconds for which the service queues a session for a machine that it cannot reach. The
     /// default is 7,200.
@@ -163,7 +163,7 @@ impl ClientOptions {
 }
 
 fn parse_endpoint(text: &str) -> Result<Url> {
-    // An error never repeats what stands before an @: it may be a password.
+    // An error never repeats the text before an @: it may be a password.
     let shown = text.rsplit('@').next().unwrap_or_default();
     parse_origin(text).map_err(|error| match error {
         OriginError::NotAnOrigin => {

@@ -9,7 +9,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Returns the SHA-256 of the content in lower-case hex, as the library lists it
+/// Returns the SHA-256 of the content in lower-case hex, in the form that the library lists
 /// (docs/service.md, section 8).
 pub fn sha256_hex(content: &[u8]) -> String {
     hex(&Sha256::digest(content))

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets in `fuzz/`: each decodes any input and checks what must always
-//! hold. Compiled for fuzzing and for the test that replays the corpus only.
+//! The bodies of the fuzz targets in `fuzz/`. Each decodes any input and checks what must be true
+//! for every input. Compiled only for fuzzing and for the test that replays the corpus.
 
 use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +60,7 @@ pub fn error(data: &[u8]) {
     assert!(!shown.contains(|c: char| c.is_control() || is_bidi_control(c)), "{shown:?}");
 }
 
-/// Decodes script output and checks that no control character is shown and the size limit is kept.
+/// Decodes script output. Checks that the text has no control character and is within the limit.
 pub fn transcript(data: &[u8]) {
     let Ok(output) = ScriptOutput::decode(Bytes::copy_from_slice(data), "a.ps1", LIMIT) else {
         return;

@@ -15,7 +15,7 @@
 //! 6. [`python`] is the binding: blocking and asynchronous.
 //!
 //! [`emulator`] is a local copy of the service. It uses the transport and the model, but none of
-//! the client's logic, so that it can disagree with the client.
+//! the client's logic, so that a mistake there does not hide in the emulator.
 //!
 //! The layers, top first. A module only uses modules on lines below its own:
 //!

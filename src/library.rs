@@ -1,4 +1,4 @@
-//! Uploads to the live response library. A file that is there already is not uploaded again.
+//! Uploads to the live response library. Skips a file that the library has already.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The way of every call to the service:
+//! The path of every call to the service:
 //!
 //! 1. limits: waits in the queue of the endpoint's rate window;
 //! 2. auth: gets a token, and a fresh one if the service refuses it;

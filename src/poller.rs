@@ -49,8 +49,8 @@ impl Poller {
         }
     }
 
-    /// Watches an action until it ends. `last_update_at`: when the caller last read it, from which
-    /// the time of the first poll is computed.
+    /// Watches an action until it ends. The time of the first poll is computed from
+    /// `last_update_at`, the time at which the caller last read the action.
     pub fn subscribe(
         self: &Arc<Self>,
         action_id: &str,
@@ -84,7 +84,7 @@ impl Poller {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody watches any more.
+    /// Waits until no caller watches any action.
     async fn wait_until_unwatched(&self) {
         while self.table().has_watchers() {
             self.watcher_dropped.notified().await;
@@ -95,7 +95,7 @@ impl Poller {
 /// The poller's only task. It runs while there are watchers.
 struct PollTask {
     poller: Arc<Poller>,
-    /// The task ended because nobody watches. Another task may be running already.
+    /// The task ended because no caller watches. Another task may be running already.
     ended: bool,
 }
 
@@ -113,7 +113,7 @@ impl PollTask {
                 }
             }
             let trace = poller.table().any_trace();
-            // When the last watcher leaves, the poll is dropped together with its request.
+            // When the last watcher is dropped, the poll and its request are dropped too.
             let polled = tokio::select! {
                 polled = trace::with_trace(trace, poller.poll_once()) => polled,
                 () = poller.wait_until_unwatched() => continue,

@@ -62,7 +62,7 @@ pub fn decide(
             return Decision::Retry { after: throttle_delay(attempt, retry_after, policy, jitter) };
         }
         _ if attempt >= policy.attempts => return Decision::GiveUp,
-        // The connection may have been an old one that the server closed: retry at once.
+        // The connection may have been an old one that the server closed: retry immediately.
         AttemptFailure::NotSent if attempt <= 1 => 0.0,
         AttemptFailure::NotSent => full_jitter(attempt - 1, policy, jitter),
         AttemptFailure::NoResponse if idempotent => backoff,
@@ -115,8 +115,9 @@ fn valid_seconds(retry_after: Option<f64>) -> Option<f64> {
     retry_after.filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
 }
 
-/// A budget for all retries of a client. Each retry costs tokens, each success returns one. If the
-/// service is down, a call is soon sent only once; rare failures are still retried.
+/// A budget for all retries of a client. Each retry costs tokens, and each success returns one. If
+/// the service is down, the budget is soon spent and calls are sent only once. Rare failures are
+/// still retried.
 #[derive(Debug)]
 pub struct RetryBudget {
     capacity: u32,

@@ -1,4 +1,4 @@
-//! Logs a warning about a wait that takes long.
+//! Logs a warning if a wait takes long.
 
 use crate::clock::Clock;
 use crate::trace::LOG_TARGET;
@@ -6,7 +6,7 @@ use crate::trace::LOG_TARGET;
 /// Seconds until the warning.
 const SLOW_AFTER: f64 = 10.0;
 
-/// Waits for `work`, and logs one warning if that takes long. `what` says what is waiting.
+/// Waits for `work`, and logs one warning if that takes long. `what` describes the wait.
 pub fn warn_if_slow<T>(
     clock: Clock,
     what: impl FnOnce() -> String,

@@ -1,4 +1,4 @@
-//! The name of the log, and the spans of calls for OpenTelemetry. Without a tracer no span is made.
+//! The name of the log, and the spans of calls for OpenTelemetry. Without a tracer there are none.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -197,7 +197,7 @@ class ClientCertificateCredential:
     """Get tokens with a certificate. The application signs with its private key; no secret is
     sent.
 
-    The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs
+    The certificate is read once, by this call. The key is an RSA key of 2048 to 4096 bits and signs
     with PS256. The repr, errors and pickles never contain the key.
     The service's page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 
@@ -327,8 +327,7 @@ class Rate:
 
 @final
 class Limits:
-    """The service's limits for one application in one tenant, and how long it may take to list an
-    accepted submit.
+    """The service's limits for one application in one tenant.
 
     The defaults are the service's own.
     The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
@@ -336,7 +335,7 @@ class Limits:
     Args:
         submit: rates of starting sessions. Default: 10 a minute.
         read: rates of each other endpoint. Default: 100 a minute and 1,500 an hour.
-        sessions: open sessions, including queued ones. Default 50, at least 1.
+        sessions: the most open sessions, including queued ones. Default 50, at least 1.
         queue_time: seconds or a timedelta that the service queues a session for a machine it
             cannot reach. Default 7,200.
         script_time: seconds or a timedelta that a script may run. Default 600.
@@ -369,7 +368,7 @@ class Limits:
 
     @property
     def sessions(self) -> int:
-        """Open sessions, including queued ones."""
+        """The most open sessions, including queued ones."""
 
     @property
     def queue_time(self) -> float:
@@ -426,8 +425,8 @@ class ScriptOutput:
 
     @property
     def raw(self) -> bytes:
-        """The payload as received. If it is not the documented JSON, only this has its
-        content.
+        """The payload as received. If it is not the documented JSON, the other attributes do
+        not have its content.
         """
 
     def json(self) -> Any:
@@ -456,11 +455,11 @@ class CollectedFile:
 
     @property
     def size(self) -> int:
-        """The size of the file itself, unpacked, in bytes."""
+        """The size of the file after unpacking, in bytes."""
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the file itself, unpacked, in lower-case hexadecimal."""
+        """SHA-256 of the file after unpacking, in lower-case hexadecimal."""
 
     @property
     def name(self) -> str:
@@ -468,8 +467,8 @@ class CollectedFile:
 
     @property
     def payload(self) -> Literal["gzip", "zip", "json", "other"]:
-        """The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and
-        `other` are saved as received.
+        """The payload's format, detected by its first bytes. A `gzip` was unpacked; `zip`,
+        `json` and `other` are saved as received.
         """
 
     @property
@@ -632,16 +631,16 @@ class SessionResult:
     @property
     def ok(self) -> bool:
         """Whether the action succeeded, every command completed, every result was fetched, and
-        no script exited with other than 0.
+        no script had an exit code other than 0.
         """
 
     @property
     def reason(self) -> Reason:
         """The first thing that went wrong, as a keyword; `ok` if nothing did.
 
-        `script`: a script exited with other than 0. `command`: a command failed. `fetch`: a
-        result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the
-        action ended.
+        `script`: a script had an exit code other than 0. `command`: a command failed.
+        `fetch`: a result could not be fetched or saved. `timed_out`, `cancelled`, `failed`:
+        how the action ended.
         """
 
     @property
@@ -650,11 +649,11 @@ class SessionResult:
 
     @property
     def scripts(self) -> tuple[ScriptOutput, ...]:
-        """The scripts' outputs in command order, of the commands that have one."""
+        """The outputs of the scripts that have one, in command order."""
 
     @property
     def files(self) -> tuple[CollectedFile, ...]:
-        """The collected files in command order, of the commands that have one."""
+        """The collected files, in command order."""
 
     def raise_for_status(self) -> Self:
         """Return this result if it is ok.
@@ -670,7 +669,7 @@ class SessionResult:
 
 @final
 class Machine:
-    """A device as returned by the service. Equal and hashed by its id. Unknown fields are in
+    """A device as returned by the service. Compared and hashed by its id. Unknown fields are in
     `raw`.
 
     The service's page: learn.microsoft.com/defender-endpoint/api/machine
@@ -775,8 +774,8 @@ class LibraryFile:
 class LiveResponseClient:
     """The live response API of one tenant, as one application.
 
-    Threads and event loops can share a client. Close it when done, or use it in a `with` or
-    `async with` block. Open sessions continue without it.
+    Threads and event loops can share a client. Close it when you no longer need it, or use it
+    in a `with` or `async with` block. Open sessions continue after that.
 
     Args:
         credential: a bearer token, a function or coroutine function that returns one, an
@@ -790,7 +789,7 @@ class LiveResponseClient:
         cloud: the tenant's cloud, or the region whose host to use. None:
             $MDE_LIVE_RESPONSE_CLOUD, else `public`.
         endpoint: the API's base URL. None: $MDE_LIVE_RESPONSE_ENDPOINT, else the cloud's.
-        scope: the token's scope. None: the cloud's; in the public cloud it is
+        scope: the token's scope. None: the scope of the cloud. In the public cloud, that is
             https://api.securitycenter.microsoft.com/.default.
         tenant_id: the only tenant whose tokens are accepted. A token for another tenant
             raises AuthenticationError, and nothing is sent.
@@ -798,16 +797,17 @@ class LiveResponseClient:
             processes of one machine (four slashes for an absolute path),
             `redis://host:6379/0` or `rediss://` for many machines, `memory:` for this process
             only. None: $MDE_LIVE_RESPONSE_STATE, else `memory:`.
-        limits: the service's limits. Default: its documented ones.
+        limits: the service's limits. Default: the documented limits.
         max_wait: how long a read, a cancel or an upload may wait for its rate limit before
             ThrottledError: seconds or a timedelta, 0 or more. Default 180.
-        request_timeout: for one HTTP request; for a download, between two reads: seconds or a
-            timedelta, more than 0. Default 30.
-        connect_timeout: for connecting: seconds or a timedelta, more than 0. Default 10.
+        request_timeout: the time-out of one HTTP request, or of one read of a download: seconds
+            or a timedelta, more than 0. Default 30.
+        connect_timeout: the time-out of connecting to a host: seconds or a timedelta, more than
+            0. Default 10.
         proxy: the proxy's URL, `http://user:password@host:port`, for the API, the login host
-            and the results. Hosts in NO_PROXY are connected to directly. None: HTTPS_PROXY,
+            and the results. Hosts in NO_PROXY are reached without it. None: HTTPS_PROXY,
             HTTP_PROXY, ALL_PROXY. False: no proxy.
-        ca_bundle: a PEM file with roots to trust besides the system's. None:
+        ca_bundle: a PEM file with roots to trust in addition to the system's roots. None:
             REQUESTS_CA_BUNDLE. SSL_CERT_FILE replaces the system's roots.
         verify: False accepts any certificate, and logs one WARNING. For tests only. Default
             True.
@@ -838,8 +838,8 @@ class LiveResponseClient:
     ) -> Self: ...
     @property
     def tenant_id(self) -> str | None:
-        """The tenant: the `tenant_id` argument, or the credential's, or that of the last
-        token.
+        """The tenant: the `tenant_id` argument, or else the credential's tenant, or else the
+        tenant of the last token.
 
         None until one of them is known.
         """
@@ -879,8 +879,8 @@ class LiveResponseClient:
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
                 `Session.download`.
             timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
-                a rate limit. A submit that was sent is always resolved first. None waits without
-                limit.
+                a rate limit. If the submit was sent, the call first finds out whether it started a
+                session, even after `timeout`. None waits without limit.
             cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the
                 session is cancelled. None: never.
             on_busy: what to do while another caller's session is on the machine: `raise` or
@@ -896,7 +896,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: the commands are wrong, or the correlation id was used with
-                others.
+                other commands.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
             MachineBusyError: another caller's session is on the machine, and `on_busy` is
@@ -940,8 +940,8 @@ class LiveResponseClient:
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
                 `Session.download`.
             timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
-                a rate limit. A submit that was sent is always resolved first. None waits without
-                limit.
+                a rate limit. If the submit was sent, the call first finds out whether it started a
+                session, even after `timeout`. None waits without limit.
             cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which the
                 session is cancelled. None: never.
             on_busy: what to do while another caller's session is on the machine: `raise` or
@@ -957,7 +957,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: the commands are wrong, or the correlation id was used with
-                others.
+                other commands.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
             MachineBusyError: another caller's session is on the machine, and `on_busy` is
@@ -993,8 +993,9 @@ class LiveResponseClient:
             commands: a Command or a sequence of them: PutFile first, then RunScript, then
                 GetFile.
             comment: the reason, stored with the action. This package's tag is appended.
-            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit
-                that was sent is always resolved first. None waits without limit.
+            timeout: seconds or a timedelta for the wait before the submit, 0 or more. If the submit
+                was sent, the call first finds out whether it started a session, even after
+                `timeout`. None waits without limit.
             on_busy: what to do while another caller's session is on the machine: `raise` or
                 `wait`. Default `raise`.
             correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
@@ -1006,7 +1007,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: the commands are wrong, or the correlation id was used with
-                others.
+                other commands.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
             MachineBusyError: another caller's session is on the machine, and `on_busy` is
@@ -1041,8 +1042,9 @@ class LiveResponseClient:
             commands: a Command or a sequence of them: PutFile first, then RunScript, then
                 GetFile.
             comment: the reason, stored with the action. This package's tag is appended.
-            timeout: seconds or a timedelta for the wait before the submit, 0 or more. A submit
-                that was sent is always resolved first. None waits without limit.
+            timeout: seconds or a timedelta for the wait before the submit, 0 or more. If the submit
+                was sent, the call first finds out whether it started a session, even after
+                `timeout`. None waits without limit.
             on_busy: what to do while another caller's session is on the machine: `raise` or
                 `wait`. Default `raise`.
             correlation_id: 1 to 128 characters. Submitting the same id on the same machine again,
@@ -1054,7 +1056,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: the commands are wrong, or the correlation id was used with
-                others.
+                other commands.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
             MachineBusyError: another caller's session is on the machine, and `on_busy` is
@@ -1070,28 +1072,30 @@ class LiveResponseClient:
         """
 
     def list_sessions(self) -> tuple[Session, ...]:
-        """List the open sessions in the state store, of every process that shares it.
+        """List the open sessions of all processes that share the state store.
 
-        Sends no request to the service. Sessions of other callers are left out.
+        Sends no request to the service. Does not list sessions of other callers.
 
         Returns:
             The sessions. Their status is not fetched yet; `refresh()` fetches it.
 
         Raises:
-            AuthenticationError: there is no token. The token has the tenant and the application.
+            AuthenticationError: there is no token. The call reads the tenant and the application
+                from the token.
             StateError: the state store cannot be read.
         """
 
     def list_sessions_async(self) -> Coroutine[Any, Any, tuple[Session, ...]]:
-        """List the open sessions in the state store, of every process that shares it.
+        """List the open sessions of all processes that share the state store.
 
-        Sends no request to the service. Sessions of other callers are left out.
+        Sends no request to the service. Does not list sessions of other callers.
 
         Returns:
             The sessions. Their status is not fetched yet; `refresh()` fetches it.
 
         Raises:
-            AuthenticationError: there is no token. The token has the tenant and the application.
+            AuthenticationError: there is no token. The call reads the tenant and the application
+                from the token.
             StateError: the state store cannot be read.
         """
 
@@ -1103,16 +1107,16 @@ class LiveResponseClient:
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: the machine it was submitted to: its id, its name or a Machine.
-            correlation_id: the id it was submitted with.
+            machine: the machine of the session: its id, its name or a Machine.
+            correlation_id: the correlation id that the session was submitted with.
 
         Returns:
-            The session, or None if the service lists none.
+            The session, or None if the service does not list it.
 
         Raises:
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def find_session_async(
@@ -1125,16 +1129,16 @@ class LiveResponseClient:
         Permission: Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machine: the machine it was submitted to: its id, its name or a Machine.
-            correlation_id: the id it was submitted with.
+            machine: the machine of the session: its id, its name or a Machine.
+            correlation_id: the correlation id that the session was submitted with.
 
         Returns:
-            The session, or None if the service lists none.
+            The session, or None if the service does not list it.
 
         Raises:
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def run_many(
@@ -1151,9 +1155,9 @@ class LiveResponseClient:
         """Run commands on many machines, as fast as the limits allow.
 
         Returns when the run has started.
-        Machines that are probably online go first. Busy machines are tried again later. A session
-        that stays Pending while others wait is set aside and submitted again. A machine listed
-        twice runs once.
+        Machines that are probably online go first. Busy machines are tried again later. If a
+        session stays Pending while other machines wait, it is parked: cancelled, and submitted
+        again later. The commands run once on a machine that is listed twice.
         The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
@@ -1197,9 +1201,9 @@ class LiveResponseClient:
         """Run commands on many machines, as fast as the limits allow.
 
         Returns when the run has started.
-        Machines that are probably online go first. Busy machines are tried again later. A session
-        that stays Pending while others wait is set aside and submitted again. A machine listed
-        twice runs once.
+        Machines that are probably online go first. Busy machines are tried again later. If a
+        session stays Pending while other machines wait, it is parked: cancelled, and submitted
+        again later. The commands run once on a machine that is listed twice.
         The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
         learn.microsoft.com/defender-endpoint/api/get-machines
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
@@ -1230,10 +1234,11 @@ class LiveResponseClient:
         """
 
     def resume(self, run_id: str, *, progress: bool = False) -> Fleet:
-        """Continue a run from the state store, whichever process started it.
+        """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
-        not run again, open sessions are followed, and interrupted submits are resolved.
+        not run again. The call waits for open sessions. If a submit was interrupted, it finds out
+        whether a session started.
         Permissions: those of `run_many`.
 
         Args:
@@ -1250,10 +1255,11 @@ class LiveResponseClient:
         """
 
     def resume_async(self, run_id: str, *, progress: bool = False) -> Coroutine[Any, Any, Fleet]:
-        """Continue a run from the state store, whichever process started it.
+        """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
-        not run again, open sessions are followed, and interrupted submits are resolved.
+        not run again. The call waits for open sessions. If a submit was interrupted, it finds out
+        whether a session started.
         Permissions: those of `run_many`.
 
         Args:
@@ -1295,8 +1301,8 @@ class LiveResponseClient:
             The action with its current status.
 
         Raises:
-            NotFoundError: the service does not list it.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            NotFoundError: the service does not have this action.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def get_machine_action_async(self, action_id: str) -> Coroutine[Any, Any, MachineAction]:
@@ -1312,8 +1318,8 @@ class LiveResponseClient:
             The action with its current status.
 
         Raises:
-            NotFoundError: the service does not list it.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            NotFoundError: the service does not have this action.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def list_machine_actions(
@@ -1334,7 +1340,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: `top` is below 1, or the service refuses the filter.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def list_machine_actions_async(
@@ -1355,7 +1361,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: `top` is below 1, or the service refuses the filter.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def get_machine(self, machine: str) -> Machine:
@@ -1374,7 +1380,7 @@ class LiveResponseClient:
         Raises:
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def get_machine_async(self, machine: str) -> Coroutine[Any, Any, Machine]:
@@ -1393,7 +1399,7 @@ class LiveResponseClient:
         Raises:
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def list_machines(
@@ -1413,7 +1419,7 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: `top` is below 1, or the service refuses the filter.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def list_machines_async(
@@ -1433,16 +1439,16 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: `top` is below 1, or the service refuses the filter.
-            ThrottledError: the rate limit would take longer than `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     def check(
         self, machine: str | Machine | None = None, commands: Commands | None = None
     ) -> Check:
-        """Find problems that would stop or weaken a session. Never starts a session.
+        """Find problems that would prevent or limit a session. Never starts a session.
 
-        Checks the token's permissions and the state store, and the machine and the library if
-        they are given.
+        Checks the token's permissions and the state store. Checks the machine and the library too
+        if `machine` and `commands` are given.
         Permissions: those of `run`, and Library.Manage if the commands use library files.
 
         Args:
@@ -1456,10 +1462,10 @@ class LiveResponseClient:
     def check_async(
         self, machine: str | Machine | None = None, commands: Commands | None = None
     ) -> Coroutine[Any, Any, Check]:
-        """Find problems that would stop or weaken a session. Never starts a session.
+        """Find problems that would prevent or limit a session. Never starts a session.
 
-        Checks the token's permissions and the state store, and the machine and the library if
-        they are given.
+        Checks the token's permissions and the state store. Checks the machine and the library too
+        if `machine` and `commands` are given.
         Permissions: those of `run`, and Library.Manage if the commands use library files.
 
         Args:
@@ -1476,7 +1482,7 @@ class LiveResponseClient:
 
 @final
 class Session:
-    """An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the
+    """An accepted live response session. A timeout or Ctrl-C ends the wait, but does not cancel the
     session.
     """
 
@@ -1490,13 +1496,13 @@ class Session:
 
     @property
     def correlation_id(self) -> str | None:
-        """The correlation id it was submitted with. None for a session made from its action
-        id.
+        """The correlation id that the session was submitted with. None for a session made from
+        its action id.
         """
 
     @property
     def adopted(self) -> bool:
-        """Whether it existed before this call."""
+        """Whether the session existed before this call."""
 
     @property
     def action(self) -> MachineAction | None:
@@ -1518,7 +1524,7 @@ class Session:
 
         Raises:
             NotFoundError: the service does not list the session.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def refresh_async(
@@ -1539,7 +1545,7 @@ class Session:
 
         Raises:
             NotFoundError: the service does not list the session.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def wait(self, timeout: float | timedelta | None = None) -> MachineAction:
@@ -1654,7 +1660,7 @@ class Session:
 
         Raises:
             NotFoundError: the service does not list the session.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def cancel_async(self, comment: str) -> Coroutine[Any, Any, MachineAction]:
@@ -1673,7 +1679,7 @@ class Session:
 
         Raises:
             NotFoundError: the service does not list the session.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def download(
@@ -1689,16 +1695,16 @@ class Session:
         Args:
             command: the command's index in the session, from 0, or its CommandResult.
             to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
-                a file object open for writing bytes. A file appears at its path once it is
-                complete and on disk.
+                a file object open for writing bytes. A file appears at its path only when it
+                is complete and on disk.
 
         Returns:
             The file's description.
 
         Raises:
             InvalidRequestError: the command is not a GetFile of this session.
-            DownloadError: the file could not be fetched, is damaged, or unpacks to too
-                much.
+            DownloadError: the file could not be fetched, is damaged, or is too large after
+                unpacking.
             OSError: the file could not be written.
         """
 
@@ -1715,22 +1721,22 @@ class Session:
         Args:
             command: the command's index in the session, from 0, or its CommandResult.
             to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
-                a file object open for writing bytes. A file appears at its path once it is
-                complete and on disk.
+                a file object open for writing bytes. A file appears at its path only when it
+                is complete and on disk.
 
         Returns:
             The file's description.
 
         Raises:
             InvalidRequestError: the command is not a GetFile of this session.
-            DownloadError: the file could not be fetched, is damaged, or unpacks to too
-                much.
+            DownloadError: the file could not be fetched, is damaged, or is too large after
+                unpacking.
             OSError: the file could not be written.
         """
 
     def stream(self, command: int | CommandResult) -> FileStream:
-        """Return the file that a GetFile command collected as an iterator: `for` or `async
-        for`.
+        """Return an iterator over the file that a GetFile command collected, for `for` or
+        `async for`.
 
         The first request is sent when the loop starts. At most a small buffer is fetched
         ahead of the loop.
@@ -1803,17 +1809,17 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the session finished and everything went well."""
+        """Whether the session ended and everything succeeded."""
 
     @property
     def reason(self) -> Reason:
         """The first thing that went wrong, as a keyword; `ok` if nothing did.
 
-        The reason of the session's result, or, if no session finished: `busy`: another
-        caller's sessions occupied the machine all the time. `machine`: no machine, or more
+        If a session ended, this is the reason of its result. Otherwise: `busy`: at every
+        attempt, another caller's session was on the machine. `machine`: no machine, or more
         than one, has this name or id. `permission`: a permission is missing. `duplicate`:
-        the machine is another row's. `not_submitted`: the run was cancelled first. `error`:
-        anything else, in `error`.
+        another row is the same machine. `not_submitted`: the run was cancelled before.
+        `error`: see `error`.
         """
 
     @property
@@ -1867,13 +1873,13 @@ class Outcome:
 
 @final
 class Fleet:
-    """One run over many machines. Each loop yields every outcome once, from the first, as machines
-    finish.
+    """One run over many machines. Each loop starts at the first outcome and yields every outcome
+    once, as soon as it is known.
 
-    It is a blocking and an asynchronous iterable, and a sync and async context manager that
-    detaches at the end of its block. Leaving a loop or Ctrl-C also detaches: running sessions
-    continue at the service, this process submits no more, and a warning logs the run id. A loop
-    raises what `report` raises.
+    Use it in `for` or `async for`, and in `with` or `async with`. The end of the block detaches
+    from the run, and so does leaving a loop or pressing Ctrl-C: running sessions continue at the
+    service, this process submits no more, and a warning logs the run id. A loop raises what
+    `report` raises.
     """
 
     @property
@@ -2019,7 +2025,7 @@ class FleetReport:
 class Library:
     """The tenant's live response library: the scripts and files that commands use.
 
-    A name has letters, digits, `-`, `_` and `.`.
+    A file name consists of letters, digits, `-`, `_` and `.`.
     """
 
     def list_files(self) -> tuple[LibraryFile, ...]:
@@ -2030,7 +2036,7 @@ class Library:
 
         Raises:
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def list_files_async(self) -> Coroutine[Any, Any, tuple[LibraryFile, ...]]:
@@ -2041,7 +2047,7 @@ class Library:
 
         Raises:
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def upload(
@@ -2075,7 +2081,7 @@ class Library:
             AlreadyExistsError: the library has a file with this name, and `overwrite` is
                 False.
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
             OSError: the file cannot be read.
         """
 
@@ -2110,7 +2116,7 @@ class Library:
             AlreadyExistsError: the library has a file with this name, and `overwrite` is
                 False.
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
             OSError: the file cannot be read.
         """
 
@@ -2135,7 +2141,7 @@ class Library:
             description: what the file is for. Default: empty.
             parameters_description: what arguments the script takes. None: it takes none.
             overwrite: replace different content with this name. A WARNING logs the SHA-256
-                and the author of what was replaced. Default False.
+                and the author of the replaced content. Default False.
 
         Returns:
             The library's entry. Its `changed` is True if the file was uploaded now.
@@ -2146,7 +2152,7 @@ class Library:
             AlreadyExistsError: the library has different content with this name, and
                 `overwrite` is False.
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
             OSError: the file cannot be read.
         """
 
@@ -2171,7 +2177,7 @@ class Library:
             description: what the file is for. Default: empty.
             parameters_description: what arguments the script takes. None: it takes none.
             overwrite: replace different content with this name. A WARNING logs the SHA-256
-                and the author of what was replaced. Default False.
+                and the author of the replaced content. Default False.
 
         Returns:
             The library's entry. Its `changed` is True if the file was uploaded now.
@@ -2182,7 +2188,7 @@ class Library:
             AlreadyExistsError: the library has different content with this name, and
                 `overwrite` is False.
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
             OSError: the file cannot be read.
         """
 
@@ -2198,7 +2204,7 @@ class Library:
         Raises:
             NotFoundError: the library has no file with this name.
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
     def delete_async(self, name: str) -> Coroutine[Any, Any, None]:
@@ -2213,12 +2219,12 @@ class Library:
         Raises:
             NotFoundError: the library has no file with this name.
             PermissionDeniedError: the permission is missing.
-            ThrottledError: the rate limit would take longer than the client's `max_wait`.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
 @final
 class Finding:
-    """A problem that would stop a session or weaken it."""
+    """A problem that would prevent a session or limit it."""
 
     @property
     def code(self) -> str:
@@ -2226,7 +2232,7 @@ class Finding:
 
     @property
     def level(self) -> Literal["error", "warning"]:
-        """`error`: no session would start or return results. `warning`: it would be weaker."""
+        """`error`: no session would start or return results. `warning`: it would be limited."""
 
     @property
     def message(self) -> str:
@@ -2241,7 +2247,7 @@ class Finding:
 
 @final
 class Check:
-    """Problems that would stop or weaken a session: permissions, machine, library, state store."""
+    """Problems that would prevent or limit a session: permissions, machine, library or store."""
 
     @property
     def ok(self) -> bool:

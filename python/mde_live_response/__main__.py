@@ -218,7 +218,7 @@ def _run(options: argparse.Namespace) -> int:
         raise mde.InvalidRequestError(
             "no commands were given", hint="give --put-file, --run-script or --get-file"
         )
-    # Chosen here and not by the client: it must be known to print it after Ctrl-C.
+    # Chosen here and not by the client, so that it can be printed after Ctrl-C.
     correlation_id = options.correlation_id or str(uuid.uuid4())
     out = sys.stderr if options.json else sys.stdout
     progress = ProgressLine(sys.stderr)

@@ -153,7 +153,7 @@ def _get_loop_memo(credential: Any) -> _LoopMemo:
     try:
         return _loop_memos.setdefault(credential, _LoopMemo())
     except TypeError:
-        # Not every credential is hashable and weakly referenceable: its loop is found again.
+        # Some credentials are not hashable or not weakly referenceable. Their loop is found again.
         return _LoopMemo()
 
 
@@ -178,7 +178,7 @@ async def _await_in_loop(
         return await work()
     remote = asyncio.run_coroutine_threadsafe(work(), loop)
     await asyncio.wait({started}, timeout=LOOP_START_TIMEOUT)
-    # A failed cancel means that the coroutine has started after all: wait for it.
+    # If the cancel fails, the coroutine has already started: wait for it.
     if not started.done() and remote.cancel():
         return None
     return await asyncio.wrap_future(remote)

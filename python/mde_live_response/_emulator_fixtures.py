@@ -184,7 +184,7 @@ class EmulatorFixtures:
         """Put a file on a machine's disk, where GetFile finds it.
 
         Args:
-            machine: The id or name of the machine. `*` stands for every machine.
+            machine: The id or name of the machine. `*` means every machine.
             path: The full path of the file on the machine.
             content: The bytes, or the path of a local file, which is read when it is collected.
 

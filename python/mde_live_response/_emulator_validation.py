@@ -14,7 +14,7 @@ MAX_SECONDS = 1e9
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
     """Return an integer between two bounds."""
-    # bool is a subclass of int: True would otherwise pass as 1.
+    # bool is a subclass of int: without this check, True would count as 1.
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is {value!r}; it must be a whole number")
     number = int(value.__index__())

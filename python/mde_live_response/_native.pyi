@@ -62,7 +62,7 @@ def show_state(address: str) -> list[dict[str, Any]]:
     """Return what a state store contains: one dict for each quota key."""
 
 def prune_state(address: str, older_than: float | timedelta) -> list[dict[str, Any]]:
-    """Delete everything in a state store that is older than so many seconds and not open."""
+    """Delete entries of a state store that are older than `older_than` seconds and not open."""
 
 @final
 class FleetIterator:

@@ -39,7 +39,7 @@ class Progress:
                 self._close_view(None if fleet is None else fleet.counts)
                 break
             self._show(fleet.counts)
-            # No reference during the wait: the caller may drop the run meanwhile.
+            # No reference during the wait: the caller may drop the run during that time.
             del fleet
 
     def _show(self, counts: Mapping[str, int]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
 MAX_OPEN_SPANS = 10_000
-"""The most open spans that are kept. If there are more, the ends of some were lost."""
+"""The maximum number of open spans. If there are more, the ends of some were lost."""
 
 _open_spans: dict[int, Span] = {}
 

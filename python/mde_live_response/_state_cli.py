@@ -46,7 +46,7 @@ def add_commands(commands: Any) -> None:
         type=_days,
         default=30 * _DAY,
         metavar="DAYS",
-        help="age in days (default: 30). A removed submit can be found again by its correlation id "
+        help="age in days (default: 30). After that, a submit can be found by its correlation id "
         "only as long as the service lists its action",
     )
     for action in (show, prune):

@@ -34,7 +34,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that was save_to")
     parser.add_argument(
-        "--last", metavar="SHA256", help="the hash of the last line, as noted when the run ended"
+        "--last", metavar="SHA256", help="the hash of the last line, as stored when the run ended"
     )
     parser.set_defaults(call=_run)
 

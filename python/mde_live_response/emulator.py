@@ -26,8 +26,8 @@ class Emulator(EmulatorFixtures):
     """Serves the API, the token endpoint and the blob host from its own threads until closed.
 
     Use it as a context manager. Times are seconds of the emulator's clock, unless stated otherwise.
-    An invalid value raises InvalidRequestError, which is a ValueError, or TypeError. A forked child
-    can send requests to it, but any method that changes or reads its state raises RuntimeError.
+    An invalid value raises InvalidRequestError (a ValueError) or TypeError. A forked child can send
+    requests to the emulator, but its methods raise RuntimeError there.
     """
 
     url: str
@@ -103,8 +103,8 @@ class Emulator(EmulatorFixtures):
         self.ca_bundle = process.write_ca_bundle(self._server.ca)
         self.env = endpoint.environment(self)
         self._pid = os.getpid()
-        # Runs at close, at garbage collection or at exit, whichever is first. It must not hold
-        # `self`, or the emulator would never be collected.
+        # Runs once: at close, at garbage collection or at exit. It must not refer to `self`, or
+        # the emulator would never be collected.
         self._stop = weakref.finalize(self, process.stop, self._server, self.ca_bundle, self._pid)
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class Emulator(EmulatorFixtures):
         return self._server.token_with([validation.text("role", role) for role in roles])
 
     def add_certificate(self, certificate: bytes) -> None:
-        """Register a certificate with which the client may sign assertions in place of its secret.
+        """Register a certificate. The client may then sign assertions with it, without its secret.
 
         Until a certificate is registered, the emulator checks the claims of an assertion, but not
         its signature.
@@ -156,7 +156,7 @@ class Emulator(EmulatorFixtures):
         """Return a client for this emulator, with its limits and speed.
 
         Args:
-            options: Arguments of LiveResponseClient. They take precedence.
+            options: Arguments of LiveResponseClient. They override those of the emulator.
         """
         return LiveResponseClient(
             **{**endpoint.client_options(self, self._limits, self._speed), **options}
@@ -167,8 +167,9 @@ class Emulator(EmulatorFixtures):
         """The requests, oldest first.
 
         Each has `route`, `method`, `path`, `query`, `headers`, `body`, `status` and `time`. Tokens,
-        secrets and the signatures of result links are left out. `status` is a number, "dropped" (by
-        a fault), "closed" (by the client before the response) or None (still running).
+        secrets and the signatures of result links are left out. `status` is a number, "dropped" (a
+        fault broke the connection), "closed" (the client disconnected before the response) or None
+        (the request is still running).
         """
         requests: list[dict[str, Any]] = json.loads(self._server.requests())
         return requests

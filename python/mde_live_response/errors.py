@@ -35,10 +35,10 @@ __all__ = [
 
 
 class InvalidRequestError(LiveResponseError, ValueError):
-    """The call cannot be made as it is.
+    """The call is not valid.
 
-    Raised before anything is sent, for an empty name or path, commands in the wrong order or a
-    missing setting; or when the service responds with a 400. Nothing ran. Correct the call.
+    Raised before anything is sent, for example for an empty name or path, commands in the wrong
+    order or a missing setting. Also raised for a 400 of the service. Nothing ran. Correct the call.
     """
 
     __module__ = "mde_live_response"
@@ -47,8 +47,8 @@ class InvalidRequestError(LiveResponseError, ValueError):
 class AmbiguousMachineError(InvalidRequestError):
     """More than one machine has this name.
 
-    Raised when a computer name is looked up. Nothing was sent to a machine. Pass the id of the
-    machine you mean.
+    Raised when the client looks up a computer name. Nothing was sent to a machine. Pass the id of
+    the right machine.
 
     Attributes:
         machines: the machines that have this name.
@@ -81,8 +81,9 @@ class AlreadyExistsError(InvalidRequestError):
 class AuthenticationError(LiveResponseError):
     """There is no token, or the service does not accept it.
 
-    Raised when a credential fails, when its token belongs to another tenant than `tenant_id=`, or
-    for a 401 even with a new token. Check the tenant, the client id, the secret and the scope.
+    Raised if a credential fails, if its token belongs to another tenant than `tenant_id=`, or if
+    the service answers 401 to a new token. Check the tenant, the client id, the secret and the
+    scope.
     """
 
     __module__ = "mde_live_response"
@@ -133,13 +134,13 @@ class MachineBusyError(LiveResponseError):
 
 
 class ThrottledError(LiveResponseError):
-    """A rate limit would keep this call waiting for longer than `max_wait`.
+    """This call would wait longer than `max_wait` for a rate limit.
 
-    Raised by reads, cancels and library calls. A submit waits for its own `timeout` instead and
-    raises WaitTimeoutError. Try again after `retry_after`, or raise `max_wait`.
+    Raised by reads, cancels and library calls. A submit waits for up to its own `timeout` instead,
+    then raises WaitTimeoutError. Try again after `retry_after`, or increase `max_wait`.
 
     Attributes:
-        retry_after: after how many seconds to try again, if known.
+        retry_after: the seconds to wait before the next try, if known.
     """
 
     __module__ = "mde_live_response"
@@ -159,8 +160,8 @@ class ThrottledError(LiveResponseError):
 class ServiceError(LiveResponseError):
     """The service failed, or its response does not match its documentation.
 
-    Raised for a 5xx after the retries that are safe, and for a body that cannot be parsed. Try
-    again with the same correlation id. If it persists, give `request_id` to Microsoft support.
+    Raised for a 5xx after all safe retries, and for a body that cannot be parsed. Try again with
+    the same correlation id. If the error persists, give `request_id` to Microsoft support.
     """
 
     __module__ = "mde_live_response"
@@ -169,18 +170,19 @@ class ServiceError(LiveResponseError):
 class ConnectionFailedError(LiveResponseError, ConnectionError):
     """The service could not be reached.
 
-    Raised for DNS, a refused or reset connection, TLS, the proxy, or an HTTP request that took
-    longer than `request_timeout`. Check the network, the proxy and the certificates.
+    Raised if DNS, TLS or the proxy fails, if a connection is refused or reset, or if an HTTP
+    request takes longer than `request_timeout`. Check the network, the proxy and the certificates.
     """
 
     __module__ = "mde_live_response"
 
 
 class SubmitUnknownError(LiveResponseError):
-    """The submit may or may not have been accepted, and the service could not be asked.
+    """It is not known whether the service accepted the submit.
 
     Raised by `run` and `submit` if the response was lost and the list of actions could not be read.
-    Call again with the same correlation id: an accepted session is found, and nothing runs twice.
+    Call again with the same correlation id: the call finds a session that was accepted, and nothing
+    runs twice.
     """
 
     __module__ = "mde_live_response"
@@ -240,9 +242,9 @@ class DownloadError(LiveResponseError):
 
 
 class StateError(LiveResponseError):
-    """The state store is unreachable, of another version or unsuitable.
+    """The state store cannot be used: it is unreachable, unsuitable or of another version.
 
-    Raised before anything is sent that could not be recorded. The hint says what to change.
+    Raised before the client sends anything that it could not record. The hint says what to change.
     """
 
     __module__ = "mde_live_response"

@@ -14,8 +14,8 @@ use crate::text::sanitize;
 use crate::trace::{self, LOG_TARGET};
 
 type FetchResult = Result<Arc<AccessToken>>;
-/// A fetch that several callers await. It is dropped, and its request cancelled, when the last of
-/// them is dropped.
+/// A fetch that several callers await. When the last caller is dropped, so is the fetch, which
+/// cancels its request.
 type SharedFetch = Shared<BoxFuture<'static, FetchResult>>;
 
 /// A long-lived token is renewed this many seconds before it expires.
@@ -37,7 +37,7 @@ struct SharedCache {
 #[derive(Default)]
 struct CacheState {
     cached: Option<CachedToken>,
-    /// The fetch and its process: after a fork, a fetch of the parent process never ends here.
+    /// The fetch and its process: after a fork, a fetch of the parent never ends in the child.
     in_flight: Option<(u32, WeakShared<BoxFuture<'static, FetchResult>>)>,
     /// Claims that the next token must have, from the service's claims challenge.
     claims: Option<String>,
@@ -56,7 +56,7 @@ struct CachedToken {
 
 impl CachedToken {
     fn new(token: Arc<AccessToken>, now: f64) -> Self {
-        // A tenth of a short lifetime: a token of four minutes must not be renewed all the time.
+        // A tenth of a short lifetime: a token of four minutes must not be renewed at every call.
         let margin = ((token.expires_at - now) / 10.0).clamp(0.0, REFRESH_MARGIN);
         let (refresh_at, usable_until) =
             (token.expires_at - margin, token.expires_at - margin / 5.0);
@@ -83,14 +83,14 @@ impl TokenCache {
             let mut state = self.0.state();
             match &mut state.cached {
                 Some(cached) if now < cached.refresh_at => return Ok(Arc::clone(&cached.token)),
-                // Renewed in the background, which needs a runtime: callers without one wait instead.
+                // Renewed in the background, which needs a runtime. A caller without one waits.
                 Some(cached)
                     if now < cached.usable_until
                         && tokio::runtime::Handle::try_current().is_ok() =>
                 {
                     let token = Arc::clone(&cached.token);
-                    // Set before the fetch: if it fails, the next call must not start another at
-                    // once.
+                    // Set before the fetch: if the fetch fails, the next call must not start
+                    // another one immediately.
                     cached.refresh_at = now + REFRESH_RETRY_INTERVAL;
                     let in_flight = self.0.join_or_start_fetch(&mut state);
                     drop(state);
@@ -135,7 +135,7 @@ fn log_refresh_failure(fetched: &FetchResult) {
     if let Err(error) = fetched {
         log::warn!(
             target: LOG_TARGET,
-            "could not renew the token, the current one is still used: {error}"
+            "could not renew the token; the current token is still in use: {error}"
         );
     }
 }
@@ -172,8 +172,8 @@ impl SharedCache {
         // Cleared only now: after a failed fetch, the next one must ask for the claims again.
         state.claims = None;
         let cached = CachedToken::new(Arc::clone(&token), self.clock.now());
-        // A source with its own cache may return the token that is cached here already. It must not
-        // be asked again at every call.
+        // A source with its own cache may return the token that is cached here already. The next
+        // calls must not ask the source again immediately.
         let refresh_at = match &state.cached {
             Some(old) if old.token.expires_at >= token.expires_at => {
                 old.refresh_at.max(cached.refresh_at)

@@ -1,5 +1,5 @@
-//! Reads the claims of a token. Nothing is verified: the service does that. The claims serve to
-//! check the tenant, to know the expiry and to give hints.
+//! Reads the claims of a token, without verifying it: the service does that. This crate uses the
+//! claims to check the tenant, to know the expiry and to give hints.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
@@ -14,7 +14,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The claims that this crate uses. A token that is not a JWT has none of them.
+/// The claims that this crate uses. All are unset if the token is not a JWT.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenClaims {
     /// Tenant id.

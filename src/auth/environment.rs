@@ -68,8 +68,8 @@ impl Environment<'_> {
     }
 
     fn first_configured(&self) -> Result<Identity> {
-        // A secret or certificate is set by the user, the other variables by the platform: so the
-        // application wins.
+        // The user sets a secret or certificate, and the platform sets the other variables. So the
+        // application comes first.
         let application =
             ["AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"].map(|name| self.get(name));
         if application.iter().all(Option::is_none) {

@@ -1,4 +1,4 @@
-//! The identity with which a client signs in.
+//! The identity that a client signs in with.
 
 use std::sync::Arc;
 

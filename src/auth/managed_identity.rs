@@ -23,7 +23,7 @@ use crate::transport::{Destination, Request, RequestBody, Transport};
 
 /// The address of IMDS (page "how-managed-identities-work-vm").
 pub(super) const IMDS: &str = "http://169.254.169.254";
-/// A 410 may last 70 s, by the page "how-to-use-vm-token", which asks for short waits at first.
+/// The page "how-to-use-vm-token" says that a 410 may last 70 s, and asks for short waits at first.
 const RETRY_POLICY: RetryPolicy =
     RetryPolicy { attempts: 6, base: 1.0, cap: 30.0, window: 2.0, window_cap: 30.0 };
 
@@ -89,8 +89,8 @@ impl ManagedIdentityTokenSource {
 
     async fn attempt(&self) -> Result<AccessToken, FailedAttempt> {
         let failure_prefix = format!("could not get a token for {}", self.description);
-        // The lifetime counts from before the request: counted from the response, the token would
-        // seem to live longer than it does.
+        // The lifetime counts from before the request. If it counted from the response, the token
+        // would seem valid for longer than it is.
         let started = self.clock.now();
         let from_failure = |failure| FailedAttempt::from_failure(&failure_prefix, failure);
         let response = self.transport.send(self.request()).await.map_err(|failure| {
@@ -198,7 +198,7 @@ fn error_from_response(failure_prefix: &str, status: StatusCode, body: &[u8]) ->
             "the token endpoint requires its own header: run this where the platform sets the \
              variables"
         }
-        _ => "the platform's token endpoint has a problem: try again later",
+        _ => "the platform's token endpoint failed: try again later",
     };
     error.with_hint(hint)
 }

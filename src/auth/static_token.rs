@@ -32,7 +32,7 @@ impl StaticToken {
             return Ok(self.token.clone());
         }
         let message = format!("the given token expired {age:.0} s ago");
-        let hint = "give a fresh token, or a credential that can get one";
+        let hint = "give a fresh token, or a credential that can fetch one";
         Err(Error::new(Kind::Authentication, message).with_hint(hint))
     }
 }

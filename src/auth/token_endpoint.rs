@@ -59,7 +59,7 @@ impl TokenEndpoint {
         &self.tenant
     }
 
-    /// Posts `form`, with retries. `secrets` are the secrets in the form, which no error repeats.
+    /// Posts `form`, with retries. No error repeats the `secrets`, which are values in the form.
     pub async fn request_token(
         &self,
         client_id: &str,
@@ -76,8 +76,8 @@ impl TokenEndpoint {
         token_request: &TokenRequest<'_>,
         body: Bytes,
     ) -> Result<AccessToken, FailedAttempt> {
-        // The lifetime counts from before the request: counted from the response, the token would
-        // seem to live longer than it does.
+        // The lifetime counts from before the request. If it counted from the response, the token
+        // would seem valid for longer than it is.
         let started = self.clock.now();
         let from_failure =
             |failure| FailedAttempt::from_failure(&token_request.failure_prefix(), failure);

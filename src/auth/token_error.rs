@@ -128,7 +128,7 @@ fn hint_for_error(number: Option<u64>, status: StatusCode, has_code: bool) -> Op
             "the service of the scope does not exist in this tenant: check scope and cloud, and that the tenant has Defender"
         }
         Some(53_003) => "a conditional access policy of the tenant blocks this login",
-        _ if status.is_server_error() => "the login host has a problem: try again later",
+        _ if status.is_server_error() => "the login host failed: try again later",
         _ if status == StatusCode::TOO_MANY_REQUESTS => {
             "the login host received too many requests: try again later"
         }

@@ -10,7 +10,7 @@ use crate::trace;
 use crate::trace::LOG_TARGET;
 use crate::transport::Failure;
 
-/// Seconds. A response that asks for a longer wait is an error: callers should not hang in a login.
+/// Seconds. A response that asks for a longer wait is an error, so that no caller hangs in a login.
 const MAX_RETRY_WAIT: f64 = 30.0;
 
 /// Repeats a token request by the retry policy.
@@ -62,7 +62,7 @@ impl TokenRetrier {
                 Err(failed) => failed,
             };
             let decision = decide(attempt, &failed.outcome, true, &self.policy, fastrand::f64());
-            // Such as a wrong proxy password: repeating it may lock the account.
+            // Such as a wrong proxy password: repeated attempts may lock the account.
             let permanent = failed.outcome == AttemptFailure::NotSent && !failed.error.retryable;
             match self.budget.spend(&failed.outcome, decision) {
                 Decision::Retry { after }

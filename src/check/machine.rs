@@ -32,7 +32,7 @@ fn check_health(machine: &Machine, name: &str, check: &mut Check) {
     }
     if let Some(status) = machine.health_status.as_deref().filter(|status| *status != "Active") {
         let hint = "the service waits for the machine for up to two hours, and the session takes a \
-                    session slot meanwhile";
+                    session slot during that time";
         check.add("warning", "health", format!("{name} is {status}"), hint);
     }
 }
@@ -40,7 +40,7 @@ fn check_health(machine: &Machine, name: &str, check: &mut Check) {
 /// Checks whether the machine has an open session, or ever had one.
 async fn check_sessions(pipeline: &Pipeline, machine: &Machine, name: &str, check: &mut Check) {
     let filter = format!("type eq 'LiveResponse' and machineId eq '{}'", machine.id);
-    // The check of the API reports it if the list cannot be read.
+    // If the list cannot be read, the check of the API reports that.
     let Ok(actions) = pipeline.list_machine_actions(Some(&filter), Some(1)).await else { return };
     match (actions.first(), machine.rbac_group_name.as_deref()) {
         (Some(action), _) if !is_final(&action.status) => {

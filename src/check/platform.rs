@@ -1,8 +1,8 @@
 //! Checks whether live response supports a machine's operating system (page "run-live-response",
 //! "Prerequisites").
 //!
-//! Reports only systems that are known to be unsupported: the service does not document its names
-//! of macOS and Linux.
+//! Reports only systems that are known to be unsupported: the service does not document the names
+//! that it uses for macOS and Linux.
 
 /// The first release of Windows 10 that needs no update. Earlier ones need an update (page
 /// "run-live-response").

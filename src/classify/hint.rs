@@ -73,7 +73,7 @@ fn cause_hint(cause: Cause, operation: Operation, error_body: &ErrorBody) -> Str
 
 fn permission_hint(operation: Operation, error_body: &ErrorBody) -> String {
     let named = named_permissions(error_body.message.as_deref().unwrap_or_default());
-    // The message of the service knows better which permissions are accepted.
+    // The message of the service is a better source for the accepted permissions.
     let needed = if named.is_empty() { operation.permissions().to_vec() } else { named };
     let needed = match needed.as_slice() {
         [one] => format!("the permission {one}"),
@@ -113,7 +113,7 @@ fn invalid_request_hint(operation: Operation, error_body: &ErrorBody) -> Option<
             Some("live response is not supported on this machine's operating system")
         }
         ("ClientVersionNotSupported", _) => Some("update the Defender sensor on the machine"),
-        ("MaximumBatchSizeExceeded", _) => Some("request fewer items at once"),
+        ("MaximumBatchSizeExceeded", _) => Some("request fewer items in one call"),
         ("ODataError", _) => {
             Some("check the filter: it must use the property names and values of the service")
         }
@@ -135,8 +135,8 @@ const LIBRARY: &str =
 fn throttled_hint(operation: Operation, throttle: Option<Throttle>) -> &'static str {
     match (operation, throttle) {
         (_, Some(Throttle::SessionCap)) => {
-            "the service allows 50 sessions at once in a tenant, queued ones included: wait for \
-             some to end, or cancel them"
+            "the service allows 50 open sessions in a tenant, including queued ones: wait until \
+             some end, or cancel them"
         }
         (Operation::RunLiveResponse, _) => {
             "the service allows 10 submits a minute for one application in one tenant, in all \

@@ -72,7 +72,7 @@ pub fn error_from_response(
         .then(|| throttle::throttle_from_body(context.operation, headers, &error_body, now_wall));
     let mut error = Error::new(kind, error_message(context, status, &error_body));
     error.hint = hint::hint_for_error(kind, context.operation, status, &error_body, throttle);
-    // A client error of the service repeats itself; a server error and a 408 may pass.
+    // A retry gets the same client error again. After a server error or a 408, it may succeed.
     error.retryable = match kind {
         Kind::Service => status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT,
         Kind::MachineBusy | Kind::Throttled => true,

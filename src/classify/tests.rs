@@ -125,7 +125,7 @@ fn the_hint_names_the_remedy() {
         (UploadLibraryFile, 403, &coded("Forbidden"), "the permission Library.Manage"),
         (RunLiveResponse, 403, &coded("DisabledFeature"), "Advanced features > Live Response"),
         (RunLiveResponse, 403, &coded("DisallowedOperation"), "remediation level"),
-        (RunLiveResponse, 429, &coded("TooManyRequests"), "50 sessions"),
+        (RunLiveResponse, 429, &coded("TooManyRequests"), "50 open sessions"),
         (
             RunLiveResponse,
             429,

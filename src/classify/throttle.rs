@@ -13,7 +13,7 @@ const MAX_RETRY_AFTER: f64 = 3600.0;
 /// The two kinds of 429.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Throttle {
-    /// Too many calls: wait for so many seconds, if the response says how many.
+    /// Too many calls: wait for this many seconds, if the response has a number.
     Rate { wait: Option<f64> },
     /// Too many open sessions: wait for one to end.
     SessionCap,

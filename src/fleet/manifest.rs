@@ -13,7 +13,7 @@ use crate::model::Timestamp;
 use crate::session::{CommandResult, SessionResult};
 
 const FILE_NAME: &str = "manifest.jsonl";
-/// Bytes at the end of the file that hold the last line for certain: Windows limits a path to
+/// Bytes at the end of the file that always contain the last line: Windows limits a path to
 /// 32,767 characters.
 const TAIL_BYTES: u64 = 1 << 20;
 
@@ -41,8 +41,8 @@ struct ManifestEntry {
     previous: String,
 }
 
-/// Appends the files of one session. With `is_resumed`, files that another process appended before
-/// it died are left out.
+/// Appends the files of one session. With `is_resumed`, skips the files that another process
+/// appended before it died.
 pub async fn append_session(
     folder: &Path,
     run_id: &str,

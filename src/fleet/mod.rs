@@ -5,7 +5,7 @@
 //! 3. `scheduler` claims rows, starts a `row` task for each, and parks sessions that stay Pending.
 //! 4. `resolver` finds the machine of each row, and `priority` orders the machines.
 //! 5. `row` takes one row from its submit to its `outcome`.
-//! 6. [`Fleet`] yields the outcomes as they come, including those of other workers.
+//! 6. [`Fleet`] yields each outcome when it is known, including the outcomes of other workers.
 
 mod manifest;
 mod outage;
@@ -140,7 +140,7 @@ impl Fleet {
     pub async fn cancel(&self, comment: &str, running: bool) -> Result<()> {
         if comment.trim().is_empty() {
             return Err(Error::invalid("a cancel needs a comment")
-                .with_hint("say why you cancel: the comment is stored with the outcomes"));
+                .with_hint("give the reason: it is stored with the outcomes"));
         }
         self.shared
             .run_store()
@@ -195,7 +195,7 @@ impl Fleet {
     }
 
     fn closed_error(&self) -> Error {
-        let message = format!("the fleet was closed before run {} was over", self.run_id());
+        let message = format!("the fleet was closed before run {} ended", self.run_id());
         Error::invalid(message).with_hint(
             "continue the run with resume(run_id), in any process that shares the state store",
         )

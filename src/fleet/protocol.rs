@@ -1,10 +1,10 @@
-//! What the scheduler and its row tasks say to each other.
+//! The messages between the scheduler and its row tasks.
 
 use super::outcome::Outcome;
 use crate::error::Error;
 use crate::session::SessionResult;
 
-/// What the scheduler asks of a running row task.
+/// A request of the scheduler to a running row task.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ControlRequest {
     #[default]
@@ -34,6 +34,6 @@ pub enum RowExit {
     Retry(Error),
     /// The session was cancelled while Pending, to free its slot.
     Parked,
-    /// The whole run cannot continue; the row is not to blame.
+    /// The whole run cannot continue. The row did not cause this.
     RunFailed(Error),
 }

@@ -56,7 +56,7 @@ impl RowTask {
             commands,
             comment: header.comment.clone(),
             correlation_id: Some(shared.correlation_id(self.state.progress.parked)),
-            // The scheduler waits instead, and submits to other machines meanwhile.
+            // The scheduler waits instead, and submits to other machines during that time.
             wait_if_busy: false,
         };
         match self.queue_and_submit(submit).await {
@@ -118,8 +118,8 @@ impl RowTask {
         })
     }
 
-    /// Waits until the action ends, and handles control requests meanwhile. The inner error
-    /// concerns the session, the outer one the run.
+    /// Waits until the action ends, and handles control requests during that time. The inner error
+    /// concerns the session, the outer error the run.
     async fn wait_for_end(&mut self, session: &Session) -> Result<Result<MachineAction>> {
         let clock = self.shared.sessions.pipeline.clock;
         let limits = self.shared.sessions.pipeline.options.limits.clone();

@@ -93,7 +93,7 @@ impl RowTable {
         let before = std::mem::replace(&mut row.stage, stage);
         let priority = row.priority;
         if matches!(before, Stage::Succeeded | Stage::Failed) {
-            // An outcome is final: a late event must not take it back.
+            // An outcome is final: a late event must not change the stage again.
             row.stage = before;
             return;
         }
@@ -192,7 +192,7 @@ impl RowTable {
                 self.set_stage(at, Stage::Running)
             }
             (RowEvent::ParkFailed, Some(Stage::Pending)) => {
-                // From now: else the same session would be chosen again at once.
+                // From now: otherwise the same session would be chosen again immediately.
                 self.pending
                     .insert(at, PendingSession { since: now, parked, park_requested: false });
             }

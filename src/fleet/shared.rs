@@ -48,8 +48,8 @@ impl Shared {
 
     /// Returns the correlation id of a row's session, after `parked` sessions that were parked.
     pub fn correlation_id(&self, parked: u32) -> String {
-        // The row is not part of it: two rows that name one machine must find the same session.
-        // The number is: a parked session must not be taken for its successor.
+        // The id does not contain the row: two rows that name one machine must find the same
+        // session. It contains a number: the lookup must not find an earlier, parked session.
         format!("{}/{}", self.header.run_id, parked + 1)
     }
 
@@ -81,7 +81,7 @@ impl Shared {
         let mut outcome = self.new_outcome(state);
         outcome.set_reason(
             "not_submitted",
-            format!("the run was cancelled before anything ran on {}: {why}", state.machine),
+            format!("the run was cancelled before it submitted to {}: {why}", state.machine),
         );
         outcome
     }

@@ -41,7 +41,7 @@ impl RunSpec {
         self.commands.iter().try_for_each(|commands| check_commands(commands))?;
         if self.comment.trim().is_empty() {
             return Err(Error::invalid("a run needs a comment")
-                .with_hint("say why you run this: the service stores it with each action"));
+                .with_hint("give the reason: the service stores it with each action"));
         }
         match self.run_id.as_deref().map_or(1, |run_id| run_id.chars().count()) {
             1..=MAX_RUN_ID_LENGTH => Ok(()),
@@ -94,7 +94,7 @@ impl Fleet {
         let (_, quota) = sessions.pipeline.shared_quota().await?;
         let known = quota.store().run_store().create_run(header.clone(), spec.rows()).await?;
         match known {
-            // Two different jobs under one id would mix their outcomes.
+            // Two different runs under one id would mix their outcomes.
             Some(known) if known.fingerprint != header.fingerprint => Err(Error::invalid(format!(
                 "run {:?} exists already, with other machines or commands",
                 header.run_id
@@ -104,7 +104,7 @@ impl Fleet {
         }
     }
 
-    /// Resumes a run from the state store, whichever process started it.
+    /// Resumes a run from the state store, no matter which process started it.
     pub async fn resume(sessions: &Arc<Sessions>, run_id: &str) -> Result<Self> {
         let (_, quota) = sessions.pipeline.shared_quota().await?;
         let run = quota.store().run_store().get_run(run_id).await?;
@@ -122,7 +122,7 @@ impl Fleet {
             stop: Mutex::default(),
             worker_state: watch::channel(WorkerState::Active).0,
         });
-        // Before the first claim: without a lease, other workers could take the rows back at once.
+        // Before the first claim: without a lease, other workers could claim the rows immediately.
         send_heartbeat(&shared).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(run_worker(shared.clone()));

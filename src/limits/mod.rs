@@ -106,14 +106,14 @@ impl Quota {
         }
     }
 
-    /// Waits in the queue until there is room in the window. Dropping the future leaves the queue.
+    /// Waits in the queue until the window has room. A dropped future leaves the queue.
     pub async fn admit_call(&self, window: Operation) -> Result<CallPermit> {
         let granted = self.queue(window).enter(None).await.map_err(AdmissionError::into_error)?;
         let ticket = granted.into_ticket().unwrap_or(Ticket { owner: 0, number: 0 });
         Ok(CallPermit { store: self.store.clone(), window, ticket })
     }
 
-    /// Waits in the queue for a slot, the machine and room in the submit window, all at once.
+    /// Waits in the queue until slot, machine and submit window are all free at the same time.
     pub async fn admit_submit(
         &self,
         slot_request: SlotRequest,
@@ -200,7 +200,7 @@ impl Quota {
         if !matches!(flushed, Ok(Ok(()))) {
             log::debug!(
                 target: crate::trace::LOG_TARGET,
-                "not all writes reached the state store in time; the leases make up for them"
+                "not all writes reached the state store in time; its leases end by time-out instead"
             );
         }
     }

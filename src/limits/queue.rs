@@ -27,7 +27,7 @@ pub struct AdmissionQueue {
 pub(super) struct QueueState {
     /// Waiters by ticket number, which is the order of arrival.
     pub(super) waiting: BTreeMap<u64, Waiter>,
-    /// Tickets to give back with the next request.
+    /// Tickets to return to the store with the next request.
     pub(super) leaving: Vec<Ticket>,
     arrivals: u64,
     pub(super) task_running: bool,
@@ -42,7 +42,7 @@ pub(super) struct Waiter {
     pub(super) sender: oneshot::Sender<Result<GrantedTicket, AdmissionError>>,
 }
 
-/// A granted ticket that is not used yet. Dropping it gives the ticket back.
+/// A granted ticket that is not used yet. Dropping it returns the ticket to the store.
 pub struct GrantedTicket {
     pub(super) queue: Arc<AdmissionQueue>,
     pub(super) ticket: Option<Ticket>,
@@ -83,7 +83,7 @@ impl AdmissionQueue {
         }
     }
 
-    /// Waits until the store grants the call. Dropping the future leaves the queue.
+    /// Waits until the store grants the call. A dropped future leaves the queue.
     pub async fn enter(
         self: &Arc<Self>,
         slot_request: Option<SlotRequest>,
@@ -173,7 +173,7 @@ impl QueueState {
     }
 }
 
-/// Leaves the queue when dropped, so that a cancelled caller blocks nobody.
+/// Removes the waiter from the queue when dropped, so that a cancelled caller blocks no other.
 struct LeaveGuard<'a> {
     queue: &'a Arc<AdmissionQueue>,
     number: u64,

@@ -23,7 +23,7 @@ impl AdmissionQueue {
         }
     }
 
-    /// Sends requests until nobody waits or leaves.
+    /// Sends requests until there is nothing to add to the queue or to remove from it.
     async fn run(self: Arc<Self>) {
         let (mut is_retry, mut failing_since, mut failures) = (false, None, 0_u32);
         while let Some((request, had_joined)) = self.next_request(is_retry) {
@@ -31,7 +31,7 @@ impl AdmissionQueue {
             let pause = match self.store.request_admission(request).await {
                 Ok(answer) => {
                     failing_since = None;
-                    // The store gave the places away while this process did not ask in time.
+                    // The store dropped the places, because this process did not ask in time.
                     let lost_places = answer.owner_unknown && had_joined;
                     let pause = self.deliver(answer);
                     is_retry = lost_places && self.mark_unjoined();
@@ -110,7 +110,7 @@ impl AdmissionQueue {
         for ticket in answer.granted {
             match state.waiting.remove(&ticket.number) {
                 Some(waiter) => outcomes.push((waiter, Ok(ticket))),
-                // The caller left while the request was sent: give the ticket back.
+                // The caller cancelled while the request was sent: return the ticket.
                 None => abandoned.push(ticket),
             }
         }
@@ -141,8 +141,7 @@ impl AdmissionQueue {
         pause
     }
 
-    /// Fails all waiters. Tickets that the store may have granted are given back with the next
-    /// request.
+    /// Fails all waiters. The next request returns the tickets that the store may have granted.
     fn fail(&self, error: &Error) {
         let waiting = {
             let mut state = self.state();

@@ -30,8 +30,8 @@ pub struct QuotaRegistry {
     fork_pause: Mutex<ForkPause>,
 }
 
-/// Counts the forks in progress. Several threads may fork at once; until all are done, no store is
-/// open and none is opened.
+/// Counts the forks in progress. Several threads may fork at the same time. Until all forks are
+/// done, no store is open or opened.
 #[derive(Default)]
 struct ForkPause {
     forks: u32,

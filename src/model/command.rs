@@ -133,7 +133,7 @@ impl Command {
 }
 
 impl Default for Command {
-    /// Stands for a command that the service does not describe.
+    /// A command that the service does not describe.
     fn default() -> Self {
         Self { name: "Unknown".to_owned(), params: Vec::new() }
     }

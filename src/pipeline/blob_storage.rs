@@ -12,7 +12,7 @@ use crate::secret::SecretUrl;
 use crate::transfer::{Blob, BlobRange, Origin};
 use crate::transport::{Destination, Failure, Request, Response};
 
-/// Redirects to follow for one link. The service is not known to send any.
+/// The most redirects to follow for one link. It is not known that the service sends any.
 const MAX_REDIRECTS: usize = 3;
 /// Labels that the hosts of two storage accounts must share, as in `blob.core.windows.net`. Fewer
 /// labels do not prove that one owner has both.

@@ -70,8 +70,8 @@ impl Pipeline {
                     self.budget.refill();
                     AttemptResult::Done(value)
                 }
-                // A body that cannot be decoded was cut or changed on its way: it is retried like
-                // a lost response.
+                // A body that cannot be decoded was cut or changed in transit. The call is retried
+                // as after a lost response.
                 Err(mut error) => {
                     error.status = Some(response.status.as_u16());
                     let doing = call.operation.description();
@@ -129,8 +129,8 @@ impl Pipeline {
         let max_wait = self.options.max_wait;
         let message = format!("could not {doing}: still in the queue after max_wait, {max_wait} s");
         let mut error = Error::new(Kind::Throttled, message).with_hint(
-            "the service's limit for this call is used up, by this process or by others with the \
-             same application: call less often, or raise max_wait",
+            "this process or others with the same application used up the service's limit for this \
+             call: call less often, or raise max_wait",
         );
         error.retry_after = Some(quota.expected_wait(call.operation));
         Err(self.annotate(call, error))

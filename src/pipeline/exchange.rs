@@ -20,7 +20,7 @@ const CLAIMS_CHALLENGE_HINT: &str = "conditional access requires a token with ot
     ask the administrators of the tenant, or sign in again";
 
 impl Pipeline {
-    /// Sends the call once. The permit is held until the response was read.
+    /// Sends the call once. Holds the permit until the response has been read.
     pub async fn attempt(&self, call: &ApiCall, permit: CallPermit) -> AttemptOutcome {
         let token = match self.tokens.get_token().await {
             Ok(token) => token,

@@ -12,7 +12,7 @@ const IDS_PER_FILTER: usize = 50;
 
 impl Poller {
     pub(super) async fn poll_once(&self) -> Result<()> {
-        // The token is taken first: a poll that fails early must not be repeated at once.
+        // The token is taken first: a poll that fails early must not be repeated immediately.
         self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.calls);
         let (_, quota) = self.pipeline.shared_quota().await?;
         if !self.read_cached_statuses(&quota).await {

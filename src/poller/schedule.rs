@@ -8,8 +8,8 @@ use crate::config::Rate;
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
 
-/// The poller's share of the read limits. The rest is for submits that search for a lost action:
-/// they must not wait behind polls.
+/// The poller's share of the read limits. The rest is for submits that search for a lost action,
+/// because they must not wait behind polls.
 const SHARE: f64 = 0.8;
 /// The part of that share that is used steadily. The rest is for bursts.
 const SUSTAINED_SHARE: f64 = 0.8;
@@ -24,7 +24,7 @@ const JITTER: f64 = 0.25;
 pub struct Pace {
     /// Seconds between two polls of a running session.
     pub base: f64,
-    /// Seconds between two polls of sessions that nobody waits for.
+    /// Seconds between two polls of sessions that no caller waits for.
     pub slot_interval: f64,
     /// The rate of list calls, and separately of calls for one action.
     pub calls: RefillRate,
@@ -33,7 +33,7 @@ pub struct Pace {
 impl Pace {
     pub fn new(rates: &[Rate]) -> Self {
         let share = |rate: &Rate| f64::from(rate.count) * SHARE;
-        // The strictest window decides. The floor keeps very high limits from a tight loop.
+        // The strictest window decides. The floor prevents a tight loop if the limits are high.
         let base = rates.iter().map(|rate| rate.per / share(rate)).fold(0.05, f64::max);
         let burst = rates
             .iter()
@@ -56,7 +56,7 @@ impl Pace {
 
     /// Returns the shortest time between two polls if `free_share` of a window is free.
     pub fn min_gap(&self, free_share: f64) -> f64 {
-        // Other processes with the same application use the limit too: leave them the rest.
+        // Other processes with the same application use the limit too, and need the rest.
         if free_share <= 1.0 - SHARE { self.base * MAX_SLOWDOWN } else { 0.0 }
     }
 
@@ -68,7 +68,7 @@ impl Pace {
 }
 
 impl Poller {
-    /// Returns the time of the next poll, or None if nobody waits: then the poller's task ends.
+    /// Returns the time of the next poll, or None if no caller waits: then the poller's task ends.
     pub(super) async fn next_poll_at(&self) -> Option<f64> {
         let share = self.pace.free_share(&self.pipeline).await;
         let now = self.pipeline.clock.now();

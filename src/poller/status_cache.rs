@@ -75,7 +75,7 @@ impl Poller {
     }
 }
 
-/// Decodes a cached status. One that cannot be decoded, as of another version, is ignored.
+/// Decodes a cached status. Ignores a status that another version wrote in another form.
 pub fn cached_action(status: &CachedStatus) -> Option<MachineAction> {
     serde_json::from_str(&status.body).ok()
 }

@@ -8,12 +8,12 @@ use super::{ActionUpdate, Poller};
 
 /// Watches one action until it is dropped.
 pub struct Subscription {
-    /// None only while it is being dropped.
+    /// None only while the guard is being dropped.
     updates: Option<watch::Receiver<ActionUpdate>>,
     poller: Arc<Poller>,
 }
 
-/// While it lives, every session that holds a slot is polled, even if nobody waits for it.
+/// While it lives, every session that holds a slot is polled, even if no caller waits for it.
 pub struct SlotWatch(Arc<Poller>);
 
 impl Subscription {

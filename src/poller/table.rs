@@ -1,4 +1,4 @@
-//! The table of watched actions: who waits for which action, and what was last read of it. No I/O.
+//! The table of watched actions: their waiting callers and their last known state. No I/O.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ pub(super) struct WatchEntry {
     /// The caller's span: the requests for this action belong below it.
     pub trace: Option<TraceContext>,
     pub since: f64,
-    /// When anything was last known of it, even that a list does not have it.
+    /// When the action was last looked up, even if the list did not have it.
     pub last_update_at: f64,
     pub pending_since: Option<f64>,
     pub polled_individually_at: f64,
@@ -55,7 +55,7 @@ impl WatchTable {
         self.watched.entry(action_id.to_owned()).or_insert_with(new).updates.subscribe()
     }
 
-    /// Removes the actions that nobody watches any more.
+    /// Removes the actions that no caller watches any more.
     pub fn prune(&mut self) {
         self.watched.retain(|_, entry| entry.updates.receiver_count() > 0);
     }

@@ -1,4 +1,4 @@
-//! A token bucket: calls that may be made at once, refilled at a steady rate.
+//! A token bucket: it limits the calls of a burst, and is refilled at a steady rate.
 
 /// The rate and the size of a bucket.
 #[derive(Clone, Copy, Debug)]

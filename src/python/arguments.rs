@@ -104,7 +104,7 @@ impl<'py> FromPyObject<'_, 'py> for Top {
             let error = Error::invalid(format!("top is {top}"));
             return Err(error.with_hint("give 1 or more, or None to read every page").into());
         }
-        // More than any list has, so the largest number does.
+        // No list is that long, so the largest number has the same effect.
         Ok(Self(u32::try_from(top).unwrap_or(u32::MAX)))
     }
 }

@@ -7,8 +7,8 @@ use crate::model::MachineAction;
 
 /// When to read the list, as fractions of `Limits.settle_time`.
 ///
-/// Often at first, because in most cases the response was lost after the service acted. Only the
-/// last read, at the end of the settle time, proves that there is no action.
+/// The first reads follow fast, because in most cases the response was lost after the service
+/// acted. Only the last read, at the end of the settle time, proves that there is no action.
 const SETTLE_SCHEDULE: [f64; 9] = [
     1.0 / 240.0,
     1.0 / 120.0,

@@ -50,7 +50,7 @@ pub(super) async fn admit(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<A
                 if rechecked {
                     return Err(plan.annotate(machine_busy_error(slot)));
                 }
-                // Our own session on the machine may have ended while nobody polled it.
+                // Our own session on the machine may have ended while no process polled it.
                 rechecked = true;
                 let recheck = recheck_slot(&plan.sessions, &plan.quota, &slot);
                 if let Err(error) = wait_limit.enforce(plan, recheck).await? {
@@ -78,7 +78,7 @@ fn machine_busy_error(slot: SessionSlot) -> Error {
     let whose = if slot.correlation_id.is_some() {
         "a session of this application"
     } else {
-        "a session that someone else started"
+        "another caller's session"
     };
     let message = match (&slot.action_id, slot.in_doubt) {
         (Some(action_id), _) => format!("machine {machine} is busy with {whose}, {action_id}"),
@@ -192,7 +192,7 @@ async fn recheck_slot(sessions: &Sessions, quota: &Quota, slot: &SessionSlot) ->
     Ok(())
 }
 
-/// Frees the slots whose submit has been uncertain for the settle time and shows in no list.
+/// Frees the slots whose submit has been in doubt for the settle time, if no list shows its action.
 async fn free_stale_slots(sessions: &Sessions, quota: &Quota, slots: &[SessionSlot]) -> Result<()> {
     let settle_time = sessions.pipeline.options.limits.settle_time;
     let is_stale = |slot: &&SessionSlot| {

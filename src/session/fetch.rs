@@ -53,7 +53,7 @@ impl Session {
         Ok(SessionResult::new(action, commands))
     }
 
-    /// Fetches the results again that failed with a retryable error.
+    /// Fetches again each result that failed with a retryable error.
     pub async fn refetch_failed(
         &self,
         result: SessionResult,

@@ -36,7 +36,7 @@ impl Sessions {
         let (_, quota) = self.pipeline.shared_quota().await?;
         let mut found = Ok(None);
         for pause in self.settle_delays() {
-            // The other process may find out meanwhile that its POST was not sent.
+            // During that time, the other process may find out that its POST was not sent.
             let intent = quota.store().get_intent(key.clone()).await?;
             if !intent.is_some_and(|intent| intent.posted || intent.action_id.is_some()) {
                 return Ok(None);

@@ -121,7 +121,7 @@ impl Sessions {
         if let (Some(on_update), Some(action)) = (&options.on_update, session.action()) {
             on_update(&action);
         }
-        // The timeout covers the whole run, so the wait gets what the submit left of it.
+        // The timeout covers the whole run, so the wait gets the time that the submit did not use.
         let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
         session.wait(left, options.on_update, options.cancel_pending_after).await?;
         session.fetch_until(deadline, options.save_to.as_deref()).await
@@ -260,7 +260,7 @@ impl Session {
                 Err(error) => error,
             };
             // The service refuses to cancel an action that has ended, and may answer 404 for a new
-            // one. Only the action itself shows which it is.
+            // one. Only the action itself shows which of the two it is.
             match self.refresh(0.0).await {
                 Ok(action) if action.is_done() => return Ok(action),
                 Ok(_) if error.kind == Kind::NotFound && pipeline.clock.now() < deadline => {

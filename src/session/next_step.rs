@@ -26,7 +26,7 @@ pub(super) struct SubmitTries {
     pub check: Check,
 }
 
-/// What the decision depends on, besides the outcome.
+/// What the decision depends on, in addition to the outcome.
 pub(super) struct StepContext<'a> {
     pub limits: &'a Limits,
     pub wait_if_busy: bool,

@@ -74,7 +74,7 @@ pub struct BusyMachine {
 pub(super) struct SubmitPlan {
     pub sessions: Arc<Sessions>,
     pub quota: Arc<Quota>,
-    /// Held by every part of this submit. No other process works on the same intent meanwhile.
+    /// Every part of this submit holds it, so that no other process works on the same intent.
     pub intent_lease: Arc<IntentLease>,
     pub commands: Arc<[Command]>,
     pub tag: Tag,
@@ -152,7 +152,7 @@ impl SubmitPlan {
 
     /// Returns whether an action that has our tag is ours.
     pub fn is_ours(&self, action: &MachineAction) -> bool {
-        // Nobody else knows an id that was generated here. So the action is ours even if the
+        // No other caller knows an id that was generated here. So the action is ours even if the
         // service words its commands in another way.
         !self.has_caller_id || has_same_commands(action, &self.commands)
     }

@@ -64,14 +64,14 @@ pub(super) async fn post_in_background(
     })
 }
 
-/// Logs the result that no caller is left to receive.
+/// Logs the result, because no caller waits for it any more.
 fn warn_cancelled(plan: &SubmitPlan, outcome: &PostOutcome) {
     let (machine, correlation_id) = (plan.machine_id(), &plan.key().correlation_id);
     match outcome {
         PostOutcome::Ours(action, _) => log::warn!(
             target: LOG_TARGET,
             "a submit to machine {machine} was cancelled by its caller, but session {} started and \
-             goes on (correlation id {correlation_id})",
+             continues (correlation id {correlation_id})",
             action.id
         ),
         PostOutcome::Unknown(error) | PostOutcome::NotStarted(error) => log::warn!(

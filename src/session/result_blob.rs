@@ -55,7 +55,7 @@ impl<'a> ResultBlob<'a> {
                 Ok(blob) => return Ok(blob),
                 Err(error) => error,
             };
-            // A failure of an old link says nothing about a new one: try that at once.
+            // If an old link fails, a new one may still work: try that immediately.
             if std::mem::take(&mut reused) && self.link.is_none() {
                 continue;
             }

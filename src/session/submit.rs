@@ -185,8 +185,8 @@ async fn first_check(plan: &SubmitPlan, is_new_id: bool) -> Check {
 
 /// Repeats admission and POST until there is a session or an error.
 async fn submit_until_done(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<Session> {
-    // A slot becomes free when one of our sessions ends. Nobody else may be polling them, so this
-    // submit makes the poller do it.
+    // A slot becomes free when one of our sessions ends. If no other caller waits for one, nothing
+    // polls them. So this submit makes the poller do it.
     let _slot_watch = plan.sessions.poller.watch_slots();
     let pipeline = &plan.sessions.pipeline;
     let limits = plan.limits();

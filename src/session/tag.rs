@@ -19,7 +19,7 @@ impl Tag {
     pub fn new(key: &QuotaKey, machine_id: &str, correlation_id: &str) -> Self {
         let mut hash = Sha256::new();
         for part in [&key.host, &key.tenant, &key.application, machine_id, correlation_id] {
-            // With the lengths, parts that are joined in another way have another hash.
+            // With the lengths, "ab" and "c" have another hash than "a" and "bc".
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }

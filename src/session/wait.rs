@@ -1,4 +1,4 @@
-//! Waits for the end of a session. If the caller stops waiting, the session goes on.
+//! Waits for the end of a session. If the caller stops waiting, the session continues.
 
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
@@ -93,7 +93,7 @@ impl Session {
 
     /// Cancels a session that is still Pending. If that fails, returns the time of the next try.
     async fn cancel_if_pending(&self) -> Option<f64> {
-        // A session that has started since then is left alone.
+        // A session that has started since then is not cancelled.
         let cancelled = match self.refresh(0.0).await {
             Ok(action) if action.status != "Pending" || action.has_started() => return None,
             Ok(_) => self.cancel(CANCEL_COMMENT).await,

@@ -60,7 +60,7 @@ pub struct QueueEntry {
     pub slot_request: Option<SlotRequest>,
 }
 
-/// One process's request for one queue, for all its waiters at once.
+/// One process's request for one queue, for all its waiters together.
 #[derive(Clone, Debug)]
 pub struct AdmissionRequest {
     pub window: Operation,
@@ -71,7 +71,7 @@ pub struct AdmissionRequest {
     pub join: Vec<QueueEntry>,
     /// An earlier answer was lost: entries of `join` may already be queued or granted.
     pub is_retry: bool,
-    /// Waiters that gave up. A ticket that was granted but never used is given back.
+    /// Waiters that gave up, and tickets that were granted but never used.
     pub leave: Vec<Ticket>,
 }
 

@@ -43,7 +43,7 @@ pub trait IntentStore: Send + Sync {
         lease: Option<f64>,
     ) -> StoreFuture<'_, ()>;
 
-    /// Deletes an intent of which nothing reached the service, and frees its slot.
+    /// Deletes an intent if no POST of it reached the service, and frees its slot.
     ///
     /// An intent with an action stays as it is.
     fn delete_unsent_intent(&self, key: IntentKey) -> StoreFuture<'_, ()>;

@@ -1,4 +1,4 @@
-//! Warns when the memory store is too small: in engines that start a process for each step.
+//! Warns if the memory store is the wrong one: in engines that start a process for each step.
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};

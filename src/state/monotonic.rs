@@ -20,7 +20,7 @@ pub struct ClockReading {
 }
 
 impl MonotonicClock {
-    /// Returns the time. If the clock was set back, the time stays the same once and then goes on.
+    /// Returns the time. If the clock was set back, the time stays the same once, then continues.
     pub fn advance(&mut self, reading: &ClockReading) -> f64 {
         if self.clock_id != reading.clock_id {
             self.clock_id.clone_from(&reading.clock_id);

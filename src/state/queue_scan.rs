@@ -77,7 +77,7 @@ impl QueueScan {
         let is_submit = slot_request.is_some();
         if let Some((slot_request, machine)) = slot_request {
             match machine {
-                // Only its own process can answer a ticket, so those of others just wait.
+                // Only its own process can answer a ticket, so the other tickets wait.
                 MachineState::Busy(action_id) if mine && !slot_request.wait => {
                     self.occupied.push((ticket, action_id));
                     return true;

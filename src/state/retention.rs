@@ -1,4 +1,4 @@
-//! How long a store keeps records that nobody deletes.
+//! How long a store keeps records before it deletes them.
 
 /// Seconds for which a status is kept. A caller never accepts one that is an hour old, and a poller
 /// writes many.
@@ -6,9 +6,9 @@ pub const STATUSES: f64 = 3600.0;
 
 /// Seconds for which an intent is kept after it was created.
 ///
-/// Twice the 90 days for which the list of actions is known to be queried (docs/service.md, section
-/// 6.4). How long the service lists an action is not documented. An intent that is open or in doubt
-/// is kept longer.
+/// Other tools query the list of actions for up to 90 days back, and this is twice that time
+/// (docs/service.md, section 6.4). How long the service lists an action is not documented. An
+/// intent that is open or in doubt is kept longer.
 pub const INTENTS: f64 = 180.0 * 86_400.0;
 
 /// Seconds between two sweeps of the memory store.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreFuture;
 
-/// Keeps the session slots. A machine has at most one, and it holds until its lease ends at the
-/// latest.
+/// Keeps the session slots. A machine has at most one slot. The slot is freed at the latest when
+/// its lease ends.
 pub trait SlotStore: Send + Sync {
     /// Returns the sessions that hold a slot, of all processes.
     fn slots(&self) -> StoreFuture<'_, Vec<SessionSlot>>;

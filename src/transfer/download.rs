@@ -279,6 +279,6 @@ fn flatten_join<T>(result: Result<Result<T>, JoinError>, remote_path: &str) -> R
 
 fn cancelled_error(remote_path: &str) -> Error {
     Error::new(Kind::Download, format!("the download of {remote_path} was cancelled")).with_hint(
-        "the client was closed meanwhile; the result stays at the service: download it again",
+        "the client was closed during it; the result stays at the service: download it again",
     )
 }

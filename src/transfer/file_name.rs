@@ -2,7 +2,7 @@
 
 use crate::text::is_bidi_control;
 
-/// The name of a file if nothing usable is left of its own.
+/// The name of a file if its own name has no usable character.
 const DEFAULT_NAME: &str = "file.bin";
 /// Longest name in bytes. File systems allow 255; the rest is for prefixes.
 const MAX_BYTES: usize = 200;

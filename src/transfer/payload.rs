@@ -25,7 +25,7 @@ fn sniff(head: &[u8]) -> PayloadFormat {
     }
 }
 
-/// Limits on what a machine can make this process write.
+/// Limits on the size of a file, because a hostile machine chooses what it sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecompressLimits {
     /// Bytes of the decompressed file. Default: 4 GiB. The service collects files of up to 3 GB

@@ -164,7 +164,7 @@ impl Drop for TempFile {
         if !self.published {
             // Windows cannot remove an open file.
             self.file = None;
-            // No caller is left to get an error. The name shows what the file is.
+            // No caller can get the error any more. The name shows what the file is.
             let _ = fs::remove_file(&self.temp_path);
         }
     }

@@ -38,7 +38,7 @@ impl RequestRoute {
         Self { host: url.host().to_owned(), proxy }
     }
 
-    /// Returns the failure of a request that took longer than `after`; `what` is missing.
+    /// Returns the failure of a request that took longer than `after`. `what` says what failed.
     pub fn timed_out(&self, what: &str, after: Duration) -> Failure {
         let message =
             format!("{} {what} within {} s{}", self.host, after.as_secs_f64(), self.via_proxy());
@@ -103,7 +103,7 @@ impl RequestRoute {
     /// Returns the error of a failure on an open connection.
     fn exchange_error(&self, error: &reqwest::Error) -> Error {
         let cause = root_cause(error);
-        // reqwest calls every failure of a body a decode error, a broken connection too.
+        // reqwest calls every failure of a body a decode error, even a broken connection.
         if error.is_decode() && has_io_kind(error, io::ErrorKind::InvalidData) {
             let message = format!(
                 "{} sent a body that cannot be decompressed{}: {cause}",
@@ -114,8 +114,7 @@ impl RequestRoute {
             return Error::new(Kind::Service, message).with_hint(hint);
         }
         if error.is_timeout() {
-            let hint =
-                "see request_timeout; the service may have processed the request nevertheless";
+            let hint = "see request_timeout; the service may still have executed the request";
             return self.connection_error("did not answer in time", &cause, hint);
         }
         let hint = "repeat the request if that is harmless";
@@ -223,7 +222,7 @@ fn error_chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 
     std::iter::successors(Some(first), |error: &&(dyn StdError + 'static)| (*error).source())
 }
 
-/// Returns the innermost cause, which says more than the message of reqwest.
+/// Returns the innermost cause. It explains more than the message of reqwest.
 pub fn root_cause(error: &reqwest::Error) -> String {
     error_chain(error).last().map(ToString::to_string).unwrap_or_default()
 }

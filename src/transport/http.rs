@@ -1,5 +1,5 @@
-//! Sends requests over the network with reqwest. No redirects, no retries, no cookies: the pipeline
-//! counts and repeats every attempt.
+//! Sends requests over the network with reqwest. It follows no redirects, retries nothing and keeps
+//! no cookies, because the pipeline must count every attempt.
 
 use std::sync::Once;
 

@@ -1,5 +1,5 @@
 //! Logs every request: one DEBUG line, and a span if tracing is on (OpenTelemetry's conventions for
-//! HTTP clients). Neither has the query, headers or body, nor the path of a result link.
+//! HTTP clients). Line and span contain no query, header or body, and no path of a result link.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Reads the certificate and private key with which an application signs in.
+//! Reads the certificate and the private key that an application signs in with.
 
 mod decrypt;
 mod pem;

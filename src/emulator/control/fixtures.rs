@@ -97,7 +97,7 @@ impl Emulator {
         drop(scripts);
     }
 
-    /// Puts a file on a machine's disk, where GetFile finds it. The machine `*` stands for all.
+    /// Puts a file on a machine's disk, where GetFile finds it. The machine `*` means all.
     pub fn put_remote_file(&self, machine: &str, path: &str, content: Content) -> Result<()> {
         let mut state = self.lock_state();
         let key = if machine == "*" {
@@ -111,7 +111,7 @@ impl Emulator {
     }
 
     /// Applies a fault to the `nth` matching call from now on, and to the `times - 1` matching
-    /// calls after it. `path` is the name of a route, or a path in which `*` or `{id}` stands for
+    /// calls after it. `path` is the name of a route, or a path in which `*` or `{id}` matches
     /// one segment.
     pub fn fault(
         &self,

@@ -1,4 +1,4 @@
-//! What a test sets: switches, faults, fixtures; and what it reads back.
+//! What a test sets (switches, faults, fixtures) and what it reads (log, counters, violations).
 
 pub mod fault;
 pub mod fault_rules;

@@ -179,7 +179,7 @@ impl RequestLog {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        // Numbers go on: a request that is in flight must not end another request's entry.
+        // The numbers continue: a request in flight must not end another request's entry.
         *self = Self { first: self.first + self.entries.len() as u64, ..Self::default() };
     }
 }

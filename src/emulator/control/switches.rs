@@ -1,4 +1,4 @@
-//! Switches for behaviour of the service that is not known or that surprises.
+//! Switches for behaviour of the service that is unknown or surprising.
 //!
 //! The first group has the defaults of docs/service.md, section 15. The surprises of section 18 are
 //! off by default. docs/emulator.md lists every switch.
@@ -12,7 +12,7 @@ use crate::emulator::control::fault::FaultKind;
 use crate::emulator::control::json_options;
 use crate::error::Result;
 
-/// Declares the struct and its `Default`, so that each default stands beside its field.
+/// Declares the struct and its `Default`, so that each default is next to its field.
 macro_rules! switches {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr,)+) => {
         /// The emulator's switches. Times are in seconds of emulated time.

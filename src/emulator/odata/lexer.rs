@@ -61,7 +61,7 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, String> {
 }
 
 /// Reads a string literal in single quotes, and returns it with its length in bytes. A doubled
-/// quote inside it stands for one quote.
+/// quote inside it means one quote.
 fn lex_quoted(text: &str) -> Result<(String, usize), String> {
     let mut literal = String::new();
     let mut chars = text.char_indices().skip(1).peekable();

@@ -23,7 +23,7 @@ struct CancelBody {
 }
 
 impl State {
-    /// Cancels an action that has not ended, at once or after the time that a switch sets.
+    /// Cancels an action that has not ended, immediately or after the time that a switch sets.
     pub fn cancel(
         &mut self,
         request: &IncomingRequest,

@@ -196,7 +196,7 @@ impl State {
             CapCounts::Running => self.session_counts.running(owner),
         };
         let (all, own) = (count(None), count(Some(application)));
-        // Only an application that fills the cap by itself breaks a rule.
+        // An application breaks a rule only if its own sessions fill the cap.
         if own >= self.limits.sessions {
             self.log.violations.sessions += 1;
         }

@@ -18,7 +18,7 @@ use crate::emulator::wire::reply::{Reply, ReplyBody};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::{Route, RouteMatch};
 
-/// A form up to this size is parsed at once. A larger one is parsed on a thread that may block.
+/// A form up to this size is parsed here. A larger one is parsed on a thread that may block.
 const INLINE_FORM_SIZE: usize = 64 << 10;
 
 /// Work to do without the lock.
@@ -36,8 +36,8 @@ impl Emulator {
         request: &IncomingRequest,
     ) -> Reply {
         loop {
-            // Other calls may change the state while this one runs a script or packs a file, so each
-            // round reads it again.
+            // Other calls may change the state while this one runs a script or packs a file, so
+            // each round reads the state again.
             let work = {
                 let (mut state, now) = self.lock_now();
                 let due = state.advance(now).map(UnlockedWork::Script);
@@ -73,7 +73,7 @@ impl Emulator {
             }
             UnlockedWork::Pack(pack_job) => {
                 let blob = pack_job.blob.clone();
-                // A file that was removed meanwhile becomes an empty result. Without a result, each
+                // If the file was removed, the result becomes empty. Without a result, each
                 // call would try to pack it again.
                 let packed =
                     run_blocking(move || pack_job.run()).await.and_then(std::io::Result::ok);

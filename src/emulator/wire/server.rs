@@ -35,7 +35,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 type HttpResponse = http::Response<UnsyncBoxBody<Bytes, ConnectionAborted>>;
 
-/// Makes hyper close the connection at once, as an injected fault asks.
+/// Makes hyper close the connection immediately, for an injected fault.
 #[derive(Debug)]
 struct ConnectionAborted;
 

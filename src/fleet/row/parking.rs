@@ -72,7 +72,7 @@ impl RowTask {
             && action.commands.iter().all(|command| unstarted.contains(&command.status.as_str()))
     }
 
-    /// Returns the row to the queue, or ends it once its time is over.
+    /// Puts the row back into the queue, or ends it if its time is over.
     pub(super) async fn park(&mut self) -> Result<RowExit> {
         let parked = self.state.progress.parked + 1;
         self.save_progress(RowProgress { parked, parking: false, ..self.state.progress }).await?;
@@ -84,7 +84,7 @@ impl RowTask {
             .unwrap_or(limits.queue_time)
             .min(limits.queue_time);
         let waited = self.shared.now() - self.state.progress.first_submit.unwrap_or_default();
-        // Two sessions at least: the machine may have been offline only for the first.
+        // At least two sessions: the machine may have been offline only during the first one.
         if waited < patience || parked < 2 {
             return Ok(RowExit::Parked);
         }

@@ -13,7 +13,7 @@ use crate::state::store::IntentKey;
 
 impl Scheduler {
     pub(super) async fn on_row_exit(&mut self, row: u32, exit: RowExit) -> Result<()> {
-        // Events of this task must not be taken for events of the row's next task.
+        // Events of this task must not count as events of the row's next task.
         while let Ok((row, event)) = self.events.1.try_recv() {
             self.on_row_event(row, event);
         }

@@ -91,7 +91,7 @@ impl Scheduler {
         let (runs, run_id, worker) =
             (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
         match runs.claim_row(run_id, worker, vec![row]).await? {
-            // Another worker has resolved the name meanwhile.
+            // Another worker has resolved the name in the meantime.
             Some(state) if state.machine_id.is_some() && !is_machine_id(state.machine.trim()) => {
                 self.table.mark_ready(row, Priority::from_class(PriorityClass::Unknown));
                 Ok(())

@@ -87,7 +87,7 @@ impl ScriptOutput {
         Ok((output, is_transcript))
     }
 
-    // A field of another type is converted if possible: a script result must not be lost for it.
+    // A field of another type is converted if possible, so that the script result is not lost.
     fn fill(&mut self, fields: &Map<String, Value>) {
         let text =
             |name| trim_trailing_nuls(fields.get(name).map(lenient_string).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! The configuration of a client. It makes the client's core, and makes it again in a forked
-//! child, which has none of the parent's threads and connections.
+//! The configuration of a client. It makes the client's core, and makes a new one in a forked
+//! child, which does not have the parent's threads and connections.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -105,7 +105,7 @@ impl ForkSafeClient {
         self.core.get_or_remake(|| match &self.config {
             Some(config) => Ok(config.sessions(py)?),
             None => Err(PyRuntimeError::new_err(
-                "this object belongs to the parent process: make it again in the forked child",
+                "this object belongs to the parent process: make a new one in the forked child",
             )),
         })
     }

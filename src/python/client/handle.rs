@@ -18,7 +18,7 @@ pub struct ClientHandle {
 
 impl ClientHandle {
     pub fn new(py: Python<'_>, config: Arc<ClientConfig>) -> PyResult<Self> {
-        // Made at once, so that wrong options raise here and not at the first call.
+        // Made here, so that wrong options raise now and not at the first call.
         let sessions = config.sessions(py)?;
         Ok(Self { config, core: Mutex::new(Some(ForkSafe::new(sessions))) })
     }

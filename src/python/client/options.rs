@@ -78,7 +78,7 @@ impl OptionArguments {
         options.tenant_id = self.tenant_id;
         options.limits = self.limits.0;
         if let Some(state) = self.state.or_else(|| nonempty_env_var("MDE_LIVE_RESPONSE_STATE")) {
-            // Parsed here, so that a wrong address raises at once and not at the first call.
+            // Parsed here, so that a wrong address raises now and not at the first call.
             Address::parse(&state)?;
             options.state = Secret::new(state);
         }

@@ -17,7 +17,7 @@ use crate::python::seconds::{Seconds, read_wait_seconds};
 use crate::session;
 use crate::text::printable;
 
-/// An accepted live response session. A timeout or Ctrl-C stops waiting and never cancels the
+/// An accepted live response session. A timeout or Ctrl-C ends the wait, but does not cancel the
 /// session.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Session {
@@ -89,7 +89,7 @@ operations! {
         ///
         /// Raises:
         ///     NotFoundError: the service does not list the session.
-        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         refresh / refresh_async (*, max_age=0.0)
             [#[pyo3(from_py_with = read_wait_seconds)] max_age: f64]
             |this, py| this.make_task(py, move |session| async move {
@@ -158,7 +158,7 @@ operations! {
         ///
         /// Raises:
         ///     NotFoundError: the service does not list the session.
-        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         cancel / cancel_async (comment) [comment: String]
             |this, py| this.make_task(py, move |session| async move {
                 session.cancel(&comment).await
@@ -174,16 +174,16 @@ operations! {
         /// Args:
         ///     command: the command's index in the session, from 0, or its CommandResult.
         ///     to: a path; an existing folder, where the file is saved as `<index>_<name>`; or
-        ///         a file object open for writing bytes. A file appears at its path once it is
-        ///         complete and on disk.
+        ///         a file object open for writing bytes. A file appears at its path only when it
+        ///         is complete and on disk.
         ///
         /// Returns:
         ///     The file's description.
         ///
         /// Raises:
         ///     InvalidRequestError: the command is not a GetFile of this session.
-        ///     DownloadError: the file could not be fetched, is damaged, or unpacks to too
-        ///         much.
+        ///     DownloadError: the file could not be fetched, is damaged, or is too large after
+        ///         unpacking.
         ///     OSError: the file could not be written.
         download / download_async (command, to) [command: CommandIndex, to: Bound<'_, PyAny>]
             // Checked before the task starts, so that a wrong `to` raises at the call.
@@ -195,8 +195,8 @@ operations! {
     }
 
     methods {
-        /// Return the file that a GetFile command collected as an iterator: `for` or `async
-        /// for`.
+        /// Return an iterator over the file that a GetFile command collected, for `for` or
+        /// `async for`.
         ///
         /// The first request is sent when the loop starts. At most a small buffer is fetched
         /// ahead of the loop.
@@ -227,14 +227,14 @@ operations! {
             Ok(self.core_session(py)?.known_machine_id())
         }
 
-        /// The correlation id it was submitted with. None for a session made from its action
-        /// id.
+        /// The correlation id that the session was submitted with. None for a session made from
+        /// its action id.
         #[getter]
         fn correlation_id(&self) -> Option<&str> {
             self.correlation_id.as_deref()
         }
 
-        /// Whether it existed before this call.
+        /// Whether the session existed before this call.
         #[getter]
         fn adopted(&self) -> bool {
             self.adopted

@@ -26,7 +26,7 @@ pub fn show_state(py: Python<'_>, address: String) -> PyResult<Py<PyAny>> {
     run_blocking(py, CoreTask::without_client(shown))
 }
 
-/// Delete everything in a state store that is older than so many seconds and not open.
+/// Delete entries of a state store that are older than `older_than` seconds and not open.
 #[pyfunction]
 pub fn prune_state(py: Python<'_>, address: String, older_than: Seconds) -> PyResult<Py<PyAny>> {
     let pruned = async move {

@@ -81,7 +81,7 @@ impl ClientSecretCredential {
 /// Get tokens with a certificate. The application signs with its private key; no secret is
 /// sent.
 ///
-/// The certificate is read once, here. The key is an RSA key of 2048 to 4096 bits and signs
+/// The certificate is read once, by this call. The key is an RSA key of 2048 to 4096 bits and signs
 /// with PS256. The repr, errors and pickles never contain the key.
 /// The service's page: learn.microsoft.com/entra/identity-platform/certificate-credentials
 ///

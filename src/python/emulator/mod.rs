@@ -38,7 +38,7 @@ struct EmulatorServer {
 impl Drop for EmulatorServer {
     fn drop(&mut self) {
         if let Some(running) = self.take_running() {
-            // Without waiting: the drop holds the GIL, which a running Python script needs.
+            // Does not wait for the threads: the drop holds the GIL, which a running script needs.
             running.runtime.shutdown_background();
         }
     }

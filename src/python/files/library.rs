@@ -18,14 +18,14 @@ use crate::transport::BodyPart;
 
 /// The tenant's live response library: the scripts and files that commands use.
 ///
-/// A name has letters, digits, `-`, `_` and `.`.
+/// A file name consists of letters, digits, `-`, `_` and `.`.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Library {
     client: ForkSafeClient,
     endpoint: String,
 }
 
-/// The arguments of `upload` and `ensure`. A file on disk is not opened yet.
+/// The arguments of `upload` and `ensure`. A file on disk has not been opened yet.
 struct Upload {
     content: UploadContent,
     form: LibraryUpload,
@@ -90,7 +90,7 @@ operations! {
         ///
         /// Raises:
         ///     PermissionDeniedError: the permission is missing.
-        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         list_files / list_files_async () []
             |this, py| {
                 let sessions = this.client.sessions(py)?;
@@ -121,7 +121,7 @@ operations! {
         ///     AlreadyExistsError: the library has a file with this name, and `overwrite` is
         ///         False.
         ///     PermissionDeniedError: the permission is missing.
-        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         ///     OSError: the file cannot be read.
         upload / upload_async (
             file, *, name=None, description="", parameters_description=None, overwrite=false
@@ -156,7 +156,7 @@ operations! {
         ///     description: what the file is for. Default: empty.
         ///     parameters_description: what arguments the script takes. None: it takes none.
         ///     overwrite: replace different content with this name. A WARNING logs the SHA-256
-        ///         and the author of what was replaced. Default False.
+        ///         and the author of the replaced content. Default False.
         ///
         /// Returns:
         ///     The library's entry. Its `changed` is True if the file was uploaded now.
@@ -167,7 +167,7 @@ operations! {
         ///     AlreadyExistsError: the library has different content with this name, and
         ///         `overwrite` is False.
         ///     PermissionDeniedError: the permission is missing.
-        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         ///     OSError: the file cannot be read.
         ensure / ensure_async (
             file, *, name=None, description="", parameters_description=None, overwrite=false
@@ -201,7 +201,7 @@ operations! {
         /// Raises:
         ///     NotFoundError: the library has no file with this name.
         ///     PermissionDeniedError: the permission is missing.
-        ///     ThrottledError: the rate limit would take longer than the client's `max_wait`.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         delete / delete_async (name) [name: String]
             |this, py| {
                 let sessions = this.client.sessions(py)?;

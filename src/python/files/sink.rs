@@ -39,7 +39,7 @@ impl FileObjectSink {
             let started = thread::Builder::new().name(name).spawn(move || {
                 // The loop ends when the sink, which holds the sender, is dropped.
                 for (piece, done) in requests {
-                    // The send fails if the download was abandoned meanwhile.
+                    // The send fails if the download has been cancelled.
                     let _ = done.send(write(&object, &piece));
                 }
             });

@@ -14,8 +14,8 @@ use crate::session::{self, Sessions, StreamItem};
 
 /// An iterator over the bytes of a collected file, for `for` and for `async for`.
 ///
-/// A broken connection is resumed where it broke. The file is checked at the end: if the loop
-/// raises, discard the bytes it has yielded. The loop raises what `Session.download` raises.
+/// After a broken connection, the download resumes. The file is checked at the end: if the loop
+/// raises, discard all bytes that it yielded. The loop raises what `Session.download` raises.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct FileStream {
     core: ProcessLocal<StreamCore>,
@@ -73,8 +73,8 @@ impl FileStream {
     /// Stop the download: close its connection and end the loop.
     fn close(&self) {
         if let Some(core) = self.core.get()
-            // The lock is held while another thread or task fetches a piece: that fetch goes
-            // on.
+            // The lock is held while another thread or task fetches a piece. That fetch
+            // continues.
             && let Ok(mut stream) = core.stream.try_lock()
         {
             stream.close();

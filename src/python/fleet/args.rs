@@ -22,7 +22,7 @@ impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let what = "machines takes an iterable of machine ids, names or Machines";
-        // A string is an iterable of its characters, which nobody means.
+        // A string is an iterable of its characters. A caller who passes one made a mistake.
         if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err(format!("{what}, not one string")));
         }

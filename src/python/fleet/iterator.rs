@@ -17,7 +17,7 @@ use crate::python::runtime::{CoreTask, Coroutine, ProcessLocal, run_blocking};
 pub struct FleetIterator {
     core: ProcessLocal<FleetCore>,
     cursor: Arc<tokio::sync::Mutex<Cursor>>,
-    /// Whether the loop has finished or was left.
+    /// Whether the loop has finished or the caller has left it.
     ended: Arc<AtomicBool>,
 }
 

@@ -24,13 +24,13 @@ use crate::python::runtime::{CoreTask, Coroutine, ProcessLocal};
 use crate::python::seconds::Seconds;
 use crate::session::Sessions;
 
-/// One run over many machines. Each loop yields every outcome once, from the first, as machines
-/// finish.
+/// One run over many machines. Each loop starts at the first outcome and yields every outcome
+/// once, as soon as it is known.
 ///
-/// It is a blocking and an asynchronous iterable, and a sync and async context manager that
-/// detaches at the end of its block. Leaving a loop or Ctrl-C also detaches: running sessions
-/// continue at the service, this process submits no more, and a warning logs the run id. A loop
-/// raises what `report` raises.
+/// Use it in `for` or `async for`, and in `with` or `async with`. The end of the block detaches
+/// from the run, and so does leaving a loop or pressing Ctrl-C: running sessions continue at the
+/// service, this process submits no more, and a warning logs the run id. A loop raises what
+/// `report` raises.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Fleet {
     core: ProcessLocal<FleetCore>,

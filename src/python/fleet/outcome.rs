@@ -169,7 +169,7 @@ operations! {
             self.core.status.as_deref()
         }
 
-        /// Whether the session finished and everything went well.
+        /// Whether the session ended and everything succeeded.
         #[getter]
         fn ok(&self) -> bool {
             self.core.is_ok()
@@ -177,11 +177,11 @@ operations! {
 
         /// The first thing that went wrong, as a keyword; `ok` if nothing did.
         ///
-        /// The reason of the session's result, or, if no session finished: `busy`: another
-        /// caller's sessions occupied the machine all the time. `machine`: no machine, or more
+        /// If a session ended, this is the reason of its result. Otherwise: `busy`: at every
+        /// attempt, another caller's session was on the machine. `machine`: no machine, or more
         /// than one, has this name or id. `permission`: a permission is missing. `duplicate`:
-        /// the machine is another row's. `not_submitted`: the run was cancelled first. `error`:
-        /// anything else, in `error`.
+        /// another row is the same machine. `not_submitted`: the run was cancelled before.
+        /// `error`: see `error`.
         #[getter]
         fn reason(&self) -> &str {
             &self.core.reason

@@ -1,9 +1,9 @@
 //! The queue of log records and spans from the core's threads to `logging` and OpenTelemetry.
 //!
 //! A worker thread never calls a handler. The handler might wait for a lock that the caller of
-//! the same call holds, and would block every other call meanwhile. Records are queued for a
-//! Python thread. That thread may be stuck in a handler when the interpreter exits; one with
-//! Rust frames may not.
+//! the same call holds, and would block every other call during that time. So the records go to a
+//! Python thread. When the interpreter exits, a Python thread may be stuck in a handler. A thread
+//! with Rust frames must not be.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

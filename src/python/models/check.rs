@@ -10,7 +10,7 @@ use super::values::LazyTuple;
 use crate::check;
 use crate::text::printable;
 
-/// A problem that would stop a session or weaken it.
+/// A problem that would prevent a session or limit it.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Finding {
     core: Arc<check::Finding>,
@@ -30,7 +30,7 @@ common_methods! {
             &self.core.code
         }
 
-        /// `error`: no session would start or return results. `warning`: it would be weaker.
+        /// `error`: no session would start or return results. `warning`: it would be limited.
         #[getter]
         fn level(&self) -> &str {
             &self.core.level
@@ -55,7 +55,7 @@ common_methods! {
     }
 }
 
-/// Problems that would stop or weaken a session: permissions, machine, library, state store.
+/// Problems that would prevent or limit a session: permissions, machine, library or store.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Check {
     core: Arc<check::Check>,

@@ -44,20 +44,20 @@ common_methods! {
             &self.core.name
         }
 
-        /// The size of the file itself, unpacked, in bytes.
+        /// The size of the file after unpacking, in bytes.
         #[getter]
         fn size(&self) -> u64 {
             self.core.size
         }
 
-        /// SHA-256 of the file itself, unpacked, in lower-case hexadecimal.
+        /// SHA-256 of the file after unpacking, in lower-case hexadecimal.
         #[getter]
         fn sha256(&self) -> &str {
             &self.core.sha256
         }
 
-        /// The payload's format by its first bytes. `gzip` was unpacked; `zip`, `json` and
-        /// `other` are saved as received.
+        /// The payload's format, detected by its first bytes. A `gzip` was unpacked; `zip`,
+        /// `json` and `other` are saved as received.
         #[getter]
         fn payload(&self) -> &str {
             self.core.payload.name()

@@ -12,8 +12,7 @@ use crate::config;
 use crate::error::Error;
 use crate::python::seconds::read_seconds;
 
-/// The service's limits for one application in one tenant, and how long it may take to list an
-/// accepted submit.
+/// The service's limits for one application in one tenant.
 ///
 /// The defaults are the service's own.
 /// The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
@@ -21,7 +20,7 @@ use crate::python::seconds::read_seconds;
 /// Args:
 ///     submit: rates of starting sessions. Default: 10 a minute.
 ///     read: rates of each other endpoint. Default: 100 a minute and 1,500 an hour.
-///     sessions: open sessions, including queued ones. Default 50, at least 1.
+///     sessions: the most open sessions, including queued ones. Default 50, at least 1.
 ///     queue_time: seconds or a timedelta that the service queues a session for a machine it
 ///         cannot reach. Default 7,200.
 ///     script_time: seconds or a timedelta that a script may run. Default 600.
@@ -116,7 +115,7 @@ common_methods! {
             self.read.get_or_build(py, || Ok(rates.collect()))
         }
 
-        /// Open sessions, including queued ones.
+        /// The most open sessions, including queued ones.
         #[getter]
         fn sessions(&self) -> u32 {
             self.core.sessions

@@ -10,7 +10,7 @@ use super::values::{self, LazyTuple};
 use crate::model;
 use crate::text::printable;
 
-/// A device as returned by the service. Equal and hashed by its id. Unknown fields are in
+/// A device as returned by the service. Compared and hashed by its id. Unknown fields are in
 /// `raw`.
 ///
 /// The service's page: learn.microsoft.com/defender-endpoint/api/machine

@@ -67,8 +67,8 @@ common_methods! {
             self.core.text()
         }
 
-        /// The payload as received. If it is not the documented JSON, only this has its
-        /// content.
+        /// The payload as received. If it is not the documented JSON, the other attributes do
+        /// not have its content.
         #[getter]
         fn raw(&self) -> &[u8] {
             &self.core.raw

@@ -74,7 +74,7 @@ common_methods! {
         }
 
         /// Whether the action succeeded, every command completed, every result was fetched, and
-        /// no script exited with other than 0.
+        /// no script had an exit code other than 0.
         #[getter]
         fn ok(&self) -> bool {
             self.core.is_ok()
@@ -82,9 +82,9 @@ common_methods! {
 
         /// The first thing that went wrong, as a keyword; `ok` if nothing did.
         ///
-        /// `script`: a script exited with other than 0. `command`: a command failed. `fetch`: a
-        /// result could not be fetched or saved. `timed_out`, `cancelled`, `failed`: how the
-        /// action ended.
+        /// `script`: a script had an exit code other than 0. `command`: a command failed.
+        /// `fetch`: a result could not be fetched or saved. `timed_out`, `cancelled`, `failed`:
+        /// how the action ended.
         #[getter]
         fn reason(&self) -> &str {
             &self.core.reason
@@ -96,13 +96,13 @@ common_methods! {
             &self.core.message
         }
 
-        /// The scripts' outputs in command order, of the commands that have one.
+        /// The outputs of the scripts that have one, in command order.
         #[getter]
         fn scripts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
             self.scripts.get_or_build(py, || self.collect(py, |it| it.script_output(py)))
         }
 
-        /// The collected files in command order, of the commands that have one.
+        /// The collected files, in command order.
         #[getter]
         fn files<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
             self.files.get_or_build(py, || self.collect(py, |it| it.collected_file(py)))

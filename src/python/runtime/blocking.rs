@@ -33,7 +33,7 @@ pub fn run_blocking(py: Python<'_>, core_task: CoreTask) -> PyResult<Py<PyAny>> 
     let CoreTask { start, on_update } = core_task;
     let sink = on_update.as_ref().map(|_| {
         Arc::new(move |action: &MachineAction| {
-            // The send fails if the waiting thread has already left: nobody needs the update.
+            // The send fails if the thread no longer waits. Then nobody needs the update.
             let _ = updates.send(WaitEvent::Update(Box::new(action.clone())));
         }) as _
     });

@@ -42,7 +42,7 @@ impl Coroutine {
     }
 
     fn begin(&mut self, py: Python<'_>, core_task: CoreTask) -> PyResult<()> {
-        // First of all: without a running loop, nothing must be sent.
+        // This comes first: without a running loop, nothing must be sent.
         let event_loop = running_loop(py)?;
         let future = event_loop.call_method0("create_future")?;
         let inner = future.call_method0("__await__")?.unbind();
@@ -72,7 +72,8 @@ impl Coroutine {
         Ok(())
     }
 
-    /// Aborts the task if it runs. Every way in which a coroutine ends comes through here.
+    /// Aborts the task if it runs. This is called however the coroutine ends: value, exception,
+    /// cancel or drop.
     fn finish(&mut self) {
         if let CoroutineState::Running { task, .. } =
             std::mem::replace(&mut self.state, CoroutineState::Finished)

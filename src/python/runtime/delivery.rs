@@ -197,7 +197,7 @@ fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
                 .map(drop)
                 .or_else(|error| set_exception(&future, error)),
         };
-        // Go on: an exception here would leave the rest of the batch waiting for ever.
+        // Continue: an exception here would leave the rest of the batch waiting for ever.
         if let Err(error) = settled {
             error.write_unraisable(future.py(), Some(&future));
         }

@@ -11,8 +11,8 @@ use super::process_runtime;
 use crate::python::gil_gate;
 use crate::session::posts_in_flight;
 
-/// How long an exit waits for a POST that was sent: without its response, the submit is
-/// unresolved.
+/// How long an exit waits for a POST that was sent. Without its response, it is not known
+/// whether a session started.
 const POST_GRACE: Duration = Duration::from_secs(5);
 const LOG_GRACE: Duration = Duration::from_secs(1);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

@@ -83,7 +83,7 @@ impl Store for MemoryStore {
     }
 
     fn flush(&self) -> StoreFuture<'_, ()> {
-        // Deferred writes are done at once in memory.
+        // In memory, deferred writes are done immediately.
         ready(Ok(())).boxed()
     }
 

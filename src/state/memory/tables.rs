@@ -78,7 +78,7 @@ fn machine_state(slots: &BTreeMap<String, SlotEntry>, slot_request: &SlotRequest
     match slots.get(&slot_request.machine_id).map(|slot_entry| &slot_entry.slot) {
         None => MachineState::Free,
         Some(slot)
-            // The process that takes over the intent's lease goes on with this slot.
+            // The process that takes over the intent's lease continues with this slot.
             if slot.action_id.is_none()
                 && slot.correlation_id.as_ref() == Some(&slot_request.correlation_id) =>
         {
@@ -112,7 +112,7 @@ impl MemoryQueue {
     /// Removes the waiter, and its call if it was granted.
     pub fn leave(&mut self, ticket: Ticket) {
         self.waiting.retain(|_, (waiting, _)| *waiting != ticket);
-        // If it was granted meanwhile, nothing was sent for it.
+        // If it was granted before it was removed, nothing was sent for it.
         self.calls.undo(ticket);
     }
 

@@ -12,7 +12,7 @@ use crate::state::queue_scan::WINDOW_MARGIN;
 /// The calls of one window, to which several rates may apply.
 #[derive(Default)]
 pub struct WindowCalls {
-    /// Running calls, each with the end of its lease: by then it has ended even if nobody said so.
+    /// Running calls, each with the end of its lease. At that time the call counts as ended.
     running: Vec<(Ticket, f64)>,
     /// When calls ended, in order, as far back as the longest rate reaches.
     ended: VecDeque<f64>,

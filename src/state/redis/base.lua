@@ -25,7 +25,7 @@ local function read_time()
 end
 
 -- Returns a time that never goes back. If the clock was set back, the time stays the same once and
--- then goes on.
+-- then continues.
 local function advance(epoch)
   local offset, last = tonumber(epoch[3]), tonumber(epoch[4])
   local now = read_time() + offset

@@ -72,7 +72,7 @@ impl RunStore for RedisStore {
             if let Some(known) = self.get_run(&head.run_id).await? {
                 return Ok(Some(known.head));
             }
-            // Two processes may create the same run at once; each writes its own draft.
+            // Two processes may create the same run together; each writes its own draft.
             let draft = uuid::Uuid::new_v4().to_string();
             self.put_draft_rows(&draft, &rows).await?;
             let arguments = json!({"draft": draft, "head": to_json(&head)});
@@ -173,7 +173,7 @@ impl RunStore for RedisStore {
                 let known: RowProgress =
                     if before.is_empty() { RowProgress::default() } else { self.parse(&before)? };
                 // The rule for merging exists only in Rust. The script stores the result if no
-                // other worker stored one meanwhile, else it returns that one.
+                // other worker has stored one since, else it returns that one.
                 let merged = to_json(&known.merge(progress));
                 let arguments = json!({"row": row, "before": before, "progress": merged});
                 let recorded: ProgressReply =

@@ -24,7 +24,7 @@ pub enum WorkerJob {
 /// Deferred writes are done with the next transaction, or alone after this delay.
 const FLUSH_DELAY: Duration = Duration::from_millis(5);
 const FLUSH_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// This many deferred writes are done at once.
+/// Once this many deferred writes are queued, they are done without further delay.
 const FLUSH_BATCH: usize = 64;
 /// The maximum number of deferred writes kept while the file can't be written. The leases end what
 /// is dropped.

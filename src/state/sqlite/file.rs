@@ -26,7 +26,7 @@ pub fn open(path: &Path, timeout: f64, max_pages: Option<u32>) -> Result<Connect
     loop {
         match try_open(path, max_pages) {
             // SQLite does not call the busy handler while it switches to WAL, and several processes
-            // may do that at once. So the retry is here.
+            // may do that at the same time. So the retry is here.
             Err(OpenFailure::Sqlite(error)) if is_busy(&error) && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(fastrand::u64(2..20)));
             }
@@ -167,7 +167,7 @@ pub fn to_error(path: &Path, error: &rusqlite::Error) -> Error {
         ),
         _ => unavailable_error(
             format!("the state store {path} failed: {error}"),
-            "see the message of SQLite",
+            "the text after the colon is the message of SQLite",
         ),
     };
     match error {

@@ -122,7 +122,7 @@ impl StoreConnection {
                 on = self.step(&mut scan, entry.ticket, entry.slot_request.as_ref())?;
             }
         }
-        // Only now: SQLite does not define what a running SELECT sees of rows deleted meanwhile.
+        // Only now: SQLite does not define whether a running SELECT still returns a deleted row.
         for (ticket, slot_request, granted) in answered {
             self.dequeue(request.window, ticket)?;
             if granted {
