@@ -40,6 +40,8 @@ struct LogQueueState {
     /// The value of `handled` when a flush timed out: no flush waits before it has changed.
     stuck_at: Option<u64>,
     has_thread: bool,
+    /// Whether it was reported that the system refuses the thread.
+    refusal_reported: bool,
     closed: bool,
 }
 
@@ -147,7 +149,12 @@ impl LogQueue {
             .import("mde_live_response._log_delivery")
             .and_then(|log| log.call_method1("start", (take,)));
         if started.is_err() {
-            self.state().has_thread = false;
+            let mut state = self.state();
+            state.has_thread = false;
+            // The records stay queued, and each further one asks for the thread again.
+            if std::mem::replace(&mut state.refusal_reported, true) {
+                return Ok(());
+            }
         }
         started.map(drop)
     }
