@@ -144,7 +144,9 @@ def test_an_interrupted_post_is_finished(
 
     def left() -> list[tuple[str, str]]:
         told = (
-            record for record in caplog.records if "was cancelled by its caller" in record.getMessage()
+            record
+            for record in caplog.records
+            if "was cancelled by its caller" in record.getMessage()
         )
         return [(record.levelname, record.name) for record in told]
 

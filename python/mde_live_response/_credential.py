@@ -196,14 +196,12 @@ _shared_loop_lock = _threads.allocate_lock()
 
 def get_shared_loop() -> AbstractEventLoop:
     """Return this process's event loop for credentials, which runs on a daemon thread."""
-    import asyncio
-
     global _shared_loop
     with _shared_loop_lock:
         pid, loop = _shared_loop
         # After a fork that skipped Python's hooks, the thread of the loop does not exist here.
         if loop is None or pid != os.getpid():
-            loop = asyncio.new_event_loop()
+            loop = _threads.new_event_loop()
             _threads.start_thread(loop.run_forever, THREAD_NAME)
             _shared_loop = os.getpid(), loop
         return loop

@@ -12,28 +12,29 @@ import sys
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
     from typing import Any
 
 _BUILTIN = type(len)
 
 
-def _original(name: str) -> Any:
-    """Return a function of `_thread` as the interpreter made it."""
-    function = getattr(_thread, name)
-    if isinstance(function, _BUILTIN):
-        return function
+def _original(module: str, name: str) -> Any:
+    """Return a member of a module as the interpreter made it, or None."""
     gevent, eventlet = (sys.modules.get(m) for m in ("gevent.monkey", "eventlet.patcher"))
-    if gevent is not None and gevent.is_module_patched("threading"):
-        function = gevent.get_original("_thread", name)
-    elif eventlet is not None:
-        function = getattr(eventlet.original("_thread"), name)
-    return function
+    if gevent is not None and gevent.is_module_patched(module):
+        try:
+            return gevent.get_original(module, name)
+        except AttributeError:
+            return None
+    if eventlet is not None and eventlet.already_patched:
+        return getattr(eventlet.original(module), name, None)
+    return getattr(sys.modules[module], name, None)
 
 
 # Taken when the module is imported: what is patched later does not matter.
-_start_new_thread = _original("start_new_thread")
-allocate_lock = _original("allocate_lock")
+_start_new_thread = _original("_thread", "start_new_thread")
+allocate_lock = _original("_thread", "allocate_lock")
 """Makes a lock that blocks the thread, and not only a greenlet."""
 
 
@@ -60,3 +61,24 @@ def start_thread(work: Callable[[], object], name: str) -> None:
             "threads as it may have. Raise that limit: ulimit -u, or the container's limit of "
             "processes (pids)"
         ) from error
+
+
+def new_event_loop() -> AbstractEventLoop:
+    """Make an event loop that waits in the system, and not in a hub of greenlets."""
+    import asyncio
+
+    if not is_patched():
+        return asyncio.new_event_loop()
+    import select
+    import selectors
+
+    # A hub in a thread without other greenlets raises LoopExit, and the loop would end.
+    kinds = {"epoll": "EpollSelector", "kqueue": "KqueueSelector"}
+    for name, base in kinds.items():
+        original = _original("select", name)
+        if original is not None and hasattr(selectors, base):
+            attributes = {"_selector_cls": original}
+            return asyncio.SelectorEventLoop(type(base, (getattr(selectors, base),), attributes)())
+    attributes = {"_select": staticmethod(_original("select", "select"))}
+    selector = type("SelectSelector", (selectors.SelectSelector,), attributes)()
+    return asyncio.SelectorEventLoop(selector)

@@ -86,6 +86,14 @@ impl ProcessRuntime {
     }
 }
 
+/// Returns this process's runtime, if it has started.
+pub fn running() -> Option<Arc<ProcessRuntime>> {
+    match &*slot() {
+        RuntimeSlot::Running(process) if process.pid == std::process::id() => Some(process.clone()),
+        _ => None,
+    }
+}
+
 /// Marks the runtime as finalized and returns it, if this process has one.
 pub fn take_for_exit() -> Option<Arc<ProcessRuntime>> {
     match std::mem::replace(&mut *slot(), RuntimeSlot::Finalized) {
