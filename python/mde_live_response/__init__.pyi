@@ -845,7 +845,12 @@ class LiveResponseClient:
         """
 
     def close(self) -> None:
-        """Close the connections. Started sessions continue at the service."""
+        """Close the client: it starts no further call.
+
+        Calls in flight continue to their end, in any thread or task. So do the sessions and the
+        runs that the client started, and their objects stay usable. The connections are closed when
+        the last of them has ended. A further call of the client raises InvalidRequestError.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
@@ -1750,7 +1755,7 @@ class Session:
 class FileStream:
     """An iterator over the bytes of a collected file, for `for` and for `async for`.
 
-    A broken connection is resumed where it broke. The file is checked at its end: if the loop
+    A broken connection is resumed where it broke. The file is checked at the end: if the loop
     raises, discard the bytes it has yielded. The loop raises what `Session.download` raises.
     """
 
