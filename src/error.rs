@@ -120,6 +120,16 @@ impl Error {
         error.with_source(source)
     }
 
+    /// Creates an error of kind `Io`: the system refuses a thread.
+    pub fn no_threads(threads: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "the system refuses to start the threads of {threads} ({source}): this process or its \
+             user has as many threads as it may have. Raise that limit: ulimit -u, or the \
+             container's limit of processes (pids)"
+        );
+        Self::new(Kind::Io, message).with_source(source)
+    }
+
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(into_printable(hint.into()));

@@ -279,3 +279,22 @@ def test_conflicting_limits_are_warned_about(
         first.list_machines()
         second.list_machines()
     assert "these limits are ignored" in caplog.text
+
+
+def test_close_lets_calls_in_flight_sessions_and_runs_end(emulator: Emulator) -> None:
+    emulator.on_script("slow.ps1", duration=20)
+    emulator.fault("GET", "machines", "delay", seconds=1.0)
+    client = emulator.client()
+    command = Command.run_script("slow.ps1")
+    session = client.submit("ws-0001.example.test", command, "c")
+    fleet = client.run_many(["ws-0002.example.test"], command, "c")
+    with ThreadPoolExecutor(1) as pool:
+        in_flight = pool.submit(client.list_machines)
+        wait_until(lambda: emulator.counters.get("machines"), "the call")
+        client.close()
+        with pytest.raises(InvalidRequestError, match="closed"):
+            client.list_machines()
+        assert len(in_flight.result(timeout=20)) == 3
+    assert session.wait(timeout=60).status == "Succeeded"
+    assert fleet.report(timeout=60).ok
+    client.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -131,3 +133,70 @@ nbformat.write(notebook, sys.argv[2])
     )
     assert any('class="dataframe"' in page for page in pages)
     assert not [output for output in outputs if output["output_type"] == "error"]
+
+
+class Broken(io.StringIO):
+    """A terminal that has gone away."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError(32, "Broken pipe")
+
+
+def broken_tqdm(**_: object) -> None:
+    raise ValueError("no file to write to")
+
+
+@pytest.mark.parametrize(
+    ("display", "with_tqdm"),
+    [
+        *itertools.product(["no stderr", "a broken pipe", "a closed file"], [True, False]),
+        ("tqdm fails", True),
+    ],
+)
+def test_a_failed_display_is_dropped_and_the_run_continues(
+    display: str,
+    with_tqdm: bool,
+    client: LiveResponseClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    closed = Terminal()
+    closed.close()
+    streams = {"no stderr": None, "a broken pipe": Broken(), "a closed file": closed}
+    if not with_tqdm:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        monkeypatch.setitem(sys.modules, "tqdm.autonotebook", None)
+    if display == "tqdm fails":
+        monkeypatch.setattr("tqdm.autonotebook.tqdm", broken_tqdm)
+    else:
+        monkeypatch.setattr(sys, "stderr", streams[display])
+    for run_id in ("first", "second"):
+        fleet = client.run_many(NAMES, ECHO, "c", run_id=f"{display} {run_id}", progress=True)
+        assert fleet.run_id == f"{display} {run_id}"
+        assert fleet.report(timeout=30).ok
+    dropped = [r for r in caplog.messages if "is no longer shown" in r]
+    assert len(dropped) <= 2, dropped
+    wait_until(lambda: not progress_threads(), "the end of the thread")
+
+
+def test_a_display_that_blocks_delays_a_report_by_a_second(
+    client: LiveResponseClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    class Stuck(Terminal):
+        def flush(self) -> None:
+            released.wait()
+
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.autonotebook", None)
+    monkeypatch.setattr(sys, "stderr", Stuck())
+    try:
+        started_at = time.monotonic()
+        assert client.run_many(NAMES, ECHO, "c", progress=True).report(timeout=30).ok
+        assert time.monotonic() - started_at < 10
+    finally:
+        released.set()

@@ -1,5 +1,6 @@
 """Run live response commands of Microsoft Defender for Endpoint exactly once, within its limits."""
 
+from . import _async_methods, _native
 from ._azure_cli import AzureCliCredential
 from ._native import (
     Check,
@@ -97,6 +98,8 @@ __all__ = [
     "WorkloadIdentityCredential",
     "__version__",
 ]
+
+_async_methods.mark_async_methods(cls for cls in vars(_native).values() if isinstance(cls, type))
 
 
 def __getattr__(name):

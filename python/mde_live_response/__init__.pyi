@@ -845,7 +845,12 @@ class LiveResponseClient:
         """
 
     def close(self) -> None:
-        """Close the connections. Started sessions continue at the service."""
+        """Close the client: it starts no further call.
+
+        Calls in flight continue to their end, in any thread or task. So do the sessions and the
+        runs that the client started, and their objects stay usable. The connections are closed when
+        the last of them has ended. A further call of the client raises InvalidRequestError.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...

@@ -7,6 +7,7 @@ permission or a limit prevented it; 130 Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import mde_live_response as mde
 from mde_live_response import _emulator_cli, _verify
 from mde_live_response._state_cli import add_commands
+from mde_live_response.display import print_safely
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -227,7 +229,7 @@ def _run(options: argparse.Namespace) -> int:
     def on_update(action: mde.MachineAction) -> None:
         if not announced:
             announced.append(action.id)
-            print(f"Session {action.id}, correlation id {correlation_id}", file=out, flush=True)
+            print_safely(f"Session {action.id}, correlation id {correlation_id}", out)
         progress(action)
 
     try:
@@ -247,16 +249,16 @@ def _run(options: argparse.Namespace) -> int:
         started = bool(announced) or getattr(error, "session", None) is not None
         # A time-out without a session means that nothing was sent: there is nothing to adopt.
         if started or not isinstance(error, mde.WaitTimeoutError):
-            print(_resume_hint(started, correlation_id), file=sys.stderr)
+            print_safely(_resume_hint(started, correlation_id), sys.stderr)
         raise
     finally:
         progress.close()
     if options.json:
         import json
 
-        print(json.dumps(result.to_dict(), indent=2))
+        print_safely(json.dumps(result.to_dict(), indent=2), sys.stdout)
     else:
-        print(session_result_text(result))
+        print_safely(session_result_text(result), sys.stdout)
     return OK if result.ok else FAILED
 
 
@@ -267,6 +269,10 @@ def _resume_hint(started: bool, correlation_id: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    # A missing descriptor (2>&-) would become that of the first file or connection.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
     options = _build_parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):
         # A transcript may contain characters that the terminal's encoding lacks.
@@ -275,13 +281,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.call(options)
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        print_safely("Interrupted.", sys.stderr)
         return INTERRUPTED
     except mde.InvalidRequestError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_safely(f"error: {error}", sys.stderr)
         return USAGE
     except (mde.LiveResponseError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_safely(f"error: {error}", sys.stderr)
         return REFUSED
     return code
 

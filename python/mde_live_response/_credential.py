@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import weakref
+
+from . import _threads
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -64,7 +65,7 @@ class CredentialAdapter:
             else:
                 resolve(value, None)
 
-        threading.Thread(target=work, name=THREAD_NAME, daemon=True).start()
+        _threads.start_thread(work, THREAD_NAME)
 
     def _request_token(self, claims: str | None) -> Any:
         """Call `get_token` or `get_token_info` of azure-identity, or else a plain function."""
@@ -190,20 +191,18 @@ def _close(awaitable: Any) -> None:
 
 
 _shared_loop: tuple[int, AbstractEventLoop | None] = (0, None)
-_shared_loop_lock = threading.Lock()
+_shared_loop_lock = _threads.allocate_lock()
 
 
 def get_shared_loop() -> AbstractEventLoop:
     """Return this process's event loop for credentials, which runs on a daemon thread."""
-    import asyncio
-
     global _shared_loop
     with _shared_loop_lock:
         pid, loop = _shared_loop
         # After a fork that skipped Python's hooks, the thread of the loop does not exist here.
         if loop is None or pid != os.getpid():
-            loop = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name=THREAD_NAME, daemon=True).start()
+            loop = _threads.new_event_loop()
+            _threads.start_thread(loop.run_forever, THREAD_NAME)
             _shared_loop = os.getpid(), loop
         return loop
 
@@ -211,7 +210,7 @@ def get_shared_loop() -> AbstractEventLoop:
 def _after_fork() -> None:
     # The lock may have been held by another thread of the parent when it forked.
     global _shared_loop, _shared_loop_lock
-    _shared_loop, _shared_loop_lock = (0, None), threading.Lock()
+    _shared_loop, _shared_loop_lock = (0, None), _threads.allocate_lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -5,7 +5,7 @@ Delivery runs on a Python thread: a handler may take locks and wait, and no Rust
 
 from __future__ import annotations
 
-import threading
+from . import _threads
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ def start(take_batch: Callable[[], Sequence[tuple[str, tuple[Any, ...]]]]) -> No
         while batch := take_batch():
             deliver(batch)
 
-    threading.Thread(target=run, name="mde-live-response-log", daemon=True).start()
+    _threads.start_thread(run, "mde-live-response-log")
 
 
 def deliver(batch: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
@@ -35,6 +35,8 @@ def deliver(batch: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
 
                 (_spans.open_span if kind == "open" else _spans.close_span)(*record)
         except BaseException as error:
+            import threading
+
             # The caller's filter, handler or span processor failed: report it and keep the thread.
             info = (type(error), error, error.__traceback__, threading.current_thread())
             threading.excepthook(threading.ExceptHookArgs(info))

@@ -39,7 +39,29 @@ fn bundle_from_env() -> Option<PathBuf> {
     std::env::var_os("REQUESTS_CA_BUNDLE").filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
+/// Reads a file of certificates, or every such file of a directory as OpenSSL and requests do.
 fn read_bundle(path: &Path) -> Result<Vec<Certificate>> {
+    if !path.is_dir() {
+        return read_file(path);
+    }
+    let entries = std::fs::read_dir(path)
+        .map_err(|error| Error::invalid(format!("CA bundle {}: {error}", path.display())))?;
+    let mut roots = Vec::new();
+    for entry in entries.flatten() {
+        // A directory of certificates also holds other files, such as revocation lists.
+        roots.extend(read_file(&entry.path()).unwrap_or_default());
+    }
+    if roots.is_empty() {
+        return Err(Error::invalid(format!(
+            "CA bundle {}: no file of the directory holds a certificate",
+            path.display()
+        ))
+        .with_hint("give a file of PEM certificates, or a directory of such files"));
+    }
+    Ok(roots)
+}
+
+fn read_file(path: &Path) -> Result<Vec<Certificate>> {
     let unusable = |why: String| {
         Error::invalid(format!("CA bundle {}: {why}", path.display()))
             .with_hint("give a file of PEM certificates")

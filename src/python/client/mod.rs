@@ -248,7 +248,7 @@ operations! {
             Ok(Session::new(sessions.session(action_id)))
         }
 
-        /// Close the connections. Started sessions continue at the service.
+        #[doc = include_str!("docs/close.txt")]
         fn close(&self, py: Python<'_>) -> PyResult<()> {
             self.handle.close().map_or(Ok(()), |task| run_blocking(py, task).map(drop))
         }

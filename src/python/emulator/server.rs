@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 use crate::emulator::{Emulator, Server, Settings, serve};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::python::runtime::ThreadPlan;
 
-/// How many Python scripts run at once.
-const SCRIPT_THREADS: usize = 16;
+const THREADS: ThreadPlan = ThreadPlan {
+    name: "mde-emulator",
+    workers: 2,
+    // How many Python scripts run at once.
+    max_blocking: 16,
+    ready_blocking: 1,
+};
 
 /// A server with the threads that run it.
 pub struct RunningServer {
@@ -19,15 +25,7 @@ pub struct RunningServer {
 impl RunningServer {
     pub fn start(settings: Settings, host: &str, port: u16, tls: bool) -> Result<(Emulator, Self)> {
         let emulator = Emulator::new(settings)?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .max_blocking_threads(SCRIPT_THREADS)
-            .thread_name("mde-emulator")
-            .enable_all()
-            .build()
-            .map_err(|error| {
-                Error::invalid(format!("could not start the emulator's threads: {error}"))
-            })?;
+        let runtime = THREADS.start(|| {})?;
         let server = runtime.block_on(serve(emulator.clone(), host, port, tls))?;
         Ok((emulator, Self { server, runtime }))
     }

@@ -43,7 +43,7 @@ impl FileObjectSink {
                     let _ = done.send(write(&object, &piece));
                 }
             });
-            started.map_err(|error| writer_stopped_error().with_source(error))?;
+            started.map_err(|error| Error::no_threads("mde-live-response-file", error))?;
             self.writer = Some(writer);
         }
         self.writer.as_ref().ok_or_else(writer_stopped_error)

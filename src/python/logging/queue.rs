@@ -40,6 +40,10 @@ struct LogQueueState {
     /// The value of `handled` when a flush timed out: no flush waits before it has changed.
     stuck_at: Option<u64>,
     has_thread: bool,
+    /// Whether it was reported that the system refuses the thread.
+    refusal_reported: bool,
+    /// Whether a fork is in progress: the thread takes nothing.
+    paused: bool,
     closed: bool,
 }
 
@@ -147,7 +151,12 @@ impl LogQueue {
             .import("mde_live_response._log_delivery")
             .and_then(|log| log.call_method1("start", (take,)));
         if started.is_err() {
-            self.state().has_thread = false;
+            let mut state = self.state();
+            state.has_thread = false;
+            // The records stay queued, and each further one asks for the thread again.
+            if std::mem::replace(&mut state.refusal_reported, true) {
+                return Ok(());
+            }
         }
         started.map(drop)
     }
@@ -159,7 +168,7 @@ impl LogQueue {
         state.handled += state.in_flight as u64;
         state.in_flight = 0;
         self.items_handled.notify_all();
-        while state.queued.is_empty() && !state.closed {
+        while (state.queued.is_empty() || state.paused) && !state.closed {
             state = self.item_added.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.in_flight = state.queued.len();
@@ -187,6 +196,29 @@ impl LogQueue {
                 .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Keeps the thread from taking items, and waits until its handlers have returned: a forked
+    /// child would inherit the locks that they hold. Call it without the GIL.
+    pub fn pause(&self, timeout: Duration) {
+        let mut state = self.state();
+        state.paused = true;
+        let stuck_at = state.stuck_at;
+        let busy = |state: &mut LogQueueState| {
+            state.in_flight > 0 && stuck_at != Some(state.handled)
+        };
+        let (mut state, waited) = self
+            .items_handled
+            .wait_timeout_while(state, timeout, busy)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            state.stuck_at = Some(state.handled);
+        }
+    }
+
+    pub fn resume(&self) {
+        self.state().paused = false;
+        self.item_added.notify_all();
     }
 
     /// Returns the items for which no thread was started, at exit.

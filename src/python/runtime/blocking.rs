@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyCFunction;
 
 use super::core_task::{Completion, CoreTask};
 use super::process_local::ProcessLocal;
@@ -120,6 +121,12 @@ fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
     if threading.is_none() {
         return Ok(true);
     }
+    let get_ident = threading.getattr("get_ident")?;
+    // gevent and eventlet return the id of a greenlet, and any greenlet may be in the main thread.
+    // The check for signals does nothing in other threads.
+    if !get_ident.is_instance_of::<PyCFunction>() {
+        return Ok(true);
+    }
     let main = threading.call_method0("main_thread")?.getattr("ident")?;
-    main.eq(threading.call_method0("get_ident")?)
+    main.eq(get_ident.call0()?)
 }

@@ -96,7 +96,14 @@ impl Coroutine {
 
 fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    GET.import(py, "asyncio", "get_running_loop")?.call0()
+    GET.import(py, "asyncio", "get_running_loop")?.call0().map_err(|error| {
+        let needed = PyRuntimeError::new_err(
+            "no running event loop: the ..._async methods need asyncio. Under trio, call the \
+             blocking method in a thread: trio.to_thread.run_sync(client.run, ...)",
+        );
+        needed.set_cause(py, Some(error));
+        needed
+    })
 }
 
 fn forked_error() -> PyErr {

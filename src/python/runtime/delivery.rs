@@ -11,6 +11,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyList, PyTuple};
 
 use super::core_task::Completion;
+use crate::error::{Error, Result};
 use crate::model::MachineAction;
 use crate::python::convert::IntoPython;
 use crate::python::gil_gate;
@@ -71,7 +72,7 @@ impl DeliverySender {
 impl DeliveryThread {
     /// Starts the thread. It also starts the thread of the returned log queue when one is
     /// needed.
-    pub fn start() -> PyResult<(Self, Arc<LogQueue>)> {
+    pub fn start() -> Result<(Self, Arc<LogQueue>)> {
         let (messages, incoming) = channel();
         let sender = DeliverySender(messages);
         let log_queue = {
@@ -84,9 +85,7 @@ impl DeliveryThread {
         let thread = std::thread::Builder::new()
             .name("mde-live-response-delivery".to_owned())
             .spawn(move || run_delivery_loop(&incoming, &thread_queue))
-            .map_err(|error| {
-                PyRuntimeError::new_err(format!("could not start a thread: {error}"))
-            })?;
+            .map_err(|error| Error::no_threads("mde-live-response", error))?;
         Ok((Self { sender, thread: Mutex::new(Some(thread)) }, log_queue))
     }
 

@@ -15,6 +15,8 @@ use crate::session::posts_in_flight;
 /// whether a session started.
 const POST_GRACE: Duration = Duration::from_secs(5);
 const LOG_GRACE: Duration = Duration::from_secs(1);
+/// How long a fork waits for the log handlers that run.
+const FORK_LOG_GRACE: Duration = Duration::from_millis(250);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// The id of this process, updated by forks that Python makes.
@@ -28,6 +30,8 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {
         let hooks = PyDict::new(py);
+        hooks.set_item("before", pyo3::wrap_pyfunction!(before_fork, module)?)?;
+        hooks.set_item("after_in_parent", pyo3::wrap_pyfunction!(after_in_parent, module)?)?;
         hooks.set_item("after_in_child", pyo3::wrap_pyfunction!(after_in_child, module)?)?;
         os.call_method("register_at_fork", (), Some(&hooks))?;
     }
@@ -73,6 +77,20 @@ fn wait_for_posts(py: Python<'_>) -> PyResult<()> {
         py.check_signals()?;
     }
     Ok(())
+}
+
+#[pyfunction]
+fn before_fork(py: Python<'_>) {
+    if let Some(process) = process_runtime::running() {
+        py.detach(|| process.log_queue().pause(FORK_LOG_GRACE));
+    }
+}
+
+#[pyfunction]
+fn after_in_parent() {
+    if let Some(process) = process_runtime::running() {
+        process.log_queue().resume();
+    }
 }
 
 #[pyfunction]

@@ -17,9 +17,11 @@ mod delivery;
 mod lifecycle;
 mod process_local;
 mod process_runtime;
+mod threads;
 
 pub use blocking::run_blocking;
 pub use core_task::CoreTask;
 pub use coroutine::Coroutine;
 pub use lifecycle::register;
 pub use process_local::{ForkSafe, ProcessLocal};
+pub use threads::ThreadPlan;

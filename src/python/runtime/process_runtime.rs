@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Handle, Runtime};
 
 use super::delivery::DeliveryThread;
+use super::threads::ThreadPlan;
 use crate::python::logging::queue::{LogQueue, set_thread_queue};
 
-const WORKER_THREADS: usize = 2;
-const BLOCKING_THREADS: usize = 4;
+const THREADS: ThreadPlan =
+    ThreadPlan { name: "mde-live-response", workers: 2, max_blocking: 4, ready_blocking: 4 };
 
 /// The threads that run the core's futures in one process.
 pub struct ProcessRuntime {
@@ -58,19 +59,10 @@ impl ProcessRuntime {
     fn start() -> PyResult<Self> {
         let (delivery, log_queue) = DeliveryThread::start()?;
         let thread_queue = log_queue.clone();
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(WORKER_THREADS)
-            .max_blocking_threads(BLOCKING_THREADS)
-            .thread_name("mde-live-response")
-            .on_thread_start(move || set_thread_queue(thread_queue.clone()))
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|error| {
-                PyRuntimeError::new_err(format!(
-                    "could not start the threads of mde_live_response: {error}"
-                ))
-            })?;
+        // Without a runtime, nothing was sent to the delivery thread: it stops at once.
+        let runtime = THREADS
+            .start(move || set_thread_queue(thread_queue.clone()))
+            .inspect_err(|_| delivery.stop())?;
         let handle = runtime.handle().clone();
         Ok(Self {
             pid: std::process::id(),
@@ -91,6 +83,14 @@ impl ProcessRuntime {
 
     pub fn take_runtime(&self) -> Option<Runtime> {
         self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Returns this process's runtime, if it has started.
+pub fn running() -> Option<Arc<ProcessRuntime>> {
+    match &*slot() {
+        RuntimeSlot::Running(process) if process.pid == std::process::id() => Some(process.clone()),
+        _ => None,
     }
 }
 

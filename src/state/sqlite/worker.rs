@@ -61,10 +61,18 @@ impl Worker {
             // SQLite needs far less stack than the default of 2 MiB.
             .stack_size(512 << 10)
             .spawn(body);
-        // If the thread can't start, its sender is dropped, and the caller gets an error.
-        worker_thread.thread = thread.ok();
         worker_thread.sender = Some(sender);
-        reply_receiver
+        match thread {
+            Ok(thread) => {
+                worker_thread.thread = Some(thread);
+                reply_receiver
+            }
+            Err(error) => {
+                let (refusal, refused) = oneshot::channel();
+                let _ = refusal.send(Err(Error::no_threads("the state store", error)));
+                refused
+            }
+        }
     }
 
     /// Runs `work` in one transaction on the thread.
