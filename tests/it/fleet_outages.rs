@@ -29,7 +29,7 @@ fn count_transcripts(result: &SessionResult) -> usize {
 /// Fetches one result, so that the host of results has answered.
 async fn reach_results_host(fixture: &Fixture) {
     let machine = fixture.emulator.add_machine(NewMachine::named("first")).unwrap();
-    let submit = SubmitRequest { machine_id: machine, ..fixture.submit_args() };
+    let submit = SubmitRequest { machine_id: machine.id, ..fixture.submit_args() };
     assert!(fixture.run(submit, RunOptions::default()).await.unwrap().is_ok());
 }
 
