@@ -11,14 +11,14 @@ const MARKUP: [&[u8]; 4] = [b"<!doctype", b"<html", b"<?xml", b"<head"];
 /// What the headers of a response say about its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    server: Server,
+    sender: Sender,
     /// The media type in lower case, without its parameters.
     media_type: String,
 }
 
 /// The kinds of senders, the least trusted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Server {
+enum Sender {
     Unknown,
     /// A store of files: it knows the length and the version of what it sends.
     FileStore,
@@ -28,7 +28,7 @@ enum Server {
 impl Origin {
     /// The origin of bytes that need no check.
     pub(super) const TRUSTED: Self =
-        Self { server: Server::AzureStorage, media_type: String::new() };
+        Self { sender: Sender::AzureStorage, media_type: String::new() };
 
     /// Reads the headers of a 200 or 206 response.
     pub fn from_headers(headers: &HeaderMap) -> Self {
@@ -45,35 +45,35 @@ impl Origin {
         let has_version = has(LAST_MODIFIED.as_str())
             || headers.get(ETAG).is_some_and(|etag| etag.as_bytes().starts_with(b"\""));
         let has_length = has(CONTENT_LENGTH.as_str()) || has(CONTENT_RANGE.as_str());
-        let server = if has("x-ms-error-code") {
-            Server::Unknown
+        let sender = if has("x-ms-error-code") {
+            Sender::Unknown
         } else if is_storage {
-            Server::AzureStorage
+            Sender::AzureStorage
         } else if has_version && has_length {
-            Server::FileStore
+            Sender::FileStore
         } else {
-            Server::Unknown
+            Sender::Unknown
         };
-        Self { server, media_type }
+        Self { sender, media_type }
     }
 
     /// Returns whether the response is from a store, and not from an unknown sender.
     pub fn is_store(&self) -> bool {
-        self.server != Server::Unknown
+        self.sender != Sender::Unknown
     }
 
     /// Returns whether the headers are those of a web page.
     pub fn is_page(&self) -> bool {
-        self.server != Server::AzureStorage && self.media_type.ends_with("html")
+        self.sender != Sender::AzureStorage && self.media_type.ends_with("html")
     }
 
     pub fn is_azure_storage(&self) -> bool {
-        self.server == Server::AzureStorage
+        self.sender == Sender::AzureStorage
     }
 
     /// Returns whether this origin proves less than `other`.
     pub(super) fn is_weaker_than(&self, other: &Self) -> bool {
-        self.server < other.server
+        self.sender < other.sender
     }
 
     /// Returns what the response is if it cannot be a collected file. `head` is the start of its
@@ -87,13 +87,13 @@ impl Origin {
         let is_gzip = head.starts_with(GZIP);
         let is_text_type = self.media_type.starts_with("text/")
             || ["json", "xml", "html"].iter().any(|word| self.media_type.ends_with(word));
-        let is_page = match self.server {
-            Server::AzureStorage => false,
+        let is_page = match self.sender {
+            Sender::AzureStorage => false,
             // The service compresses collected files. A page may be compressed too.
             _ if self.media_type.ends_with("html") => true,
-            Server::FileStore => !is_gzip && (is_text_type || is_markup(head)),
+            Sender::FileStore => !is_gzip && (is_text_type || is_markup(head)),
             // Only a checksum can prove that these bytes are complete.
-            Server::Unknown => !is_gzip,
+            Sender::Unknown => !is_gzip,
         };
         is_page.then(|| describe_page(head, &self.media_type))
     }
@@ -145,20 +145,20 @@ mod tests {
 
     #[test]
     fn senders_are_recognized_by_their_headers() {
-        let storage = Server::AzureStorage;
-        for (headers, server) in [
+        let storage = Sender::AzureStorage;
+        for (headers, sender) in [
             (&STORAGE[..], storage),
             (&STORAGE[..2], storage),
             (&STORAGE[2..], storage),
-            (&STORAGE[..1], Server::Unknown),
-            (&[("etag", "\"1\""), ("content-length", "5")], Server::FileStore),
-            (&[("last-modified", "x"), ("content-range", "bytes 0-1/2")], Server::FileStore),
-            (&[("etag", "W/\"1\""), ("content-length", "5")], Server::Unknown),
-            (&[("etag", "\"1\"")], Server::Unknown),
-            (&[("content-length", "5")], Server::Unknown),
-            (&[("x-ms-blob-type", "BlockBlob"), ("x-ms-error-code", "x")], Server::Unknown),
+            (&STORAGE[..1], Sender::Unknown),
+            (&[("etag", "\"1\""), ("content-length", "5")], Sender::FileStore),
+            (&[("last-modified", "x"), ("content-range", "bytes 0-1/2")], Sender::FileStore),
+            (&[("etag", "W/\"1\""), ("content-length", "5")], Sender::Unknown),
+            (&[("etag", "\"1\"")], Sender::Unknown),
+            (&[("content-length", "5")], Sender::Unknown),
+            (&[("x-ms-blob-type", "BlockBlob"), ("x-ms-error-code", "x")], Sender::Unknown),
         ] {
-            assert_eq!(origin(headers).server, server, "{headers:?}");
+            assert_eq!(origin(headers).sender, sender, "{headers:?}");
         }
     }
 
