@@ -1497,7 +1497,9 @@ class Session:
 
     @property
     def machine_id(self) -> str | None:
-        """The machine's id, if known."""
+        """The machine's id. None for a session made from its action id, until the action was
+        fetched.
+        """
 
     @property
     def correlation_id(self) -> str | None:

@@ -39,6 +39,7 @@ mod fleet_properties;
 mod fleet_random;
 mod fleet_run;
 mod fleet_support;
+mod odd_answers;
 mod samples;
 mod session_busy;
 mod session_cap;
