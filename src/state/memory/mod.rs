@@ -1,16 +1,19 @@
 //! The memory store, shared by the clients of one process.
 
 mod admission;
+mod kept;
 mod run_store;
 mod sessions;
 mod tables;
 mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+pub use self::kept::KeptMemory;
+use self::kept::MemoryData;
 use self::run_store::MemoryRunStore;
 use self::tables::{MemoryTables, SlotEntry};
 use crate::error::Result;
@@ -19,17 +22,21 @@ use crate::state::run_store::RunStore;
 use crate::state::settings::StoreSettings;
 use crate::state::store::{DeferredWrite, Pruned, Snapshot, Store};
 
-/// The state of one quota key, kept as long as the process lives.
+/// The state of one quota key.
 pub struct MemoryStore {
     settings: StoreSettings,
-    tables: Mutex<MemoryTables>,
+    data: Arc<MemoryData>,
     run_store: MemoryRunStore,
 }
 
 impl MemoryStore {
     pub fn new(settings: StoreSettings) -> Self {
-        let run_store = MemoryRunStore::new(settings.clone());
-        Self { run_store, settings, tables: Mutex::default() }
+        Self::with_data(settings, Arc::default())
+    }
+
+    fn with_data(settings: StoreSettings, data: Arc<MemoryData>) -> Self {
+        let run_store = MemoryRunStore::new(settings.clone(), data.clone());
+        Self { run_store, settings, data }
     }
 
     fn now(&self, tables: &mut MemoryTables) -> f64 {
@@ -38,7 +45,7 @@ impl MemoryStore {
     }
 
     fn tables(&self) -> MutexGuard<'_, MemoryTables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        self.data.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` with the tables locked, so that it is one atomic decision.

@@ -1,28 +1,29 @@
 //! Fleet runs in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+use super::kept::MemoryData;
 use crate::error::Result;
 use crate::state::StoreFuture;
 use crate::state::run_store::*;
 use crate::state::settings::StoreSettings;
 use crate::state::store_error::unknown_run;
 
-/// The runs of one quota key, kept as long as the process lives.
+/// The runs of one quota key.
 pub struct MemoryRunStore {
     settings: StoreSettings,
-    runs: Mutex<HashMap<String, RunRecord>>,
+    data: Arc<MemoryData>,
 }
 
-struct RunRecord {
+pub struct RunRecord {
     head: RunHeader,
-    created: f64,
+    pub created: f64,
     stopped: Option<StopRequest>,
-    rows: Vec<RowRecord>,
+    pub rows: Vec<RowRecord>,
     /// By machine id, the first row that named it.
     owners: HashMap<Arc<str>, u32>,
     /// By worker, the end of its lease.
@@ -31,7 +32,7 @@ struct RunRecord {
     done: Vec<u32>,
 }
 
-struct RowRecord {
+pub struct RowRecord {
     machine: Box<str>,
     machine_id: Option<Arc<str>>,
     commands: u32,
@@ -42,12 +43,12 @@ struct RowRecord {
 }
 
 impl MemoryRunStore {
-    pub fn new(settings: StoreSettings) -> Self {
-        Self { settings, runs: Mutex::default() }
+    pub fn new(settings: StoreSettings, data: Arc<MemoryData>) -> Self {
+        Self { settings, data }
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<String, RunRecord>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.data.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> f64 {

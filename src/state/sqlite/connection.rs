@@ -213,17 +213,6 @@ impl StoreConnection {
         Ok((now, synced))
     }
 
-    /// Returns the row id of the quota key. Inserts the key first if it is new.
-    fn quota_id(&self) -> Sql<i64> {
-        let key = &self.settings.key;
-        let parts = [&key.host, &key.tenant, &key.application];
-        let insert = "INSERT INTO quotas (host, tenant, application) VALUES (?, ?, ?) \
-                      ON CONFLICT DO NOTHING";
-        self.connection.execute(insert, parts)?;
-        let find = "SELECT id FROM quotas WHERE host = ? AND tenant = ? AND application = ?";
-        self.connection.query_row(find, parts, |row| row.get(0))
-    }
-
     /// Runs one statement, prepared once. Returns how many rows it changed.
     pub fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Sql<usize> {
         self.connection.prepare_cached(sql)?.execute(values)

@@ -6,6 +6,7 @@ mod inspect;
 mod location;
 mod machine_clock;
 mod queue;
+mod quota_key;
 mod reboot;
 mod run_store;
 mod runs;
