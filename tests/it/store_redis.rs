@@ -86,7 +86,7 @@ async fn a_user_needs_the_right_password_and_permissions() {
         "--user default off",
         "--user me on >hunter2 ~mlr:* +eval +evalsha +script|load +info +smembers +@read +@write \
          +time",
-        "--user reader on >hunter2 ~mlr:* +@read +info +evalsha +eval +script|load",
+        "--user reader on >hunter2 ~mlr:* +@read +time +info +evalsha +eval +script|load",
     ]) else {
         return;
     };
@@ -235,11 +235,6 @@ async fn an_older_process_reveals_lost_data_to_a_new_one() {
         .unwrap();
     redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
     let newcomer = open(&redis.address(), 5.0).await.unwrap();
-    assert_eq!(
-        newcomer.window_usage(READ).await.unwrap().free_share,
-        0.0,
-        "the server's INFO shows that it was flushed"
-    );
     old.window_usage(READ).await.unwrap();
     let refused = quota(newcomer).admit_submit(slot_request("a", true)).await.err();
     assert!(matches!(refused, Some(AdmissionError::SessionsUnknown)), "{refused:?}");

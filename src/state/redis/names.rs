@@ -1,6 +1,7 @@
 //! Takes over what was stored for the quota key under other host names of its service.
 
 use redis::{FromRedisValue, Script};
+use serde_json::json;
 
 use super::connection::RedisConnection;
 use super::redis_error::to_error;
@@ -27,6 +28,8 @@ impl RedisConnection {
             let is_same = other.tenant == key.tenant && other.application == key.application;
             if is_same && other.host != key.host && service_name(&other.host) == key.host {
                 self.take_over(&server::key_prefix(&other)).await?;
+                let present = json!([key.host, key.tenant, key.application]).to_string();
+                let _: i64 = self.query(redis::cmd("SADD").arg("mlr:quotas").arg(present)).await?;
                 let _: i64 = self.query(redis::cmd("SREM").arg("mlr:quotas").arg(&name)).await?;
             }
         }
