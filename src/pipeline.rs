@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::limits::{Quota, QuotaRegistry};
 use crate::retry::RetryBudget;
 use crate::state::settings::StoreSettings;
-use crate::state::{QuotaKey, memory_warning};
+use crate::state::{QuotaKey, memory_warning, service_name};
 use crate::transport::Transport;
 
 /// A successful response.
@@ -114,7 +114,7 @@ impl Pipeline {
         }
         let claims = self.tokens.get_token().await?.claims.clone();
         let key = QuotaKey {
-            host: self.options.endpoint.authority().to_owned(),
+            host: service_name(self.options.endpoint.authority()),
             tenant: claims.tid.unwrap_or_default(),
             application: claims.appid.unwrap_or_default(),
         };

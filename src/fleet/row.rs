@@ -244,4 +244,6 @@ async fn wait_for_stop(control: &mut watch::Receiver<ControlRequest>) {
     if !stopped {
         std::future::pending::<()>().await;
     }
+    // Only seen so far: `wait_for_end` acts on it, if it turns out that a session was started.
+    control.mark_changed();
 }

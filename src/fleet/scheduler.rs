@@ -230,7 +230,9 @@ impl Scheduler {
     fn spawn_row(&mut self, state: RowState) {
         let row = state.row;
         let request = self.stop().map_or(ControlRequest::Continue, |stop| stop_request(&stop));
-        let (control, control_receiver) = watch::channel(request);
+        let (control, mut control_receiver) = watch::channel(request);
+        // A receiver counts the first value as seen, but a stop must reach the session too.
+        control_receiver.mark_changed();
         let task = RowTask {
             shared: self.shared.clone(),
             state: state.clone(),

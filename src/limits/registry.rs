@@ -11,6 +11,7 @@ use crate::config::Limits;
 use crate::error::Result;
 use crate::state::QuotaKey;
 use crate::state::address::{Address, open_with};
+use crate::state::memory::KeptMemory;
 use crate::state::settings::StoreSettings;
 use crate::state::store::Store;
 
@@ -25,6 +26,8 @@ const MAX_OPEN_WAIT: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct QuotaRegistry {
     known: Mutex<Vec<RegisteredQuota>>,
+    /// What `memory:` holds, even while no client is open.
+    memory: KeptMemory,
     /// Held while a store is opened, so that no two clients open the same one.
     opening: Arc<tokio::sync::Mutex<()>>,
     fork_pause: Mutex<ForkPause>,
@@ -75,7 +78,10 @@ impl QuotaRegistry {
         if let Some(quota) = self.find_open(&parsed, &key, &limits) {
             return Ok(quota);
         }
-        let store = open_with(&parsed, settings).await?;
+        let store: Arc<dyn Store> = match parsed {
+            Address::Memory => Arc::new(self.memory.open(settings)),
+            _ => open_with(&parsed, settings).await?,
+        };
         for notice in store.notices() {
             log::warn!(target: crate::trace::LOG_TARGET, "{}; {}", notice.message, notice.hint);
         }

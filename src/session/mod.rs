@@ -15,6 +15,7 @@ mod response;
 mod result_blob;
 mod results;
 mod span_attributes;
+mod store_check;
 mod stream;
 mod submit;
 mod tag;

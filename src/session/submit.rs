@@ -10,7 +10,7 @@ use super::plan::{
     SubmitOptions, SubmitPlan, SubmitRequest, annotate, commands_mismatch_error, intent_key,
 };
 use super::wait_limit::WaitLimit;
-use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes};
+use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes, store_check};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BegunIntent, IntentLease, Quota};
 use crate::operation::Operation;
@@ -95,6 +95,13 @@ impl Sessions {
         wait_limit: &WaitLimit,
     ) -> Result<Option<Session>> {
         let (quota_key, quota) = self.pipeline.shared_quota().await?;
+        // Before the intent is stored: whether it may be missing depends on this.
+        match wait_limit.wait_for(store_check::check_store(self, &quota)).await {
+            Ok(checked) => checked.map_err(|error| annotate(key, error))?,
+            Err(elapsed) => {
+                return Err(annotate(key, elapsed.into_error(&key.machine_id, false)));
+            }
+        }
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
         let comment = tag.add_to(&request.comment);
         let (found, lease) = begin_intent(&quota, key, request, &comment, wait_limit).await?;

@@ -15,23 +15,27 @@ mod queue_scan;
 pub mod redis;
 mod retention;
 pub mod run_store;
+mod service_name;
 pub mod settings;
 pub mod slots;
 pub mod sqlite;
 pub mod status_cache;
 pub mod store;
+pub mod store_check;
 mod store_error;
 
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+pub use service_name::service_name;
 pub(crate) use store_error::unknown_run;
 
 /// The result of a store method.
 pub type StoreFuture<'a, T> = BoxFuture<'a, crate::error::Result<T>>;
 
-/// Identifies what the service applies its limits to: one application in one tenant on one host.
+/// Identifies what the service applies its limits to: one application in one tenant of one service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QuotaKey {
+    /// The [`service_name`] of the host.
     pub host: String,
     pub tenant: String,
     pub application: String,

@@ -1,6 +1,8 @@
 //! Runs over many machines: each row has exactly one outcome, with its reason.
 
-use mde_live_response::emulator::{ForeignSessionResponse, NewMachine, Route, ScriptOutcome};
+use mde_live_response::emulator::{
+    Fault, ForeignSessionResponse, NewMachine, Route, ScriptOutcome,
+};
 use mde_live_response::error::Kind;
 use mde_live_response::fleet::{Cursor, Fleet, RunSpec};
 
@@ -168,6 +170,33 @@ async fn a_cancelled_run_cancels_running_sessions() {
     assert_eq!(reasons.iter().filter(|reason| *reason == "cancelled").count(), 10, "{reasons:?}");
     assert_eq!(reasons.iter().filter(|reason| *reason == "not_submitted").count(), 2);
     assert!(outcomes.iter().any(|outcome| outcome.message.contains("enough")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_just_after_a_resume_is_not_lost() {
+    for tenths in [0, 1, 5, 9, 10, 11, 15, 20] {
+        let fixture = fixture(12, |_| {});
+        fixture.script("echo.ps1", 5000.0);
+        let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
+        sleep(90.0).await;
+        fleet.detach();
+        let again = Fleet::resume(&fixture.sessions, fleet.run_id()).await.unwrap();
+        sleep(f64::from(tenths) / 10.0).await;
+        again.cancel("enough", true).await.unwrap();
+        let reasons = reasons_by_row(&all_outcomes(&again).await);
+        assert!(reasons.iter().all(|reason| reason == "cancelled"), "{tenths}: {reasons:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_is_repeated_while_the_service_fails() {
+    let fixture = fixture(1, |_| {});
+    fixture.script("echo.ps1", 5000.0);
+    let fleet = start(&fixture.sessions, run_spec(fixture.emulator.machine_ids())).await;
+    sleep(30.0).await;
+    fixture.fault("cancel", Fault::status(503), 1, 40);
+    fleet.cancel("enough", true).await.unwrap();
+    assert_eq!(reasons_by_row(&all_outcomes(&fleet).await), ["cancelled"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use mde_live_response::state::QuotaKey;
 use mde_live_response::state::address::open;
 
 use super::store_support::*;
+use super::support::{sleep, within};
 
 fn quota_key() -> QuotaKey {
     QuotaKey { host: "api.test".into(), tenant: "t".into(), application: "a".into() }
@@ -143,6 +144,65 @@ async fn the_same_intent_is_submitted_by_one_at_a_time() {
     assert_eq!(started.load(Ordering::SeqCst), 1);
     let other = quota.begin_intent(&key("a"), &[], "why").await.unwrap();
     assert!(other.intent_lease.is_none() && other.found.intent.commands == commands);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_outlives_its_clients() {
+    let quotas = QuotaRegistry::default();
+    let limits = ten_a_minute();
+    let open =
+        async || quotas.get("memory:", &quota_key(), &limits, Clock::new(), 60.0).await.unwrap();
+    let clock = Clock::new();
+    let began = clock.now();
+    for number in 0..12 {
+        let quota = open().await;
+        drop(quota.admit_call(READ).await.unwrap());
+        let late = clock.now() - began >= 60.0;
+        assert_eq!(late, number >= 10, "call {number} of a window of ten a minute");
+    }
+    let store = open().await.store().clone();
+    store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    store.cache_status("x".into(), "{}".into()).await.unwrap();
+    drop(store);
+    let store = open().await.store().clone();
+    assert!(store.get_intent(key("a")).await.unwrap().is_some());
+    assert!(store.cached_status("x".into(), 60.0).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_went_with_its_client_blocks_nobody() {
+    let quotas = QuotaRegistry::default();
+    let limits = ten_a_minute();
+    let open =
+        async || quotas.get("memory:", &quota_key(), &limits, Clock::new(), 60.0).await.unwrap();
+    let quota = open().await;
+    for _ in 0..10 {
+        drop(quota.admit_call(READ).await.unwrap());
+    }
+    let waiting = async || drop(quota.admit_call(READ).await);
+    tokio::select! { () = waiting() => panic!("admitted"), () = sleep(1.0) => {} }
+    drop(quota);
+    let quota = open().await;
+    within(70, quota.admit_call(READ)).await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_of_unused_keys_is_bounded() {
+    let quotas = QuotaRegistry::default();
+    let open = async |tenant: String| {
+        let key = QuotaKey { tenant, ..quota_key() };
+        quotas.get("memory:", &key, &ten_a_minute(), Clock::new(), 60.0).await.unwrap()
+    };
+    let intents = async |tenant: &str| {
+        open(tenant.into()).await.store().snapshot().await.unwrap().intents.len()
+    };
+    let used = open("used".into()).await;
+    for number in 0..100 {
+        let quota = open(number.to_string()).await;
+        quota.store().get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    }
+    used.store().get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    assert_eq!((intents("used").await, intents("99").await, intents("3").await), (1, 1, 0));
 }
 
 #[tokio::test]

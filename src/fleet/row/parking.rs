@@ -21,6 +21,7 @@ impl RowTask {
         request: ControlRequest,
         session: &Session,
     ) -> Result<()> {
+        let is_stop = matches!(request, ControlRequest::Stop(_));
         let comment = match request {
             ControlRequest::Continue | ControlRequest::Stop(None) => return Ok(()),
             ControlRequest::Stop(Some(comment)) => comment,
@@ -41,13 +42,19 @@ impl RowTask {
             }
         };
         let limits = &self.shared.sessions.pipeline.options.limits;
+        let mut is_retryable = true;
         for _ in 0..MAX_ATTEMPTS {
             let Err(error) = session.cancel(&comment).await else { return Ok(()) };
             log::warn!(target: LOG_TARGET, "could not cancel session {}: {error}", session.id);
-            if !error.retryable {
+            is_retryable = error.retryable;
+            if !is_retryable {
                 break;
             }
             self.shared.sessions.pipeline.clock.sleep(pauses::CANCEL_PARKED.seconds(limits)).await;
+        }
+        if is_stop && is_retryable {
+            // Tried again until the session has ended.
+            self.control.mark_changed();
         }
         self.send_event(RowEvent::ParkFailed);
         Ok(())

@@ -1,35 +1,43 @@
 //! The memory store, shared by the clients of one process.
 
 mod admission;
+mod kept;
 mod run_store;
 mod sessions;
 mod tables;
 mod window;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+pub use self::kept::KeptMemory;
+use self::kept::MemoryData;
 use self::run_store::MemoryRunStore;
 use self::tables::{MemoryTables, SlotEntry};
 use crate::error::Result;
 use crate::state::StoreFuture;
 use crate::state::run_store::RunStore;
 use crate::state::settings::StoreSettings;
-use crate::state::store::{DeferredWrite, Pruned, Snapshot, Store};
+use crate::state::slots::SlotStore;
+use crate::state::store::{CheckedStore, DeferredWrite, ListedActions, Pruned, Snapshot, Store};
 
-/// The state of one quota key, kept as long as the process lives.
+/// The state of one quota key.
 pub struct MemoryStore {
     settings: StoreSettings,
-    tables: Mutex<MemoryTables>,
+    data: Arc<MemoryData>,
     run_store: MemoryRunStore,
 }
 
 impl MemoryStore {
     pub fn new(settings: StoreSettings) -> Self {
-        let run_store = MemoryRunStore::new(settings.clone());
-        Self { run_store, settings, tables: Mutex::default() }
+        Self::with_data(settings, Arc::default())
+    }
+
+    fn with_data(settings: StoreSettings, data: Arc<MemoryData>) -> Self {
+        let run_store = MemoryRunStore::new(settings.clone(), data.runs.clone());
+        Self { run_store, settings, data }
     }
 
     fn now(&self, tables: &mut MemoryTables) -> f64 {
@@ -38,7 +46,7 @@ impl MemoryStore {
     }
 
     fn tables(&self) -> MutexGuard<'_, MemoryTables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        self.data.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `act` with the tables locked, so that it is one atomic decision.
@@ -99,5 +107,27 @@ impl Store for MemoryStore {
         // Runs have their own lock, so they are pruned before the tables are locked.
         let runs = self.run_store.prune(seconds);
         self.with(|tables, now| Ok(Pruned { runs, ..tables.prune(now, seconds) }))
+    }
+}
+
+impl CheckedStore for MemoryStore {
+    // It can't lose anything while the process lives, and a new process is a new user.
+    fn needs_check(&self) -> StoreFuture<'_, bool> {
+        ready(Ok(false)).boxed()
+    }
+
+    fn find_unknown_actions(&self, action_ids: Vec<String>) -> StoreFuture<'_, Vec<String>> {
+        self.with(|tables, _| {
+            let is_known = |id: &String| {
+                tables.intents.values().any(|entry| {
+                    entry.intent.action_id.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(id))
+                })
+            };
+            Ok(action_ids.into_iter().filter(|id| !is_known(id)).collect())
+        })
+    }
+
+    fn record_check(&self, listed: ListedActions) -> StoreFuture<'_, ()> {
+        self.record_open_sessions(listed.open)
     }
 }

@@ -12,17 +12,20 @@ use crate::state::run_store::*;
 use crate::state::settings::StoreSettings;
 use crate::state::store_error::unknown_run;
 
-/// The runs of one quota key, kept as long as the process lives.
+/// The runs of one quota key, by their ids.
+pub type RunRecords = Mutex<HashMap<String, RunRecord>>;
+
+/// The store of these runs.
 pub struct MemoryRunStore {
     settings: StoreSettings,
-    runs: Mutex<HashMap<String, RunRecord>>,
+    records: Arc<RunRecords>,
 }
 
-struct RunRecord {
+pub struct RunRecord {
     head: RunHeader,
-    created: f64,
+    pub created: f64,
     stopped: Option<StopRequest>,
-    rows: Vec<RowRecord>,
+    pub rows: Vec<RowRecord>,
     /// By machine id, the first row that named it.
     owners: HashMap<Arc<str>, u32>,
     /// By worker, the end of its lease.
@@ -31,7 +34,7 @@ struct RunRecord {
     done: Vec<u32>,
 }
 
-struct RowRecord {
+pub struct RowRecord {
     machine: Box<str>,
     machine_id: Option<Arc<str>>,
     commands: u32,
@@ -42,12 +45,12 @@ struct RowRecord {
 }
 
 impl MemoryRunStore {
-    pub fn new(settings: StoreSettings) -> Self {
-        Self { settings, runs: Mutex::default() }
+    pub fn new(settings: StoreSettings, records: Arc<RunRecords>) -> Self {
+        Self { settings, records }
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<String, RunRecord>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> f64 {
