@@ -204,9 +204,8 @@ impl LogQueue {
         let mut state = self.state();
         state.paused = true;
         let stuck_at = state.stuck_at;
-        let busy = |state: &mut LogQueueState| {
-            state.in_flight > 0 && stuck_at != Some(state.handled)
-        };
+        let busy =
+            |state: &mut LogQueueState| state.in_flight > 0 && stuck_at != Some(state.handled);
         let (mut state, waited) = self
             .items_handled
             .wait_timeout_while(state, timeout, busy)
