@@ -44,7 +44,7 @@ def test_there_are_async_methods() -> None:
 
 def test_a_wrong_argument_still_raises_at_the_call(emulator: Emulator) -> None:
     with emulator.client() as client, pytest.raises(TypeError, match="wrong"):
-        client.list_machines_async(wrong=1)  # type: ignore[call-arg]
+        client.list_machines_async(wrong=1)  # type: ignore[call-arg, unused-coroutine]
 
 
 def test_autospec_makes_an_async_mock() -> None:
@@ -76,14 +76,17 @@ def test_tenacity_retries(emulator: Emulator) -> None:
 
 
 def test_apscheduler_awaits_a_job(emulator: Emulator) -> None:
+    events = pytest.importorskip("apscheduler.events")
     asyncio_scheduler = pytest.importorskip("apscheduler.schedulers.asyncio")
 
     async def main(client: mde.LiveResponseClient) -> None:
         scheduler = asyncio_scheduler.AsyncIOScheduler()
         scheduler.start()
         scheduler.add_job(client.list_machines_async)
-        while "machines" not in emulator.counters:
-            await asyncio.sleep(0.01)
+        done = asyncio.Event()
+        scheduler.add_listener(lambda _: done.set(), events.EVENT_JOB_EXECUTED)
+        await done.wait()
+        assert emulator.counters["machines"] == 1
         scheduler.shutdown()
 
     with emulator.client() as client:

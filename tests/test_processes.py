@@ -178,3 +178,45 @@ def test_the_authorities_may_be_a_directory(
         shutil.copy(emulator.ca_bundle, tmp_path / "5ed36f99.0")
         with LiveResponseClient(emulator.token, endpoint=emulator.url, state="memory:") as client:
             assert len(client.list_machines()) == 3
+
+
+SUB_INTERPRETER = """
+import os, sys
+import _testcapi
+code = '''
+import sys
+sys.path[:0] = PATH
+import os
+try:
+    import mde_live_response as mde
+    print("machines", len(mde.LiveResponseClient().list_machines()), flush=True)
+except ImportError as error:
+    print("isolated" if "subinterpreters" in str(error) else error, flush=True)
+'''.replace("PATH", repr(sys.path))
+if sys.argv[1:] == ["main first"]:
+    exec(code)
+if sys.argv[1:] == ["isolated"]:
+    interpreters = __import__("_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters")
+    interpreters.run_string(interpreters.create(), code)
+else:
+    for _ in range(3):
+        assert _testcapi.run_in_subinterp(code) == 0
+exec(code)
+"""
+
+
+@pytest.mark.parametrize("kind", ["main first", "sub first", "isolated"])
+def test_the_end_of_a_sub_interpreter_leaves_the_others_working(
+    kind: str, emulator: Emulator
+) -> None:
+    pytest.importorskip("_testcapi", reason="only CPython's own build has it")
+    done = subprocess.run(
+        [sys.executable, "-c", SUB_INTERPRETER, kind],
+        env={**os.environ, **emulator.env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    counts = {"main first": 5, "sub first": 4, "isolated": 1}
+    lines = ["isolated"] * (kind == "isolated") + ["machines 3"] * counts[kind]
+    assert (done.returncode, done.stdout.splitlines()) == (0, lines), done

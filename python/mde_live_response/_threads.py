@@ -69,7 +69,6 @@ def new_event_loop() -> AbstractEventLoop:
 
     if not is_patched():
         return asyncio.new_event_loop()
-    import select
     import selectors
 
     # A hub in a thread without other greenlets raises LoopExit, and the loop would end.

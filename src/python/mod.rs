@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 /// The Rust core. Private: import from `mde_live_response` instead.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    runtime::refuse_isolated(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     models::register(module)?;
     module.add_class::<credentials::ClientSecretCredential>()?;

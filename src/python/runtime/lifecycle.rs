@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::interpreters;
 use super::process_local::count_fork;
 use super::process_runtime;
 use crate::python::gil_gate;
@@ -44,6 +45,9 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     if PID.load(Ordering::Relaxed) != std::process::id() {
         gil_gate::reopen();
     }
+    if !interpreters::is_main(py) {
+        return end_sub_interpreter(py);
+    }
     // From here on, no call can start.
     let Some(process) = process_runtime::take_for_exit() else {
         py.detach(gil_gate::close);
@@ -66,6 +70,14 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
         process.log_queue().close();
         process.delivery.stop();
     });
+    interrupted
+}
+
+/// Ends a sub-interpreter. The others continue to use the runtime.
+fn end_sub_interpreter(py: Python<'_>) -> PyResult<()> {
+    let Some(process) = process_runtime::running() else { return Ok(()) };
+    let interrupted = wait_for_posts(py);
+    py.detach(|| process.log_queue().flush(LOG_GRACE));
     interrupted
 }
 
