@@ -54,7 +54,7 @@ fn generous_limits() -> Result<Limits> {
 
 async fn quota(address: &str) -> Result<Quota> {
     let store = open(address, "cost", &generous_limits()?, None).await?;
-    store.record_open_sessions(Vec::new()).await?;
+    store.record_check(Default::default()).await?;
     let quota = Quota::new(store, Clock::new(), 30.0);
     drop(quota.admit_call(Operation::GetMachine).await?);
     Ok(quota)

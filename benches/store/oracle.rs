@@ -34,7 +34,7 @@ async fn row(name: &str, address: &str, admissions: u64) -> Result<()> {
     let rates = vec![Rate::new(100, 60.0)?, Rate::new(1500, 3600.0)?];
     let limits = Limits { read: rates.clone(), ..Limits::default() };
     let store = open(address, "oracle", &limits, Some(now)).await?;
-    store.record_open_sessions(Vec::new()).await?;
+    store.record_check(Default::default()).await?;
     let checkers = rates.into_iter().map(WindowChecker::new).collect();
     let mut simulation = Simulation::new(store, time, checkers);
     // A new Redis store counts as full for its longest window.

@@ -35,7 +35,7 @@ pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
 async fn row(name: &str, address: &str) -> Result<()> {
     let limits = Limits { read: vec![Rate::new(COUNT, LENGTH)?], ..Limits::default() };
     let store = open(address, "throughput", &limits, None).await?;
-    store.record_open_sessions(Vec::new()).await?;
+    store.record_check(Default::default()).await?;
     let quota = Arc::new(Quota::new(store, Clock::new(), 30.0));
     drop(quota.admit_call(Operation::GetMachine).await?);
     tokio::time::sleep(Duration::from_secs_f64(LENGTH + 0.1)).await;

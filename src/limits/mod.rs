@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::operation::Operation;
 use crate::state::store::{
-    DeferredWrite, OpenSession, SessionSlot, SlotRequest, Store, Ticket, WindowUsage,
+    DeferredWrite, ListedActions, OpenSession, SessionSlot, SlotRequest, Store, Ticket, WindowUsage,
 };
 
 /// Seconds to wait for deferred writes when a client closes.
@@ -34,6 +34,7 @@ pub struct Quota {
     submit_queue: Arc<AdmissionQueue>,
     lease_released: Arc<Notify>,
     slot_freed: Arc<Notify>,
+    checking: tokio::sync::Mutex<()>,
 }
 
 /// The permission for one call. Dropping it ends the call.
@@ -61,8 +62,8 @@ pub struct Admission {
 pub enum AdmissionError {
     /// One of our own sessions is on the machine.
     MachineBusy(Option<String>),
-    /// The store lost its data. List the open sessions on the service, pass them to
-    /// [`Quota::record_open_sessions`], and try again.
+    /// The store may have lost its data. Read the service's list, pass it to
+    /// [`Quota::record_check`], and try again.
     SessionsUnknown,
     /// The store is unavailable or unusable.
     Failed(Error),
@@ -89,6 +90,7 @@ impl Quota {
             submit_queue,
             lease_released: Arc::default(),
             slot_freed: Arc::default(),
+            checking: tokio::sync::Mutex::default(),
             store,
         }
     }
@@ -188,6 +190,18 @@ impl Quota {
     /// Records sessions that the service lists as open. From now on they hold slots.
     pub async fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> Result<()> {
         self.store.record_open_sessions(sessions).await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Waits while another caller of this process holds the store against the service's list.
+    pub async fn begin_check(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.checking.lock().await
+    }
+
+    /// Records what the service's list shows. From then on the store is trusted.
+    pub async fn record_check(&self, listed: ListedActions) -> Result<()> {
+        self.store.record_check(listed).await?;
         self.wake();
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 
-use super::Sessions;
 use super::plan::SubmitPlan;
 use super::wait_limit::WaitLimit;
+use super::{Sessions, store_check};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{Admission, AdmissionError, Quota};
 use crate::model::MachineAction;
@@ -29,12 +29,9 @@ pub(super) async fn admit(plan: &SubmitPlan, wait_limit: &WaitLimit) -> Result<A
             Ok(admission) => return Ok(admission),
             Err(AdmissionError::Failed(error)) => return Err(plan.annotate(error)),
             Err(AdmissionError::SessionsUnknown) => {
-                log::warn!(
-                    target: LOG_TARGET,
-                    "the state store lost its list of open sessions; reading it from the service"
-                );
+                // The store was restored or restarted while this submit was waiting.
                 wait_limit
-                    .enforce(plan, sync_open_sessions(plan))
+                    .enforce(plan, store_check::check_store(&plan.sessions, &plan.quota))
                     .await?
                     .map_err(|error| plan.annotate(error))?;
             }

@@ -12,6 +12,7 @@ mod post_task;
 mod result_blob;
 mod results;
 mod span_attributes;
+mod store_check;
 mod stream;
 mod submit;
 mod tag;

@@ -8,7 +8,7 @@ use super::plan::{
     SubmitOptions, SubmitPlan, SubmitRequest, annotate, commands_mismatch_error, intent_key,
 };
 use super::wait_limit::WaitLimit;
-use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes};
+use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes, store_check};
 use crate::error::{Error, Result};
 use crate::limits::{BegunIntent, IntentLease, Quota};
 use crate::operation::Operation;
@@ -64,6 +64,13 @@ impl Sessions {
         let key = intent_key(&request.machine_id, &correlation_id)?;
         let (quota_key, quota) = self.pipeline.shared_quota().await?;
         let wait_limit = WaitLimit::new(timeout, self.pipeline.clock);
+        // Before the intent is stored: whether it may be missing depends on this.
+        match wait_limit.wait_for(store_check::check_store(self, &quota)).await {
+            Ok(checked) => checked.map_err(|error| annotate(&key, error))?,
+            Err(elapsed) => {
+                return Err(annotate(&key, elapsed.into_error(&key.machine_id, false)));
+            }
+        }
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
         let comment = tag.append_to(&request.comment);
         let (found, lease) = begin_intent(&quota, &key, &request, &comment, &wait_limit).await?;

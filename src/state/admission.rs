@@ -85,8 +85,8 @@ pub struct AdmissionResponse {
     /// The store did not know the process: it did not ask for longer than its lease and lost its
     /// places.
     pub owner_unknown: bool,
-    /// The store lost its record of open sessions. Nothing is submitted until
-    /// [`record_open_sessions`](super::slots::SlotStore::record_open_sessions) restores it.
+    /// The store may have lost its record of open sessions. Nothing is submitted until
+    /// [`record_check`](super::store_check::CheckedStore::record_check) restores it.
     pub sessions_unknown: bool,
     /// Seconds until it is worth asking again. Infinite if nobody waits, or if only a change in
     /// this process can help.

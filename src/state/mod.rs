@@ -21,6 +21,7 @@ pub mod slots;
 pub mod sqlite;
 pub mod status_cache;
 pub mod store;
+pub mod store_check;
 mod store_error;
 
 use futures_util::future::BoxFuture;

@@ -11,6 +11,10 @@ pub const STATUSES: f64 = 3600.0;
 /// is kept longer.
 pub const INTENTS: f64 = 180.0 * 86_400.0;
 
+/// Seconds for which an action is kept that the service's list showed and the store did not know.
+/// No check looks further back.
+pub const LISTED_ACTIONS: f64 = 86_400.0;
+
 /// Seconds between two sweeps of the memory store.
 pub const SWEEP: f64 = 60.0;
 

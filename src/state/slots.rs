@@ -12,8 +12,7 @@ pub trait SlotStore: Send + Sync {
 
     /// Records sessions that the service reports as open.
     ///
-    /// Afterwards each holds a slot, except on a machine that already has one. The store also
-    /// counts its record of open sessions as complete again.
+    /// Afterwards each holds a slot, except on a machine that already has one.
     fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> StoreFuture<'_, ()>;
 
     /// Frees the slot of an action that has ended or never existed. Returns whether it held one.

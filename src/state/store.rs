@@ -15,10 +15,13 @@ use super::run_store::RunStore;
 pub use super::settings::{StoreSettings, TimeSource};
 pub use super::slots::{OpenSession, SessionSlot, SlotStore};
 pub use super::status_cache::{CachedStatus, StatusCache};
+pub use super::store_check::{CheckedStore, ListedActions};
 use crate::operation::Operation;
 
 /// The state that all clients of one quota key share.
-pub trait Store: AdmissionStore + SlotStore + IntentStore + StatusCache + 'static {
+pub trait Store:
+    AdmissionStore + SlotStore + IntentStore + StatusCache + CheckedStore + 'static
+{
     /// Returns the address without its password.
     fn address(&self) -> &str;
 

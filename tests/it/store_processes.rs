@@ -91,7 +91,7 @@ async fn submit_loop(quota: &Arc<Quota>, log: &File) {
                 continue;
             }
             Err(AdmissionError::SessionsUnknown) => {
-                quota.record_open_sessions(Vec::new()).await.unwrap();
+                quota.record_check(Default::default()).await.unwrap();
                 continue;
             }
             Err(error) => panic!("{error:?}"),

@@ -92,6 +92,11 @@ impl Redis {
         self.wait_until_ready();
     }
 
+    /// Sets an option of the next start.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        self.options.extend([name.to_owned(), value.to_owned()]);
+    }
+
     fn ready(self) -> Self {
         self.wait_until_ready();
         self
@@ -188,9 +193,7 @@ impl StoreFixture {
             shared: Mutex::default(),
             _folder: folder,
         };
-        let store = fixture.open().await;
-        // A Redis that has just started may have lost data, so it waits for the open sessions.
-        store.record_open_sessions(Vec::new()).await.unwrap();
+        fixture.open().await;
         fixture.advance_time(20_000.0);
         fixture
     }
@@ -218,6 +221,8 @@ impl StoreFixture {
         let mut settings = StoreSettings::new(&self.key, &self.limits, Clock::new());
         settings.now = Some(Arc::new(move || *time.lock().unwrap()));
         let store = open_with(&self.address, settings).await.unwrap();
+        // A new store, or one that nobody used just now, is closed for submits until then.
+        store.record_check(Default::default()).await.unwrap();
         *self.shared.lock().unwrap() = Some(store.clone());
         store
     }

@@ -1,10 +1,9 @@
 //! The data of the memory stores of a process. It outlives their clients.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::MemoryStore;
-use super::run_store::RunRecord;
+use super::run_store::RunRecords;
 use super::tables::MemoryTables;
 use crate::state::QuotaKey;
 use crate::state::settings::StoreSettings;
@@ -19,7 +18,7 @@ const MAX_ROWS: usize = 20_000;
 #[derive(Default)]
 pub struct MemoryData {
     pub tables: Mutex<MemoryTables>,
-    pub runs: Mutex<HashMap<String, RunRecord>>,
+    pub runs: Arc<RunRecords>,
 }
 
 /// The data of every quota key of the process, the one that was opened last at the end.

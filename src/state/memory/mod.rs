@@ -20,7 +20,8 @@ use crate::error::Result;
 use crate::state::StoreFuture;
 use crate::state::run_store::RunStore;
 use crate::state::settings::StoreSettings;
-use crate::state::store::{DeferredWrite, Pruned, Snapshot, Store};
+use crate::state::slots::SlotStore;
+use crate::state::store::{CheckedStore, DeferredWrite, ListedActions, Pruned, Snapshot, Store};
 
 /// The state of one quota key.
 pub struct MemoryStore {
@@ -35,7 +36,7 @@ impl MemoryStore {
     }
 
     fn with_data(settings: StoreSettings, data: Arc<MemoryData>) -> Self {
-        let run_store = MemoryRunStore::new(settings.clone(), data.clone());
+        let run_store = MemoryRunStore::new(settings.clone(), data.runs.clone());
         Self { run_store, settings, data }
     }
 
@@ -106,5 +107,27 @@ impl Store for MemoryStore {
         // Runs have their own lock, so they are pruned before the tables are locked.
         let runs = self.run_store.prune(seconds);
         self.with(|tables, now| Ok(Pruned { runs, ..tables.prune(now, seconds) }))
+    }
+}
+
+impl CheckedStore for MemoryStore {
+    // It can't lose anything while the process lives, and a new process is a new user.
+    fn needs_check(&self) -> StoreFuture<'_, bool> {
+        ready(Ok(false)).boxed()
+    }
+
+    fn find_unknown_actions(&self, action_ids: Vec<String>) -> StoreFuture<'_, Vec<String>> {
+        self.with(|tables, _| {
+            let is_known = |id: &String| {
+                tables.intents.values().any(|entry| {
+                    entry.intent.action_id.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(id))
+                })
+            };
+            Ok(action_ids.into_iter().filter(|id| !is_known(id)).collect())
+        })
+    }
+
+    fn record_check(&self, listed: ListedActions) -> StoreFuture<'_, ()> {
+        self.record_open_sessions(listed.open)
     }
 }

@@ -1,22 +1,24 @@
 //! Fleet runs in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
-use super::kept::MemoryData;
 use crate::error::Result;
 use crate::state::StoreFuture;
 use crate::state::run_store::*;
 use crate::state::settings::StoreSettings;
 use crate::state::store_error::unknown_run;
 
-/// The runs of one quota key.
+/// The runs of one quota key, by their ids.
+pub type RunRecords = Mutex<HashMap<String, RunRecord>>;
+
+/// The store of these runs.
 pub struct MemoryRunStore {
     settings: StoreSettings,
-    data: Arc<MemoryData>,
+    records: Arc<RunRecords>,
 }
 
 pub struct RunRecord {
@@ -43,12 +45,12 @@ pub struct RowRecord {
 }
 
 impl MemoryRunStore {
-    pub fn new(settings: StoreSettings, data: Arc<MemoryData>) -> Self {
-        Self { settings, data }
+    pub fn new(settings: StoreSettings, records: Arc<RunRecords>) -> Self {
+        Self { settings, records }
     }
 
     fn runs(&self) -> MutexGuard<'_, HashMap<String, RunRecord>> {
-        self.data.runs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> f64 {

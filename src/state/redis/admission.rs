@@ -30,19 +30,16 @@ impl AdmissionStore for RedisStore {
 
     fn window_usage(&self, window: Operation) -> StoreFuture<'_, WindowUsage> {
         Box::pin(async move {
-            let (rates, shortest) = self.rates(window);
-            let arguments = json!({"window": window.name(), "rates": rates, "shortest": shortest});
+            let arguments = json!({"window": window.name(), "rates": self.rates(window)});
             Ok(self.connection.call::<WindowUsageReply>("window_usage", &arguments).await?.into())
         })
     }
 }
 
 impl RedisStore {
-    /// Returns the rates of the window, and the length of the shortest.
-    fn rates(&self, window: Operation) -> (Vec<(u32, f64)>, f64) {
-        let rates = self.settings.rates(window);
-        let shortest = rates.iter().map(|rate| rate.per).fold(f64::INFINITY, f64::min);
-        (rates.iter().map(|rate| (rate.count, rate.per)).collect(), shortest)
+    /// Returns the rates of the window.
+    fn rates(&self, window: Operation) -> Vec<(u32, f64)> {
+        self.settings.rates(window).iter().map(|rate| (rate.count, rate.per)).collect()
     }
 
     fn admission_args(&self, request: &AdmissionRequest) -> Value {
@@ -50,11 +47,9 @@ impl RedisStore {
             Some(slot_request) => json!([entry.ticket.to_string(), slot_request]),
             None => json!([entry.ticket.to_string()]),
         });
-        let (rates, shortest) = self.rates(request.window);
         let mut arguments = json!({
             "window": request.window.name(),
-            "rates": rates,
-            "shortest": shortest,
+            "rates": self.rates(request.window),
             "longest": self.settings.longest_window(request.window),
             "owner": hex_id(request.owner),
             "call_lease": request.call_lease,

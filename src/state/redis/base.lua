@@ -5,6 +5,8 @@ local base = KEYS[1]
 local args = cjson.decode(ARGV[4])
 -- The constants of state/queue_scan.rs. A test there checks that they agree.
 local WINDOW_MARGIN, OWNER_GRACE, OWNER_LEASE = 0.001, 1, 10
+-- Seconds after the last operation for which a new process trusts the data without a check.
+local JUST_NOW = 2
 local RENEWAL_INTERVAL, SLOT_POLL_INTERVAL, UNPOSTED_GRACE = 3, 1, 30
 
 local function text(time)
@@ -26,30 +28,31 @@ end
 
 -- Returns a time that never goes back. If the clock was set back, the time stays the same once and
 -- then goes on.
-local function advance(epoch)
+local function advance(epoch, count)
   local offset, last = tonumber(epoch[3]), tonumber(epoch[4])
   local now = read_time() + offset
   if now < last then
     offset = offset + last - now
     now = last
   end
-  redis.call('HSET', key('epoch'), 'offset', text(offset), 'last', text(now))
+  redis.call('HSET', key('epoch'), 'offset', text(offset), 'last', text(now), 'count', count)
   return now
 end
 
 -- An epoch is the time since the data was created. A new one means that all earlier data was lost.
 local function create_epoch()
   local now = read_time()
-  local known_since = now - args.known_for
+  local known_since = args.loss_certain == '1' and now or 0
   redis.call('HSET', key('epoch'), 'id', args.id, 'known_since', text(known_since), 'offset', '0',
-    'last', text(now), 'created', text(now), 'sessions_unknown', args.sessions_unknown,
-    'loss_certain', args.loss_certain, 'version', args.version)
+    'last', text(now), 'created', text(now), 'sessions_unknown', '1',
+    'loss_certain', args.loss_certain, 'version', args.version, 'count', '0',
+    'actions_indexed', '1')
   redis.call('SADD', 'mlr:quotas', args.quota)
 end
 
 local function read_epoch()
   return redis.call('HMGET', key('epoch'), 'id', 'known_since', 'offset', 'last', 'created',
-    'sessions_unknown', 'loss_certain', 'version')
+    'sessions_unknown', 'loss_certain', 'version', 'count', 'lost')
 end
 
 local epoch = read_epoch()
@@ -57,17 +60,28 @@ if ARGV[1] == 'init' then
   if not epoch[1] then
     create_epoch()
     epoch = read_epoch()
+  elseif args.is_new and math.abs(read_time() + tonumber(epoch[3]) - tonumber(epoch[4])) > JUST_NOW then
+    -- Nobody uses the data now, so it may be an older copy.
+    redis.call('HSET', key('epoch'), 'sessions_unknown', '1')
   end
   return cjson.encode({epoch = epoch[1], version = epoch[8]})
 end
 if not epoch[1] then
   return '{"lost":true}'
 end
-local now = advance(epoch)
+-- The number of operations on this data. A caller that knows a higher one proves that the data has
+-- gone back.
+local count = tonumber(epoch[9] or '0') + 1
+local has_gone_back = ARGV[2] == epoch[1] and ARGV[5] ~= '' and tonumber(ARGV[5]) >= count
+local now = advance(epoch, string.format('%d', count))
 -- Calls before `known_since` are not recorded. A caller that knows another epoch proves that data
 -- was lost: then calls may have run until this epoch was created.
 local known_since = tonumber(epoch[2])
 local loss_certain, sessions_unknown = epoch[7] == '1', epoch[6] == '1'
+if has_gone_back and not sessions_unknown then
+  sessions_unknown = true
+  redis.call('HSET', key('epoch'), 'sessions_unknown', '1')
+end
 if ARGV[2] ~= '' and ARGV[2] ~= epoch[1] and not loss_certain then
   known_since, loss_certain, sessions_unknown = tonumber(epoch[5]), true, true
   redis.call('HSET', key('epoch'), 'known_since', text(known_since), 'loss_certain', '1',

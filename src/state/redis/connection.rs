@@ -1,5 +1,6 @@
 //! The connection to Redis. Every operation is one call of one script, retried while Redis is down.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,21 +27,29 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct RedisConnection {
     /// Without the password.
     pub address: String,
-    settings: StoreSettings,
-    manager: ConnectionManager,
+    pub settings: StoreSettings,
+    pub manager: ConnectionManager,
     script: Script,
-    key_prefix: String,
+    pub key_prefix: String,
     /// The epoch of the data that this process knows. Empty before the first call.
     epoch: Mutex<String>,
-    notices: Mutex<Vec<Notice>>,
+    /// The highest number of operations that an answer named.
+    count: AtomicU64,
+    /// The run id of the server that was checked last.
+    pub run_id: Mutex<String>,
+    /// The connection was lost: what answers next may be another server.
+    pub is_unchecked: AtomicBool,
+    pub notices: Mutex<Vec<Notice>>,
 }
 
 #[derive(Deserialize)]
-struct ScriptReply {
+pub struct ScriptReply {
     #[serde(default)]
     lost: bool,
     #[serde(default)]
     epoch: Option<String>,
+    #[serde(default)]
+    count: Option<String>,
     #[serde(default)]
     version: Option<String>,
     #[serde(default)]
@@ -70,18 +79,21 @@ impl RedisConnection {
             include_str!("queue.lua"),
             include_str!("actions.lua"),
             include_str!("sessions.lua"),
+            include_str!("checks.lua"),
             include_str!("runs.lua")
         );
         let key_prefix = server::key_prefix(&settings.key);
-        let (epoch, notices) = (Mutex::default(), Mutex::default());
         let connection = Self {
             address,
             settings,
             manager,
             script: Script::new(code),
             key_prefix,
-            epoch,
-            notices,
+            epoch: Mutex::default(),
+            count: AtomicU64::new(0),
+            run_id: Mutex::default(),
+            is_unchecked: AtomicBool::new(false),
+            notices: Mutex::default(),
         };
         let mut deadline = RetryDeadline::new(&connection.settings);
         loop {
@@ -133,13 +145,14 @@ impl RedisConnection {
     ) -> Result<T> {
         // Data can be lost again between two calls, but hardly three times in a row.
         for _ in 0..3 {
+            self.check_after_reconnect().await?;
             let answer = self.send(operation, arguments).await?;
             if answer.lost {
                 self.init_epoch().await?;
                 continue;
             }
             if let Some(epoch) = answer.epoch {
-                self.set_epoch(epoch);
+                self.set_epoch(epoch, answer.count.as_deref());
             }
             let done = answer.done.unwrap_or_default();
             return serde_json::from_value(done)
@@ -153,30 +166,16 @@ impl RedisConnection {
 
     /// Checks the server, and creates the data if there is none.
     ///
-    /// The server's uptime shows for how long it can't have lost data. If this process knew
-    /// an epoch before, the data was lost for certain.
+    /// If this process knew an epoch before, the data was lost for certain.
     async fn init_epoch(&self) -> Result<()> {
-        let mut connection = self.manager.clone();
-        let info: String = redis::cmd("INFO")
-            // Only this section has the command counts that show a flush.
-            .arg("everything")
-            .query_async(&mut connection)
-            .await
-            .map_err(|error| to_error(&self.address, &error))?;
-        let report = server::check_info(&self.address, &info)?;
+        self.check_server().await?;
+        self.take_over_other_names().await?;
         let had_epoch = !self.known_epoch().is_empty();
-        let limits = &self.settings.limits;
-        let known_for = if had_epoch { 0.0 } else { report.known_for };
-        // If the server kept everything for longer than a session can last, every open session is
-        // recorded.
-        let sessions_unknown =
-            known_for < limits.queue_time + limits.settle_time + 2.0 * limits.script_time;
         let key = &self.settings.key;
         let arguments = serde_json::json!({
             "id": uuid::Uuid::new_v4().to_string(),
-            "known_for": known_for,
             "loss_certain": if had_epoch { "1" } else { "0" },
-            "sessions_unknown": if sessions_unknown { "1" } else { "0" },
+            "is_new": !had_epoch,
             "version": VERSION.to_string(),
             "quota": serde_json::json!([key.host, key.tenant, key.application]).to_string(),
         });
@@ -201,24 +200,27 @@ impl RedisConnection {
                 self.address
             );
         }
-        *self.notices.lock().unwrap_or_else(PoisonError::into_inner) = report.notices;
         // A process that had an epoch keeps it: with its next call the script sees that the data
         // was lost.
         if let Some(epoch) = initialized.epoch.filter(|_| !had_epoch) {
-            self.set_epoch(epoch);
+            self.set_epoch(epoch, None);
         }
         Ok(())
     }
 
-    async fn send(&self, operation: &str, arguments: &Value) -> Result<ScriptReply> {
+    pub async fn send(&self, operation: &str, arguments: &Value) -> Result<ScriptReply> {
         let now = self.settings.now.as_ref().map(|now| now().to_string()).unwrap_or_default();
         let mut connection = self.manager.clone();
         let mut call = self.script.key(&self.key_prefix);
-        call.arg(operation).arg(self.known_epoch()).arg(now).arg(arguments.to_string());
-        let answer: String = call
-            .invoke_async(&mut connection)
-            .await
-            .map_err(|error| to_error(&self.address, &error))?;
+        let (epoch, count) = (self.known_epoch(), self.count.load(Ordering::SeqCst));
+        call.arg(operation).arg(epoch).arg(now).arg(arguments.to_string()).arg(count);
+        let answer: String = call.invoke_async(&mut connection).await.map_err(|error| {
+            let error = to_error(&self.address, &error);
+            if error.retryable {
+                self.is_unchecked.store(true, Ordering::SeqCst);
+            }
+            error
+        })?;
         serde_json::from_str(&answer).map_err(|error| self.unreadable_reply(&error.to_string()))
     }
 
@@ -226,8 +228,15 @@ impl RedisConnection {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_epoch(&self, epoch: String) {
-        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    fn set_epoch(&self, epoch: String, count: Option<&str>) {
+        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+        if *known == epoch {
+            self.count.fetch_max(count, Ordering::SeqCst);
+        } else {
+            *known = epoch;
+            self.count.store(count, Ordering::SeqCst);
+        }
     }
 
     fn unreadable_reply(&self, error: &str) -> Error {

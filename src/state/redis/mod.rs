@@ -3,7 +3,10 @@
 //! Every decision is one call of one Lua script, which Redis runs atomically and by its own clock.
 
 mod admission;
+mod checks;
 mod connection;
+mod names;
+mod reconnect;
 mod redis_error;
 mod reply;
 mod run_reply;

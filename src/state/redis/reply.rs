@@ -33,6 +33,12 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> 
 pub struct EmptyReply {}
 
 #[derive(Deserialize)]
+pub struct ActionsReply {
+    #[serde(deserialize_with = "list")]
+    pub actions: Vec<String>,
+}
+
+#[derive(Deserialize)]
 pub struct BoolReply {
     pub yes: bool,
 }

@@ -206,4 +206,4 @@ function op.request_stop()
   end
 end
 
-return cjson.encode({epoch = epoch[1], done = op[ARGV[1]]() or {}})
+return cjson.encode({epoch = epoch[1], count = string.format('%d', count), done = op[ARGV[1]]() or {}})

@@ -67,7 +67,6 @@ function op.record_open_sessions()
         lease = session.lease})
     end
   end
-  redis.call('HSET', key('epoch'), 'sessions_unknown', '0')
 end
 
 local function is_open(machine, correlation)
@@ -112,10 +111,8 @@ function op.get_or_create_intent()
     sweep_intents()
     redis.call('ZADD', key('intents'), text(now), cjson.encode({args.machine, args.correlation}))
   end
-  local lost = nil
-  if known_since > 0 then
-    lost = text(now - known_since)
-  end
+  local lost_at = math.max(known_since, tonumber(epoch[10] or '0'))
+  local lost = lost_at > 0 and text(now - lost_at) or nil
   return {intent = read_intent(name), known = known ~= nil, since_state_loss = lost}
 end
 

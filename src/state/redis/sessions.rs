@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::checks::session_args;
 use super::reply::{
     CachedStatusesReply, FreedReply, IntentReply, LeaseReply, PostedReply, SlotsReply,
 };
@@ -22,16 +23,9 @@ impl SlotStore for RedisStore {
     }
 
     fn record_open_sessions(&self, sessions: Vec<OpenSession>) -> StoreFuture<'_, ()> {
-        let session = |session: &OpenSession| {
-            json!({
-                "machine": session.machine_id,
-                "action": session.action_id,
-                "lease": session.lease,
-            })
-        };
         Box::pin(self.call_void(
             "record_open_sessions",
-            json!({"sessions": sessions.iter().map(session).collect::<Vec<_>>()}),
+            json!({"sessions": sessions.iter().map(session_args).collect::<Vec<_>>()}),
         ))
     }
 

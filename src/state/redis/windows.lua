@@ -15,17 +15,14 @@ local function blocked_until(window)
   return tonumber(redis.call('HGET', key('window_blocks'), window) or '0')
 end
 
--- Returns how many calls may count now, while the record is shorter than the window. After a
--- certain loss: none, until one window length has passed. If the data may just be new: none for the
--- shortest window, then the share that even use would have left.
+-- Calls before this time are not recorded. Submits are: the service lists them.
+local function unknown_before()
+  return args.slot_limit and not sessions_unknown and 0 or known_since
+end
+
+-- Returns how many calls may count now: none for one window length after a loss.
 local function effective_limit(rate)
-  local known = now - known_since
-  if known >= rate[2] then
-    return rate[1]
-  elseif loss_certain or known < args.shortest then
-    return 0
-  end
-  return math.floor(rate[1] * known / rate[2])
+  return now - unknown_before() >= rate[2] and rate[1] or 0
 end
 
 local function room_of(window)
@@ -39,21 +36,12 @@ local function room_of(window)
   return room
 end
 
--- Returns when the limit above lets a call in that has `before` others counted or ahead of it.
-local function full_history_at(rate, before)
-  local whole = known_since + rate[2]
-  if loss_certain or now >= whole then
-    return whole
-  end
-  return math.min(whole, known_since + math.max(args.shortest, rate[2] * (before + 1) / rate[1]))
-end
-
 -- Returns the earliest time at which a caller with `ahead` others before it may start.
 local function earliest(window, ahead)
   local at = math.max(now, blocked_until(window))
   for _, rate in ipairs(args.rates) do
     local before = counted(window, rate) + ahead
-    at = math.max(at, full_history_at(rate, before))
+    at = math.max(at, unknown_before() + rate[2])
     local index = before - rate[1]
     if index >= 0 then
       local since = '(' .. text(now - rate[2] - WINDOW_MARGIN)

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::identity::{FileIdentity, SeenTime};
 use super::{Sql, file, machine_clock};
 use crate::error::Result;
 use crate::state::monotonic::MonotonicClock;
@@ -37,7 +39,10 @@ pub struct StoreConnection {
     pub quota: i64,
     /// The boot id of the machine.
     pub clock_id: String,
-    path: Arc<PathBuf>,
+    pub path: Arc<PathBuf>,
+    /// Which file is open.
+    pub file: FileIdentity,
+    seen: Arc<SeenTime>,
     /// The present value of `PRAGMA synchronous`: FULL, or NORMAL.
     full_sync: bool,
     deferred: Vec<DeferredWrite>,
@@ -64,18 +69,67 @@ impl Durability {
 
 impl StoreConnection {
     /// Opens the file and registers the quota key.
-    pub fn open(path: Arc<PathBuf>, settings: StoreSettings) -> Result<Self> {
+    pub fn open(path: Arc<PathBuf>, settings: StoreSettings, seen: Arc<SeenTime>) -> Result<Self> {
         let connection = file::open(&path, settings.timeout, settings.max_pages)?;
         let clock_id = machine_clock::boot_id();
-        let (deferred, due) = (Vec::new(), None);
+        let (deferred, due, file) = (Vec::new(), None, FileIdentity::default());
         // `full_sync` is true, because FULL is SQLite's default for PRAGMA synchronous.
-        let mut db =
-            Self { connection, settings, quota: 0, clock_id, path, full_sync: true, deferred, due };
-        db.quota = db.transact(Durability::Synced, |db, now| {
-            let quota = db.quota_id()?;
-            db.count_calls_lost_in_power_cut(quota, now).map(|()| quota)
-        })?;
+        let mut db = Self {
+            connection,
+            settings,
+            quota: 0,
+            clock_id,
+            path,
+            file,
+            seen,
+            full_sync: true,
+            deferred,
+            due,
+        };
+        db.register()?;
         Ok(db)
+    }
+
+    /// Registers the quota key in the file that has just been opened.
+    fn register(&mut self) -> Result<()> {
+        let to_error = |error: rusqlite::Error, path: &PathBuf| file::to_error(path, &error);
+        let is_suspect =
+            self.is_suspect(self.seen.get()).map_err(|error| to_error(error, &self.path))?;
+        self.file = FileIdentity::read(&self.path).unwrap_or_default();
+        let quota = self.try_transact(Durability::Synced, |db, now| {
+            let quota = db.quota_id()?;
+            db.note_open(quota, is_suspect)?;
+            db.count_calls_lost_in_power_cut(quota, now).map(|()| quota)
+        });
+        self.quota = quota.map_err(|error| to_error(error, &self.path))?;
+        Ok(())
+    }
+
+    /// Opens the file again if another one has taken its place. Fails if it is gone.
+    fn follow_file(&mut self) -> Result<()> {
+        let Some(found) = FileIdentity::read(&self.path) else {
+            return Err(file::missing_error(&self.path));
+        };
+        if found == self.file {
+            return Ok(());
+        }
+        if found.main != self.file.main && found.wal == self.file.wal && !found.wal.is_empty() {
+            return Err(file::mixed_error(&self.path));
+        }
+        log::warn!(
+            target: crate::trace::LOG_TARGET,
+            "the state store {} was replaced or restored while it was open; opening it again",
+            self.path.display()
+        );
+        // The old connection must neither write into the new file nor share its locks.
+        let forgotten =
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        let emptied = forgotten.and_then(|_| Connection::open_in_memory());
+        self.connection = emptied.map_err(|error| file::to_error(&self.path, &error))?;
+        self.file = FileIdentity::default();
+        self.connection = file::open(&self.path, self.settings.timeout, self.settings.max_pages)?;
+        self.full_sync = true;
+        self.register()
     }
 
     /// Does the jobs until the sender is dropped, then the deferred writes.
@@ -121,7 +175,10 @@ impl StoreConnection {
         durability: Durability,
         work: impl FnOnce(&Self, f64) -> Sql<T>,
     ) -> Result<T> {
-        let done = self.try_transact(durability, work);
+        let done = self.follow_file().and_then(|()| {
+            let done = self.try_transact(durability, work);
+            done.map_err(|error| file::to_error(&self.path, &error))
+        });
         if done.is_ok() {
             // They were committed with this transaction. A failed one rolls them back, and they
             // stay queued.
@@ -130,7 +187,7 @@ impl StoreConnection {
         } else if !self.deferred.is_empty() {
             self.due = Some(Instant::now() + FLUSH_RETRY_DELAY);
         }
-        done.map_err(|error| file::to_error(&self.path, &error))
+        done
     }
 
     fn try_transact<T>(
@@ -161,6 +218,7 @@ impl StoreConnection {
             }
             let done = work(self, now)?;
             transaction.commit()?;
+            self.seen.set(now);
             return Ok(done);
         }
     }
@@ -187,21 +245,34 @@ impl StoreConnection {
         }
     }
 
+    /// Returns the clock as the last transaction left it, and the time of the last synced write.
+    pub fn read_clock(&self) -> Sql<(MonotonicClock, f64)> {
+        let read = "SELECT clock_id, clock_offset, last, synced FROM time";
+        self.connection.prepare_cached(read)?.query_row([], |row| {
+            Ok((
+                MonotonicClock { clock_id: row.get(0)?, offset: row.get(1)?, last: row.get(2)? },
+                row.get(3)?,
+            ))
+        })
+    }
+
+    /// Advances the clock to the present time, and returns it.
+    pub fn advance(&self, clock: &mut MonotonicClock) -> f64 {
+        match &self.settings.now {
+            Some(now) => clock.advance_to(now()),
+            None => clock.advance(&machine_clock::read(&self.clock_id)),
+        }
+    }
+
     /// Returns the time, and the time of the last synced write.
     ///
     /// Call it with the write lock held, so that the next holder gets a later time.
     fn now(&self, full_sync: bool) -> Sql<(f64, f64)> {
-        let read = "SELECT clock_id, clock_offset, last, synced FROM time";
-        let (mut clock, synced) = self.connection.prepare_cached(read)?.query_row([], |row| {
-            Ok((
-                MonotonicClock { clock_id: row.get(0)?, offset: row.get(1)?, last: row.get(2)? },
-                row.get::<_, f64>(3)?,
-            ))
-        })?;
-        let now = match &self.settings.now {
-            Some(now) => clock.advance_to(now()),
-            None => clock.advance(&machine_clock::read(&self.clock_id)),
-        };
+        let (mut clock, synced) = self.read_clock()?;
+        if clock.last < self.seen.get() {
+            self.distrust_all()?;
+        }
+        let now = self.advance(&mut clock);
         let set = "UPDATE time SET clock_id = ?, clock_offset = ?, last = ?, synced = ?";
         let at = if full_sync { now } else { synced };
         self.connection.prepare_cached(set)?.execute((

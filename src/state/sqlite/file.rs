@@ -54,6 +54,8 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailu
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_when_busy))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Before the switch to WAL, which changes the file.
+    check_owner(&connection, path)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
@@ -69,36 +71,53 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailu
     }
     // Two processes that create the file at once must not both create the tables.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let application: i32 =
-        transaction.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version: i32 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    let (application, version, tables) = read_owner(&transaction)?;
+    check_owner(&transaction, path)?;
     // The file is empty: this process is the first to open it.
     if (application, version, tables) == (0, 0, 0) {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
-    } else if application != APPLICATION_ID {
-        let message =
-            format!("{} is the database of another program, not a state store", path.display());
-        return Err(OpenFailure::Unusable(Box::new(unusable_error(
-            message,
-            "use a separate file for the state store",
-        ))));
-    } else if version != VERSION {
-        let message = format!(
-            "the state store {} has version {version}, but this library reads version {VERSION}",
-            path.display()
-        );
-        let hint = "use the same version of the library in all processes that share it, or a new \
-                    file when no session is open";
-        return Err(OpenFailure::Unusable(Box::new(unusable_error(message, hint))));
     }
     transaction.execute_batch(RUNS)?;
     transaction.execute_batch(ADDITIONS)?;
     transaction.commit()?;
     Ok(connection)
+}
+
+/// Fails if the file is that of another program or of another version.
+fn check_owner(connection: &Connection, path: &Path) -> Result<(), OpenFailure> {
+    let (application, version, tables) = read_owner(connection)?;
+    if (application, version, tables) == (0, 0, 0)
+        || (application, version) == (APPLICATION_ID, VERSION)
+    {
+        return Ok(());
+    }
+    let (message, hint) = if application == APPLICATION_ID {
+        (
+            format!(
+                "the state store {} has version {version}, but this library reads version \
+                 {VERSION}",
+                path.display()
+            ),
+            "use the same version of the library in all processes that share it, or a new file \
+             when no session is open",
+        )
+    } else {
+        (
+            format!("{} is the database of another program, not a state store", path.display()),
+            "use a separate file for the state store",
+        )
+    };
+    Err(OpenFailure::Unusable(Box::new(unusable_error(message, hint))))
+}
+
+/// Returns the application id, the version and the number of tables.
+fn read_owner(connection: &Connection) -> rusqlite::Result<(i32, i32, i64)> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    let tables =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
+    Ok((pragma("application_id")?, pragma("user_version")?, tables))
 }
 
 /// Creates the file so that only this user can read it.
@@ -135,6 +154,31 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
+/// Returns the error for a file that was deleted or moved while it was open.
+pub fn missing_error(path: &Path) -> Error {
+    unusable_error(
+        format!(
+            "the state store {} was deleted or moved while it was open: nothing was sent",
+            path.display()
+        ),
+        "put the file back together with its -wal file; if it is lost, restart the processes that \
+         use it: they start a new one and compare it with the service's list",
+    )
+}
+
+/// Returns the error for a file that was replaced beside the -wal file of another.
+pub fn mixed_error(path: &Path) -> Error {
+    unusable_error(
+        format!(
+            "the state store {} was replaced while it was open, but its -wal file was not: \
+             nothing was sent",
+            path.display()
+        ),
+        "stop the processes that use it, put the file there together with its own -wal file or \
+         without one, and start them again",
+    )
+}
+
 /// Translates an error of SQLite.
 pub fn to_error(path: &Path, error: &rusqlite::Error) -> Error {
     let path = path.display();
@@ -146,6 +190,11 @@ pub fn to_error(path: &Path, error: &rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => unavailable_error(
             format!("the state store {path} can't be written: its disk is full"),
             "free space on the disk, or prune the store",
+        ),
+        Some(ErrorCode::SystemIoFailure) => unavailable_error(
+            format!("the state store {path} can't be read or written"),
+            "its disk fails, or the file was cut, replaced or removed while it was open: restart \
+             the processes that use it, or put the file back",
         ),
         Some(ErrorCode::NotADatabase) => unusable_error(
             format!("{path} is not a state store: it is not a SQLite database"),

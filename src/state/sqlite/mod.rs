@@ -1,7 +1,9 @@
 //! The SQLite store, shared by the processes of one machine.
 
+mod checks;
 mod connection;
 mod file;
+mod identity;
 mod inspect;
 mod location;
 mod machine_clock;
@@ -30,6 +32,7 @@ use super::settings::StoreSettings;
 use super::slots::{OpenSession, SessionSlot, SlotStore};
 use super::status_cache::{CachedStatus, StatusCache};
 use super::store::{DeferredWrite, Pruned, Snapshot, Store};
+use super::store_check::{CheckedStore, ListedActions};
 use super::store_error::{lease_lost_error, slot_lost_error};
 use crate::error::Result;
 use crate::model::Command;
@@ -200,5 +203,19 @@ impl StatusCache for SqliteStore {
     ) -> StoreFuture<'_, Vec<(String, CachedStatus)>> {
         self.worker
             .run(Durability::Relaxed, move |db, now| db.cached_statuses(action_ids, max_age, now))
+    }
+}
+
+impl CheckedStore for SqliteStore {
+    fn needs_check(&self) -> StoreFuture<'_, bool> {
+        self.worker.run(Durability::Relaxed, |db, _| db.needs_check())
+    }
+
+    fn find_unknown_actions(&self, action_ids: Vec<String>) -> StoreFuture<'_, Vec<String>> {
+        self.worker.run(Durability::Relaxed, |db, _| db.find_unknown_actions(action_ids))
+    }
+
+    fn record_check(&self, listed: ListedActions) -> StoreFuture<'_, ()> {
+        self.worker.run(Durability::Synced, move |db, now| db.record_check(&listed, now))
     }
 }

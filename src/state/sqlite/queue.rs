@@ -50,7 +50,7 @@ impl StoreConnection {
             granted,
             occupied: scan.occupied,
             owner_unknown,
-            sessions_unknown: false,
+            sessions_unknown: request.window == Operation::RunLiveResponse && self.needs_check()?,
             wait,
         })
     }
@@ -95,7 +95,10 @@ impl StoreConnection {
     ) -> Sql<QueueScan> {
         let is_submit = request.window == Operation::RunLiveResponse;
         let free = if is_submit { self.free_slots(now)? } else { 0 };
-        let mut scan = QueueScan::new(request.owner, self.room(request.window, now)?, free);
+        // An unknown session may be on any machine, so nothing is submitted.
+        let is_closed = is_submit && self.needs_check()?;
+        let room = if is_closed { 0 } else { self.room(request.window, now)? };
+        let mut scan = QueueScan::new(request.owner, room, free);
         let mut answered = Vec::new();
         // Processes past their deadline are skipped, so that they block nobody.
         let queue = "SELECT ticket, slot_request FROM queue WHERE quota = ?1 AND window = ?2 \

@@ -88,7 +88,7 @@ impl StoreConnection {
         self.sweep_intents(now)?;
         let (commands, comment) = (commands.to_vec(), comment.to_owned());
         let intent = Intent { commands, comment, created: now, posted: false, action_id: None };
-        Ok(IntentLookup { intent, known: false, since_state_loss: None })
+        Ok(IntentLookup { intent, known: false, since_state_loss: self.since_loss(now)? })
     }
 
     pub fn get_intent(&self, key: &IntentKey) -> Sql<Option<Intent>> {

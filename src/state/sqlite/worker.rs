@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::connection::{Durability, StoreConnection, Transact, WorkerJob};
+use super::identity::SeenTime;
 use crate::error::{Error, Result};
 use crate::state::StoreFuture;
 use crate::state::settings::StoreSettings;
@@ -20,6 +21,7 @@ use crate::state::store_error::unavailable_error;
 pub struct Worker {
     pub path: Arc<PathBuf>,
     settings: StoreSettings,
+    seen: Arc<SeenTime>,
     worker_thread: Mutex<WorkerThread>,
 }
 
@@ -34,7 +36,12 @@ struct WorkerThread {
 impl Worker {
     /// Starts the thread and opens the file. Fails if the file can't be used.
     pub async fn open(path: PathBuf, settings: StoreSettings) -> Result<Self> {
-        let worker = Self { path: Arc::new(path), settings, worker_thread: Mutex::default() };
+        let worker = Self {
+            path: Arc::new(path),
+            settings,
+            seen: Arc::default(),
+            worker_thread: Mutex::default(),
+        };
         let opened = worker.start(&mut worker.worker_thread());
         let opened = opened.await.map_err(|_| worker.closed_error())?;
         opened.map(|()| worker)
@@ -48,8 +55,8 @@ impl Worker {
     fn start(&self, worker_thread: &mut WorkerThread) -> oneshot::Receiver<Result<()>> {
         let (sender, receiver) = channel();
         let (reply_sender, reply_receiver) = oneshot::channel();
-        let (path, settings) = (self.path.clone(), self.settings.clone());
-        let body = move || match StoreConnection::open(path, settings) {
+        let (path, settings, seen) = (self.path.clone(), self.settings.clone(), self.seen.clone());
+        let body = move || match StoreConnection::open(path, settings, seen) {
             Ok(db) => {
                 let _ = reply_sender.send(Ok(()));
                 db.serve(&receiver);
