@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Sessions;
-use super::evidence::{Evidence, is_newer};
-use super::plan::SubmitPlan;
+use super::evidence::is_newer;
 use crate::config::SETTLE_TIME;
 use crate::model::MachineAction;
 
@@ -116,18 +115,15 @@ impl SubmitHistory {
         events.own_post.is_some() && (events.in_doubt || !events.was_busy)
     }
 
-    /// Calls `judge` with the evidence of the submit.
-    pub fn with_evidence<T>(&self, plan: &SubmitPlan, judge: impl FnOnce(&Evidence<'_>) -> T) -> T {
+    /// Returns the earliest time of the first POST by the service's clock. None: there was none.
+    pub fn posted_at(&self, sessions: &Sessions) -> Option<f64> {
         let events = self.lock();
-        judge(&Evidence {
-            tag: &plan.tag,
-            machine_id: plan.machine_id(),
-            commands: &plan.commands,
-            posted_at: events
-                .earlier_post
-                .or_else(|| Some(events.own_post?.service_time(&plan.sessions))),
-            known_before: &events.known_before,
-        })
+        events.earlier_post.or_else(|| Some(events.own_post?.service_time(sessions)))
+    }
+
+    /// Returns the actions that the machine had before the first POST.
+    pub fn known_before(&self) -> HashSet<String> {
+        self.lock().known_before.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Events> {

@@ -92,7 +92,7 @@ pub(super) async fn pick_ours(
     complete: bool,
 ) -> Result<Option<MachineAction>> {
     let judged = |wanted: Ownership| {
-        plan.history.with_evidence(plan, |evidence| {
+        plan.with_evidence(|evidence| {
             let ours = actions.iter().filter(|action| evidence.judge(action, complete) == wanted);
             ours.cloned().collect::<Vec<_>>()
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::evidence::has_same_commands;
+use super::evidence::{Evidence, has_same_commands};
 use super::history::SubmitHistory;
 use super::{Session, Sessions, Tag};
 use crate::classify::Throttle;
@@ -148,6 +148,17 @@ impl SubmitPlan {
 
     pub fn limits(&self) -> &Limits {
         &self.sessions.pipeline.options.limits
+    }
+
+    /// Calls `judge` with what is known of the submit.
+    pub fn with_evidence<T>(&self, judge: impl FnOnce(&Evidence<'_>) -> T) -> T {
+        judge(&Evidence {
+            tag: &self.tag,
+            machine_id: self.machine_id(),
+            commands: &self.commands,
+            posted_at: self.history.posted_at(&self.sessions),
+            known_before: &self.history.known_before(),
+        })
     }
 
     /// Returns whether an action that has our tag is ours.

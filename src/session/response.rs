@@ -20,7 +20,7 @@ pub(super) async fn read_response(
         Err(error) => return PostOutcome::Unknown(error),
     };
     let judge = |action: &MachineAction, complete| {
-        plan.history.with_evidence(plan, |evidence| evidence.judge(action, complete))
+        plan.with_evidence(|evidence| evidence.judge(action, complete))
     };
     if is_on_another_machine(&action, plan.machine_id()) {
         return PostOutcome::Unknown(other_machine_error(plan.machine_id(), &action));
