@@ -63,6 +63,15 @@ impl<'a> ResultBlob<'a> {
             let may_appear = matches!(error.status, Some(400 | 403 | 404))
                 && error.kind != Kind::PermissionDenied
                 && !is_access_blocked(&error);
+            // A blocked host was waited for already, maybe for another command.
+            let hosts = &self.session.sessions.pipeline.result_hosts;
+            let is_blocked = self
+                .link
+                .as_ref()
+                .is_some_and(|link| hosts.recent_failure(link.host(), clock.now()).is_some());
+            if is_blocked {
+                return Err(error);
+            }
             let has_next_link = self.link.is_some() || self.fetched_links < MAX_FRESH_LINKS;
             match delays.next() {
                 Some(pause) if (may_appear || error.retryable) && has_next_link => {
