@@ -85,7 +85,7 @@ fn a_record_without_an_id_is_skipped() {
 async fn an_answer_about_something_else_is_not_used() {
     let fixture = Fixture::new();
     let session = fixture.submit(fixture.submit_args()).await.unwrap();
-    let other = json!({"id": uuid::Uuid::new_v4(), "status": "Succeeded"});
+    let other = json!({"id": uuid::Uuid::new_v4().to_string(), "status": "Succeeded"});
     fixture.fault("machineaction", answer(&other), 1, 1);
     assert_eq!(within(HOUR, session.refresh(0.0)).await.unwrap().id, session.id);
     fixture.fault("machineaction", answer(&other), 1, 100);
