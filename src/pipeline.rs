@@ -12,8 +12,8 @@ mod blob_storage;
 mod body;
 mod call;
 mod exchange;
-mod service_clock;
 mod result_hosts;
+mod service_clock;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,9 +22,9 @@ use bytes::Bytes;
 use http::StatusCode;
 
 pub use api_call::ApiCall;
-pub use service_clock::ServiceClock;
 pub use blob_storage::is_access_blocked;
 pub use result_hosts::ResultHosts;
+pub use service_clock::ServiceClock;
 
 use crate::auth::TokenCache;
 use crate::classify::Throttle;

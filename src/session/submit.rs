@@ -176,7 +176,7 @@ async fn first_check(plan: &SubmitPlan, is_new_id: bool) -> Check {
     if plan.has_caller_id && !is_new_id {
         return Check::Once;
     }
-    // Without tags, what tells our action from an older one is that the older one was listed.
+    // Without tags, only the list of older actions distinguishes our action from an older one.
     match plan.quota.store().has_unreliable_comments().await {
         Ok(true) => Check::Once,
         _ => Check::None,

@@ -13,8 +13,8 @@ pub(super) fn is_transcript_text(text: &str) -> bool {
     TRANSCRIPT_STARTS.iter().any(|start| text.starts_with(start))
 }
 
-/// Returns whether the fields are exactly the documented ones, but for the exit code. A field with
-/// an unknown name may be a damaged one.
+/// Returns whether the fields are exactly the documented ones, except for the exit code. A field
+/// with an unknown name may be a damaged one.
 pub(super) fn lacks_only_the_exit_code(fields: &Map<String, Value>) -> bool {
     fields.get("exit_code").is_none_or(Value::is_null)
         && fields.get("script_output").is_some_and(Value::is_string)
