@@ -77,7 +77,7 @@ def test_a_sessions_lifecycle_is_logged(
     assert [message for message in logged if action in message] == logged
     assert len(logged) == len(set(logged))
     assert all(f"session {action} on machine" in message for message in logged)
-    assert sum("was started, correlation id case-7" in message for message in logged) == 1
+    assert sum("started, correlation id case-7" in message for message in logged) == 1
     assert logged[-1].endswith("is Succeeded")
     assert messages(caplog, logging.DEBUG) == messages(caplog, logging.WARNING) == []
 
