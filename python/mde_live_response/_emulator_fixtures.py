@@ -250,7 +250,8 @@ class EmulatorFixtures:
 
         Args:
             entity: The id of an action or a machine, the name of a machine or a library file, or
-                `machineactions`, `machines` or `libraryfiles`: all of a kind, those to come included.
+                `machineactions`, `machines` or `libraryfiles`: all of a kind, including those to
+                come.
             name: The name of the property in the JSON of the API.
             value: What JSON can represent. `...` (Ellipsis) leaves the property out.
 

@@ -20,10 +20,13 @@ impl Sessions {
         let key = intent_key(machine_id, correlation_id)?;
         let (quota_key, quota) = self.pipeline.shared_quota().await?;
         let known = quota.store().get_intent(key.clone()).await?;
-        if let Some(action_id) = known.and_then(|intent| intent.action_id) {
-            return Ok(Some(self.load_session(&key, &action_id).await));
+        if let Some(action_id) = known.as_ref().and_then(|intent| intent.action_id.as_deref()) {
+            return Ok(Some(self.load_session(&key, action_id).await));
         }
-        let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
+        // The tag of an earlier submit may come from another name of the service.
+        let stored = known.and_then(|intent| Tag::in_comment(&intent.comment));
+        let tag =
+            stored.unwrap_or_else(|| Tag::new(&quota_key, &key.machine_id, &key.correlation_id));
         let action = self.list_tagged(&key.machine_id, &tag).await?.into_iter().next();
         Ok(action.map(|action| self.session_from_action(&key, &action)))
     }

@@ -55,9 +55,8 @@ async fn reread_action(plan: &SubmitPlan, action_id: &str) -> Result<MachineActi
         sessions.pipeline.clock.sleep(pause).await;
         match sessions.pipeline.get_machine_action(action_id).await {
             Ok(action) => {
-                let ownership = plan
-                    .history
-                    .with_evidence(plan, |evidence| evidence.judge(&action, hides_comments));
+                let ownership =
+                    plan.with_evidence(|evidence| evidence.judge(&action, hides_comments));
                 last = Ok(action);
                 if ownership != Ownership::Undecided {
                     break;

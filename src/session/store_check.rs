@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Sessions;
+use super::{Sessions, Tag};
 use crate::error::Result;
 use crate::limits::Quota;
 use crate::model::{MachineAction, Timestamp};
@@ -13,8 +13,6 @@ use crate::trace::LOG_TARGET;
 const MIN_SPAN: f64 = 3600.0;
 /// Seconds by which the service's clock may be behind ours.
 const CLOCK_SKEW: f64 = 600.0;
-const TAG_PREFIX: &str = "[mlr:";
-const TAG_DIGITS: usize = 16;
 
 /// Reads the service's list once if the store is new, or may have lost or rewound its memory.
 ///
@@ -72,7 +70,7 @@ async fn find_unknown<'a>(
     quota: &Quota,
     actions: &'a [MachineAction],
 ) -> Result<Vec<&'a MachineAction>> {
-    let tagged: Vec<_> = actions.iter().filter(|action| is_tagged(action)).collect();
+    let tagged: Vec<_> = actions.iter().filter(|action| Tag::is_any_on(action)).collect();
     if tagged.is_empty() {
         return Ok(Vec::new());
     }
@@ -102,22 +100,6 @@ fn open_session(action: &MachineAction, lease: f64) -> Option<OpenSession> {
 
 /// Returns whether the comment begins or ends with a tag of this library. A service may change its
 /// case.
-fn is_tagged(action: &MachineAction) -> bool {
-    let comment = action.requestor_comment.as_deref().unwrap_or_default().trim();
-    let length = TAG_PREFIX.len() + TAG_DIGITS + 1;
-    let start = comment.get(..length);
-    let end = comment.len().checked_sub(length).and_then(|from| comment.get(from..));
-    start.is_some_and(is_tag) || end.is_some_and(is_tag)
-}
-
-fn is_tag(text: &str) -> bool {
-    let digits = text
-        .to_ascii_lowercase()
-        .strip_prefix(TAG_PREFIX)
-        .and_then(|rest| rest.strip_suffix(']').map(str::to_owned));
-    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,11 +112,11 @@ mod tests {
         };
         let tag = "[mlr:0123456789abcdef]";
         for ours in [tag.into(), format!("é {tag} "), format!("{tag} é"), tag.to_uppercase()] {
-            assert!(is_tagged(&action(&ours)), "{ours}");
+            assert!(Tag::is_any_on(&action(&ours)), "{ours}");
         }
         for other in ["", "case", "[mlr:0123456789abcdeg]", "é[mlr:", "[mlr:0123] x"] {
-            assert!(!is_tagged(&action(other)), "{other}");
+            assert!(!Tag::is_any_on(&action(other)), "{other}");
         }
-        assert!(!is_tagged(&action(&format!("a {tag} b"))));
+        assert!(!Tag::is_any_on(&action(&format!("a {tag} b"))));
     }
 }

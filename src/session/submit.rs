@@ -108,6 +108,11 @@ impl Sessions {
         if let Some(action_id) = found.intent.action_id {
             return Ok(Some(self.load_session(key, &action_id).await));
         }
+        // The tag of an earlier submit may come from another name of the service.
+        let (tag, comment) = match Tag::in_comment(&found.intent.comment) {
+            Some(stored) => (stored, found.intent.comment.clone()),
+            None => (tag, comment),
+        };
         let plan = self.plan(request, options, quota, (tag, comment), &found, lease);
         let check = first_check(&plan, options.new_correlation_id).await;
         if let Some(session) = lookup::find_existing(&plan, check, wait_limit).await? {
@@ -183,7 +188,7 @@ async fn first_check(plan: &SubmitPlan, is_new_id: bool) -> Check {
     if plan.has_caller_id && !is_new_id {
         return Check::Once;
     }
-    // Without tags, what tells our action from an older one is that the older one was listed.
+    // Without tags, only the list of older actions distinguishes our action from an older one.
     match plan.quota.store().has_unreliable_comments().await {
         Ok(true) => Check::Once,
         _ => Check::None,

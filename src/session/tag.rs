@@ -51,6 +51,11 @@ impl Tag {
         tag_of(action).is_some_and(|tag| tag.eq_ignore_ascii_case(&self.0))
     }
 
+    /// Returns the tag that a comment of ours has.
+    pub fn in_comment(comment: &str) -> Option<Self> {
+        tag_in(comment).map(|digits| Self(digits.to_ascii_lowercase()))
+    }
+
     /// Returns whether the action has the tag of any submit.
     pub fn is_any_on(action: &MachineAction) -> bool {
         tag_of(action).is_some()
@@ -60,7 +65,11 @@ impl Tag {
 /// Returns the tag of an action: the last one of its comment if it ends in one, else the one that
 /// it begins with.
 fn tag_of(action: &MachineAction) -> Option<&str> {
-    let comment = action.requestor_comment.as_deref().unwrap_or_default().trim();
+    tag_in(action.requestor_comment.as_deref().unwrap_or_default())
+}
+
+fn tag_in(comment: &str) -> Option<&str> {
+    let comment = comment.trim();
     let at_end = split_last(comment).map(|(_, tag)| tag);
     at_end.or_else(|| split_first(comment).map(|(tag, _)| tag))
 }

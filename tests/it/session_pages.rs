@@ -69,7 +69,8 @@ fn headers_of(media_type: &str, length: usize) -> HeaderMap {
 impl Page {
     fn replace(self, genuine: HeaderMap, body: &[u8]) -> Response {
         let binary = "application/octet-stream";
-        let noise: Vec<u8> = (0..body.len() as u32 + 40).map(|at| (at * 7919 >> 3) as u8).collect();
+        let noise: Vec<u8> =
+            (0..body.len() as u32 + 40).map(|at| ((at * 7919) >> 3) as u8).collect();
         let half = body[..body.len() / 2].to_vec();
         let (headers, body) = match self {
             Self::Html => (headers_of("text/html; charset=utf-8", PAGE.len()), PAGE.to_vec()),

@@ -62,7 +62,7 @@ async fn the_actions_of_intents_are_known_by_id(fixture: &StoreFixture) {
         one.get_or_create_intent(key(machine), Vec::new(), String::new()).await.unwrap();
         one.record_action(key(machine), format!("0A-{machine}"), lease).await.unwrap();
     }
-    // The action of a slot alone is another's: only an intent proves that it is ours.
+    // The action of a slot alone is another caller's: only an intent proves that it is ours.
     let theirs = OpenSession { machine_id: "c".into(), action_id: "0a-c".into(), lease: 100.0 };
     one.record_open_sessions(vec![theirs]).await.unwrap();
     assert!(known("0a-A").await && known("0A-b").await, "{}: in any case", fixture.kind);

@@ -31,7 +31,7 @@ pub struct Reply {
     pub chunked: bool,
     /// The action or machine that is the body, for a fault that puts another in its place.
     pub entity: Option<EntityRef>,
-    /// The action that this response tells its client of, unchanged: that of an accepted submit.
+    /// The action that this response reports to its client, unchanged: that of an accepted submit.
     pub accepted: Option<u32>,
 }
 
