@@ -33,7 +33,11 @@ impl RowTask {
         let session = match self.submit().await {
             Ok(Some(session)) => session,
             Ok(None) => return self.not_submitted_outcome(),
-            Err(error) => return self.handle_submit_error(error),
+            Err(error) => match self.find_after_refusal(&error).await {
+                Ok(Some(session)) => session,
+                Ok(None) => return self.handle_submit_error(error),
+                Err(lookup_error) => return self.handle_submit_error(lookup_error),
+            },
         };
         match self.run_session(&session).await {
             Ok(ended) => ended,
@@ -87,6 +91,17 @@ impl RowTask {
                 () = wait_for_stop(&mut self.control), if is_queued => return None,
             }
         }
+    }
+
+    /// Finds the session that a refused submit started: a gateway may have sent the POST twice, and
+    /// the refusal may be the answer to the second copy.
+    ///
+    /// A submit that is retried looks for it anyway, so only final errors are looked up here.
+    async fn find_after_refusal(&self, error: &Error) -> Result<Option<Session>> {
+        if error.retryable || is_run_level(error) || error.status.is_none() {
+            return Ok(None);
+        }
+        self.find_started_session().await
     }
 
     /// Finds the session that was submitted before the run was stopped.

@@ -72,18 +72,6 @@ impl Sessions {
         let filter = format!("{scope} and (status eq 'Pending' or status eq 'InProgress')");
         self.pipeline.list_machine_actions(Some(&filter), None).await
     }
-
-    /// Lists the machine's live response actions that have `tag`, oldest first.
-    pub(super) async fn list_tagged(
-        &self,
-        machine_id: &str,
-        tag: &Tag,
-    ) -> Result<Vec<MachineAction>> {
-        let mut actions = self.list_actions_on(machine_id, tag).await?;
-        actions.retain(|action| tag.matches(action));
-        actions.reverse();
-        Ok(actions)
-    }
 }
 
 fn machine_filter(machine_id: &str) -> String {

@@ -1,7 +1,10 @@
 //! Finding a session that was submitted before, without starting one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::evidence::{Evidence, Ownership};
+use super::history::service_time_at;
 use super::plan::intent_key;
 use super::{Session, Sessions, Tag};
 use crate::error::Result;
@@ -24,11 +27,25 @@ impl Sessions {
             return Ok(Some(self.load_session(&key, action_id).await));
         }
         // The tag of an earlier submit may come from another name of the service.
-        let stored = known.and_then(|intent| Tag::in_comment(&intent.comment));
+        let stored = known.as_ref().and_then(|intent| Tag::in_comment(&intent.comment));
         let tag =
             stored.unwrap_or_else(|| Tag::new(&quota_key, &key.machine_id, &key.correlation_id));
-        let action = self.list_tagged(&key.machine_id, &tag).await?.into_iter().next();
-        Ok(action.map(|action| self.session_from_action(&key, &action)))
+        let mut actions = self.list_actions_on(&key.machine_id, &tag).await?;
+        // Oldest first: the first POST that started an action is the one to adopt.
+        actions.reverse();
+        let evidence = Evidence {
+            tag: &tag,
+            machine_id: &key.machine_id,
+            commands: known.as_ref().map_or(&[], |intent| &intent.commands),
+            posted_at: known
+                .as_ref()
+                .filter(|intent| intent.posted)
+                .map(|intent| service_time_at(self, intent.created)),
+            known_before: &HashSet::new(),
+        };
+        let find = |wanted| actions.iter().find(|action| evidence.judge(action, true) == wanted);
+        let action = find(Ownership::OursByTag).or_else(|| find(Ownership::OursByCircumstances));
+        Ok(action.map(|action| self.session_from_action(&key, action)))
     }
 
     /// Returns the session of a submit that may still be running, perhaps in another process.

@@ -76,7 +76,8 @@ async fn an_older_action_with_the_same_commands_stays_foreign() {
                 switches.comment_form = CommentForm::Null;
                 switches.busy_answer = answer;
             });
-            fixture.script("echo.ps1", 100.0);
+            // Longer than the stranger needs to learn that comments are hidden.
+            fixture.script("echo.ps1", 500.0);
             let stranger = fixture.unrelated_client();
             let foreign = stranger.submit(fixture.submit_args(), None).await.unwrap();
             sleep(30.0).await;

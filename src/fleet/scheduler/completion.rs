@@ -54,7 +54,8 @@ impl Scheduler {
         let correlation_id = self.shared.correlation_id(state.progress.parked);
         let key = IntentKey { machine_id, correlation_id };
         let intent = self.shared.quota.store().get_intent(key.clone()).await?;
-        if error.kind == Kind::SubmitUnknown
+        // A busy machine was looked at before each POST and after the last one.
+        if matches!(error.kind, Kind::SubmitUnknown | Kind::MachineBusy)
             || !intent.is_some_and(|it| it.posted && it.action_id.is_none())
         {
             return Ok(error);
