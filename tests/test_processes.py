@@ -196,7 +196,8 @@ except ImportError as error:
 if sys.argv[1:] == ["main first"]:
     exec(code)
 if sys.argv[1:] == ["isolated"]:
-    interpreters = __import__("_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters")
+    name = "_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters"
+    interpreters = __import__(name)
     interpreters.run_string(interpreters.create(), code)
 else:
     for _ in range(3):

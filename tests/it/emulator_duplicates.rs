@@ -34,6 +34,8 @@ async fn duplicates_after(fault: Option<Fault>, change: fn(&mut Switches)) -> u6
 
 /// A response that did not reach the client as it was: whatever the comments, a second action with
 /// the same work is a duplicate.
+type Change = fn(&mut Switches);
+
 #[tokio::test(start_paused = true)]
 async fn a_submit_after_a_lost_or_changed_response() {
     let acting = |fault: Fault| Fault { acts: true, ..fault };
@@ -91,7 +93,7 @@ async fn a_submit_after_an_action_that_never_began() {
 /// A changed comment is a changed response, and one that a switch leaves as it is is not.
 #[tokio::test(start_paused = true)]
 async fn a_submit_after_a_changed_comment() {
-    let changes: [(fn(&mut Switches), u64); 6] = [
+    let changes: [(Change, u64); 6] = [
         (|s| s.comment_form = CommentForm::Upper, 1),
         (|s| s.comment_form = CommentForm::Null, 1),
         (|s| s.comment_limit = Some(4), 1),

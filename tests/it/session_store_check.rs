@@ -1,6 +1,6 @@
 //! A submit with a state store that is new, or that lost its memory.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use mde_live_response::emulator::{Route, Settings, Switches};
@@ -18,7 +18,7 @@ fn fixture(list_lag: f64) -> Fixture {
 }
 
 /// SQLite has a thread of its own, so the clock is not paused. Returns the client of another process with the store in this file.
-fn client(fixture: &Fixture, path: &PathBuf) -> Arc<Sessions> {
+fn client(fixture: &Fixture, path: &Path) -> Arc<Sessions> {
     let address = format!("sqlite:///{}", path.display());
     fixture.client_with(|options| {
         options.state = Secret::new(address.as_str());
