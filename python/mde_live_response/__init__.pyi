@@ -1763,8 +1763,8 @@ class Session:
 class FileStream:
     """An iterator over the bytes of a collected file, for `for` and for `async for`.
 
-    A broken connection is resumed where it broke. The file is checked at the end: if the loop
-    raises, discard the bytes it has yielded. The loop raises what `Session.download` raises.
+    After a broken connection, the download resumes. The file is checked at the end: if the loop
+    raises, discard all bytes that it yielded. The loop raises what `Session.download` raises.
     """
 
     @property

@@ -8,6 +8,7 @@ marked, so functions that call them take their place.
 from __future__ import annotations
 
 import sys
+from types import FunctionType
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -35,7 +36,7 @@ def _coroutine_function(cls: type, name: str, method: Callable[..., Any]) -> Any
         # The mark of `inspect.markcoroutinefunction` would need `inspect`, which takes longer to
         # import than this package. This flag is what an `async def` has; it makes no coroutine.
         code = call.__code__.replace(co_flags=call.__code__.co_flags | _CO_COROUTINE)
-        function = type(call)(code, call.__globals__, name, None, call.__closure__)
+        function = FunctionType(code, call.__globals__, name, None, call.__closure__)
     else:
         # Python 3.10 makes a coroutine of every function with the flag.
         from asyncio import coroutines
