@@ -16,6 +16,7 @@ import mde_live_response as mde
 from mde_live_response import errors
 
 ROOT = Path(__file__).parent.parent
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 STUB = ast.parse(Path(mde.__file__).with_name("__init__.pyi").read_text(encoding="utf-8"))
 CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDef)}
 
@@ -23,7 +24,7 @@ CLASSES = {node.name: node for node in STUB.body if isinstance(node, ast.ClassDe
 def members() -> Iterator[tuple[str, str]]:
     for cls, node in CLASSES.items():
         for member in node.body:
-            if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+            if isinstance(member, Function) and not member.name.startswith("_"):
                 yield cls, member.name
 
 
@@ -32,9 +33,7 @@ MEMBERS = dict.fromkeys(members())
 
 def stub_doc(cls: str, member: str) -> str | None:
     found = [
-        node
-        for node in CLASSES[cls].body
-        if isinstance(node, ast.FunctionDef) and node.name == member
+        node for node in CLASSES[cls].body if isinstance(node, Function) and node.name == member
     ]
     return ast.get_docstring(found[0])
 

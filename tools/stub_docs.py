@@ -18,6 +18,10 @@ import mde_live_response
 STUB = Path(__file__).resolve().parent.parent / "python/mde_live_response/__init__.pyi"
 
 
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Documented = ast.ClassDef | Function
+
+
 def runtime_doc(class_name: str, member: str | None) -> str | None:
     """Return a docstring of the built module; None for a private member and one without."""
     found = getattr(mde_live_response, class_name)
@@ -38,7 +42,7 @@ def format_docstring(doc: str, indent: str) -> list[str]:
     return [f'{indent}{prefix}"""{first}', *lines, f'{indent}"""']
 
 
-def replace_docstring(lines: list[str], node: ast.ClassDef | ast.FunctionDef, doc: str) -> None:
+def replace_docstring(lines: list[str], node: Documented, doc: str) -> None:
     """Replace the docstring of a class or function of the stub, or add one."""
     indent = " " * (node.col_offset + 4)
     head = node.body[0]
@@ -46,7 +50,7 @@ def replace_docstring(lines: list[str], node: ast.ClassDef | ast.FunctionDef, do
     has_docstring = ast.get_docstring(node) is not None
     if isinstance(node, ast.ClassDef) and not has_docstring:
         end = start
-    if isinstance(node, ast.FunctionDef) and not has_docstring:
+    if isinstance(node, Function) and not has_docstring:
         # `def name(self) -> None: ...` becomes `def name(self) -> None:` and a docstring.
         header = lines[start].rpartition(":")[0] + ":"
         lines[start:end] = [header, *format_docstring(doc, indent), ""]
@@ -57,14 +61,14 @@ def replace_docstring(lines: list[str], node: ast.ClassDef | ast.FunctionDef, do
 def update(text: str) -> str:
     """Return the stub's text with the docstrings of the built module."""
     lines = text.splitlines()
-    nodes: list[tuple[ast.ClassDef | ast.FunctionDef, str]] = []
+    nodes: list[tuple[Documented, str]] = []
     for node in ast.parse(text).body:
         if not isinstance(node, ast.ClassDef):
             continue
         if doc := runtime_doc(node.name, None):
             nodes.append((node, doc))
         for member in node.body:
-            if isinstance(member, ast.FunctionDef) and (doc := runtime_doc(node.name, member.name)):
+            if isinstance(member, Function) and (doc := runtime_doc(node.name, member.name)):
                 nodes.append((member, doc))
     # From the end, so that line numbers before a replacement stay valid.
     for node, doc in sorted(nodes, key=lambda pair: -pair[0].lineno):

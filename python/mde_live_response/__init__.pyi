@@ -917,7 +917,7 @@ class LiveResponseClient:
             ConnectionFailedError: the service could not be reached.
         """
 
-    def run_async(
+    async def run_async(
         self,
         machine: str | Machine,
         commands: Commands,
@@ -929,7 +929,7 @@ class LiveResponseClient:
         on_busy: Literal["raise", "wait"] = "raise",
         correlation_id: str | None = None,
         on_update: Callable[[MachineAction], None] | None = None,
-    ) -> Coroutine[Any, Any, SessionResult]:
+    ) -> SessionResult:
         """Run commands on a machine, wait for the end, and return the results.
 
         The service's pages: learn.microsoft.com/defender-endpoint/api/run-live-response and
@@ -1027,7 +1027,7 @@ class LiveResponseClient:
             ConnectionFailedError: the service could not be reached.
         """
 
-    def submit_async(
+    async def submit_async(
         self,
         machine: str | Machine,
         commands: Commands,
@@ -1036,7 +1036,7 @@ class LiveResponseClient:
         timeout: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
         correlation_id: str | None = None,
-    ) -> Coroutine[Any, Any, Session]:
+    ) -> Session:
         """Start a session exactly once, and return when the service has accepted it.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
@@ -1090,7 +1090,7 @@ class LiveResponseClient:
             StateError: the state store cannot be read.
         """
 
-    def list_sessions_async(self) -> Coroutine[Any, Any, tuple[Session, ...]]:
+    async def list_sessions_async(self) -> tuple[Session, ...]:
         """List the open sessions of all processes that share the state store.
 
         Sends no request to the service. Does not list sessions of other callers.
@@ -1124,9 +1124,9 @@ class LiveResponseClient:
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
-    def find_session_async(
+    async def find_session_async(
         self, machine: str | Machine, correlation_id: str
-    ) -> Coroutine[Any, Any, Session | None]:
+    ) -> Session | None:
         """Find the session that was submitted with a correlation id. Never starts a session.
 
         The service's page:
@@ -1192,7 +1192,7 @@ class LiveResponseClient:
             StateError: the state store failed, or cannot store runs.
         """
 
-    def run_many_async(
+    async def run_many_async(
         self,
         machines: Iterable[str | Machine],
         commands: Commands | Mapping[str, Commands],
@@ -1202,7 +1202,7 @@ class LiveResponseClient:
         run_id: str | None = None,
         cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
-    ) -> Coroutine[Any, Any, Fleet]:
+    ) -> Fleet:
         """Run commands on many machines, as fast as the limits allow.
 
         Returns when the run has started.
@@ -1259,7 +1259,7 @@ class LiveResponseClient:
             StateError: the state store failed, or cannot store runs.
         """
 
-    def resume_async(self, run_id: str, *, progress: bool = False) -> Coroutine[Any, Any, Fleet]:
+    async def resume_async(self, run_id: str, *, progress: bool = False) -> Fleet:
         """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
@@ -1310,7 +1310,7 @@ class LiveResponseClient:
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
-    def get_machine_action_async(self, action_id: str) -> Coroutine[Any, Any, MachineAction]:
+    async def get_machine_action_async(self, action_id: str) -> MachineAction:
         """Get one machine action.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/get-machineaction-object
@@ -1348,9 +1348,9 @@ class LiveResponseClient:
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
-    def list_machine_actions_async(
+    async def list_machine_actions_async(
         self, filter: str | None = None, *, top: int | None = None
-    ) -> Coroutine[Any, Any, tuple[MachineAction, ...]]:
+    ) -> tuple[MachineAction, ...]:
         """List machine actions, newest first.
 
         The service's page:
@@ -1388,7 +1388,7 @@ class LiveResponseClient:
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
-    def get_machine_async(self, machine: str) -> Coroutine[Any, Any, Machine]:
+    async def get_machine_async(self, machine: str) -> Machine:
         """Get one machine.
 
         The service's pages: learn.microsoft.com/defender-endpoint/api/get-machine-by-id and
@@ -1427,9 +1427,9 @@ class LiveResponseClient:
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
-    def list_machines_async(
+    async def list_machines_async(
         self, filter: str | None = None, *, top: int | None = None
-    ) -> Coroutine[Any, Any, tuple[Machine, ...]]:
+    ) -> tuple[Machine, ...]:
         """List machines.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/get-machines
@@ -1464,9 +1464,9 @@ class LiveResponseClient:
             The findings. A problem is a finding, never an exception.
         """
 
-    def check_async(
+    async def check_async(
         self, machine: str | Machine | None = None, commands: Commands | None = None
-    ) -> Coroutine[Any, Any, Check]:
+    ) -> Check:
         """Find problems that would prevent or limit a session. Never starts a session.
 
         Checks the token's permissions and the state store. Checks the machine and the library too
@@ -1534,9 +1534,7 @@ class Session:
             ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
-    def refresh_async(
-        self, *, max_age: float | timedelta = 0.0
-    ) -> Coroutine[Any, Any, MachineAction]:
+    async def refresh_async(self, *, max_age: float | timedelta = 0.0) -> MachineAction:
         """Fetch the status once, without waiting for the end.
 
         The service's page:
@@ -1574,9 +1572,7 @@ class Session:
             NotFoundError: the service does not list the session.
         """
 
-    def wait_async(
-        self, timeout: float | timedelta | None = None
-    ) -> Coroutine[Any, Any, MachineAction]:
+    async def wait_async(self, timeout: float | timedelta | None = None) -> MachineAction:
         """Wait until the session has ended.
 
         All open sessions of a process share one request to the service.
@@ -1623,12 +1619,12 @@ class Session:
             NotFoundError: the service does not list the session.
         """
 
-    def result_async(
+    async def result_async(
         self,
         timeout: float | timedelta | None = None,
         *,
         save_to: str | PathLike[str] | None = None,
-    ) -> Coroutine[Any, Any, SessionResult]:
+    ) -> SessionResult:
         """Wait until the session has ended, and fetch its results.
 
         The service's page:
@@ -1670,7 +1666,7 @@ class Session:
             ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
-    def cancel_async(self, comment: str) -> Coroutine[Any, Any, MachineAction]:
+    async def cancel_async(self, comment: str) -> MachineAction:
         """Cancel the session. A finished session is returned unchanged.
 
         Cancelling takes some time, and the session may complete first: `wait()` returns the
@@ -1715,9 +1711,9 @@ class Session:
             OSError: the file could not be written.
         """
 
-    def download_async(
+    async def download_async(
         self, command: int | CommandResult, to: str | PathLike[str] | BinaryIO
-    ) -> Coroutine[Any, Any, CollectedFile]:
+    ) -> CollectedFile:
         """Download the file that a GetFile command collected.
 
         A gzip is unpacked, up to 4 GiB. A broken connection is resumed where it broke.
@@ -1855,7 +1851,7 @@ class Outcome:
                 run started.
         """
 
-    def load_result_async(self) -> Coroutine[Any, Any, SessionResult | None]:
+    async def load_result_async(self) -> SessionResult | None:
         """Load the session's result from the state store.
 
         Every call reads the store again, so that a loop over many outcomes holds one result
@@ -1928,9 +1924,7 @@ class Fleet:
                 can be resumed.
         """
 
-    def report_async(
-        self, timeout: float | timedelta | None = None
-    ) -> Coroutine[Any, Any, FleetReport]:
+    async def report_async(self, timeout: float | timedelta | None = None) -> FleetReport:
         """Wait for all outcomes.
 
         Args:
@@ -1964,7 +1958,7 @@ class Fleet:
             StateError: the state store failed.
         """
 
-    def cancel_async(self, comment: str, *, running: bool = True) -> Coroutine[Any, Any, None]:
+    async def cancel_async(self, comment: str, *, running: bool = True) -> None:
         """Cancel the run in every process that works on it. Nothing more is submitted.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/cancel-machine-action
@@ -2046,7 +2040,7 @@ class Library:
             ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
-    def list_files_async(self) -> Coroutine[Any, Any, tuple[LibraryFile, ...]]:
+    async def list_files_async(self) -> tuple[LibraryFile, ...]:
         """List the files in the library.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/list-library-files
@@ -2092,7 +2086,7 @@ class Library:
             OSError: the file cannot be read.
         """
 
-    def upload_async(
+    async def upload_async(
         self,
         file: str | PathLike[str] | bytes | BinaryIO,
         *,
@@ -2100,7 +2094,7 @@ class Library:
         description: str = "",
         parameters_description: str | None = None,
         overwrite: bool = False,
-    ) -> Coroutine[Any, Any, LibraryFile]:
+    ) -> LibraryFile:
         """Upload a file to the library.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/upload-library
@@ -2163,7 +2157,7 @@ class Library:
             OSError: the file cannot be read.
         """
 
-    def ensure_async(
+    async def ensure_async(
         self,
         file: str | PathLike[str] | bytes,
         *,
@@ -2171,7 +2165,7 @@ class Library:
         description: str = "",
         parameters_description: str | None = None,
         overwrite: bool = False,
-    ) -> Coroutine[Any, Any, LibraryFile]:
+    ) -> LibraryFile:
         """Upload a file unless the library has it with the same content.
 
         The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
@@ -2214,7 +2208,7 @@ class Library:
             ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
 
-    def delete_async(self, name: str) -> Coroutine[Any, Any, None]:
+    async def delete_async(self, name: str) -> None:
         """Delete a file from the library.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/delete-library
