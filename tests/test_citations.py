@@ -110,3 +110,17 @@ def test_an_operation_is_named_in_two_files_of_the_core() -> None:
         and "DeleteLibraryFile" in path.read_text(encoding="utf-8")
     ]
     assert named == ["src/client.rs", "src/operation.rs"]
+
+
+def test_the_promises_name_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "exactly-once.md").read_text(encoding="utf-8")
+    named = {
+        row.rstrip(" |").rpartition("`")[0].rpartition("`")[2]
+        for row in page.splitlines()
+        if row.startswith("| ") and row.rstrip(" |").endswith("`")
+    }
+    sources = [*ROOT.glob("tests/**/*.rs"), *ROOT.glob("src/**/*.rs")]
+    rust = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    missing = [name for name in named if f"fn {name}(" not in rust and not (ROOT / name).is_file()]
+    assert len(named) >= 12
+    assert not missing
