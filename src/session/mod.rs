@@ -23,9 +23,10 @@ mod transcript;
 mod wait;
 mod wait_limit;
 
+use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub use plan::{SubmitOptions, SubmitRequest};
 pub use post_task::{posts_in_flight, reset_posts_in_flight};
@@ -48,6 +49,8 @@ pub type UpdateCallback = Arc<dyn Fn(&MachineAction) + Send + Sync>;
 pub struct Sessions {
     pub pipeline: Arc<Pipeline>,
     poller: Arc<Poller>,
+    /// What the sessions were made from, for objects that have only the sessions.
+    owner: Option<Weak<dyn Any + Send + Sync>>,
 }
 
 /// A handle for one machine action.
@@ -76,7 +79,16 @@ pub struct RunOptions {
 
 impl Sessions {
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { poller: Arc::new(Poller::new(pipeline.clone())), pipeline }
+        Self { poller: Arc::new(Poller::new(pipeline.clone())), pipeline, owner: None }
+    }
+
+    /// Creates the sessions of an owner, which [`Sessions::owner`] returns as long as it lives.
+    pub fn with_owner(pipeline: Arc<Pipeline>, owner: Weak<dyn Any + Send + Sync>) -> Self {
+        Self { owner: Some(owner), ..Self::new(pipeline) }
+    }
+
+    pub fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.owner.as_ref()?.upgrade()
     }
 
     /// Returns a handle for the action with this id. Sends no request.

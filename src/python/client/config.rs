@@ -43,10 +43,6 @@ impl TokenSource for ConfigRetainingSource {
     }
 }
 
-/// The live cores with their configurations. A Session or a Library has only its core, and
-/// looks up the configuration here.
-static LIVE_CLIENTS: Mutex<Vec<(Weak<Sessions>, Weak<ClientConfig>)>> = Mutex::new(Vec::new());
-
 impl ClientConfig {
     pub fn new(options: ClientOptions, credential: CredentialSource) -> Arc<Self> {
         Arc::new(Self { options, credential, current: Mutex::new(None) })
@@ -62,10 +58,6 @@ impl ClientConfig {
         let sessions = self.build(py)?;
         // Weak: the core lives as long as a client, a session or a library uses it.
         *current = Some(ProcessLocal::new(Arc::downgrade(&sessions)));
-        let mut all = LIVE_CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-        // Drop the entries whose core is gone.
-        all.retain(|(sessions, _)| sessions.strong_count() > 0);
-        all.push((Arc::downgrade(&sessions), Arc::downgrade(self)));
         Ok(sessions)
     }
 
@@ -78,14 +70,8 @@ impl ClientConfig {
         let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;
         let pipeline =
             Pipeline::new(self.options.clone(), transport, tokens, get_or_create_quotas(py), clock);
-        Ok(Arc::new(Sessions::new(Arc::new(pipeline))))
-    }
-
-    fn find_by_sessions(sessions: &Arc<Sessions>) -> Option<Arc<Self>> {
-        let all = LIVE_CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter()
-            .find(|(made, _)| std::ptr::eq(made.as_ptr(), Arc::as_ptr(sessions)))
-            .and_then(|(_, config)| config.upgrade())
+        let config: Weak<Self> = Arc::downgrade(self);
+        Ok(Arc::new(Sessions::with_owner(Arc::new(pipeline), config)))
     }
 }
 
@@ -97,7 +83,7 @@ pub struct ForkSafeClient {
 
 impl ForkSafeClient {
     pub fn new(sessions: Arc<Sessions>) -> Self {
-        let config = ClientConfig::find_by_sessions(&sessions);
+        let config = sessions.owner().and_then(|owner| owner.downcast().ok());
         Self { core: ForkSafe::new(sessions), config }
     }
 
