@@ -46,6 +46,8 @@ pub struct Download {
     /// The sender of the bytes that were received.
     origin: Option<Origin>,
     restarts: u32,
+    /// The last payload began as a gzip stream.
+    was_gzip: bool,
 }
 
 struct Writer {
@@ -73,6 +75,7 @@ impl Download {
             length: None,
             origin: None,
             restarts: 0,
+            was_gzip: false,
         })
     }
 

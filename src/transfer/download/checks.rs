@@ -6,13 +6,25 @@ use super::Download;
 use crate::error::{Error, Kind, Result};
 use crate::transfer::origin::Origin;
 
+/// The first bytes of a gzip stream (RFC 1952).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 const PAGE_HINT: &str = "a proxy or firewall seems to answer in place of the results' host: ask its \
     administrators to allow *.blob.core.windows.net; the result stays at the service, download it \
     again";
 
 impl Download {
     /// Refuses a body that does not start like the result.
-    pub(super) fn check_start(&self, first_batch: &Bytes) -> Result<()> {
+    pub(super) fn check_start(&mut self, first_batch: &Bytes) -> Result<()> {
+        if self.received == 0 && !first_batch.is_empty() {
+            // A damaged gzip may have lost the mark of a gzip, and would pass for a plain file.
+            let is_gzip = first_batch.starts_with(&GZIP_MAGIC);
+            if self.was_gzip && !is_gzip {
+                return Err(self.page_error("other data than before"));
+            }
+            let is_from_store = self.origin.as_ref().is_some_and(Origin::is_azure_storage);
+            self.was_gzip = is_gzip && is_from_store;
+        }
         let origin = self.origin.as_ref().filter(|_| self.received == 0 && !first_batch.is_empty());
         match origin.and_then(|origin| origin.reject_file(first_batch, self.length)) {
             Some(what) => Err(self.page_error(&what)),
