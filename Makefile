@@ -77,13 +77,13 @@ test-python: $(VENV)/.native $(VENV)/.packages
 # The tests that find most mistakes in the least time. They need no Debian package.
 test-fast: $(VENV)/.native
 	$(CARGO) test --locked --no-default-features --lib
-	$(CARGO) test --locked --no-default-features --test it session_ emulator_
+	$(CARGO) test --locked --no-default-features --test it -- $(FAST_RUST_TESTS)
 	$(BIN)/python -m pytest -q -x $(FAST_TESTS)
 
-FAST_TESTS := tests/test_citations.py tests/test_client.py tests/test_command.py \
+FAST_RUST_TESTS := session_once session_busy session_ids session_cap emulator_ client_calls odd_answers
+FAST_TESTS := tests/test_citations.py tests/test_command.py tests/test_contract.py \
 	tests/test_display.py tests/test_docs.py tests/test_emulator.py tests/test_errors.py \
-	tests/test_fleet.py tests/test_import.py tests/test_manifest.py tests/test_pickling.py \
-	tests/test_transfers.py
+	tests/test_import.py tests/test_manifest.py tests/test_pickling.py
 
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
