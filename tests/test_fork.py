@@ -357,3 +357,26 @@ child()
 """
     emulator.env = {**emulator.env, "TOKEN": emulator.token}
     script(emulator, code)
+
+
+def test_threads_of_a_child_may_all_make_its_first_call(emulator: Emulator) -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+client = mde.LiveResponseClient(lambda: os.environ["MDE_LIVE_RESPONSE_TOKEN"], limits=limits)
+def child():
+    # A thread switch at nearly every step of Python.
+    sys.setswitchinterval(1e-6)
+    started = threading.Barrier(8)
+    def first(_):
+        started.wait()
+        used()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(first, range(8)))
+used()
+for _ in range(10):
+    assert wait_for(fork(child)) == 0
+"""
+    with emulator:
+        env = {**emulator.env, "MDE_LIVE_RESPONSE_TOKEN": emulator.token}
+        done = run_python(START + code, env, seconds=150.0)
+    assert done.code == 0, done

@@ -1,7 +1,7 @@
 //! The configuration of a client. It makes the client's core, and makes a new one in a forked
 //! child, which does not have the parent's threads and connections.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures_util::future::BoxFuture;
 use pyo3::exceptions::PyRuntimeError;
@@ -23,7 +23,14 @@ use crate::transport::http::HttpTransport;
 pub struct ClientConfig {
     pub options: ClientOptions,
     pub credential: CredentialSource,
-    current: Mutex<Option<ProcessLocal<Weak<Sessions>>>>,
+    current: Mutex<CurrentCore>,
+}
+
+type CurrentCore = Option<ProcessLocal<Weak<Sessions>>>;
+
+/// Returns the core if this process made it and something uses it.
+fn alive(current: &CurrentCore) -> Option<Arc<Sessions>> {
+    current.as_ref().and_then(ProcessLocal::get).and_then(Weak::upgrade)
 }
 
 /// Keeps the configuration alive as long as the core: a session may outlive its client, and
@@ -50,15 +57,23 @@ impl ClientConfig {
 
     /// Returns the core of this process.
     pub fn sessions(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sessions) = current.as_ref().and_then(ProcessLocal::get).and_then(Weak::upgrade)
-        {
+        if let Some(sessions) = alive(&self.current()) {
             return Ok(sessions);
         }
+        // Without the lock: this runs Python code, which gives the GIL to other threads.
         let sessions = self.build(py)?;
+        let mut current = self.current();
+        // Another thread may have been faster. All use its core.
+        if let Some(first) = alive(&current) {
+            return Ok(first);
+        }
         // Weak: the core lives as long as a client, a session or a library uses it.
         *current = Some(ProcessLocal::new(Arc::downgrade(&sessions)));
         Ok(sessions)
+    }
+
+    fn current(&self) -> MutexGuard<'_, CurrentCore> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn build(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {

@@ -13,19 +13,21 @@ use crate::session::Sessions;
 pub struct ClientHandle {
     pub config: Arc<ClientConfig>,
     /// None once the client is closed.
-    core: Mutex<Option<ForkSafe<Arc<Sessions>>>>,
+    core: Mutex<Option<Arc<ForkSafe<Arc<Sessions>>>>>,
 }
 
 impl ClientHandle {
     pub fn new(py: Python<'_>, config: Arc<ClientConfig>) -> PyResult<Self> {
         // Made here, so that wrong options raise now and not at the first call.
         let sessions = config.sessions(py)?;
-        Ok(Self { config, core: Mutex::new(Some(ForkSafe::new(sessions))) })
+        Ok(Self { config, core: Mutex::new(Some(Arc::new(ForkSafe::new(sessions)))) })
     }
 
     /// Returns the core of this process. A forked child makes its own.
     pub fn sessions(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
-        match &*self.core.lock().unwrap_or_else(PoisonError::into_inner) {
+        // Without the lock: a forked child runs Python code to make its core.
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match core {
             Some(core) => core.get_or_remake(|| Ok(self.config.sessions(py)?)),
             None => {
                 let error = Error::invalid("the client is closed");
@@ -47,7 +49,7 @@ impl ClientHandle {
     /// Closes the client. Returns a task if the state store has writes to flush.
     pub fn close(&self) -> Option<CoreTask> {
         let closed = self.core.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let sessions = closed.as_ref().and_then(ForkSafe::get);
+        let sessions = closed.as_ref().and_then(|core| core.get());
         let quota = sessions.and_then(|sessions| sessions.pipeline.quota_if_loaded());
         // Outside the lock: the drop of a credential may run the caller's code.
         drop(closed);

@@ -63,14 +63,20 @@ impl<T: Clone> ForkSafe<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get().cloned()
     }
 
-    /// Returns this process's value. Call it with the GIL held.
+    /// Returns this process's value. A failure leaves the slot unchanged, so that the next call
+    /// tries again.
     pub fn get_or_remake(&self, remake: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = slot.get() {
-            return Ok(value.clone());
+        if let Some(value) = self.get() {
+            return Ok(value);
         }
-        // A failure leaves the slot unchanged, so that the next call tries again.
+        // Without the lock: `remake` runs Python code, which gives the GIL to other threads. One
+        // that then waited for the lock would hold the GIL that this thread needs.
         let value = remake()?;
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have been faster. All use its value.
+        if let Some(first) = slot.get() {
+            return Ok(first.clone());
+        }
         *slot = ProcessLocal::new(value.clone());
         Ok(value)
     }

@@ -8,6 +8,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::delivery::DeliveryThread;
 use super::threads::ThreadPlan;
+use crate::error::Result;
 use crate::python::logging::queue::{LogQueue, set_thread_queue};
 
 const THREADS: ThreadPlan =
@@ -37,26 +38,33 @@ fn slot() -> MutexGuard<'static, RuntimeSlot> {
 /// Returns the process's runtime. The first call starts it.
 pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
     let mut slot = slot();
-    match &*slot {
+    let started = match &*slot {
         RuntimeSlot::Running(process) if process.pid == std::process::id() => Ok(process.clone()),
-        RuntimeSlot::Running(_) => Err(PyRuntimeError::new_err(
-            "this process was forked by something other than Python, so it lacks the threads of \
-             mde_live_response: \
-             fork with os.fork or multiprocessing, or use the library in the child only",
-        )),
+        RuntimeSlot::Running(_) => {
+            return Err(PyRuntimeError::new_err(
+                "this process was forked by something other than Python, so it lacks the threads \
+                 of mde_live_response: fork with os.fork or multiprocessing, or use the library \
+                 in the child only",
+            ));
+        }
         RuntimeSlot::Finalized => {
-            Err(PyRuntimeError::new_err("the interpreter is shutting down: no call can be started"))
+            return Err(PyRuntimeError::new_err(
+                "the interpreter is shutting down: no call can be started",
+            ));
         }
-        RuntimeSlot::NotStarted => {
-            let process = Arc::new(ProcessRuntime::start()?);
+        RuntimeSlot::NotStarted => ProcessRuntime::start().map(|process| {
+            let process = Arc::new(process);
             *slot = RuntimeSlot::Running(process.clone());
-            Ok(process)
-        }
-    }
+            process
+        }),
+    };
+    // Without the lock: this runs Python code, which gives the GIL to other threads.
+    drop(slot);
+    Ok(started?)
 }
 
 impl ProcessRuntime {
-    fn start() -> PyResult<Self> {
+    fn start() -> Result<Self> {
         let (delivery, log_queue) = DeliveryThread::start()?;
         let thread_queue = log_queue.clone();
         // Without a runtime, nothing was sent to the delivery thread: it stops at once.
