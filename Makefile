@@ -147,11 +147,11 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 # Programs that the tests start: curl for the walk-through in the documentation, Redis, proxies, and
 # openssl for certificates.
 $(VENV)/.packages: $(VENV)/.made
-	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx; do \
+	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] && [ -x /usr/lib/squid/security_file_certgen ] || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy; } || { \
+			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish; } || { \
 		echo "The tests need$$missing and squid-openssl. Install them, or run make as root on Debian."; exit 1; }
 	@touch $@
 

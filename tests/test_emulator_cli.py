@@ -1,4 +1,4 @@
-"""The command `python -m mde_live_response emulator` and its options."""
+"""The command `mde-live-response emulator` and its options."""
 
 import gzip
 import json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from mde_live_response import Command
 from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
+from mde_live_response.evidence import pack, verify
 
 MACHINES = 4
 CONTENTS = {"C:\\a.txt": b"first", "C:\\b.log": b"second " * 1000}
@@ -204,3 +206,65 @@ def test_truncation_is_detected_by_the_recorded_hash(
     assert check(folder) == 0
     assert check(folder, "--last", last) == 1
     assert "lines at the end were removed" in capsys.readouterr().out
+
+
+def test_verify_returns_what_it_found(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = verify(folder)
+    assert (found.ok, found.problems, found.files) == (True, (), MACHINES * len(CONTENTS))
+    assert found.last == hashlib.sha256(lines(folder)[-1].rstrip("\n").encode()).hexdigest()
+    change_byte(folder)
+    found = verify(str(folder), last="0" * 64)
+    assert (found.ok, len(found.problems)) == (False, 2)
+    assert check(folder, "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["problems"] == list(verify(folder).problems)
+    assert verify(folder / "nowhere").last is None
+
+
+def test_a_pack_holds_the_manifest_and_its_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "case-42.zip"
+    assert main(["pack", str(folder), "--to", str(target), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    unpacked = tmp_path / "unpacked"
+    with zipfile.ZipFile(target) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 1 + MACHINES * len(CONTENTS)
+        archive.extractall(unpacked)
+    assert verify(unpacked).to_dict() == verify(folder).to_dict()
+    again = pack(folder, tmp_path / "again.zip")
+    assert again.sha256 == document["sha256"]
+
+
+def test_the_pack_lies_beside_the_folder_and_replaces_nothing(folder: Path) -> None:
+    packed = pack(folder)
+    assert packed.path == folder.with_name("evidence.zip").resolve()
+    before = packed.path.read_bytes()
+    with pytest.raises(FileExistsError):
+        pack(folder)
+    assert packed.path.read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_a_folder_with_problems_is_not_packed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grow(folder)
+    assert main(["pack", str(folder)]) == 1
+    assert "nothing was packed" in capsys.readouterr().out
+    assert list(folder.parent.glob("*.zip")) == []
+
+
+def test_a_file_that_changes_while_it_is_packed_is_noticed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The check before the zip is made sees the folder as it was.
+    found = verify(folder)
+    monkeypatch.setattr("mde_live_response.evidence.verify", lambda *_, **__: found)
+    change_byte(folder)
+    packed = pack(folder)
+    assert packed.path is None
+    assert "changed while it was packed" in packed.verification.problems[0]
+    assert list(folder.parent.glob("*.zip*")) == []

@@ -1,4 +1,4 @@
-"""The command `python -m mde_live_response state`, for operators of a state store."""
+"""The commands `state show` and `state prune`, for operators of a state store."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import argparse
 import os
 
 from mde_live_response import InvalidRequestError
+from mde_live_response._cli.exit_codes import OK
+from mde_live_response._cli.options import add_command
+from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._native import prune_state, show_state
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["add_commands"]
+__all__ = ["add_state"]
 
 _STATE_VARIABLE = "MDE_LIVE_RESPONSE_STATE"
 _DAY = 86_400.0
@@ -27,7 +30,7 @@ def _days(text: str) -> float:
     return days * _DAY
 
 
-def add_commands(commands: Any) -> None:
+def add_state(commands: Any) -> None:
     """Add `state show` and `state prune` to the command line."""
     state = commands.add_parser(
         "state",
@@ -35,11 +38,19 @@ def add_commands(commands: Any) -> None:
         help="show the content of a state store, or remove old entries",
     )
     actions = state.add_subparsers(dest="action", required=True, metavar="show|prune")
-    show = actions.add_parser(
-        "show", allow_abbrev=False, help="show windows, open sessions and intents"
+    show = add_command(
+        actions,
+        "show",
+        _show,
+        help="show windows, open sessions and intents",
+        example="mde-live-response state show sqlite:///runs.db",
     )
-    prune = actions.add_parser(
-        "prune", allow_abbrev=False, help="remove old entries; open ones are kept"
+    prune = add_command(
+        actions,
+        "prune",
+        _prune,
+        help="remove old entries; open ones are kept",
+        example="mde-live-response state prune --older-than 30",
     )
     prune.add_argument(
         "--older-than",
@@ -57,13 +68,11 @@ def add_commands(commands: Any) -> None:
             help="sqlite:///path or redis://host:6379/0. Default: the environment variable "
             f"{_STATE_VARIABLE}, which keeps a password out of the process list",
         )
-        action.add_argument("--json", action="store_true", help="print JSON")
-    show.set_defaults(call=_show)
-    prune.set_defaults(call=_prune)
+        action.add_argument("--state", metavar="ADDRESS", help="the same, as in other commands")
 
 
 def _address(options: argparse.Namespace) -> str:
-    address = options.address or os.environ.get(_STATE_VARIABLE, "")
+    address = options.address or options.state or os.environ.get(_STATE_VARIABLE, "")
     if not address:
         raise InvalidRequestError(
             "no state store was given", hint=f"give its address, or set {_STATE_VARIABLE}"
@@ -79,32 +88,26 @@ def _address(options: argparse.Namespace) -> str:
 def _show(options: argparse.Namespace) -> int:
     quotas = show_state(_address(options))
     if options.json:
-        _print_json(quotas)
+        print_document(quotas)
     elif not quotas:
-        print("The store is empty.")
+        print_text("The store is empty.")
     else:
         for quota in quotas:
-            print("\n".join(_format_quota(quota)))
-    return 0
+            print_text("\n".join(_format_quota(quota)))
+    return OK
 
 
 def _prune(options: argparse.Namespace) -> int:
     removed = prune_state(_address(options), options.older_than)
     if options.json:
-        _print_json(removed)
-        return 0
+        print_document(removed)
+        return OK
     counts = (
         f"{sum(quota[what] for quota in removed)} {what}"
         for what in ("intents", "statuses", "runs")
     )
-    print(f"Removed: {', '.join(counts)}")
-    return 0
-
-
-def _print_json(value: object) -> None:
-    import json
-
-    print(json.dumps(value, indent=2))
+    print_text(f"Removed: {', '.join(counts)}")
+    return OK
 
 
 def _format_quota(quota: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The command `python -m mde_live_response emulator`."""
+"""The command `emulator`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .emulator import Emulator
+    from mde_live_response.emulator import Emulator
 
 DESCRIPTION = """\
 Serve the live response API, the token endpoint and the results on this machine until stopped.
@@ -19,13 +19,19 @@ added to the library under their names."""
 
 EPILOG = """\
 example:
-  python -m mde_live_response emulator --port 8080 \\
+  mde-live-response emulator --port 8080 \\
       --machine srv-01.example.test --offline ws-0900.example.test \\
       --script triage.ps1=triage.out --library helper.exe \\
       --file 'C:\\Temp\\triage.zip=triage.zip' \\
       --switch accepted_status=200 --switch windows=fixed
 
 docs/emulator.md lists the switches."""
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
+    return int(text)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -60,14 +66,27 @@ def _switch(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def add_emulator(commands: Any) -> None:
+    """Add `emulator` to the command line."""
+    emulator = commands.add_parser(
+        "emulator",
+        allow_abbrev=False,
+        help="serve the live response API on this machine until stopped",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(emulator)
+    emulator.set_defaults(call=serve)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
     parser.add_argument(
         "--port",
-        type=int,
-        choices=range(65536),
+        type=_port,
         default=0,
         metavar="PORT",
         help="port to listen on (default: 0, a free port)",
@@ -133,7 +152,7 @@ def serve(options: argparse.Namespace) -> int:
     import signal
     import threading
 
-    from .emulator import Emulator
+    from mde_live_response.emulator import Emulator
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,8 @@
-"""The command `python -m mde_live_response verify`: checks collected files against a manifest."""
+"""Reads the manifest of collected files, and checks the files against it.
+
+Anybody may have written the manifest: nothing in it is believed, and no file outside the folder
+is read.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,8 @@ from pathlib import Path, PurePosixPath
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
     from typing import Any, BinaryIO
-
-__all__ = ["add_command", "verify"]
 
 MANIFEST = "manifest.jsonl"
 INITIAL_HASH = "0" * 64
@@ -22,47 +23,8 @@ CHUNK_SIZE = 1 << 20
 MAX_LINE = 1 << 20
 
 
-def add_command(commands: Any) -> None:
-    """Add `verify` to the command line."""
-    parser = commands.add_parser(
-        "verify",
-        allow_abbrev=False,
-        help="check a folder of collected files against its manifest",
-        description="Hash every file that a run's manifest lists, and check that no line of the "
-        "manifest was changed, removed or moved. Prints each problem, and the hash of the last "
-        "line. Exit code 0: no problems.",
-    )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that was save_to")
-    parser.add_argument(
-        "--last", metavar="SHA256", help="the hash of the last line, as stored when the run ended"
-    )
-    parser.set_defaults(call=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    manifest = options.folder / MANIFEST
-    if manifest.is_symlink() or not manifest.is_file():
-        what = "is not a plain file" if _exists(manifest) else "does not exist"
-        print(f"there is no {MANIFEST} in {str(options.folder)!a}: it {what}")
-        return 1
-    try:
-        problems, files, last = verify(options.folder)
-    except OSError as error:
-        print(f"{str(manifest)!a} cannot be read: {error.strerror}")
-        return 1
-    if options.last is not None and options.last.lower() != last:
-        problems.append(
-            "the last line does not have the hash given by --last: "
-            "lines at the end were removed or added"
-        )
-    for problem in problems:
-        print(problem)
-    print(f"{files} files, {len(problems) or 'nothing'} wrong; the last line's SHA-256: {last}")
-    return 1 if problems else 0
-
-
-def verify(folder: Path) -> tuple[list[str], int, str]:
-    """Return the problems, the number of files in the manifest, and the hash of its last line."""
+def check_folder(folder: Path) -> tuple[list[str], dict[str, dict[str, Any]], str]:
+    """Return the problems, the manifest's entries by path, and the hash of its last line."""
     problems: list[str] = []
     entries: dict[str, dict[str, Any]] = {}
     previous = INITIAL_HASH
@@ -98,7 +60,7 @@ def verify(folder: Path) -> tuple[list[str], int, str]:
         problems.append(f"{str(folder)!a} cannot be listed: {error.strerror}")
         listed = []
     problems += [f"{path!a} is not in the manifest" for path in listed if path not in entries]
-    return problems, len(entries), previous
+    return problems, entries, previous
 
 
 def _read_lines(manifest: BinaryIO) -> Iterator[tuple[bytes, str | None]]:
@@ -144,21 +106,28 @@ def _check_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]
     if not file.is_file():
         yield f"{path!a} is missing"
         return
-    digest, size = hashlib.sha256(), 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_SIZE):
-            digest.update(chunk)
-            size += len(chunk)
+    digest, size = hash_file(file)
     if size != entry["size"]:
         yield f"{path!a} has {size} bytes instead of {entry['size']}"
-    elif digest.hexdigest() != entry["sha256"]:
-        yield (
-            f"{path!a} was changed: its SHA-256 is {digest.hexdigest()} "
-            f"instead of {entry['sha256']!a}"
-        )
+    elif digest != entry["sha256"]:
+        yield (f"{path!a} was changed: its SHA-256 is {digest} instead of {entry['sha256']!a}")
 
 
-def _exists(path: Path) -> bool:
+def hash_file(path: Path) -> tuple[str, int]:
+    with path.open("rb") as stream:
+        return hash_stream(stream)
+
+
+def hash_stream(stream: Any) -> tuple[str, int]:
+    """Return the SHA-256 and the size of what a stream contains."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := stream.read(CHUNK_SIZE):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def exists(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 

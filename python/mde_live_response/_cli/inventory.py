@@ -1,0 +1,96 @@
+"""The commands `machines` and `check`."""
+
+from __future__ import annotations
+
+import mde_live_response as mde
+from mde_live_response._cli.exit_codes import FAILED, OK
+from mde_live_response._cli.options import add_command, connection_options, make_client
+from mde_live_response._cli.output import print_document, print_text, to_option_words
+from mde_live_response._cli.table import format_table
+
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+__all__ = ["add_inventory", "add_selection", "has_selection", "select_machines"]
+
+
+def add_inventory(commands: Any) -> None:
+    """Add `machines` and `check` to the command line."""
+    machines = add_command(
+        commands,
+        "machines",
+        _machines,
+        help="list the tenant's machines",
+        example="mde-live-response machines --filter \"healthStatus eq 'Active'\" --top 20",
+        parents=(connection_options(),),
+    )
+    add_selection(machines)
+    check = add_command(
+        commands,
+        "check",
+        _check,
+        help="report what would prevent a session; it starts nothing",
+        example="mde-live-response check ws-0042",
+        parents=(connection_options(),),
+    )
+    check.add_argument(
+        "machine", nargs="?", metavar="MACHINE", help="a machine id or a computer name"
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that select machines."""
+    add = parser.add_argument_group("selection").add_argument
+    add("--filter", metavar="ODATA", help="an OData filter that the service applies")
+    add("--top", type=int, metavar="N", help="at most N machines")
+
+
+def has_selection(options: argparse.Namespace) -> bool:
+    """Return whether an option selects machines."""
+    return options.filter is not None or options.top is not None
+
+
+def select_machines(
+    client: mde.LiveResponseClient, options: argparse.Namespace
+) -> tuple[mde.Machine, ...]:
+    """Return the machines that the options select."""
+    return client.list_machines(options.filter, top=options.top)
+
+
+def _machines(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        machines = select_machines(client, options)
+    if options.json:
+        print_document([machine.to_dict() for machine in machines])
+        return OK
+    rows = [
+        (
+            machine.computer_dns_name,
+            machine.id,
+            machine.os_platform,
+            machine.health_status,
+            machine.last_seen and machine.last_seen.strftime("%Y-%m-%d %H:%M"),
+            ", ".join(machine.machine_tags),
+        )
+        for machine in machines
+    ]
+    heads = ("NAME", "ID", "OS", "HEALTH", "LAST SEEN", "TAGS")
+    print_text(format_table(heads, rows) or "no machines")
+    return OK
+
+
+def _check(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        check = client.check(options.machine)
+    if options.json:
+        print_document(check.to_dict())
+    elif not check.findings:
+        print_text("nothing would prevent a session")
+    else:
+        for finding in check.findings:
+            print_text(f"{finding.level}: {finding.message}")
+            print_text(f"  {to_option_words(finding.hint)}")
+    return OK if check.ok else FAILED

@@ -1,0 +1,124 @@
+"""The commands for the tenant's library: `library list`, `upload`, `ensure`, `delete`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mde_live_response._cli.exit_codes import OK
+from mde_live_response._cli.options import add_command, connection_options, make_client
+from mde_live_response._cli.output import print_document, print_text
+from mde_live_response._cli.table import format_table
+
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    import mde_live_response as mde
+
+__all__ = ["add_library"]
+
+
+def add_library(commands: Any) -> None:
+    """Add `library` to the command line."""
+    library = commands.add_parser(
+        "library", allow_abbrev=False, help="list, upload and delete library files"
+    )
+    actions = library.add_subparsers(
+        dest="action", required=True, metavar="list|upload|ensure|delete"
+    )
+    service = (connection_options(),)
+    add_command(
+        actions,
+        "list",
+        _list,
+        help="list the library's files",
+        example="mde-live-response library list",
+        parents=service,
+    )
+    for name, call, what in (
+        ("upload", _upload, "upload a file"),
+        ("ensure", _ensure, "upload a file unless the library has the same content"),
+    ):
+        example = f"mde-live-response library {name} triage.ps1 --description 'case 42'"
+        parser = add_command(actions, name, call, help=what, example=example, parents=service)
+        _add_upload_options(parser)
+    delete = add_command(
+        actions,
+        "delete",
+        _delete,
+        help="delete a file",
+        example="mde-live-response library delete triage.ps1",
+        parents=service,
+    )
+    delete.add_argument("name", metavar="NAME", help="the file's name in the library")
+
+
+def _add_upload_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", type=Path, metavar="FILE", help="the file to upload")
+    add("--name", metavar="NAME", help="its name in the library (default: the file's)")
+    add("--description", default="", metavar="TEXT", help="what it is for")
+    add("--parameters-description", metavar="TEXT", help="the parameters of the script")
+    add("--overwrite", action="store_true", help="replace a file of that name")
+
+
+def _print_file(file: mde.LibraryFile, options: argparse.Namespace) -> None:
+    if options.json:
+        print_document(file.to_dict())
+        return
+    unchanged = "the library has it already" if file.changed is False else "uploaded"
+    print_text(f"{file.file_name}: {unchanged}, SHA-256 {file.sha256}")
+
+
+def _list(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        files = client.library.list_files()
+    if options.json:
+        print_document([file.to_dict() for file in files])
+        return OK
+    rows = [
+        (
+            file.file_name,
+            file.last_updated_time and file.last_updated_time.strftime("%Y-%m-%d %H:%M"),
+            file.created_by,
+            file.sha256 and file.sha256[:12],
+            file.description,
+        )
+        for file in files
+    ]
+    heads = ("NAME", "UPDATED", "CREATED BY", "SHA-256", "DESCRIPTION")
+    print_text(format_table(heads, rows) or "the library is empty")
+    return OK
+
+
+def _upload_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "name": options.name,
+        "description": options.description,
+        "parameters_description": options.parameters_description,
+        "overwrite": options.overwrite,
+    }
+
+
+def _upload(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        _print_file(client.library.upload(options.file, **_upload_arguments(options)), options)
+    return OK
+
+
+def _ensure(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        _print_file(client.library.ensure(options.file, **_upload_arguments(options)), options)
+    return OK
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        client.library.delete(options.name)
+    if options.json:
+        print_document({"deleted": options.name})
+    else:
+        print_text(f"{options.name}: deleted")
+    return OK

@@ -1,0 +1,109 @@
+"""Options that several commands share, and the client that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import mde_live_response as mde
+
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = [
+    "add_command",
+    "add_timeout",
+    "add_wait_options",
+    "connection_options",
+    "make_client",
+    "seconds",
+]
+
+_VERSION = f"mde-live-response {mde.__version__}"
+
+
+def seconds(text: str) -> float:
+    """Parse a duration in seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def connection_options() -> argparse.ArgumentParser:
+    """Return the options of every command that calls the service, as a parent parser."""
+    parent = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    group = parent.add_argument_group("service")
+    add = group.add_argument
+    add("--cloud", metavar="NAME", help="the cloud (default: $MDE_LIVE_RESPONSE_CLOUD, or public)")
+    add("--endpoint", metavar="URL", help="the API's address (default: the cloud's)")
+    add(
+        "--state",
+        metavar="ADDRESS",
+        help="the state store that processes share: sqlite:///path or redis://host:6379/0. "
+        "$MDE_LIVE_RESPONSE_STATE keeps a password out of the process list (default: memory)",
+    )
+    add("--tenant-id", metavar="ID", help="refuse a token of another tenant")
+    return parent
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    call: Callable[[argparse.Namespace], int],
+    *,
+    help: str,  # noqa: A002 - argparse's own word
+    example: str,
+    description: str | None = None,
+    parents: tuple[argparse.ArgumentParser, ...] = (),
+) -> argparse.ArgumentParser:
+    """Add a command with an example and the options of every command."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        allow_abbrev=False,
+        help=help,
+        description=description or f"{help[0].upper()}{help[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=parents,
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document; everything else on stderr"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="log to stderr; -vv: every request"
+    )
+    parser.add_argument("--version", action="version", version=_VERSION)
+    parser.set_defaults(call=call)
+    return parser
+
+
+def add_timeout(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--timeout`."""
+    parser.add_argument("--timeout", type=seconds, metavar="S", help=f"seconds to wait; {what}")
+
+
+def add_wait_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that start sessions."""
+    parser.add_argument(
+        "--cancel-pending-after",
+        type=seconds,
+        metavar="S",
+        help="cancel a session that the device has not started after S seconds",
+    )
+
+
+def make_client(options: argparse.Namespace) -> mde.LiveResponseClient:
+    """Make the client. The credential comes from the environment."""
+    return mde.LiveResponseClient(
+        cloud=options.cloud,
+        endpoint=options.endpoint,
+        state=options.state,
+        tenant_id=options.tenant_id,
+    )

@@ -1,0 +1,149 @@
+"""The commands `run-many` and `resume`: one run over many machines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import mde_live_response as mde
+from mde_live_response._cli.command_options import ORDER, add_command_options, read_commands
+from mde_live_response._cli.exit_codes import FAILED, OK
+from mde_live_response._cli.inventory import add_selection, has_selection, select_machines
+from mde_live_response._cli.options import (
+    add_command,
+    add_timeout,
+    add_wait_options,
+    connection_options,
+    make_client,
+)
+from mde_live_response._cli.output import print_document, print_note, print_text
+from mde_live_response._cli.table import format_table
+
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+__all__ = ["add_run_many"]
+
+
+def add_run_many(commands: Any) -> None:
+    """Add `run-many` and `resume` to the command line."""
+    run_many = add_command(
+        commands,
+        "run-many",
+        _run_many,
+        help="run commands on many machines",
+        description="Run the same commands on many machines, and print one line for each. "
+        f"{ORDER} The machines come from the arguments, from a file or from a selection.",
+        example="mde-live-response machines --filter \"osPlatform eq 'Windows11'\" --json\n  "
+        "mde-live-response run-many --machines-from hosts.txt --run-script triage.ps1 "
+        "--comment 'case 42' --save-to evidence",
+        parents=(connection_options(),),
+    )
+    run_many.add_argument(
+        "machine", nargs="*", metavar="MACHINE", help="a machine id or a computer name"
+    )
+    run_many.add_argument(
+        "--machines-from",
+        metavar="FILE",
+        help="a file with one machine a line, - for stdin; # begins a comment",
+    )
+    add_selection(run_many)
+    add_command_options(run_many)
+    run_many.add_argument(
+        "--save-to", type=Path, metavar="DIR", help="folder for collected files and a manifest"
+    )
+    run_many.add_argument(
+        "--run-id", metavar="ID", help="name of the run; an existing one is continued"
+    )
+    add_wait_options(run_many)
+    add_timeout(run_many, "the run goes on after that (default: no limit)")
+    resume = add_command(
+        commands,
+        "resume",
+        _resume,
+        help="continue a run of the state store",
+        example="mde-live-response resume case-42 --state sqlite:///runs.db",
+        parents=(connection_options(),),
+    )
+    resume.add_argument("run_id", metavar="RUN_ID", help="the id that run-many printed")
+    add_timeout(resume, "the run goes on after that (default: no limit)")
+
+
+def _run_many(options: argparse.Namespace) -> int:
+    commands = read_commands(options)
+    with make_client(options) as client:
+        machines = _find_machines(client, options)
+        fleet = client.run_many(
+            machines,
+            commands,
+            options.comment,
+            save_to=options.save_to,
+            run_id=options.run_id,
+            cancel_pending_after=options.cancel_pending_after,
+            progress=True,
+        )
+        return _wait_for(fleet, options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        return _wait_for(client.resume(options.run_id, progress=True), options)
+
+
+def _find_machines(
+    client: mde.LiveResponseClient, options: argparse.Namespace
+) -> list[str | mde.Machine]:
+    machines: list[str | mde.Machine] = [*options.machine]
+    if options.machines_from:
+        machines += _read_machines(options.machines_from)
+    if has_selection(options):
+        machines += select_machines(client, options)
+    if not machines:
+        raise mde.InvalidRequestError(
+            "no machines were given",
+            hint="give their names, --machines-from FILE, or a selection such as --filter",
+        )
+    return machines
+
+
+def _read_machines(source: str) -> list[str]:
+    text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
+    names = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [name for name in names if name]
+
+
+def _wait_for(fleet: mde.Fleet, options: argparse.Namespace) -> int:
+    print_note(f"Run {fleet.run_id}, {len(fleet)} machines")
+    try:
+        report = fleet.report(options.timeout)
+    except (KeyboardInterrupt, mde.WaitTimeoutError):
+        print_note(
+            "Running sessions continue at the service. To continue the run: "
+            f"mde-live-response resume {fleet.run_id}, with the same --state"
+        )
+        raise
+    if options.json:
+        rows = list(report.to_dicts())
+        print_document({"run_id": report.run_id, "ok": report.ok, "outcomes": rows})
+    else:
+        print_text(_format_report(report))
+    return OK if report.ok else FAILED
+
+
+def _format_report(report: mde.FleetReport) -> str:
+    heads = ("MACHINE", "STATUS", "REASON", "EXIT", "MESSAGE")
+    rows = [
+        (
+            outcome.machine,
+            outcome.status,
+            outcome.reason,
+            row["exit_code"],
+            "" if outcome.ok else outcome.message,
+        )
+        for outcome, row in zip(report, report.to_dicts(), strict=True)
+    ]
+    bad = [number for number, outcome in enumerate(report) if not outcome.ok]
+    return f"{format_table(heads, rows, bad_rows=bad)}\n{len(rows) - len(bad)} of {len(rows)} ok"

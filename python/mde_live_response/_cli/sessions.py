@@ -1,0 +1,147 @@
+"""The commands for sessions that exist: `sessions`, `status`, `result`, `cancel`, `download`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mde_live_response._cli.exit_codes import FAILED, OK
+from mde_live_response._cli.options import add_command, add_timeout, connection_options, make_client
+from mde_live_response._cli.output import print_document, print_text
+from mde_live_response._cli.table import format_table
+
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    import mde_live_response as mde
+
+__all__ = ["add_sessions"]
+
+
+def add_sessions(commands: Any) -> None:
+    """Add the commands to the command line."""
+    service = (connection_options(),)
+    add_command(
+        commands,
+        "sessions",
+        _sessions,
+        help="list the open sessions of the state store",
+        example="mde-live-response sessions --state sqlite:///runs.db",
+        parents=service,
+    )
+    for name, call, what, more in (
+        ("status", _status, "print the status of a session", ""),
+        ("result", _result, "wait for a session and print its result", " --save-to evidence"),
+        ("cancel", _cancel, "cancel a session", " --comment 'wrong machine'"),
+        ("download", _download, "download a file that a session collected", " 0 --to dump.zip"),
+    ):
+        example = f"mde-live-response {name} 5382f7ea-7557-4ab7-9782-d50480024a4e{more}"
+        parser = add_command(commands, name, call, help=what, example=example, parents=service)
+        parser.add_argument("action_id", metavar="ID", help="the session's id, a GUID")
+        if name == "result":
+            add_timeout(parser, "the session continues after that (default: no limit)")
+            parser.add_argument(
+                "--save-to", type=Path, metavar="DIR", help="folder for collected files"
+            )
+        elif name == "cancel":
+            parser.add_argument(
+                "--comment", required=True, metavar="TEXT", help="the reason, stored by the service"
+            )
+        elif name == "download":
+            parser.add_argument(
+                "index", type=int, metavar="INDEX", help="the number of the command, from 0"
+            )
+            parser.add_argument(
+                "--to", type=Path, required=True, metavar="PATH", help="the file to write"
+            )
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        sessions = client.list_sessions()
+        if options.json:
+            print_document([_session_fields(session) for session in sessions])
+            return OK
+        rows = [_session_row(session) for session in sessions]
+        print_text(
+            format_table(("ID", "STATUS", "MACHINE", "CORRELATION ID"), rows) or "no open sessions"
+        )
+    return OK
+
+
+def _session_fields(session: mde.Session) -> dict[str, Any]:
+    return {
+        "id": session.id,
+        "machine_id": session.machine_id,
+        "correlation_id": session.correlation_id,
+        "action": session.action and session.action.to_dict(),
+    }
+
+
+def _session_row(session: mde.Session) -> tuple[object, ...]:
+    action = session.action
+    name = action and action.computer_dns_name
+    return (
+        session.id,
+        action and action.status,
+        name or session.machine_id,
+        session.correlation_id,
+    )
+
+
+def _print_action(action: mde.MachineAction, options: argparse.Namespace) -> None:
+    if options.json:
+        print_document(action.to_dict())
+        return
+    name = action.computer_dns_name or action.machine_id
+    rows = [
+        ("id", action.id),
+        ("machine", name),
+        ("status", action.status),
+        ("requestor", action.requestor),
+        ("comment", action.requestor_comment),
+        ("created", action.creation_date_time_utc),
+        ("updated", action.last_update_date_time_utc),
+    ]
+    lines = [format_table(("FIELD", "VALUE"), rows)]
+    if action.commands:
+        steps = [(c.index, c.command.type, c.status, "; ".join(c.errors)) for c in action.commands]
+        lines.append(format_table(("#", "COMMAND", "STATUS", "ERRORS"), steps))
+    print_text("\n\n".join(lines))
+
+
+def _status(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        _print_action(client.session(options.action_id).refresh(), options)
+    return OK
+
+
+def _result(options: argparse.Namespace) -> int:
+    from mde_live_response.display import session_result_text
+
+    with make_client(options) as client:
+        session = client.session(options.action_id)
+        result = session.result(options.timeout, save_to=options.save_to)
+    if options.json:
+        print_document(result.to_dict())
+    else:
+        print_text(session_result_text(result))
+    return OK if result.ok else FAILED
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        _print_action(client.session(options.action_id).cancel(options.comment), options)
+    return OK
+
+
+def _download(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        file = client.session(options.action_id).download(options.index, options.to)
+    if options.json:
+        print_document(file.to_dict())
+    else:
+        print_text(f"{file.path}: {file.size} bytes, SHA-256 {file.sha256}")
+    return OK

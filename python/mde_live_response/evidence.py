@@ -1,0 +1,193 @@
+"""Collected files as evidence: checks a folder against its manifest, and packs it.
+
+`run_many(save_to=folder)` writes the files and the manifest. Nothing here calls the service.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mde_live_response._manifest import (
+    CHUNK_SIZE,
+    MANIFEST,
+    check_folder,
+    exists,
+    hash_file,
+    hash_stream,
+)
+
+# Importing `typing` would take most of the time of `import mde_live_response`.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Any
+
+__all__ = ["Packed", "Verification", "pack", "verify"]
+
+
+class Verification:
+    """What `verify` found.
+
+    Attributes:
+        ok: there are no problems.
+        problems: one sentence for each problem. Names from the manifest are escaped.
+        files: the number of files in the manifest.
+        last: the SHA-256 of the manifest's last line; None if the manifest cannot be read.
+    """
+
+    __slots__ = ("files", "last", "problems")
+
+    def __init__(self, problems: tuple[str, ...], files: int, last: str | None) -> None:
+        self.problems = problems
+        self.files = files
+        self.last = last
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return {
+            "ok": self.ok,
+            "problems": list(self.problems),
+            "files": self.files,
+            "last": self.last,
+        }
+
+    def __repr__(self) -> str:
+        return f"<Verification: {self.files} files, {len(self.problems)} problems>"
+
+
+class Packed:
+    """What `pack` wrote.
+
+    Attributes:
+        path: the zip; None if nothing was packed, because the folder has problems.
+        size: the zip's size in bytes.
+        sha256: the zip's SHA-256.
+        verification: what was found in the folder and in the zip.
+    """
+
+    __slots__ = ("path", "sha256", "size", "verification")
+
+    def __init__(
+        self, verification: Verification, path: Path | None, size: int, sha256: str | None
+    ) -> None:
+        self.verification = verification
+        self.path = path
+        self.size = size
+        self.sha256 = sha256
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, ready for JSON."""
+        return {
+            "path": None if self.path is None else str(self.path),
+            "size": self.size,
+            "sha256": self.sha256,
+            "verification": self.verification.to_dict(),
+        }
+
+    def __repr__(self) -> str:
+        return f"<Packed: {self.path}, SHA-256 {self.sha256}>"
+
+
+def verify(folder: str | PathLike[str], *, last: str | None = None) -> Verification:
+    """Check a folder of collected files against its manifest.
+
+    Hashes every file that the manifest lists, and checks that no line of the manifest was
+    changed, removed or moved. Files that the manifest does not list are problems too.
+
+    Args:
+        folder: the folder that was `save_to`.
+        last: the SHA-256 of the manifest's last line, as noted when the run ended. Without it,
+            lines removed from the end go unnoticed.
+
+    Returns:
+        The problems. It does not raise for what is in the folder.
+    """
+    folder = Path(folder)
+    manifest = folder / MANIFEST
+    if manifest.is_symlink() or not manifest.is_file():
+        what = "is not a plain file" if exists(manifest) else "does not exist"
+        return Verification((f"there is no {MANIFEST} in {str(folder)!a}: it {what}",), 0, None)
+    try:
+        problems, entries, digest = check_folder(folder)
+    except OSError as error:
+        return Verification((f"{str(manifest)!a} cannot be read: {error.strerror}",), 0, None)
+    if last is not None and last.lower() != digest:
+        problems.append(
+            "the last line does not have the given hash: lines at the end were removed or added"
+        )
+    return Verification(tuple(problems), len(entries), digest)
+
+
+def pack(
+    folder: str | PathLike[str],
+    to: str | PathLike[str] | None = None,
+    *,
+    last: str | None = None,
+) -> Packed:
+    """Put a folder of collected files into one zip, checked before and after.
+
+    The zip contains the manifest and the files that it lists, and nothing else. Packing the same
+    folder again gives the same bytes.
+
+    Args:
+        folder: the folder that was `save_to`.
+        to: the zip to write; by default the folder's name with `.zip`, beside the folder.
+        last: the SHA-256 of the manifest's last line, as noted when the run ended.
+
+    Returns:
+        The zip and its SHA-256. If the folder has problems, `path` is None: nothing is packed.
+
+    Raises:
+        FileExistsError: `to` exists. It is not replaced.
+        OSError: the zip cannot be written.
+    """
+    folder = Path(folder)
+    target = (
+        Path(to) if to is not None else folder.resolve().with_name(f"{folder.resolve().name}.zip")
+    )
+    verification = verify(folder, last=last)
+    if not verification.ok:
+        return Packed(verification, None, 0, None)
+    # A process that is killed leaves this name, never half a zip under the final one.
+    partial = target.with_name(f".{target.name}.part")
+    try:
+        problems = _write_zip(folder, partial)
+        if problems:
+            found = Verification(tuple(problems), verification.files, verification.last)
+            return Packed(found, None, 0, None)
+        digest, size = hash_file(partial)
+        # A link refuses a name that exists, where a rename would replace it.
+        os.link(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Packed(verification, target, size, digest)
+
+
+def _write_zip(folder: Path, target: Path) -> list[str]:
+    """Write the zip, read it back, and return the problems of what it contains."""
+    import zipfile
+
+    _, entries, _ = check_folder(folder)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in [MANIFEST, *sorted(entries)]:
+            # A fixed time, so that the same content gives the same zip.
+            item = zipfile.ZipInfo(path)
+            item.compress_type = zipfile.ZIP_DEFLATED
+            with (folder / path).open("rb") as source, archive.open(item, "w") as packed:
+                while chunk := source.read(CHUNK_SIZE):
+                    packed.write(chunk)
+    with target.open("rb+") as stream:
+        os.fsync(stream.fileno())
+    problems = []
+    with zipfile.ZipFile(target) as archive:
+        for path, entry in entries.items():
+            with archive.open(path) as stream:
+                digest, size = hash_stream(stream)
+            if (digest, size) != (entry["sha256"], entry["size"]):
+                problems.append(f"{path!a} changed while it was packed")
+    return problems
