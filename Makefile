@@ -20,13 +20,14 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house stubs test-rust test-python test-fast soak fuzz wheel bench format clean
+.PHONY: help demo test lint house docs stubs test-rust test-python test-fast soak fuzz wheel bench format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     run everything that CI runs: lint, test-rust, test-python'
 	@echo 'make lint     check format, lints, types, prose and structure'
 	@echo 'make house    check prose and structure only'
+	@echo 'make docs     build the documentation site into target/site; a warning is an error'
 	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
 	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
@@ -43,7 +44,7 @@ demo: $(VENV)/.native
 test: lint test-rust test-python
 	$(call heading,All checks passed)
 
-lint: house $(VENV)/.native $(VENV)/.components
+lint: house docs $(VENV)/.native $(VENV)/.components
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
@@ -62,6 +63,10 @@ lint: house $(VENV)/.native $(VENV)/.components
 house: $(VENV)/.made
 	$(call heading,Prose and structure)
 	$(BIN)/python tools/house.py
+
+docs: $(VENV)/.tools
+	$(call heading,Documentation)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 stubs: $(VENV)/.native
 	$(BIN)/python tools/stub_docs.py

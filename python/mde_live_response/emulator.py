@@ -69,8 +69,8 @@ class Emulator(EmulatorFixtures):
                 takes a second. `Retry-After`, `expires_in` and the expiry of links are in wall
                 time; times inside JSON are in the emulator's time.
             seed: The seed of ids, durations and random faults, 0 to 2**64 - 1.
-            host, port: The address to listen on. An address other than loopback raises a
-                UserWarning. Port 0 is a free port.
+            host: The address to listen on. An address other than loopback raises a UserWarning.
+            port: The port to listen on. 0 is a free port.
             tls: Serve HTTPS, with a certificate authority for this run, saved at `ca_bundle`.
             switches: Undocumented behaviour of the service; docs/emulator.md lists the switches.
 

@@ -1,0 +1,60 @@
+"""The site: the tutorial is followed word by word, and the reference has every class."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mde_live_response as mde
+from mde_live_response import errors
+
+PAGE = (Path(__file__).parents[1] / "docs/tutorial.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r'^```python title="([\w.]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
+RUNS = re.findall(r"^```console\n\$ (python .+?)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_every_file_is_run() -> None:
+    commands = [word for command, _ in RUNS for word in command.split()]
+    assert len(FILES) >= 6
+    # The playbook is imported by its test.
+    assert {name for name in FILES if name not in commands} == {"playbook.py"}
+
+
+@pytest.mark.parametrize(("command", "shown"), RUNS, ids=[command for command, _ in RUNS])
+def test_the_command_prints_what_the_tutorial_shows(
+    command: str, shown: str, tmp_path: Path
+) -> None:
+    for name, code in FILES.items():
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # pytest says how long it took.
+    assert re.sub(r" in [\d.]+s$", "", done.stdout.strip()) == shown.strip()
+
+
+REFERENCE = "\n".join(
+    page.read_text(encoding="utf-8")
+    for page in sorted((Path(__file__).parents[1] / "docs/reference").glob("*.md"))
+)
+
+
+@pytest.mark.parametrize("name", [n for n in mde.__all__ if isinstance(getattr(mde, n), type)])
+def test_the_reference_has_every_public_class(name: str) -> None:
+    module = "mde_live_response"
+    # The page of the errors shows the whole module.
+    named = {f"::: {module}.{name}"} | (
+        {f"::: {module}.errors"} if name in errors.__all__ else set()
+    )
+    assert named & set(REFERENCE.splitlines())
