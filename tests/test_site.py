@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 
 import mde_live_response as mde
 from mde_live_response import errors
+from mde_live_response.emulator import Emulator
 
 PAGE = (Path(__file__).parents[1] / "docs/tutorial.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r'^```python title="([\w.]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL))
@@ -58,3 +61,42 @@ def test_the_reference_has_every_public_class(name: str) -> None:
         {f"::: {module}.errors"} if name in errors.__all__ else set()
     )
     assert named & set(REFERENCE.splitlines())
+
+
+LOGGING = (Path(__file__).parents[1] / "docs/logging.md").read_text(encoding="utf-8")
+RECIPES = dict(
+    re.findall(r'^```python title="([\w.]+)"\n(.*?)^```$', LOGGING, re.MULTILINE | re.DOTALL)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "expected"),
+    [
+        ("json_logs.py", "stderr", '"level": "INFO", "logger": "mde_live_response"'),
+        ("notebook_logs.py", "stdout", " is Succeeded\n"),
+        ("traces.py", "stdout", '"name": "live_response run"'),
+    ],
+)
+def test_the_recipe_for_logs_runs(
+    name: str, stream: str, expected: str, emulator: Emulator, tmp_path: Path
+) -> None:
+    emulator.on_script("triage.ps1", stdout="done")
+    (tmp_path / name).write_text(RECIPES[name], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", name],
+        cwd=tmp_path,
+        env={**os.environ, **emulator.env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert expected in getattr(done, stream)
+    if name == "json_logs.py":
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert any(line["message"].endswith("is Succeeded") for line in lines)
+
+
+def test_every_recipe_is_run() -> None:
+    assert set(RECIPES) == {"json_logs.py", "notebook_logs.py", "traces.py"}
