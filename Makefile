@@ -31,7 +31,7 @@ help:
 	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
 	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
-	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: an hour'
+	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    run the benchmarks, in Rust and in Python with a release wheel'
@@ -93,7 +93,8 @@ FAST_TESTS := tests/test_citations.py tests/test_command.py tests/test_contract.
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py \
-		tests/test_signals.py tests/test_asyncio.py tests/test_asyncio_cancel.py tests/test_client.py tests/test_state_killed.py tests/test_fleet_kill.py
+		tests/test_signals.py tests/test_asyncio.py tests/test_asyncio_cancel.py tests/test_client.py tests/test_fleet_kill.py \
+		tests/test_state_killed.py tests/test_state_frozen.py tests/test_state_rewound.py
 	MDE_LIVE_RESPONSE_FLEETS=100000 $(CARGO) test --release --locked --no-default-features fleet_properties
 
 # New inputs go to target/fuzz; the corpus is not changed. RUSTC_BOOTSTRAP lets a stable compiler

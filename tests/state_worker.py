@@ -1,8 +1,13 @@
-"""A test process: a client that shares its state with others. Its job is given as JSON."""
+"""A test process: a client that shares its state with others. Its job is given as JSON.
+
+It prints the results as JSON. If the job has `"report": true`, it prints errors and warnings too,
+and ends with exit code 0. With `"wait": true`, it opens the store and waits for a line.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import threading
 from typing import Any
@@ -20,14 +25,43 @@ def limits(values: dict[str, Any]) -> mde.Limits:
     )
 
 
+class Warnings(logging.Handler):
+    """Keeps the texts of all warnings."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__,
+        "message": str(error),
+        "retryable": getattr(error, "retryable", None),
+    }
+
+
 def main() -> None:
     job = json.loads(sys.argv[1])
+    warnings = Warnings()
+    logging.getLogger().addHandler(warnings)
+    ran: list[dict[str, Any]] = []
+    failed: list[BaseException] = []
+    request_timeout, connect_timeout = job.get("timeouts", (2.0, 1.0))
     with mde.LiveResponseClient(
-        request_timeout=2.0, connect_timeout=1.0, state=job["state"], limits=limits(job["limits"])
+        request_timeout=request_timeout,
+        connect_timeout=connect_timeout,
+        state=job["state"],
+        limits=limits(job["limits"]),
     ) as client:
+        if job.get("wait"):
+            client.list_machines()
+            print("ready", flush=True)
+            sys.stdin.readline()
         print("go", flush=True)
-        ran: list[dict[str, Any]] = []
-        failed: list[BaseException] = []
 
         def run(share: list[list[str]]) -> None:
             try:
@@ -51,6 +85,7 @@ def main() -> None:
                 output = result.scripts[0].stdout if result.scripts else ""
                 ran.append(
                     {
+                        "correlation_id": correlation_id,
                         "id": result.action.id,
                         "ok": result.ok,
                         "message": result.message,
@@ -63,6 +98,10 @@ def main() -> None:
             thread.start()
         for thread in threads:
             thread.join()
+    if job.get("report"):
+        errors = [describe(error) for error in failed]
+        print(json.dumps({"ran": ran, "errors": errors, "warnings": warnings.texts}))
+        return
     if failed:
         raise failed[0]
     print(json.dumps(ran))

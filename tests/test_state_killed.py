@@ -5,19 +5,29 @@ from __future__ import annotations
 import random
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtime_helpers import MACHINE, pick_count, requests_of, wait_until
-from state_helpers import read_output, redis_server, start_worker
+from runtime_helpers import MACHINE, pick_count
+from state_helpers import (
+    Calls,
+    judge,
+    read_output,
+    run_cases,
+    shared_stores,
+    stage,
+    start_waiting,
+    start_worker,
+    wait_for,
+    wait_until_ready,
+)
 from state_worker import limits
 
-from mde_live_response._native import show_state
 from mde_live_response.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
@@ -30,8 +40,6 @@ LIMITS: dict[str, Any] = {
     "sessions": 50,
     "settle_time": 0.5,
 }
-
-HANGING = ("machineactions", "runliveresponse", "resultlink", "blob")
 LATE = {"kind": "delay", "seconds": 60.0}
 STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]] = {
     # The faults, the call (route and number) that hangs when the process is killed, and the
@@ -61,95 +69,66 @@ STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]
 }
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def state(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "redis":
-        yield from redis_server(tmp_path)
-    else:
-        yield f"sqlite:///{tmp_path / 'state.db'}"
+class Case:
+    """One process that is killed at one step, with an emulator of its own."""
 
+    def __init__(self, at: int, state: str, folder: Path) -> None:
+        self.at, self.state = at, state
+        self.step = list(STEPS)[at % len(STEPS)]
+        self.title = f"case {at}, {self.step}"
+        self.folder = folder / str(at)
+        self.correlation_id = f"job-{at}"
 
-def quotas(state: str, emulator: Emulator) -> list[Any]:
-    """Return the store's entries of this emulator: by its application, since ports are reused."""
-    return [quota for quota in show_state(state) if quota["application"] == emulator.client_id]
+    def run(self) -> Counter[str]:
+        """Kill a process and continue with another: one action, its result, and no slot taken."""
+        with Emulator(limits=limits(LIMITS), seed=self.at) as self.emulator:
+            self.emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
+            self.emulator.put_remote_file(MACHINE, "C:\\x", b"evidence")
+            process = self.start(self.correlation_id, wait=True)
+            try:
+                wait_until_ready(process)
+                (first,) = read_output(self.start("first"), 180)
+                self.wait_for_step(process)
+            finally:
+                process.kill()
+                process.communicate()
+            found = stage(self.state, self.emulator, self.correlation_id)
+            assert STEPS[self.step][2] in (None, found), f"{self.step}: {found}"
+            (row,) = read_output(self.start(self.correlation_id), 180)
+            assert row["ok"], f"{self.step}: {row}"
+            figures = judge(self.emulator, self.state, {first["id"], row["id"]}, self.step)
+        figures.update({"cases": 1, f"killed when {found} in the store": 1})
+        return figures
 
-
-def stage(state: str, emulator: Emulator, job: str) -> str | None:
-    """Return the stage of the intent in the store."""
-    for quota in quotas(state, emulator):
-        for intent in [
-            it["intent"] for it in quota["intents"] if it["key"]["correlation_id"] == job
-        ]:
-            return (
-                "started" if intent["action_id"] else "posted" if intent["posted"] else "intended"
-            )
-    return None
-
-
-def kill(emulator: Emulator, state: str, job: dict[str, Any], step: str, at: int) -> None:
-    faults, hangs, known = STEPS[step]
-    before = {route: len(requests_of(emulator, route)) for route in HANGING}
-    for fault in faults:
-        emulator.fault("*", **fault)
-    process = start_worker(emulator, job)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "go\n"
-    if hangs is None:
-        time.sleep(random.Random(at).uniform(0.0, 0.5))
-    else:
-        route, nth = hangs
-        wait_until(
-            lambda: (
-                [call["status"] for call in requests_of(emulator, route)][before[route] + nth - 1 :]
-                == [None]
-            ),
-            step,
-        )
-    process.kill()
-    process.communicate()
-    # A worker that starts slowly finds a store without recent entries and holds it against the
-    # list first. That list is one call more, so the kill hits an earlier step.
-    lists = requests_of(emulator, "machineactions")[before["machineactions"] :]
-    was_checked = any("creationDateTimeUtc" in str(call["query"]) for call in lists)
-    if known is not None and not was_checked:
-        assert stage(state, emulator, job["shares"][0][0][1]) == known, step
-
-
-def once(state: str, at: int, folder: Path) -> None:
-    """Kill a process and continue with another: one action, its result, and no slot left taken."""
-    step = list(STEPS)[at % len(STEPS)]
-    with Emulator(limits=limits(LIMITS), seed=at) as emulator:
-        emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
-        emulator.put_remote_file(MACHINE, "C:\\x", b"evidence")
+    def start(self, correlation_id: str, **options: Any) -> subprocess.Popen[str]:
         job = {
-            "state": state,
+            "state": self.state,
             "limits": LIMITS,
-            "shares": [[[MACHINE, f"job-{at}"]]],
-            "save_to": str(folder / str(at)),
+            "shares": [[[MACHINE, correlation_id]]],
+            "save_to": str(self.folder),
+            "timeouts": (10.0, 10.0),
+            **options,
         }
-        # A new Redis may be one that lost its data: the list is read more often until a settle
-        # time after its first use.
-        first = read_output(start_worker(emulator, {**job, "shares": [[[MACHINE, "first"]]]}), 120)[
-            0
-        ]["id"]
-        kill(emulator, state, job, step, at)
-        (row,) = read_output(start_worker(emulator, job), 120)
-        assert row["ok"], f"{step}: {row}"
-        with emulator.client() as client:
-            assert {action.id for action in client.list_machine_actions()} == {first, row["id"]}, (
-                step
-            )
-        (quota,) = quotas(state, emulator)
-        assert quota["slots"] == [], step
-        assert {intent["intent"]["action_id"] for intent in quota["intents"]} == {
-            first,
-            row["id"],
-        }, step
-        assert emulator.violations == dict.fromkeys(emulator.violations, 0), step
+        return start_worker(self.emulator, job)
+
+    def wait_for_step(self, process: subprocess.Popen[str]) -> None:
+        """Let the process run until it is at its step."""
+        faults, hangs, _ = STEPS[self.step]
+        calls = Calls(self.emulator)
+        for fault in faults:
+            self.emulator.fault("*", **fault)
+        start_waiting(process)
+        if hangs:
+            wait_for(lambda: calls.is_hanging(*hangs), self.step)
+        else:
+            time.sleep(random.Random(self.at).uniform(0.0, 0.5))
 
 
-def test_a_process_killed_at_any_step_is_resumed(state: str, tmp_path: Path) -> None:
-    kills = pick_count(32, 500)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in [pool.submit(once, state, at, tmp_path) for at in range(kills)]:
-            done.result()
+def test_a_process_killed_at_any_step_is_resumed(tmp_path: Path) -> None:
+    count = pick_count(16, 500)
+    with shared_stores(tmp_path) as stores:
+        cases = {
+            kind: [Case(at, address, tmp_path / kind) for at in range(count)]
+            for kind, address in stores.items()
+        }
+        run_cases(cases, AT_ONCE)

@@ -49,16 +49,16 @@ struct Renewal {
 
 impl Renewal {
     fn new() -> Self {
-        let now = (Instant::now(), SystemTime::now());
-        Self { at: Mutex::new(now), lost: AtomicBool::new(false) }
+        Self { at: Mutex::new(now()), lost: AtomicBool::new(false) }
     }
 
-    /// Records a renewal that was requested at `requested`.
+    /// Records a renewal that was requested at `requested`. A lost lease stays lost.
     fn record(&self, renewed: bool, requested: (Instant, SystemTime)) {
         if renewed {
             *self.at.lock().unwrap_or_else(PoisonError::into_inner) = requested;
+        } else {
+            self.lost.store(true, Ordering::SeqCst);
         }
-        self.lost.store(!renewed, Ordering::SeqCst);
     }
 
     fn is_valid(&self) -> bool {
@@ -109,7 +109,7 @@ impl Quota {
             if found.intent.commands != commands {
                 return Ok(BegunIntent { found, intent_lease: None });
             }
-            if intent_lease.renew().await? {
+            if intent_lease.acquire().await? {
                 intent_lease.keep_alive(self.clock);
                 // The previous holder may have changed it between the lookup and the lease.
                 if found.known
@@ -135,7 +135,7 @@ impl IntentLease {
     /// Fails if another process has taken the lease. Then nothing may be sent.
     pub async fn record_posted(&self, posted: bool) -> Result<()> {
         if let Err(error) = self.store.record_posted(self.key.clone(), self.token, posted).await {
-            // Only the store can say whether another process has the lease now.
+            // Only the store can say whether another process has taken the lease.
             let _ = self.renew().await;
             return Err(error);
         }
@@ -163,6 +163,15 @@ impl IntentLease {
         Arc::new(move || !is_shared || renewal.is_valid())
     }
 
+    async fn acquire(&self) -> Result<bool> {
+        let requested = now();
+        let acquired = self.store.acquire_lease(self.key.clone(), self.token, LEASE).await?;
+        if acquired {
+            self.renewal.record(true, requested);
+        }
+        Ok(acquired)
+    }
+
     async fn renew(&self) -> Result<bool> {
         renew(&self.store, &self.key, self.token, &self.renewal).await
     }
@@ -176,7 +185,7 @@ impl IntentLease {
                 clock.sleep(HEARTBEAT).await;
                 match renew(&store, &key, token, &renewal).await {
                     Ok(true) => {}
-                    // Taking it back would stop the process that has it now.
+                    // Another process has submitted, or will.
                     Ok(false) => break,
                     Err(error) => log::debug!(target: crate::trace::LOG_TARGET, "{error}"),
                 }
@@ -186,15 +195,20 @@ impl IntentLease {
     }
 }
 
+/// Returns the time before a request to the store. The lease counts from when the store took the
+/// request, which is not before.
+fn now() -> (Instant, SystemTime) {
+    (Instant::now(), SystemTime::now())
+}
+
 async fn renew(
     store: &Arc<dyn Store>,
     key: &IntentKey,
     token: u64,
     renewal: &Renewal,
 ) -> Result<bool> {
-    // The lease counts from when the store took the request, which is not before now.
-    let requested = (Instant::now(), SystemTime::now());
-    let renewed = store.acquire_lease(key.clone(), token, LEASE).await?;
+    let requested = now();
+    let renewed = store.renew_lease(key.clone(), token, LEASE).await?;
     renewal.record(renewed, requested);
     Ok(renewed)
 }
@@ -222,12 +236,14 @@ mod tests {
         assert!(renewal.is_valid());
         tokio::time::advance(seconds_to_duration(LEASE)).await;
         assert!(!renewal.is_valid(), "the process was stopped");
-        renewal.record(true, (Instant::now(), SystemTime::now()));
+        renewal.record(true, now());
         assert!(renewal.is_valid());
         let an_hour_ago = SystemTime::now() - seconds_to_duration(3600.0);
         renewal.record(true, (Instant::now(), an_hour_ago));
         assert!(!renewal.is_valid(), "the machine was suspended, and tokio's clock with it");
-        renewal.record(false, (Instant::now(), SystemTime::now()));
+        renewal.record(false, now());
         assert!(!renewal.is_valid(), "another process has the lease");
+        renewal.record(true, now());
+        assert!(!renewal.is_valid(), "the answer to an earlier renewal came late");
     }
 }

@@ -18,12 +18,18 @@ pub trait IntentStore: Send + Sync {
     /// Returns the intent of `key`, or `None`.
     fn get_intent(&self, key: IntentKey) -> StoreFuture<'_, Option<Intent>>;
 
-    /// Takes or renews the intent's lease for `lease` seconds. Returns whether `token` now holds
-    /// it.
+    /// Takes the intent's lease for `lease` seconds. Returns whether `token` now holds it.
     ///
     /// Fails to take it while another token holds it, or if there is no such intent. The lease ends
     /// with [`ReleaseLease`](super::store::DeferredWrite::ReleaseLease), or when its time is over.
     fn acquire_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool>;
+
+    /// Renews the intent's lease for `lease` seconds. Returns whether `token` has held it all the
+    /// time, or nobody took it since its time was over.
+    ///
+    /// A lease that another token took is not renewed, even if it was released again: its holder
+    /// may have submitted.
+    fn renew_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool>;
 
     /// Records durably that a POST is about to be sent (`true`), or that none arrived (`false`).
     ///
@@ -94,6 +100,6 @@ pub struct IntentLookup {
     /// The intent existed before.
     pub known: bool,
     /// Seconds for which the store has lost no data, if it may have lost some before. Then the same
-    /// intent may have existed, and been posted, earlier.
+    /// intent may have been posted earlier.
     pub since_state_loss: Option<f64>,
 }

@@ -124,6 +124,26 @@ async fn redis_back_from_an_older_dump_is_checked() {
     assert!(store.needs_check().await.unwrap());
 }
 
+#[tokio::test]
+async fn a_new_process_notices_that_redis_was_restarted() {
+    let Some(mut redis) = Redis::start(&["--dbfilename", "dump.rdb"]) else { return };
+    let store = open_as(&redis.address(), "api.test").await;
+    store.record_check(ListedActions::default()).await.unwrap();
+    assert!(!open_as(&redis.address(), "api.test").await.needs_check().await.unwrap());
+    let mut connection = ::redis::Client::open(redis.address())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    ::redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    drop(store);
+    redis.restart();
+    let newcomer = open_as(&redis.address(), "api.test").await;
+    assert!(newcomer.needs_check().await.unwrap(), "the dump may be an old one");
+    newcomer.record_check(ListedActions::default()).await.unwrap();
+    assert!(!open_as(&redis.address(), "api.test").await.needs_check().await.unwrap(), "once");
+}
+
 /// A replica that lagged has the same epoch and fewer operations.
 #[tokio::test]
 async fn redis_data_that_goes_back_without_a_restart_is_noticed() {
@@ -143,6 +163,10 @@ async fn redis_data_that_goes_back_without_a_restart_is_noticed() {
     let mut set = ::redis::cmd("HINCRBY");
     set.arg(&keys[0]).arg("count").arg(-3).exec_async(&mut connection).await.unwrap();
     assert!(store.needs_check().await.unwrap());
+    store.record_check(ListedActions::default()).await.unwrap();
+    assert!(!store.needs_check().await.unwrap(), "one check is enough");
+    let found = store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    assert!(found.since_state_loss.is_some_and(|seconds| seconds < 30.0), "{found:?}");
 }
 
 #[tokio::test]

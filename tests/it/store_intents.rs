@@ -54,6 +54,29 @@ async fn an_intent_has_one_lease(fixture: &StoreFixture) {
     assert!(!one.acquire_lease(key("b"), 1, 15.0).await.unwrap());
 }
 
+async fn a_lease_that_another_process_had_is_not_renewed(fixture: &StoreFixture) {
+    let (one, two) = (fixture.open().await, fixture.open().await);
+    one.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
+    assert!(!one.renew_lease(key("a"), 1, 15.0).await.unwrap(), "{}", fixture.kind);
+    assert!(one.acquire_lease(key("a"), 1, 15.0).await.unwrap());
+    fixture.advance_time(20.0);
+    assert!(one.renew_lease(key("a"), 1, 15.0).await.unwrap(), "nobody took it");
+    fixture.advance_time(10.0);
+    assert!(!two.acquire_lease(key("a"), 2, 15.0).await.unwrap(), "{}", fixture.kind);
+    fixture.advance_time(6.0);
+    assert!(two.acquire_lease(key("a"), 2, 15.0).await.unwrap(), "{}", fixture.kind);
+    assert!(!one.renew_lease(key("a"), 1, 15.0).await.unwrap(), "{}", fixture.kind);
+    two.record_action(key("a"), "action".into(), None).await.unwrap();
+    two.defer(DeferredWrite::ReleaseLease(key("a"), 2));
+    two.flush().await.unwrap();
+    assert!(
+        !one.renew_lease(key("a"), 1, 15.0).await.unwrap(),
+        "{}: the other process is done, and may have submitted",
+        fixture.kind
+    );
+    assert!(!one.renew_lease(key("b"), 1, 15.0).await.unwrap(), "there is no such intent");
+}
+
 async fn the_actions_of_intents_are_known_by_id(fixture: &StoreFixture) {
     let (one, two) = (fixture.open().await, fixture.open().await);
     let known = async |id: &str| two.is_action_recorded(id.into()).await.unwrap();
@@ -236,6 +259,7 @@ async fn cached_statuses_are_written_and_read_in_batches(fixture: &StoreFixture)
 
 store_suite!(
     an_intent_has_one_lease,
+    a_lease_that_another_process_had_is_not_renewed,
     the_actions_of_intents_are_known_by_id,
     unreliable_comments_are_remembered,
     an_unsent_intent_is_deleted,

@@ -80,6 +80,16 @@ impl IntentStore for MemoryStore {
         })
     }
 
+    fn renew_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool> {
+        self.with(|tables, now| {
+            let entry = tables.intents.get_mut(&key);
+            let held = entry.and_then(|entry| entry.lease.as_mut());
+            let Some(held) = held.filter(|(holder, _)| *holder == token) else { return Ok(false) };
+            held.1 = now + lease;
+            Ok(true)
+        })
+    }
+
     fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()> {
         self.with(|tables, now| {
             let Some(entry) = tables.intents.get_mut(&key) else {

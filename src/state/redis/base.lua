@@ -46,13 +46,13 @@ local function create_epoch()
   redis.call('HSET', key('epoch'), 'id', args.id, 'known_since', text(known_since), 'offset', '0',
     'last', text(now), 'created', text(now), 'sessions_unknown', '1',
     'loss_certain', args.loss_certain, 'version', args.version, 'count', '0',
-    'actions_indexed', '1')
+    'actions_indexed', '1', 'run_id', args.run_id)
   redis.call('SADD', 'mlr:quotas', args.quota)
 end
 
 local function read_epoch()
   return redis.call('HMGET', key('epoch'), 'id', 'known_since', 'offset', 'last', 'created',
-    'sessions_unknown', 'loss_certain', 'version', 'count', 'lost')
+    'sessions_unknown', 'loss_certain', 'version', 'count', 'lost', 'run_id')
 end
 
 local epoch = read_epoch()
@@ -60,9 +60,12 @@ if ARGV[1] == 'init' then
   if not epoch[1] then
     create_epoch()
     epoch = read_epoch()
-  elseif args.is_new and math.abs(read_time() + tonumber(epoch[3]) - tonumber(epoch[4])) > JUST_NOW then
-    -- Nobody uses the data now, so it may be an older copy.
-    redis.call('HSET', key('epoch'), 'sessions_unknown', '1')
+  else
+    local age = math.abs(read_time() + tonumber(epoch[3]) - tonumber(epoch[4]))
+    -- Nobody uses the data now, or the server is not the one that made it. It may be an older copy.
+    if (args.is_new and age > JUST_NOW) or epoch[11] ~= args.run_id then
+      redis.call('HSET', key('epoch'), 'sessions_unknown', '1', 'run_id', args.run_id)
+    end
   end
   return cjson.encode({epoch = epoch[1], version = epoch[8]})
 end
@@ -73,14 +76,18 @@ end
 -- gone back.
 local count = tonumber(epoch[9] or '0') + 1
 local has_gone_back = ARGV[2] == epoch[1] and ARGV[5] ~= '' and tonumber(ARGV[5]) >= count
+if has_gone_back then
+  -- Otherwise each further call of that caller would be such a proof.
+  count = tonumber(ARGV[5]) + 1
+end
 local now = advance(epoch, string.format('%d', count))
 -- Calls before `known_since` are not recorded. A caller that knows another epoch proves that data
 -- was lost: then calls may have run until this epoch was created.
 local known_since = tonumber(epoch[2])
 local loss_certain, sessions_unknown = epoch[7] == '1', epoch[6] == '1'
-if has_gone_back and not sessions_unknown then
-  sessions_unknown = true
-  redis.call('HSET', key('epoch'), 'sessions_unknown', '1')
+if has_gone_back then
+  sessions_unknown, epoch[10] = true, text(now)
+  redis.call('HSET', key('epoch'), 'sessions_unknown', '1', 'lost', epoch[10])
 end
 if ARGV[2] ~= '' and ARGV[2] ~= epoch[1] and not loss_certain then
   known_since, loss_certain, sessions_unknown = tonumber(epoch[5]), true, true

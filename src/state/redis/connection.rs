@@ -176,6 +176,7 @@ impl RedisConnection {
             "id": uuid::Uuid::new_v4().to_string(),
             "loss_certain": if had_epoch { "1" } else { "0" },
             "is_new": !had_epoch,
+            "run_id": self.known_run_id(),
             "version": VERSION.to_string(),
             "quota": serde_json::json!([key.host, key.tenant, key.application]).to_string(),
         });
@@ -222,6 +223,10 @@ impl RedisConnection {
             error
         })?;
         serde_json::from_str(&answer).map_err(|error| self.unreadable_reply(&error.to_string()))
+    }
+
+    fn known_run_id(&self) -> String {
+        self.run_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn known_epoch(&self) -> String {

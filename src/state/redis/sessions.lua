@@ -130,6 +130,15 @@ function op.acquire_lease()
   return {held = true}
 end
 
+function op.renew_lease()
+  local name = intent_of(args.machine, args.correlation)
+  if redis.call('HGET', name, 'lease_token') ~= args.token then
+    return {held = false}
+  end
+  redis.call('HSET', name, 'lease_until', text(now + args.lease))
+  return {held = true}
+end
+
 local function delete_intent(name)
   redis.call('DEL', name)
   redis.call('ZREM', key('intents'), cjson.encode({args.machine, args.correlation}))

@@ -94,6 +94,14 @@ impl IntentStore for RedisStore {
         })
     }
 
+    fn renew_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool> {
+        Box::pin(async move {
+            let arguments =
+                intent_args_with(&key, [("token", hex_id(token).into()), ("lease", lease.into())]);
+            Ok(self.connection.call::<LeaseReply>("renew_lease", &arguments).await?.held)
+        })
+    }
+
     fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let arguments = intent_args_with(

@@ -32,21 +32,26 @@ impl StoreConnection {
     }
 
     /// Records at an open whether the file must be held against the service's list.
-    pub fn note_open(&self, quota: i64, is_suspect: bool) -> Sql<()> {
+    ///
+    /// `has_lost`: entries that this process made or saw are missing for certain.
+    pub fn note_open(&self, quota: i64, is_suspect: bool, has_lost: bool, now: f64) -> Sql<()> {
         let find = "SELECT file FROM store_checks WHERE quota = ?";
         let known: Option<String> =
             self.connection.query_row(find, [quota], |row| row.get(0)).optional()?;
-        if is_suspect || known.as_ref() != Some(&self.file.main) {
-            let note = "INSERT INTO store_checks VALUES (?1, ?2, 0, NULL) ON CONFLICT (quota) \
-                        DO UPDATE SET file = ?2, checked = 0";
-            self.execute(note, params![quota, self.file.main])?;
+        // A file that was checked under another identity is a copy, and may be an old one.
+        let is_copy = known.as_ref().is_some_and(|file| *file != self.file.main);
+        if is_suspect || is_copy || known.is_none() {
+            let note = "INSERT INTO store_checks VALUES (?1, ?2, 0, ?3) ON CONFLICT (quota) \
+                        DO UPDATE SET file = ?2, checked = 0, lost = coalesce(?3, lost)";
+            let lost = (is_copy || has_lost).then_some(now);
+            self.execute(note, params![quota, self.file.main, lost])?;
         }
         Ok(())
     }
 
     /// Notes for every quota key that earlier entries are missing.
-    pub fn distrust_all(&self) -> Sql<()> {
-        self.execute("UPDATE store_checks SET checked = 0", []).map(drop)
+    pub fn distrust_all(&self, now: f64) -> Sql<()> {
+        self.execute("UPDATE store_checks SET checked = 0, lost = ?", [now]).map(drop)
     }
 
     pub fn needs_check(&self) -> Sql<bool> {

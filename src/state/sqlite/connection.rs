@@ -93,12 +93,12 @@ impl StoreConnection {
     /// Registers the quota key in the file that has just been opened.
     fn register(&mut self) -> Result<()> {
         let to_error = |error: rusqlite::Error, path: &PathBuf| file::to_error(path, &error);
-        let is_suspect =
-            self.is_suspect(self.seen.get()).map_err(|error| to_error(error, &self.path))?;
+        let seen = self.seen.get();
+        let is_suspect = self.is_suspect(seen).map_err(|error| to_error(error, &self.path))?;
         self.file = FileIdentity::read(&self.path).unwrap_or_default();
         let quota = self.try_transact(Durability::Synced, |db, now| {
             let quota = db.quota_id()?;
-            db.note_open(quota, is_suspect)?;
+            db.note_open(quota, is_suspect, is_suspect && seen > 0.0, now)?;
             db.count_calls_lost_in_power_cut(quota, now).map(|()| quota)
         });
         self.quota = quota.map_err(|error| to_error(error, &self.path))?;
@@ -269,10 +269,11 @@ impl StoreConnection {
     /// Call it with the write lock held, so that the next holder gets a later time.
     fn now(&self, full_sync: bool) -> Sql<(f64, f64)> {
         let (mut clock, synced) = self.read_clock()?;
-        if clock.last < self.seen.get() {
-            self.distrust_all()?;
-        }
+        let has_gone_back = clock.last < self.seen.get();
         let now = self.advance(&mut clock);
+        if has_gone_back {
+            self.distrust_all(now)?;
+        }
         let set = "UPDATE time SET clock_id = ?, clock_offset = ?, last = ?, synced = ?";
         let at = if full_sync { now } else { synced };
         self.connection.prepare_cached(set)?.execute((

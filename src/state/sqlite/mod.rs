@@ -149,6 +149,11 @@ impl IntentStore for SqliteStore {
             .run(Durability::Relaxed, move |db, now| db.acquire_lease(&key, token, lease, now))
     }
 
+    fn renew_lease(&self, key: IntentKey, token: u64, lease: f64) -> StoreFuture<'_, bool> {
+        self.worker
+            .run(Durability::Relaxed, move |db, now| db.renew_lease(&key, token, now + lease))
+    }
+
     fn record_posted(&self, key: IntentKey, token: u64, posted: bool) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let intent_key = key.clone();

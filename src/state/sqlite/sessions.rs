@@ -77,7 +77,9 @@ impl StoreConnection {
         now: f64,
     ) -> Sql<IntentLookup> {
         if let Some(intent) = self.get_intent(key)? {
-            return Ok(IntentLookup { intent, known: true, since_state_loss: None });
+            // It may be older than a POST that the file has forgotten.
+            let since_state_loss = self.since_loss(now)?;
+            return Ok(IntentLookup { intent, known: true, since_state_loss });
         }
         let (machine, correlation) = (&key.machine_id, &key.correlation_id);
         let json = serde_json::to_string(commands).unwrap_or_default();
@@ -108,6 +110,14 @@ impl StoreConnection {
             take,
             params![self.quota, machine, correlation, hex_id(token), now + lease, now],
         )? > 0)
+    }
+
+    pub fn renew_lease(&self, key: &IntentKey, token: u64, until: f64) -> Sql<bool> {
+        let renew = "UPDATE intents SET lease_until = ? WHERE quota = ? AND machine = ? \
+                     AND correlation = ? AND lease_token = ?";
+        let (machine, correlation) = (&key.machine_id, &key.correlation_id);
+        let values = params![until, self.quota, machine, correlation, hex_id(token)];
+        Ok(self.execute(renew, values)? > 0)
     }
 
     /// Ends the lease. If nothing of the intent was sent, deletes it and frees its slot, unless
