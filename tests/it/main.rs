@@ -37,6 +37,7 @@ mod fleet_outages;
 mod fleet_parking;
 mod fleet_properties;
 mod fleet_random;
+mod fleet_refetch;
 mod fleet_run;
 mod fleet_support;
 mod odd_answers;
