@@ -194,6 +194,12 @@ def test_limits_and_rates_have_a_dict() -> None:
     assert (found["sessions"], found["queue_time"], found["upload_size"]) == (7, 7200.0, 20971520)
 
 
+@pytest.mark.parametrize("size", [0, -1, -(2**62)])
+def test_an_upload_size_below_one_is_refused(size: int) -> None:
+    with pytest.raises(mde.InvalidRequestError, match=f"upload_size is {size}"):
+        mde.Limits(upload_size=size)
+
+
 def test_a_timedelta_is_seconds(emulator: Emulator, client: LiveResponseClient) -> None:
     minute = timedelta(minutes=1)
     assert mde.Rate(1, minute) == mde.Rate(1, 60.0)

@@ -332,6 +332,32 @@ def test_a_token_of_another_tenant_is_not_sent(emulator: Emulator) -> None:
     )
 
 
+def test_the_tenant_is_the_argument_else_that_of_the_last_token_else_the_credentials(
+    emulator: Emulator,
+) -> None:
+    credential = ClientSecretCredential(
+        "contoso.example", emulator.client_id, emulator.client_secret, authority=emulator.login_url
+    )
+    assert client_with(emulator, credential).tenant_id == "contoso.example"
+    client = client_with(emulator, emulator.token)
+    assert client.tenant_id is None
+    client.list_machines()
+    assert client.tenant_id == emulator.tenant_id
+    other = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+    assert client_with(emulator, credential, tenant_id=other).tenant_id == other
+    # A token names the tenant by its id, and a credential may name it by its domain.
+    emulator_tenant = ClientSecretCredential(
+        emulator.tenant_id.upper(),
+        emulator.client_id,
+        emulator.client_secret,
+        authority=emulator.login_url,
+    )
+    client = client_with(emulator, emulator_tenant)
+    assert client.tenant_id == emulator.tenant_id.upper()
+    client.list_machines()
+    assert client.tenant_id == emulator.tenant_id
+
+
 NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 
 

@@ -190,6 +190,23 @@ def test_a_failed_session_is_pickled_with_its_error(emulator: Emulator) -> None:
     assert back.result.scripts[0].stdout.endswith("half done")
 
 
+def test_a_failed_session_made_from_its_id_names_what_is_known(emulator: Emulator) -> None:
+    emulator.on_script("triage.ps1", exit_code=3, duration=20)
+    with emulator.client() as client:
+        script = mde.Command.run_script("triage.ps1")
+        started = client.submit("ws-0001", script, "case 42", correlation_id="case-7")
+        session = client.session(started.id)
+        assert (session.machine_id, session.correlation_id) == (None, None)
+        session.refresh()
+        assert (session.machine_id, session.correlation_id) == (started.machine_id, "case-7")
+        with pytest.raises(mde.SessionFailedError) as caught:
+            session.result().raise_for_status()
+    error = caught.value
+    assert (error.action_id, error.machine_id) == (started.id, started.machine_id)
+    assert (error.tenant_id, error.correlation_id) == (emulator.tenant_id, "case-7")
+    assert pickle.loads(pickle.dumps(error)).correlation_id == "case-7"
+
+
 def test_an_ambiguous_name_gives_the_machines(emulator: Emulator) -> None:
     twins = {emulator.add_machine("twin.example.test") for _ in range(2)}
     with emulator.client() as client, pytest.raises(mde.AmbiguousMachineError) as caught:

@@ -141,6 +141,26 @@ def test_a_report_time_out_does_not_stop_the_run(
     assert fleet.report(timeout=60).ok
 
 
+def test_resume_fetches_the_results_that_could_not_be_fetched(
+    client: LiveResponseClient, emulator: Emulator
+) -> None:
+    # A firewall of the storage account: it is not asked again.
+    refused = {"status": 403, "x_ms_error_code": "AuthorizationFailure"}
+    emulator.fault("GET", "blob", "status", times=2, **refused)
+    first = {it.machine: it for it in client.run_many(NAMES[:2], ECHO, "a test", run_id="a run")}
+    assert [outcome.reason for outcome in first.values()] == ["fetch", "fetch"]
+    again = list(client.resume("a run"))
+    assert sorted(outcome.machine for outcome in again) == NAMES[:2]
+    for outcome in again:
+        assert (outcome.ok, outcome.error) == (True, None)
+        assert outcome.action_id == first[outcome.machine].action_id
+        result = outcome.load_result()
+        assert result is not None
+        assert result.scripts[0].stdout.endswith("done")
+    assert list(client.resume("a run")) == again
+    assert len(requests_of(emulator, "runliveresponse")) == 2
+
+
 def test_leaving_a_loop_detaches_and_the_run_can_be_resumed(
     client: LiveResponseClient, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:

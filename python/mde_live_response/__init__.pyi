@@ -838,8 +838,8 @@ class LiveResponseClient:
     ) -> Self: ...
     @property
     def tenant_id(self) -> str | None:
-        """The tenant: the `tenant_id` argument, or else the credential's tenant, or else the
-        tenant of the last token.
+        """The tenant: the `tenant_id` argument, or else the tenant of the last token, or else the
+        credential's tenant, which may be a domain name.
 
         None until one of them is known.
         """
@@ -1242,8 +1242,9 @@ class LiveResponseClient:
         """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
-        not run again. The call waits for open sessions. If a submit was interrupted, it finds out
-        whether a session started.
+        not run again. Results that could not be fetched (`reason` is `fetch`) are fetched again,
+        and the newer outcome takes the place of the old one. The call waits for open sessions.
+        If a submit was interrupted, it finds out whether a session started.
         Permissions: those of `run_many`.
 
         Args:
@@ -1263,8 +1264,9 @@ class LiveResponseClient:
         """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
-        not run again. The call waits for open sessions. If a submit was interrupted, it finds out
-        whether a session started.
+        not run again. Results that could not be fetched (`reason` is `fetch`) are fetched again,
+        and the newer outcome takes the place of the old one. The call waits for open sessions.
+        If a submit was interrupted, it finds out whether a session started.
         Permissions: those of `run_many`.
 
         Args:
@@ -1504,7 +1506,7 @@ class Session:
     @property
     def correlation_id(self) -> str | None:
         """The correlation id that the session was submitted with. None for a session made from
-        its action id.
+        its action id, unless the state store had it as open when the action was fetched.
         """
 
     @property

@@ -12,6 +12,7 @@ mod outage;
 mod outcome;
 mod priority;
 mod protocol;
+mod refetch;
 mod resolver;
 mod row;
 mod row_table;
@@ -54,6 +55,8 @@ pub struct Fleet {
 pub struct Cursor {
     number: u64,
     buffered: VecDeque<Outcome>,
+    /// The numbers and rows of outcomes whose results are being fetched again.
+    deferred: Vec<(u64, u32)>,
 }
 
 /// Loads the results of a run while its state store is open.
@@ -84,6 +87,11 @@ impl Fleet {
     /// Waits for the next outcome after those that `cursor` has seen. Returns none after the last.
     pub async fn next(&self, cursor: &mut Cursor) -> Result<Option<Outcome>> {
         let mut changes = self.shared.worker_state.subscribe();
+        // Then it is known which results are fetched again.
+        let has_read_run = |state: &WorkerState| {
+            self.shared.known_outcomes.get().is_some() || !matches!(state, WorkerState::Active)
+        };
+        let _ = changes.wait_for(has_read_run).await;
         let mut outage = Outage::default();
         loop {
             if let Some(outcome) = cursor.buffered.pop_front() {
@@ -92,12 +100,9 @@ impl Fleet {
             // Read before the run store: outcomes that this worker wrote just before it failed are
             // still yielded before its error is.
             let worker_state = changes.borrow_and_update().clone();
-            let page = match self
-                .shared
-                .run_store()
-                .list_outcomes(self.run_id(), cursor.number, PAGE)
-                .await
-            {
+            let (after, count) = cursor.next_page(&self.shared);
+            let reading = self.shared.run_store().list_outcomes(self.run_id(), after, count);
+            let page = match reading.await {
                 Err(error)
                     if matches!(worker_state, WorkerState::Active)
                         && outage.wait_for_retry(&self.shared, &error).await =>
@@ -106,11 +111,11 @@ impl Fleet {
                 }
                 page => page?,
             };
-            cursor.buffer(&page)?;
+            cursor.buffer(&page, &self.shared)?;
             if !cursor.buffered.is_empty() {
                 continue;
             }
-            if cursor.number >= u64::from(self.rows()) {
+            if cursor.number >= u64::from(self.rows()) && cursor.deferred.is_empty() {
                 return Ok(None);
             }
             match worker_state {
@@ -209,16 +214,25 @@ impl Drop for Fleet {
 }
 
 impl Cursor {
-    /// Takes the next outcomes from the run store.
-    fn buffer(&mut self, page: &[NumberedOutcome]) -> Result<()> {
-        self.number = page.last().map_or(self.number, |last| last.number);
+    /// Returns which outcomes to read next: those after a number, and how many.
+    fn next_page(&self, shared: &Shared) -> (u64, u32) {
+        match self.deferred.iter().find(|(_, row)| shared.is_refetched(*row)) {
+            Some((number, _)) => (number.saturating_sub(1), 1),
+            None => (self.number, PAGE),
+        }
+    }
+
+    /// Takes the next outcomes from the run store. Those whose results are being fetched again come
+    /// later.
+    fn buffer(&mut self, page: &[NumberedOutcome], shared: &Shared) -> Result<()> {
         for numbered in page {
-            let outcome = serde_json::from_str(&numbered.outcome).map_err(|error| {
-                Error::new(
-                    Kind::State,
-                    format!("the stored outcome of row {} is not valid: {error}", numbered.row),
-                )
-            })?;
+            let outcome = Outcome::from_store(numbered)?;
+            self.number = self.number.max(numbered.number);
+            if shared.needs_refetch(numbered.number, &outcome) {
+                self.deferred.push((numbered.number, numbered.row));
+                continue;
+            }
+            self.deferred.retain(|(number, _)| *number != numbered.number);
             self.buffered.push_back(outcome);
         }
         Ok(())

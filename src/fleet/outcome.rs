@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::session::SessionResult;
+use crate::state::run_store::NumberedOutcome;
 
 /// How a row ended. Each row of a run has exactly one outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,17 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Reads an outcome of the run store.
+    pub fn from_store(numbered: &NumberedOutcome) -> Result<Self> {
+        serde_json::from_str(&numbered.outcome).map_err(|error| {
+            let row = numbered.row;
+            Error::new(
+                Kind::State,
+                format!("the stored outcome of row {row} is not valid: {error}"),
+            )
+        })
+    }
+
     pub fn is_ok(&self) -> bool {
         self.reason == "ok"
     }

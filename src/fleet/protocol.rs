@@ -34,6 +34,8 @@ pub enum RowExit {
     Retry(Error),
     /// The session was cancelled while Pending, to free its slot.
     Parked,
+    /// The results of a row that has its outcome were fetched again. None: that was not possible.
+    Refetched(Option<Box<(Outcome, SessionResult)>>),
     /// The whole run cannot continue. The row did not cause this.
     RunFailed(Error),
 }

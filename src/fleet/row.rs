@@ -8,7 +8,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, watch};
 
-use super::manifest;
 use super::outcome::Outcome;
 use super::protocol::{ControlRequest, RowEvent, RowExit};
 use super::shared::{Shared, is_run_level};
@@ -194,21 +193,7 @@ impl RowTask {
 
     async fn complete(&self, result: SessionResult, is_resumed: bool) -> RowExit {
         let mut outcome = self.new_outcome();
-        outcome.set_result(&result);
-        if let Some(folder) = &self.shared.header.save_to {
-            let (run_id, now) = (&self.shared.header.run_id, self.shared.now());
-            if let Err(error) =
-                manifest::append_session(folder.as_ref(), run_id, &result, is_resumed, now).await
-            {
-                log::warn!(
-                    target: LOG_TARGET,
-                    "the files of {} are saved, but missing in the manifest: {error}",
-                    outcome.machine
-                );
-                outcome.set_error(error);
-                outcome.reason = "fetch".to_owned();
-            }
-        }
+        self.shared.complete(&mut outcome, &result, is_resumed).await;
         RowExit::Done(Box::new(outcome), Some(Box::new(result)))
     }
 

@@ -159,6 +159,10 @@ impl RowTable {
         self.set_stage(at, Stage::Admitting);
     }
 
+    pub fn mark_running(&mut self, at: u32) {
+        self.set_stage(at, Stage::Running);
+    }
+
     pub fn mark_claimed_elsewhere(&mut self, at: u32) {
         self.set_stage(at, Stage::ClaimedElsewhere);
     }

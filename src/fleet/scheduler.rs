@@ -3,6 +3,7 @@
 
 mod completion;
 mod enqueue;
+mod refetching;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -17,7 +18,7 @@ use super::resolver::Resolution;
 use super::row::RowTask;
 use super::row_table::RowTable;
 use super::shared::{POLL_INTERVAL, Shared};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::state::run_store::{NumberedOutcome, RowState, StopRequest};
 use crate::trace::{self, TraceContext};
 
@@ -52,6 +53,10 @@ pub struct Scheduler {
     is_unranked_enqueued: bool,
     /// Rows of a stopped run that have no outcome yet.
     stopped_rows: VecDeque<u32>,
+    /// Outcomes whose results are to be fetched again.
+    refetches: VecDeque<NumberedOutcome>,
+    /// Those that are being fetched, by row.
+    refetching: HashMap<u32, NumberedOutcome>,
 }
 
 /// Both ends of the channel for the events of the row tasks.
@@ -79,6 +84,8 @@ impl Scheduler {
             started,
             is_unranked_enqueued: false,
             stopped_rows: VecDeque::new(),
+            refetches: VecDeque::new(),
+            refetching: HashMap::new(),
             shared,
         }
     }
@@ -92,6 +99,7 @@ impl Scheduler {
             if self.table.is_over() {
                 return Ok(());
             }
+            self.start_refetches()?;
             self.table.queue.promote_due(self.shared.now());
             self.start_next().await?;
             self.park_pending_sessions().await?;
@@ -166,16 +174,21 @@ impl Scheduler {
                 .run_store()
                 .list_outcomes(&self.shared.header.run_id, self.last_outcome, PAGE)
                 .await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else {
+                if self.shared.known_outcomes.set(self.last_outcome).is_ok() {
+                    self.shared.worker_state.send_modify(|_| {});
+                }
+                return Ok(());
+            };
             self.last_outcome = last.number;
-            for NumberedOutcome { row, outcome, .. } in &page {
-                let outcome: Outcome = serde_json::from_str(outcome).map_err(|error| {
-                    Error::new(
-                        Kind::State,
-                        format!("the stored outcome of row {row} is not valid: {error}"),
-                    )
-                })?;
-                self.table.mark_finished(*row, outcome.is_ok());
+            for numbered in page {
+                let outcome = Outcome::from_store(&numbered)?;
+                if self.shared.needs_refetch(numbered.number, &outcome) {
+                    self.table.mark_running(numbered.row);
+                    self.refetches.push_back(numbered);
+                } else {
+                    self.table.mark_finished(numbered.row, outcome.is_ok());
+                }
             }
             self.publish_counts();
             // Wakes the loops over the outcomes.

@@ -1,15 +1,19 @@
 //! What the parts of one run share in this process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
+use super::manifest;
 use super::outcome::Outcome;
 use super::stage::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::session::{SessionResult, Sessions};
-use crate::state::run_store::{FinishedRow, RowState, RunHeader, RunStore, StopRequest};
+use crate::state::run_store::{
+    FinishedRow, NumberedOutcome, RowState, RunHeader, RunStore, StopRequest,
+};
 use crate::trace::LOG_TARGET;
 
 /// Seconds between two reads of what other workers wrote.
@@ -35,6 +39,10 @@ pub struct Shared {
     pub stop: Mutex<Option<StopRequest>>,
     /// Also notifies its receivers of each new outcome.
     pub worker_state: watch::Sender<WorkerState>,
+    /// The number of outcomes that the run had when this process began to work on it.
+    pub known_outcomes: OnceLock<u64>,
+    /// The rows whose results this process has tried to fetch again.
+    pub refetched: Mutex<BTreeSet<u32>>,
 }
 
 impl Shared {
@@ -86,17 +94,56 @@ impl Shared {
         outcome
     }
 
+    /// Takes the outcome from the result of the session, and adds its files to the manifest.
+    pub async fn complete(&self, outcome: &mut Outcome, result: &SessionResult, is_resumed: bool) {
+        outcome.set_result(result);
+        let Some(folder) = &self.header.save_to else { return };
+        let (run_id, now) = (&self.header.run_id, self.now());
+        let appending = manifest::append_session(folder.as_ref(), run_id, result, is_resumed, now);
+        if let Err(error) = appending.await {
+            log::warn!(
+                target: LOG_TARGET,
+                "the files of {} are saved, but missing in the manifest: {error}",
+                outcome.machine
+            );
+            outcome.set_error(error);
+            outcome.reason = "fetch".to_owned();
+        }
+    }
+
     /// Stores an outcome durably, together with its result. Returns whether it is the row's first.
     pub async fn finish(&self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<bool> {
-        let to_state_error = |error: serde_json::Error| {
-            Error::new(Kind::State, format!("an outcome could not be written as JSON: {error}"))
-        };
-        let finished = FinishedRow {
-            row: outcome.row,
-            outcome: serde_json::to_string(outcome).map_err(to_state_error)?,
-            result: result.map(serde_json::to_string).transpose().map_err(to_state_error)?,
-        };
-        self.run_store().finish_row(&self.header.run_id, finished).await
+        self.run_store().finish_row(&self.header.run_id, finished_row(outcome, result)?).await
+    }
+
+    /// Stores an outcome in place of `before`. Returns false if the row has another one by now.
+    pub async fn replace(
+        &self,
+        before: NumberedOutcome,
+        outcome: &Outcome,
+        result: &SessionResult,
+    ) -> Result<bool> {
+        let finished = finished_row(outcome, Some(result))?;
+        self.run_store().replace_outcome(&self.header.run_id, before, finished).await
+    }
+
+    /// Returns whether this process fetches the results of a row again: they could not be fetched
+    /// before it began to work on the run.
+    pub fn needs_refetch(&self, number: u64, outcome: &Outcome) -> bool {
+        let may_be_there = outcome.reason == "fetch" && outcome.action_id.is_some();
+        let is_old = self.known_outcomes.get().is_none_or(|known| number <= *known);
+        may_be_there && is_old && !self.is_refetched(outcome.row)
+    }
+
+    pub fn is_refetched(&self, row: u32) -> bool {
+        self.refetched.lock().unwrap_or_else(PoisonError::into_inner).contains(&row)
+    }
+
+    /// Records that the results of a row were fetched again, or cannot be. Wakes the loops over the
+    /// outcomes, which have waited for that.
+    pub fn mark_refetched(&self, row: u32) {
+        self.refetched.lock().unwrap_or_else(PoisonError::into_inner).insert(row);
+        self.worker_state.send_modify(|_| {});
     }
 
     pub fn counts(&self) -> Counts {
@@ -115,6 +162,17 @@ impl Shared {
             );
         }
     }
+}
+
+fn finished_row(outcome: &Outcome, result: Option<&SessionResult>) -> Result<FinishedRow> {
+    let to_state_error = |error: serde_json::Error| {
+        Error::new(Kind::State, format!("an outcome could not be written as JSON: {error}"))
+    };
+    Ok(FinishedRow {
+        row: outcome.row,
+        outcome: serde_json::to_string(outcome).map_err(to_state_error)?,
+        result: result.map(serde_json::to_string).transpose().map_err(to_state_error)?,
+    })
 }
 
 /// Returns whether an error concerns the whole run: the state store fails, or nobody can sign in.

@@ -1,7 +1,7 @@
 //! Starting a run, and resuming one.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -121,6 +121,8 @@ impl Fleet {
             worker: fastrand::u64(..),
             stop: Mutex::default(),
             worker_state: watch::channel(WorkerState::Active).0,
+            known_outcomes: OnceLock::new(),
+            refetched: Mutex::default(),
         });
         // Before the first claim: without a lease, other workers could claim the rows immediately.
         send_heartbeat(&shared).await?;

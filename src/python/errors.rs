@@ -61,6 +61,8 @@ pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) 
     attributes.set_item("result", result)?;
     attributes.set_item("action_id", &session.action.id)?;
     attributes.set_item("machine_id", &session.action.machine_id)?;
+    attributes.set_item("tenant_id", &session.tenant_id)?;
+    attributes.set_item("correlation_id", &session.correlation_id)?;
     attributes.set_item("hint", "the error's `result` has everything done before the failure")?;
     let class = exception_class(py, "SessionFailedError")?;
     let message = printable(&session.message);

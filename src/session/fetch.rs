@@ -50,23 +50,31 @@ impl Session {
         for result in &mut commands {
             self.fetch_command_result(&action, result, save_to).await;
         }
-        Ok(SessionResult::new(action, commands))
+        Ok(self.result_of(action, commands))
     }
 
-    /// Fetches again each result that failed with a retryable error.
-    pub async fn refetch_failed(
+    fn result_of(&self, action: MachineAction, commands: Vec<CommandResult>) -> SessionResult {
+        SessionResult {
+            tenant_id: self.sessions.pipeline.tokens().tenant_id(),
+            correlation_id: self.known_correlation_id(),
+            ..SessionResult::new(action, commands)
+        }
+    }
+
+    /// Fetches again each result that could not be fetched, if `is_wanted` for its error.
+    pub async fn refetch(
         &self,
         result: SessionResult,
         save_to: Option<&Path>,
+        is_wanted: impl Fn(&Error) -> bool,
     ) -> SessionResult {
         let SessionResult { action, mut commands, .. } = result;
-        for result in commands
-            .iter_mut()
-            .filter(|result| result.error.as_ref().is_some_and(|error| error.retryable))
+        for result in
+            commands.iter_mut().filter(|result| result.error.as_ref().is_some_and(&is_wanted))
         {
             self.fetch_command_result(&action, result, save_to).await;
         }
-        SessionResult::new(action, commands)
+        self.result_of(action, commands)
     }
 
     /// Reads the action until it has commands: they may appear later than the final status.

@@ -17,8 +17,8 @@ pub(super) struct SubmitHistory(Mutex<Events>);
 
 #[derive(Default)]
 struct Events {
-    /// When an earlier call can have posted first, by the service's clock.
-    earlier_post: Option<f64>,
+    /// When an earlier call can have posted first.
+    earlier_post: Option<PostTime>,
     /// When the first POST of this call began.
     own_post: Option<PostTime>,
     /// When the last POST of this call began, by our clock.
@@ -42,6 +42,10 @@ struct PostTime {
 }
 
 impl PostTime {
+    fn new(sessions: &Sessions, local: f64) -> Self {
+        Self { local, service: service_time_at(sessions, local) }
+    }
+
     /// Returns the earliest time of the POST by the service's clock. A later response may show that
     /// clock better than what was known when the POST began.
     fn service_time(self, sessions: &Sessions) -> f64 {
@@ -50,18 +54,16 @@ impl PostTime {
 }
 
 impl SubmitHistory {
-    /// The history of an intent that an earlier call may have posted.
-    ///
-    /// `posted_at`: the earliest time of that, by the service's clock.
-    pub fn of_posted_intent(posted_at: f64) -> Self {
-        let events = Events { earlier_post: Some(posted_at), in_doubt: true, ..Events::default() };
-        Self(Mutex::new(events))
+    /// The history of an intent that an earlier call may have posted, at `created` at the earliest.
+    pub fn of_posted_intent(sessions: &Sessions, created: f64) -> Self {
+        let earlier_post = Some(PostTime::new(sessions, created));
+        Self(Mutex::new(Events { earlier_post, in_doubt: true, ..Events::default() }))
     }
 
     /// Records that a POST begins now.
     pub fn record_post(&self, sessions: &Sessions) {
         let now = sessions.pipeline.clock.now();
-        let post = PostTime { local: now, service: service_time_at(sessions, now) };
+        let post = PostTime::new(sessions, now);
         let mut events = self.lock();
         events.own_post.get_or_insert(post);
         events.last_post = Some(now);
@@ -118,7 +120,7 @@ impl SubmitHistory {
     /// Returns the earliest time of the first POST by the service's clock. None: there was none.
     pub fn posted_at(&self, sessions: &Sessions) -> Option<f64> {
         let events = self.lock();
-        events.earlier_post.or_else(|| Some(events.own_post?.service_time(sessions)))
+        events.earlier_post.or(events.own_post).map(|post| post.service_time(sessions))
     }
 
     /// Returns the actions that the machine had before the first POST.

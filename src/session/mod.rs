@@ -27,7 +27,7 @@ mod wait_limit;
 use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 pub use plan::{SubmitOptions, SubmitRequest};
 pub use post_task::{posts_in_flight, reset_posts_in_flight};
@@ -64,6 +64,8 @@ pub struct Session {
     pub adopted: bool,
     /// The action as it was last read, and the time of that.
     latest: Arc<Mutex<Option<(f64, MachineAction)>>>,
+    /// The correlation id that the store has for the action, if the caller did not give one.
+    stored_id: Arc<OnceLock<Option<String>>>,
 }
 
 /// Options of a run, in addition to its submit request.
@@ -100,6 +102,7 @@ impl Sessions {
             correlation_id: None,
             adopted: true,
             latest: Arc::default(),
+            stored_id: Arc::default(),
         }
     }
 
@@ -167,11 +170,28 @@ impl Session {
         self.machine_id.clone().or_else(|| self.action()?.machine_id)
     }
 
+    /// Returns the correlation id, if it was given or the store had it when the action was seen.
+    pub fn known_correlation_id(&self) -> Option<String> {
+        self.correlation_id.clone().or_else(|| self.stored_id.get().cloned().flatten())
+    }
+
+    /// Finds the correlation id in the store, once. It has those of the open sessions.
+    pub(super) async fn find_correlation_id(&self) {
+        if self.correlation_id.is_some() || self.stored_id.get().is_some() {
+            return;
+        }
+        let Ok((_, quota)) = self.sessions.pipeline.shared_quota().await else { return };
+        let Ok(slots) = quota.store().slots().await else { return };
+        let is_this = |id: &String| id.eq_ignore_ascii_case(&self.id);
+        let slot = slots.into_iter().find(|slot| slot.action_id.as_ref().is_some_and(is_this));
+        let _ = self.stored_id.set(slot.and_then(|slot| slot.correlation_id));
+    }
+
     /// Adds to an error what is known of the session.
     pub(super) fn in_context(&self, mut error: Error) -> Error {
         error.action_id = error.action_id.take().or_else(|| Some(self.id.clone()));
         error.machine_id = error.machine_id.take().or_else(|| self.known_machine_id());
-        error.correlation_id = error.correlation_id.take().or_else(|| self.correlation_id.clone());
+        error.correlation_id = error.correlation_id.take().or_else(|| self.known_correlation_id());
         let tenant_id = || self.sessions.pipeline.tokens().tenant_id();
         error.tenant_id = error.tenant_id.take().or_else(tenant_id);
         error
@@ -206,6 +226,7 @@ impl Session {
     }
 
     async fn read_action(&self, max_age: f64) -> Result<MachineAction> {
+        self.find_correlation_id().await;
         let pipeline = &self.sessions.pipeline;
         if let Some((_, action)) =
             self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age)

@@ -11,6 +11,10 @@ use crate::retry::{self, AttemptFailure, Decision, RetryPolicy};
 /// The most responses with someone else's action that a submit answers with another POST.
 const MAX_FOREIGN_RESPONSES: u32 = 3;
 
+/// How often a submit is repeated that gets a 404 for a machine that exists: a replica may not know
+/// the machine yet.
+const MAX_NOT_FOUND: u32 = 2;
+
 /// The tries of one submit so far, counted by how they ended.
 #[derive(Default)]
 pub(super) struct SubmitTries {
@@ -19,6 +23,7 @@ pub(super) struct SubmitTries {
     busy: u32,
     at_session_cap: u32,
     throttled: u32,
+    not_found: u32,
     token_was_refused: bool,
     /// Responses that held someone else's action.
     foreign_responses: u32,
@@ -57,6 +62,10 @@ pub(super) enum NextStep {
         retries: u32,
         error: Error,
     },
+    /// The next try follows as soon as the list was read.
+    ReadList {
+        error: Error,
+    },
     /// Every submit has to wait, not only this one.
     BlockWindow {
         seconds: f64,
@@ -76,6 +85,9 @@ impl NextStep {
             Self::WaitForSlot { error, .. } => Some(("a session slot of the tenant", error)),
             Self::BlockWindow { error, .. } => Some(("the service's limit of submits", error)),
             Self::Sleep { error, .. } => Some(("a connection to the service", error)),
+            Self::ReadList { error } => {
+                Some(("the machine, which the service did not find", error))
+            }
             Self::RefreshToken { error } => Some(("a token that the service accepts", error)),
             Self::Done { .. } | Self::Fail(_) => None,
         }
@@ -107,6 +119,10 @@ pub(super) fn next_step(
             tries.token_was_refused = true;
             NextStep::RefreshToken { error }
         }
+        PostOutcome::NotFound(error) if tries.not_found < MAX_NOT_FOUND => {
+            tries.not_found += 1;
+            NextStep::ReadList { error }
+        }
         PostOutcome::NotSent(error) => {
             tries.not_sent += 1;
             after_not_sent(tries.not_sent, error, context)
@@ -116,6 +132,7 @@ pub(super) fn next_step(
         | PostOutcome::NotPosted(error)
         | PostOutcome::TokenRefused(error)
         | PostOutcome::Refused(error)
+        | PostOutcome::NotFound(error)
         | PostOutcome::Unknown(error)
         | PostOutcome::NotStarted(error) => NextStep::Fail(error),
     }
@@ -127,6 +144,8 @@ fn check_before_next(outcome: &PostOutcome) -> Check {
     match outcome {
         // The wait after a 429 is so long that one read shows what was started.
         PostOutcome::Throttled(..) => Check::Once,
+        // The next POST follows immediately: a session of the first one keeps the machine busy.
+        PostOutcome::TokenRefused(_) => Check::Once,
         // A submit of another process with our id may keep the machine busy.
         PostOutcome::Busy(busy) if busy.is_proven => Check::Once,
         outcome if outcome.proves_nothing_started() => Check::None,

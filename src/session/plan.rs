@@ -51,6 +51,8 @@ pub enum PostOutcome {
     NotSent(Error),
     TokenRefused(Error),
     Refused(Error),
+    /// A 404, although the service lists the machine.
+    NotFound(Error),
     /// The service may have accepted it. The intent and the slot are kept.
     Unknown(Error),
     /// Two POSTs failed and the list shows no action. The intent is kept, the slot is released.
@@ -95,11 +97,17 @@ impl PostOutcome {
     /// Returns whether no copy of the POST can have started a session.
     pub fn proves_nothing_started(&self) -> bool {
         match self {
-            Self::NotPosted(_) | Self::NotSent(_) | Self::TokenRefused(_) => true,
+            Self::NotPosted(_) | Self::NotSent(_) => true,
             Self::Busy(busy) => busy.is_proven,
             // Without a status there was no response: the request was not sent.
             Self::Refused(error) => error.status.is_none() || is_final_refusal(error),
-            Self::Ours(..) | Self::Throttled(..) | Self::Unknown(_) | Self::NotStarted(_) => false,
+            // A gateway may have sent two copies, and the token expired between them.
+            Self::Ours(..)
+            | Self::Throttled(..)
+            | Self::TokenRefused(_)
+            | Self::NotFound(_)
+            | Self::Unknown(_)
+            | Self::NotStarted(_) => false,
         }
     }
 }
@@ -111,7 +119,7 @@ impl PostOutcome {
 /// redirect or a 499 comes from a gateway.
 pub(super) fn is_final_refusal(error: &Error) -> bool {
     let has_code = error.code.is_some();
-    error.kind != Kind::MachineBusy && has_code && matches!(error.status, Some(400 | 401 | 403))
+    error.kind != Kind::MachineBusy && has_code && matches!(error.status, Some(400 | 403))
 }
 
 impl SubmitRequest {
@@ -229,6 +237,7 @@ impl std::fmt::Display for PostOutcome {
             | Self::NotSent(error)
             | Self::TokenRefused(error)
             | Self::Refused(error)
+            | Self::NotFound(error)
             | Self::Unknown(error)
             | Self::NotStarted(error) => error.fmt(f),
         }

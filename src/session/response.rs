@@ -133,8 +133,17 @@ pub(super) async fn resolve_refusal(
         (Err(read_error), Some(previous)) => {
             PostOutcome::Unknown(lookup::unknown_outcome_error(plan, previous, &read_error))
         }
+        (Ok(None), _) if error.status == Some(404) && is_machine_listed(plan).await => {
+            PostOutcome::NotFound(error)
+        }
         _ => PostOutcome::Refused(error),
     }
+}
+
+/// Returns whether the service has the machine, and has not merged it into another.
+async fn is_machine_listed(plan: &SubmitPlan) -> bool {
+    let machine = plan.sessions.pipeline.get_machine(plan.machine_id()).await;
+    machine.is_ok_and(|machine| machine.id.eq_ignore_ascii_case(plan.machine_id()))
 }
 
 fn undecided_error(action_id: &str) -> Error {

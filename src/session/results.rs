@@ -33,6 +33,10 @@ pub struct SessionResult {
     pub reason: String,
     /// The first failure in a sentence.
     pub message: String,
+    #[serde(default)]
+    pub tenant_id: Option<String>,
+    #[serde(default)]
+    pub correlation_id: Option<String>,
 }
 
 impl CommandResult {
@@ -69,7 +73,8 @@ impl SessionResult {
     pub fn new(action: MachineAction, commands: Vec<CommandResult>) -> Self {
         let (reason, message) = summarize(&action, &commands);
         let message = printable(&message).into_owned();
-        Self { action, commands, reason: reason.to_owned(), message }
+        let reason = reason.to_owned();
+        Self { action, commands, reason, message, tenant_id: None, correlation_id: None }
     }
 
     pub fn is_ok(&self) -> bool {

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::history::{SubmitHistory, service_time_at};
+use super::history::SubmitHistory;
 use super::lookup::Check;
 use super::next_step::{NextStep, StepContext, SubmitTries, next_step};
 use super::plan::{
     SubmitOptions, SubmitPlan, SubmitRequest, annotate, commands_mismatch_error, intent_key,
 };
-use super::wait_limit::WaitLimit;
+use super::wait_limit::{Sent, WaitLimit};
 use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes, store_check};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BegunIntent, IntentLease, Quota};
@@ -99,7 +99,7 @@ impl Sessions {
         match wait_limit.wait_for(store_check::check_store(self, &quota)).await {
             Ok(checked) => checked.map_err(|error| annotate(key, error))?,
             Err(elapsed) => {
-                return Err(annotate(key, elapsed.into_error(&key.machine_id, false)));
+                return Err(annotate(key, elapsed.into_error(&key.machine_id, Sent::Nothing)));
             }
         }
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
@@ -137,7 +137,7 @@ impl Sessions {
     ) -> SubmitPlan {
         let limits = &self.pipeline.options.limits;
         let history = if found.intent.posted {
-            SubmitHistory::of_posted_intent(service_time_at(self, found.intent.created))
+            SubmitHistory::of_posted_intent(self, found.intent.created)
         } else {
             SubmitHistory::default()
         };
@@ -171,7 +171,9 @@ async fn begin_intent(
     let beginning = quota.begin_intent(key, &request.commands, comment);
     let begun = match wait_limit.wait_for(beginning).await {
         Ok(begun) => begun.map_err(|error| annotate(key, error))?,
-        Err(elapsed) => return Err(annotate(key, elapsed.into_error(&key.machine_id, false))),
+        Err(elapsed) => {
+            return Err(annotate(key, elapsed.into_error(&key.machine_id, Sent::Nothing)));
+        }
     };
     match begun {
         BegunIntent { found, intent_lease: Some(lease) } => Ok((found, lease)),
@@ -251,6 +253,10 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
         NextStep::Fail(error) => Err(plan.annotate(error)),
         NextStep::RefreshToken { error } => {
             log::warn!(target: LOG_TARGET, "{error}; trying again with a fresh token");
+            Ok(())
+        }
+        NextStep::ReadList { error } => {
+            log::warn!(target: LOG_TARGET, "{error}; reading the list before the next try");
             Ok(())
         }
         NextStep::WaitForMachine { retries, action_id, .. } => {

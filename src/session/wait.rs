@@ -49,6 +49,7 @@ impl Session {
         if let Some(action) = self.action().filter(MachineAction::is_done) {
             return Ok(action);
         }
+        self.find_correlation_id().await;
         let clock = self.sessions.pipeline.clock;
         let subscribe =
             || self.sessions.poller.subscribe(&self.id, self.last_seen().map(|(at, _)| at));

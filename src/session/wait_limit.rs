@@ -22,6 +22,17 @@ pub(super) struct WaitLimit {
     refusal: Mutex<Option<(&'static str, Error)>>,
 }
 
+/// What was sent of a submit when its deadline passed.
+#[derive(Clone, Copy)]
+pub(super) enum Sent {
+    /// Nothing, or nothing that can have started a session.
+    Nothing,
+    /// POSTs that were refused. A gateway may have sent one twice, and the first copy acted.
+    Refused,
+    /// A POST whose response was lost.
+    Lost,
+}
+
 /// The deadline passed before the work was done.
 pub(super) struct Elapsed {
     timeout: f64,
@@ -66,7 +77,12 @@ impl WaitLimit {
             Ok(Some(obstacle)) => Some(obstacle),
             _ => refusal.as_ref().map(|(what, _)| (*what).to_owned()),
         };
-        let mut error = elapsed.into_error(plan.machine_id(), plan.history.is_in_doubt());
+        let sent = match plan.intent_lease.is_posted() {
+            _ if plan.history.is_in_doubt() => Sent::Lost,
+            true => Sent::Refused,
+            false => Sent::Nothing,
+        };
+        let mut error = elapsed.into_error(plan.machine_id(), sent);
         if let Some(what) = waited_for {
             error.message = format!("{}; it waited for {what}", error.message);
         }
@@ -103,23 +119,29 @@ async fn obstacle_in_store(plan: &SubmitPlan) -> Option<String> {
 }
 
 impl Elapsed {
-    /// `in_doubt`: the response to an earlier POST of the same submit was lost.
-    pub fn into_error(self, machine_id: &str, in_doubt: bool) -> Error {
+    pub fn into_error(self, machine_id: &str, sent: Sent) -> Error {
         let message = format!(
             "the submit to machine {machine_id} was still in the queue after {} s",
             self.timeout
         );
-        let mut error = if in_doubt {
-            Error::new(Kind::SubmitUnknown, message).with_hint(
+        let (kind, hint) = match sent {
+            Sent::Lost => (
+                Kind::SubmitUnknown,
                 "the response to an earlier POST was lost, and the service lists no action for it: \
                  submit again with the same correlation_id, which checks again before it submits",
-            )
-        } else {
-            Error::new(Kind::WaitTimeout, message).with_hint(
+            ),
+            Sent::Refused => (
+                Kind::WaitTimeout,
+                "the service refused each POST and lists no session of this submit so far: submit \
+                 again with the same correlation_id, which checks again before it submits",
+            ),
+            Sent::Nothing => (
+                Kind::WaitTimeout,
                 "nothing was started: submit again, with a longer timeout if many callers share \
                  the limits",
-            )
+            ),
         };
+        let mut error = Error::new(kind, message).with_hint(hint);
         error.retryable = true;
         error
     }

@@ -144,6 +144,16 @@ pub trait RunStore: Send + Sync {
     /// Records the outcome of a row durably. Returns false, and changes nothing, if it had one.
     fn finish_row<'a>(&'a self, run_id: &'a str, finished: FinishedRow) -> StoreFuture<'a, bool>;
 
+    /// Replaces the outcome `before` of a row, and its result, durably. The number stays.
+    ///
+    /// Returns false, and changes nothing, if the row has another outcome by now.
+    fn replace_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        finished: FinishedRow,
+    ) -> StoreFuture<'a, bool>;
+
     /// Returns at most `count` outcomes with numbers greater than `after`, in order.
     fn list_outcomes<'a>(
         &'a self,

@@ -14,15 +14,11 @@ use mde_live_response::session::Sessions;
 
 use crate::fleet_random::{FILE, commands, inject_faults, limits, populate, switches};
 use crate::fleet_support::*;
-use crate::support::{Fixture, HOUR, TempDir, sleep, within};
+use crate::support::{Fixture, HOUR, TempDir, env_number, sleep, within};
 
 /// The number of seeds. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and
 /// `MDE_LIVE_RESPONSE_FLEET_SEED` the first seed.
 const FLEETS: u64 = 1_000;
-
-fn env_number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Works on a run as one process: it joins at a random time, may detach, and resumes until the run
 /// is over.

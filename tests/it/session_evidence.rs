@@ -93,6 +93,24 @@ async fn an_older_action_with_the_same_commands_stays_foreign() {
     }
 }
 
+/// A second call with the id finds a posted intent, and has not heard from the service yet.
+#[tokio::test(start_paused = true)]
+async fn a_later_call_takes_no_older_action_for_that_of_the_first_call() {
+    let fixture = Fixture::with_switches(|switches| switches.comment_form = CommentForm::Null);
+    fixture.script("echo.ps1", 10.0);
+    let stranger = fixture.unrelated_client();
+    let foreign = stranger.submit(fixture.submit_args(), None).await.unwrap();
+    within(HOUR, foreign.wait(None, None, None)).await.unwrap();
+    fixture.fault("runliveresponse", fault(FaultKind::DropBefore), 1, 1);
+    fixture.fault("machineactions", Fault::status(404), 2, 1);
+    let request = fixture.submit_args_with_id("ours");
+    let error = fixture.submit(request.clone()).await.unwrap_err();
+    assert_eq!(error.kind, Kind::SubmitUnknown, "{error:?}");
+    let session = within(HOUR, fixture.sibling_client().submit(request, None)).await.unwrap();
+    assert_ne!(session.id, foreign.id);
+    assert_eq!(fixture.actions().await.len(), 2);
+}
+
 /// Statuses that may answer the second copy of a POST whose first copy was accepted.
 fn refusals_that_acted() -> Vec<Fault> {
     let acted = |status| Fault { acts: true, ..Fault::status(status) };

@@ -114,6 +114,8 @@ async fn check_runs(fixture: StoreFixture) {
     );
     assert!(two.list_rows("r", 1, 1).await.unwrap()[0].done);
 
+    check_replacement(one, two).await;
+
     let stop = |comment: &str, running| StopRequest { comment: comment.to_owned(), running };
     one.request_stop("r", stop("first", false)).await.unwrap();
     two.request_stop("r", stop("stronger", true)).await.unwrap();
@@ -122,6 +124,44 @@ async fn check_runs(fixture: StoreFixture) {
 
     assert!(one.create_run(run_head("empty", 0), Vec::new()).await.unwrap().is_none());
     assert!(two.list_rows("empty", 0, 9).await.unwrap().is_empty());
+}
+
+/// Checks that an outcome is replaced in its place, if it is the one that the caller knows.
+async fn check_replacement(one: &dyn RunStore, two: &dyn RunStore) {
+    let known = one.list_outcomes("r", 0, 9).await.unwrap();
+    let newer = |row: u32, result: Option<&str>| FinishedRow {
+        outcome: format!("{{\"row\":{row},\"newer\":true}}"),
+        ..finished(row, result)
+    };
+    let replace = |store: &'static str, before: &NumberedOutcome, finished: FinishedRow| {
+        let store = if store == "one" { one } else { two };
+        store.replace_outcome("r", before.clone(), finished)
+    };
+    assert!(replace("one", &known[0], newer(1, Some("{\"y\":1}"))).await.unwrap());
+    assert!(
+        !replace("two", &known[0], newer(1, Some("{\"z\":1}"))).await.unwrap(),
+        "another process has replaced it"
+    );
+    assert_eq!(two.get_result("r", 1).await.unwrap().as_deref(), Some("{\"y\":1}"));
+    assert!(replace("two", &known[1], newer(4, Some("{}"))).await.unwrap());
+    assert_eq!(one.get_result("r", 4).await.unwrap().as_deref(), Some("{}"));
+    let now = two.list_outcomes("r", 0, 9).await.unwrap();
+    assert_eq!(now.len(), known.len());
+    for (now, before) in now.iter().zip(&known) {
+        assert_eq!((now.number, now.row), (before.number, before.row));
+        assert_eq!(now.outcome, newer(before.row, None).outcome);
+    }
+    assert!(replace("one", &now[1], finished(4, None)).await.unwrap());
+    assert!(two.get_result("r", 4).await.unwrap().is_none(), "the old result is gone");
+    assert!(
+        replace("one", &one.list_outcomes("r", 1, 1).await.unwrap()[0], newer(4, None))
+            .await
+            .unwrap()
+    );
+    let nobody = NumberedOutcome { number: 3, row: 2, outcome: "{}".to_owned() };
+    assert!(!replace("two", &nobody, newer(2, None)).await.unwrap(), "the row has no outcome");
+    let lost = two.replace_outcome("unknown", nobody, newer(2, None)).await.unwrap_err();
+    assert_eq!(lost.kind, Kind::NotFound);
 }
 
 /// Checks that old runs are deleted with all their records, unless a worker is alive.

@@ -32,6 +32,11 @@ pub async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Returns the number in an environment variable.
+pub fn env_number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 pub async fn sleep(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
 }
@@ -46,6 +51,16 @@ pub enum Outage {
     SignIn,
 }
 
+/// What the network does with a POST of a submit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SubmitFate {
+    Usual,
+    /// It fails here, and reaches the emulator this many seconds later.
+    Late(f64),
+    /// It reaches the emulator, and again this many seconds later. The second response counts.
+    Twice(f64),
+}
+
 /// Replaces responses of the results' host.
 pub type BlobFilter = Box<dyn Fn(Response) -> BoxFuture<'static, Response> + Send + Sync>;
 
@@ -57,6 +72,8 @@ pub struct FaultyNetwork {
     pub drop_lists: AtomicBool,
     /// The next submits fail here, and reach the emulator this many seconds later.
     pub submit_delays: Mutex<VecDeque<f64>>,
+    /// What happens to the next submits after those.
+    pub submit_fates: Mutex<VecDeque<SubmitFate>>,
     /// The hosts that were called, and whether the request had a token.
     pub called_hosts: Mutex<Vec<(String, bool)>>,
     pub blob_filter: Mutex<Option<BlobFilter>>,
@@ -69,6 +86,7 @@ impl FaultyNetwork {
             outage: Mutex::new(Outage::None),
             drop_lists: AtomicBool::new(false),
             submit_delays: Mutex::default(),
+            submit_fates: Mutex::default(),
             called_hosts: Mutex::default(),
             blob_filter: Mutex::default(),
         })
@@ -80,6 +98,13 @@ impl FaultyNetwork {
 
     fn has_outage(&self, outage: Outage) -> bool {
         *self.outage.lock().unwrap() == outage
+    }
+
+    fn next_submit_fate(&self) -> SubmitFate {
+        match self.submit_delays.lock().unwrap().pop_front() {
+            Some(seconds) => SubmitFate::Late(seconds),
+            None => self.submit_fates.lock().unwrap().pop_front().unwrap_or(SubmitFate::Usual),
+        }
     }
 
     fn is_reachable(&self, request: &Request) -> bool {
@@ -118,13 +143,19 @@ impl Transport for TestTransport {
                     return Err(lost());
                 }
             } else if path.ends_with("/runliveresponse") {
-                let delay = network.submit_delays.lock().unwrap().pop_front();
-                if let Some(seconds) = delay {
-                    tokio::spawn(async move {
+                match network.next_submit_fate() {
+                    SubmitFate::Usual => {}
+                    SubmitFate::Late(seconds) => {
+                        tokio::spawn(async move {
+                            sleep(seconds).await;
+                            let _ = network.emulator.send(request).await;
+                        });
+                        return Err(lost());
+                    }
+                    SubmitFate::Twice(seconds) => {
+                        let _ = network.emulator.send(request.clone()).await;
                         sleep(seconds).await;
-                        let _ = network.emulator.send(request).await;
-                    });
-                    return Err(lost());
+                    }
                 }
             }
             let destination = request.destination;

@@ -32,7 +32,7 @@ impl RowTask {
             }
         };
         while self.wait_for_retry(&mut retry, result.errors()).await {
-            result = session.refetch_failed(result, save_to).await;
+            result = session.refetch(result, save_to, |error| error.retryable).await;
         }
         Ok(result)
     }

@@ -17,8 +17,17 @@ impl Scheduler {
         while let Ok((row, event)) = self.events.1.try_recv() {
             self.on_row_event(row, event);
         }
-        let Some(ActiveRow { state, .. }) = self.active.remove(&row) else { return Ok(()) };
+        if let RowExit::Refetched(newer) = exit {
+            return self.on_refetched(row, newer.map(|newer| *newer)).await;
+        }
+        let Some(ActiveRow { state, .. }) = self.active.remove(&row) else {
+            return match exit {
+                RowExit::RunFailed(error) => Err(error),
+                _ => Ok(()),
+            };
+        };
         match exit {
+            RowExit::Refetched(_) => Ok(()),
             RowExit::Done(outcome, result) => self.finish(&outcome, result.as_deref()).await,
             RowExit::Parked => {
                 self.table.delay_until(row, Some(PriorityClass::Parked), self.shared.now());

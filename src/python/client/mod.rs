@@ -223,8 +223,8 @@ operations! {
             Ok(Self { handle: ClientHandle::new(py, config)? })
         }
 
-        /// The tenant: the `tenant_id` argument, or else the credential's tenant, or else the
-        /// tenant of the last token.
+        /// The tenant: the `tenant_id` argument, or else the tenant of the last token, or else the
+        /// credential's tenant, which may be a domain name.
         ///
         /// None until one of them is known.
         #[getter]

@@ -228,10 +228,10 @@ operations! {
         }
 
         /// The correlation id that the session was submitted with. None for a session made from
-        /// its action id.
+        /// its action id, unless the state store had it as open when the action was fetched.
         #[getter]
-        fn correlation_id(&self) -> Option<&str> {
-            self.correlation_id.as_deref()
+        fn correlation_id(&self, py: Python<'_>) -> PyResult<Option<String>> {
+            Ok(self.core_session(py)?.known_correlation_id())
         }
 
         /// Whether the session existed before this call.

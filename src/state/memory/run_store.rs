@@ -159,6 +159,15 @@ impl RunRecord {
         true
     }
 
+    /// Stores another outcome, unless the row has not `before` any more.
+    fn replace(&mut self, before: &NumberedOutcome, finished: FinishedRow) -> bool {
+        let is_same = |row: &&mut RowRecord| row.outcome.as_deref() == Some(&before.outcome);
+        let Some(row) = self.row(finished.row).filter(is_same) else { return false };
+        row.outcome = Some(finished.outcome.into());
+        row.result = finished.result.map(Into::into);
+        true
+    }
+
     fn outcome(&self, at: usize) -> Option<NumberedOutcome> {
         let row = *self.done.get(at)?;
         let outcome = self.rows.get(row as usize)?.outcome.as_deref()?.to_owned();
@@ -245,6 +254,15 @@ impl RunStore for MemoryRunStore {
 
     fn finish_row<'a>(&'a self, run_id: &'a str, finished: FinishedRow) -> StoreFuture<'a, bool> {
         self.with(run_id, |record, _| record.finish(finished))
+    }
+
+    fn replace_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        finished: FinishedRow,
+    ) -> StoreFuture<'a, bool> {
+        self.with(run_id, |record, _| record.replace(&before, finished))
     }
 
     fn list_outcomes<'a>(

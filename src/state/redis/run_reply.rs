@@ -64,6 +64,12 @@ pub struct FinishReply {
 }
 
 #[derive(Deserialize)]
+pub struct ReplaceReply {
+    #[serde(default)]
+    pub replaced: bool,
+}
+
+#[derive(Deserialize)]
 pub struct OutcomesReply {
     #[serde(default, deserialize_with = "list")]
     pub outcomes: Vec<String>,

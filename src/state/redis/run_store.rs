@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::RedisStore;
 use super::reply::EmptyReply;
 use super::run_reply::{
-    ClaimReply, FinishReply, OutcomesReply, OwnersReply, ProgressReply, ResultReply, RowReply,
-    RowsReply, RunHeaderReply, RunReply,
+    ClaimReply, FinishReply, OutcomesReply, OwnersReply, ProgressReply, ReplaceReply, ResultReply,
+    RowReply, RowsReply, RunHeaderReply, RunReply,
 };
 use crate::error::Result;
 use crate::state::run_store::*;
@@ -193,6 +193,28 @@ impl RunStore for RedisStore {
                 fields.insert("result".to_owned(), result.into());
             }
             Ok(self.call_for_run::<FinishReply>("finish_row", run_id, arguments).await?.first)
+        })
+    }
+
+    fn replace_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        finished: FinishedRow,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(async move {
+            let mut arguments = json!({
+                "row": finished.row,
+                "number": before.number,
+                "before": before.outcome,
+                "outcome": finished.outcome,
+            });
+            if let (Some(result), Some(fields)) = (finished.result, arguments.as_object_mut()) {
+                fields.insert("result".to_owned(), result.into());
+            }
+            let reply: ReplaceReply =
+                self.call_for_run("replace_outcome", run_id, arguments).await?;
+            Ok(reply.replaced)
         })
     }
 

@@ -181,6 +181,29 @@ function op.finish_row()
   return {first = true}
 end
 
+function op.replace_outcome()
+  if not run_exists() then
+    return {missing = true}
+  end
+  local index = args.number - 1
+  local known = redis.call('LINDEX', run_key('outcomes'), index)
+  if not known then
+    return {replaced = false}
+  end
+  local pair = cjson.decode(known)
+  if pair[1] ~= args.row or pair[2] ~= args.before then
+    return {replaced = false}
+  end
+  redis.call('LSET', run_key('outcomes'), index, cjson.encode({args.row, args.outcome}))
+  local row = string.format('%d', args.row)
+  if args.result then
+    redis.call('HSET', run_key('results'), row, args.result)
+  else
+    redis.call('HDEL', run_key('results'), row)
+  end
+  return {replaced = true}
+end
+
 function op.list_outcomes()
   if not run_exists() then
     return {missing = true}

@@ -88,6 +88,17 @@ impl RunStore for SqliteStore {
         })
     }
 
+    fn replace_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        finished: FinishedRow,
+    ) -> StoreFuture<'a, bool> {
+        self.with_run(Durability::Synced, run_id, move |db, run_id, _| {
+            db.replace_outcome(run_id, &before, &finished)
+        })
+    }
+
     fn list_outcomes<'a>(
         &'a self,
         run_id: &'a str,

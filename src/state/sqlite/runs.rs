@@ -176,12 +176,32 @@ impl StoreConnection {
         if self.execute(insert, params![run, finished.row, finished.outcome])? == 0 {
             return Ok(Some(false));
         }
-        if let Some(result) = &finished.result {
-            self.execute(
-                "INSERT INTO run_results VALUES (?, ?, ?)",
-                params![run, finished.row, result],
-            )?;
+        self.insert_result(run, finished)?;
+        Ok(Some(true))
+    }
+
+    fn insert_result(&self, run: i64, finished: &FinishedRow) -> Sql<()> {
+        let Some(result) = &finished.result else { return Ok(()) };
+        let insert = "INSERT INTO run_results VALUES (?, ?, ?)";
+        self.execute(insert, params![run, finished.row, result]).map(drop)
+    }
+
+    pub fn replace_outcome(
+        &self,
+        run_id: &str,
+        before: &NumberedOutcome,
+        finished: &FinishedRow,
+    ) -> Sql<Option<bool>> {
+        let Some(run) = self.run_key(run_id)? else { return Ok(None) };
+        let replace = "UPDATE run_outcomes SET outcome = ? WHERE run = ? AND row = ? \
+                       AND outcome = ?";
+        let values = params![finished.outcome, run, finished.row, before.outcome];
+        if self.execute(replace, values)? == 0 {
+            return Ok(Some(false));
         }
+        let delete = "DELETE FROM run_results WHERE run = ? AND row = ?";
+        self.execute(delete, params![run, finished.row])?;
+        self.insert_result(run, finished)?;
         Ok(Some(true))
     }
 
