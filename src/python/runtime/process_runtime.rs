@@ -8,6 +8,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::delivery::DeliveryThread;
 use super::threads::ThreadPlan;
+use crate::python::errors::exited_error;
 use crate::python::logging::queue::{LogQueue, set_thread_queue};
 
 const THREADS: ThreadPlan =
@@ -35,7 +36,7 @@ fn slot() -> MutexGuard<'static, RuntimeSlot> {
 }
 
 /// Returns the process's runtime. The first call starts it.
-pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
+pub fn get_or_start(py: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
     let mut slot = slot();
     match &*slot {
         RuntimeSlot::Running(process) if process.pid == std::process::id() => Ok(process.clone()),
@@ -45,7 +46,9 @@ pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
              fork with os.fork or multiprocessing, or use the library in the child only",
         )),
         RuntimeSlot::Finalized => {
-            Err(PyRuntimeError::new_err("the interpreter is shutting down: no call can be started"))
+            // Making the error runs Python code, which may lose the GIL.
+            drop(slot);
+            Err(exited_error(py))
         }
         RuntimeSlot::NotStarted => {
             let process = Arc::new(ProcessRuntime::start()?);
