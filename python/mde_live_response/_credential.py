@@ -11,12 +11,13 @@ import sys
 import weakref
 
 from . import _threads
+from ._base_error import LiveResponseError
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
     from typing import Any
 
 THREAD_NAME = "mde-live-response-credential"
@@ -42,30 +43,32 @@ class CredentialAdapter:
 
     def fetch(
         self, resolve: Callable[[Any, BaseException | None], None], claims: str | None
-    ) -> None:
+    ) -> Callable[[], None] | None:
         """Request a token on a new thread, and pass the result to `resolve(value, exception)`.
 
-        `claims` are the claims of a claims challenge, which the new token must have.
-
-        The value is a token with its expiry, or a coroutine that `get_shared_loop()` must run. The
-        coroutine returns a pair of such a value and an exception.
+        The value is a token with its expiry. `claims` are the claims of a claims challenge, which
+        the new token must have. Returns None, or the work that is left to the caller because the
+        interpreter is exiting and starts no thread.
         """
 
         def work() -> None:
             # BaseException: a SystemExit of the credential must reach the caller of the API, too.
             try:
                 value = self._request_token(claims)
-                value = (
-                    self._await_caught(value, claims)
-                    if hasattr(value, "__await__")
-                    else parse_token(value)
-                )
+                if hasattr(value, "__await__"):
+                    _run_in_shared_loop(self._resolve_awaited(value, claims, resolve))
+                    return
+                value = parse_token(value)
             except BaseException as error:
                 resolve(None, error)
             else:
                 resolve(value, None)
 
-        _threads.start_thread(work, THREAD_NAME)
+        try:
+            _threads.start_thread(work, THREAD_NAME)
+        except LiveResponseError:
+            return work
+        return None
 
     def _request_token(self, claims: str | None) -> Any:
         """Call `get_token` or `get_token_info` of azure-identity, or else a plain function."""
@@ -84,14 +87,19 @@ class CredentialAdapter:
             )
         return self._credential()
 
-    async def _await_caught(
-        self, awaitable: Awaitable[Any], claims: str | None
-    ) -> tuple[Any, BaseException | None]:
-        # The exception is returned: a SystemExit that leaves a task would stop the event loop.
+    async def _resolve_awaited(
+        self,
+        awaitable: Awaitable[Any],
+        claims: str | None,
+        resolve: Callable[[Any, BaseException | None], None],
+    ) -> None:
+        # A SystemExit that leaves a task would stop the event loop.
         try:
-            return await self._await_token(awaitable, claims), None
+            value = await self._await_token(awaitable, claims)
         except BaseException as error:
-            return None, error
+            resolve(None, error)
+        else:
+            resolve(value, None)
 
     async def _await_token(
         self, awaitable: Awaitable[Any], claims: str | None
@@ -205,6 +213,24 @@ def get_shared_loop() -> AbstractEventLoop:
             _threads.start_thread(loop.run_forever, THREAD_NAME)
             _shared_loop = os.getpid(), loop
         return loop
+
+
+_tasks: set[Any] = set()
+"""The tasks of the shared loop, which itself keeps none alive."""
+
+
+def _run_in_shared_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+    def start() -> None:
+        task = loop.create_task(coroutine)
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+    try:
+        loop = get_shared_loop()
+    except BaseException:
+        coroutine.close()
+        raise
+    loop.call_soon_threadsafe(start)
 
 
 def _after_fork() -> None:

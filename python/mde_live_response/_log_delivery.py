@@ -6,6 +6,7 @@ Delivery runs on a Python thread: a handler may take locks and wait, and no Rust
 from __future__ import annotations
 
 from . import _threads
+from ._base_error import LiveResponseError
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -14,14 +15,21 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def start(take_batch: Callable[[], Sequence[tuple[str, tuple[Any, ...]]]]) -> None:
-    """Start a thread that delivers batches from `take_batch()` until it returns an empty one."""
+def start(take_batch: Callable[[], Sequence[tuple[str, tuple[Any, ...]]]]) -> bool:
+    """Start a thread that delivers batches from `take_batch()` until it returns an empty one.
+
+    Return False if the interpreter is exiting and starts no thread.
+    """
 
     def run() -> None:
         while batch := take_batch():
             deliver(batch)
 
-    _threads.start_thread(run, "mde-live-response-log")
+    try:
+        _threads.start_thread(run, "mde-live-response-log")
+    except LiveResponseError:
+        return False
+    return True
 
 
 def deliver(batch: Sequence[tuple[str, tuple[Any, ...]]]) -> None:

@@ -44,7 +44,10 @@ def is_patched() -> bool:
 
 
 def start_thread(work: Callable[[], object], name: str) -> None:
-    """Start a daemon thread. It is an `OSError` if the system refuses one."""
+    """Start a daemon thread. It is an `OSError` if the system refuses one.
+
+    It is a `LiveResponseError` if the interpreter is exiting, which then refuses threads.
+    """
     try:
         if is_patched():
             _start_new_thread(work, ())
@@ -53,9 +56,13 @@ def start_thread(work: Callable[[], object], name: str) -> None:
 
             threading.Thread(target=work, name=name, daemon=True).start()
     except RuntimeError as error:
-        # The other reason is that the interpreter is exiting.
         if "can't start new thread" not in str(error):
-            raise
+            from ._base_error import LiveResponseError
+
+            raise LiveResponseError(
+                f"the thread {name} cannot start: the interpreter is exiting",
+                hint="make the call before the exit handlers (atexit) run",
+            ) from error
         raise OSError(
             f"the system refuses to start the thread {name}: this process or its user has as many "
             "threads as it may have. Raise that limit: ulimit -u, or the container's limit of "

@@ -1,10 +1,12 @@
 //! Conversion of arguments that several methods take.
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::error::{Error, Result};
 use crate::pipeline::Pipeline;
 use crate::python::errors::type_error;
+use crate::python::gil_gate::{call_python, enter};
 use crate::python::models::{Command, CommandResult, Machine};
 
 /// `str | Machine`.
@@ -61,9 +63,8 @@ impl<'py> FromPyObject<'_, 'py> for CommandsArgument {
             return Ok(Self(vec![command.get().core().clone()]));
         }
         let what = "a Command or a sequence of them";
-        let items = object.try_iter().map_err(|_| type_error("commands", what, &object))?;
-        let commands = items.map(|item| {
-            let item = item?;
+        let items = read_items(&object).map_err(|_| type_error("commands", what, &object))??;
+        let commands = items.iter().map(|item| {
             let command =
                 item.cast::<Command>().map_err(|_| type_error("commands", what, &item))?;
             Ok(command.get().core().clone())
@@ -117,4 +118,16 @@ pub fn parse_on_busy(on_busy: &str) -> Result<bool> {
         _ => Err(Error::invalid(format!("on_busy is {on_busy:?}"))
             .with_hint("give \"raise\" or \"wait\"")),
     }
+}
+
+/// Returns the items of the caller's iterable, which may be a generator. The outer error means
+/// that it is none.
+pub fn read_items<'py>(object: &Bound<'py, PyAny>) -> PyResult<PyResult<Bound<'py, PyList>>> {
+    let py = object.py();
+    let items = {
+        let _inside = enter(py);
+        object.try_iter()?
+    };
+    let list = call_python(py.get_type::<PyList>().as_any(), (items,));
+    Ok(list.and_then(|list| Ok(list.cast_into()?)))
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::error::{Error, Kind};
 use crate::model;
 use crate::python::convert::IntoPython;
+use crate::python::gil_gate::enter;
 use crate::session::{SessionResult, Sessions};
 use crate::text::printable;
 
@@ -49,6 +51,23 @@ pub fn to_pyerr(py: Python<'_>, error: Error, sessions: Option<&Arc<Sessions>>) 
     build(py, &error, sessions).unwrap_or_else(|broken| broken)
 }
 
+/// Returns the error of a call that comes too late. The first call of this must not.
+pub fn exited_error(py: Python<'_>) -> PyErr {
+    // The interpreter clears the modules while it exits.
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let _inside = enter(py);
+    let message = "no call can start: the interpreter has run its exit handlers";
+    let attributes = PyDict::new(py);
+    let hint = "make the call before or in an exit handler (atexit), not in a __del__ after it";
+    CLASS
+        .get_or_try_init(py, || exception_class(py, "LiveResponseError").map(Bound::unbind))
+        .and_then(|class| {
+            attributes.set_item("hint", hint)?;
+            class.bind(py).call((message,), Some(&attributes))
+        })
+        .map_or_else(|_| PyRuntimeError::new_err(message), PyErr::from_value)
+}
+
 /// Returns the exception object for an error that is an attribute and is not raised.
 pub fn to_exception_object(py: Python<'_>, error: &Error) -> Py<PyAny> {
     to_pyerr(py, error.clone(), None).into_value(py).into_any()
@@ -57,6 +76,7 @@ pub fn to_exception_object(py: Python<'_>, error: &Error) -> Py<PyAny> {
 /// Returns the SessionFailedError for a session that was not ok. It holds the result.
 pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) -> PyResult<PyErr> {
     let py = result.py();
+    let _inside = enter(py);
     let attributes = PyDict::new(py);
     attributes.set_item("result", result)?;
     attributes.set_item("action_id", &session.action.id)?;
@@ -70,6 +90,7 @@ pub fn session_failed_error(result: &Bound<'_, PyAny>, session: &SessionResult) 
 }
 
 fn build(py: Python<'_>, error: &Error, sessions: Option<&Arc<Sessions>>) -> PyResult<PyErr> {
+    let _inside = enter(py);
     let source = error.source.as_deref();
     // The caller gets the same exception object that its code raised.
     if let Some(CallerException(original)) =
@@ -105,6 +126,7 @@ fn os_error(error: &Error) -> PyErr {
 }
 
 fn exception_class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyType>> {
+    let _inside = enter(py);
     // The classes are written in Python, where users read and subclass them.
     Ok(py.import("mde_live_response.errors")?.getattr(name)?.cast_into()?)
 }

@@ -14,6 +14,7 @@ mod gil_gate;
 mod logging;
 mod models;
 mod operations;
+mod paths;
 mod restore;
 mod runtime;
 mod seconds;
@@ -45,7 +46,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(client::state_inspect::show_state, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::prune_state, module)?)?;
     module.setattr("__all__", public)?;
-    runtime::register(module)?;
-    // Exit hooks run in reverse order: this one needs the runtime, so it is registered last.
+    runtime::register(module, client::fork_hooks::flush_quotas)?;
     client::fork_hooks::register(module)
 }

@@ -28,6 +28,7 @@ macro_rules! operations {
                     $py: Python<'_>
                     $(, $(#[$attribute])* $argument: $type)*
                 ) -> PyResult<Py<PyAny>> {
+                    let _inside = $crate::python::gil_gate::enter($py);
                     let task: $crate::python::runtime::CoreTask = $task?;
                     // The borrow must not last for the whole wait.
                     drop($this);
@@ -42,8 +43,7 @@ macro_rules! operations {
                     $py: Python<'_>
                     $(, $(#[$attribute])* $argument: $type)*
                 ) -> PyResult<$crate::python::runtime::Coroutine> {
-                    // Some tasks do not need it.
-                    let _ = $py;
+                    let _inside = $crate::python::gil_gate::enter($py);
                     let task: $crate::python::runtime::CoreTask = $task?;
                     let name = concat!(stringify!($class), ".", stringify!($name_async));
                     Ok($crate::python::runtime::Coroutine::new(name, task))

@@ -5,9 +5,11 @@ use pyo3::types::PyDelta;
 
 use crate::error::Error;
 use crate::python::errors::type_error;
+use crate::python::gil_gate::enter;
 
 /// Reads seconds or a `timedelta` as seconds. Accepts any number: the caller checks the bounds.
 pub fn read_seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let _inside = enter(value.py());
     if let Ok(delta) = value.cast::<PyDelta>() {
         return delta.call_method0("total_seconds")?.extract();
     }

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::pipeline::Pipeline;
 use crate::python::client::fork_hooks::get_or_create_quotas;
 use crate::python::credentials::CredentialSource;
+use crate::python::gil_gate::enter;
 use crate::python::runtime::{ForkSafe, ProcessLocal};
 use crate::session::Sessions;
 use crate::transport::LoggingTransport;
@@ -103,6 +104,8 @@ impl ForkSafeClient {
     }
 
     pub fn sessions(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
+        // Before the locks: a thread that holds one must not park.
+        let _inside = enter(py);
         self.core.get_or_remake(|| match &self.config {
             Some(config) => Ok(config.sessions(py)?),
             None => Err(PyRuntimeError::new_err(

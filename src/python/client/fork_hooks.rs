@@ -1,5 +1,5 @@
-//! The quotas that this process shares between its clients, and the hooks that flush and close
-//! their stores at exit and around a fork.
+//! The quotas that this process shares between its clients. Their stores are flushed at exit and
+//! closed around a fork.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,8 +42,8 @@ fn after_fork_in_parent(py: Python<'_>) {
     }
 }
 
-#[pyfunction]
-fn at_exit(py: Python<'_>) -> PyResult<()> {
+/// Writes what the shared stores have not written yet, at exit.
+pub fn flush_quotas(py: Python<'_>) -> PyResult<()> {
     let shared = existing_quotas().map(|quotas| quotas.shared_with_others()).unwrap_or_default();
     if shared.is_empty() {
         return Ok(());
@@ -58,10 +58,9 @@ fn at_exit(py: Python<'_>) -> PyResult<()> {
     run_blocking(py, CoreTask::without_client(flushed)).map(drop)
 }
 
-/// Registers the exit hook and the fork hooks.
+/// Registers the fork hooks.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    py.import("atexit")?.call_method1("register", (pyo3::wrap_pyfunction!(at_exit, module)?,))?;
     let os = py.import("os")?;
     // Windows has no fork.
     if os.hasattr("register_at_fork")? {

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::error::Error;
 use crate::python::client::config::ClientConfig;
+use crate::python::gil_gate::enter;
 use crate::python::runtime::{CoreTask, ForkSafe};
 use crate::session::Sessions;
 
@@ -18,6 +19,7 @@ pub struct ClientHandle {
 
 impl ClientHandle {
     pub fn new(py: Python<'_>, config: Arc<ClientConfig>) -> PyResult<Self> {
+        let _inside = enter(py);
         // Made here, so that wrong options raise now and not at the first call.
         let sessions = config.sessions(py)?;
         Ok(Self { config, core: Mutex::new(Some(Arc::new(ForkSafe::new(sessions)))) })
@@ -25,6 +27,8 @@ impl ClientHandle {
 
     /// Returns the core of this process. A forked child makes its own.
     pub fn sessions(&self, py: Python<'_>) -> PyResult<Arc<Sessions>> {
+        // Before the lock: a thread that holds it must not park.
+        let _inside = enter(py);
         // Without the lock: a forked child runs Python code to make its core.
         let core = self.core.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match core {

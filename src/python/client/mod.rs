@@ -8,7 +8,6 @@ pub mod session;
 pub mod state_inspect;
 mod submit_args;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
@@ -30,7 +29,9 @@ use crate::python::credentials::CredentialSource;
 use crate::python::files::library::Library;
 use crate::python::fleet::StartedFleet;
 use crate::python::fleet::args::{self, FleetCommands, MachinesArgument};
+use crate::python::gil_gate::enter;
 use crate::python::operations::operations;
+use crate::python::paths::PathArgument;
 use crate::python::runtime::{CoreTask, Coroutine, run_blocking};
 use crate::python::seconds::{Seconds, read_seconds};
 use crate::session::{RunOptions, Sessions};
@@ -68,7 +69,7 @@ operations! {
                 machine: MachineArgument,
                 commands: CommandsArgument,
                 comment: String,
-                save_to: Option<PathBuf>,
+                save_to: Option<PathArgument>,
                 timeout: Option<Seconds>,
                 cancel_pending_after: Option<Seconds>,
                 on_busy: &str,
@@ -82,6 +83,7 @@ operations! {
                 let cancel_pending_after = cancel_pending_after.map(|it| it.0);
                 let start = move |on_update| async move {
                     let submit = args.resolve(&sessions).await?;
+                    let save_to = save_to.map(|folder| folder.0);
                     let options = RunOptions { save_to, timeout, cancel_pending_after, on_update };
                     sessions.run(submit, options).await
                 };
@@ -129,7 +131,7 @@ operations! {
                 machines: MachinesArgument,
                 commands: FleetCommands,
                 comment: String,
-                save_to: Option<PathBuf>,
+                save_to: Option<PathArgument>,
                 run_id: Option<String>,
                 cancel_pending_after: Option<Seconds>,
                 progress: bool
@@ -210,10 +212,11 @@ operations! {
             #[pyo3(from_py_with = read_seconds)] request_timeout: f64,
             #[pyo3(from_py_with = read_seconds)] connect_timeout: f64,
             proxy: Option<ProxyArgument>,
-            ca_bundle: Option<PathBuf>,
+            ca_bundle: Option<PathArgument>,
             verify: bool,
             user_agent: Option<String>,
         ) -> PyResult<Self> {
+            let _inside = enter(py);
             let credential = CredentialSource::new(py, credential.as_ref())?;
             let arguments = OptionArguments {
                 cloud, endpoint, scope, tenant_id, state, limits, max_wait, request_timeout,
@@ -250,6 +253,8 @@ operations! {
 
         #[doc = include_str!("docs/close.txt")]
         fn close(&self, py: Python<'_>) -> PyResult<()> {
+            // The drop of a credential may run the caller's code.
+            let _inside = enter(py);
             self.handle.close().map_or(Ok(()), |task| run_blocking(py, task).map(drop))
         }
 
@@ -277,6 +282,7 @@ operations! {
 
         #[pyo3(signature = (*_exc))]
         fn __aexit__(&self, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> Coroutine {
+            let _inside = enter(py);
             let task = self.handle.close().unwrap_or_else(|| CoreTask::ready(py.None()));
             Coroutine::new("LiveResponseClient.__aexit__", task)
         }

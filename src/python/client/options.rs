@@ -1,7 +1,5 @@
 //! The arguments of a client that become its options.
 
-use std::path::PathBuf;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 
@@ -9,6 +7,7 @@ use crate::config::{self, ClientOptions, Cloud};
 use crate::error::{Error, Result};
 use crate::python::errors::type_error;
 use crate::python::models::Limits;
+use crate::python::paths::PathArgument;
 use crate::secret::Secret;
 use crate::state::address::Address;
 
@@ -62,7 +61,7 @@ pub struct OptionArguments {
     pub request_timeout: f64,
     pub connect_timeout: f64,
     pub proxy: Option<ProxyArgument>,
-    pub ca_bundle: Option<PathBuf>,
+    pub ca_bundle: Option<PathArgument>,
     pub verify: bool,
     pub user_agent: Option<String>,
 }
@@ -88,7 +87,7 @@ impl OptionArguments {
         options.connect_timeout =
             check_seconds("connect_timeout", self.connect_timeout, f64::MIN_POSITIVE)?;
         options.network.proxy = self.proxy.map(|proxy| proxy.0);
-        options.network.ca_bundle = self.ca_bundle;
+        options.network.ca_bundle = self.ca_bundle.map(|path| path.0);
         options.network.insecure = !self.verify;
         options.network.user_agent = self.user_agent;
         Ok(options)

@@ -1,7 +1,5 @@
 //! `Session`.
 
-use std::path::PathBuf;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
@@ -12,6 +10,7 @@ use crate::python::files::arguments::download_target;
 use crate::python::files::stream::FileStream;
 use crate::python::models::MachineAction;
 use crate::python::operations::operations;
+use crate::python::paths::PathArgument;
 use crate::python::runtime::{CoreTask, ForkSafe};
 use crate::python::seconds::{Seconds, read_wait_seconds};
 use crate::session;
@@ -138,9 +137,10 @@ operations! {
         ///     WaitTimeoutError: `timeout` passed. The session continues.
         ///     NotFoundError: the service does not list the session.
         result / result_async (timeout=None, *, save_to=None)
-            [timeout: Option<Seconds>, save_to: Option<PathBuf>]
+            [timeout: Option<Seconds>, save_to: Option<PathArgument>]
             |this, py| this.make_task(py, move |session| async move {
-                session.result(timeout.map(|timeout| timeout.0), save_to.as_deref()).await
+                let (timeout, folder) = (timeout.map(|it| it.0), save_to.map(|folder| folder.0));
+                session.result(timeout, folder.as_deref()).await
             });
 
         /// Cancel the session. A finished session is returned unchanged.

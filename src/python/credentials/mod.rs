@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::ClientOptions;
 use crate::error::{Error, Result};
 use crate::python::errors::from_pyerr;
+use crate::python::gil_gate::enter;
 use crate::secret::Secret;
 use crate::transport::Transport;
 
@@ -29,6 +30,7 @@ pub enum CredentialSource {
 
 impl CredentialSource {
     pub fn new(py: Python<'_>, credential: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+        let _inside = enter(py);
         let Some(credential) = credential else { return Self::from_environment(py) };
         if let Some(identity) = native::identity_of(credential) {
             return Ok(Self::Identity(identity?));
@@ -48,6 +50,7 @@ impl CredentialSource {
     }
 
     fn from_environment(py: Python<'_>) -> PyResult<Self> {
+        let _inside = enter(py);
         match Environment(&env_var).resolve_credential()? {
             ResolvedCredential::Identity(identity) => Ok(Self::Identity(identity)),
             ResolvedCredential::AzureCli(tenant_id) => {

@@ -12,6 +12,7 @@ use crate::auth::{
     Certificate, ClientCredential, Environment, Identity, managed_identity, workload_identity,
 };
 use crate::error::Result;
+use crate::python::paths::{PathArgument, read_path};
 use crate::secret::Secret;
 
 /// Get tokens with a client secret (OAuth2 client credentials), without azure-identity.
@@ -143,7 +144,7 @@ fn read_certificate(
             return Ok(Certificate::parse(text.as_bytes(), password));
         }
     }
-    let path = given.extract::<PathBuf>().map_err(|_| {
+    let path = read_path(given).map_err(|_| {
         let class = given.get_type().name().map(|name| name.to_string()).unwrap_or_default();
         PyTypeError::new_err(format!("certificate takes a path or bytes, not {class}"))
     })?;
@@ -178,14 +179,14 @@ impl WorkloadIdentityCredential {
     fn new(
         tenant_id: Option<String>,
         client_id: Option<String>,
-        token_file_path: Option<PathBuf>,
+        token_file_path: Option<PathArgument>,
         authority: Option<String>,
     ) -> PyResult<Self> {
         match workload_identity(
             &Environment(&env_var),
             tenant_id,
             client_id,
-            token_file_path,
+            token_file_path.map(|path| path.0),
             authority,
         ) {
             Ok(Identity::Application {

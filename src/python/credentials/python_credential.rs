@@ -7,12 +7,12 @@ use futures_util::future::BoxFuture;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
-use pyo3_async_runtimes::{TaskLocals, into_future_with_locals};
 use tokio::sync::oneshot;
 
 use crate::auth::{AccessToken, TokenSource};
 use crate::error::Result;
 use crate::python::errors::from_pyerr;
+use crate::python::gil_gate::{self, call_python, enter};
 use crate::secret::Secret;
 
 /// The caller's credential: one of azure-identity or a function, synchronous or not.
@@ -34,6 +34,7 @@ impl TokenSource for PythonCredential {
 
 impl PythonCredential {
     pub fn new(py: Python<'_>, credential: &Py<PyAny>, scope: &str) -> PyResult<Self> {
+        let _inside = enter(py);
         let adapter = py
             .import("mde_live_response._credential")?
             .call_method1("CredentialAdapter", (credential, scope))?;
@@ -42,20 +43,12 @@ impl PythonCredential {
 
     async fn fetch_token(&self, claims: Option<String>) -> Result<AccessToken> {
         let (resolve, resolved) = oneshot::channel();
-        Python::attach(|py| self.start_fetch(py, resolve, claims)).map_err(from_pyerr)?;
+        with_python(|py| self.start_fetch(py, resolve, claims))?;
         let thread_ended = |_| {
             from_pyerr(PyRuntimeError::new_err("the credential's thread ended without a result"))
         };
-        let value = resolved.await.map_err(thread_ended)?.map_err(from_pyerr)?;
-        let token_and_expiry =
-            match Python::attach(|py| to_future(py, &value)).map_err(from_pyerr)? {
-                Some(coroutine) => {
-                    let outcome = coroutine.await.map_err(from_pyerr)?;
-                    Python::attach(|py| unwrap_outcome(outcome.bind(py))).map_err(from_pyerr)?
-                }
-                None => value,
-            };
-        Python::attach(|py| parse_token(py, &token_and_expiry)).map_err(from_pyerr)
+        let token_and_expiry = resolved.await.map_err(thread_ended)?.map_err(from_pyerr)?;
+        with_python(|py| parse_token(py, &token_and_expiry))
     }
 
     fn start_fetch(
@@ -78,28 +71,25 @@ impl PythonCredential {
                 PyResult::Ok(())
             },
         )?;
-        self.adapter.call_method1(py, "fetch", (resolve, claims)).map(drop)
+        let work = self.adapter.bind(py).call_method1("fetch", (resolve, claims))?;
+        if work.is_none() {
+            return Ok(());
+        }
+        // The interpreter starts no thread any more: this one does the work.
+        call_python(&work, ()).map(drop)
     }
+}
+
+/// Runs short Python code in a thread of the core.
+fn with_python<T>(act: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+    let exiting = || from_pyerr(PyRuntimeError::new_err("the interpreter is exiting"));
+    gil_gate::attach(act).ok_or_else(exiting)?.map_err(from_pyerr)
 }
 
 /// Returns the value of `(value, exception)`, or raises the exception.
 fn unwrap_outcome(outcome: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let (value, error): (Py<PyAny>, Option<Bound<'_, PyAny>>) = outcome.extract()?;
     error.map_or(Ok(value), |error| Err(PyErr::from_value(error)))
-}
-
-/// Returns a future for an awaitable value. It runs in the event loop that `_credential` keeps.
-fn to_future(
-    py: Python<'_>,
-    value: &Py<PyAny>,
-) -> PyResult<Option<impl Future<Output = PyResult<Py<PyAny>>> + Send + use<>>> {
-    let value = value.bind(py);
-    if !value.hasattr("__await__")? {
-        return Ok(None);
-    }
-    let shared_loop =
-        py.import("mde_live_response._credential")?.call_method0("get_shared_loop")?;
-    into_future_with_locals(&TaskLocals::new(shared_loop), value.clone()).map(Some)
 }
 
 /// Reads `(token, expiry)`.

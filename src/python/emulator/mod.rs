@@ -107,7 +107,7 @@ impl EmulatorServer {
     /// Stop serving and close every connection.
     fn close(&self, py: Python<'_>) {
         let Some(running) = self.take_running() else { return };
-        py.detach(|| {
+        detach(py, || {
             running.stop();
             // A script may refer to the public object, which refers to this one: break the
             // cycle.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use crate::emulator::{Behaviour, ScriptOutcome};
-use crate::python::gil_gate::call_python;
+use crate::python::gil_gate::{attach, call_python};
 
 /// Returns the behaviour of a script. `callable`, if given, gets the machine's id and the
 /// arguments and returns `(stdout, stderr, exit_code)`.
@@ -25,7 +25,7 @@ fn run_script(
     args: Option<&str>,
     rest: &ScriptOutcome,
 ) -> ScriptOutcome {
-    Python::attach(|py| {
+    let outcome = attach(|py| {
         let returned = call_python(callable.bind(py), (machine, args));
         match returned.and_then(|returned| returned.extract()) {
             Ok((stdout, stderr, exit_code)) => {
@@ -37,5 +37,6 @@ fn run_script(
                 ScriptOutcome { fails, ..rest.clone() }
             }
         }
-    })
+    });
+    outcome.unwrap_or_else(|| rest.clone())
 }

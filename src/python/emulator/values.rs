@@ -1,7 +1,5 @@
 //! Reads the arguments of `EmulatorServer`. The Python class has checked most of them.
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -10,13 +8,14 @@ use serde_json::{Map, Value};
 
 use crate::emulator::{Content, check_property_names};
 use crate::error::Result;
+use crate::python::paths::read_path;
 
 /// Returns the content of a file from bytes or from the path of a local file.
 pub fn content(content: &Bound<'_, PyAny>) -> PyResult<Content> {
     if let Ok(bytes) = content.cast::<PyBytes>() {
         return Ok(Content::Bytes(Bytes::copy_from_slice(bytes.as_bytes())));
     }
-    let Ok(path) = content.extract::<PathBuf>() else {
+    let Ok(path) = read_path(content) else {
         return Err(PyTypeError::new_err("content is bytes or a path"));
     };
     // The file is read when it is collected. A missing one raises now.

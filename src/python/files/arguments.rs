@@ -8,6 +8,8 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::python::errors::type_error;
 use crate::python::files::sink::FileObjectSink;
+use crate::python::gil_gate::{call_python, enter};
+use crate::python::paths::read_path;
 use crate::transfer::Target;
 
 /// Bytes that one `read` of a file object asks for.
@@ -15,7 +17,8 @@ const READ_CHUNK: u64 = 4 << 20;
 
 /// Returns the target of a download: a path, an existing folder or a file object.
 pub fn download_target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
-    if let Ok(path) = to.extract::<PathBuf>() {
+    let _inside = enter(to.py());
+    if let Ok(path) = read_path(to) {
         return Ok(match path.is_dir() {
             true => Target::Folder { folder: path, index: index as usize },
             false => Target::Path(path),
@@ -41,10 +44,11 @@ pub fn read_content(
     file: &Bound<'_, PyAny>,
     max_size: u64,
 ) -> PyResult<(UploadContent, Option<String>)> {
+    let _inside = enter(file.py());
     if let Ok(bytes) = file.cast::<PyBytes>() {
         return Ok((UploadContent::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
     }
-    if let Ok(path) = file.extract::<PathBuf>() {
+    if let Ok(path) = read_path(file) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
         return Ok((UploadContent::Path(path), name));
     }
@@ -60,19 +64,21 @@ pub fn read_content(
 }
 
 fn read_file_object(file: &Bound<'_, PyAny>, max_size: u64) -> PyResult<Bytes> {
+    let _inside = enter(file.py());
+    let read = file.getattr("read")?;
     let mut all = BytesMut::new();
     while all.len() as u64 <= max_size {
         // One byte more than allowed, so that the size check sees a file that is too large.
         let missing = max_size.saturating_add(1) - all.len() as u64;
         // A raw file may return less than it was asked for: only an empty read is the end.
-        let read = file.call_method1("read", (missing.min(READ_CHUNK),))?;
-        let read = read
+        let bytes = call_python(&read, (missing.min(READ_CHUNK),))?;
+        let bytes = bytes
             .cast::<PyBytes>()
             .map_err(|_| type_error("file", "a file opened in binary mode", file))?;
-        if read.as_bytes().is_empty() {
+        if bytes.as_bytes().is_empty() {
             break;
         }
-        all.extend_from_slice(read.as_bytes());
+        all.extend_from_slice(bytes.as_bytes());
     }
     Ok(all.freeze())
 }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
 use crate::python::errors::from_pyerr;
-use crate::python::gil_gate::call_python;
+use crate::python::gil_gate::{attach, call_python};
 use crate::transfer::Sink;
 
 /// A piece to write, and where to send the result.
@@ -62,10 +62,10 @@ impl Sink for FileObjectSink {
 }
 
 fn write(object: &Py<PyAny>, mut data: &[u8]) -> Result<()> {
-    Python::attach(|py| {
+    let written = attach(|py| {
+        let write = object.bind(py).getattr("write")?;
         while !data.is_empty() {
-            let written =
-                call_python(&object.bind(py).getattr("write")?, (PyBytes::new(py, data),))?;
+            let written = call_python(&write, (PyBytes::new(py, data),))?;
             // A raw file may write only a part. One that returns None has written everything.
             let count = written.extract::<Option<usize>>()?.unwrap_or(data.len());
             data = data.get(count..).unwrap_or_default();
@@ -74,8 +74,8 @@ fn write(object: &Py<PyAny>, mut data: &[u8]) -> Result<()> {
             }
         }
         Ok(())
-    })
-    .map_err(from_pyerr)
+    });
+    written.ok_or_else(writer_stopped_error)?.map_err(from_pyerr)
 }
 
 fn writer_stopped_error() -> Error {

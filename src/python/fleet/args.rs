@@ -10,8 +10,10 @@ use pyo3::types::{PyBytes, PyMapping, PyString};
 use crate::error::{Error, Result};
 use crate::fleet::RunSpec;
 use crate::model::Command;
-use crate::python::arguments::CommandsArgument;
+use crate::python::arguments::{CommandsArgument, read_items};
+use crate::python::gil_gate::enter;
 use crate::python::models::Machine;
+use crate::python::paths::PathArgument;
 use crate::python::seconds::Seconds;
 
 /// `Iterable[str | Machine]`.
@@ -26,15 +28,12 @@ impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
         if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
             return Err(PyTypeError::new_err(format!("{what}, not one string")));
         }
-        let items = object.try_iter().map_err(|_| PyTypeError::new_err(what))?;
-        let machine = |item: PyResult<Bound<'py, PyAny>>| {
-            let item = item?;
-            match item.cast::<Machine>() {
-                Ok(machine) => Ok(machine.get().id()),
-                Err(_) => item.extract().map_err(|_| PyTypeError::new_err(what)),
-            }
+        let items = read_items(&object).map_err(|_| PyTypeError::new_err(what))??;
+        let machine = |item: Bound<'py, PyAny>| match item.cast::<Machine>() {
+            Ok(machine) => Ok(machine.get().id()),
+            Err(_) => item.extract().map_err(|_| PyTypeError::new_err(what)),
         };
-        items.map(machine).collect::<PyResult<_>>().map(Self)
+        items.iter().map(machine).collect::<PyResult<_>>().map(Self)
     }
 }
 
@@ -48,6 +47,7 @@ impl<'py> FromPyObject<'_, 'py> for FleetCommands {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let _inside = enter(object.py());
         let Ok(mapping) = object.cast::<PyMapping>() else {
             return object.extract::<CommandsArgument>().map(|commands| Self::Shared(commands.0));
         };
@@ -64,12 +64,12 @@ pub fn run_spec(
     machines: MachinesArgument,
     commands: FleetCommands,
     comment: String,
-    save_to: Option<PathBuf>,
+    save_to: Option<PathArgument>,
     run_id: Option<String>,
     cancel_pending_after: Option<Seconds>,
 ) -> Result<RunSpec> {
     let (machines, commands) = assign_commands(machines.0, commands)?;
-    let save_to = save_to.map(absolute_folder).transpose()?;
+    let save_to = save_to.map(|folder| absolute_folder(folder.0)).transpose()?;
     let cancel_pending_after = cancel_pending_after.map(|seconds| seconds.0);
     let spec = RunSpec { machines, commands, comment, save_to, run_id, cancel_pending_after };
     spec.check()?;

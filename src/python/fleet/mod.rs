@@ -18,6 +18,7 @@ use crate::python::convert::IntoPython;
 use crate::python::fleet::iterator::FleetIterator;
 use crate::python::fleet::outcome::LoadableOutcome;
 use crate::python::fleet::report::ReportParts;
+use crate::python::gil_gate::enter;
 use crate::python::models::values;
 use crate::python::operations::operations;
 use crate::python::runtime::{CoreTask, Coroutine, ProcessLocal};
@@ -57,6 +58,7 @@ pub struct StartedFleet {
 
 impl IntoPython for StartedFleet {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let _inside = enter(py);
         let (run_id, rows) = (self.fleet.run_id().to_owned(), self.fleet.rows());
         let progress = Progress::default();
         let core = FleetCore {
@@ -85,6 +87,7 @@ impl<T: IntoPython> IntoPython for WithProgress<T> {
 }
 
 fn finish_progress(py: Python<'_>, progress: &Progress) -> PyResult<()> {
+    let _inside = enter(py);
     progress.get().map_or(Ok(()), |shown| shown.call_method0(py, "finish").map(drop))
 }
 
@@ -250,6 +253,7 @@ operations! {
         }
 
         fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+            let _inside = enter(slf.py());
             slf.py().import("mde_live_response.display_fleet")?.call_method1("fleet_html", (slf,))
         }
 

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::fleet;
 use crate::python::convert::IntoPython;
 use crate::python::fleet::outcome::{LoadableOutcome, Outcome};
+use crate::python::gil_gate::enter;
 use crate::python::models::{pickle, values};
 use crate::python::runtime::{CoreTask, run_blocking};
 use crate::session::SessionResult;
@@ -87,6 +88,7 @@ impl FleetReport {
     }
 
     pub fn from_pickle(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
+        let _inside = enter(py);
         let (run_id, outcomes): (String, Bound<'_, PyTuple>) =
             py.import("pickle")?.call_method1("loads", (state,))?.extract()?;
         Ok(Py::new(py, Self::new(run_id, outcomes))?.into_any())
@@ -181,11 +183,13 @@ impl FleetReport {
     }
 
     fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(slf.py());
         let display = slf.py().import("mde_live_response.display_fleet")?;
         display.call_method1("fleet_report_html", (slf,))
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {
+        let _inside = enter(py);
         let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
         let state =
             py.import("pickle")?.call_method1("dumps", ((&self.run_id, &self.outcomes),))?;

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::python::gil_gate::enter;
 use crate::python::logging::queue::{LogItem, enqueue_log};
 use crate::text::printable;
 use crate::trace::LOG_TARGET;
@@ -68,6 +69,7 @@ pub fn sync_level(py: Python<'_>) -> PyResult<()> {
 }
 
 fn read_python_level(py: Python<'_>) -> PyResult<LevelFilter> {
+    let _inside = enter(py);
     static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     let modules = MODULES.get_or_try_init(py, || {
         PyResult::Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind())

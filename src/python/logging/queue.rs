@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::python::gil_gate;
 use crate::trace::{AttributeValue, Attributes, SpanEnd, SpanStart};
@@ -40,6 +40,8 @@ struct LogQueueState {
     /// The value of `handled` when a flush timed out: no flush waits before it has changed.
     stuck_at: Option<u64>,
     has_thread: bool,
+    /// Whether the interpreter is exiting: it starts no thread any more.
+    exiting: bool,
     /// Whether it was reported that the system refuses the thread.
     refusal_reported: bool,
     /// Whether a fork is in progress: the thread takes nothing.
@@ -127,7 +129,7 @@ impl LogQueue {
             state.queued.pop_front();
         }
         state.queued.push_back(item);
-        let first = !std::mem::replace(&mut state.has_thread, true);
+        let first = !state.exiting && !std::mem::replace(&mut state.has_thread, true);
         drop(state);
         // Outside the lock, which the new thread takes.
         if first {
@@ -138,21 +140,26 @@ impl LogQueue {
 
     /// Starts the thread. It stops when the queue is closed.
     pub fn start_thread(self: &Arc<Self>, py: Python<'_>) -> PyResult<()> {
+        let _inside = gil_gate::enter(py);
         let log_queue = self.clone();
         let take = PyCFunction::new_closure(
             py,
             None,
             None,
             move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-                gil_gate::detach(arguments.py(), || log_queue.take())
+                let py = arguments.py();
+                let _inside = gil_gate::enter(py);
+                let items = gil_gate::detach(py, || log_queue.take());
+                PyList::new(py, items).map(Bound::unbind)
             },
         )?;
         let started = py
             .import("mde_live_response._log_delivery")
-            .and_then(|log| log.call_method1("start", (take,)));
-        if started.is_err() {
+            .and_then(|log| log.call_method1("start", (take,))?.extract::<bool>());
+        if !matches!(started, Ok(true)) {
             let mut state = self.state();
             state.has_thread = false;
+            state.exiting |= started.is_ok();
             // The records stay queued, and each further one asks for the thread again.
             if std::mem::replace(&mut state.refusal_reported, true) {
                 return Ok(());
@@ -220,9 +227,10 @@ impl LogQueue {
         self.item_added.notify_all();
     }
 
-    /// Returns the items for which no thread was started, at exit.
+    /// Returns the items for which no thread was started, at exit. Starts none from now on.
     pub fn take_remaining(&self) -> Vec<LogItem> {
         let mut state = self.state();
+        state.exiting = true;
         if state.has_thread { Vec::new() } else { state.queued.drain(..).collect() }
     }
 

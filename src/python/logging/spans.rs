@@ -6,6 +6,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::python::gil_gate::enter;
 use crate::python::logging::queue::{LogItem, enqueue_log};
 use crate::trace::{SpanEnd, SpanStart, TraceContext, Tracer};
 
@@ -25,6 +26,7 @@ impl Tracer for ContextTracer {
 /// Returns the caller's trace. None if OpenTelemetry was not imported: then tracing costs
 /// nothing.
 pub fn current_trace(py: Python<'_>) -> PyResult<Option<TraceContext>> {
+    let _inside = enter(py);
     let modules =
         py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?;
     if modules.get_item(intern!(py, "opentelemetry.trace"))?.is_none() {

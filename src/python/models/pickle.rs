@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::python::convert::IntoPython;
+use crate::python::gil_gate::enter;
 
 /// What `__reduce__` returns: the function that restores an object, and its arguments.
 pub type ReduceValue<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyBytes>));
@@ -18,6 +19,7 @@ pub fn reduce<'py>(
 ) -> PyResult<ReduceValue<'py>> {
     let state =
         serde_json::to_vec(model).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let _inside = enter(py);
     // A pickle refers to a function by its module and name.
     let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
     Ok((restore, (class, PyBytes::new(py, &state))))

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use super::common::{common_methods, into_model};
 use crate::model;
+use crate::python::gil_gate::enter;
 use crate::text::printable;
 
 /// The output of a script.
@@ -79,6 +80,7 @@ common_methods! {
         /// Raises:
         ///     ValueError: `stdout` is not JSON.
         fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            let _inside = enter(py);
             py.import("json")?.call_method1("loads", (self.core.json_text(),))
         }
 

@@ -10,6 +10,7 @@ use super::command_result::CommandResult;
 use super::common::{common_methods, into_model};
 use super::values::{LazyObject, LazyTuple};
 use crate::python::errors::session_failed_error;
+use crate::python::gil_gate::enter;
 use crate::session;
 use crate::text::printable;
 
@@ -121,6 +122,7 @@ common_methods! {
         }
 
         fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+            let _inside = enter(slf.py());
             let display = slf.py().import("mde_live_response.display")?;
             display.call_method1("session_result_html", (slf,))
         }

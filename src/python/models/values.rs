@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::Timestamp;
+use crate::python::gil_gate::enter;
 
 /// Returns a time as a timezone-aware `datetime`. The service's seventh digit of a second is
 /// dropped.
@@ -49,6 +50,7 @@ pub fn attributes_to_dict<'py>(
     object: &Bound<'py, PyAny>,
     names: &[&str],
 ) -> PyResult<Bound<'py, PyDict>> {
+    let _inside = enter(object.py());
     let dict = PyDict::new(object.py());
     for name in names {
         dict.set_item(name, to_json_ready(&object.getattr(*name)?)?)?;
@@ -58,6 +60,7 @@ pub fn attributes_to_dict<'py>(
 
 fn to_json_ready<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = value.py();
+    let _inside = enter(py);
     let is_plain = value.is_none()
         || value.is_instance_of::<PyBool>()
         || value.is_instance_of::<PyInt>()

@@ -29,6 +29,7 @@ enum WaitEvent {
 
 /// Runs a task to its end. Ctrl-C and an exception from `on_update` abort it.
 pub fn run_blocking(py: Python<'_>, core_task: CoreTask) -> PyResult<Py<PyAny>> {
+    let _inside = gil_gate::enter(py);
     let (events, mut incoming) = channel();
     let updates = events.clone();
     let CoreTask { start, on_update } = core_task;
@@ -38,9 +39,9 @@ pub fn run_blocking(py: Python<'_>, core_task: CoreTask) -> PyResult<Py<PyAny>> 
             let _ = updates.send(WaitEvent::Update(Box::new(action.clone())));
         }) as _
     });
+    let process = process_runtime::get_or_start(py)?;
     sync_level(py)?;
     let future = trace::with_trace(spans::current_trace(py)?, start(sink));
-    let process = process_runtime::get_or_start(py)?;
     let task = process.handle().spawn(async move {
         // The send fails if the wait was interrupted: nobody needs the value.
         let _ = events.send(WaitEvent::Done(future.await));
@@ -115,6 +116,7 @@ impl Drop for AbortOnDrop {
 
 /// Returns whether this is the main thread, the only one that handles signals.
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    let _inside = gil_gate::enter(py);
     let modules = py.import("sys")?.getattr("modules")?;
     let threading = modules.call_method1("get", ("threading",))?;
     // Without `threading`, Python code has not started another thread.

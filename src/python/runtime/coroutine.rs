@@ -15,7 +15,7 @@ use super::delivery::{LoopCallback, LoopEvent, LoopFuture};
 use super::process_local::ProcessLocal;
 use super::process_runtime;
 use crate::model::MachineAction;
-use crate::python::gil_gate::with_python_in_drop;
+use crate::python::gil_gate::{enter, with_python_in_drop};
 use crate::python::logging::{spans, sync_level};
 use crate::trace;
 
@@ -42,6 +42,7 @@ impl Coroutine {
     }
 
     fn begin(&mut self, py: Python<'_>, core_task: CoreTask) -> PyResult<()> {
+        let _inside = enter(py);
         // This comes first: without a running loop, nothing must be sent.
         let event_loop = running_loop(py)?;
         let future = event_loop.call_method0("create_future")?;
@@ -95,6 +96,7 @@ impl Coroutine {
 }
 
 fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    let _inside = enter(py);
     static GET: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     GET.import(py, "asyncio", "get_running_loop")?.call0().map_err(|error| {
         let needed = PyRuntimeError::new_err(
@@ -136,6 +138,7 @@ impl Coroutine {
         py: Python<'py>,
         value: Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(py);
         if let CoroutineState::Created(_) = &self.state {
             let CoroutineState::Created(call) =
                 std::mem::replace(&mut self.state, CoroutineState::Finished)
@@ -160,6 +163,7 @@ impl Coroutine {
         val: Option<Bound<'py, PyAny>>,
         tb: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(py);
         match &self.state {
             CoroutineState::Running { inner, .. } => {
                 let inner = inner.clone_ref(py);

@@ -14,7 +14,7 @@ use super::core_task::Completion;
 use crate::error::{Error, Result};
 use crate::model::MachineAction;
 use crate::python::convert::IntoPython;
-use crate::python::gil_gate;
+use crate::python::gil_gate::{self, enter};
 use crate::python::logging::queue::{FLUSH_TIMEOUT, LogQueue};
 
 const MAX_BATCH: usize = 256;
@@ -39,6 +39,7 @@ pub struct LoopCallback {
 
 impl LoopCallback {
     pub fn new(py: Python<'_>, callable: Py<PyAny>) -> PyResult<Self> {
+        let _inside = enter(py);
         let context = py.import("contextvars")?.call_method0("copy_context")?;
         Ok(Self { run_in_context: context.getattr("run")?.unbind(), callable })
     }
@@ -126,7 +127,7 @@ fn run_delivery_loop(incoming: &Receiver<Message>, log_queue: &Arc<LogQueue>) {
 }
 
 fn with_python(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
-    Python::attach(|py| {
+    gil_gate::attach(|py| {
         if let Err(error) = act(py) {
             error.write_unraisable(py, None);
         }
@@ -134,6 +135,7 @@ fn with_python(act: impl FnOnce(Python<'_>) -> PyResult<()>) {
 }
 
 fn deliver_batch(py: Python<'_>, batch: Vec<(Arc<LoopFuture>, LoopEvent)>) -> PyResult<()> {
+    let _inside = enter(py);
     let mut by_loop: Vec<(Py<PyAny>, Bound<'_, PyList>)> = Vec::new();
     for (loop_future, event) in batch {
         let item = to_settle_item(py, &loop_future, event)?;
@@ -181,7 +183,8 @@ fn settle_futures_function(py: Python<'_>) -> PyResult<&Py<PyCFunction>> {
 
 /// Set the results of a batch of futures. Runs in the thread of their event loop.
 #[pyfunction]
-fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
+fn settle_futures(py: Python<'_>, items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
+    let _inside = enter(py);
     for item in items {
         let future = item.get_item(0)?;
         // A cancelled future is done before its task ends.
@@ -208,6 +211,7 @@ fn settle_futures(items: Vec<Bound<'_, PyTuple>>) -> PyResult<()> {
 /// RuntimeError, as a generator does it.
 fn set_exception(future: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     let py = future.py();
+    let _inside = enter(py);
     if future.call_method1("set_exception", (&error,)).is_err() {
         let wrapper =
             PyRuntimeError::new_err("the call raised an exception that a future cannot hold");

@@ -1,6 +1,6 @@
 //! Hooks that stop the runtime when the interpreter exits and replace it in a forked child.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -8,7 +8,8 @@ use pyo3::types::PyDict;
 
 use super::interpreters;
 use super::process_local::count_fork;
-use super::process_runtime;
+use super::process_runtime::{self, ProcessRuntime};
+use crate::python::errors::exited_error;
 use crate::python::gil_gate;
 use crate::session::posts_in_flight;
 
@@ -19,15 +20,32 @@ const LOG_GRACE: Duration = Duration::from_secs(1);
 /// How long a fork waits for the log handlers that run.
 const FORK_LOG_GRACE: Duration = Duration::from_millis(250);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long an exit waits for threads that are on their way out of this library.
+const GATE_GRACE: Duration = Duration::from_secs(2);
 
 /// The id of this process, updated by forks that Python makes.
 static PID: AtomicU32 = AtomicU32::new(0);
 
-/// Registers the exit hook and the fork hook.
-pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+/// A call that must be made before the runtime stops.
+type LastCall = fn(Python<'_>) -> PyResult<()>;
+
+/// The exit hook.
+///
+/// Exit handlers run in reverse order, so those that were registered before this one run after
+/// it, and may make calls. CPython frees the handlers after the last of them, and before it ends
+/// other threads: then the drop of this one stops the runtime.
+#[pyclass(frozen, module = "mde_live_response._native")]
+struct ExitHook {
+    last_call: LastCall,
+    called: AtomicBool,
+}
+
+/// Registers the exit hook and the fork hooks.
+pub fn register(module: &Bound<'_, PyModule>, last_call: LastCall) -> PyResult<()> {
     let py = module.py();
     PID.store(std::process::id(), Ordering::Relaxed);
-    py.import("atexit")?.call_method1("register", (pyo3::wrap_pyfunction!(at_exit, module)?,))?;
+    let hook = Bound::new(py, ExitHook { last_call, called: AtomicBool::new(false) })?;
+    py.import("atexit")?.call_method1("register", (hook,))?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {
         let hooks = PyDict::new(py);
@@ -39,46 +57,65 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     Ok(())
 }
 
-#[pyfunction]
-fn at_exit(py: Python<'_>) -> PyResult<()> {
-    // A fork that did not go through Python has not run `after_in_child`.
-    if PID.load(Ordering::Relaxed) != std::process::id() {
-        gil_gate::reopen();
+#[pymethods]
+impl ExitHook {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        // A fork that did not go through Python has not run `after_in_child`.
+        if PID.load(Ordering::Relaxed) != std::process::id() {
+            gil_gate::reopen();
+        }
+        self.called.store(true, Ordering::Relaxed);
+        (self.last_call)(py)?;
+        process_runtime::running().map_or(Ok(()), |process| finish_calls(py, &process))
     }
-    if !interpreters::is_main(py) {
-        return end_sub_interpreter(py);
+}
+
+impl Drop for ExitHook {
+    fn drop(&mut self) {
+        // `atexit._clear()` drops it, too, before it was called.
+        if self.called.load(Ordering::Relaxed) {
+            gil_gate::with_python_in_drop(|py| match interpreters::is_main(py) {
+                true => (self.last_call)(py).and(stop(py)),
+                // The other interpreters continue to use the runtime.
+                false => Ok(()),
+            });
+        }
     }
-    // From here on, no call can start.
-    let Some(process) = process_runtime::take_for_exit() else {
-        py.detach(gil_gate::close);
-        return Ok(());
-    };
+}
+
+/// Waits for what the caller would miss: POSTs in flight and log records.
+fn finish_calls(py: Python<'_>, process: &ProcessRuntime) -> PyResult<()> {
+    let _inside = gil_gate::enter(py);
     let interrupted = wait_for_posts(py);
     py.detach(|| process.log_queue().flush(LOG_GRACE));
-    let remaining = process.log_queue().take_remaining();
-    if !remaining.is_empty() {
-        // A thread can no longer be started for them.
-        py.import("mde_live_response._log_delivery")?.call_method1("deliver", (remaining,))?;
+    if interpreters::is_main(py) {
+        let remaining = process.log_queue().take_remaining();
+        if !remaining.is_empty() {
+            py.import("mde_live_response._log_delivery")?.call_method1("deliver", (remaining,))?;
+        }
     }
+    interrupted
+}
+
+/// Stops the runtime. From here on, no call can start.
+fn stop(py: Python<'_>) -> PyResult<()> {
+    drop(exited_error(py));
+    let Some(process) = process_runtime::take_for_exit() else {
+        py.detach(|| gil_gate::close(GATE_GRACE));
+        return Ok(());
+    };
+    let finished = finish_calls(py, &process);
     py.detach(|| {
         // In this order: no thread returns to Python any more, then the tasks stop, and only
         // then the queue and the delivery thread that they use.
-        gil_gate::close();
+        gil_gate::close(GATE_GRACE);
         if let Some(runtime) = process.take_runtime() {
             runtime.shutdown_timeout(SHUTDOWN_GRACE);
         }
         process.log_queue().close();
         process.delivery.stop();
     });
-    interrupted
-}
-
-/// Ends a sub-interpreter. The others continue to use the runtime.
-fn end_sub_interpreter(py: Python<'_>) -> PyResult<()> {
-    let Some(process) = process_runtime::running() else { return Ok(()) };
-    let interrupted = wait_for_posts(py);
-    py.detach(|| process.log_queue().flush(LOG_GRACE));
-    interrupted
+    finished
 }
 
 /// Waits until no POST is in flight, the time is up, or Ctrl-C is pressed.

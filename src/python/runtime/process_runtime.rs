@@ -9,6 +9,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::delivery::DeliveryThread;
 use super::threads::ThreadPlan;
 use crate::error::Result;
+use crate::python::errors::exited_error;
 use crate::python::logging::queue::{LogQueue, set_thread_queue};
 
 const THREADS: ThreadPlan =
@@ -36,7 +37,7 @@ fn slot() -> MutexGuard<'static, RuntimeSlot> {
 }
 
 /// Returns the process's runtime. The first call starts it.
-pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
+pub fn get_or_start(py: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
     let mut slot = slot();
     let started = match &*slot {
         RuntimeSlot::Running(process) if process.pid == std::process::id() => Ok(process.clone()),
@@ -48,9 +49,9 @@ pub fn get_or_start(_gil: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
             ));
         }
         RuntimeSlot::Finalized => {
-            return Err(PyRuntimeError::new_err(
-                "the interpreter is shutting down: no call can be started",
-            ));
+            // Making the error runs Python code, which may lose the GIL.
+            drop(slot);
+            return Err(exited_error(py));
         }
         RuntimeSlot::NotStarted => ProcessRuntime::start().map(|process| {
             let process = Arc::new(process);

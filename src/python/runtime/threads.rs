@@ -12,8 +12,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::error::{Error, Result};
 
-/// How long the threads may take to start. A thread that the system grants starts at once.
-const START_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it is asked whether the system refuses threads, while they have not all started.
+const START_CHECK: Duration = Duration::from_millis(300);
+/// How long threads that the system grants may take to start. It may be busy.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Longer than any process runs: a thread that ended might not be granted again.
 const KEEP_ALIVE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -95,7 +97,13 @@ fn start_all(runtime: &Runtime, blocking: usize, count: usize, starts: &Receiver
         }
     }));
     let until = Instant::now() + START_TIMEOUT;
-    spawned.is_ok()
-        && (0..count)
-            .all(|_| starts.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok())
+    let has_started = || {
+        while starts.recv_timeout(START_CHECK).is_err() {
+            if Instant::now() > until || reserve(1).is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    spawned.is_ok() && (0..count).all(|_| has_started())
 }
