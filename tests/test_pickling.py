@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from model_helpers import dict_of_attributes
 from runtime_helpers import MACHINE
 
 import mde_live_response as mde
@@ -98,7 +99,7 @@ def test_a_model(name: str, way: str, models: dict[str, Any]) -> None:
     assert attributes(again) == attributes(model)
     assert repr(again) == repr(model)
     if hasattr(model, "to_dict"):
-        assert again.to_dict() == model.to_dict()
+        assert again.to_dict() == model.to_dict() == dict_of_attributes(model)
         json.dumps(again.to_dict())
     assert again == model
 

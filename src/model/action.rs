@@ -1,10 +1,9 @@
 //! Machine actions: the service's records of submitted commands.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
 
 use super::command::Command;
-use super::decode::{Entity, Raw};
+use super::record::{Entity, NeededId, Raw};
 use super::timestamp::Timestamp;
 
 /// A machine action as the service describes it (page "machineaction").
@@ -58,7 +57,7 @@ pub struct MachineAction {
     #[serde(default, skip_serializing, rename = "lastUpdateTimeUtc")]
     #[serde(deserialize_with = "super::lenient::or_default")]
     last_update_time_utc: Option<Timestamp>,
-    #[serde(rename = "_raw", default = "super::decode::empty_raw")]
+    #[serde(rename = "_raw", default = "super::record::empty_raw")]
     pub raw: Raw,
 }
 
@@ -93,6 +92,8 @@ impl MachineAction {
 }
 
 impl Entity for MachineAction {
+    type Needed = NeededId;
+
     fn set_raw(&mut self, raw: Raw) {
         self.raw = raw;
         let older = self.last_update_time_utc.take();
@@ -126,7 +127,7 @@ where
         #[serde(default, deserialize_with = "super::lenient::or_default")]
         command: Command,
     }
-    let items: Vec<Box<RawValue>> = super::lenient::list(deserializer)?;
+    let items = super::lenient::raw_list(deserializer)?;
     let received = items.iter().filter(|item| item.get() != "null");
     // An odd entry keeps its place, because the order of the commands is known.
     let received = received.map(|item| serde_json::from_str(item.get()).unwrap_or_default());

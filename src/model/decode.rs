@@ -1,44 +1,16 @@
 //! Decodes responses to typed entities. Errors name the JSON path.
-//!
-//! Of a record only its id is needed: see [`super::lenient`].
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::lenient;
+use super::page::{MAX_PAGE_ITEMS, Page, PageReader};
+use super::record::{Entity, UnusableRecord, read_entity};
 use crate::error::{Error, Kind, Result};
 
-/// The JSON of an entity, as received.
-pub type Raw = Arc<str>;
-
-/// An entity of the service, such as a machine.
-pub trait Entity: DeserializeOwned {
-    /// Keeps the JSON from which the entity was decoded.
-    fn set_raw(&mut self, raw: Raw);
-
-    /// Returns what identifies the entity: its id, or the name of a library file.
-    fn id(&self) -> &str;
-}
-
-/// The most records of one page. The service sends at most 10,000 (page "api-odata").
-const MAX_PAGE_ITEMS: usize = 50_000;
-/// The longest id. The service's own have 40 characters, names of library files some more.
-const MAX_ID_LENGTH: usize = 1024;
-
-/// One page of a list.
-#[derive(Debug)]
-pub struct Page<T> {
-    pub value: Vec<T>,
-    /// URL of the next page, to be requested unchanged.
-    pub next_link: Option<String>,
-    /// The records that were skipped, because they have no usable id.
-    pub skipped: Vec<Raw>,
-}
-
+/// What a page must be: only read to say what is wrong with one.
 #[derive(Deserialize)]
 struct RawPage<'a> {
     #[serde(borrow, deserialize_with = "page_items")]
@@ -49,38 +21,26 @@ struct RawPage<'a> {
 
 /// Decodes one entity.
 pub fn decode_entity<T: Entity>(body: &[u8]) -> Result<T> {
-    decode_entity_at(body_text(body)?, "")
+    let text = body_text(body)?;
+    match read_entity(text) {
+        Ok(entity) => Ok(entity),
+        Err(UnusableRecord::Id) => Err(unexpected_response("the body: the id is not usable")),
+        Err(UnusableRecord::Json) => Err(explain::<T::Needed>(text)),
+    }
 }
 
 /// Decodes one page of a list.
 pub fn decode_page<T: Entity>(body: &[u8]) -> Result<Page<T>> {
-    let raw: RawPage<'_> = decode(body_text(body)?, "")?;
-    let (mut value, mut skipped) = (Vec::with_capacity(raw.value.len()), Vec::new());
-    for (i, item) in raw.value.iter().enumerate() {
-        match decode_entity_at(item.get(), &format!("value[{i}]")) {
-            Ok(entity) => value.push(entity),
-            // One odd record must not hide the others.
-            Err(_) => skipped.push(item.get().into()),
-        }
+    let text = body_text(body)?;
+    if let Some(page) = PageReader::new(text).read() {
+        return Ok(page);
     }
-    Ok(Page { value, next_link: raw.next_link, skipped })
-}
-
-fn decode_entity_at<T: Entity>(text: &str, at: &str) -> Result<T> {
-    let mut entity: T = match decode(text, at) {
-        Ok(entity) => entity,
-        // A record may have a name twice, or in two spellings.
-        Err(error) => lenient::without_duplicates(text)
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .ok_or(error)?,
-    };
-    let id = entity.id();
-    if id.trim().is_empty() || id.len() > MAX_ID_LENGTH || id.chars().any(char::is_control) {
-        let at = if at.is_empty() { "the body" } else { at };
-        return Err(unexpected_response(&format!("{at}: the id is not usable")));
+    let raw: RawPage<'_> = decode_slowly(text)?;
+    let mut page = Page { next_link: raw.next_link, ..Page::default() };
+    for item in raw.value {
+        page.add(item.get());
     }
-    entity.set_raw(text.into());
-    Ok(entity)
+    Ok(page)
 }
 
 /// Reads the records of a page, and refuses a page of more than `MAX_PAGE_ITEMS`.
@@ -118,8 +78,15 @@ fn body_text(body: &[u8]) -> Result<&str> {
         .map_err(|error| unexpected_response(&format!("the body is not UTF-8: {error}")))
 }
 
-/// Decodes `text`, which has the JSON path `at` in the body.
-fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
+/// Returns the error of a record that cannot be used.
+fn explain<Needed: DeserializeOwned>(text: &str) -> Error {
+    let decoded: Result<Needed> = decode_slowly(text);
+    let odd = || unexpected_response("the body: a field has two values, or not its type");
+    decoded.err().unwrap_or_else(odd)
+}
+
+/// Decodes a body. Its error names the JSON path, which costs more than the decoding itself.
+fn decode_slowly<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T> {
     // serde would decode a struct from an array too, and its error would quote a string.
     let found = match text.trim_start().chars().next() {
         Some('[') => Some("an array"),
@@ -127,18 +94,12 @@ fn decode<'de, T: Deserialize<'de>>(text: &'de str, at: &str) -> Result<T> {
         _ => None,
     };
     if let Some(found) = found {
-        let at = if at.is_empty() { "the body" } else { at };
-        return Err(unexpected_response(&format!("{at}: {found}, not an object")));
+        return Err(unexpected_response(&format!("the body: {found}, not an object")));
     }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let inner = error.path().to_string();
-        let path = match (at, inner.as_str()) {
-            ("", ".") => "the body".to_owned(),
-            ("", _) => inner,
-            (_, ".") => at.to_owned(),
-            _ => format!("{at}.{inner}"),
-        };
+        let path = error.path().to_string();
+        let path = if path == "." { "the body" } else { &path };
         unexpected_response(&format!("{path}: {}", error.inner()))
     })?;
     // Text after the JSON means a damaged or foreign body.
@@ -154,6 +115,6 @@ fn unexpected_response(what: &str) -> Error {
         )
 }
 
-pub(super) fn empty_raw() -> Raw {
-    Raw::from("{}")
-}
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -12,25 +12,68 @@ use serde_json::value::RawValue;
 /// The most entries of a list inside a record that are read.
 const MAX_LIST_ITEMS: usize = 10_000;
 
+/// The value of a field.
+pub(super) trait Field: DeserializeOwned {
+    /// Reads the value from its JSON, which is well-formed.
+    fn read(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+}
+
+impl Field for bool {}
+impl Field for i64 {}
+impl Field for u32 {}
+
+impl Field for String {
+    fn read(json: &str) -> Option<Self> {
+        match plain_string(json) {
+            Some(text) => Some(text.to_owned()),
+            None => serde_json::from_str(json).ok(),
+        }
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn read(json: &str) -> Option<Self> {
+        if json == "null" { Some(None) } else { T::read(json).map(Some) }
+    }
+}
+
+/// Returns the text of a JSON string that needs no decoding.
+pub(super) fn plain_string(json: &str) -> Option<&str> {
+    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('\\')).then_some(text)
+}
+
 /// Reads a field. One that cannot be read gets its default.
 pub(super) fn or_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
-    T: DeserializeOwned + Default,
+    T: Field + Default,
     D: Deserializer<'de>,
 {
-    let raw = Box::<RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(T::read(raw.get()).unwrap_or_default())
 }
 
 /// Reads a list. Entries that cannot be read are left out; no list at all is an empty one.
 pub(super) fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
-    T: DeserializeOwned,
+    T: Field,
     D: Deserializer<'de>,
 {
-    let items: Vec<Box<RawValue>> = or_default(deserializer)?;
-    let items = items.iter().take(MAX_LIST_ITEMS);
-    Ok(items.filter_map(|item| serde_json::from_str(item.get()).ok()).collect())
+    let items = raw_list(deserializer)?;
+    Ok(items.iter().filter_map(|item| T::read(item.get())).collect())
+}
+
+/// Reads a list, but not its entries.
+pub(super) fn raw_list<'de, D>(deserializer: D) -> Result<Vec<&'de RawValue>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    let mut items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+    items.truncate(MAX_LIST_ITEMS);
+    Ok(items)
 }
 
 /// Decodes a list. A null or missing list is empty, and null items are skipped.
@@ -80,7 +123,10 @@ fn members(text: &str) -> Option<Vec<(String, &RawValue)>> {
             Ok(all)
         }
     }
-    serde_json::Deserializer::from_str(text).deserialize_map(Members).ok()
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let all = deserializer.deserialize_map(Members).ok()?;
+    deserializer.end().ok()?;
+    Some(all)
 }
 
 #[cfg(test)]
@@ -92,5 +138,6 @@ mod tests {
         let text = r#"{"id":"a","machineId":"m","id":"b","machineid":null,"x":{"x":1}}"#;
         assert_eq!(without_duplicates(text).unwrap(), r#"{"id":"b","machineId":"m","x":{"x":1}}"#);
         assert!(without_duplicates("[1]").is_none());
+        assert!(without_duplicates(r#"{"id":"a"} x"#).is_none());
     }
 }

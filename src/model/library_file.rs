@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{Entity, Raw};
+use super::record::{Entity, Raw};
 use super::timestamp::Timestamp;
 use crate::error::{Error, Result};
 
@@ -33,11 +33,20 @@ pub struct LibraryFile {
     /// Whether `ensure` changed the file; otherwise `None`.
     #[serde(default)]
     pub changed: Option<bool>,
-    #[serde(rename = "_raw", default = "super::decode::empty_raw")]
+    #[serde(rename = "_raw", default = "super::record::empty_raw")]
     pub raw: Raw,
 }
 
+/// What a library file needs.
+#[derive(Deserialize)]
+pub struct NeededName {
+    #[serde(rename = "fileName")]
+    _file_name: String,
+}
+
 impl Entity for LibraryFile {
+    type Needed = NeededName;
+
     fn set_raw(&mut self, raw: Raw) {
         self.raw = raw;
     }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{Entity, Raw};
 use super::id::is_machine_id;
+use super::record::{Entity, NeededId, Raw};
 use super::timestamp::Timestamp;
 
 /// A machine as the service describes it (page "machine").
@@ -37,11 +37,13 @@ pub struct Machine {
     #[serde(default, deserialize_with = "super::lenient::or_default")]
     #[serde(alias = "mergedIntoMachineId")]
     pub merged_into_machine_id: Option<String>,
-    #[serde(rename = "_raw", default = "super::decode::empty_raw")]
+    #[serde(rename = "_raw", default = "super::record::empty_raw")]
     pub raw: Raw,
 }
 
 impl Entity for Machine {
+    type Needed = NeededId;
+
     fn set_raw(&mut self, raw: Raw) {
         self.raw = raw;
     }

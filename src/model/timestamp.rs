@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::lenient::{Field, plain_string};
+
 /// A time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(OffsetDateTime);
@@ -52,6 +54,15 @@ impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| de::Error::custom(format!("{text:?} is not a time")))
+    }
+}
+
+impl Field for Timestamp {
+    fn read(json: &str) -> Option<Self> {
+        match plain_string(json) {
+            Some(text) => Self::parse(text),
+            None => serde_json::from_str(json).ok(),
+        }
     }
 }
 

@@ -4,9 +4,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 /// A value of the core that has a Python form.
-pub trait IntoPython: Send + 'static {
+pub trait IntoPython: Send + Sized + 'static {
     /// Makes the Python object. Consumes the value, so that large content is moved, not copied.
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>>;
+
+    /// Makes the tuple of a list.
+    fn list_into_python(values: Vec<Self>, py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
+        let items =
+            values.into_iter().map(|value| value.into_python(py)).collect::<PyResult<Vec<_>>>()?;
+        PyTuple::new(py, items)
+    }
 }
 
 impl IntoPython for () {
@@ -24,8 +31,6 @@ impl<T: IntoPython> IntoPython for Option<T> {
 /// A sequence becomes a tuple: every sequence of the public interface is immutable.
 impl<T: IntoPython> IntoPython for Vec<T> {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let items =
-            self.into_iter().map(|item| item.into_python(py)).collect::<PyResult<Vec<_>>>()?;
-        Ok(PyTuple::new(py, items)?.into_any().unbind())
+        Ok(T::list_into_python(self, py)?.into_any().unbind())
     }
 }

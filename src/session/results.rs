@@ -42,14 +42,22 @@ pub struct SessionResult {
 impl CommandResult {
     /// Returns the commands of the action, without their output and files.
     pub fn unfetched(action: &MachineAction) -> Vec<Self> {
+        let result = |(command, skipped): (&ActionCommand, bool)| {
+            let command = command.clone();
+            Self { command, skipped, script: None, file: None, error: None }
+        };
+        Self::skipped(action).map(result).collect()
+    }
+
+    /// Returns the commands of the action, and whether each was skipped.
+    pub fn skipped(action: &MachineAction) -> impl Iterator<Item = (&ActionCommand, bool)> {
         let mut failed_before = false;
-        let result = |command: &ActionCommand| {
+        action.commands.iter().map(move |command| {
             let skipped =
                 failed_before && command.start_time.is_none() && command.status == "Created";
             failed_before |= command.status == "Failed";
-            Self { command: command.clone(), skipped, script: None, file: None, error: None }
-        };
-        action.commands.iter().map(result).collect()
+            (command, skipped)
+        })
     }
 
     /// Returns whether the service should have a transcript of the command.

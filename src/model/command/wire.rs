@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Command, CommandType, Param};
 use crate::error::{Error, Result};
+use crate::model::lenient::Field;
 
 const COMMAND_FORMAT_HINT: &str =
     r#"the format is {"type": "RunScript", "params": [{"key": "ScriptName", "value": "a.ps1"}]}"#;
@@ -56,6 +57,8 @@ impl Command {
         Ok(Self { name: r#type, params })
     }
 }
+
+impl Field for Command {}
 
 impl<'de> Deserialize<'de> for Command {
     /// Reads a command as the service describes it: every field may be null.

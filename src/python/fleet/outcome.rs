@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyDict};
+use pyo3::types::PyDateTime;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -12,6 +12,7 @@ use crate::fleet::{self, ResultLoader};
 use crate::model::Timestamp;
 use crate::python::convert::IntoPython;
 use crate::python::errors::to_exception_object;
+use crate::python::models::json_ready::{JsonReady, json_dict};
 use crate::python::models::{SessionResult, pickle, values};
 use crate::python::operations::operations;
 use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
@@ -107,6 +108,22 @@ impl Outcome {
         Ok(Py::new(py, Self { core: Arc::new(outcome), source })?.into_any())
     }
 }
+
+json_dict! { fleet::Outcome, |outcome| {
+    "row": outcome.row,
+    "machine": outcome.machine,
+    "machine_id": outcome.machine_id,
+    "tenant_id": outcome.tenant_id,
+    "action_id": outcome.action_id,
+    "correlation_id": outcome.correlation_id,
+    "status": outcome.status,
+    "ok": outcome.is_ok(),
+    "reason": outcome.reason,
+    "message": outcome.message,
+    "start_time": outcome.started.and_then(Timestamp::from_unix),
+    "end_time": Timestamp::from_unix(outcome.ended),
+    "error": outcome.error,
+} }
 
 operations! {
     Outcome;
@@ -213,12 +230,8 @@ operations! {
 
         /// Return the attributes, without the result, as a JSON-ready dict. Times are ISO 8601
         /// in UTC.
-        fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-            let names = [
-                "row", "machine", "machine_id", "tenant_id", "action_id", "correlation_id",
-                "status", "ok", "reason", "message", "start_time", "end_time", "error",
-            ];
-            values::attributes_to_dict(slf.as_any(), &names)
+        fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            self.core.to_json_ready(py)
         }
 
         fn __eq__(&self, other: &Self) -> bool {
@@ -233,7 +246,7 @@ operations! {
             // It may be unpickled where the state store is not, so the result goes with it.
             let result = run_blocking(py, self.load_task())?;
             let result = result.bind(py).cast::<SessionResult>().ok();
-            let result = result.map(|result| (**result.get().core()).clone());
+            let result = result.map(|result| result.get().core().clone());
             let outcome = (*self.core).clone();
             pickle::reduce(py, "Outcome", &PickledOutcome { outcome, result })
         }

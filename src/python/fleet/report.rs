@@ -1,8 +1,10 @@
 //! `FleetReport`: the outcomes of a finished run.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
+use pyo3::types::{PyBytes, PyIterator, PyTuple};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -10,6 +12,7 @@ use crate::fleet;
 use crate::python::convert::IntoPython;
 use crate::python::fleet::outcome::{LoadableOutcome, Outcome};
 use crate::python::gil_gate::enter;
+use crate::python::models::json_ready::{JsonReady, json_dict};
 use crate::python::models::{pickle, values};
 use crate::python::runtime::{CoreTask, run_blocking};
 use crate::session::SessionResult;
@@ -94,7 +97,7 @@ impl FleetReport {
         Ok(Py::new(py, Self::new(run_id, outcomes))?.into_any())
     }
 
-    fn core_outcomes(&self, py: Python<'_>) -> PyResult<Vec<std::sync::Arc<fleet::Outcome>>> {
+    fn core_outcomes(&self, py: Python<'_>) -> PyResult<Vec<Arc<fleet::Outcome>>> {
         let outcomes = self.outcomes.bind(py).iter();
         outcomes.map(|outcome| Ok(outcome.cast::<Outcome>()?.get().core.clone())).collect()
     }
@@ -116,6 +119,18 @@ impl FleetReport {
         run_blocking(py, CoreTask::without_client(rows))
     }
 }
+
+/// A report without the results of its outcomes.
+struct ReportView<'a> {
+    run_id: &'a str,
+    outcomes: &'a [Arc<fleet::Outcome>],
+}
+
+json_dict! { ReportView<'_>, |report| {
+    "run_id": report.run_id,
+    "ok": report.outcomes.iter().all(|outcome| outcome.is_ok()),
+    "outcomes": report.outcomes,
+} }
 
 #[pymethods]
 impl FleetReport {
@@ -154,8 +169,9 @@ impl FleetReport {
     }
 
     /// Return the run id and the outcomes, without their results, as a JSON-ready dict.
-    fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        values::attributes_to_dict(slf.as_any(), &["run_id", "ok", "outcomes"])
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let outcomes = self.core_outcomes(py)?;
+        ReportView { run_id: &self.run_id, outcomes: &outcomes }.to_json_ready(py)
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {

@@ -1,12 +1,12 @@
 //! `MachineAction`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTuple};
 
-use super::command_result::CommandResult;
+use super::command_result::{CommandResult, CommandView};
 use super::common::{common_methods, into_model};
+use super::json_ready::{JsonReady, json_dict, to_list};
+use super::shared::Shared;
 use super::values::{self, LazyTuple};
 use crate::text::printable;
 use crate::{model, session};
@@ -17,22 +17,47 @@ use crate::{model, session};
 /// The service's page: learn.microsoft.com/defender-endpoint/api/machineaction
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct MachineAction {
-    core: Arc<model::MachineAction>,
+    core: Shared<model::MachineAction>,
     commands: LazyTuple,
 }
 
 into_model! { model::MachineAction => MachineAction { commands } }
 
+json_dict! { model::MachineAction, |action| {
+    "id": action.id,
+    "type": action.kind,
+    "status": action.status,
+    "done": action.is_done(),
+    "machine_id": action.machine_id,
+    "computer_dns_name": action.computer_dns_name,
+    "requestor": action.requestor,
+    "requestor_comment": action.requestor_comment,
+    "creation_date_time_utc": action.creation_date_time_utc,
+    "last_update_date_time_utc": action.last_update_date_time_utc,
+    "cancellation_requestor": action.cancellation_requestor,
+    "cancellation_comment": action.cancellation_comment,
+    "cancellation_date_time_utc": action.cancellation_date_time_utc,
+    "error_hresult": action.error_hresult,
+    "external_id": action.external_id,
+    "request_source": action.request_source,
+    "commands": UnfetchedCommands(action),
+} }
+
+/// The commands of an action whose results were not fetched.
+struct UnfetchedCommands<'a>(&'a model::MachineAction);
+
+impl JsonReady for UnfetchedCommands<'_> {
+    fn to_json_ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let commands = session::CommandResult::skipped(self.0);
+        let view = |(command, skipped)| CommandView { command, skipped, fetched: None };
+        to_list(py, commands.map(view))
+    }
+}
+
 common_methods! {
     MachineAction;
     equal: |one, other| one == other;
     hash: |action| (&action.id, &action.status);
-    dict: [
-        "id", "type", "status", "done", "machine_id", "computer_dns_name", "requestor",
-        "requestor_comment", "creation_date_time_utc", "last_update_date_time_utc",
-        "cancellation_requestor", "cancellation_comment", "cancellation_date_time_utc",
-        "error_hresult", "external_id", "request_source", "commands",
-    ];
     methods {
         /// The action's id, a GUID.
         #[getter]

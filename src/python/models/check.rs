@@ -1,11 +1,11 @@
 //! `Finding` and `Check`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use super::values::LazyTuple;
 use crate::check;
 use crate::text::printable;
@@ -13,16 +13,22 @@ use crate::text::printable;
 /// A problem that would prevent a session or limit it.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Finding {
-    core: Arc<check::Finding>,
+    core: Shared<check::Finding>,
 }
 
 into_model! { check::Finding => Finding {} }
+
+json_dict! { check::Finding, |finding| {
+    "code": finding.code,
+    "level": finding.level,
+    "message": finding.message,
+    "hint": finding.hint,
+} }
 
 common_methods! {
     Finding;
     equal: |one, other| one == other;
     hash: |finding| (&finding.code, &finding.message);
-    dict: ["code", "level", "message", "hint"];
     methods {
         /// The kind of problem as a keyword.
         #[getter]
@@ -58,17 +64,21 @@ common_methods! {
 /// Problems that would prevent or limit a session: permissions, machine, library or store.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Check {
-    core: Arc<check::Check>,
+    core: Shared<check::Check>,
     findings: LazyTuple,
 }
 
 into_model! { check::Check => Check { findings } }
 
+json_dict! { check::Check, |check| {
+    "ok": check.is_ok(),
+    "findings": check.findings,
+} }
+
 common_methods! {
     Check;
     equal: |one, other| one == other;
     hash: |check| check.findings.iter().map(|it| &it.message).collect::<Vec<_>>();
-    dict: ["ok", "findings"];
     methods {
         /// Whether there is no finding of level `error`.
         #[getter]

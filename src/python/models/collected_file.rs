@@ -1,29 +1,37 @@
 //! `CollectedFile`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use crate::model;
 
 /// A file that was collected from a device.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct CollectedFile {
-    core: Arc<model::CollectedFile>,
+    core: Shared<model::CollectedFile>,
 }
 
 into_model! { model::CollectedFile => CollectedFile {} }
+
+json_dict! { model::CollectedFile, |file| {
+    "remote_path": file.remote_path,
+    "path": file.path.as_ref().map(Path::new),
+    "name": file.name,
+    "size": file.size,
+    "sha256": file.sha256,
+    "payload": file.payload.name(),
+    "received_size": file.received_size,
+    "received_sha256": file.received_sha256,
+} }
 
 common_methods! {
     CollectedFile;
     equal: |one, other| one == other;
     hash: |file| file;
-    dict: [
-        "remote_path", "path", "name", "size", "sha256", "payload", "received_size",
-        "received_sha256",
-    ];
     methods {
         /// The path on the device.
         #[getter]

@@ -1,14 +1,14 @@
 //! `Command`.
 
-use std::sync::Arc;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 use serde_json::Value;
 
 use super::common::into_model;
+use super::json_ready::{JsonReady, json_dict, to_list};
 use super::pickle::{ReduceValue, reduce};
+use super::shared::Shared;
 use super::values;
 use crate::error::Error;
 use crate::model;
@@ -21,7 +21,7 @@ use crate::text::printable;
 /// The service's page: learn.microsoft.com/defender-endpoint/api/run-live-response
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Command {
-    core: Arc<model::Command>,
+    core: Shared<model::Command>,
 }
 
 impl Command {
@@ -31,6 +31,25 @@ impl Command {
 }
 
 into_model! { model::Command => Command {} }
+
+/// The parameters of a command.
+struct Params<'a>(&'a model::Command);
+
+/// The key and the value of one parameter.
+struct Param<'a>(&'a str, &'a str);
+
+json_dict! { Param<'_>, |param| { "key": param.0, "value": param.1 } }
+
+impl JsonReady for Params<'_> {
+    fn to_json_ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_list(py, self.0.params().map(|(key, value)| Param(key, value)))
+    }
+}
+
+json_dict! { model::Command, |command| {
+    "type": command.type_name(),
+    "params": Params(command),
+} }
 
 #[pymethods]
 impl Command {
@@ -126,11 +145,11 @@ impl Command {
 
     /// Return the service's JSON: `{"type": ..., "params": [{"key": ..., "value": ...}]}`.
     fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        values::to_python_object(py, &*self.core)
+        self.core.to_json_ready(py)
     }
 
     fn __eq__(&self, other: &Self) -> bool {
-        self.core == other.core
+        *self.core == *other.core
     }
 
     fn __hash__(&self) -> u64 {
@@ -142,6 +161,6 @@ impl Command {
     }
 
     fn __repr__(&self) -> String {
-        printable(&format!("<Command {}>", self.core)).into_owned()
+        printable(&format!("<Command {}>", *self.core)).into_owned()
     }
 }

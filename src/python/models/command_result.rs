@@ -1,23 +1,23 @@
 //! `CommandResult`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTuple};
 
 use super::collected_file::CollectedFile;
 use super::command::Command;
 use super::common::{common_methods, into_model};
+use super::json_ready::{JsonReady, json_dict};
 use super::script_output::ScriptOutput;
+use super::shared::Shared;
 use super::values::{self, LazyObject, LazyTuple};
 use crate::python::errors::to_exception_object;
-use crate::session;
 use crate::text::printable;
+use crate::{model, session};
 
 /// The result of one command of a session.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct CommandResult {
-    core: Arc<session::CommandResult>,
+    core: Shared<session::CommandResult>,
     command: LazyObject<Command>,
     errors: LazyTuple,
     script: LazyObject<ScriptOutput>,
@@ -47,14 +47,37 @@ impl CommandResult {
 
 into_model! { session::CommandResult => CommandResult { command, errors, script, file } }
 
+impl JsonReady for session::CommandResult {
+    fn to_json_ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        CommandView { command: &self.command, skipped: self.skipped, fetched: Some(self) }
+            .to_json_ready(py)
+    }
+}
+
+/// A command of an action, and its result once it was fetched.
+pub struct CommandView<'a> {
+    pub command: &'a model::ActionCommand,
+    pub skipped: bool,
+    pub fetched: Option<&'a session::CommandResult>,
+}
+
+json_dict! { CommandView<'_>, |view| {
+    "index": view.command.index,
+    "command": view.command.command,
+    "status": view.command.status,
+    "errors": view.command.errors,
+    "start_time": view.command.start_time,
+    "end_time": view.command.end_time,
+    "skipped": view.skipped,
+    "script": view.fetched.and_then(|result| result.script.as_ref()),
+    "file": view.fetched.and_then(|result| result.file.as_ref()),
+    "error": view.fetched.and_then(|result| result.error.as_ref()),
+} }
+
 common_methods! {
     CommandResult;
     equal: |one, other| one == other;
     hash: |result| (result.command.index, &result.command.command, &result.command.status);
-    dict: [
-        "index", "command", "status", "errors", "start_time", "end_time", "skipped", "script",
-        "file", "error",
-    ];
     methods {
         /// The command's place in the session, from 0.
         #[getter]

@@ -2,14 +2,13 @@
 
 /// Makes a model's `#[pymethods]`: its own methods, equality, hash, pickling and `to_dict`.
 ///
-/// `equal` compares two core values, `hash` gives the key that is hashed, `dict` names the
-/// attributes of `to_dict()`.
+/// `equal` compares two core values, `hash` gives the key that is hashed. `json_dict!` gives the
+/// dict.
 macro_rules! common_methods {
     (
         $class:ident;
         equal: |$one:ident, $other:ident| $equal:expr;
         hash: |$value:ident| $key:expr;
-        dict: [$($name:literal),* $(,)?];
         methods { $($methods:tt)* }
     ) => {
         #[pymethods]
@@ -17,8 +16,8 @@ macro_rules! common_methods {
             $($methods)*
 
             /// Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC.
-            fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, pyo3::types::PyDict>> {
-                $crate::python::models::values::attributes_to_dict(slf.as_any(), &[$($name),*])
+            fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                $crate::python::models::json_ready::JsonReady::to_json_ready(&*self.core, py)
             }
 
             fn __eq__(&self, other: &Self) -> bool {
@@ -45,9 +44,15 @@ macro_rules! common_methods {
 /// Lets a core value become its model. The listed fields are caches, empty at first.
 macro_rules! into_model {
     ($core:ty => $class:ident { $($cache:ident),* }) => {
+        impl From<$crate::python::models::shared::Shared<$core>> for $class {
+            fn from(core: $crate::python::models::shared::Shared<$core>) -> Self {
+                Self { core $(, $cache: Default::default())* }
+            }
+        }
+
         impl From<std::sync::Arc<$core>> for $class {
             fn from(core: std::sync::Arc<$core>) -> Self {
-                Self { core $(, $cache: Default::default())* }
+                $crate::python::models::shared::Shared::Own(core).into()
             }
         }
 
@@ -60,6 +65,13 @@ macro_rules! into_model {
         impl $crate::python::convert::IntoPython for $core {
             fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
                 Ok(Py::new(py, $class::from(self))?.into_any())
+            }
+
+            fn list_into_python(
+                values: Vec<Self>,
+                py: Python<'_>,
+            ) -> PyResult<Bound<'_, pyo3::types::PyTuple>> {
+                $crate::python::models::shared::to_shared_tuple::<_, $class>(py, values)
             }
         }
     };

@@ -1,11 +1,11 @@
 //! `LibraryFile`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::PyDateTime;
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use super::values;
 use crate::model;
 
@@ -14,19 +14,27 @@ use crate::model;
 /// The service's page: learn.microsoft.com/defender-endpoint/api/list-library-files
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct LibraryFile {
-    core: Arc<model::LibraryFile>,
+    core: Shared<model::LibraryFile>,
 }
 
 into_model! { model::LibraryFile => LibraryFile {} }
+
+json_dict! { model::LibraryFile, |file| {
+    "file_name": file.file_name,
+    "sha256": file.sha256,
+    "description": file.description,
+    "creation_time": file.creation_time,
+    "last_updated_time": file.last_updated_time,
+    "created_by": file.created_by,
+    "has_parameters": file.has_parameters,
+    "parameters_description": file.parameters_description,
+    "changed": file.changed,
+} }
 
 common_methods! {
     LibraryFile;
     equal: |one, other| one == other;
     hash: |file| (&file.file_name, &file.sha256);
-    dict: [
-        "file_name", "sha256", "description", "creation_time", "last_updated_time", "created_by",
-        "has_parameters", "parameters_description", "changed",
-    ];
     methods {
         /// The name. It is unique in the library.
         #[getter]

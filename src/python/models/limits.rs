@@ -1,12 +1,12 @@
 //! `Limits`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
 use super::rate::Rate;
+use super::shared::Shared;
 use super::values::LazyTuple;
 use crate::config;
 use crate::error::Error;
@@ -32,7 +32,7 @@ use crate::python::seconds::read_seconds;
 ///     InvalidRequestError: a count is below 1 or a time is negative.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Limits {
-    core: Arc<config::Limits>,
+    core: Shared<config::Limits>,
     submit: LazyTuple,
     read: LazyTuple,
 }
@@ -57,6 +57,16 @@ fn to_core_rates(rates: Vec<Rate>) -> Vec<config::Rate> {
     rates.into_iter().map(|rate| rate.0).collect()
 }
 
+json_dict! { config::Limits, |limits| {
+    "submit": limits.submit,
+    "read": limits.read,
+    "sessions": limits.sessions,
+    "queue_time": limits.queue_time,
+    "script_time": limits.script_time,
+    "settle_time": limits.settle_time,
+    "upload_size": limits.upload_size,
+} }
+
 common_methods! {
     Limits;
     equal: |one, other| one == other;
@@ -65,9 +75,6 @@ common_methods! {
         limits.sessions,
         limits.upload_size,
     );
-    dict: [
-        "submit", "read", "sessions", "queue_time", "script_time", "settle_time", "upload_size",
-    ];
     methods {
         #[new]
         #[pyo3(signature = (

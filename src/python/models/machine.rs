@@ -1,11 +1,11 @@
 //! `Machine`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTuple};
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use super::values::{self, LazyTuple};
 use crate::model;
 use crate::text::printable;
@@ -16,7 +16,7 @@ use crate::text::printable;
 /// The service's page: learn.microsoft.com/defender-endpoint/api/machine
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Machine {
-    core: Arc<model::Machine>,
+    core: Shared<model::Machine>,
     machine_tags: LazyTuple,
 }
 
@@ -28,14 +28,22 @@ impl Machine {
 
 into_model! { model::Machine => Machine { machine_tags } }
 
+json_dict! { model::Machine, |machine| {
+    "id": machine.id,
+    "computer_dns_name": machine.computer_dns_name,
+    "os_platform": machine.os_platform,
+    "version": machine.version,
+    "health_status": machine.health_status,
+    "onboarding_status": machine.onboarding_status,
+    "last_seen": machine.last_seen,
+    "rbac_group_name": machine.rbac_group_name,
+    "machine_tags": machine.machine_tags,
+} }
+
 common_methods! {
     Machine;
     equal: |one, other| one.id == other.id;
     hash: |machine| &machine.id;
-    dict: [
-        "id", "computer_dns_name", "os_platform", "version", "health_status",
-        "onboarding_status", "last_seen", "rbac_group_name", "machine_tags",
-    ];
     methods {
         /// The machine id, 40 hexadecimal digits.
         #[getter(id)]

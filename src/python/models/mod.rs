@@ -8,6 +8,7 @@ mod collected_file;
 mod command;
 mod command_result;
 mod common;
+pub mod json_ready;
 mod library_file;
 mod limits;
 mod machine;
@@ -15,6 +16,7 @@ pub mod pickle;
 mod rate;
 mod script_output;
 mod session_result;
+mod shared;
 pub mod values;
 
 use pyo3::prelude::*;

@@ -1,8 +1,8 @@
 //! `Rate`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
+use super::json_ready::{JsonReady, json_dict};
 use super::values;
 use crate::config;
 use crate::python::seconds::read_seconds;
@@ -18,6 +18,8 @@ use crate::python::seconds::read_seconds;
 #[pyclass(frozen, eq, module = "mde_live_response", from_py_object)]
 #[derive(Clone, PartialEq)]
 pub struct Rate(pub config::Rate);
+
+json_dict! { config::Rate, |rate| { "count": rate.count, "per": rate.per } }
 
 #[pymethods]
 impl Rate {
@@ -41,8 +43,8 @@ impl Rate {
     }
 
     /// Return the attributes as a JSON-ready dict.
-    fn to_dict<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyDict>> {
-        values::attributes_to_dict(slf.as_any(), &["count", "per"])
+    fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.0.to_json_ready(py)
     }
 
     fn __hash__(&self) -> u64 {

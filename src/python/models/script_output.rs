@@ -1,10 +1,10 @@
 //! `ScriptOutput`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use crate::model;
 use crate::python::gil_gate::enter;
 use crate::text::printable;
@@ -18,16 +18,22 @@ use crate::text::printable;
 ///     stderr: the error output. Default: empty.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct ScriptOutput {
-    core: Arc<model::ScriptOutput>,
+    core: Shared<model::ScriptOutput>,
 }
 
 into_model! { model::ScriptOutput => ScriptOutput {} }
+
+json_dict! { model::ScriptOutput, |output| {
+    "script_name": output.script_name,
+    "exit_code": output.exit_code,
+    "stdout": output.stdout,
+    "stderr": output.stderr,
+} }
 
 common_methods! {
     ScriptOutput;
     equal: |one, other| one == other;
     hash: |output| (&output.script_name, output.exit_code, &output.stdout);
-    dict: ["script_name", "exit_code", "stdout", "stderr"];
     methods {
         #[new]
         #[pyo3(

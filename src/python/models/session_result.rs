@@ -1,13 +1,13 @@
 //! `SessionResult`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::action::MachineAction;
 use super::command_result::CommandResult;
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use super::values::{LazyObject, LazyTuple};
 use crate::python::errors::session_failed_error;
 use crate::python::gil_gate::enter;
@@ -20,7 +20,7 @@ use crate::text::printable;
 /// A session that ended is always returned, ok or not; `raise_for_status()` raises.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct SessionResult {
-    core: Arc<session::SessionResult>,
+    core: Shared<session::SessionResult>,
     action: LazyObject<MachineAction>,
     commands: LazyTuple,
     scripts: LazyTuple,
@@ -28,7 +28,7 @@ pub struct SessionResult {
 }
 
 impl SessionResult {
-    pub fn core(&self) -> &Arc<session::SessionResult> {
+    pub fn core(&self) -> &session::SessionResult {
         &self.core
     }
 
@@ -56,11 +56,18 @@ into_model! {
     session::SessionResult => SessionResult { action, commands, scripts, files }
 }
 
+json_dict! { session::SessionResult, |result| {
+    "action": result.action,
+    "commands": result.commands,
+    "ok": result.is_ok(),
+    "reason": result.reason,
+    "message": result.message,
+} }
+
 common_methods! {
     SessionResult;
     equal: |one, other| one == other;
     hash: |result| (&result.action.id, &result.reason);
-    dict: ["action", "commands", "ok", "reason", "message"];
     methods {
         /// The action in its final state.
         #[getter]

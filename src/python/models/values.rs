@@ -2,12 +2,9 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyBool, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyTzInfo,
-};
+use pyo3::types::{PyDateTime, PyTuple, PyTzInfo};
 use pyo3::{PyClass, PyClassInitializer};
 use serde::Serialize;
 use serde_json::Value;
@@ -43,54 +40,6 @@ pub fn to_python_object<'py>(
 pub fn parse_raw<'py>(py: Python<'py>, raw: &str) -> PyResult<Bound<'py, PyAny>> {
     let value: Value = serde_json::from_str(raw).unwrap_or_default();
     to_python_object(py, &value)
-}
-
-/// Returns the named attributes of an object as a JSON-ready dict.
-pub fn attributes_to_dict<'py>(
-    object: &Bound<'py, PyAny>,
-    names: &[&str],
-) -> PyResult<Bound<'py, PyDict>> {
-    let _inside = enter(object.py());
-    let dict = PyDict::new(object.py());
-    for name in names {
-        dict.set_item(name, to_json_ready(&object.getattr(*name)?)?)?;
-    }
-    Ok(dict)
-}
-
-fn to_json_ready<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = value.py();
-    let _inside = enter(py);
-    let is_plain = value.is_none()
-        || value.is_instance_of::<PyBool>()
-        || value.is_instance_of::<PyInt>()
-        || value.is_instance_of::<PyFloat>()
-        || value.is_instance_of::<PyString>()
-        || value.is_instance_of::<PyDict>();
-    if is_plain {
-        return Ok(value.clone());
-    }
-    if let Ok(time) = value.cast::<PyDateTime>() {
-        // Python 3.10's fromisoformat takes neither seven digits nor a Z.
-        let options = PyDict::new(py);
-        options.set_item("timespec", "microseconds")?;
-        return time.call_method("isoformat", (), Some(&options));
-    }
-    if let Ok(items) = value.cast::<PyTuple>() {
-        let items = items.iter().map(|item| to_json_ready(&item)).collect::<PyResult<Vec<_>>>()?;
-        return Ok(PyList::new(py, items)?.into_any());
-    }
-    if value.hasattr("to_dict")? {
-        return value.call_method0("to_dict");
-    }
-    // Only paths and exceptions are left.
-    let text = value.str()?.into_any();
-    if value.is_instance_of::<PyBaseException>() {
-        let dict = PyDict::new(py);
-        dict.set_item("message", text)?;
-        return Ok(dict.into_any());
-    }
-    Ok(text)
 }
 
 /// A tuple that is built when it is first read. Later reads return the same object.
