@@ -20,7 +20,7 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house docs stubs test-rust test-python test-fast soak fuzz wheel bench format clean
+.PHONY: help demo test lint house docs stubs test-rust test-python test-fast soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
@@ -35,6 +35,7 @@ help:
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make bench    run the benchmarks, in Rust and in Python with a release wheel'
+	@echo 'make peers    compare with other libraries, and write docs/performance.md'
 	@echo 'make format   format the sources'
 	@echo 'make clean    remove everything that was built'
 
@@ -113,15 +114,23 @@ fuzz:
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
 
-bench: wheel
+bench: peers
 	$(call heading,Rust: the emulator, the poller, the state stores and the fleet)
 	$(CARGO) bench --locked --no-default-features --bench emulator --bench poller --bench store --bench fleet
-	$(PYTHON) -m venv --clear target/bench
-	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
 	@for script in benches/*.py; do \
 		[ -e "$$script" ] || { echo 'There are no benchmarks.'; break; }; \
 		printf '\n=== %s\n' "$$script"; target/bench/bin/python "$$script" || exit; \
 	done
+
+# The table of docs/performance.md. The other libraries are installed into an environment of its own.
+peers: wheel
+	$(call heading,This library and its peers)
+	$(PYTHON) -m venv --clear target/bench
+	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
+	target/bench/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
+	$(CARGO) bench --locked --no-default-features --bench bare_reqwest --no-run
+	BARE_REQWEST="$$(ls -t $$(find target/release/deps -name 'bare_reqwest-*' ! -name '*.*') | head -1)" \
+		target/bench/bin/python benches/peers/run.py
 
 format: $(VENV)/.tools $(VENV)/.components
 	$(CARGO) fmt

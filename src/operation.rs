@@ -151,6 +151,11 @@ impl Operation {
         self.properties().is_idempotent
     }
 
+    /// Returns whether the response is a page of a list.
+    pub fn is_list(self) -> bool {
+        matches!(self, Self::ListMachineActions | Self::ListMachines | Self::ListLibraryFiles)
+    }
+
     /// Returns the application permissions. The call needs one of them (page of each operation).
     pub fn permissions(self) -> &'static [&'static str] {
         self.properties().permissions

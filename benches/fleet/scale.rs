@@ -17,7 +17,7 @@ use mde_live_response::fleet::Cursor;
 use mde_live_response::pipeline::Pipeline;
 use mde_live_response::secret::Secret;
 use mde_live_response::session::Sessions;
-use mde_live_response::transport::http::HttpTransport;
+use mde_live_response::transport::http::{HttpClientRegistry, HttpTransport};
 
 use crate::fixture::start;
 
@@ -101,7 +101,7 @@ fn client(service: &Service, state: String) -> Arc<Sessions> {
     let mut options = ClientOptions::new(Cloud::default(), Some(&service.url)).unwrap();
     options.limits = limits();
     options.state = Secret::new(state);
-    let transport = Arc::new(HttpTransport::new(&options).unwrap());
+    let transport = Arc::new(HttpTransport::new(&options, &HttpClientRegistry::default()).unwrap());
     let tokens =
         TokenCache::new(Arc::new(StaticToken(service.token.clone())), None, clock).unwrap();
     Arc::new(Sessions::new(Arc::new(Pipeline::new(

@@ -17,6 +17,8 @@ mod token_error;
 mod token_response;
 mod token_retry;
 
+use std::sync::OnceLock;
+
 use futures_util::future::BoxFuture;
 use http::HeaderValue;
 
@@ -42,6 +44,8 @@ pub struct AccessToken {
     /// Unix time; infinite if the token does not name its expiry.
     pub expires_at: f64,
     pub claims: TokenClaims,
+    /// The value of the Authorization header, made once.
+    header: OnceLock<Result<HeaderValue>>,
 }
 
 /// A source of tokens, such as an application or a managed identity.
@@ -60,11 +64,15 @@ impl AccessToken {
         let claims = TokenClaims::from_token(secret.expose());
         let expires_at =
             expires_at.filter(|at| !at.is_nan()).or(claims.exp).unwrap_or(f64::INFINITY);
-        Self { secret, expires_at, claims }
+        Self { secret, expires_at, claims, header: OnceLock::new() }
     }
 
     /// Returns the value of the Authorization header, marked sensitive.
     pub fn authorization_header(&self) -> Result<HeaderValue> {
+        self.header.get_or_init(|| self.make_header()).clone()
+    }
+
+    fn make_header(&self) -> Result<HeaderValue> {
         validate_token(&self.secret)?;
         let text = zeroize::Zeroizing::new(format!("Bearer {}", self.secret.expose()));
         let mut value = HeaderValue::from_str(&text)

@@ -24,9 +24,7 @@ pub(super) async fn read(
     let (status, headers) = (response.status, response.headers.clone());
     let limit = match operation {
         _ if !status.is_success() => MAX_ERROR_BYTES,
-        Operation::ListMachineActions | Operation::ListMachines | Operation::ListLibraryFiles => {
-            MAX_PAGE_BYTES
-        }
+        _ if operation.is_list() => MAX_PAGE_BYTES,
         _ => MAX_ENTITY_BYTES,
     };
     let deflated = response

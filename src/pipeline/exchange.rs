@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use super::{ApiCall, ApiResponse, AttemptOutcome, Pipeline, body};
@@ -116,6 +116,10 @@ impl Pipeline {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, token.authorization_header()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // To unpack a single record would cost more than to receive it.
+        if !call.operation.is_list() {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         if let Some(content_type) = &call.content_type {
             headers.insert(CONTENT_TYPE, content_type.clone());
         }

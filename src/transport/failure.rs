@@ -3,19 +3,21 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::CertificateError;
 
-use super::proxy::Proxy;
+use super::proxy::{Proxy, ProxyConfig};
 use super::{Failure, SendCheckFailed};
 use crate::error::{Error, Kind};
 use crate::secret::SecretUrl;
 
 /// The host of a request and the proxy to it, for error messages.
 pub struct RequestRoute {
-    host: String,
-    proxy: Option<Proxy>,
+    url: SecretUrl,
+    /// None if the request uses no proxy, whatever the settings say.
+    proxies: Option<Arc<ProxyConfig>>,
 }
 
 const PROXY_UNREACHABLE_HINT: &str =
@@ -33,15 +35,24 @@ const TLS_INTERCEPTION_HINT: &str = "if a proxy or firewall inspects TLS here, g
     PEM file in ca_bundle, REQUESTS_CA_BUNDLE or SSL_CERT_FILE";
 
 impl RequestRoute {
-    /// Creates the route of a request to `url`.
-    pub fn new(url: &SecretUrl, proxy: Option<Proxy>) -> Self {
-        Self { host: url.host().to_owned(), proxy }
+    /// Creates the route of a request to `url`, through the proxy that `proxies` have for it.
+    pub fn new(url: SecretUrl, proxies: Option<Arc<ProxyConfig>>) -> Self {
+        Self { url, proxies }
+    }
+
+    fn host(&self) -> &str {
+        self.url.host()
+    }
+
+    // Determined when an error needs it: most requests succeed.
+    fn proxy(&self) -> Option<Proxy> {
+        self.proxies.as_ref()?.proxy_for(self.url.expose())
     }
 
     /// Returns the failure of a request that took longer than `after`. `what` says what failed.
     pub fn timed_out(&self, what: &str, after: Duration) -> Failure {
         let message =
-            format!("{} {what} within {} s{}", self.host, after.as_secs_f64(), self.via_proxy());
+            format!("{} {what} within {} s{}", self.host(), after.as_secs_f64(), self.via_proxy());
         Failure {
             sent: true,
             error: Error::new(Kind::ConnectionFailed, message).with_hint("see request_timeout"),
@@ -50,15 +61,17 @@ impl RequestRoute {
 
     /// Returns the failure of a 407, which comes from the proxy: it did not forward the request.
     pub fn proxy_auth_failure(&self) -> Option<Failure> {
-        let proxy = self.proxy.as_ref()?;
+        let proxy = self.proxy()?;
         let message = if proxy.has_credentials {
             format!("the proxy {} refused the user and password", proxy.address)
         } else {
             format!("the proxy {} requires a user and a password", proxy.address)
         };
         // Not retryable: repeated attempts may lock the account.
-        let error =
-            Error::new(Kind::ConnectionFailed, format!("{message}; {} was not reached", self.host));
+        let error = Error::new(
+            Kind::ConnectionFailed,
+            format!("{message}; {} was not reached", self.host()),
+        );
         Some(Failure { sent: false, error: error.with_hint(PROXY_AUTH_HINT).not_retryable() })
     }
 
@@ -80,7 +93,7 @@ impl RequestRoute {
         {
             return failure;
         }
-        let error = match (tls_error(&error), &self.proxy) {
+        let error = match (tls_error(&error), &self.proxy()) {
             (Some(tls), _) => self.handshake_error(tls),
             (None, Some(proxy)) => self.proxy_error(proxy, tunnel.as_deref(), &error),
             (None, None) => self.connect_error(&error),
@@ -89,14 +102,13 @@ impl RequestRoute {
     }
 
     fn via_proxy(&self) -> String {
-        self.proxy
-            .as_ref()
+        self.proxy()
             .map(|proxy| format!(" (through the proxy {})", proxy.address))
             .unwrap_or_default()
     }
 
     fn connection_error(&self, what: &str, cause: &str, hint: &str) -> Error {
-        let message = format!("{} {what}{}: {cause}", self.host, self.via_proxy());
+        let message = format!("{} {what}{}: {cause}", self.host(), self.via_proxy());
         Error::new(Kind::ConnectionFailed, message).with_hint(hint)
     }
 
@@ -107,7 +119,7 @@ impl RequestRoute {
         if error.is_decode() && has_io_kind(error, io::ErrorKind::InvalidData) {
             let message = format!(
                 "{} sent a body that cannot be decompressed{}: {cause}",
-                self.host,
+                self.host(),
                 self.via_proxy()
             );
             let hint = "try again; a proxy may be damaging the responses";
@@ -153,14 +165,14 @@ impl RequestRoute {
             (
                 format!(
                     "{} could not be connected to in time through the proxy {address}",
-                    self.host
+                    self.host()
                 ),
                 PROXY_UNREACHABLE_HINT,
             )
         } else if tunnel == Some("unsuccessful") {
             let hint =
                 if proxy.has_credentials { PROXY_DENIED_OR_AUTH_HINT } else { PROXY_DENIED_HINT };
-            (format!("the proxy {address} refused to connect to {}", self.host), hint)
+            (format!("the proxy {address} refused to connect to {}", self.host()), hint)
         } else if error.is_dns() {
             (
                 format!("the proxy {address} could not be found in DNS: {cause}"),
@@ -172,7 +184,7 @@ impl RequestRoute {
             (
                 format!(
                     "{} could not be connected to through the proxy {address}: {cause}",
-                    self.host
+                    self.host()
                 ),
                 PROXY_UNREACHABLE_HINT,
             )

@@ -1,53 +1,29 @@
 //! Sends requests over the network with reqwest. It follows no redirects, retries nothing and keeps
 //! no cookies, because the pipeline must count every attempt.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
-use reqwest::Certificate;
-use reqwest::redirect::Policy;
 
-use super::failure::{RequestRoute, root_cause};
-use super::proxy::ProxyConfig;
-use super::{Destination, Failure, Request, Response, Transport, tls_roots};
-use crate::clock::seconds_to_duration;
-use crate::config::{ClientOptions, NetworkOptions};
-use crate::error::{Error, Result};
+use super::failure::RequestRoute;
+pub use super::http_clients::HttpClientRegistry;
+use super::http_clients::HttpClients;
+use super::{Destination, Failure, Request, Response, Transport};
+use crate::config::ClientOptions;
+use crate::error::Result;
 
 /// HTTP/1.1 and HTTP/2 over rustls, with connection pools.
-pub struct HttpTransport {
-    service: reqwest::Client,
-    /// Does not decompress: a collected file is evidence and must stay as it was sent.
-    blob: reqwest::Client,
-    /// Uses no proxy: the token endpoint of the platform is local.
-    platform: reqwest::Client,
-    proxies: ProxyConfig,
-    insecure: bool,
-}
+pub struct HttpTransport(Arc<HttpClients>);
 
 impl HttpTransport {
-    /// Loads the certificate authorities and the proxy settings.
-    pub fn new(options: &ClientOptions) -> Result<Self> {
-        // An error means that another part of the process installed a provider, which is fine too.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let (network, https) = (&options.network, options.endpoint.scheme() == "https");
-        let roots =
-            tls_roots::load_roots(network.ca_bundle.as_deref(), https && !network.insecure)?;
-        let proxies = ProxyConfig::new(network.proxy.as_ref(), !https)?;
-        // Separate clients, since reqwest decides on decompression and proxies per client.
-        let by_proxy = || proxies.configure(client_builder(options, roots.clone()));
-        let platform = client_builder(options, Vec::new()).no_proxy();
-        Ok(Self {
-            service: build(by_proxy().gzip(true))?,
-            blob: build(by_proxy().gzip(false))?,
-            platform: build(platform)?,
-            proxies,
-            insecure: network.insecure,
-        })
+    /// Creates a transport that shares its connections with the others of `registry` whose network
+    /// settings are equal.
+    pub fn new(options: &ClientOptions, registry: &HttpClientRegistry) -> Result<Self> {
+        registry.get_or_create(options).map(Self)
     }
 }
 
@@ -62,34 +38,6 @@ fn warn_once() {
     });
 }
 
-fn client_builder(options: &ClientOptions, roots: Vec<Certificate>) -> reqwest::ClientBuilder {
-    let network = &options.network;
-    // A redirect could send the token to another host, and a retry inside reqwest would not count
-    // against the rate limits.
-    reqwest::Client::builder()
-        .redirect(Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(seconds_to_duration(options.connect_timeout))
-        .user_agent(user_agent(network))
-        .tls_danger_accept_invalid_certs(network.insecure)
-        .tls_certs_only(roots)
-}
-
-fn user_agent(network: &NetworkOptions) -> String {
-    let ours = concat!("mde-live-response/", env!("CARGO_PKG_VERSION"));
-    match &network.user_agent {
-        Some(theirs) => format!("{theirs} {ours}"),
-        None => ours.to_owned(),
-    }
-}
-
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder.build().map_err(|error| {
-        Error::invalid(format!("could not set up HTTP: {}", root_cause(&error.without_url())))
-    })
-}
-
 impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'_, Result<Response, Failure>> {
         self.send_request(request).boxed()
@@ -98,18 +46,18 @@ impl Transport for HttpTransport {
 
 impl HttpTransport {
     async fn send_request(&self, request: Request) -> Result<Response, Failure> {
-        if self.insecure {
+        let clients = &self.0;
+        if clients.insecure {
             warn_once();
         }
         let blob = request.destination == Destination::Blob;
-        let (client, proxy) = match request.destination {
-            Destination::ManagedIdentity => (&self.platform, None),
-            Destination::Blob => (&self.blob, self.proxies.proxy_for(request.url.expose())),
-            Destination::Service | Destination::Login => {
-                (&self.service, self.proxies.proxy_for(request.url.expose()))
-            }
+        let (client, proxied) = match request.destination {
+            Destination::ManagedIdentity => (&clients.platform, false),
+            Destination::Blob => (&clients.blob, true),
+            Destination::Service | Destination::Login => (&clients.service, true),
         };
-        let route = RequestRoute::new(&request.url, proxy);
+        let route =
+            RequestRoute::new(request.url.clone(), proxied.then(|| clients.proxies.clone()));
         let mut builder =
             client.request(request.method, request.url.expose().clone()).headers(request.headers);
         // A streamed body has no length of its own: without the header it would be sent chunked.

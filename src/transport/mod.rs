@@ -3,6 +3,7 @@
 
 mod failure;
 pub mod http;
+mod http_clients;
 mod logging_transport;
 mod proxy;
 mod request_body;
@@ -92,18 +93,25 @@ impl Response {
 
     /// Reads the whole body; a body of more than `limit` bytes is an error.
     pub async fn bytes(mut self, limit: usize) -> Result<Bytes, Failure> {
+        // Most responses arrive in one chunk, which is not copied.
+        let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(chunk) = self.body.next().await {
             let chunk = chunk?;
             // Checked before copying: a hostile host must not exhaust the memory.
-            if all.len() + chunk.len() > limit {
+            if first.len() + all.len() + chunk.len() > limit {
                 let error =
                     Error::new(Kind::Service, format!("the response is larger than {limit} bytes"));
                 return Err(Failure { sent: true, error });
             }
+            if first.is_empty() && all.is_empty() {
+                first = chunk;
+                continue;
+            }
+            all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&chunk);
         }
-        Ok(all.freeze())
+        Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
     /// Returns a header's value, if it is text.

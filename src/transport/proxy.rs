@@ -97,6 +97,20 @@ impl ProxyConfig {
     }
 }
 
+/// The variables that choose a proxy, with their values.
+#[derive(Clone, PartialEq)]
+pub struct ProxyEnvironment(Vec<Option<Secret>>);
+
+impl ProxyEnvironment {
+    pub fn read() -> Self {
+        // REQUEST_METHOD means CGI, where HTTP_PROXY may come from the request.
+        let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "REQUEST_METHOD"];
+        let lower = ["https_proxy", "http_proxy", "all_proxy", "no_proxy"];
+        let names = names.iter().chain(&lower);
+        Self(names.map(|name| std::env::var(name).ok().map(Secret::new)).collect())
+    }
+}
+
 /// Returns the hosts that are reached without a proxy.
 fn no_proxy_list() -> String {
     std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).unwrap_or_default()

@@ -1,76 +1,153 @@
-//! Loads the trusted certificate authorities.
+//! Loads the trusted certificate authorities, and notices when their files change.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use reqwest::Certificate;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::error::{Error, Result};
 
-/// Returns the system's authorities and those of `bundle`, or else of REQUESTS_CA_BUNDLE. If there
-/// are none although they are `needed`, that is an error.
-pub fn load_roots(bundle: Option<&Path>, needed: bool) -> Result<Vec<Certificate>> {
-    let native = rustls_native_certs::load_native_certs();
-    let mut roots = Vec::new();
-    for certificate in &native.certs {
+/// The files that hold the authorities, as they were at one moment. If the files change, the
+/// value that is read afterwards is another one.
+///
+/// The store of Windows and of macOS is not a file: it counts as unchanged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RootFiles {
+    bundle: Option<PathBuf>,
+    versions: Vec<FileVersion>,
+}
+
+/// The path of a file or directory, and what shows that it has changed.
+#[derive(Clone, Debug, PartialEq)]
+struct FileVersion {
+    path: PathBuf,
+    /// None if the file cannot be read.
+    version: Option<(SystemTime, u64, u64)>,
+}
+
+impl RootFiles {
+    /// Finds the system's authorities and those of `bundle`, or else of REQUESTS_CA_BUNDLE.
+    pub fn find(bundle: Option<&Path>) -> Self {
+        let bundle = bundle.map(PathBuf::from).or_else(|| env_path("REQUESTS_CA_BUNDLE"));
+        let mut versions = Vec::new();
+        let named = [env_path("SSL_CERT_FILE"), env_path("SSL_CERT_DIR")];
+        // The directory of the system has hundreds of files. Its tools replace files and never
+        // write into them, which changes the time of the directory.
+        if named == [None, None] {
+            versions.extend(system_paths().into_iter().map(FileVersion::read));
+        }
+        for path in named.into_iter().flatten().chain(bundle.clone()) {
+            versions.extend(list_files(&path).into_iter().map(FileVersion::read));
+            versions.push(FileVersion::read(path));
+        }
+        Self { bundle, versions }
+    }
+
+    /// Loads the authorities. If there are none although they are `needed`, that is an error.
+    pub fn load(&self, needed: bool) -> Result<RootCertStore> {
+        let native = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
         // A malformed root of the system is skipped, as other TLS clients do.
-        roots.extend(Certificate::from_der(certificate));
+        roots.add_parsable_certificates(native.certs);
+        if let Some(path) = &self.bundle {
+            add_bundle(&mut roots, path)?;
+        }
+        // Reported here: a TLS handshake would fail with a less helpful message.
+        if roots.is_empty() && needed {
+            let why = native
+                .errors
+                .first()
+                .map_or_else(|| "the store is empty".to_owned(), ToString::to_string);
+            return Err(Error::invalid(format!(
+                "no certificate authorities could be loaded: {why}"
+            ))
+            .with_hint(
+                "install the ca-certificates of the system, correct SSL_CERT_FILE, or give a PEM \
+                 file in ca_bundle",
+            ));
+        }
+        Ok(roots)
     }
-    if let Some(path) = bundle.map(PathBuf::from).or_else(bundle_from_env) {
-        roots.extend(read_bundle(&path)?);
-    }
-    // Reported here: a TLS handshake would fail with a less helpful message.
-    if roots.is_empty() && needed {
-        let why = native
-            .errors
-            .first()
-            .map_or_else(|| "the store is empty".to_owned(), ToString::to_string);
-        return Err(Error::invalid(format!(
-            "no certificate authorities could be loaded: {why}"
-        ))
-        .with_hint(
-            "install the ca-certificates of the system, correct SSL_CERT_FILE, or give a PEM file \
-             in ca_bundle",
-        ));
-    }
-    Ok(roots)
 }
 
-fn bundle_from_env() -> Option<PathBuf> {
-    std::env::var_os("REQUESTS_CA_BUNDLE").filter(|value| !value.is_empty()).map(PathBuf::from)
+impl FileVersion {
+    fn read(path: PathBuf) -> Self {
+        let version = std::fs::metadata(&path).ok().and_then(|metadata| {
+            Some((metadata.modified().ok()?, metadata.len(), file_number(&metadata)))
+        });
+        Self { path, version }
+    }
 }
 
-/// Reads a file of certificates, or every such file of a directory as OpenSSL and requests do.
-fn read_bundle(path: &Path) -> Result<Vec<Certificate>> {
+#[cfg(unix)]
+fn file_number(metadata: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+#[cfg(not(unix))]
+fn file_number(_: &std::fs::Metadata) -> u64 {
+    0
+}
+
+#[cfg(all(unix, not(target_os = "macos")))]
+fn system_paths() -> Vec<PathBuf> {
+    let found = openssl_probe::probe();
+    found.cert_file.into_iter().chain(found.cert_dir).collect()
+}
+
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn system_paths() -> Vec<PathBuf> {
+    Vec::new()
+}
+
+fn env_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Returns the files of a directory, sorted; none if `path` is a file.
+fn list_files(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    files
+}
+
+/// Adds a file of certificates, or every such file of a directory as OpenSSL and requests do.
+fn add_bundle(roots: &mut RootCertStore, path: &Path) -> Result<()> {
     if !path.is_dir() {
-        return read_file(path);
+        return add_file(roots, path);
     }
-    let entries = std::fs::read_dir(path)
+    std::fs::read_dir(path)
         .map_err(|error| Error::invalid(format!("CA bundle {}: {error}", path.display())))?;
-    let mut roots = Vec::new();
-    for entry in entries.flatten() {
-        // A directory of certificates also holds other files, such as revocation lists.
-        roots.extend(read_file(&entry.path()).unwrap_or_default());
-    }
-    if roots.is_empty() {
+    // A directory of certificates also holds other files, such as revocation lists.
+    let added = list_files(path).iter().filter(|file| add_file(roots, file).is_ok()).count();
+    if added == 0 {
         return Err(Error::invalid(format!(
             "CA bundle {}: no file of the directory holds a certificate",
             path.display()
         ))
         .with_hint("give a file of PEM certificates, or a directory of such files"));
     }
-    Ok(roots)
+    Ok(())
 }
 
-fn read_file(path: &Path) -> Result<Vec<Certificate>> {
+fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<()> {
     let unusable = |why: String| {
         Error::invalid(format!("CA bundle {}: {why}", path.display()))
             .with_hint("give a file of PEM certificates")
     };
     let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let certificates =
-        Certificate::from_pem_bundle(&pem).map_err(|_| unusable("it is not PEM".to_owned()))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|_| unusable("it is not PEM".to_owned()))?;
     if certificates.is_empty() {
         return Err(unusable("it holds no certificate".to_owned()));
     }
-    Ok(certificates)
+    for certificate in certificates {
+        let added = roots.add(certificate);
+        added.map_err(|error| unusable(format!("it holds a malformed certificate: {error}")))?;
+    }
+    Ok(())
 }

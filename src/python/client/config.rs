@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::ClientOptions;
 use crate::error::Result;
 use crate::pipeline::Pipeline;
-use crate::python::client::fork_hooks::get_or_create_quotas;
+use crate::python::client::fork_hooks::{get_or_create_quotas, http_clients};
 use crate::python::credentials::CredentialSource;
 use crate::python::gil_gate::enter;
 use crate::python::runtime::{ForkSafe, ProcessLocal};
@@ -79,8 +79,9 @@ impl ClientConfig {
 
     fn build(self: &Arc<Self>, py: Python<'_>) -> Result<Arc<Sessions>> {
         let clock = Clock::new();
-        // A new transport in each process: a connection cannot be shared across a fork.
-        let transport = LoggingTransport::wrap(HttpTransport::new(&self.options)?, clock);
+        // Other connections in each process: one cannot be shared across a fork.
+        let http = HttpTransport::new(&self.options, &http_clients(py))?;
+        let transport = LoggingTransport::wrap(http, clock);
         let source = self.credential.token_source(py, &self.options, &transport, clock)?;
         let source = Arc::new(ConfigRetainingSource { source, _config: self.clone() });
         let tokens = TokenCache::new(source, self.options.tenant_id.clone(), clock)?;

@@ -1,5 +1,5 @@
-//! The quotas that this process shares between its clients. Their stores are flushed at exit and
-//! closed around a fork.
+//! The quotas and connections that this process shares between its clients. The stores are flushed
+//! at exit and closed around a fork.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,17 +8,32 @@ use pyo3::types::PyDict;
 
 use crate::limits::QuotaRegistry;
 use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
+use crate::transport::http::HttpClientRegistry;
 
-static QUOTAS: Mutex<Option<ProcessLocal<Arc<QuotaRegistry>>>> = Mutex::new(None);
+type Shared<T> = Mutex<Option<ProcessLocal<Arc<T>>>>;
+
+static QUOTAS: Shared<QuotaRegistry> = Mutex::new(None);
+static HTTP_CLIENTS: Shared<HttpClientRegistry> = Mutex::new(None);
 
 /// Returns the quotas of this process.
 pub fn get_or_create_quotas(_gil: Python<'_>) -> Arc<QuotaRegistry> {
-    existing_quotas().unwrap_or_else(|| {
-        let quotas = Arc::new(QuotaRegistry::default());
-        *QUOTAS.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(ProcessLocal::new(quotas.clone()));
-        quotas
-    })
+    get_or_create(&QUOTAS)
+}
+
+/// Returns the HTTP clients of this process.
+pub fn http_clients(_gil: Python<'_>) -> Arc<HttpClientRegistry> {
+    get_or_create(&HTTP_CLIENTS)
+}
+
+fn get_or_create<T: Default>(shared: &Shared<T>) -> Arc<T> {
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(existing) = shared.as_ref().and_then(ProcessLocal::get) {
+        return existing.clone();
+    }
+    let created = Arc::new(T::default());
+    // In a forked child, this abandons the parent's.
+    *shared = Some(ProcessLocal::new(created.clone()));
+    created
 }
 
 fn existing_quotas() -> Option<Arc<QuotaRegistry>> {

@@ -4,8 +4,13 @@
 //! ends last, and only its end stops the runtime. Isolated sub-interpreters are refused: CPython
 //! 3.12 and later refuses them itself.
 
+use std::time::{Duration, Instant};
+
 use pyo3::exceptions::{PyImportError, PyRuntimeError};
 use pyo3::prelude::*;
+
+/// How long the import waits for a thread that does nothing.
+const THREAD_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Returns whether the caller runs in the main interpreter.
 #[allow(unsafe_code, reason = "pyo3 has no safe function for the current interpreter")]
@@ -24,9 +29,19 @@ pub fn refuse_isolated(py: Python<'_>) -> PyResult<()> {
         return Ok(());
     }
     // CPython before 3.12 has no other sign: an isolated interpreter starts no threads.
+    let threads = py.import("_thread")?;
+    let count = || threads.call_method0("_count")?.extract::<usize>();
+    let before = count()?;
     let bool_type = py.get_type::<pyo3::types::PyBool>();
-    let started = py.import("_thread")?.call_method1("start_new_thread", (bool_type, ()));
-    match started {
+    match threads.call_method1("start_new_thread", (bool_type, ())) {
+        // An interpreter that ends aborts the process if it still has a thread.
+        Ok(_) => {
+            let until = Instant::now() + THREAD_END_TIMEOUT;
+            while count()? > before && Instant::now() < until {
+                py.detach(|| std::thread::sleep(Duration::from_micros(200)));
+            }
+            Ok(())
+        }
         Err(error)
             if error.is_instance_of::<PyRuntimeError>(py)
                 && error.value(py).to_string().contains("isolated") =>
