@@ -1,5 +1,6 @@
 //! Starting a run, and resuming one.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +27,8 @@ const MAX_RUN_ID_LENGTH: usize = 100;
 pub struct RunSpec {
     /// Each machine, as an id or a name, with the index of its commands in `commands`.
     pub machines: Vec<(String, usize)>,
+    /// By machine id, the name that outcomes show in place of the id.
+    pub names: HashMap<String, String>,
     pub commands: Vec<Vec<Command>>,
     pub comment: String,
     pub save_to: Option<String>,
@@ -74,7 +77,7 @@ impl RunSpec {
             let id = machine.trim().to_ascii_lowercase();
             let machine_id = is_machine_id(&id).then_some(id);
             NewRow {
-                machine: machine.clone(),
+                machine: self.names.get(machine).unwrap_or(machine).clone(),
                 machine_id,
                 commands: u32::try_from(*commands).unwrap_or_default(),
             }
