@@ -39,6 +39,8 @@ mod fleet_properties;
 mod fleet_random;
 mod fleet_run;
 mod fleet_support;
+mod local_content;
+mod local_prune;
 mod odd_answers;
 mod samples;
 mod session_busy;
