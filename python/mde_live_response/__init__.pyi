@@ -116,9 +116,13 @@ class Command:
 
     @classmethod
     def put_file(cls, file_name: str) -> Self:
-        """Put a file from the library into the working folder on the device.
+        r"""Put a file from the library into the working folder on the device.
 
-        The command has no result. The service deletes the file when the device restarts.
+        The command has no result. The service deletes the file when the device restarts. As
+        others report, the folder is
+        `C:\ProgramData\Microsoft\Windows Defender Advanced Threat Protection\Downloads` on
+        Windows, `/var/opt/microsoft/mdatp/response` on Linux, and
+        `/Library/Application Support/Microsoft/Defender/response` on macOS.
 
         Args:
             file_name: the file's name in the library, not a path.
@@ -1266,8 +1270,8 @@ class LiveResponseClient:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: there are no machines, the commands are wrong, a machine has none, or the run id was
-                used with other machines or commands.
+            InvalidRequestError: there are no machines, the commands are wrong, a machine has
+                none, or the run id was used with other machines or commands.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1312,8 +1316,8 @@ class LiveResponseClient:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: there are no machines, the commands are wrong, a machine has none, or the run id was
-                used with other machines or commands.
+            InvalidRequestError: there are no machines, the commands are wrong, a machine has
+                none, or the run id was used with other machines or commands.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1512,8 +1516,8 @@ class LiveResponseClient:
             os: its operating system as the service names it, such as `Windows11`.
             health: the health of its sensor, such as `Active`.
             ip: its last IP address.
-            seen_within: seconds or a timedelta since its last full report, 0 or more. A machine sends
-                one about once a day.
+            seen_within: seconds or a timedelta since its last full report, 0 or more. A machine
+                sends one about once a day.
 
         Returns:
             The machines.
@@ -1549,8 +1553,8 @@ class LiveResponseClient:
             os: its operating system as the service names it, such as `Windows11`.
             health: the health of its sensor, such as `Active`.
             ip: its last IP address.
-            seen_within: seconds or a timedelta since its last full report, 0 or more. A machine sends
-                one about once a day.
+            seen_within: seconds or a timedelta since its last full report, 0 or more. A machine
+                sends one about once a day.
 
         Returns:
             The machines.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import mde_live_response as mde
 from mde_live_response import _emulator_cli, _verify
+from mde_live_response._command_options import add_command_options, read_commands
 from mde_live_response._state_cli import add_commands
 from mde_live_response.display import print_safely
 
@@ -28,27 +29,6 @@ __all__ = ["main"]
 OK, FAILED, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _DUMP_PATH = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip"
-
-
-class _AppendScript(argparse.Action):
-    """Collects `--run-script` options as pairs of a script and its arguments."""
-
-    def __call__(
-        self, _: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *__: Any
-    ) -> None:
-        namespace.run_script = [*namespace.run_script, (values, None)]
-
-
-class _SetScriptArgs(argparse.Action):
-    """Gives `--args` to the `--run-script` before it."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any
-    ) -> None:
-        scripts = namespace.run_script
-        if not scripts or scripts[-1][1] is not None:
-            parser.error("--args must follow a --run-script, and only once")
-        scripts[-1] = (scripts[-1][0], values)
 
 
 def _seconds(text: str) -> float:
@@ -111,19 +91,13 @@ def _add_run(commands: Any) -> None:
         allow_abbrev=False,
         help="run commands on a machine of your tenant",
         description="Run commands on a machine and print the results. The service runs every "
-        "--put-file first, then every --run-script, then every --get-file. Credentials: "
+        "--put first, then every --run, then every --get-file. Local files and code are uploaded "
+        "to the library first, with the permission Library.Manage. Credentials: "
         "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
     )
     add = run.add_argument
     add("machine", metavar="MACHINE", help="a machine id or a computer name")
-    add("--put-file", action="append", default=[], metavar="NAME", help="a library file")
-    add("--run-script", action=_AppendScript, default=[], metavar="NAME", help="a library script")
-    add(
-        "--args",
-        action=_SetScriptArgs,
-        help="arguments of the script before it; write --args=-x if they start with a dash",
-    )
-    add("--get-file", action="append", default=[], metavar="PATH", help="a path on the device")
+    add_command_options(run)
     add("--comment", required=True, metavar="TEXT", help="the reason, stored with the action")
     add(
         "--save-to",
@@ -211,15 +185,7 @@ def _run(options: argparse.Namespace) -> int:
 
     from mde_live_response.display import ProgressLine, session_result_text
 
-    commands = [
-        *map(mde.Command.put_file, options.put_file),
-        *(mde.Command.run_script(name, args) for name, args in options.run_script),
-        *map(mde.Command.get_file, options.get_file),
-    ]
-    if not commands:
-        raise mde.InvalidRequestError(
-            "no commands were given", hint="give --put-file, --run-script or --get-file"
-        )
+    commands = read_commands(options)
     # Chosen here and not by the client, so that it can be printed after Ctrl-C.
     correlation_id = options.correlation_id or str(uuid.uuid4())
     out = sys.stderr if options.json else sys.stdout

@@ -124,7 +124,8 @@ async fn a_crash_after_the_upload_needs_no_second_one() {
     let first = fixture.sibling_client();
     let submit =
         SubmitRequest { correlation_id: Some("once".to_owned()), ..submit_of(&fixture, 0, "'a'") };
-    // The first process is gone as soon as its upload has arrived.
+    // The first process is gone while it reads the list, which it does before the POST.
+    fixture.fault("machineactions", Fault::delay(30.0), 1, 1);
     let submitting = first.submit(submit.clone(), None);
     tokio::select! {
         _ = submitting => panic!("it was not stopped in time"),
