@@ -1,5 +1,6 @@
 //! Finds what would prevent or limit a session, before it starts. Starts nothing.
 
+mod commands;
 mod machine;
 mod permissions;
 mod platform;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::limits::Quota;
-use crate::model::{Command, check_commands};
+use crate::model::Command;
 use crate::operation::Operation;
 use crate::pipeline::Pipeline;
 use crate::state::memory_warning;
@@ -85,7 +86,7 @@ pub async fn check(
         machine::check_machine(pipeline, machine, &mut check).await;
     }
     if let Some(commands) = commands {
-        check_library_commands(pipeline, commands, &mut check).await;
+        commands::check_library_commands(pipeline, commands, &mut check).await;
     }
     check
 }
@@ -129,38 +130,5 @@ async fn check_state(quota: &Quota, sessions: u32, check: &mut Check) {
         ),
         Ok(_) => {}
         Err(error) => check.add_error("state", &error),
-    }
-}
-
-async fn check_library_commands(pipeline: &Pipeline, commands: &[Command], check: &mut Check) {
-    if let Err(error) = check_commands(commands) {
-        check.add_error("commands", &error);
-    }
-    let needed: Vec<_> = commands.iter().filter_map(Command::library_name).collect();
-    if needed.is_empty() {
-        return;
-    }
-    match pipeline.list_library_files().await {
-        Ok(files) => {
-            let missing = needed
-                .iter()
-                .filter(|name| !files.iter().any(|file| file.file_name.eq_ignore_ascii_case(name)));
-            for name in missing {
-                let hint = "upload the file with library.ensure(path)";
-                check.add(
-                    "error",
-                    "library",
-                    format!("{name:?} is not in the live response library"),
-                    hint,
-                );
-            }
-        }
-        // A warning only: the submit itself does not need the permission for the library.
-        Err(error) => check.add(
-            "warning",
-            "library",
-            error.message.clone(),
-            error.hint.clone().unwrap_or_default(),
-        ),
     }
 }

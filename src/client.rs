@@ -1,5 +1,6 @@
 //! One function for each operation of the service.
 
+mod machine_selection;
 mod machines;
 mod namesakes;
 mod pages;
@@ -20,6 +21,7 @@ use crate::pipeline::{ApiCall, ApiResponse, AttemptOutcome, Pipeline};
 use crate::secret::SecretUrl;
 use crate::transfer::{LibraryUpload, encode_multipart};
 use crate::transport::SendCheck;
+pub use machine_selection::MachineSelection;
 pub use machines::machine_not_found;
 pub use namesakes::{Choice, Namesake, ambiguous_error, choose};
 use pages::ListQuery;

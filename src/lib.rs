@@ -24,7 +24,8 @@
 //! fuzz
 //! emulator, fleet
 //! session
-//! check, library, poller
+//! check
+//! library, poller
 //! client
 //! pipeline
 //! auth, limits

@@ -1,5 +1,9 @@
 //! Uploads to the live response library. Skips a file that the library has already.
 
+mod local;
+mod plan;
+mod prune;
+
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
@@ -8,6 +12,10 @@ use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
 use crate::transfer::{LibraryUpload, check_size, sha256_of};
 use crate::transport::BodyPart;
+
+pub use local::{LocalFiles, check_content_size, check_content_sizes, is_listed};
+pub use plan::LibraryPlan;
+pub use prune::prune;
 
 /// Uploads a file. If the library has the name, fails with AlreadyExists unless the form allows to
 /// overwrite it.
@@ -71,7 +79,12 @@ async fn settle_upload(
 
 async fn find_by_name(pipeline: &Pipeline, name: &str) -> Result<Option<LibraryFile>> {
     let files = pipeline.list_library_files().await?;
-    Ok(files.into_iter().find(|file| file.file_name.eq_ignore_ascii_case(name)))
+    Ok(find_in(&files, name).cloned())
+}
+
+/// Returns the file of this name. The library does not distinguish capitals.
+fn find_in<'a>(files: &'a [LibraryFile], name: &str) -> Option<&'a LibraryFile> {
+    files.iter().find(|file| file.file_name.eq_ignore_ascii_case(name))
 }
 
 fn has_digest(file: &LibraryFile, digest: &str) -> bool {

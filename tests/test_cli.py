@@ -40,6 +40,28 @@ def submits(emulator: Emulator) -> int:
     )
 
 
+def test_local_files_and_code(
+    prepared: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, tool = tmp_path / "own.ps1", tmp_path / "tool.exe"
+    script.write_text("Get-Date")
+    tool.write_bytes(b"MZ")
+    local = ["--put-local", str(tool), "--run-local", str(script), "--args", "-x 1"]
+    inline = ["--run-inline", "uname", "--shell", "bash", "--run-script", "triage.ps1"]
+    assert main([*RUN, *local, *inline, "--json"]) == 0
+    commands = json.loads(capsys.readouterr().out)["commands"]
+    sent = [
+        {param["key"]: param["value"] for param in command["command"]["params"]}
+        for command in commands
+    ]
+    digits = hashlib.sha256(b"Get-Date").hexdigest()[:16]
+    assert sent[0]["FileName"].startswith("tool-")
+    assert sent[1] == {"ScriptName": f"own-{digits}.ps1", "Args": "-x 1"}
+    assert sent[2]["ScriptName"].startswith("inline-")
+    assert sent[2]["ScriptName"].endswith(".sh")
+    assert sent[3] == {"ScriptName": "triage.ps1"}
+
+
 # ---------------------------------- demo
 
 

@@ -166,14 +166,29 @@ def test_a_str_is_sent_unchanged(args: str) -> None:
 def test_a_sequence_is_quoted_for_powershell(args: list[str], sent: str) -> None:
     assert Command.run_script("triage.ps1", args).params["Args"] == sent
     assert Command.run_script("TRIAGE.PS1", args).params["Args"] == sent
+    assert Command.run_script("triage", args).params["Args"] == sent
 
 
-@pytest.mark.parametrize("name", ["triage.sh", "triage", "triage.py"])
+@pytest.mark.parametrize("name", ["triage.sh", "triage.py"])
 @pytest.mark.parametrize(
     "args", [["-d", "2"], ["two words"], ["it's"], ["$HOME", "a;b"], ["", "\\"], ["*", "~", "#"]]
 )
 def test_a_sequence_is_quoted_for_sh(name: str, args: list[str]) -> None:
     assert shlex.split(Command.run_script(name, args).params["Args"]) == args
+
+
+@pytest.mark.parametrize("name", ["triage.ps1", "triage.sh"])
+def test_an_empty_sequence_sends_no_args(name: str) -> None:
+    assert Command.run_script(name, []) == Command.run_script(name)
+    assert Command.run_script(name, ()).params == {"ScriptName": name}
+
+
+@pytest.mark.parametrize(
+    ("args", "sent"),
+    [(["-Name:-x"], "-Name:'-x'"), (["-Name:it's"], "-Name:'it''s'"), (["--", "-x"], "-- -x")],
+)
+def test_a_value_that_begins_with_a_dash(args: list[str], sent: str) -> None:
+    assert Command.run_script("triage.ps1", args).params["Args"] == sent
 
 
 def test_plain_words_are_not_quoted_for_sh() -> None:

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Literal, final, overload
 from typing_extensions import Self
 
 from ._types import ActionStatus as ActionStatus
+from ._types import Args as Args
 from ._types import Cloud as Cloud
 from ._types import Commands as Commands
 from ._types import CommandStatus as CommandStatus
@@ -52,6 +53,7 @@ __all__ = [
     "ActionStatus",
     "AlreadyExistsError",
     "AmbiguousMachineError",
+    "Args",
     "AuthenticationError",
     "AzureCliCredential",
     "Check",
@@ -74,6 +76,7 @@ __all__ = [
     "InvalidRequestError",
     "Library",
     "LibraryFile",
+    "LibraryPlan",
     "Limits",
     "LiveResponseClient",
     "LiveResponseError",
@@ -113,9 +116,13 @@ class Command:
 
     @classmethod
     def put_file(cls, file_name: str) -> Self:
-        """Put a file from the library into the working folder on the device.
+        r"""Put a file from the library into the working folder on the device.
 
-        The command has no result. The service deletes the file when the device restarts.
+        The command has no result. The service deletes the file when the device restarts. As
+        others report, the folder is
+        `C:\ProgramData\Microsoft\Windows Defender Advanced Threat Protection\Downloads` on
+        Windows, `/var/opt/microsoft/mdatp/response` on Linux, and
+        `/Library/Application Support/Microsoft/Defender/response` on macOS.
 
         Args:
             file_name: the file's name in the library, not a path.
@@ -126,19 +133,77 @@ class Command:
         """
 
     @classmethod
-    def run_script(cls, script_name: str, args: str | Sequence[str] | None = None) -> Self:
+    def run_script(cls, script_name: str, args: Args | None = None) -> Self:
         """Run a script from the library on the device.
 
-        The service stops a script after 10 minutes.
+        The service stops a script after 10 minutes. docs/commands.md says what runs a script.
 
         Args:
             script_name: the script's name in the library.
             args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends
-                in `.ps1`, else for sh. None sends no arguments.
+                in `.ps1` or has no ending, else for sh. A mapping is sent as one argument, the
+                base64url of its JSON. None and an empty sequence send no arguments.
 
         Raises:
             InvalidRequestError: the name is empty, or has other characters than letters,
                 digits, `-`, `_` and `.`, which the library does not accept.
+        """
+
+    @classmethod
+    def put_local(cls, path: str | PathLike[str]) -> Self:
+        """Upload a local file and put it into the working folder on the device.
+
+        The file is read now. A submit uploads it first, unless the library has it, as
+        `<stem>-<16 digits of its SHA-256><suffix>`; `params["FileName"]` is that name.
+        Permission: Library.Manage.
+
+        Args:
+            path: a file on this computer.
+
+        Raises:
+            InvalidRequestError: the library does not accept the file's name.
+            OSError: the file cannot be read.
+        """
+
+    @classmethod
+    def run_local(cls, path: str | PathLike[str], args: Args | None = None) -> Self:
+        """Upload a local script and run it on the device.
+
+        The file is read now. A submit uploads it first, unless the library has it, as
+        `<stem>-<16 digits of its SHA-256><suffix>`; `params["ScriptName"]` is that name.
+        Permission: Library.Manage.
+
+        Args:
+            path: a script on this computer.
+            args: as for `run_script`.
+
+        Raises:
+            InvalidRequestError: the library does not accept the file's name.
+            OSError: the file cannot be read.
+        """
+
+    @classmethod
+    def run_inline(
+        cls,
+        code: str,
+        args: Args | None = None,
+        *,
+        shell: Literal["powershell", "bash"] = "powershell",
+    ) -> Self:
+        """Upload code and run it on the device.
+
+        A submit uploads it as `inline-<16 digits of its SHA-256>.ps1` or `.sh`, unless the
+        library has it. PowerShell code with other characters than ASCII gets a byte order mark.
+        bash code gets LF line ends and an empty standard input.
+        Permission: Library.Manage.
+
+        Args:
+            code: the script's text.
+            args: as for `run_script`.
+            shell: `powershell` or `bash`.
+
+        Raises:
+            InvalidRequestError: the code is empty or has a NUL, or the shell is another one.
         """
 
     @classmethod
@@ -421,7 +486,13 @@ class ScriptOutput:
 
     @property
     def text(self) -> str:
-        """`stdout` for display, without control characters."""
+        """`stdout` for display: without control characters, escape sequences, and the first line
+        of a PowerShell transcript.
+        """
+
+    @property
+    def stderr_text(self) -> str:
+        """`stderr` for display, as `text`."""
 
     @property
     def raw(self) -> bytes:
@@ -430,10 +501,23 @@ class ScriptOutput:
         """
 
     def json(self) -> Any:
-        """Parse `stdout` as JSON.
+        """Parse `stdout` as JSON, from the first line that starts a JSON value.
 
         Raises:
-            ValueError: `stdout` is not JSON.
+            ValueError: there is no JSON value, or something follows it.
+        """
+
+    def records(self) -> tuple[dict[str, Any], ...]:
+        """Read `stdout` as a table: JSON lines, a JSON array of objects, or CSV with a header.
+
+        Output before the first JSON value is skipped. The values of CSV are str. A CSV has two
+        columns or more.
+
+        Returns:
+            A dict for each record. Empty if the script printed nothing.
+
+        Raises:
+            ValueError: `stdout` is no table.
         """
 
     def to_dict(self) -> dict[str, Any]:
@@ -1149,7 +1233,7 @@ class LiveResponseClient:
     def run_many(
         self,
         machines: Iterable[str | Machine],
-        commands: Commands | Mapping[str, Commands],
+        commands: Commands | Mapping[Any, Commands],
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
@@ -1168,8 +1252,8 @@ class LiveResponseClient:
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machines: machine ids, computer names or Machines. A problem with one of them becomes
-                its outcome.
+            machines: machine ids, computer names or Machines, at least one. A problem with one of
+                them becomes its outcome. The outcome of a Machine shows its name.
             commands: a Command or a sequence of them for all machines; or a mapping from each
                 machine, as passed, to its own commands.
             comment: the reason, stored with each action. This package's tag is appended.
@@ -1186,8 +1270,8 @@ class LiveResponseClient:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: the commands are wrong, a machine has none, or the run id was
-                used with other machines or commands.
+            InvalidRequestError: there are no machines, the commands are wrong, a machine has
+                none, or the run id was used with other machines or commands.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1195,7 +1279,7 @@ class LiveResponseClient:
     async def run_many_async(
         self,
         machines: Iterable[str | Machine],
-        commands: Commands | Mapping[str, Commands],
+        commands: Commands | Mapping[Any, Commands],
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
@@ -1214,8 +1298,8 @@ class LiveResponseClient:
         Permissions: Machine.LiveResponse, and Machine.Read.All or Machine.ReadWrite.All.
 
         Args:
-            machines: machine ids, computer names or Machines. A problem with one of them becomes
-                its outcome.
+            machines: machine ids, computer names or Machines, at least one. A problem with one of
+                them becomes its outcome. The outcome of a Machine shows its name.
             commands: a Command or a sequence of them for all machines; or a mapping from each
                 machine, as passed, to its own commands.
             comment: the reason, stored with each action. This package's tag is appended.
@@ -1232,8 +1316,8 @@ class LiveResponseClient:
             The run, to loop over.
 
         Raises:
-            InvalidRequestError: the commands are wrong, a machine has none, or the run id was
-                used with other machines or commands.
+            InvalidRequestError: there are no machines, the commands are wrong, a machine has
+                none, or the run id was used with other machines or commands.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1410,9 +1494,18 @@ class LiveResponseClient:
         """
 
     def list_machines(
-        self, filter: str | None = None, *, top: int | None = None
+        self,
+        filter: str | None = None,
+        *,
+        top: int | None = None,
+        tag: str | None = None,
+        group: str | None = None,
+        os: str | None = None,
+        health: str | None = None,
+        ip: str | None = None,
+        seen_within: float | timedelta | None = None,
     ) -> tuple[Machine, ...]:
-        """List machines.
+        """List machines that satisfy all given conditions.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/get-machines
         Permission: Machine.Read.All or Machine.ReadWrite.All.
@@ -1420,19 +1513,36 @@ class LiveResponseClient:
         Args:
             filter: an OData filter, such as `healthStatus eq 'Active'`. None lists all.
             top: the largest number of machines, 1 or more. None reads every page.
+            tag: a tag of the machine, in full.
+            group: the name of its device group. Compared here, so every page is read.
+            os: its operating system as the service names it, such as `Windows11`.
+            health: the health of its sensor, such as `Active`.
+            ip: its last IP address.
+            seen_within: seconds or a timedelta since its last full report, 0 or more. A machine
+                sends one about once a day.
 
         Returns:
             The machines.
 
         Raises:
-            InvalidRequestError: `top` is below 1, or the service refuses the filter.
+            InvalidRequestError: `top` is below 1, a condition is empty, or the service refuses the
+                filter.
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
     async def list_machines_async(
-        self, filter: str | None = None, *, top: int | None = None
+        self,
+        filter: str | None = None,
+        *,
+        top: int | None = None,
+        tag: str | None = None,
+        group: str | None = None,
+        os: str | None = None,
+        health: str | None = None,
+        ip: str | None = None,
+        seen_within: float | timedelta | None = None,
     ) -> tuple[Machine, ...]:
-        """List machines.
+        """List machines that satisfy all given conditions.
 
         The service's page: learn.microsoft.com/defender-endpoint/api/get-machines
         Permission: Machine.Read.All or Machine.ReadWrite.All.
@@ -1440,12 +1550,20 @@ class LiveResponseClient:
         Args:
             filter: an OData filter, such as `healthStatus eq 'Active'`. None lists all.
             top: the largest number of machines, 1 or more. None reads every page.
+            tag: a tag of the machine, in full.
+            group: the name of its device group. Compared here, so every page is read.
+            os: its operating system as the service names it, such as `Windows11`.
+            health: the health of its sensor, such as `Active`.
+            ip: its last IP address.
+            seen_within: seconds or a timedelta since its last full report, 0 or more. A machine
+                sends one about once a day.
 
         Returns:
             The machines.
 
         Raises:
-            InvalidRequestError: `top` is below 1, or the service refuses the filter.
+            InvalidRequestError: `top` is below 1, a condition is empty, or the service refuses the
+                filter.
             ThrottledError: the wait for the rate limit would exceed `max_wait`.
         """
 
@@ -2224,6 +2342,93 @@ class Library:
             PermissionDeniedError: the permission is missing.
             ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         """
+
+    def prune(self, *, older_than: float | timedelta, dry_run: bool = False) -> LibraryPlan:
+        """Delete files that `Command.put_local`, `run_local` and `run_inline` uploaded.
+
+        A file stays if an open or unsettled submit or an unfinished run of the state store may
+        need it, or a session that the service lists as open. A later submit uploads a deleted
+        file again.
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        and learn.microsoft.com/defender-endpoint/api/delete-library
+        Permissions: Library.Manage; Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            older_than: seconds or a timedelta since the upload, 0 or more. Give a day or
+                more if other processes submit without a shared state store.
+            dry_run: only return what would be deleted. Default False.
+
+        Returns:
+            The plan: what is deleted, what stays, and the files of others.
+
+        Raises:
+            InvalidRequestError: `older_than` is negative.
+            PermissionDeniedError: a permission is missing.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
+            StateError: the state store is unavailable.
+        """
+
+    async def prune_async(
+        self, *, older_than: float | timedelta, dry_run: bool = False
+    ) -> LibraryPlan:
+        """Delete files that `Command.put_local`, `run_local` and `run_inline` uploaded.
+
+        A file stays if an open or unsettled submit or an unfinished run of the state store may
+        need it, or a session that the service lists as open. A later submit uploads a deleted
+        file again.
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        and learn.microsoft.com/defender-endpoint/api/delete-library
+        Permissions: Library.Manage; Machine.Read.All or Machine.ReadWrite.All.
+
+        Args:
+            older_than: seconds or a timedelta since the upload, 0 or more. Give a day or
+                more if other processes submit without a shared state store.
+            dry_run: only return what would be deleted. Default False.
+
+        Returns:
+            The plan: what is deleted, what stays, and the files of others.
+
+        Raises:
+            InvalidRequestError: `older_than` is negative.
+            PermissionDeniedError: a permission is missing.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
+            StateError: the state store is unavailable.
+        """
+
+@final
+class LibraryPlan:
+    """The changes made to the library, or with `dry_run` the changes that would be made, as file
+    names.
+    """
+
+    @property
+    def add(self) -> tuple[str, ...]:
+        """Files that are added."""
+
+    @property
+    def replace(self) -> tuple[str, ...]:
+        """Files whose content is replaced."""
+
+    @property
+    def describe(self) -> tuple[str, ...]:
+        """Files of which only the description or the parameters change."""
+
+    @property
+    def delete(self) -> tuple[str, ...]:
+        """Files that are deleted."""
+
+    @property
+    def leave(self) -> tuple[str, ...]:
+        """Files that stay as they are."""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Files that others uploaded. They are never touched."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
+
+    def __hash__(self) -> int: ...
 
 @final
 class Finding:

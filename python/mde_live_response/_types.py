@@ -1,6 +1,6 @@
 """Types for annotations. Imported on first use, because `typing` is slow to import."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 from ._native import (
@@ -21,6 +21,7 @@ class SupportsGetToken(Protocol):
 
 # Each is a union of more than one type: stubtest does not accept a single Literal as an alias.
 CommandType: TypeAlias = Literal["PutFile"] | Literal["RunScript", "GetFile"]
+Args: TypeAlias = str | Sequence[str] | Mapping[str, Any]
 Commands: TypeAlias = Command | Sequence[Command]
 Credential: TypeAlias = (
     str

@@ -1,6 +1,7 @@
 //! Checks that the token has the permissions of a session's calls: an application's, or a person's.
 
 use super::Check;
+use super::commands::needs_upload;
 use crate::auth::TokenClaims;
 use crate::model::Command;
 use crate::operation::Operation;
@@ -15,12 +16,30 @@ pub(super) async fn check_permissions(
     check: &mut Check,
 ) {
     let Ok(token) = pipeline.tokens().get_token().await else { return };
-    let needs_library = commands
-        .is_some_and(|commands| commands.iter().any(|command| command.library_name().is_some()));
-    check_claims(&token.claims, needs_library, check);
+    let library = LibraryUse::of(commands.unwrap_or_default());
+    check_claims(&token.claims, library, check);
 }
 
-fn check_claims(claims: &TokenClaims, needs_library: bool, check: &mut Check) {
+/// What the commands need the library for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LibraryUse {
+    None,
+    /// The submit itself does not need the permission for the library.
+    Files,
+    Upload,
+}
+
+impl LibraryUse {
+    fn of(commands: &[Command]) -> Self {
+        if needs_upload(commands) {
+            return Self::Upload;
+        }
+        let has_file = commands.iter().any(|command| command.library_name().is_some());
+        if has_file { Self::Files } else { Self::None }
+    }
+}
+
+fn check_claims(claims: &TokenClaims, library_use: LibraryUse, check: &mut Check) {
     // A token without roles and scopes proves nothing: its format may be one that is not readable.
     let proves_nothing = claims.roles.is_empty() && claims.scp.is_empty();
     if proves_nothing || has(&claims.scp, EVERYTHING) {
@@ -30,10 +49,11 @@ fn check_claims(claims: &TokenClaims, needs_library: bool, check: &mut Check) {
         [Operation::RunLiveResponse, Operation::GetResultLink, Operation::ListLibraryFiles]
     {
         let library = operation == Operation::ListLibraryFiles;
-        if is_granted(claims, operation) || (library && !needs_library) {
+        if is_granted(claims, operation) || (library && library_use == LibraryUse::None) {
             continue;
         }
-        let level = if library { "warning" } else { "error" };
+        let is_weak = library && library_use != LibraryUse::Upload;
+        let level = if is_weak { "warning" } else { "error" };
         let is_person = is_person(claims);
         let wanted =
             if is_person { operation.delegated_permissions() } else { operation.permissions() };
@@ -82,7 +102,7 @@ mod tests {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let claims = TokenClaims { roles: list(roles), scp: list(scp), ..TokenClaims::default() };
         let mut check = Check::default();
-        check_claims(&claims, true, &mut check);
+        check_claims(&claims, LibraryUse::Files, &mut check);
         check.findings.into_iter().map(|it| format!("{} {}", it.message, it.hint)).collect()
     }
 

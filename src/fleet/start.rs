@@ -1,5 +1,6 @@
 //! Starting a run, and resuming one.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -13,6 +14,7 @@ use super::stage::Counts;
 use super::worker::{run_worker, send_heartbeat};
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
+use crate::library::check_content_sizes;
 use crate::model::{Command, check_commands, is_machine_id};
 use crate::session::{Sessions, check_folder};
 use crate::state::run_store::{NewRow, RunHeader};
@@ -26,6 +28,8 @@ const MAX_RUN_ID_LENGTH: usize = 100;
 pub struct RunSpec {
     /// Each machine, as an id or a name, with the index of its commands in `commands`.
     pub machines: Vec<(String, usize)>,
+    /// By machine id, the name that outcomes show in place of the id.
+    pub names: HashMap<String, String>,
     pub commands: Vec<Vec<Command>>,
     pub comment: String,
     pub save_to: Option<String>,
@@ -61,7 +65,12 @@ impl RunSpec {
             run_id: self.run_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
             generated: self.run_id.is_none(),
             comment: self.comment.clone(),
-            commands: self.commands.clone(),
+            // The content is in the library before the run is stored.
+            commands: self
+                .commands
+                .iter()
+                .map(|commands| commands.iter().map(Command::without_content).collect())
+                .collect(),
             rows,
             fingerprint: sha256_hex(&content),
             save_to: self.save_to.clone(),
@@ -74,7 +83,7 @@ impl RunSpec {
             let id = machine.trim().to_ascii_lowercase();
             let machine_id = is_machine_id(&id).then_some(id);
             NewRow {
-                machine: machine.clone(),
+                machine: self.names.get(machine).unwrap_or(machine).clone(),
                 machine_id,
                 commands: u32::try_from(*commands).unwrap_or_default(),
             }
@@ -91,7 +100,16 @@ impl Fleet {
             check_folder(Path::new(folder)).await?;
         }
         let header = spec.header()?;
+        check_content_sizes(spec.commands.iter().flatten(), &sessions.pipeline.options.limits)?;
         let (_, quota) = sessions.pipeline.shared_quota().await?;
+        let mut contents = spec.commands.iter().flatten().filter_map(Command::content);
+        // A run that is stored has its files in the library already.
+        if contents.next().is_some()
+            && quota.store().run_store().get_run(&header.run_id).await?.is_none()
+        {
+            let commands = spec.commands.iter().flatten();
+            sessions.local_files.upload(&sessions.pipeline, commands).await?;
+        }
         let known = quota.store().run_store().create_run(header.clone(), spec.rows()).await?;
         match known {
             // Two different runs under one id would mix their outcomes.

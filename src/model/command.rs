@@ -1,14 +1,18 @@
 //! Live response commands. They are checked when they are created, before any request.
 
+mod local;
 mod wire;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::library_file::check_library_name;
-use super::quote::quote_args;
 use crate::error::{Error, Result};
+
+use local::Attachment;
+pub use local::{LocalContent, Shell, is_local_name, split_suffix};
 
 /// The types of commands, in the order that the service requires (page "run-live-response").
 // `check_commands` compares the variants, so their order matters.
@@ -25,6 +29,8 @@ pub struct Command {
     #[serde(rename = "type")]
     name: String,
     params: Vec<Param>,
+    #[serde(skip)]
+    content: Attachment,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,12 +69,6 @@ impl Command {
         ))
     }
 
-    /// Creates a command that runs a library script. Each argument is quoted: for PowerShell if the
-    /// script is a `.ps1`, else for sh.
-    pub fn run_script_quoted(script_name: &str, args: &[String]) -> Result<Self> {
-        Self::run_script(script_name, Some(&quote_args(script_name, args)))
-    }
-
     /// Creates a command that collects a file from the machine.
     pub fn get_file(path: &str) -> Result<Self> {
         if path.trim().is_empty() || path.contains(char::is_control) {
@@ -82,7 +82,33 @@ impl Command {
         let given = params
             .into_iter()
             .filter_map(|(key, value)| Some(Param { key: key.to_owned(), value: value? }));
-        Self { name: name.to_owned(), params: given.collect() }
+        Self { name: name.to_owned(), params: given.collect(), content: Attachment::default() }
+    }
+
+    /// Creates a command that uploads the content and copies it to the machine.
+    pub fn put_local(content: LocalContent) -> Result<Self> {
+        Ok(Self::put_file(&content.library_name)?.with_content(content))
+    }
+
+    /// Creates a command that uploads the content and runs it. `args` are passed unchanged.
+    pub fn run_local(content: LocalContent, args: Option<&str>) -> Result<Self> {
+        Ok(Self::run_script(&content.library_name, args)?.with_content(content))
+    }
+
+    /// Returns the command with the content of its library file.
+    pub fn with_content(mut self, content: LocalContent) -> Self {
+        self.content = Attachment(Some(Arc::new(content)));
+        self
+    }
+
+    /// Returns the command as it is stored and sent: its content is in the library by then.
+    pub fn without_content(&self) -> Self {
+        Self { content: Attachment::default(), ..self.clone() }
+    }
+
+    /// Returns the content that the library may not have yet.
+    pub fn content(&self) -> Option<&Arc<LocalContent>> {
+        self.content.0.as_ref()
     }
 
     /// Returns the name of the type, as it is sent.
@@ -135,7 +161,7 @@ impl Command {
 impl Default for Command {
     /// A command that the service does not describe.
     fn default() -> Self {
-        Self { name: "Unknown".to_owned(), params: Vec::new() }
+        Self { name: "Unknown".to_owned(), params: Vec::new(), content: Attachment::default() }
     }
 }
 

@@ -6,14 +6,15 @@ use pyo3::prelude::*;
 use crate::python::fleet::outcome::Outcome;
 use crate::python::fleet::report::FleetReport;
 use crate::python::models::pickle::restore_model;
-use crate::{check, config, model, session};
+use crate::python::models::restore_command;
+use crate::{check, config, library, model, session};
 
 /// Make an object from what its `__reduce__` returned.
 #[pyfunction]
 #[pyo3(name = "_restore")]
 pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>> {
     match class {
-        "Command" => restore_model::<model::Command>(py, state),
+        "Command" => restore_command(py, state),
         "ScriptOutput" => restore_model::<model::ScriptOutput>(py, state),
         "CollectedFile" => restore_model::<model::CollectedFile>(py, state),
         "CommandResult" => restore_model::<session::CommandResult>(py, state),
@@ -22,6 +23,7 @@ pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>>
         "Limits" => restore_model::<config::Limits>(py, state),
         "Machine" => restore_model::<model::Machine>(py, state),
         "LibraryFile" => restore_model::<model::LibraryFile>(py, state),
+        "LibraryPlan" => restore_model::<library::LibraryPlan>(py, state),
         "Finding" => restore_model::<check::Finding>(py, state),
         "Check" => restore_model::<check::Check>(py, state),
         "Outcome" => Outcome::from_pickle(py, state),

@@ -7,6 +7,7 @@ mod evidence;
 mod fetch;
 mod find;
 mod history;
+mod local_content;
 mod lookup;
 mod next_step;
 mod plan;
@@ -36,6 +37,7 @@ pub use stream::{FileStream, StreamItem};
 pub use tag::Tag;
 
 use crate::error::{Error, Kind, Result};
+use crate::library::LocalFiles;
 use crate::model::MachineAction;
 use crate::pipeline::Pipeline;
 use crate::poller::{Poller, cached_action};
@@ -48,6 +50,7 @@ pub type UpdateCallback = Arc<dyn Fn(&MachineAction) + Send + Sync>;
 /// The sessions of one client: starts, finds and follows them.
 pub struct Sessions {
     pub pipeline: Arc<Pipeline>,
+    pub local_files: LocalFiles,
     poller: Arc<Poller>,
     /// What the sessions were made from, for objects that have only the sessions.
     owner: Option<Weak<dyn Any + Send + Sync>>,
@@ -81,7 +84,12 @@ pub struct RunOptions {
 
 impl Sessions {
     pub fn new(pipeline: Arc<Pipeline>) -> Self {
-        Self { poller: Arc::new(Poller::new(pipeline.clone())), pipeline, owner: None }
+        Self {
+            poller: Arc::new(Poller::new(pipeline.clone())),
+            pipeline,
+            local_files: LocalFiles::default(),
+            owner: None,
+        }
     }
 
     /// Creates the sessions of an owner, which [`Sessions::owner`] returns as long as it lives.

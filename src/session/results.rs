@@ -5,11 +5,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::model::{
     ActionCommand, ArgumentRedactor, CollectedFile, CommandType, MachineAction, ScriptOutput,
+    is_powershell,
 };
 use crate::text::{printable, sanitize};
 
 const UPLOAD_HINT: &str = "; if the device could not upload its result, allow \
     *.blob.core.windows.net in the firewall or proxy of its network";
+
+/// The exit code with which the Windows agent ends if the script's hash differs (docs/service.md,
+/// section 19).
+const HASH_MISMATCH: i64 = 323;
 
 /// One command: how it ended, and its output or file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +125,9 @@ fn failed_script(commands: &[CommandResult], machine: &str) -> Option<(&'static 
         result.error.is_none() && script.exit_code.is_some_and(|code| code != 0)
     })?;
     let (name, code) = (&script.script_name, script.exit_code.unwrap_or_default());
+    if code == HASH_MISMATCH && is_powershell(name) {
+        return Some(("command", hash_mismatch_message(name, machine)));
+    }
     let mut message = format!("{name} exited with {code} on {machine}");
     let failed = commands.iter().find(|later| later.command.status == "Failed");
     if let Some(failed) = failed.filter(|failed| failed.command.index > result.command.index) {
@@ -127,6 +135,15 @@ fn failed_script(commands: &[CommandResult], machine: &str) -> Option<(&'static 
         message += &format!("; command {index}, {command}, failed after it");
     }
     Some(("script", message))
+}
+
+fn hash_mismatch_message(name: &str, machine: &str) -> String {
+    format!(
+        "the agent on {machine} did not run {name}: exit code {HASH_MISMATCH} is the agent's own, \
+         for a script whose hash differs from the library's. The file was replaced in the library \
+         since the submit, or changed on its way: check its SHA-256 with library.list_files() and \
+         submit again with a new correlation id"
+    )
 }
 
 fn failed_action(

@@ -1,5 +1,5 @@
-//! Submits a session exactly once. The steps, top to bottom: check the request, store the intent,
-//! find an existing action, wait for admission, POST, read the response, return the action id.
+//! Submits a session exactly once. The steps, top to bottom: check the request, upload what its
+//! commands bring, store the intent, find an existing action, wait for admission, POST, read the response, return the action id.
 
 use std::sync::Arc;
 
@@ -68,6 +68,7 @@ impl Sessions {
             request.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let key = intent_key(&request.machine_id, &correlation_id)?;
         let wait_limit = WaitLimit::new(timeout, self.pipeline.clock);
+        let request = self.upload_local_content(request, &key, &wait_limit).await?;
         for _ in 0..MAX_LEASE_LOSSES {
             if let Some(session) = self.try_submit(&request, &key, &options, &wait_limit).await? {
                 return Ok(session);

@@ -100,6 +100,9 @@ pub trait RunStore: Send + Sync {
     /// Returns the run, or `None`.
     fn get_run<'a>(&'a self, run_id: &'a str) -> StoreFuture<'a, Option<Run>>;
 
+    /// Returns the headers of the runs that have rows without an outcome.
+    fn list_unfinished_runs(&self) -> StoreFuture<'_, Vec<RunHeader>>;
+
     /// Returns at most `count` rows, starting with row `from`.
     fn list_rows<'a>(
         &'a self,

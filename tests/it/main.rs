@@ -40,6 +40,8 @@ mod fleet_random;
 mod fleet_refetch;
 mod fleet_run;
 mod fleet_support;
+mod local_content;
+mod local_prune;
 mod odd_answers;
 mod samples;
 mod session_answers;

@@ -124,6 +124,13 @@ async fn check_runs(fixture: StoreFixture) {
 
     assert!(one.create_run(run_head("empty", 0), Vec::new()).await.unwrap().is_none());
     assert!(two.list_rows("empty", 0, 9).await.unwrap().is_empty());
+
+    // A run without rows is over, and so is one whose rows all have outcomes.
+    assert_eq!(two.list_unfinished_runs().await.unwrap(), [run_head("r", 5)]);
+    for row in [0, 2, 3] {
+        assert!(one.finish_row("r", finished(row, None)).await.unwrap());
+    }
+    assert!(two.list_unfinished_runs().await.unwrap().is_empty());
 }
 
 /// Checks that an outcome is replaced in its place, if it is the one that the caller knows.

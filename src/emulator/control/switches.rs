@@ -64,8 +64,13 @@ switches! {
     unsupported_code: String = "OsPlatformNotSupported".to_owned(),
     /// Whether the keys of a body are case-sensitive. The default is true.
     case_sensitive_bodies: bool = true,
-    /// What a command does if its file is not in the library. The default is `fails`: the submit is
-    /// accepted, then the command fails.
+    /// Whether arguments with a character that the portal refuses are a 400. The default is false.
+    portal_characters_refused: bool = false,
+    /// How many characters a script's arguments may have. The default is none: any number.
+    command_line_limit: Option<usize> = None,
+    /// Whether each PowerShell script ends with 323: its hash differs. The default is false.
+    script_hash_differs: bool = false,
+    /// What a command does if its file is not in the library. The default is `fails`.
     missing_file: MissingFile = MissingFile::Fails,
     /// Status of the commands after a failed one. The default is `Created`.
     skipped_status: String = "Created".to_owned(),
@@ -113,8 +118,7 @@ switches! {
     upload_too_big_status: u16 = 400,
     /// What happens to an upload without a file name. The default is `file`: that becomes its name.
     unnamed_upload: UnnamedUpload = UnnamedUpload::File,
-    /// What a request for a machine by name returns. The default is `newest`: of several machines
-    /// the one seen last.
+    /// What a request for a machine by name returns. The default is `newest`.
     machine_by_name: MachineByName = MachineByName::Newest,
     /// What a request for a machine by the id of a merged record returns. The default is `record`.
     merged_machine: MergedMachine = MergedMachine::Record,
@@ -215,7 +219,7 @@ string_enum! {
     WindowKind { Sliding, Fixed }
 }
 string_enum! {
-    /// `fails`: the command fails. `refused`: the submit is a 400.
+    /// `fails`: accepted, then the command fails. `refused`: the submit is a 400.
     MissingFile { Fails, Refused }
 }
 string_enum! {
@@ -286,7 +290,7 @@ fn bounds(name: &str, value: &Value) -> Option<&'static str> {
         }
         "page_size" => (whole(1..=10_000), "a whole number, 1 to 10000"),
         "transcript_nuls" => (whole(0..=1_000_000), "a whole number, 0 to 1000000"),
-        "comment_limit" => {
+        "comment_limit" | "command_line_limit" => {
             (whole(0..=1_000_000) || value.is_null(), "a whole number, 0 to 1000000, or null")
         }
         "context_host" => (value.is_string() || value.is_null(), "a URL or null"),

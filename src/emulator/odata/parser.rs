@@ -1,5 +1,5 @@
-//! Parses `$filter`: comparisons, `and`, `or`, `not`, `in`, `startswith`, `endswith`, `contains`
-//! and parentheses, with OData's precedence and types.
+//! Parses `$filter`: comparisons, `and`, `or`, `not`, `in`, `any`, `startswith`, `endswith`,
+//! `contains` and parentheses, with OData's precedence and types.
 
 use std::borrow::Cow;
 
@@ -37,6 +37,15 @@ impl Parser<'_> {
         let (first, rest) = self.tokens.split_first()?;
         self.tokens = rest;
         Some(first)
+    }
+
+    /// Consumes and returns the next token if it is a word.
+    fn next_if_word(&mut self) -> Option<Token> {
+        let word = self.tokens.first().filter(|token| matches!(token, Token::Word(_))).cloned();
+        if word.is_some() {
+            self.next();
+        }
+        word
     }
 
     /// Consumes the next token if it is the keyword `expected`.
@@ -150,7 +159,10 @@ impl Parser<'_> {
             }
             Some(Token::Time(tick)) => literal(FieldValue::Time(tick), Some(FieldType::Time)),
             Some(Token::Word(word)) if self.tokens.first() == Some(&Token::Open) => {
-                self.parse_call(&word)
+                match any_property(&word) {
+                    Some(property) => self.parse_any(property),
+                    None => self.parse_call(&word),
+                }
             }
             Some(Token::Word(word)) => match word.as_str() {
                 "null" => literal(FieldValue::Null, None),
@@ -200,6 +212,40 @@ impl Parser<'_> {
         }
     }
 
+    /// Parses the parentheses of `property/any`: a variable that equals a text.
+    fn parse_any(&mut self, property: &str) -> Result<TypedOperand, String> {
+        let (name, kind) = self.resolve_property(property)?;
+        if kind != FieldType::List {
+            return Err(format!("Any/All may only be used following a collection, not '{name}'."));
+        }
+        self.expect(&Token::Open)?;
+        // The variable, a colon and the variable again, with blanks or without.
+        let mut words = String::new();
+        while let Some(Token::Word(word)) = self.next_if_word() {
+            if word.eq_ignore_ascii_case("eq") {
+                return self.parse_any_value(name, &words);
+            }
+            words += &word;
+        }
+        Err("Syntax error: 'eq' expected in the lambda expression.".to_owned())
+    }
+
+    fn parse_any_value(&mut self, name: &'static str, words: &str) -> Result<TypedOperand, String> {
+        let is_variable = words
+            .split_once(':')
+            .is_some_and(|(declared, used)| !declared.is_empty() && declared == used);
+        if !is_variable {
+            return Err(format!("Could not find a property named '{words}'."));
+        }
+        let Some(Token::Text(text)) = self.next().cloned() else {
+            return Err("Syntax error: a string was expected in the lambda expression.".to_owned());
+        };
+        self.expect(&Token::Close)?;
+        // A list equals a text that it contains.
+        let condition = Filter::Compare(name, Operator::Eq, FieldValue::Text(text.into()));
+        Ok(TypedOperand::from_condition(condition))
+    }
+
     /// Parses the list after `in`.
     fn parse_in_list(&mut self, left: TypedOperand) -> Result<TypedOperand, String> {
         let (Operand::Property(name), Some(kind)) = (left.operand, left.kind) else {
@@ -239,6 +285,12 @@ impl Parser<'_> {
             )
         })
     }
+}
+
+/// Returns the property of `property/any`.
+fn any_property(word: &str) -> Option<&str> {
+    let (property, function) = word.rsplit_once('/')?;
+    function.eq_ignore_ascii_case("any").then_some(property)
 }
 
 fn describe_token(token: Option<&Token>) -> String {

@@ -24,17 +24,14 @@ impl State {
             Command::GetFile { .. } => None,
         };
         // Whether such a submit is accepted at all is a switch (docs/service.md, section 15).
-        if let Some(missing) = wanted.filter(|name| !self.library.contains(name)) {
-            let message =
-                format!("The file '{missing}' was not found in the live response library.");
-            let failure = StepFailure::new(message);
-            self.schedule_step_end(
-                action_index,
-                step_index,
-                when + SECOND / 5,
-                Some(failure),
-                None,
-            );
+        let missing = wanted.filter(|name| !self.library.contains(name)).map(|missing| {
+            StepFailure::new(format!(
+                "The file '{missing}' was not found in the live response library."
+            ))
+        });
+        if let Some(failure) = missing.or_else(|| self.command_line_failure(command)) {
+            let due = when + SECOND / 5;
+            self.schedule_step_end(action_index, step_index, due, Some(failure), None);
             return None;
         }
         let Command::RunScript { name, args } = command else {
@@ -42,6 +39,10 @@ impl State {
             self.schedule_step_end(action_index, step_index, when + duration, None, None);
             return None;
         };
+        if let Some(outcome) = self.hash_mismatch(name) {
+            self.record_script_outcome(action_index, step_index, outcome);
+            return None;
+        }
         match self.scripts.get(&name.to_ascii_lowercase()) {
             Some(Behaviour::Callback(run)) => {
                 let (machine, args) = (action.machine_id.clone(), args.clone());

@@ -4,6 +4,7 @@ pub mod action;
 pub mod action_json;
 pub mod action_properties;
 pub mod action_store;
+mod agent;
 pub mod cancel;
 pub mod comment;
 pub mod events;

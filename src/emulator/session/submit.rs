@@ -64,6 +64,7 @@ impl State {
             .filter(|index| self.machines.get(*index).is_some_and(|known| !known.is_merged()))
             .ok_or_else(|| ApiError::not_found(format!("Machine {machine_id} was not found")))?;
         self.check_machine(machine_index)?;
+        self.check_portal_characters(&steps)?;
         if let Some(missing) = self.missing_library_file(&steps) {
             return Err(ApiError::bad_request(
                 "InvalidInput",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Command, CommandType, Param};
+use super::{Attachment, Command, CommandType, Param};
 use crate::error::{Error, Result};
 use crate::model::lenient::Field;
 
@@ -54,7 +54,7 @@ impl Command {
             params: Vec<Param>,
         }
         let Wire { r#type, params } = Wire::deserialize(wire)?;
-        Ok(Self { name: r#type, params })
+        Ok(Self { name: r#type, params, content: Attachment::default() })
     }
 }
 
@@ -80,6 +80,10 @@ impl<'de> Deserialize<'de> for Command {
         let named = params.into_iter().filter_map(|param| {
             Some(Param { key: param.key?, value: param.value.unwrap_or_default() })
         });
-        Ok(Self { name: r#type.unwrap_or_else(|| "Unknown".to_owned()), params: named.collect() })
+        Ok(Self {
+            name: r#type.unwrap_or_else(|| "Unknown".to_owned()),
+            params: named.collect(),
+            content: Attachment::default(),
+        })
     }
 }

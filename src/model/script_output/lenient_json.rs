@@ -3,7 +3,13 @@
 
 use std::fmt::Write;
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
+
+/// How often each line of an output may be read, on average, in the search for a JSON value.
+const MAX_READS: usize = 4;
+/// Lines that may be read in the search in a short output.
+const MIN_LINES: usize = 200;
 
 /// Parses an object, strictly if possible, or else after repairing its strings.
 pub(super) fn parse_object(text: &str) -> Option<Map<String, Value>> {
@@ -13,6 +19,53 @@ pub(super) fn parse_object(text: &str) -> Option<Map<String, Value>> {
     }
     // Strictly first: a repair must never change valid JSON.
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&repair(text))).ok()
+}
+
+/// Returns the text from the first line that starts a JSON value, or all of it.
+pub(super) fn skip_noise(text: &str) -> &str {
+    if serde_json::from_str::<IgnoredAny>(text).is_ok() {
+        return text;
+    }
+    // A broken value may reach to the end from each line, so the work is limited.
+    let mut lines_left = text.lines().count() * MAX_READS + MIN_LINES;
+    let mut rest = text;
+    loop {
+        let lines_read = match read_value(rest) {
+            ValueRead::Complete => return rest,
+            ValueRead::Broken { lines } => lines,
+        };
+        lines_left = lines_left.saturating_sub(lines_read);
+        match rest.split_once('\n') {
+            Some((_, next)) if lines_left > 0 => rest = next,
+            _ => return text,
+        }
+    }
+}
+
+enum ValueRead {
+    /// A value starts the text and ends at the end of a line.
+    Complete,
+    Broken {
+        lines: usize,
+    },
+}
+
+fn read_value(text: &str) -> ValueRead {
+    let starts_like_one = |c: char| "{[\"-tfn".contains(c) || c.is_ascii_digit();
+    if !text.trim_start_matches([' ', '\t']).starts_with(starts_like_one) {
+        return ValueRead::Broken { lines: 0 };
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    match values.next() {
+        Some(Err(error)) => ValueRead::Broken { lines: error.line() },
+        _ => {
+            let (value, after) = text.split_at_checked(values.byte_offset()).unwrap_or((text, ""));
+            match after.lines().next().unwrap_or_default().trim().is_empty() {
+                true => ValueRead::Complete,
+                false => ValueRead::Broken { lines: value.lines().count() },
+            }
+        }
+    }
 }
 
 fn repair(text: &str) -> String {

@@ -100,21 +100,31 @@ impl ScriptOutput {
         self.stderr = text("script_errors");
     }
 
-    /// Returns stdout safe to show: without escape sequences, bidirectional controls, and control
-    /// characters other than line feed and tab.
+    /// Returns stdout safe to show: without the first line of a PowerShell transcript, escape
+    /// sequences, bidirectional controls, and control characters other than line feed and tab.
     pub fn text(&self) -> String {
-        display::strip_control_sequences(&self.stdout)
+        display::strip_control_sequences(self.body())
     }
 
-    /// Returns stdout for a JSON parser: without the first line of a PowerShell transcript and
-    /// without a byte order mark.
-    pub fn json_text(&self) -> &str {
+    /// Returns stderr safe to show.
+    pub fn stderr_text(&self) -> String {
+        display::strip_control_sequences(&self.stderr)
+    }
+
+    /// Returns stdout without the first line of a PowerShell transcript.
+    pub fn body(&self) -> &str {
         let text = self.stdout.trim_start_matches('\u{feff}');
         let body = match text.strip_prefix("Transcript started, output file is ") {
             Some(started) => started.split_once('\n').map_or("", |(_, body)| body),
             None => text,
         };
-        body.trim_start_matches('\u{feff}').trim()
+        body.trim_start_matches('\u{feff}')
+    }
+
+    /// Returns stdout for a JSON parser: from the first line that starts a JSON value, if there is
+    /// one.
+    pub fn json_text(&self) -> &str {
+        lenient_json::skip_noise(self.body().trim())
     }
 }
 

@@ -270,3 +270,31 @@ proptest! {
         prop_assert_eq!(output.stdout, stdout.trim_end_matches('\0'));
     }
 }
+
+#[test]
+fn text_has_no_transcript_line_and_stdout_keeps_it() {
+    let output = ScriptOutput::decode(SAMPLE.into(), "x", 1 << 20).unwrap();
+    assert_eq!((output.text(), output.body()), ("done\n".to_owned(), "done\n"));
+    assert!(output.stdout.starts_with("Transcript started"));
+    let only_the_line = "Transcript started, output file is C:\\x";
+    assert_eq!(ScriptOutput::new("a", None, only_the_line, "").text(), "");
+    let later = "one\nTranscript started, output file is C:\\x";
+    assert_eq!(ScriptOutput::new("a", None, later, "\u{1b}[31mred\n").text(), later);
+    assert_eq!(ScriptOutput::new("a", None, "", "\u{1b}[31mred\n").stderr_text(), "red\n");
+}
+
+#[test]
+fn noise_before_json_is_skipped() {
+    for (stdout, json) in [
+        ("{\"a\": 1}", "{\"a\": 1}"),
+        ("WARNING: x\n[INFO] y\n[1] started\n-- \ntrue story\n{\"a\":\n 1}\n", "{\"a\":\n 1}"),
+        ("loading\r\n[1, 2]\r\n", "[1, 2]"),
+        ("note\n{\"a\": 1}\n{\"a\": 2}", "{\"a\": 1}\n{\"a\": 2}"),
+        ("note\n  7", "  7"),
+        ("no value\nat all", "no value\nat all"),
+        ("[\n[\n[", "[\n[\n["),
+        ("", ""),
+    ] {
+        assert_eq!(ScriptOutput::new("a", None, stdout, "").json_text(), json, "{stdout:?}");
+    }
+}

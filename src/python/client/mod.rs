@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::check::check;
+use crate::client::MachineSelection;
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::model::is_guid;
@@ -174,12 +175,22 @@ operations! {
             });
 
         #[doc = include_str!("docs/list_machines.txt")]
-        list_machines / list_machines_async (filter=None, *, top=None)
-            [filter: Option<String>, top: Option<Top>]
-            |this, py| this.make_task(py, |sessions| async move {
-                let top = top.map(|top| top.0);
-                sessions.pipeline.list_machines(filter.as_deref(), top).await
-            });
+        list_machines / list_machines_async (
+            filter=None, *, top=None, tag=None, group=None, os=None, health=None, ip=None,
+            seen_within=None
+        )
+            [
+                filter: Option<String>, top: Option<Top>, tag: Option<String>,
+                group: Option<String>, os: Option<String>, health: Option<String>,
+                ip: Option<String>, seen_within: Option<Seconds>
+            ]
+            |this, py| {
+                let seen_within = seen_within.map(|it| it.0);
+                let selection = MachineSelection { filter, tag, group, os, health, ip, seen_within };
+                this.make_task(py, |sessions| async move {
+                    sessions.pipeline.select_machines(&selection, top.map(|top| top.0)).await
+                })
+            };
 
         #[doc = include_str!("docs/check.txt")]
         check / check_async (machine=None, commands=None)

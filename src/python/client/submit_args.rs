@@ -1,6 +1,7 @@
 //! The arguments that `run` and `submit` share.
 
 use crate::error::Result;
+use crate::library::check_content_sizes;
 use crate::python::arguments::{CommandsArgument, MachineArgument, parse_on_busy};
 use crate::session::{Sessions, SubmitRequest};
 
@@ -36,6 +37,7 @@ impl SubmitArgs {
         };
         // Before the lookup: wrong arguments must not cost a request.
         submit.check()?;
+        check_content_sizes(&submit.commands, &sessions.pipeline.options.limits)?;
         submit.machine_id = self.machine.resolve_id(&sessions.pipeline).await?;
         Ok(submit)
     }

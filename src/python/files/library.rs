@@ -7,11 +7,12 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::library::{self, ensure, upload};
+use crate::library::{self, ensure, prune, upload};
 use crate::python::client::config::ForkSafeClient;
 use crate::python::files::arguments::{UploadContent, read_content};
 use crate::python::operations::operations;
 use crate::python::runtime::CoreTask;
+use crate::python::seconds::read_wait_seconds;
 use crate::session::Sessions;
 use crate::transfer::LibraryUpload;
 use crate::transport::BodyPart;
@@ -206,7 +207,40 @@ operations! {
             |this, py| {
                 let sessions = this.client.sessions(py)?;
                 PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
+                    sessions.local_files.forget(&name);
                     sessions.pipeline.delete_library_file(&name).await
+                }))
+            };
+
+        /// Delete files that `Command.put_local`, `run_local` and `run_inline` uploaded.
+        ///
+        /// A file stays if an open or unsettled submit or an unfinished run of the state store may
+        /// need it, or a session that the service lists as open. A later submit uploads a deleted
+        /// file again.
+        /// The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
+        /// and learn.microsoft.com/defender-endpoint/api/delete-library
+        /// Permissions: Library.Manage; Machine.Read.All or Machine.ReadWrite.All.
+        ///
+        /// Args:
+        ///     older_than: seconds or a timedelta since the upload, 0 or more. Give a day or
+        ///         more if other processes submit without a shared state store.
+        ///     dry_run: only return what would be deleted. Default False.
+        ///
+        /// Returns:
+        ///     The plan: what is deleted, what stays, and the files of others.
+        ///
+        /// Raises:
+        ///     InvalidRequestError: `older_than` is negative.
+        ///     PermissionDeniedError: a permission is missing.
+        ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
+        ///     StateError: the state store is unavailable.
+        prune / prune_async (*, older_than, dry_run=false)
+            [#[pyo3(from_py_with = read_wait_seconds)] older_than: f64, dry_run: bool]
+            |this, py| {
+                let sessions = this.client.sessions(py)?;
+                PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
+                    let (pipeline, local_files) = (&sessions.pipeline, &sessions.local_files);
+                    prune(pipeline, local_files, older_than, dry_run).await
                 }))
             };
     }

@@ -17,7 +17,22 @@ use crate::python::paths::PathArgument;
 use crate::python::seconds::Seconds;
 
 /// `Iterable[str | Machine]`.
-pub struct MachinesArgument(Vec<String>);
+pub struct MachinesArgument(Vec<FleetMachine>);
+
+/// A machine of a run: a name or an id as text, and for a Machine also its name.
+struct FleetMachine {
+    text: String,
+    name: Option<String>,
+}
+
+impl FleetMachine {
+    fn extract(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match object.cast::<Machine>() {
+            Ok(machine) => Ok(Self { text: machine.get().id(), name: machine.get().name() }),
+            Err(_) => Ok(Self { text: object.extract()?, name: None }),
+        }
+    }
+}
 
 impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
     type Error = PyErr;
@@ -29,15 +44,14 @@ impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
             return Err(PyTypeError::new_err(format!("{what}, not one string")));
         }
         let items = read_items(&object).map_err(|_| PyTypeError::new_err(what))??;
-        let machine = |item: Bound<'py, PyAny>| match item.cast::<Machine>() {
-            Ok(machine) => Ok(machine.get().id()),
-            Err(_) => item.extract().map_err(|_| PyTypeError::new_err(what)),
+        let machine = |item: Bound<'py, PyAny>| {
+            FleetMachine::extract(&item).map_err(|_| PyTypeError::new_err(what))
         };
         items.iter().map(machine).collect::<PyResult<_>>().map(Self)
     }
 }
 
-/// `Commands | Mapping[str, Commands]`.
+/// `Commands | Mapping[str | Machine, Commands]`.
 pub enum FleetCommands {
     Shared(Vec<Command>),
     PerMachine(Vec<(String, Vec<Command>)>),
@@ -52,8 +66,8 @@ impl<'py> FromPyObject<'_, 'py> for FleetCommands {
             return object.extract::<CommandsArgument>().map(|commands| Self::Shared(commands.0));
         };
         let pair = |item: PyResult<Bound<'py, PyAny>>| {
-            let (machine, commands): (String, CommandsArgument) = item?.extract()?;
-            Ok((machine, commands.0))
+            let (machine, commands): (Bound<'py, PyAny>, CommandsArgument) = item?.extract()?;
+            Ok((FleetMachine::extract(&machine)?.text, commands.0))
         };
         mapping.items()?.try_iter()?.map(pair).collect::<PyResult<_>>().map(Self::PerMachine)
     }
@@ -68,12 +82,26 @@ pub fn run_spec(
     run_id: Option<String>,
     cancel_pending_after: Option<Seconds>,
 ) -> Result<RunSpec> {
-    let (machines, commands) = assign_commands(machines.0, commands)?;
+    if machines.0.is_empty() {
+        return Err(Error::invalid("there are no machines").with_hint(
+            "the list is empty, or no machine satisfies the conditions of list_machines()",
+        ));
+    }
+    let (texts, names) = split_names(machines.0);
+    let (machines, commands) = assign_commands(texts, commands)?;
     let save_to = save_to.map(|folder| absolute_folder(folder.0)).transpose()?;
     let cancel_pending_after = cancel_pending_after.map(|seconds| seconds.0);
-    let spec = RunSpec { machines, commands, comment, save_to, run_id, cancel_pending_after };
+    let spec =
+        RunSpec { machines, names, commands, comment, save_to, run_id, cancel_pending_after };
     spec.check()?;
     Ok(spec)
+}
+
+/// Returns the machines as text, and the names of those whose id and name are known.
+fn split_names(machines: Vec<FleetMachine>) -> (Vec<String>, HashMap<String, String>) {
+    let names = machines.iter().filter_map(|it| Some((it.text.clone(), it.name.clone()?)));
+    let names = names.collect();
+    (machines.into_iter().map(|machine| machine.text).collect(), names)
 }
 
 /// Each machine with the index of its commands, and the distinct commands.

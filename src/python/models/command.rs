@@ -1,17 +1,21 @@
 //! `Command`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyType};
 use serde_json::Value;
 
+use super::command_content::{pickled, read_args, read_file};
 use super::common::into_model;
 use super::json_ready::{JsonReady, json_dict, to_list};
-use super::pickle::{ReduceValue, reduce};
+use super::pickle::{ReduceValue, reduce_state};
 use super::shared::Shared;
 use super::values;
 use crate::error::Error;
-use crate::model;
+use crate::model::{self, LocalContent, Shell};
 use crate::text::printable;
 
 /// One live response command. Immutable, comparable, hashable, picklable.
@@ -55,7 +59,11 @@ json_dict! { model::Command, |command| {
 impl Command {
     /// Put a file from the library into the working folder on the device.
     ///
-    /// The command has no result. The service deletes the file when the device restarts.
+    /// The command has no result. The service deletes the file when the device restarts. As
+    /// others report, the folder is
+    /// `C:\ProgramData\Microsoft\Windows Defender Advanced Threat Protection\Downloads` on
+    /// Windows, `/var/opt/microsoft/mdatp/response` on Linux, and
+    /// `/Library/Application Support/Microsoft/Defender/response` on macOS.
     ///
     /// Args:
     ///     file_name: the file's name in the library, not a path.
@@ -70,12 +78,13 @@ impl Command {
 
     /// Run a script from the library on the device.
     ///
-    /// The service stops a script after 10 minutes.
+    /// The service stops a script after 10 minutes. docs/commands.md says what runs a script.
     ///
     /// Args:
     ///     script_name: the script's name in the library.
     ///     args: a str is sent unchanged. A sequence is quoted: for PowerShell if the name ends
-    ///         in `.ps1`, else for sh. None sends no arguments.
+    ///         in `.ps1` or has no ending, else for sh. A mapping is sent as one argument, the
+    ///         base64url of its JSON. None and an empty sequence send no arguments.
     ///
     /// Raises:
     ///     InvalidRequestError: the name is empty, or has other characters than letters,
@@ -87,17 +96,79 @@ impl Command {
         script_name: &str,
         args: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let Some(args) = args else {
-            return Ok(model::Command::run_script(script_name, None)?.into());
-        };
-        // A str is also a sequence of str, so it is checked first.
-        if let Ok(text) = args.cast::<PyString>() {
-            return Ok(model::Command::run_script(script_name, Some(&text.to_cow()?))?.into());
-        }
-        let list: Vec<String> = args
-            .extract()
-            .map_err(|_| PyTypeError::new_err("args takes a str or a sequence of str"))?;
-        Ok(model::Command::run_script_quoted(script_name, &list)?.into())
+        let args = read_args(script_name, args.as_ref())?;
+        Ok(model::Command::run_script(script_name, args.as_deref())?.into())
+    }
+
+    /// Upload a local file and put it into the working folder on the device.
+    ///
+    /// The file is read now. A submit uploads it first, unless the library has it, as
+    /// `<stem>-<16 digits of its SHA-256><suffix>`; `params["FileName"]` is that name.
+    /// Permission: Library.Manage.
+    ///
+    /// Args:
+    ///     path: a file on this computer.
+    ///
+    /// Raises:
+    ///     InvalidRequestError: the library does not accept the file's name.
+    ///     OSError: the file cannot be read.
+    #[classmethod]
+    fn put_local(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        let content = py.detach(|| read_file(&path))?;
+        Ok(model::Command::put_local(content)?.into())
+    }
+
+    /// Upload a local script and run it on the device.
+    ///
+    /// The file is read now. A submit uploads it first, unless the library has it, as
+    /// `<stem>-<16 digits of its SHA-256><suffix>`; `params["ScriptName"]` is that name.
+    /// Permission: Library.Manage.
+    ///
+    /// Args:
+    ///     path: a script on this computer.
+    ///     args: as for `run_script`.
+    ///
+    /// Raises:
+    ///     InvalidRequestError: the library does not accept the file's name.
+    ///     OSError: the file cannot be read.
+    #[classmethod]
+    #[pyo3(signature = (path, args=None))]
+    fn run_local(
+        _class: &Bound<'_, PyType>,
+        py: Python<'_>,
+        path: PathBuf,
+        args: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let content = py.detach(|| read_file(&path))?;
+        let args = read_args(&content.library_name, args.as_ref())?;
+        Ok(model::Command::run_local(content, args.as_deref())?.into())
+    }
+
+    /// Upload code and run it on the device.
+    ///
+    /// A submit uploads it as `inline-<16 digits of its SHA-256>.ps1` or `.sh`, unless the
+    /// library has it. PowerShell code with other characters than ASCII gets a byte order mark.
+    /// bash code gets LF line ends and an empty standard input.
+    /// Permission: Library.Manage.
+    ///
+    /// Args:
+    ///     code: the script's text.
+    ///     args: as for `run_script`.
+    ///     shell: `powershell` or `bash`.
+    ///
+    /// Raises:
+    ///     InvalidRequestError: the code is empty or has a NUL, or the shell is another one.
+    #[classmethod]
+    #[pyo3(signature = (code, args=None, *, shell="powershell"))]
+    fn run_inline(
+        _class: &Bound<'_, PyType>,
+        code: &str,
+        args: Option<Bound<'_, PyAny>>,
+        shell: &str,
+    ) -> PyResult<Self> {
+        let content = LocalContent::inline(code, Shell::from_name(shell)?)?;
+        let args = read_args(&content.library_name, args.as_ref())?;
+        Ok(model::Command::run_local(content, args.as_deref())?.into())
     }
 
     /// Collect a file from the device.
@@ -157,7 +228,7 @@ impl Command {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<ReduceValue<'py>> {
-        reduce(py, "Command", &*self.core)
+        reduce_state(py, "Command", &pickled(&self.core)?)
     }
 
     fn __repr__(&self) -> String {

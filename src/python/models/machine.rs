@@ -24,6 +24,10 @@ impl Machine {
     pub fn id(&self) -> String {
         self.core.id.clone()
     }
+
+    pub fn name(&self) -> Option<String> {
+        self.core.computer_dns_name.clone().filter(|name| !name.trim().is_empty())
+    }
 }
 
 into_model! { model::Machine => Machine { machine_tags } }

@@ -6,10 +6,12 @@ mod action;
 mod check;
 mod collected_file;
 mod command;
+mod command_content;
 mod command_result;
 mod common;
 pub mod json_ready;
 mod library_file;
+mod library_plan;
 mod limits;
 mod machine;
 pub mod pickle;
@@ -25,8 +27,10 @@ pub use action::MachineAction;
 pub use check::{Check, Finding};
 pub use collected_file::CollectedFile;
 pub use command::Command;
+pub use command_content::restore as restore_command;
 pub use command_result::CommandResult;
 pub use library_file::LibraryFile;
+pub use library_plan::LibraryPlan;
 pub use limits::Limits;
 pub use machine::Machine;
 pub use rate::Rate;
@@ -44,6 +48,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<SessionResult>()?;
     module.add_class::<Machine>()?;
     module.add_class::<LibraryFile>()?;
+    module.add_class::<LibraryPlan>()?;
     module.add_class::<Finding>()?;
     module.add_class::<Check>()
 }

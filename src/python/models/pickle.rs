@@ -19,10 +19,19 @@ pub fn reduce<'py>(
 ) -> PyResult<ReduceValue<'py>> {
     let state =
         serde_json::to_vec(model).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    reduce_state(py, class, &state)
+}
+
+/// Returns what `__reduce__` returns for a state that is not only JSON.
+pub fn reduce_state<'py>(
+    py: Python<'py>,
+    class: &'static str,
+    state: &[u8],
+) -> PyResult<ReduceValue<'py>> {
     let _inside = enter(py);
     // A pickle refers to a function by its module and name.
     let restore = py.import("mde_live_response._native")?.getattr("_restore")?;
-    Ok((restore, (class, PyBytes::new(py, &state))))
+    Ok((restore, (class, PyBytes::new(py, state))))
 }
 
 /// Makes a model from its pickled JSON.

@@ -68,10 +68,17 @@ common_methods! {
             &self.core.stderr
         }
 
-        /// `stdout` for display, without control characters.
+        /// `stdout` for display: without control characters, escape sequences, and the first line
+        /// of a PowerShell transcript.
         #[getter]
         fn text(&self) -> String {
             self.core.text()
+        }
+
+        /// `stderr` for display, as `text`.
+        #[getter]
+        fn stderr_text(&self) -> String {
+            self.core.stderr_text()
         }
 
         /// The payload as received. If it is not the documented JSON, the other attributes do
@@ -81,13 +88,28 @@ common_methods! {
             &self.core.raw
         }
 
-        /// Parse `stdout` as JSON.
+        /// Parse `stdout` as JSON, from the first line that starts a JSON value.
         ///
         /// Raises:
-        ///     ValueError: `stdout` is not JSON.
+        ///     ValueError: there is no JSON value, or something follows it.
         fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
             let _inside = enter(py);
             py.import("json")?.call_method1("loads", (self.core.json_text(),))
+        }
+
+        /// Read `stdout` as a table: JSON lines, a JSON array of objects, or CSV with a header.
+        ///
+        /// Output before the first JSON value is skipped. The values of CSV are str. A CSV has two
+        /// columns or more.
+        ///
+        /// Returns:
+        ///     A dict for each record. Empty if the script printed nothing.
+        ///
+        /// Raises:
+        ///     ValueError: `stdout` is no table.
+        fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            let parse = py.import("mde_live_response._records")?.getattr("parse_records")?;
+            parse.call1((self.core.json_text(), self.core.body()))
         }
 
         fn __repr__(&self) -> String {

@@ -193,6 +193,12 @@ impl RunStore for MemoryRunStore {
         ready(Ok(run)).boxed()
     }
 
+    fn list_unfinished_runs(&self) -> StoreFuture<'_, Vec<RunHeader>> {
+        let runs = self.runs();
+        let unfinished = runs.values().filter(|record| record.done.len() < record.rows.len());
+        ready(Ok(unfinished.map(|record| record.head.clone()).collect())).boxed()
+    }
+
     fn list_rows<'a>(
         &'a self,
         run_id: &'a str,

@@ -22,6 +22,12 @@ pub struct RunHeaderReply {
 }
 
 #[derive(Deserialize)]
+pub struct HeadsReply {
+    #[serde(default, deserialize_with = "list")]
+    pub heads: Vec<String>,
+}
+
+#[derive(Deserialize)]
 pub struct RowsReply {
     #[serde(default, deserialize_with = "list")]
     pub rows: Vec<RowReply>,

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::RedisStore;
 use super::reply::EmptyReply;
 use super::run_reply::{
-    ClaimReply, FinishReply, OutcomesReply, OwnersReply, ProgressReply, ReplaceReply, ResultReply,
+    ClaimReply, FinishReply, HeadsReply, OutcomesReply, OwnersReply, ProgressReply, ReplaceReply,
+    ResultReply,
     RowReply, RowsReply, RunHeaderReply, RunReply,
 };
 use crate::error::Result;
@@ -102,6 +103,14 @@ impl RunStore for RedisStore {
             let Some(head) = reply.content.head else { return Ok(None) };
             let stopped = reply.content.stopped.map(|stopped| self.parse(&stopped)).transpose()?;
             Ok(Some(Run { head: self.parse(&head)?, stopped }))
+        })
+    }
+
+    fn list_unfinished_runs(&self) -> StoreFuture<'_, Vec<RunHeader>> {
+        Box::pin(async move {
+            let reply: HeadsReply =
+                self.connection.call("list_unfinished_runs", &json!({})).await?;
+            reply.heads.iter().map(|head| self.parse(head)).collect()
         })
     }
 

@@ -97,6 +97,16 @@ function op.get_run()
     stopped = redis.call('HGET', key('stops'), args.run) or nil}
 end
 
+function op.list_unfinished_runs()
+  local heads = {}
+  for _, run in ipairs(redis.call('HKEYS', key('runs'))) do
+    if redis.call('LLEN', key('outcomes', run)) < redis.call('HLEN', key('rows', run)) then
+      table.insert(heads, redis.call('HGET', key('runs'), run))
+    end
+  end
+  return {heads = heads}
+end
+
 function op.list_rows()
   if not run_exists() then
     return {missing = true}

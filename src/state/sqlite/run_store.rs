@@ -33,6 +33,10 @@ impl RunStore for SqliteStore {
         self.worker.run(Durability::Relaxed, move |db, _| db.get_run(&run_id))
     }
 
+    fn list_unfinished_runs(&self) -> StoreFuture<'_, Vec<RunHeader>> {
+        self.worker.run(Durability::Relaxed, move |db, _| db.list_unfinished_runs())
+    }
+
     fn list_rows<'a>(
         &'a self,
         run_id: &'a str,

@@ -77,6 +77,15 @@ impl StoreConnection {
         find.query_row(params![self.quota, run_id], run).optional()
     }
 
+    pub fn list_unfinished_runs(&self) -> Sql<Vec<RunHeader>> {
+        let unfinished = "SELECT head FROM runs WHERE quota = ? AND \
+                          (SELECT count(*) FROM run_outcomes o WHERE o.run = runs.id) < \
+                          (SELECT count(*) FROM run_rows r WHERE r.run = runs.id) ORDER BY created";
+        let mut unfinished = self.connection.prepare_cached(unfinished)?;
+        let head = |row: &Row<'_>| parse(&row.get::<_, String>(0)?);
+        unfinished.query_map([self.quota], head)?.collect()
+    }
+
     pub fn list_rows(&self, run_id: &str, from: u32, count: u32) -> Sql<Option<Vec<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let page = format!("{ROW} WHERE run = ? AND row >= ? ORDER BY row LIMIT ?");
