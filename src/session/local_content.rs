@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::plan::{SubmitRequest, annotate, commands_mismatch_error};
-use super::wait_limit::WaitLimit;
+use super::wait_limit::{Sent, WaitLimit};
 use crate::error::Result;
 use crate::library::check_content_sizes;
 use crate::model::Command;
@@ -31,7 +31,9 @@ impl Sessions {
         };
         match wait_limit.wait_for(uploading).await {
             Ok(uploaded) => uploaded.map_err(|error| annotate(key, error))?,
-            Err(elapsed) => return Err(annotate(key, elapsed.into_error(&key.machine_id, false))),
+            Err(elapsed) => {
+                return Err(annotate(key, elapsed.into_error(&key.machine_id, Sent::Nothing)));
+            }
         }
         let commands = request.commands.iter().map(Command::without_content).collect();
         Ok(SubmitRequest { commands, ..request })

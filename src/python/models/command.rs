@@ -1,9 +1,7 @@
 //! `Command`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use serde_json::Value;

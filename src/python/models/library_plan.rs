@@ -1,11 +1,11 @@
 //! `LibraryPlan`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::common::{common_methods, into_model};
+use super::json_ready::json_dict;
+use super::shared::Shared;
 use super::values::LazyTuple;
 use crate::library;
 
@@ -13,7 +13,7 @@ use crate::library;
 /// names.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct LibraryPlan {
-    core: Arc<library::LibraryPlan>,
+    core: Shared<library::LibraryPlan>,
     add: LazyTuple,
     replace: LazyTuple,
     describe: LazyTuple,
@@ -26,11 +26,19 @@ into_model! {
     library::LibraryPlan => LibraryPlan { add, replace, describe, delete, leave, others }
 }
 
+json_dict!(library::LibraryPlan, |plan| {
+    "add": plan.add,
+    "replace": plan.replace,
+    "describe": plan.describe,
+    "delete": plan.delete,
+    "leave": plan.leave,
+    "others": plan.others,
+});
+
 common_methods! {
     LibraryPlan;
     equal: |one, other| one == other;
     hash: |plan| (&plan.add, &plan.replace, &plan.describe, &plan.delete, &plan.leave);
-    dict: ["add", "replace", "describe", "delete", "leave", "others"];
     methods {
         /// Files that are added.
         #[getter]

@@ -10,7 +10,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::model::Timestamp;
-use crate::python::gil_gate::enter;
 
 /// Returns a time as a timezone-aware `datetime`. The service's seventh digit of a second is
 /// dropped.

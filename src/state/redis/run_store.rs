@@ -7,8 +7,7 @@ use super::RedisStore;
 use super::reply::EmptyReply;
 use super::run_reply::{
     ClaimReply, FinishReply, HeadsReply, OutcomesReply, OwnersReply, ProgressReply, ReplaceReply,
-    ResultReply,
-    RowReply, RowsReply, RunHeaderReply, RunReply,
+    ResultReply, RowReply, RowsReply, RunHeaderReply, RunReply,
 };
 use crate::error::Result;
 use crate::state::run_store::*;
