@@ -55,7 +55,7 @@ IN_PLACE = ("restored through SQLite", "overwritten", "reloaded")
 POST = "runliveresponse"
 LIST = "machineactions"
 LATE = {"kind": "delay", "seconds": 600.0}
-SHORT = {"kind": "delay", "seconds": 1.5}
+SHORT = {"kind": "delay", "seconds": 3.0 if SOAK else 1.5}
 """Long enough to copy the store."""
 
 
