@@ -185,14 +185,21 @@ def stage(state: str, emulator: Emulator, correlation_id: str) -> str | None:
     return None
 
 
+def story(emulator: Emulator) -> str:
+    """Return the calls that an emulator received, for the message of a failed test."""
+    return "".join(
+        f"\n  {call['time']} {call['route']} {call['status']}" for call in emulator.requests
+    )
+
+
 def judge(emulator: Emulator, state: str, actions: set[str], step: str) -> Counter[str]:
     """Check that the service has these actions only, no rule was broken, and no slot is taken."""
     with emulator.client() as client:
         listed = {action.id for action in client.list_machine_actions()}
-    posts = [call for call in emulator.requests if call["route"] == "runliveresponse"]
-    figures = Counter(POSTs=len(posts), actions=len(listed), twice=len(listed - actions))
+    posts = sum(call["route"] == "runliveresponse" for call in emulator.requests)
+    figures = Counter(POSTs=posts, actions=len(listed), twice=len(listed - actions))
     figures.update(emulator.violations)
-    assert listed == actions, f"{step}: {posts}"
+    assert listed == actions, f"{step}: {story(emulator)}"
     assert emulator.violations == dict.fromkeys(emulator.violations, 0), step
     (quota,) = quotas(state, emulator)
     assert quota["slots"] == [], step

@@ -27,6 +27,7 @@ from state_helpers import (
     stage,
     start_waiting,
     start_worker,
+    story,
     wait_for,
     wait_until_ready,
 )
@@ -191,7 +192,7 @@ class Case:
         if action is None or resumed is None:
             action = self.read(self.start(self.correlation_id), "further try")
         assert action is not None, f"{self.step}: {self.figures}"
-        assert resumed in (None, action), self.step
+        assert resumed in (None, action), f"{self.step}: {self.figures}{story(self.emulator)}"
         return action
 
     def read(self, process: subprocess.Popen[str], who: str) -> str | None:
