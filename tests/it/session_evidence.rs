@@ -4,6 +4,7 @@
 use mde_live_response::emulator::{BusyResponse, CommentForm, Fault, FaultKind, Route, Switches};
 use mde_live_response::error::Kind;
 use mde_live_response::session::{RunOptions, SubmitRequest};
+use serde_json::json;
 
 use crate::support::{Fixture, HOUR, fault, sleep, within};
 
@@ -174,14 +175,23 @@ async fn a_response_about_another_machine_is_not_ours() {
 #[tokio::test(start_paused = true)]
 async fn foreign_responses_are_followed_by_few_posts() {
     let fixture = Fixture::new();
-    let stranger = fixture.unrelated_client();
-    for machine in [1, 2] {
-        stranger.submit(fixture.submit_args_for(machine), None).await.unwrap();
+    for nth in 1..=50 {
+        let params = json!([{"key": "ScriptName", "value": "other.ps1"}]);
+        let action = json!({
+            "id": uuid::Uuid::new_v4().to_string(),
+            "status": "Succeeded",
+            "machineId": fixture.machine(0),
+            "requestorComment": "case of another",
+            "creationDateTimeUtc": "2026-01-01T00:00:00Z",
+            "commands": [{"index": 0, "command": {"type": "RunScript", "params": params}}],
+        });
+        let foreign = Fault { body: action.to_string(), ..Fault::status(201) };
+        fixture.fault("runliveresponse", foreign, nth, 1);
     }
-    fixture.fault("runliveresponse", fault(FaultKind::WrongEntity), 1, 1000);
-    let _ = fixture.submit(waiting(fixture.submit_args())).await;
-    assert!(fixture.request_count(Route::RunLiveResponse) <= 2 + 4);
-    assert_eq!(fixture.emulator.violations().duplicate_submit, 0);
+    let error = fixture.submit(waiting(fixture.submit_args())).await.unwrap_err();
+    assert_eq!(error.kind, Kind::MachineBusy, "{error:?}");
+    assert_eq!(fixture.request_count(Route::RunLiveResponse), 4);
+    assert_eq!(fixture.actions().await.len(), 0);
 }
 
 #[tokio::test(start_paused = true)]
