@@ -20,8 +20,9 @@ const LOG_GRACE: Duration = Duration::from_secs(1);
 /// How long a fork waits for the log handlers that run.
 const FORK_LOG_GRACE: Duration = Duration::from_millis(250);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// How long an exit waits for threads that are on their way out of this library.
-const GATE_GRACE: Duration = Duration::from_secs(2);
+/// How long an exit waits for threads that are on their way out of this library. They need the
+/// GIL, for which they wait long on a busy machine.
+const GATE_GRACE: Duration = Duration::from_secs(10);
 
 /// The id of this process, updated by forks that Python makes.
 static PID: AtomicU32 = AtomicU32::new(0);
