@@ -93,7 +93,7 @@ FAST_TESTS := tests/test_citations.py tests/test_command.py tests/test_contract.
 
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
-	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py \
+	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_exit_busy.py \
 		tests/test_signals.py tests/test_asyncio.py tests/test_asyncio_cancel.py tests/test_client.py tests/test_fleet_kill.py \
 		tests/test_state_killed.py tests/test_state_frozen.py tests/test_state_rewound.py
 	MDE_LIVE_RESPONSE_FLEETS=100000 MDE_LIVE_RESPONSE_SUBMITS=100000 $(CARGO) test --release --locked \

@@ -175,6 +175,6 @@ def test_exit_keeps_its_code_while_daemon_threads_are_in_calls(
         return run_python(BUSY + WAYS[way] + END, emulator.env)
 
     with ThreadPoolExecutor(2) as pool:
-        for done in pool.map(one, range(pick_count(2, 1000))):
+        for done in pool.map(one, range(pick_count(1, 1000))):
             assert done.code == EXIT_CODE, done
             assert not done.err, done

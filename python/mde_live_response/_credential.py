@@ -56,7 +56,7 @@ class CredentialAdapter:
             try:
                 value = self._request_token(claims)
                 if hasattr(value, "__await__"):
-                    _run_in_shared_loop(self._resolve_awaited(value, claims, resolve))
+                    _run_in_shared_loop(self._resolve_awaited(value, claims, resolve), value)
                     return
                 value = parse_token(value)
             except BaseException as error:
@@ -219,7 +219,9 @@ _tasks: set[Any] = set()
 """The tasks of the shared loop, which itself keeps none alive."""
 
 
-def _run_in_shared_loop(coroutine: Coroutine[Any, Any, None]) -> None:
+def _run_in_shared_loop(coroutine: Coroutine[Any, Any, None], awaitable: Awaitable[Any]) -> None:
+    """Run a coroutine that awaits `awaitable`. Both are closed if there is no loop."""
+
     def start() -> None:
         task = loop.create_task(coroutine)
         _tasks.add(task)
@@ -229,6 +231,7 @@ def _run_in_shared_loop(coroutine: Coroutine[Any, Any, None]) -> None:
         loop = get_shared_loop()
     except BaseException:
         coroutine.close()
+        _close(awaitable)
         raise
     loop.call_soon_threadsafe(start)
 

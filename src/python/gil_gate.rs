@@ -71,6 +71,11 @@ fn come_in(depth: usize) -> bool {
     true
 }
 
+/// Returns whether this thread is inside. If so, it holds the GIL.
+pub fn is_inside() -> bool {
+    DEPTH.get() > 0
+}
+
 /// This thread is outside while it has this. Holds how deep it was inside.
 struct Outside(usize);
 

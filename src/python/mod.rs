@@ -3,6 +3,7 @@
 //! The module `_native` is private; `mde_live_response` re-exports its public classes.
 
 mod arguments;
+mod callers_object;
 mod client;
 mod convert;
 mod credentials;

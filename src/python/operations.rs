@@ -29,6 +29,7 @@ macro_rules! operations {
                     $(, $(#[$attribute])* $argument: $type)*
                 ) -> PyResult<Py<PyAny>> {
                     let _inside = $crate::python::gil_gate::enter($py);
+                    $crate::python::callers_object::free_dropped($py)?;
                     let task: $crate::python::runtime::CoreTask = $task?;
                     // The borrow must not last for the whole wait.
                     drop($this);
@@ -44,6 +45,7 @@ macro_rules! operations {
                     $(, $(#[$attribute])* $argument: $type)*
                 ) -> PyResult<$crate::python::runtime::Coroutine> {
                     let _inside = $crate::python::gil_gate::enter($py);
+                    $crate::python::callers_object::free_dropped($py)?;
                     let task: $crate::python::runtime::CoreTask = $task?;
                     let name = concat!(stringify!($class), ".", stringify!($name_async));
                     Ok($crate::python::runtime::Coroutine::new(name, task))

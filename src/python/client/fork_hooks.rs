@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::limits::QuotaRegistry;
+use crate::python::gil_gate;
 use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
 use crate::transport::http::HttpClientRegistry;
 
@@ -46,14 +47,14 @@ fn before_fork(py: Python<'_>) {
     // SQLite's file locks belong to the process: a child that inherits an open file breaks
     // them.
     if let Some(quotas) = existing_quotas() {
-        py.detach(|| quotas.quiesce());
+        gil_gate::detach(py, || quotas.quiesce());
     }
 }
 
 #[pyfunction]
 fn after_fork_in_parent(py: Python<'_>) {
     if let Some(quotas) = existing_quotas() {
-        py.detach(|| quotas.reopen());
+        gil_gate::detach(py, || quotas.reopen());
     }
 }
 

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::model::is_guid;
 use crate::python::arguments::{CommandsArgument, MachineArgument, Top};
+use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ClientConfig;
 use crate::python::client::handle::ClientHandle;
 use crate::python::client::options::{LimitsArgument, OptionArguments, ProxyArgument};
@@ -40,7 +41,7 @@ use crate::session::{RunOptions, Sessions};
 #[doc = include_str!("docs/client.txt")]
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct LiveResponseClient {
-    handle: ClientHandle,
+    handle: FreedInside<ClientHandle>,
 }
 
 impl LiveResponseClient {
@@ -234,7 +235,7 @@ operations! {
                 connect_timeout, proxy, ca_bundle, verify, user_agent,
             };
             let config = ClientConfig::new(arguments.into_options()?, credential);
-            Ok(Self { handle: ClientHandle::new(py, config)? })
+            Ok(Self { handle: FreedInside::new(ClientHandle::new(py, config)?) })
         }
 
         /// The tenant: the `tenant_id` argument, or else the tenant of the last token, or else the

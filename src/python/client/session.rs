@@ -4,6 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::python::arguments::CommandIndex;
+use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ForkSafeClient;
 use crate::python::convert::IntoPython;
 use crate::python::files::arguments::download_target;
@@ -20,8 +21,8 @@ use crate::text::printable;
 /// session.
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct Session {
-    client: ForkSafeClient,
-    session: ForkSafe<session::Session>,
+    client: FreedInside<ForkSafeClient>,
+    session: FreedInside<ForkSafe<session::Session>>,
     id: String,
     machine_id: Option<String>,
     correlation_id: Option<String>,
@@ -31,12 +32,12 @@ pub struct Session {
 impl Session {
     pub fn new(session: session::Session) -> Self {
         Self {
-            client: ForkSafeClient::new(session.sessions().clone()),
+            client: FreedInside::new(ForkSafeClient::new(session.sessions().clone())),
             id: session.id.clone(),
             machine_id: session.machine_id.clone(),
             correlation_id: session.correlation_id.clone(),
             adopted: session.adopted,
-            session: ForkSafe::new(session),
+            session: FreedInside::new(ForkSafe::new(session)),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::auth::{Environment, Identity, ResolvedCredential, TokenSource};
 use crate::clock::Clock;
 use crate::config::ClientOptions;
 use crate::error::{Error, Result};
+use crate::python::callers_object::CallersObject;
 use crate::python::errors::from_pyerr;
 use crate::python::gil_gate::enter;
 use crate::secret::Secret;
@@ -25,7 +26,7 @@ use crate::transport::Transport;
 /// The credential of a client. A forked child makes a new token source from it.
 pub enum CredentialSource {
     Identity(Identity),
-    Python(Py<PyAny>),
+    Python(CallersObject),
 }
 
 impl CredentialSource {
@@ -43,7 +44,7 @@ impl CredentialSource {
             || credential.hasattr("get_token_info")?
             || credential.is_callable();
         if usable {
-            Ok(Self::Python(credential.clone().unbind()))
+            Ok(Self::Python(CallersObject::new(credential.clone().unbind())))
         } else {
             Err(not_a_credential_error(credential).into())
         }
@@ -55,7 +56,7 @@ impl CredentialSource {
             ResolvedCredential::Identity(identity) => Ok(Self::Identity(identity)),
             ResolvedCredential::AzureCli(tenant_id) => {
                 let class = py.import("mde_live_response")?.getattr("AzureCliCredential")?;
-                Ok(Self::Python(class.call1((tenant_id,))?.unbind()))
+                Ok(Self::Python(CallersObject::new(class.call1((tenant_id,))?.unbind())))
             }
         }
     }
@@ -78,7 +79,7 @@ impl CredentialSource {
             Self::Identity(identity) => identity.token_source(options, transport, clock),
             Self::Python(credential) => {
                 let source =
-                    python_credential::PythonCredential::new(py, credential, &options.scope)
+                    python_credential::PythonCredential::new(py, credential.get(), &options.scope)
                         .map_err(from_pyerr)?;
                 Ok(Arc::new(source))
             }

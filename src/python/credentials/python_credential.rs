@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::auth::{AccessToken, TokenSource};
 use crate::error::Result;
+use crate::python::callers_object::CallersObject;
 use crate::python::errors::from_pyerr;
 use crate::python::gil_gate::{self, call_python, enter};
 use crate::secret::Secret;
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 pub struct PythonCredential {
     /// `_credential.CredentialAdapter`. It calls the credential in threads of its own: a slow
     /// credential must not block the core's few threads.
-    adapter: Py<PyAny>,
+    adapter: CallersObject,
 }
 
 impl TokenSource for PythonCredential {
@@ -33,12 +34,12 @@ impl TokenSource for PythonCredential {
 }
 
 impl PythonCredential {
-    pub fn new(py: Python<'_>, credential: &Py<PyAny>, scope: &str) -> PyResult<Self> {
+    pub fn new(py: Python<'_>, credential: Option<&Py<PyAny>>, scope: &str) -> PyResult<Self> {
         let _inside = enter(py);
         let adapter = py
             .import("mde_live_response._credential")?
             .call_method1("CredentialAdapter", (credential, scope))?;
-        Ok(Self { adapter: adapter.unbind() })
+        Ok(Self { adapter: CallersObject::new(adapter.unbind()) })
     }
 
     async fn fetch_token(&self, claims: Option<String>) -> Result<AccessToken> {
@@ -71,7 +72,8 @@ impl PythonCredential {
                 PyResult::Ok(())
             },
         )?;
-        let work = self.adapter.bind(py).call_method1("fetch", (resolve, claims))?;
+        let Some(adapter) = self.adapter.get() else { return Ok(()) };
+        let work = adapter.bind(py).call_method1("fetch", (resolve, claims))?;
         if work.is_none() {
             return Ok(());
         }

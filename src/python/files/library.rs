@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::library::{self, ensure, prune, upload};
+use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ForkSafeClient;
 use crate::python::files::arguments::{UploadContent, read_content};
 use crate::python::operations::operations;
@@ -22,7 +23,7 @@ use crate::transport::BodyPart;
 /// A file name consists of letters, digits, `-`, `_` and `.`.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Library {
-    client: ForkSafeClient,
+    client: FreedInside<ForkSafeClient>,
     endpoint: String,
 }
 
@@ -36,7 +37,7 @@ impl Library {
     pub fn new(sessions: Arc<Sessions>) -> Self {
         Self {
             endpoint: sessions.pipeline.options.endpoint.to_string(),
-            client: ForkSafeClient::new(sessions),
+            client: FreedInside::new(ForkSafeClient::new(sessions)),
         }
     }
 }

@@ -13,6 +13,7 @@ use pyo3::types::PyBytes;
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
+use crate::python::callers_object::CallersObject;
 use crate::python::errors::from_pyerr;
 use crate::python::gil_gate::{attach, call_python};
 use crate::transfer::Sink;
@@ -22,13 +23,13 @@ type WriteRequest = (Bytes, oneshot::Sender<Result<()>>);
 
 /// A file object and the thread that writes to it. The thread is started for the first piece.
 pub struct FileObjectSink {
-    object: Option<Py<PyAny>>,
+    object: Option<CallersObject>,
     writer: Option<mpsc::Sender<WriteRequest>>,
 }
 
 impl FileObjectSink {
     pub fn new(object: Py<PyAny>) -> Self {
-        Self { object: Some(object), writer: None }
+        Self { object: Some(CallersObject::new(object)), writer: None }
     }
 
     fn writer(&mut self) -> Result<&mpsc::Sender<WriteRequest>> {
@@ -40,7 +41,7 @@ impl FileObjectSink {
                 // The loop ends when the sink, which holds the sender, is dropped.
                 for (piece, done) in requests {
                     // The send fails if the download has been cancelled.
-                    let _ = done.send(write(&object, &piece));
+                    let _ = done.send(write(object.get(), &piece));
                 }
             });
             started.map_err(|error| Error::no_threads("mde-live-response-file", error))?;
@@ -61,7 +62,8 @@ impl Sink for FileObjectSink {
     }
 }
 
-fn write(object: &Py<PyAny>, mut data: &[u8]) -> Result<()> {
+fn write(object: Option<&Py<PyAny>>, mut data: &[u8]) -> Result<()> {
+    let Some(object) = object else { return Ok(()) };
     let written = attach(|py| {
         let write = object.bind(py).getattr("write")?;
         while !data.is_empty() {

@@ -187,6 +187,7 @@ impl FleetReport {
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        let _inside = enter(py);
         self.outcomes.bind(py).as_any().try_iter()
     }
 

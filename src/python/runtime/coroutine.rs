@@ -224,7 +224,10 @@ impl Coroutine {
 impl Drop for Coroutine {
     fn drop(&mut self) {
         if !matches!(self.state, CoroutineState::Created(_)) {
-            return self.finish();
+            return with_python_in_drop(|_| {
+                self.finish();
+                Ok(())
+            });
         }
         let message = CString::new(format!("coroutine '{}' was never awaited", self.name))
             .unwrap_or_default();

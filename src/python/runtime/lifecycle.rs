@@ -20,8 +20,9 @@ const LOG_GRACE: Duration = Duration::from_secs(1);
 /// How long a fork waits for the log handlers that run.
 const FORK_LOG_GRACE: Duration = Duration::from_millis(250);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
-/// How long an exit waits for threads that are on their way out of this library.
-const GATE_GRACE: Duration = Duration::from_secs(2);
+/// How long an exit waits for threads that are on their way out of this library. They need the
+/// GIL, for which they wait long on a busy machine.
+const GATE_GRACE: Duration = Duration::from_secs(10);
 
 /// The id of this process, updated by forks that Python makes.
 static PID: AtomicU32 = AtomicU32::new(0);
@@ -87,7 +88,7 @@ impl Drop for ExitHook {
 fn finish_calls(py: Python<'_>, process: &ProcessRuntime) -> PyResult<()> {
     let _inside = gil_gate::enter(py);
     let interrupted = wait_for_posts(py);
-    py.detach(|| process.log_queue().flush(LOG_GRACE));
+    gil_gate::detach(py, || process.log_queue().flush(LOG_GRACE));
     if interpreters::is_main(py) {
         let remaining = process.log_queue().take_remaining();
         if !remaining.is_empty() {
@@ -101,11 +102,11 @@ fn finish_calls(py: Python<'_>, process: &ProcessRuntime) -> PyResult<()> {
 fn stop(py: Python<'_>) -> PyResult<()> {
     drop(exited_error(py));
     let Some(process) = process_runtime::take_for_exit() else {
-        py.detach(|| gil_gate::close(GATE_GRACE));
+        gil_gate::detach(py, || gil_gate::close(GATE_GRACE));
         return Ok(());
     };
     let finished = finish_calls(py, &process);
-    py.detach(|| {
+    gil_gate::detach(py, || {
         // In this order: no thread returns to Python any more, then the tasks stop, and only
         // then the queue and the delivery thread that they use.
         gil_gate::close(GATE_GRACE);
@@ -122,7 +123,7 @@ fn stop(py: Python<'_>) -> PyResult<()> {
 fn wait_for_posts(py: Python<'_>) -> PyResult<()> {
     let started = Instant::now();
     while posts_in_flight() > 0 && started.elapsed() < POST_GRACE {
-        py.detach(|| std::thread::sleep(Duration::from_millis(5)));
+        gil_gate::detach(py, || std::thread::sleep(Duration::from_millis(5)));
         py.check_signals()?;
     }
     Ok(())
@@ -131,7 +132,7 @@ fn wait_for_posts(py: Python<'_>) -> PyResult<()> {
 #[pyfunction]
 fn before_fork(py: Python<'_>) {
     if let Some(process) = process_runtime::running() {
-        py.detach(|| process.log_queue().pause(FORK_LOG_GRACE));
+        gil_gate::detach(py, || process.log_queue().pause(FORK_LOG_GRACE));
     }
 }
 
