@@ -43,7 +43,7 @@ def section(row, figures, medians, met):
         spread = f"{min(measured):.3g} to {max(measured):.3g}"
         ratio = medians[name] / ours if ours else float("nan")
         lines.append(f"| {name} | {medians[name]:.4g} | {spread} | {ratio:.2f} |")
-    verdict = "Met." if met else f"Missed: {row.reason}."
+    verdict = "Met." if met else f"Missed: {row.reason}." if row.reason else "Missed."
     lines += ["", f"Goal: {row.goal}. {verdict}", ""]
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 //! Blocking calls: wait with the GIL released, and react to Ctrl-C.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
 use super::core_task::{Completion, CoreTask};
-use super::process_local::ProcessLocal;
+use super::process_local::{ProcessLocal, generation};
 use super::process_runtime;
 use crate::model::MachineAction;
 use crate::python::convert::IntoPython;
@@ -116,6 +117,21 @@ impl Drop for AbortOnDrop {
 
 /// Returns whether this is the main thread, the only one that handles signals.
 fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
+    thread_local! {
+        /// The answer, and the process for which it holds: a fork makes its thread the main one.
+        static KNOWN: Cell<Option<(u64, bool)>> = const { Cell::new(None) };
+    }
+    match KNOWN.get() {
+        Some((process, is_main)) if process == generation() => Ok(is_main),
+        _ => {
+            let is_main = ask_is_main_thread(py)?;
+            KNOWN.set(Some((generation(), is_main)));
+            Ok(is_main)
+        }
+    }
+}
+
+fn ask_is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let _inside = gil_gate::enter(py);
     let modules = py.import("sys")?.getattr("modules")?;
     let threading = modules.call_method1("get", ("threading",))?;

@@ -8,7 +8,7 @@ use pyo3::PyResult;
 static FORK_COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Identifies this process among its forks: a value of another generation is the parent's.
-fn generation() -> u64 {
+pub fn generation() -> u64 {
     // The process id distinguishes a fork that did not go through Python and was not counted.
     u64::from(FORK_COUNT.load(Ordering::Relaxed)) << 32 | u64::from(std::process::id())
 }
