@@ -92,5 +92,7 @@ def test_long_output_is_read() -> None:
     """A search that starts again at each line would take hours."""
     lines = "".join(f'{{"n": {at}}}\n' for at in range(100_000))
     assert len(output(lines).records()) == 100_000
-    with pytest.raises(ValueError, match="Expecting"):
-        output('{"broken": \n' * 20_000).json()
+    broken = output('{"broken": \n' * 20_000)
+    for read in (broken.json, broken.records):
+        with pytest.raises(ValueError, match=r"Expecting|nested"):
+            read()

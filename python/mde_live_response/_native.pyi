@@ -17,6 +17,7 @@ from mde_live_response import Fleet as Fleet
 from mde_live_response import FleetReport as FleetReport
 from mde_live_response import Library as Library
 from mde_live_response import LibraryFile as LibraryFile
+from mde_live_response import LibraryPlan as LibraryPlan
 from mde_live_response import Limits as Limits
 from mde_live_response import LiveResponseClient as LiveResponseClient
 from mde_live_response import Machine as Machine
@@ -42,6 +43,7 @@ __all__ = [
     "FleetReport",
     "Library",
     "LibraryFile",
+    "LibraryPlan",
     "Limits",
     "LiveResponseClient",
     "Machine",

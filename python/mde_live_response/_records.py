@@ -1,4 +1,4 @@
-"""Read what a script printed as a table."""
+"""Read what a script printed as JSON or as a table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ _BLANKS = re.compile(r"\s*")
 Records = tuple[dict[str, Any], ...]
 
 
+def parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
+
+
 def parse_records(json_text: str, text: str) -> Records:
     """Return the records of JSON or CSV. `json_text` begins at the first JSON value."""
     if json_text.startswith(("{", "[")):
@@ -23,7 +30,10 @@ def _read_json(text: str) -> Records:
     decoder, at = json.JSONDecoder(), 0
     values: list[Any] = []
     while at < len(text):
-        value, at = decoder.raw_decode(text, at)
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except RecursionError:
+            raise ValueError("the JSON is nested too deeply") from None
         values.append(value)
         at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]
     items = values[0] if len(values) == 1 and isinstance(values[0], list) else values

@@ -84,7 +84,7 @@ def read_commands(options: argparse.Namespace) -> list[mde.Command]:
     commands = [
         *map(mde.Command.put_file, options.put_file),
         *map(mde.Command.put_local, options.put_local),
-        *(_read_script(*script, options.shell) for script in options.scripts),
+        *(_read_script(kind, what, args, options.shell) for kind, what, args in options.scripts),
         *map(mde.Command.get_file, options.get_file),
     ]
     if not commands:

@@ -94,7 +94,8 @@ common_methods! {
         ///     ValueError: there is no JSON value, or something follows it.
         fn json<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
             let _inside = enter(py);
-            py.import("json")?.call_method1("loads", (self.core.json_text(),))
+            let parse = py.import("mde_live_response._records")?.getattr("parse_json")?;
+            parse.call1((self.core.json_text(),))
         }
 
         /// Read `stdout` as a table: JSON lines, a JSON array of objects, or CSV with a header.
