@@ -15,13 +15,14 @@ from mde_live_response._cli.output import print_document, print_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any, TypeAlias
-
-    Words: TypeAlias = dict[str, list[tuple[str, str]]]
+    from typing import Any
 
 __all__ = ["add_completion"]
 
 _PROGRAM = "mde-live-response"
+
+_Words = list[tuple[str, str]]
+"""The words that may follow a command, each with what it does."""
 
 _BASH = """\
 _mde_live_response() {{
@@ -85,9 +86,9 @@ def add_completion(commands: Any, build_parser: Callable[[], argparse.ArgumentPa
     completion.add_argument("shell", choices=sorted(_SCRIPTS))
 
 
-def _collect(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, Any]]:
+def _collect(parser: argparse.ArgumentParser, path: str) -> Iterator[tuple[str, _Words]]:
     """Yield each command, as its words after the program, with the words that may follow it."""
-    words: list[tuple[str, str]] = []
+    words: _Words = []
     for action in parser._actions:
         if action.help == argparse.SUPPRESS:
             continue
@@ -108,11 +109,11 @@ def _first_line(text: str | None) -> str:
     return "".join(c for c in start if c not in "'\"`$\\:%()[]")
 
 
-def _paths(words: Words) -> str:
+def _paths(words: dict[str, _Words]) -> str:
     return "\n".join(f'            "{path}") path="{path}" ;;' for path in words if path)
 
 
-def _bash(words: Words) -> str:
+def _bash(words: dict[str, _Words]) -> str:
     cases = "\n".join(
         f'        "{path}") words="{" ".join(word for word, _ in follow)}" ;;'
         for path, follow in words.items()
@@ -120,7 +121,7 @@ def _bash(words: Words) -> str:
     return _BASH.format(paths=_paths(words), words=cases)
 
 
-def _zsh(words: Words) -> str:
+def _zsh(words: dict[str, _Words]) -> str:
     cases = "\n".join(
         f'        "{path}") described=({" ".join(_zsh_word(*pair) for pair in follow)}) ;;'
         for path, follow in words.items()
@@ -132,7 +133,7 @@ def _zsh_word(word: str, what: str) -> str:
     return f"'{word}:{what}'" if what else f"'{word}'"
 
 
-def _fish(words: Words) -> str:
+def _fish(words: dict[str, _Words]) -> str:
     lines = []
     for path, follow in words.items():
         parts = path.split()
@@ -153,4 +154,8 @@ def _fish(words: Words) -> str:
     return "\n".join(lines)
 
 
-_SCRIPTS: dict[str, Callable[[Words], str]] = {"bash": _bash, "fish": _fish, "zsh": _zsh}
+_SCRIPTS: dict[str, Callable[[dict[str, _Words]], str]] = {
+    "bash": _bash,
+    "fish": _fish,
+    "zsh": _zsh,
+}

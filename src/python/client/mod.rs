@@ -68,15 +68,10 @@ operations! {
             on_busy="raise", correlation_id=None, on_update=None
         )
             [
-                machine: MachineArgument,
-                commands: CommandsArgument,
-                comment: String,
-                save_to: Option<PathArgument>,
-                timeout: Option<Seconds>,
-                cancel_pending_after: Option<Seconds>,
-                on_busy: &str,
-                correlation_id: Option<String>,
-                on_update: Option<Py<PyAny>>
+                machine: MachineArgument, commands: CommandsArgument, comment: String,
+                save_to: Option<PathArgument>, timeout: Option<Seconds>,
+                cancel_pending_after: Option<Seconds>, on_busy: &str,
+                correlation_id: Option<String>, on_update: Option<Py<PyAny>>
             ]
             |this, py| {
                 let sessions = this.handle.sessions(py)?;
@@ -130,13 +125,9 @@ operations! {
             progress=false
         )
             [
-                machines: MachinesArgument,
-                commands: FleetCommands,
-                comment: String,
-                save_to: Option<PathArgument>,
-                run_id: Option<String>,
-                cancel_pending_after: Option<Seconds>,
-                progress: bool
+                machines: MachinesArgument, commands: FleetCommands, comment: String,
+                save_to: Option<PathArgument>, run_id: Option<String>,
+                cancel_pending_after: Option<Seconds>, progress: bool
             ]
             |this, py| {
                 let spec = args::run_spec(
