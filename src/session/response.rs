@@ -108,7 +108,8 @@ pub(super) async fn resolve_busy(
     }
     let open = actions.into_iter().find(|action| !action.is_done());
     // One session on a machine: while an older one is open, no copy of our POST can start one.
-    let blocking = open.as_ref().or(response.as_ref());
+    let answered = response.as_ref().filter(|action| !action.is_done());
+    let blocking = open.as_ref().or(answered);
     let is_proven =
         blocking.is_some_and(|action| plan.history.is_older_than_post(&plan.sessions, action));
     plan.history.record_busy();

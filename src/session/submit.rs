@@ -100,7 +100,10 @@ impl Sessions {
         match wait_limit.wait_for(store_check::check_store(self, &quota)).await {
             Ok(checked) => checked.map_err(|error| annotate(key, error))?,
             Err(elapsed) => {
-                return Err(annotate(key, elapsed.into_error(&key.machine_id, Sent::Nothing)));
+                return Err(annotate(
+                    key,
+                    elapsed.into_error(&key.machine_id, sent_before(request)),
+                ));
             }
         }
         let tag = Tag::new(&quota_key, &key.machine_id, &key.correlation_id);
@@ -161,6 +164,11 @@ impl Sessions {
     }
 }
 
+/// Returns what can have been sent of a submit before this call has its intent.
+fn sent_before(request: &SubmitRequest) -> Sent {
+    if request.correlation_id.is_some() { Sent::ByAnotherCall } else { Sent::Nothing }
+}
+
 /// Stores the intent, and waits until no other process works on the same one.
 async fn begin_intent(
     quota: &Arc<Quota>,
@@ -173,7 +181,7 @@ async fn begin_intent(
     let begun = match wait_limit.wait_for(beginning).await {
         Ok(begun) => begun.map_err(|error| annotate(key, error))?,
         Err(elapsed) => {
-            return Err(annotate(key, elapsed.into_error(&key.machine_id, Sent::Nothing)));
+            return Err(annotate(key, elapsed.into_error(&key.machine_id, sent_before(request))));
         }
     };
     match begun {

@@ -27,6 +27,8 @@ pub(super) struct WaitLimit {
 pub(super) enum Sent {
     /// Nothing, or nothing that can have started a session.
     Nothing,
+    /// Nothing by this call. Another call with the same id may have started a session.
+    ByAnotherCall,
     /// POSTs that were refused. A gateway may have sent one twice, and the first copy acted.
     Refused,
     /// A POST whose response was lost.
@@ -134,6 +136,11 @@ impl Elapsed {
                 Kind::WaitTimeout,
                 "the service refused each POST and lists no session of this submit so far: submit \
                  again with the same correlation_id, which checks again before it submits",
+            ),
+            Sent::ByAnotherCall => (
+                Kind::WaitTimeout,
+                "this call sent nothing, but another one with the same correlation_id may have \
+                 started a session: submit again with this correlation_id, which adopts it",
             ),
             Sent::Nothing => (
                 Kind::WaitTimeout,

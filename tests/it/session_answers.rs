@@ -88,6 +88,23 @@ async fn a_timeout_after_a_refused_post_does_not_say_that_nothing_was_started() 
     assert_eq!(fixture.actions().await.len(), 1);
 }
 
+/// The first caller stops waiting while its POST is being settled, and calls again.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_behind_a_call_with_the_same_id_does_not_say_that_nothing_was_started() {
+    let fixture = Fixture::new();
+    fixture.emulator.set_switches(|switches| switches.list_lag = 60.0);
+    fixture.fault("runliveresponse", fault(FaultKind::DropAfter), 1, 1);
+    let request = || fixture.submit_args_with_id("one");
+    let stopped = std::time::Duration::from_secs(20);
+    let first = tokio::time::timeout(stopped, fixture.sessions.submit(request(), None));
+    assert!(first.await.is_err());
+    let error = within(HOUR, fixture.sessions.submit(request(), Some(1.0))).await.unwrap_err();
+    assert_eq!(error.kind, Kind::WaitTimeout);
+    assert!(!error.hint.as_ref().unwrap().contains("nothing was started"), "{error:?}");
+    assert!(fixture.submit(request()).await.unwrap().adopted);
+    assert_eq!(fixture.actions().await.len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cancel_answered_with_another_action_returns_our_own() {
     let fixture = Fixture::new();

@@ -194,6 +194,24 @@ async fn foreign_responses_are_followed_by_few_posts() {
     assert_eq!(fixture.actions().await.len(), 0);
 }
 
+/// An action that has ended keeps no machine busy, so it does not prove that a POST started nothing.
+#[tokio::test(start_paused = true)]
+async fn a_response_with_an_ended_action_proves_nothing() {
+    let fixture = Fixture::with_switches(|switches| {
+        switches.comment_form = CommentForm::Null;
+        switches.list_lag = 30.0;
+    });
+    fixture.script("echo.ps1", 10.0);
+    let stranger = fixture.unrelated_client();
+    let ended = stranger.submit(fixture.submit_args(), None).await.unwrap();
+    within(HOUR, ended.wait(None, None, None)).await.unwrap();
+    let wrong = Fault { entity: Some(ended.id.clone()), ..fault(FaultKind::WrongEntity) };
+    fixture.fault("runliveresponse", wrong, 1, 1);
+    let session = fixture.submit(waiting(fixture.submit_args())).await.unwrap();
+    assert_ne!(session.id, ended.id);
+    assert_eq!(fixture.actions().await.len(), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_long_comment_keeps_its_tag_if_the_service_cuts_it() {
     let fixture = Fixture::with_switches(|switches| switches.comment_limit = Some(256));
