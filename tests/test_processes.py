@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,13 @@ async def later(): return token
 def client(credential=token, state="memory:"):
     return mde.LiveResponseClient(credential, state=state)
 LIMIT = int(os.environ["LIMIT"])
-resource.setrlimit(resource.RLIMIT_NPROC, (LIMIT, LIMIT))
-if os.geteuid() == 0:  # the limit does not apply to root, and counts all threads of a user
-    os.setresuid(*[100_000 + os.getpid()] * 3)
+if "CGROUP" in os.environ:
+    with open(os.environ["CGROUP"] + "/cgroup.procs", "w") as members:
+        members.write(str(os.getpid()))
+else:
+    resource.setrlimit(resource.RLIMIT_NPROC, (LIMIT, LIMIT))
+    if os.geteuid() == 0:  # the limit does not apply to root, and counts all threads of a user
+        os.setresuid(*[100_000 + os.getpid()] * 3)
 started_at = time.monotonic()
 try:
     WORK
@@ -48,7 +53,9 @@ CALLS = {
 }
 
 
-def run_with_limit(work: str, limit: int, emulator: Emulator, folder: Path) -> ProcessResult:
+def run_with_limit(
+    work: str, limit: int, emulator: Emulator, folder: Path, cgroup: Path | None = None
+) -> ProcessResult:
     for path in (folder, *folder.parents[:2]):
         path.chmod(0o777)
     env = {
@@ -57,6 +64,9 @@ def run_with_limit(work: str, limit: int, emulator: Emulator, folder: Path) -> P
         "LIMIT": str(limit),
         "STORE": f"sqlite:///{folder}/state-{limit}.db",
     }
+    if cgroup is not None:
+        (cgroup / "pids.max").write_text(str(limit))
+        env["CGROUP"] = str(cgroup)
     return run_python(WITHOUT_THREADS.replace("WORK", work), env, seconds=30.0)
 
 
@@ -88,6 +98,40 @@ def test_with_too_few_threads_a_call_fails_or_works(
     assert refused[0]
     assert not refused[-1]
     assert refused == sorted(refused, reverse=True)
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup with the controller `pids`, as a container has it."""
+    version_1 = Path("/sys/fs/cgroup/pids")
+    root = version_1 if version_1.is_dir() else Path("/sys/fs/cgroup")
+    folder = root / f"mde-live-response-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"this machine allows no cgroup: {error}")
+    try:
+        if not (folder / "pids.max").exists():
+            pytest.skip("the parent cgroup does not pass on the controller pids")
+        yield folder
+    finally:
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_in_a_container_with_too_few_pids_a_call_fails_or_works(
+    call: str, cgroup: Path, emulator: Emulator, tmp_path: Path
+) -> None:
+    refused = []
+    for limit in (1, 3, 6, 40):
+        done = run_with_limit(CALLS[call], limit, emulator, tmp_path, cgroup)
+        assert done.code == 0, (limit, done)
+        refused.append(done.out.startswith("refused"))
+        if refused[-1]:
+            assert float(done.out.split()[1]) < 1.0, (limit, done)
+    assert refused[0]
+    assert refused == sorted(refused, reverse=True)
+    assert not refused[-1]
 
 
 @pytest.mark.skipif(
