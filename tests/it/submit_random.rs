@@ -129,6 +129,13 @@ impl Case {
             self.duration = self.duration.max(self.service.list_lag + 60.0);
             self.fates.retain(|fate| !matches!(fate, SubmitFate::Late(_)));
         }
+        let arrives_twice = self.fates.iter().any(|fate| matches!(fate, SubmitFate::Twice(_)));
+        let is_delayed =
+            self.post_faults.iter().any(|placed| placed.fault.kind == FaultKind::Delay);
+        if arrives_twice && is_delayed {
+            // The second copy of a POST must meet the session of the first, which may be delayed.
+            self.duration = self.duration.max(100.0);
+        }
         for placed in &mut self.post_faults {
             let fault = &mut placed.fault;
             // The list is read once after a 429, so it must be up to date after the wait.

@@ -155,6 +155,8 @@ impl Transport for TestTransport {
                     SubmitFate::Twice(seconds) => {
                         let _ = network.emulator.send(request.clone()).await;
                         sleep(seconds).await;
+                        // The client has sent its request, whatever becomes of the copy.
+                        return network.emulator.send(request).await.map_err(|_| lost());
                     }
                 }
             }
