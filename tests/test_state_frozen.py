@@ -62,7 +62,7 @@ STEPS: dict[str, tuple[list[dict[str, Any]], tuple[str, int] | None, str | None]
     "on the token of another try": (
         [{"path": POST, "kind": "expire_token"}, {"path": "token", **LATE}],
         ("token", 1),
-        "intended",
+        "posted",
     ),
     "connecting for the post": ([], None, "posted"),
     "connecting for the post, slowly": ([], None, "posted"),

@@ -1,7 +1,5 @@
 //! `Command`.
 
-use std::path::PathBuf;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use serde_json::Value;
@@ -14,6 +12,8 @@ use super::shared::Shared;
 use super::values;
 use crate::error::Error;
 use crate::model::{self, LocalContent, Shell};
+use crate::python::gil_gate::detach;
+use crate::python::paths::PathArgument;
 use crate::text::printable;
 
 /// One live response command. Immutable, comparable, hashable, picklable.
@@ -111,8 +111,8 @@ impl Command {
     ///     InvalidRequestError: the library does not accept the file's name.
     ///     OSError: the file cannot be read.
     #[classmethod]
-    fn put_local(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let content = py.detach(|| read_file(&path))?;
+    fn put_local(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathArgument) -> PyResult<Self> {
+        let content = detach(py, || read_file(&path.0))?;
         Ok(model::Command::put_local(content)?.into())
     }
 
@@ -134,10 +134,10 @@ impl Command {
     fn run_local(
         _class: &Bound<'_, PyType>,
         py: Python<'_>,
-        path: PathBuf,
+        path: PathArgument,
         args: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let content = py.detach(|| read_file(&path))?;
+        let content = detach(py, || read_file(&path.0))?;
         let args = read_args(&content.library_name, args.as_ref())?;
         Ok(model::Command::run_local(content, args.as_deref())?.into())
     }

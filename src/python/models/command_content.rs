@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyMapping, PyString};
 use crate::error::{Error, Result};
 use crate::model::{self, LocalContent, encode_json, quote_args};
 use crate::python::convert::IntoPython;
+use crate::python::gil_gate::{call_python, enter};
 
 /// Bytes of a local file that are read at most. No library takes a file of this size.
 const MAX_LOCAL_SIZE: u64 = 1 << 30;
@@ -52,12 +53,13 @@ pub fn read_args(script_name: &str, args: Option<&Bound<'_, PyAny>>) -> PyResult
 /// same arguments.
 fn json_of(mapping: &Bound<'_, PyMapping>) -> PyResult<String> {
     let py = mapping.py();
+    let dict = call_python(py.get_type::<PyDict>().as_any(), (mapping,))?;
+    let _inside = enter(py);
     let options = PyDict::new(py);
     options.set_item("sort_keys", true)?;
     options.set_item("ensure_ascii", false)?;
     options.set_item("allow_nan", false)?;
     options.set_item("separators", (",", ":"))?;
-    let dict = py.get_type::<PyDict>().call1((mapping,))?;
     let json = py.import("json")?.call_method("dumps", (dict,), Some(&options));
     let json = json.map_err(|error| match error.is_instance_of::<PyValueError>(py) {
         true => Error::invalid(format!("the arguments cannot be written as JSON: {error}")).into(),

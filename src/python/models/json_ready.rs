@@ -11,6 +11,7 @@ use super::values;
 use crate::error::Error;
 use crate::model::Timestamp;
 use crate::python::errors::to_exception_object;
+use crate::python::gil_gate::enter;
 
 /// A value of the core that has a JSON-ready form: what `json.dumps` accepts.
 pub trait JsonReady {
@@ -150,6 +151,7 @@ impl JsonReady for Timestamp {
         let (year, month, day) = time.to_calendar_date();
         if !(1..=9999).contains(&year) {
             // `datetime` has no such year: what it makes of it counts.
+            let _inside = enter(py);
             let time: Option<Bound<'py, PyDateTime>> = values::to_datetime(py, Some(*self))?;
             let options = PyDict::new(py);
             options.set_item("timespec", "microseconds")?;
@@ -180,6 +182,7 @@ fn write_digits(place: &mut [u8], mut number: u32) {
 
 impl JsonReady for Path {
     fn to_json_ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(py);
         // As `pathlib` writes it, because the attribute is one of its paths.
         Ok(self.into_pyobject(py)?.str()?.into_any())
     }
@@ -187,6 +190,7 @@ impl JsonReady for Path {
 
 impl JsonReady for Error {
     fn to_json_ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(py);
         let exception = to_exception_object(py, self).into_bound(py);
         if exception.hasattr("to_dict")? {
             return exception.call_method0("to_dict");

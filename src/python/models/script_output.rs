@@ -109,6 +109,7 @@ common_methods! {
         /// Raises:
         ///     ValueError: `stdout` is no table.
         fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            let _inside = enter(py);
             let parse = py.import("mde_live_response._records")?.getattr("parse_records")?;
             parse.call1((self.core.json_text(), self.core.body()))
         }
