@@ -114,6 +114,8 @@ def test_many_machines_from_arguments_a_file_stdin_and_a_selection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     names = {machine.id: machine.computer_dns_name for machine in client.list_machines()}
+    tagged = "srv-01.example.test"
+    names[box.add_machine(tagged, machineTags=["floor 2"]).id] = tagged
     (tmp_path / "hosts.txt").write_text(f"# floor 2\n{MACHINES[1]}  # the printer's\n\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{MACHINES[2]}\n"))
     for arguments, expected in (
@@ -121,6 +123,7 @@ def test_many_machines_from_arguments_a_file_stdin_and_a_selection(
         (["--machines-from", "-"], MACHINES[2:]),
         (["--filter", f"computerDnsName eq '{MACHINES[1]}'"], MACHINES[1:2]),
         (["--top", "3"], MACHINES),
+        (["--tag", "floor 2"], [tagged]),
     ):
         code, document = say("run-many", *arguments, *SCRIPT)
         assert (code, document["ok"]) == (0, True)
@@ -205,6 +208,18 @@ def test_machines_and_check(box: Emulator, say: Say, capsys: pytest.CaptureFixtu
     assert say("check", MACHINES[0])[0] == 0
     box.add_machine("old.example.test", remediation_level=False)
     assert main(["check", "nobody.example.test"]) in (1, 3)
+
+
+def test_local_files_run_and_are_pruned(box: Emulator, say: Say, tmp_path: Path) -> None:
+    (tmp_path / "local.sh").write_text("id\n")
+    arguments = ["--run-local", str(tmp_path / "local.sh"), "--run-inline", "hostname"]
+    code, result = say("run", MACHINES[0], *arguments, "--comment", "case 42")
+    assert (code, len(result["commands"])) == (0, 2)
+    code, plan = say("library", "prune", "--older-than", "86400")
+    assert (code, plan["delete"], len(plan["leave"])) == (0, [], 2)
+    code, plan = say("library", "prune", "--older-than", "0", "--dry-run")
+    assert (code, len(plan["delete"])) == (0, 2)
+    assert len(say("library", "list")[1]) == 3
 
 
 # ---------------------------------- what every command has

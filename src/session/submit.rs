@@ -1,5 +1,6 @@
 //! Submits a session exactly once. The steps, top to bottom: check the request, upload what its
-//! commands bring, store the intent, find an existing action, wait for admission, POST, read the response, return the action id.
+//! commands bring, store the intent, find an existing action, wait for admission, POST, read the
+//! response, return the action id.
 
 use std::sync::Arc;
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import mde_live_response as mde
 from mde_live_response._cli.exit_codes import FAILED, OK
-from mde_live_response._cli.options import add_command, connection_options, make_client
+from mde_live_response._cli.options import (
+    add_command,
+    connection_options,
+    make_client,
+    seconds,
+)
 from mde_live_response._cli.output import print_document, print_text, to_option_words
 from mde_live_response._cli.table import format_table
 
@@ -15,6 +20,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = ["add_inventory", "add_selection", "has_selection", "select_machines"]
+
+_CONDITIONS = {
+    "tag": "machines with this tag",
+    "group": "machines of this device group",
+    "os": "machines with this platform, such as Windows11",
+    "health": "machines with this health status, such as Active",
+    "ip": "machines that last had this IP address",
+}
 
 
 def add_inventory(commands: Any) -> None:
@@ -46,18 +59,25 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("selection").add_argument
     add("--filter", metavar="ODATA", help="an OData filter that the service applies")
     add("--top", type=int, metavar="N", help="at most N machines")
+    for name, what in _CONDITIONS.items():
+        add(f"--{name}", metavar=name.upper(), help=what)
+    add("--seen-within", type=seconds, metavar="S", help="machines seen in the last S seconds")
 
 
 def has_selection(options: argparse.Namespace) -> bool:
     """Return whether an option selects machines."""
-    return options.filter is not None or options.top is not None
+    names = ("filter", "top", "seen_within", *_CONDITIONS)
+    return any(getattr(options, name) is not None for name in names)
 
 
 def select_machines(
     client: mde.LiveResponseClient, options: argparse.Namespace
 ) -> tuple[mde.Machine, ...]:
-    """Return the machines that the options select."""
-    return client.list_machines(options.filter, top=options.top)
+    """Return the machines that satisfy all conditions."""
+    conditions = {name: getattr(options, name) for name in _CONDITIONS}
+    return client.list_machines(
+        options.filter, top=options.top, seen_within=options.seen_within, **conditions
+    )
 
 
 def _machines(options: argparse.Namespace) -> int:

@@ -1,11 +1,16 @@
-"""The commands for the tenant's library: `library list`, `upload`, `ensure`, `delete`."""
+"""The commands for the tenant's library: `library list`, `upload`, `ensure`, `delete`, `prune`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from mde_live_response._cli.exit_codes import OK
-from mde_live_response._cli.options import add_command, connection_options, make_client
+from mde_live_response._cli.options import (
+    add_command,
+    connection_options,
+    make_client,
+    seconds,
+)
 from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._cli.table import format_table
 
@@ -26,7 +31,7 @@ def add_library(commands: Any) -> None:
         "library", allow_abbrev=False, help="list, upload and delete library files"
     )
     actions = library.add_subparsers(
-        dest="action", required=True, metavar="list|upload|ensure|delete"
+        dest="action", required=True, metavar="list|upload|ensure|delete|prune"
     )
     service = (connection_options(),)
     add_command(
@@ -53,6 +58,24 @@ def add_library(commands: Any) -> None:
         parents=service,
     )
     delete.add_argument("name", metavar="NAME", help="the file's name in the library")
+    prune = add_command(
+        actions,
+        "prune",
+        _prune,
+        help="delete files that --put-local, --run-local and --run-inline uploaded",
+        description="Delete files that --put-local, --run-local and --run-inline uploaded, unless "
+        "an open or unresolved submit or a run may still need them.",
+        example="mde-live-response library prune --older-than 86400 --dry-run",
+        parents=service,
+    )
+    prune.add_argument(
+        "--older-than",
+        type=seconds,
+        required=True,
+        metavar="S",
+        help="only files that were uploaded more than S seconds ago",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="say what would be deleted")
 
 
 def _add_upload_options(parser: argparse.ArgumentParser) -> None:
@@ -121,4 +144,17 @@ def _delete(options: argparse.Namespace) -> int:
         print_document({"deleted": options.name})
     else:
         print_text(f"{options.name}: deleted")
+    return OK
+
+
+def _prune(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        plan = client.library.prune(older_than=options.older_than, dry_run=options.dry_run)
+    if options.json:
+        print_document(plan.to_dict())
+        return OK
+    what = "would be deleted" if options.dry_run else "deleted"
+    for name in plan.delete:
+        print_text(f"{name}: {what}")
+    print_text(f"{len(plan.delete)} files {what}, {len(plan.leave)} are still needed or too new")
     return OK
