@@ -38,11 +38,7 @@ pub(super) async fn find_existing(
     })?;
     let Some(action) = found else {
         if check == Check::Settle {
-            let settle_time = plan.limits().settle_time;
-            plan.quota
-                .release_in_doubt_slot(plan.machine_id(), settle_time)
-                .await
-                .map_err(|error| plan.annotate(error))?;
+            release_own_slot(plan).await.map_err(|error| plan.annotate(error))?;
         }
         return Ok(None);
     };
@@ -51,6 +47,17 @@ pub(super) async fn find_existing(
     }
     record_started(plan, &action).await.map_err(|error| plan.annotate(error))?;
     Ok(Some(plan.session(&action, !plan.history.may_have_started())))
+}
+
+/// Frees the slot of an earlier POST of this intent, which started nothing. The slot of another
+/// submit stays: the lookup did not look for that one's session.
+async fn release_own_slot(plan: &SubmitPlan) -> Result<()> {
+    let slot = plan.quota.slot_on_machine(plan.machine_id()).await?;
+    let holder = slot.and_then(|slot| slot.correlation_id);
+    if holder.as_ref() != Some(&plan.key().correlation_id) {
+        return Ok(());
+    }
+    plan.quota.release_in_doubt_slot(plan.machine_id(), plan.limits().settle_time).await
 }
 
 /// Reads the list over the whole settle time, until the action is in it.

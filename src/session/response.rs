@@ -75,6 +75,10 @@ async fn resolve_foreign(
     action: MachineAction,
     previous_error: Option<&Error>,
 ) -> PostOutcome {
+    // An action that has ended keeps no machine busy, so ours may have started.
+    if action.is_done() {
+        return PostOutcome::Unknown(ended_action_error(plan.machine_id(), &action.id));
+    }
     let error = foreign_action_error(plan.machine_id(), &action.id);
     resolve_busy(plan, error, Some(action), previous_error).await
 }
@@ -82,7 +86,7 @@ async fn resolve_foreign(
 /// Finds out which action keeps the machine busy: an earlier POST of ours that arrived late, a
 /// submit of another process with our id, or someone else's session.
 ///
-/// `response`: the other action, if the service answered with it.
+/// `response`: the other action, which is open, if the service answered with it.
 pub(super) async fn resolve_busy(
     plan: &SubmitPlan,
     mut error: Error,
@@ -108,8 +112,7 @@ pub(super) async fn resolve_busy(
     }
     let open = actions.into_iter().find(|action| !action.is_done());
     // One session on a machine: while an older one is open, no copy of our POST can start one.
-    let answered = response.as_ref().filter(|action| !action.is_done());
-    let blocking = open.as_ref().or(answered);
+    let blocking = open.as_ref().or(response.as_ref());
     let is_proven =
         blocking.is_some_and(|action| plan.history.is_older_than_post(&plan.sessions, action));
     plan.history.record_busy();
@@ -160,6 +163,14 @@ fn other_machine_error(machine_id: &str, action: &MachineAction) -> Error {
     let message = format!(
         "the service answered a submit to machine {machine_id} with session {} on machine {other}",
         action.id
+    );
+    Error::new(Kind::Service, message)
+}
+
+fn ended_action_error(machine_id: &str, action_id: &str) -> Error {
+    let message = format!(
+        "the service answered a submit to machine {machine_id} with session {action_id}, which has \
+         ended and which this submit did not start"
     );
     Error::new(Kind::Service, message)
 }

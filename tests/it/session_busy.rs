@@ -3,6 +3,7 @@
 use mde_live_response::config::{Limits, Rate};
 use mde_live_response::emulator::{Fault, FaultKind, ForeignSessionResponse, NewMachine, Route};
 use mde_live_response::error::Kind;
+use mde_live_response::model::Command;
 use mde_live_response::session::{RunOptions, SubmitRequest};
 
 use crate::support::{
@@ -265,4 +266,29 @@ async fn an_action_that_is_not_listed_yet_is_cancelled() {
     let session = fixture.submit(fixture.submit_args()).await.unwrap();
     within(HOUR, session.cancel("no longer needed")).await.unwrap();
     assert_eq!(within(HOUR, session.wait(None, None, None)).await.unwrap().status, "Cancelled");
+}
+
+/// A submit that looks for its own session says nothing about the slot of another submit, even if
+/// that one has been waiting for its comment just as long.
+#[tokio::test(start_paused = true)]
+async fn a_submit_that_finds_nothing_frees_no_slot_of_another_submit() {
+    let fixture = Fixture::with_switches(|switches| switches.comment_delay = 300.0);
+    fixture.script("echo.ps1", 400.0);
+    let invalid = Fault { code: Some("InvalidInput".to_owned()), ..Fault::status(400) };
+    fixture.fault("runliveresponse", Fault::status(503), 1, 1);
+    fixture.fault("runliveresponse", invalid, 1, 1);
+    let request = |id| SubmitRequest {
+        commands: vec![Command::run_script("echo.ps1", Some(id)).unwrap()],
+        ..waiting(fixture.submit_args_with_id(id))
+    };
+    fixture.submit(request("refused")).await.unwrap_err();
+    // The other submit needs longer than the settle time until it knows its session.
+    fixture.fault("machineaction", Fault::delay(5.0), 1, 20);
+    let again = async {
+        sleep(1.0).await;
+        fixture.submit(request("refused")).await
+    };
+    let (other, again) = tokio::join!(fixture.submit(request("other")), again);
+    assert_ne!(other.unwrap().id, again.unwrap().id);
+    fixture.assert_no_violations();
 }

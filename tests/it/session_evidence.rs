@@ -174,42 +174,50 @@ async fn a_response_about_another_machine_is_not_ours() {
 /// A service that answers each submit with a different foreign action is not asked without end.
 #[tokio::test(start_paused = true)]
 async fn foreign_responses_are_followed_by_few_posts() {
-    let fixture = Fixture::new();
-    for nth in 1..=50 {
-        let params = json!([{"key": "ScriptName", "value": "other.ps1"}]);
-        let action = json!({
-            "id": uuid::Uuid::new_v4().to_string(),
-            "status": "Succeeded",
-            "machineId": fixture.machine(0),
-            "requestorComment": "case of another",
-            "creationDateTimeUtc": "2026-01-01T00:00:00Z",
-            "commands": [{"index": 0, "command": {"type": "RunScript", "params": params}}],
-        });
-        let foreign = Fault { body: action.to_string(), ..Fault::status(201) };
-        fixture.fault("runliveresponse", foreign, nth, 1);
+    for (status, posts, kind) in
+        [("InProgress", 4, Kind::MachineBusy), ("Succeeded", 2, Kind::Service)]
+    {
+        let fixture = Fixture::new();
+        for nth in 1..=50 {
+            let params = json!([{"key": "ScriptName", "value": "other.ps1"}]);
+            let action = json!({
+                "id": uuid::Uuid::new_v4().to_string(),
+                "status": status,
+                "machineId": fixture.machine(0),
+                "requestorComment": "case of another",
+                "creationDateTimeUtc": "2026-01-01T00:00:00Z",
+                "commands": [{"index": 0, "command": {"type": "RunScript", "params": params}}],
+            });
+            let foreign = Fault { body: action.to_string(), ..Fault::status(201) };
+            fixture.fault("runliveresponse", foreign, nth, 1);
+        }
+        let error = fixture.submit(waiting(fixture.submit_args())).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{error:?}");
+        assert_eq!(fixture.request_count(Route::RunLiveResponse), posts, "{status}");
+        assert_eq!(fixture.actions().await.len(), 0);
     }
-    let error = fixture.submit(waiting(fixture.submit_args())).await.unwrap_err();
-    assert_eq!(error.kind, Kind::MachineBusy, "{error:?}");
-    assert_eq!(fixture.request_count(Route::RunLiveResponse), 4);
-    assert_eq!(fixture.actions().await.len(), 0);
 }
 
 /// An action that has ended keeps no machine busy, so it does not prove that a POST started nothing.
 #[tokio::test(start_paused = true)]
 async fn a_response_with_an_ended_action_proves_nothing() {
-    let fixture = Fixture::with_switches(|switches| {
-        switches.comment_form = CommentForm::Null;
-        switches.list_lag = 30.0;
-    });
-    fixture.script("echo.ps1", 10.0);
-    let stranger = fixture.unrelated_client();
-    let ended = stranger.submit(fixture.submit_args(), None).await.unwrap();
-    within(HOUR, ended.wait(None, None, None)).await.unwrap();
-    let wrong = Fault { entity: Some(ended.id.clone()), ..fault(FaultKind::WrongEntity) };
-    fixture.fault("runliveresponse", wrong, 1, 1);
-    let session = fixture.submit(waiting(fixture.submit_args())).await.unwrap();
-    assert_ne!(session.id, ended.id);
-    assert_eq!(fixture.actions().await.len(), 2);
+    let forms = [CommentForm::Keep, CommentForm::Null];
+    for (form, wait_if_busy) in forms.into_iter().flat_map(|form| [(form, false), (form, true)]) {
+        let fixture = Fixture::with_switches(|switches| {
+            switches.comment_form = form;
+            switches.list_lag = 30.0;
+        });
+        fixture.script("echo.ps1", 10.0);
+        let stranger = fixture.unrelated_client();
+        let ended = stranger.submit(fixture.submit_args(), None).await.unwrap();
+        within(HOUR, ended.wait(None, None, None)).await.unwrap();
+        let wrong = Fault { entity: Some(ended.id.clone()), ..fault(FaultKind::WrongEntity) };
+        fixture.fault("runliveresponse", wrong, 1, 1);
+        let request = SubmitRequest { wait_if_busy, ..fixture.submit_args() };
+        let session = fixture.submit(request).await.unwrap();
+        assert_ne!(session.id, ended.id, "{form:?} {wait_if_busy}");
+        assert_eq!(fixture.actions().await.len(), 2, "{form:?} {wait_if_busy}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -132,6 +132,11 @@ impl Case {
         let arrives_twice = self.fates.iter().any(|fate| matches!(fate, SubmitFate::Twice(_)));
         let is_delayed =
             self.post_faults.iter().any(|placed| placed.fault.kind == FaultKind::Delay);
+        if arrives_twice {
+            // The service judges both copies of a POST alike: it does not accept the first and call
+            // the second invalid or forbidden.
+            self.post_faults.retain(|placed| !is_final_refusal(&placed.fault));
+        }
         if arrives_twice && is_delayed {
             // The second copy of a POST must meet the session of the first, which may be delayed.
             self.duration = self.duration.max(100.0);
@@ -146,6 +151,11 @@ impl Case {
         }
         self
     }
+}
+
+/// Returns whether the client may take the response as proof that nothing was started.
+fn is_final_refusal(fault: &Fault) -> bool {
+    matches!(fault.code.as_deref(), Some("InvalidInput" | "Forbidden"))
 }
 
 fn sometimes(max: f64) -> impl Strategy<Value = f64> {
