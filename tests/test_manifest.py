@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mde_live_response import Command
+from mde_live_response import Command, evidence
 from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
 from mde_live_response.evidence import pack, verify
@@ -248,11 +248,24 @@ def test_the_pack_lies_beside_the_folder_and_replaces_nothing(folder: Path) -> N
     assert [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")] == []
 
 
+@pytest.mark.parametrize(
+    ("spoil", "options"),
+    [
+        (grow, []),
+        # Only the check before the zip is made can find these.
+        (lambda folder: (folder / "new.txt").write_bytes(b""), []),
+        (lambda _: None, ["--last", "0" * 64]),
+    ],
+    ids=["changed", "not listed", "cut"],
+)
 def test_a_folder_with_problems_is_not_packed(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    spoil: Callable[[Path], object],
+    options: list[str],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    grow(folder)
-    assert main(["pack", str(folder)]) == 1
+    spoil(folder)
+    assert main(["pack", str(folder), *options]) == 1
     assert "nothing was packed" in capsys.readouterr().out
     assert list(folder.parent.glob("*.zip")) == []
 
@@ -261,8 +274,8 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The check before the zip is made sees the folder as it was.
-    found = verify(folder)
-    monkeypatch.setattr("mde_live_response.evidence.verify", lambda *_, **__: found)
+    found = evidence._inspect(folder, None)
+    monkeypatch.setattr(evidence, "_inspect", lambda *_: found)
     change_byte(folder)
     packed = pack(folder)
     assert packed.path is None

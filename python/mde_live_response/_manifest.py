@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.jsonl"
 INITIAL_HASH = "0" * 64
 CHUNK_SIZE = 1 << 20
+Entries = dict[str, dict[str, object]]
+"""The entries of a manifest by path."""
+
 #: The longest line that is read as JSON. A longer one is only hashed.
 MAX_LINE = 1 << 20
 
 
-def check_folder(folder: Path) -> tuple[list[str], dict[str, dict[str, Any]], str]:
+def check_folder(folder: Path) -> tuple[list[str], Entries, str]:
     """Return the problems, the manifest's entries by path, and the hash of its last line."""
     problems: list[str] = []
-    entries: dict[str, dict[str, Any]] = {}
+    entries: Entries = {}
     previous = INITIAL_HASH
     with (folder / MANIFEST).open("rb") as manifest:
         for number, (line, digest) in enumerate(_read_lines(manifest), 1):

@@ -30,7 +30,8 @@ _MAX_OUTPUT = 20_000
 """The most characters of one script's output that a notebook cell shows."""
 
 
-def _strip_unprintable(text: object) -> str:
+def strip_unprintable(text: object) -> str:
+    """Return text without what a terminal would interpret, such as escape sequences."""
     return "".join(c for c in str(text) if c.isprintable())
 
 
@@ -48,40 +49,40 @@ def command_text(command: CommandResult) -> str:
     params = command.command.params
     if os.environ.get("MDE_LIVE_RESPONSE_HIDE_ARGS", "0") not in ("", "0"):
         params = {name: "***" if name == "Args" else value for name, value in params.items()}
-    return _strip_unprintable(" ".join([command.command.type, *params.values()]))
+    return strip_unprintable(" ".join([command.command.type, *params.values()]))
 
 
 def _details(command: CommandResult) -> Iterator[str]:
     if command.skipped:
         yield "skipped: an earlier command failed"
-    yield from (_strip_unprintable(error) for error in command.errors)
+    yield from (strip_unprintable(error) for error in command.errors)
     if command.script is not None and command.script.exit_code is not None:
         yield f"exit code {command.script.exit_code}"
     if command.file is not None:
         yield f"{_format_size(command.file.size)}, SHA-256 {command.file.sha256}"
         if command.file.path is not None:
-            yield f"saved as {_strip_unprintable(command.file.path)}"
+            yield f"saved as {strip_unprintable(command.file.path)}"
     if command.error is not None:
-        yield f"the result could not be fetched: {_strip_unprintable(command.error)}"
+        yield f"the result could not be fetched: {strip_unprintable(command.error)}"
 
 
 def session_result_text(result: SessionResult) -> str:
     """Return a session's result as text for a terminal."""
     action = result.action
-    name = _strip_unprintable(action.computer_dns_name or action.machine_id or "machine")
-    lines = [f"{name}: {_strip_unprintable(action.status)}"]
+    name = strip_unprintable(action.computer_dns_name or action.machine_id or "machine")
+    lines = [f"{name}: {strip_unprintable(action.status)}"]
     if not result.ok:
-        lines.append(f"{_strip_unprintable(result.reason)}: {_strip_unprintable(result.message)}")
+        lines.append(f"{strip_unprintable(result.reason)}: {strip_unprintable(result.message)}")
     for command in result.commands:
         lines.append(
-            f"  [{command.index}] {command_text(command)}: {_strip_unprintable(command.status)}"
+            f"  [{command.index}] {command_text(command)}: {strip_unprintable(command.status)}"
         )
         lines.extend(f"      {detail}" for detail in _details(command))
         if command.script is not None:
             # `text` is already free of control characters; `stderr` is as the device sent it.
             lines.extend(f"      | {line}" for line in command.script.text.splitlines())
             lines.extend(
-                f"      ! {_strip_unprintable(line)}" for line in command.script.stderr.splitlines()
+                f"      ! {strip_unprintable(line)}" for line in command.script.stderr.splitlines()
             )
     return "\n".join(lines)
 
@@ -91,8 +92,8 @@ def session_result_html(result: SessionResult) -> str:
     from html import escape
 
     action = result.action
-    name = escape(_strip_unprintable(action.computer_dns_name or action.machine_id or "machine"))
-    reason, message = (escape(_strip_unprintable(text)) for text in (result.reason, result.message))
+    name = escape(strip_unprintable(action.computer_dns_name or action.machine_id or "machine"))
+    reason, message = (escape(strip_unprintable(text)) for text in (result.reason, result.message))
     summary = "ok" if result.ok else f"{reason}: {message}"
     rows = []
     for command in result.commands:
@@ -100,15 +101,15 @@ def session_result_html(result: SessionResult) -> str:
         if command.script is not None:
             for output in (
                 command.script.text,
-                "\n".join(map(_strip_unprintable, command.script.stderr.splitlines())),
+                "\n".join(map(strip_unprintable, command.script.stderr.splitlines())),
             ):
                 cut = "\n... truncated" if len(output) > _MAX_OUTPUT else ""
                 details += f"<pre>{escape(output[:_MAX_OUTPUT])}{cut}</pre>" if output else ""
         rows.append(
             f"<tr><td>{command.index}</td><td>{escape(command_text(command))}</td>"
-            f"<td>{escape(_strip_unprintable(command.status))}</td><td>{details}</td></tr>"
+            f"<td>{escape(strip_unprintable(command.status))}</td><td>{details}</td></tr>"
         )
-    status, action_id = (escape(_strip_unprintable(text)) for text in (action.status, action.id))
+    status, action_id = (escape(strip_unprintable(text)) for text in (action.status, action.id))
     return (
         f"<p><b>{name}</b>: {status}, {summary}<br><small>{action_id}</small></p>"
         "<table><thead><tr><th>#</th><th>command</th><th>status</th><th>result</th></tr></thead>"
@@ -168,10 +169,10 @@ class ProgressLine:
     def __call__(self, action: MachineAction) -> None:
         """Show the current state of the action."""
         steps = ", ".join(
-            f"{c.command.type} {_strip_unprintable(c.status)}" for c in action.commands
+            f"{c.command.type} {strip_unprintable(c.status)}" for c in action.commands
         )
-        name = _strip_unprintable(action.computer_dns_name or action.machine_id or action.id)
-        text = f"{name}: {_strip_unprintable(action.status)}"
+        name = strip_unprintable(action.computer_dns_name or action.machine_id or action.id)
+        text = f"{name}: {strip_unprintable(action.status)}"
         text = f"{text} ({steps})" if steps else text
         if self._stream is None:
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .display import _strip_unprintable
+from .display import strip_unprintable
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ _FAILURE_COLOUR = "#c62828"
 
 
 def _escape_text(text: object) -> str:
-    return escape(_strip_unprintable(text))
+    return escape(strip_unprintable(text))
 
 
 def _count_reasons(outcomes: Sequence[Outcome]) -> dict[str, int]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any
 
+    from mde_live_response._manifest import Entries
+
 __all__ = ["Packed", "Verification", "pack", "verify"]
 
 
@@ -107,20 +109,7 @@ def verify(folder: str | PathLike[str], *, last: str | None = None) -> Verificat
     Returns:
         The problems. It does not raise for what is in the folder.
     """
-    folder = Path(folder)
-    manifest = folder / MANIFEST
-    if manifest.is_symlink() or not manifest.is_file():
-        what = "is not a plain file" if exists(manifest) else "does not exist"
-        return Verification((f"there is no {MANIFEST} in {str(folder)!a}: it {what}",), 0, None)
-    try:
-        problems, entries, digest = check_folder(folder)
-    except OSError as error:
-        return Verification((f"{str(manifest)!a} cannot be read: {error.strerror}",), 0, None)
-    if last is not None and last.lower() != digest:
-        problems.append(
-            "the last line does not have the given hash: lines at the end were removed or added"
-        )
-    return Verification(tuple(problems), len(entries), digest)
+    return _inspect(Path(folder), last)[0]
 
 
 def pack(
@@ -150,13 +139,13 @@ def pack(
     target = (
         Path(to) if to is not None else folder.resolve().with_name(f"{folder.resolve().name}.zip")
     )
-    verification = verify(folder, last=last)
+    verification, entries = _inspect(folder, last)
     if not verification.ok:
         return Packed(verification, None, 0, None)
     # A process that is killed leaves this name, never half a zip under the final one.
     partial = target.with_name(f".{target.name}.part")
     try:
-        problems = _write_zip(folder, partial)
+        problems = _write_zip(folder, entries, partial)
         if problems:
             found = Verification(tuple(problems), verification.files, verification.last)
             return Packed(found, None, 0, None)
@@ -168,11 +157,29 @@ def pack(
     return Packed(verification, target, size, digest)
 
 
-def _write_zip(folder: Path, target: Path) -> list[str]:
+def _inspect(folder: Path, last: str | None) -> tuple[Verification, Entries]:
+    """Return what is wrong with a folder, and the entries of its manifest by path."""
+    manifest = folder / MANIFEST
+    if manifest.is_symlink() or not manifest.is_file():
+        what = "is not a plain file" if exists(manifest) else "does not exist"
+        problem = f"there is no {MANIFEST} in {str(folder)!a}: it {what}"
+        return Verification((problem,), 0, None), {}
+    try:
+        problems, entries, digest = check_folder(folder)
+    except OSError as error:
+        problem = f"{str(manifest)!a} cannot be read: {error.strerror}"
+        return Verification((problem,), 0, None), {}
+    if last is not None and last.lower() != digest:
+        problems.append(
+            "the last line does not have the given hash: lines at the end were removed or added"
+        )
+    return Verification(tuple(problems), len(entries), digest), entries
+
+
+def _write_zip(folder: Path, entries: Entries, target: Path) -> list[str]:
     """Write the zip, read it back, and return the problems of what it contains."""
     import zipfile
 
-    _, entries, _ = check_folder(folder)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in [MANIFEST, *sorted(entries)]:
             # A fixed time, so that the same content gives the same zip.

@@ -12,8 +12,9 @@ use mde_live_response::session::{CommandResult, RunOptions, SessionResult, Submi
 use mde_live_response::state::store;
 
 use crate::fleet_support::*;
+use crate::network::Outage;
 use crate::store_support::Redis;
-use crate::support::{Fixture, Outage, count_accepted, sleep};
+use crate::support::{Fixture, count_accepted, sleep};
 
 fn assert_all_ok(outcomes: &[Outcome], rows: usize) {
     assert_eq!(outcomes.len(), rows);

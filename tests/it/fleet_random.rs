@@ -7,7 +7,8 @@ use mde_live_response::config::Limits;
 use mde_live_response::emulator::{Compression, ForeignSessionResponse, NewMachine, Switches};
 use mde_live_response::model::Command;
 
-use crate::support::{Fixture, Outage, run_script, sleep};
+use crate::network::Outage;
+use crate::support::{Fixture, run_script, sleep};
 
 /// The file that random commands collect.
 pub const FILE: &str = "C:\\evidence.bin";

@@ -9,7 +9,8 @@ use mde_live_response::model::Command;
 use mde_live_response::session::Sessions;
 
 use crate::fleet_support::*;
-use crate::support::{Fixture, Outage, TempDir, count_accepted, run_script, sleep};
+use crate::network::Outage;
+use crate::support::{Fixture, TempDir, count_accepted, run_script, sleep};
 
 const FILE: &str = "C:\\evidence.bin";
 const ROWS: usize = 20;

@@ -42,6 +42,7 @@ mod fleet_run;
 mod fleet_support;
 mod local_content;
 mod local_prune;
+mod network;
 mod odd_answers;
 mod samples;
 mod session_answers;

@@ -7,7 +7,8 @@ use mde_live_response::transfer::Target;
 use serde_json::json;
 
 use crate::fleet_support::{all_outcomes, reasons_by_row, run_spec, start};
-use crate::support::{Fixture, HOUR, Outage, TempDir, count_accepted, fault, sleep, within};
+use crate::network::Outage;
+use crate::support::{Fixture, HOUR, TempDir, count_accepted, fault, sleep, within};
 
 fn not_found() -> Fault {
     Fault { code: Some("ResourceNotFound".to_owned()), ..Fault::status(404) }

@@ -155,7 +155,7 @@ async fn the_reason_is_what_went_wrong_first() {
 #[tokio::test(start_paused = true)]
 async fn a_blocked_host_of_results_costs_a_session_two_minutes_at_most() {
     let fixture = Fixture::new();
-    fixture.network.set_outage(crate::support::Outage::Results);
+    fixture.network.set_outage(crate::network::Outage::Results);
     let commands = vec![run_script("echo.ps1"); 10];
     let session =
         fixture.submit(SubmitRequest { commands, ..fixture.submit_args() }).await.unwrap();
@@ -174,7 +174,7 @@ async fn a_check_probes_the_host_of_results() {
     assert!(findings().await.is_empty(), "without a result its host is not known");
     fixture.run(fixture.submit_args(), RunOptions::default()).await.unwrap();
     assert!(findings().await.is_empty());
-    fixture.network.set_outage(crate::support::Outage::Results);
+    fixture.network.set_outage(crate::network::Outage::Results);
     let found = findings().await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].level, "error");

@@ -112,12 +112,7 @@ async fn redis_back_from_an_older_dump_is_checked() {
     let Some(mut redis) = Redis::start(&["--dbfilename", "dump.rdb"]) else { return };
     let store = open_as(&redis.address(), "api.test").await;
     store.record_check(ListedActions::default()).await.unwrap();
-    let mut connection = ::redis::Client::open(redis.address())
-        .unwrap()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    ::redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    redis.save().await;
     store.get_or_create_intent(key("a"), Vec::new(), String::new()).await.unwrap();
     redis.restart();
     assert!(store.get_intent(key("a")).await.unwrap().is_none(), "it has gone back");
@@ -130,12 +125,7 @@ async fn a_new_process_notices_that_redis_was_restarted() {
     let store = open_as(&redis.address(), "api.test").await;
     store.record_check(ListedActions::default()).await.unwrap();
     assert!(!open_as(&redis.address(), "api.test").await.needs_check().await.unwrap());
-    let mut connection = ::redis::Client::open(redis.address())
-        .unwrap()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
-    ::redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    redis.save().await;
     drop(store);
     redis.restart();
     let newcomer = open_as(&redis.address(), "api.test").await;

@@ -76,6 +76,13 @@ impl Redis {
         }
     }
 
+    /// Writes the dump that a restart loads.
+    pub async fn save(&self) {
+        let client = ::redis::Client::open(self.address()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        ::redis::cmd("SAVE").exec_async(&mut connection).await.unwrap();
+    }
+
     pub fn address(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }

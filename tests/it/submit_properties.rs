@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::emulator_support::Service;
 use crate::emulator_tokens::token;
+use crate::network::SubmitFate;
 use crate::submit_random::{Caller, Case, cases};
-use crate::support::{Fixture, HOUR, SubmitFate, env_number, sleep, within};
+use crate::support::{Fixture, HOUR, env_number, sleep, within};
 
 /// The number of cases. `MDE_LIVE_RESPONSE_SUBMITS` sets another number.
 const CASES: u64 = 200;

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use crate::support::SubmitFate;
+use crate::network::SubmitFate;
 
 /// How long an action may be missing from lists, and how late a POST may arrive, in seconds.
 /// Together they stay below the settle time: what is listed even later, nobody can find in time.

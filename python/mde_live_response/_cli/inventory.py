@@ -10,8 +10,12 @@ from mde_live_response._cli.options import (
     make_client,
     seconds,
 )
-from mde_live_response._cli.output import print_document, print_text, to_option_words
-from mde_live_response._cli.table import format_table
+from mde_live_response._cli.output import (
+    print_document,
+    print_list,
+    print_text,
+    to_option_words,
+)
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -83,23 +87,27 @@ def select_machines(
 def _machines(options: argparse.Namespace) -> int:
     with make_client(options) as client:
         machines = select_machines(client, options)
-    if options.json:
-        print_document([machine.to_dict() for machine in machines])
-        return OK
-    rows = [
-        (
-            machine.computer_dns_name,
-            machine.id,
-            machine.os_platform,
-            machine.health_status,
-            machine.last_seen and machine.last_seen.strftime("%Y-%m-%d %H:%M"),
-            ", ".join(machine.machine_tags),
-        )
-        for machine in machines
-    ]
     heads = ("NAME", "ID", "OS", "HEALTH", "LAST SEEN", "TAGS")
-    print_text(format_table(heads, rows) or "no machines")
+    print_list(
+        machines,
+        mde.Machine.to_dict,
+        heads,
+        _machine_row,
+        empty="no machines",
+        as_json=options.json,
+    )
     return OK
+
+
+def _machine_row(machine: mde.Machine) -> tuple[object, ...]:
+    return (
+        machine.computer_dns_name,
+        machine.id,
+        machine.os_platform,
+        machine.health_status,
+        machine.last_seen and machine.last_seen.strftime("%Y-%m-%d %H:%M"),
+        ", ".join(machine.machine_tags),
+    )
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mde_live_response as mde
 from mde_live_response._cli.exit_codes import OK
 from mde_live_response._cli.options import (
     add_command,
@@ -11,8 +12,7 @@ from mde_live_response._cli.options import (
     make_client,
     seconds,
 )
-from mde_live_response._cli.output import print_document, print_text
-from mde_live_response._cli.table import format_table
+from mde_live_response._cli.output import print_document, print_list, print_text
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    import mde_live_response as mde
 
 __all__ = ["add_library"]
 
@@ -98,22 +97,26 @@ def _print_file(file: mde.LibraryFile, options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> int:
     with make_client(options) as client:
         files = client.library.list_files()
-    if options.json:
-        print_document([file.to_dict() for file in files])
-        return OK
-    rows = [
-        (
-            file.file_name,
-            file.last_updated_time and file.last_updated_time.strftime("%Y-%m-%d %H:%M"),
-            file.created_by,
-            file.sha256 and file.sha256[:12],
-            file.description,
-        )
-        for file in files
-    ]
     heads = ("NAME", "UPDATED", "CREATED BY", "SHA-256", "DESCRIPTION")
-    print_text(format_table(heads, rows) or "the library is empty")
+    print_list(
+        files,
+        mde.LibraryFile.to_dict,
+        heads,
+        _file_row,
+        empty="the library is empty",
+        as_json=options.json,
+    )
     return OK
+
+
+def _file_row(file: mde.LibraryFile) -> tuple[object, ...]:
+    return (
+        file.file_name,
+        file.last_updated_time and file.last_updated_time.strftime("%Y-%m-%d %H:%M"),
+        file.created_by,
+        file.sha256 and file.sha256[:12],
+        file.description,
+    )
 
 
 def _upload_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -6,14 +6,25 @@ import re
 import sys
 
 import mde_live_response as mde
+from mde_live_response._cli.table import format_table
 from mde_live_response.display import print_safely
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
 
-__all__ = ["print_document", "print_error", "print_note", "print_text", "to_option_words"]
+    Item = TypeVar("Item")
+
+__all__ = [
+    "print_document",
+    "print_error",
+    "print_list",
+    "print_note",
+    "print_text",
+    "to_option_words",
+]
 
 _OPTIONS = {
     "cancel_pending_after",
@@ -59,6 +70,22 @@ def print_document(document: object) -> None:
     import json
 
     print_safely(json.dumps(document, indent=2, default=str), sys.stdout)
+
+
+def print_list(
+    items: Sequence[Item],
+    to_fields: Callable[[Item], object],
+    heads: Sequence[str],
+    to_row: Callable[[Item], Sequence[object]],
+    *,
+    empty: str,
+    as_json: bool,
+) -> None:
+    """Print a list: as a document, or else as a table, or else what `empty` says."""
+    if as_json:
+        print_document([to_fields(item) for item in items])
+    else:
+        print_text(format_table(heads, [to_row(item) for item in items]) or empty)
 
 
 def print_error(error: BaseException, *, as_json: bool, **more: Any) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.options import add_command, add_timeout, connection_options, make_client
-from mde_live_response._cli.output import print_document, print_text
+from mde_live_response._cli.output import print_document, print_list, print_text
 from mde_live_response._cli.table import format_table
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -60,13 +60,13 @@ def add_sessions(commands: Any) -> None:
 
 def _sessions(options: argparse.Namespace) -> int:
     with make_client(options) as client:
-        sessions = client.list_sessions()
-        if options.json:
-            print_document([_session_fields(session) for session in sessions])
-            return OK
-        rows = [_session_row(session) for session in sessions]
-        print_text(
-            format_table(("ID", "STATUS", "MACHINE", "CORRELATION ID"), rows) or "no open sessions"
+        print_list(
+            client.list_sessions(),
+            _session_fields,
+            ("ID", "STATUS", "MACHINE", "CORRELATION ID"),
+            _session_row,
+            empty="no open sessions",
+            as_json=options.json,
         )
     return OK
 

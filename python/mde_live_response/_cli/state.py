@@ -10,6 +10,7 @@ from mde_live_response._cli.exit_codes import OK
 from mde_live_response._cli.options import add_command
 from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._native import prune_state, show_state
+from mde_live_response.display import strip_unprintable
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -113,7 +114,7 @@ def _prune(options: argparse.Namespace) -> int:
 def _format_quota(quota: dict[str, Any]) -> Iterator[str]:
     now = quota["now"]
     application, tenant, host = (
-        _strip_unprintable(quota[key]) for key in ("application", "tenant", "host")
+        strip_unprintable(quota[key]) for key in ("application", "tenant", "host")
     )
     yield f"Application {application} in tenant {tenant} at {host}"
     yield "  windows"
@@ -133,7 +134,7 @@ def _format_quota(quota: dict[str, Any]) -> Iterator[str]:
     for state in quota["intents"]:
         key, intent = state["key"], state["intent"]
         age = f"{now - intent['created']:.0f} s old"
-        correlation_id = _strip_unprintable(key["correlation_id"])
+        correlation_id = strip_unprintable(key["correlation_id"])
         yield f"    {key['machine_id']}  {correlation_id}  {_describe_stage(state)}, {age}"
 
 
@@ -144,7 +145,7 @@ def _describe_slot(slot: dict[str, Any]) -> str:
     owner = (
         "another caller's session"
         if slot["correlation_id"] is None
-        else f"correlation id {_strip_unprintable(slot['correlation_id'])}"
+        else f"correlation id {strip_unprintable(slot['correlation_id'])}"
     )
     return f"{action}, {owner}"
 
@@ -153,8 +154,3 @@ def _describe_stage(state: dict[str, Any]) -> str:
     intent = state["intent"]
     stage = intent["action_id"] or ("posted, action unknown" if intent["posted"] else "not posted")
     return f"{stage}, a process is working on it" if state["lease_held"] else str(stage)
-
-
-def _strip_unprintable(text: str) -> str:
-    # Ids come from callers and from other processes: they may contain terminal escape sequences.
-    return "".join(c for c in text if c.isprintable())
