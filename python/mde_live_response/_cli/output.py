@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import TYPE_CHECKING, TypeVar
 
 import mde_live_response as mde
 from mde_live_response._cli.table import format_table
 from mde_live_response.display import print_safely
 
-# Importing `typing` would take most of the time of `import mde_live_response`.
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any, TypeVar
-
-    Item = TypeVar("Item")
+    from typing import Any
 
 __all__ = [
     "print_document",
@@ -25,6 +22,8 @@ __all__ = [
     "print_text",
     "to_option_words",
 ]
+
+_Item = TypeVar("_Item")
 
 _OPTIONS = {
     "cancel_pending_after",
@@ -73,10 +72,10 @@ def print_document(document: object) -> None:
 
 
 def print_list(
-    items: Sequence[Item],
-    to_fields: Callable[[Item], object],
+    items: Sequence[_Item],
+    to_fields: Callable[[_Item], object],
     heads: Sequence[str],
-    to_row: Callable[[Item], Sequence[object]],
+    to_row: Callable[[_Item], Sequence[object]],
     *,
     empty: str,
     as_json: bool,
