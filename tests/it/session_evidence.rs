@@ -171,6 +171,28 @@ async fn a_response_about_another_machine_is_not_ours() {
     assert_eq!(fixture.actions().await.len(), 2);
 }
 
+/// Another machine's session does not keep this machine busy.
+#[tokio::test(start_paused = true)]
+async fn a_response_about_another_machine_does_not_say_that_this_one_is_busy() {
+    let fixture = Fixture::new();
+    fixture.script("echo.ps1", 2000.0);
+    let other = SubmitRequest { ..fixture.submit_args_for(1) };
+    let other = fixture.unrelated_client().submit(other, None).await.unwrap();
+    let body = json!({
+        "id": other.id,
+        "type": "LiveResponse",
+        "status": "InProgress",
+        "machineId": fixture.machine(1),
+        "requestorComment": "case of another",
+        "creationDateTimeUtc": "2026-01-01T00:00:00Z",
+    });
+    let body = body.to_string();
+    fixture.fault("runliveresponse", Fault { body, ..Fault::status(201) }, 1, 1);
+    let session = fixture.submit(fixture.submit_args()).await.unwrap();
+    assert_eq!(session.action().unwrap().machine_id, Some(fixture.machine(0)));
+    assert_eq!(fixture.actions().await.len(), 2);
+}
+
 /// A service that answers each submit with a different foreign action is not asked without end.
 #[tokio::test(start_paused = true)]
 async fn foreign_responses_are_followed_by_few_posts() {
