@@ -162,7 +162,7 @@ async fn a_refusal_that_acted_is_never_followed_by_a_second_action() {
 async fn a_response_about_another_machine_is_not_ours() {
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 20.0);
-    let other = SubmitRequest { ..fixture.submit_args_for(1) };
+    let other = fixture.submit_args_for(1);
     let other = fixture.unrelated_client().submit(other, None).await.unwrap();
     fixture.fault("runliveresponse", fault(FaultKind::WrongEntity), 1, 1);
     let session = fixture.submit(fixture.submit_args()).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_response_about_another_machine_is_not_ours() {
 async fn a_response_about_another_machine_does_not_say_that_this_one_is_busy() {
     let fixture = Fixture::new();
     fixture.script("echo.ps1", 2000.0);
-    let other = SubmitRequest { ..fixture.submit_args_for(1) };
+    let other = fixture.submit_args_for(1);
     let other = fixture.unrelated_client().submit(other, None).await.unwrap();
     let body = json!({
         "id": other.id,
