@@ -277,6 +277,36 @@ def test_an_unusable_certificate_is_an_error(case: str, pki: Path) -> None:
     assert "hush" not in f"{caught.value!r} {caught.value.hint}"
 
 
+def weakly_encrypted(folder: Path) -> bytes:
+    run_openssl(
+        folder,
+        *["pkcs8", "-topk8", "-in", "own.key", "-out", "weak.key", "-v2", "aes-256-cbc"],
+        *["-iter", "1", "-passout", f"pass:{PASSWORD}"],
+    )
+    return pem(folder, "weak.key")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        weakly_encrypted,
+        lambda folder: make_pkcs12(folder, "own", "w1.p12", PASSWORD, "-nomac", "-iter", "1"),
+        lambda folder: make_pkcs12(
+            folder, "own", "w2.p12", PASSWORD, "-nomac", "-iter", "1", *LEGACY
+        ),
+    ],
+    ids=["PEM", "PKCS#12", "PKCS#12 of Windows"],
+)
+def test_no_wrong_password_passes_for_another_fault(
+    make: Callable[[Path], bytes], pki: Path
+) -> None:
+    """One wrong password in 256 decrypts to bytes with valid padding."""
+    content = make(pki)
+    for number in range(4096):
+        with pytest.raises(InvalidRequestError, match="password is wrong"):
+            ClientCertificateCredential("t.example.test", "c", content, password=f"wrong {number}")
+
+
 def test_an_obsolete_cipher_is_an_error(pki: Path) -> None:
     content = make_pkcs12(pki, "own", "rc2.p12", PASSWORD, "-legacy")
     with pytest.raises(InvalidRequestError, match="not supported") as caught:

@@ -3,8 +3,9 @@
 
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockDecryptMut, KeyIvInit};
-use der::Decode;
+use der::asn1::AnyRef;
 use der::referenced::OwnedToRef;
+use der::{Decode, Tag, Tagged};
 use pkcs5::EncryptionScheme;
 use pkcs5::pbes2::PBES2_OID;
 use pkcs12::PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC;
@@ -72,7 +73,14 @@ pub fn decrypt(
         other => return Err(unsupported_encryption(&format!("the algorithm {other}"))),
     };
     buffer.truncate(length);
-    Ok(buffer)
+    // A wrong password leaves valid padding once in 256 times. A key and a list of bags are each
+    // one SEQUENCE.
+    let plaintext = AnyRef::from_der(&buffer);
+    if plaintext.is_ok_and(|value| value.tag() == Tag::Sequence) {
+        Ok(buffer)
+    } else {
+        Err(wrong_password(password))
+    }
 }
 
 /// Decrypts in place and returns the length of the plaintext.
