@@ -19,7 +19,6 @@ PASSES_BY = re.compile(r"Python::(try_)?attach\(|\bpy(\(\))?\.detach\(")
 AT_IMPORT = "runs when the module is imported, and a process that imports it is not exiting"
 EXEMPT = {
     ("client/fork_hooks.rs", "register"): AT_IMPORT,
-    ("runtime/interpreters.rs", "refuse_isolated"): AT_IMPORT,
     ("runtime/lifecycle.rs", "register"): AT_IMPORT,
     ("errors.rs", "from"): "a thread that makes an exception holds the GIL already",
     ("runtime/coroutine.rs", "__traverse__"): "the garbage collector's `call` runs no Python code",

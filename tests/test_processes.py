@@ -231,12 +231,19 @@ code = '''
 import sys
 sys.path[:0] = PATH
 import os
+if BUSY:
+    import _thread, time
+    start = _thread.start_new_thread
+    def slow(work, arguments):
+        time.sleep(2)
+        return work(*arguments)
+    _thread.start_new_thread = lambda work, arguments: start(slow, (work, arguments))
 try:
     import mde_live_response as mde
     print("machines", len(mde.LiveResponseClient().list_machines()), flush=True)
 except ImportError as error:
     print("isolated" if "subinterpreters" in str(error) else error, flush=True)
-'''.replace("PATH", repr(sys.path))
+'''.replace("PATH", repr(sys.path)).replace("BUSY", str(sys.argv[1:] == ["busy"]))
 if sys.argv[1:] == ["main first"]:
     exec(code)
 if sys.argv[1:] == ["isolated"]:
@@ -250,7 +257,7 @@ exec(code)
 """
 
 
-@pytest.mark.parametrize("kind", ["main first", "sub first", "isolated"])
+@pytest.mark.parametrize("kind", ["main first", "sub first", "isolated", "busy"])
 def test_the_end_of_a_sub_interpreter_leaves_the_others_working(
     kind: str, emulator: Emulator
 ) -> None:
@@ -262,6 +269,6 @@ def test_the_end_of_a_sub_interpreter_leaves_the_others_working(
         text=True,
         timeout=60,
     )
-    counts = {"main first": 5, "sub first": 4, "isolated": 1}
+    counts = {"main first": 5, "sub first": 4, "isolated": 1, "busy": 4}
     lines = ["isolated"] * (kind == "isolated") + ["machines 3"] * counts[kind]
     assert (done.returncode, done.stdout.splitlines()) == (0, lines), done

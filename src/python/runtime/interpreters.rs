@@ -4,13 +4,11 @@
 //! ends last, and only its end stops the runtime. Isolated sub-interpreters are refused: CPython
 //! 3.12 and later refuses them itself.
 
-use std::time::{Duration, Instant};
-
 use pyo3::exceptions::{PyImportError, PyRuntimeError};
 use pyo3::prelude::*;
+use pyo3::types::PyBool;
 
-/// How long the import waits for a thread that does nothing.
-const THREAD_END_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::python::gil_gate::enter;
 
 /// Returns whether the caller runs in the main interpreter.
 #[allow(unsafe_code, reason = "pyo3 has no safe function for the current interpreter")]
@@ -28,20 +26,13 @@ pub fn refuse_isolated(py: Python<'_>) -> PyResult<()> {
     if is_main(py) || py.version_info() >= (3, 12) {
         return Ok(());
     }
-    // CPython before 3.12 has no other sign: an isolated interpreter starts no threads.
-    let threads = py.import("_thread")?;
-    let count = || threads.call_method0("_count")?.extract::<usize>();
-    let before = count()?;
-    let bool_type = py.get_type::<pyo3::types::PyBool>();
-    match threads.call_method1("start_new_thread", (bool_type, ())) {
-        // An interpreter that ends aborts the process if it still has a thread.
-        Ok(_) => {
-            let until = Instant::now() + THREAD_END_TIMEOUT;
-            while count()? > before && Instant::now() < until {
-                py.detach(|| std::thread::sleep(Duration::from_micros(200)));
-            }
-            Ok(())
-        }
+    // CPython before 3.12 has no other sign: an isolated interpreter starts no threads. The thread
+    // is joined, since an interpreter that ends with a thread aborts the process.
+    let _inside = enter(py);
+    let thread_type = py.import("threading")?.getattr("Thread")?;
+    let thread = thread_type.call1((py.None(), py.get_type::<PyBool>()))?;
+    match thread.call_method0("start") {
+        Ok(_) => thread.call_method0("join").map(drop),
         Err(error)
             if error.is_instance_of::<PyRuntimeError>(py)
                 && error.value(py).to_string().contains("isolated") =>
