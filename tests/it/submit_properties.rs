@@ -20,7 +20,7 @@ use crate::submit_random::{Caller, Case, cases};
 use crate::support::{Fixture, HOUR, env_number, sleep, within};
 
 /// The number of cases. `MDE_LIVE_RESPONSE_SUBMITS` sets another number.
-const CASES: u64 = 200;
+const CASES: u64 = 1000;
 const SCRIPT: &str = "echo.ps1";
 /// The seconds from the stranger's submit to the first one of ours. An action that is older than
 /// our POST is the stranger's, if the clocks agree to a second.
