@@ -100,6 +100,50 @@ def test_with_too_few_threads_a_call_fails_or_works(
     assert refused == sorted(refused, reverse=True)
 
 
+REFUSE_ONCE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+static int calls;
+int pthread_create(pthread_t *t, const pthread_attr_t *a, void *(*f)(void *), void *x) {
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+        dlsym(RTLD_NEXT, "pthread_create");
+    return __sync_add_and_fetch(&calls, 1) == atoi(getenv("REFUSED")) ? EAGAIN : real(t, a, f, x);
+}
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is one of Linux")
+def test_a_thread_that_is_refused_once_does_not_block_a_call(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """The threads of another process may end at any moment, and those of a check end late."""
+    (tmp_path / "refuse.c").write_text(REFUSE_ONCE)
+    library = tmp_path / "refuse.so"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "refuse.c"), "-ldl"],
+        check=True,
+    )
+    work = WITHOUT_THREADS.replace("WORK", CALLS["a blocking call"])
+    answers = set()
+    for nth in range(1, 20):
+        env = {
+            **emulator.env,
+            "TOKEN": emulator.token,
+            "LIMIT": "1000",
+            "LD_PRELOAD": str(library),
+            "REFUSED": str(nth),
+        }
+        done = run_python(work, env, seconds=30.0)
+        assert done.code == 0, (nth, done)
+        answers.add(done.out.split()[0])
+        if done.out.startswith("refused"):
+            assert float(done.out.split()[1]) < 1.0, (nth, done)
+    assert answers == {"done", "refused"}
+
+
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A cgroup with the controller `pids`, as a container has it."""
