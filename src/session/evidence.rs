@@ -47,14 +47,14 @@ impl Evidence<'_> {
             return Ownership::Foreign;
         }
         let Some(posted_at) = self.posted_at else { return Ownership::Foreign };
-        if action.commands.is_empty() || (!complete && has_no_comment(action)) {
+        let has_date = action.creation_date_time_utc.is_some();
+        if has_date && !is_newer(action, posted_at) {
+            return Ownership::Foreign;
+        }
+        if !has_date || action.commands.is_empty() || (!complete && has_no_comment(action)) {
             return Ownership::Undecided;
         }
-        match action.creation_date_time_utc {
-            None => Ownership::Undecided,
-            Some(_) if is_newer(action, posted_at) => Ownership::OursByCircumstances,
-            Some(_) => Ownership::Foreign,
-        }
+        Ownership::OursByCircumstances
     }
 
     /// Returns whether the action cannot be ours: it is known, on another machine, or runs other
@@ -153,6 +153,11 @@ mod tests {
         );
         assert_eq!(judge(|body| body["commands"] = json!([])), Undecided);
         assert_eq!(judge(|body| body["creationDateTimeUtc"] = Value::Null), Undecided);
+        let old_and_empty = |body: &mut Value| {
+            body["commands"] = json!([]);
+            body["creationDateTimeUtc"] = json!("2026-03-10T14:36:50Z");
+        };
+        assert_eq!(judge(old_and_empty), Foreign);
         let foreign_tag = tag("theirs").add_to("case 42");
         assert_eq!(judge(|body| body["requestorComment"] = json!(foreign_tag)), Foreign);
         let our_tag = tag("ours").add_to("case 42").to_uppercase();

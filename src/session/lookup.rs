@@ -1,7 +1,7 @@
 //! Finds the action of a submit in the service's list, and records it in the store.
 
 use super::Session;
-use super::evidence::{Ownership, has_same_commands};
+use super::evidence::{Evidence, Ownership, has_same_commands};
 use super::plan::{PostOutcome, SubmitPlan};
 use super::wait_limit::WaitLimit;
 use crate::error::{Error, Kind, Result};
@@ -15,6 +15,7 @@ pub(super) enum Check {
     #[default]
     None,
     /// One read: nothing was posted, or the service needed so long that the list is up to date.
+    /// If an action there is not filled in yet, the reads go on over the settle time.
     Once,
     /// Reads over the settle time: a POST may have started an action that is not listed yet.
     Settle,
@@ -28,7 +29,11 @@ pub(super) async fn find_existing(
 ) -> Result<Option<Session>> {
     let found = match check {
         Check::None => return Ok(None),
-        Check::Once => wait_limit.enforce(plan, find_action(plan, true)).await?,
+        Check::Once => match wait_limit.enforce(plan, look_once(plan)).await? {
+            Ok(Look::Decided(found)) => Ok(found),
+            Ok(Look::Undecided) => settle(plan).await,
+            Err(error) => Err(error),
+        },
         Check::Settle => settle(plan).await,
     };
     let found = found.map_err(|error| {
@@ -47,6 +52,26 @@ pub(super) async fn find_existing(
     }
     record_started(plan, &action).await.map_err(|error| plan.annotate(error))?;
     Ok(Some(plan.session(&action, !plan.history.may_have_started())))
+}
+
+/// What one read of the list shows.
+enum Look {
+    /// Our action, or none.
+    Decided(Option<MachineAction>),
+    /// An action that may be ours is not filled in yet.
+    Undecided,
+}
+
+async fn look_once(plan: &SubmitPlan) -> Result<Look> {
+    let actions = list_oldest_first(plan).await?;
+    let found = pick_ours(plan, &actions, true).await?;
+    let is_undecided = |evidence: &Evidence<'_>| {
+        actions.iter().any(|action| evidence.judge(action, true) == Ownership::Undecided)
+    };
+    if found.is_none() && plan.with_evidence(is_undecided) {
+        return Ok(Look::Undecided);
+    }
+    Ok(Look::Decided(found))
 }
 
 /// Frees the slot of an earlier POST of this intent, which started nothing. The slot of another
@@ -85,11 +110,16 @@ pub(super) async fn find_action(
     plan: &SubmitPlan,
     complete: bool,
 ) -> Result<Option<MachineAction>> {
+    let actions = list_oldest_first(plan).await?;
+    pick_ours(plan, &actions, complete).await
+}
+
+/// Lists the machine's actions. The first POST that started an action is the one to adopt.
+async fn list_oldest_first(plan: &SubmitPlan) -> Result<Vec<MachineAction>> {
     let mut actions = plan.sessions.list_actions_on(plan.machine_id(), &plan.tag).await?;
     plan.history.record_known(&actions);
-    // Oldest first: the first POST that started an action is the one to adopt.
     actions.reverse();
-    pick_ours(plan, &actions, complete).await
+    Ok(actions)
 }
 
 /// Returns the action of `actions` that is ours.

@@ -279,9 +279,11 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
         }
         NextStep::BlockWindow { seconds, error } => {
             warn_retry(&error, seconds);
-            // The next admission waits for the window, so there is no sleep here.
             let blocked = plan.quota.block_window(Operation::RunLiveResponse, seconds).await;
-            blocked.map_err(|error| plan.annotate(error))
+            blocked.map_err(|error| plan.annotate(error))?;
+            // The next admission would wait for the window too, but the list is read before it: an
+            // action that this POST started may be listed only now.
+            wait_limit.enforce(plan, plan.sessions.pipeline.clock.sleep(seconds)).await
         }
         NextStep::Sleep { seconds, error } => {
             warn_retry(&error, seconds);

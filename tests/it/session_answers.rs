@@ -67,6 +67,36 @@ async fn a_401_to_a_second_copy_starts_nothing_twice() {
     }
 }
 
+/// The list shows the action of the refused POST, but not yet its comment and its commands.
+#[tokio::test(start_paused = true)]
+async fn after_a_429_an_action_that_is_not_filled_in_yet_is_read_again() {
+    for (hides_comment, list_lag, filled_in, retry_after) in [
+        (true, 0.0, 9.0, "1"),
+        (false, 0.0, 9.0, "1"),
+        (true, 20.0, 29.0, "23"),
+        (true, 0.0, 55.0, "50"),
+    ] {
+        for with_id in [false, true] {
+            let what = format!("{hides_comment} {list_lag} {filled_in} {retry_after} {with_id}");
+            let fixture = Fixture::with_switches(|switches| {
+                switches.null_first_comment = hides_comment;
+                switches.null_first_body = filled_in;
+                switches.list_lag = list_lag;
+            });
+            fixture.script("echo.ps1", 0.5);
+            let mut refused = Fault { acts: true, ..Fault::status(429) };
+            refused.headers.insert("Retry-After".to_owned(), retry_after.to_owned());
+            fixture.fault("runliveresponse", refused, 1, 1);
+            let request =
+                if with_id { fixture.submit_args_with_id("one") } else { fixture.submit_args() };
+            let session = fixture.submit(request).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
+            assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok(), "{what}");
+            assert_eq!(fixture.actions().await.len(), 1, "{what}");
+            assert_eq!(fixture.request_count(Route::RunLiveResponse), 1, "{what}");
+        }
+    }
+}
+
 /// The last POST of the waiting submit acted, and its own session is what keeps the machine busy.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_after_a_refused_post_does_not_say_that_nothing_was_started() {
