@@ -54,9 +54,11 @@ def _print_times() -> Iterator[None]:
 def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[None]:
     """Send SIGINT once the condition holds, and expect the block to raise KeyboardInterrupt."""
     sent: list[float] = []
-    over = threading.Event()
+    entered, over = threading.Event(), threading.Event()
 
     def press() -> None:
+        # The condition may hold before the block is entered.
+        entered.wait()
         wait_until(lambda: over.is_set() or condition(), what)
         if not over.is_set():
             sent.append(time.perf_counter())
@@ -65,7 +67,8 @@ def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[Non
     thread = threading.Thread(target=press)
     thread.start()
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - where the event is set, it may come
+            entered.set()
             yield
         took = time.perf_counter() - sent[0]
     finally:

@@ -1,7 +1,7 @@
 //! Finds the action of a submit in the service's list, and records it in the store.
 
 use super::Session;
-use super::evidence::{Evidence, Ownership, has_same_commands};
+use super::evidence::{Ownership, has_same_commands};
 use super::plan::{PostOutcome, SubmitPlan};
 use super::wait_limit::WaitLimit;
 use crate::error::{Error, Kind, Result};
@@ -30,8 +30,8 @@ pub(super) async fn find_existing(
     let found = match check {
         Check::None => return Ok(None),
         Check::Once => match wait_limit.enforce(plan, look_once(plan)).await? {
-            Ok(Look::Decided(found)) => Ok(found),
-            Ok(Look::Undecided) => settle(plan).await,
+            Ok(Look { ours: None, is_undecided: true }) => settle(plan).await,
+            Ok(Look { ours, .. }) => Ok(ours),
             Err(error) => Err(error),
         },
         Check::Settle => settle(plan).await,
@@ -55,23 +55,19 @@ pub(super) async fn find_existing(
 }
 
 /// What one read of the list shows.
-enum Look {
-    /// Our action, or none.
-    Decided(Option<MachineAction>),
-    /// An action that may be ours is not filled in yet.
-    Undecided,
+struct Look {
+    ours: Option<MachineAction>,
+    /// Whether an action that may be ours is not filled in yet.
+    is_undecided: bool,
 }
 
 async fn look_once(plan: &SubmitPlan) -> Result<Look> {
     let actions = list_oldest_first(plan).await?;
-    let found = pick_ours(plan, &actions, true).await?;
-    let is_undecided = |evidence: &Evidence<'_>| {
+    let ours = pick_ours(plan, &actions, true).await?;
+    let is_undecided = plan.with_evidence(|evidence| {
         actions.iter().any(|action| evidence.judge(action, true) == Ownership::Undecided)
-    };
-    if found.is_none() && plan.with_evidence(is_undecided) {
-        return Ok(Look::Undecided);
-    }
-    Ok(Look::Decided(found))
+    });
+    Ok(Look { ours, is_undecided })
 }
 
 /// Frees the slot of an earlier POST of this intent, which started nothing. The slot of another
