@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime_helpers import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,12 +27,6 @@ def find(program: str) -> str:
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
     assert found, f"{program} is needed: make test installs it on Debian"
     return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @contextmanager

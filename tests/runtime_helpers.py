@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -72,3 +75,14 @@ class ProcessResult:
     def __repr__(self) -> str:
         output = f"--- stdout\n{self.out}\n--- stderr\n{self.err}"
         return f"<exit code {self.code} after {self.seconds:.2f} s\n{output}>"
+
+
+def free_port() -> int:
+    """Return a port for a server that starts later.
+
+    The system gives none of these to a socket that asks for any, such as that of an emulator.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port

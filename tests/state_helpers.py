@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+from runtime_helpers import free_port
 
 from mde_live_response import StateError
 from mde_live_response._native import show_state
@@ -75,9 +76,7 @@ def start_redis(
     if program is None:
         pytest.skip("there is no redis-server here")
     if port is None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", *options]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 30

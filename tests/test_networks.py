@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from pki_helpers import make_authority, make_expired, make_signed
-from proxy_helpers import Proxy, RecordingServer, free_port, nghttpx, squid, tinyproxy
-from runtime_helpers import MACHINE, requests_of, run_python
+from proxy_helpers import Proxy, RecordingServer, nghttpx, squid, tinyproxy
+from runtime_helpers import MACHINE, free_port, requests_of, run_python, wait_until
 
 from mde_live_response import Command, ConnectionFailedError, LiveResponseClient
 from mde_live_response.emulator import Emulator
@@ -100,6 +100,8 @@ def test_a_proxy_forwards_calls_to_all_three_hosts(
 def test_a_tunnel_is_reused(tls: Emulator, tmp_path: Path) -> None:
     with tinyproxy(tmp_path) as proxy, tls.client(proxy=proxy.url) as client:
         client.list_machine_actions()
+        # The proxy writes its log a moment later.
+        wait_until(lambda: tunnels(proxy), "the proxy's log")
         before = tunnels(proxy)
         for _ in range(10):
             client.list_machine_actions()
