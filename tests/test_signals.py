@@ -67,7 +67,8 @@ def interrupted_when(condition: Callable[[], object], what: str) -> Iterator[Non
     thread = threading.Thread(target=press)
     thread.start()
     try:
-        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - where the event is set, it may come
+        # The interrupt may come as soon as the event is set.
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
             entered.set()
             yield
         took = time.perf_counter() - sent[0]
