@@ -55,7 +55,7 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailu
     connection.busy_handler(Some(wait_when_busy))?;
     connection.set_prepared_statement_cache_capacity(64);
     // Before the switch to WAL, which changes the file.
-    check_owner(&connection, path)?;
+    check_new_connection(&mut connection, path)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if !mode.eq_ignore_ascii_case("wal") {
@@ -83,6 +83,13 @@ fn try_open(path: &Path, max_pages: Option<u32>) -> Result<Connection, OpenFailu
     transaction.execute_batch(ADDITIONS)?;
     transaction.commit()?;
     Ok(connection)
+}
+
+/// Checks the file of a connection that has no transaction yet.
+fn check_new_connection(connection: &mut Connection, path: &Path) -> Result<(), OpenFailure> {
+    // One snapshot: another process may create the store between two reads.
+    let snapshot = connection.transaction()?;
+    check_owner(&snapshot, path)
 }
 
 /// Fails if the file is that of another program or of another version.
@@ -224,5 +231,47 @@ pub fn to_error(path: &Path, error: &rusqlite::Error) -> Error {
             translated.with_source(rusqlite::Error::SqliteFailure(*code, words.clone()))
         }
         _ => translated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Another process may create the store between two reads of its header.
+    #[test]
+    fn a_store_that_is_being_created_is_not_another_programs() {
+        let folder = std::env::temp_dir().join(format!("mde-owner-{}", fastrand::u64(..)));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("state.db");
+        let connect = || {
+            let connection = Connection::open(&path).unwrap();
+            connection.busy_timeout(Duration::from_secs(30)).unwrap();
+            connection
+        };
+        let writer = connect();
+        writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+        let mut reader = connect();
+        let (is_over, over) = (AtomicBool::new(false), Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(over) {
+                    for (id, version) in [(APPLICATION_ID, VERSION), (0, 0)] {
+                        let sql = format!(
+                            "BEGIN IMMEDIATE; PRAGMA application_id = {id}; \
+                             PRAGMA user_version = {version}; COMMIT"
+                        );
+                        writer.execute_batch(&sql).unwrap();
+                    }
+                }
+            });
+            let failed = (0..5_000).any(|_| check_new_connection(&mut reader, &path).is_err());
+            is_over.store(true, over);
+            assert!(!failed);
+        });
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }
