@@ -27,6 +27,8 @@ impl Pause {
 
 /// Between two polls of a busy machine or a full tenant; each further poll waits longer.
 pub const BUSY_POLL: Pause = Pause::of(15.0);
+/// How old the last read of the list may be when a POST is sent.
+pub const MAX_LOOK_AGE: Pause = Pause::of(10.0);
 /// Between two cancels of an action that the service does not list yet.
 pub const CANCEL_UNLISTED: Pause = Pause::of(5.0);
 /// Before another try to cancel a session that stayed Pending for too long.

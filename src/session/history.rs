@@ -23,6 +23,8 @@ struct Events {
     own_post: Option<PostTime>,
     /// When the last POST of this call began, by our clock.
     last_post: Option<f64>,
+    /// When this call last read the machine's actions, by our clock.
+    last_look: Option<f64>,
     /// The actions that the machine had before the first POST.
     known_before: HashSet<String>,
     /// The actions of others that the service answered a POST with.
@@ -69,12 +71,19 @@ impl SubmitHistory {
         events.last_post = Some(now);
     }
 
-    /// Records the machine's actions, as long as no POST was sent: none of them is ours.
-    pub fn record_known(&self, actions: &[MachineAction]) {
+    /// Records the machine's actions, which were read from `now` on. As long as no POST was sent,
+    /// none of them is ours.
+    pub fn record_look(&self, actions: &[MachineAction], now: f64) {
         let mut events = self.lock();
+        events.last_look = Some(now);
         if events.earlier_post.is_none() && events.own_post.is_none() {
             events.known_before.extend(actions.iter().map(|action| action.id.clone()));
         }
+    }
+
+    /// Returns the seconds since this call last read the machine's actions. None: it never did.
+    pub fn since_last_look(&self, now: f64) -> Option<f64> {
+        self.lock().last_look.map(|at| now - at)
     }
 
     pub fn set_in_doubt(&self, in_doubt: bool) {

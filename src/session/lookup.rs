@@ -55,13 +55,13 @@ pub(super) async fn find_existing(
 }
 
 /// What one read of the list shows.
-struct Look {
-    ours: Option<MachineAction>,
+pub(super) struct Look {
+    pub ours: Option<MachineAction>,
     /// Whether an action that may be ours is not filled in yet.
-    is_undecided: bool,
+    pub is_undecided: bool,
 }
 
-async fn look_once(plan: &SubmitPlan) -> Result<Look> {
+pub(super) async fn look_once(plan: &SubmitPlan) -> Result<Look> {
     let actions = list_oldest_first(plan).await?;
     let ours = pick_ours(plan, &actions, true).await?;
     let is_undecided = plan.with_evidence(|evidence| {
@@ -112,8 +112,9 @@ pub(super) async fn find_action(
 
 /// Lists the machine's actions. The first POST that started an action is the one to adopt.
 async fn list_oldest_first(plan: &SubmitPlan) -> Result<Vec<MachineAction>> {
+    let began = plan.sessions.pipeline.clock.now();
     let mut actions = plan.sessions.list_actions_on(plan.machine_id(), &plan.tag).await?;
-    plan.history.record_known(&actions);
+    plan.history.record_look(&actions, began);
     actions.reverse();
     Ok(actions)
 }

@@ -62,9 +62,9 @@ pub(super) enum NextStep {
         retries: u32,
         error: Error,
     },
-    /// The next try follows as soon as the list was read.
+    /// The next try follows as soon as the list was read. Without an error, nothing was sent.
     ReadList {
-        error: Error,
+        error: Option<Error>,
     },
     /// Every submit has to wait, not only this one.
     BlockWindow {
@@ -86,7 +86,7 @@ impl NextStep {
             Self::BlockWindow { error, .. } => Some(("the service's limit of submits", error)),
             Self::Sleep { error, .. } => Some(("a connection to the service", error)),
             Self::ReadList { error } => {
-                Some(("the machine, which the service did not find", error))
+                error.as_ref().map(|error| ("the machine, which the service did not find", error))
             }
             Self::RefreshToken { error } => Some(("a token that the service accepts", error)),
             Self::Done { .. } | Self::Fail(_) => None,
@@ -121,8 +121,9 @@ pub(super) fn next_step(
         }
         PostOutcome::NotFound(error) if tries.not_found < MAX_NOT_FOUND => {
             tries.not_found += 1;
-            NextStep::ReadList { error }
+            NextStep::ReadList { error: Some(error) }
         }
+        PostOutcome::Outdated => NextStep::ReadList { error: None },
         PostOutcome::NotSent(error) => {
             tries.not_sent += 1;
             after_not_sent(tries.not_sent, error, context)
@@ -146,6 +147,7 @@ fn check_before_next(outcome: &PostOutcome) -> Check {
         PostOutcome::Throttled(..) => Check::Once,
         // The next POST follows immediately: a session of the first one keeps the machine busy.
         PostOutcome::TokenRefused(_) => Check::Once,
+        PostOutcome::Outdated => Check::Once,
         // A submit of another process with our id may keep the machine busy.
         PostOutcome::Busy(busy) if busy.is_proven => Check::Once,
         outcome if outcome.proves_nothing_started() => Check::None,

@@ -48,6 +48,8 @@ pub enum PostOutcome {
     Throttled(Throttle, Error),
     /// No POST was attempted in the end: no token, no lease, or the caller cancelled.
     NotPosted(Error),
+    /// No POST was attempted, because the list must be read again first.
+    Outdated,
     NotSent(Error),
     TokenRefused(Error),
     Refused(Error),
@@ -97,7 +99,7 @@ impl PostOutcome {
     /// Returns whether no copy of the POST can have started a session.
     pub fn proves_nothing_started(&self) -> bool {
         match self {
-            Self::NotPosted(_) | Self::NotSent(_) => true,
+            Self::NotPosted(_) | Self::Outdated | Self::NotSent(_) => true,
             Self::Busy(busy) => busy.is_proven,
             // Without a status there was no response: the request was not sent.
             Self::Refused(error) => error.status.is_none() || is_final_refusal(error),
@@ -231,6 +233,7 @@ impl std::fmt::Display for PostOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ours(action, _) => write!(f, "session {}", action.id),
+            Self::Outdated => write!(f, "the list has to be read again before the POST"),
             Self::Busy(BusyMachine { error, .. })
             | Self::Throttled(_, error)
             | Self::NotPosted(error)

@@ -6,6 +6,7 @@ use super::{lookup, response};
 use crate::error::{Error, Kind};
 use crate::limits::{Admission, CallPermit, SlotGuard};
 use crate::operation::Operation;
+use crate::pauses;
 use crate::pipeline::AttemptOutcome;
 use crate::trace::{self, LOG_TARGET};
 
@@ -60,6 +61,9 @@ impl<'a> PostAttempt<'a> {
         if let Err(error) = pipeline.tokens().get_token().await {
             return PostOutcome::NotPosted(plan.annotate(error));
         }
+        if let Err(outcome) = self.look_again(previous_error).await {
+            return outcome;
+        }
         // The store records the POST before it is sent: a crash between the two must leave a
         // record, or the next submit would not check. It fails if another process has the lease.
         if let Err(error) = plan.intent_lease.record_posted(true).await {
@@ -88,6 +92,36 @@ impl<'a> PostAttempt<'a> {
                 response::resolve_refusal(plan, error, previous_error).await
             }
             AttemptOutcome::Ambiguous(error) => PostOutcome::Unknown(error),
+        }
+    }
+
+    /// Reads the list again if this submit waited for long since its last read: meanwhile an earlier
+    /// POST may have arrived, or a process with another store may have submitted with the same id.
+    async fn look_again(&self, previous_error: Option<&Error>) -> Result<(), PostOutcome> {
+        let plan = self.plan;
+        let clock = plan.sessions.pipeline.clock;
+        let (began, max_age) = (clock.now(), pauses::MAX_LOOK_AGE.seconds(plan.limits()));
+        if plan.history.since_last_look(began).is_none_or(|age| age <= max_age) {
+            return Ok(());
+        }
+        let look = match (lookup::look_once(plan).await, previous_error) {
+            (Ok(look), _) => look,
+            (Err(read_error), None) => return Err(PostOutcome::NotPosted(read_error)),
+            (Err(read_error), Some(previous)) => {
+                let unknown = lookup::unknown_outcome_error(plan, previous, &read_error);
+                return Err(PostOutcome::Unknown(unknown));
+            }
+        };
+        if let Some(action) = look.ours {
+            let already_existed = !plan.history.may_have_started();
+            return Err(lookup::outcome_of_action(plan, action, already_existed));
+        }
+        // The permit of this POST ends if the read takes long.
+        let is_in_time = clock.now() - began <= max_age;
+        match previous_error {
+            _ if is_in_time && !look.is_undecided => Ok(()),
+            None => Err(PostOutcome::Outdated),
+            Some(previous) => Err(PostOutcome::Unknown(previous.clone())),
         }
     }
 
@@ -158,7 +192,7 @@ impl<'a> PostAttempt<'a> {
         };
         let recorded = match outcome {
             // Recorded already, or nothing was posted.
-            PostOutcome::Ours(..) | PostOutcome::NotPosted(_) => recorded,
+            PostOutcome::Ours(..) | PostOutcome::NotPosted(_) | PostOutcome::Outdated => recorded,
             // The intent stays marked as posted, so that the next try reads the list first.
             outcome if was_lost || !outcome.proves_nothing_started() => recorded,
             _ => recorded.and(self.plan.intent_lease.record_posted(self.posted_before).await),

@@ -155,7 +155,8 @@ fn undecided_error(action_id: &str) -> Error {
         "the service returned session {action_id} without the fields that show whether this \
          submit started it"
     );
-    Error::new(Kind::Service, message).with_action(action_id)
+    // It may be a stranger's, so the error's own action stays empty.
+    Error::new(Kind::Service, message)
 }
 
 fn other_machine_error(machine_id: &str, action: &MachineAction) -> Error {

@@ -266,7 +266,9 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
             Ok(())
         }
         NextStep::ReadList { error } => {
-            log::warn!(target: LOG_TARGET, "{error}; reading the list before the next try");
+            if let Some(error) = error {
+                log::warn!(target: LOG_TARGET, "{error}; reading the list before the next try");
+            }
             Ok(())
         }
         NextStep::WaitForMachine { retries, action_id, .. } => {

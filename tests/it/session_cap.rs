@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use mde_live_response::config::Limits;
+use mde_live_response::config::{Limits, Rate};
 use mde_live_response::emulator::{
     Fault, ForeignSessionResponse, Route, Settings, ThrottleResponse,
 };
 use mde_live_response::error::Kind;
-use mde_live_response::session::{RunOptions, SubmitRequest};
+use mde_live_response::session::{RunOptions, Sessions, SubmitRequest};
 
-use crate::support::{Fixture, HOUR, max_calls_within, sleep, within};
+use crate::support::{Fixture, HOUR, count_accepted, max_calls_within, sleep, within};
 
 fn waiting(submit: SubmitRequest) -> SubmitRequest {
     SubmitRequest { wait_if_busy: true, ..submit }
@@ -147,4 +147,49 @@ async fn a_429_beyond_max_wait_still_delays_the_endpoint() {
     assert!(within(HOUR, pipeline.list_machines(None, None)).await.is_ok());
     assert!((fixture.clock.now() - started - 300.0).abs() < 1.0);
     assert_eq!(fixture.request_count(Route::ListMachines), 2);
+}
+
+/// Returns a client with its own store that may submit once in `seconds`.
+fn client_with_small_window(fixture: &Fixture, seconds: f64) -> Arc<Sessions> {
+    fixture.client_with(|options| {
+        options.limits.submit = vec![Rate { count: 1, per: seconds }];
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_wait_a_submit_of_another_store_with_the_id_is_found() {
+    for seconds in [600.0, 30.0] {
+        let fixture = Fixture::new();
+        fixture.script("echo.ps1", 5.0);
+        let busy = client_with_small_window(&fixture, seconds);
+        within(HOUR, busy.submit(fixture.submit_args_for(1), None)).await.unwrap();
+        let submit = fixture.submit_args_with_id("one");
+        let waiting = tokio::spawn({
+            let busy = busy.clone();
+            async move { within(HOUR, busy.submit(submit, None)).await.unwrap() }
+        });
+        sleep(1.0).await;
+        let session = fixture.submit(fixture.submit_args_with_id("one")).await.unwrap();
+        assert!(within(HOUR, session.result(None, None)).await.unwrap().is_ok());
+        let found = waiting.await.unwrap();
+        assert_eq!((found.id, found.adopted), (session.id, true), "{seconds}");
+        assert_eq!(count_accepted(&fixture), 2, "{seconds}");
+        let (_, quota) = busy.pipeline.shared_quota().await.unwrap();
+        let slot = quota.slot_on_machine(&fixture.machine(0)).await.unwrap();
+        assert!(slot.is_none(), "{slot:?}");
+        fixture.assert_no_violations();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_arrives_while_its_repetition_waits_is_found() {
+    let fixture = Fixture::new();
+    fixture.script("echo.ps1", 5.0);
+    let client = client_with_small_window(&fixture, 600.0);
+    // It arrives after the settle time, while the repetition waits for the window.
+    fixture.network.submit_delays.lock().unwrap().push_back(300.0);
+    let session = within(HOUR, client.submit(fixture.submit_args(), None)).await.unwrap();
+    assert!(!session.adopted && within(HOUR, session.result(None, None)).await.unwrap().is_ok());
+    assert_eq!(count_accepted(&fixture), 1);
+    fixture.assert_no_violations();
 }
