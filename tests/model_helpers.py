@@ -11,8 +11,8 @@ DICT_NAMES = {
     "Limits": "submit read sessions queue_time script_time settle_time upload_size",
     "MachineAction": "id type status done machine_id computer_dns_name requestor "
     "requestor_comment creation_date_time_utc last_update_date_time_utc cancellation_requestor "
-    "cancellation_comment cancellation_date_time_utc error_hresult external_id request_source "
-    "commands",
+    "cancellation_comment cancellation_date_time_utc error_hresult error_name external_id "
+    "request_source commands",
     "CommandResult": "index command status errors start_time end_time skipped script file error",
     "SessionResult": "action commands ok reason message",
     "ScriptOutput": "script_name exit_code stdout stderr",
@@ -24,8 +24,8 @@ DICT_NAMES = {
     "LibraryPlan": "add replace describe delete leave others",
     "Finding": "code level message hint",
     "Check": "ok findings",
-    "Outcome": "row machine machine_id tenant_id action_id correlation_id status ok reason "
-    "message start_time end_time error",
+    "Outcome": "row machine computer_dns_name machine_id tenant_id action_id correlation_id status "
+    "ok reason message start_time end_time error",
     "FleetReport": "run_id ok outcomes",
 }
 
@@ -36,7 +36,11 @@ def dict_of_attributes(model: Any) -> dict[str, Any]:
         params = [{"key": key, "value": value} for key, value in model.params.items()]
         return {"type": model.type, "params": params}
     names = DICT_NAMES[type(model).__name__].split()
-    return {name: json_ready(getattr(model, name)) for name in names}
+    fields = {name: json_ready(getattr(model, name)) for name in names}
+    if type(model).__name__ == "SessionResult":
+        # The result has the commands itself, with what was fetched.
+        del fields["action"]["commands"]
+    return fields
 
 
 def json_ready(value: Any) -> Any:

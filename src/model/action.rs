@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::command::Command;
+use super::hresult::describe_hresult;
 use super::record::{Entity, NeededId, Raw};
 use super::timestamp::Timestamp;
 
@@ -83,6 +84,11 @@ impl MachineAction {
     /// Returns whether the status is final.
     pub fn is_done(&self) -> bool {
         is_final(&self.status)
+    }
+
+    /// Returns the HRESULT by name, such as `E_ACCESSDENIED (0x80070005)`. None if nothing failed.
+    pub fn error_name(&self) -> Option<String> {
+        describe_hresult(self.error_hresult?)
     }
 
     /// Returns whether a command has started.

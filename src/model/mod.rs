@@ -4,6 +4,7 @@ mod action;
 mod collected_file;
 mod command;
 mod decode;
+mod hresult;
 mod id;
 mod lenient;
 mod library_file;

@@ -152,16 +152,20 @@ fn failed_action(
     machine: &str,
 ) -> Option<(&'static str, String)> {
     let failed = commands.iter().find(|result| result.command.status == "Failed");
+    let code = action.error_name().map_or_else(String::new, |name| format!(" [{name}]"));
     // The status comes first: a cancelled or timed-out session may have a failed command too.
     Some(match (action.status.as_str(), failed) {
         ("Cancelled", _) => {
             let comment = action.cancellation_comment.as_deref().unwrap_or("no comment");
-            ("cancelled", format!("the session on {machine} was cancelled: {comment}"))
+            ("cancelled", format!("the session on {machine} was cancelled: {comment}{code}"))
         }
         ("TimeOut", _) if !action.has_started() => {
-            ("timed_out", format!("the service could not reach {machine} in time and gave up"))
+            let message = format!("the service could not reach {machine} in time and gave up");
+            ("timed_out", message + &code)
         }
-        ("TimeOut", _) => ("timed_out", format!("{machine} did not run the commands in time")),
+        ("TimeOut", _) => {
+            ("timed_out", format!("{machine} did not run the commands in time{code}"))
+        }
         (_, Some(failed)) => {
             // The service may repeat the arguments, which may be secret.
             let arguments = ArgumentRedactor::new(std::slice::from_ref(&failed.command.command));
@@ -169,13 +173,16 @@ fn failed_action(
             let why = if errors.is_empty() { "the service gives no reason" } else { &errors };
             let hint = if is_upload_failure(&errors) { UPLOAD_HINT } else { "" };
             let (index, command) = (failed.command.index, &failed.command.command);
-            ("command", format!("command {index}, {command}, failed on {machine}: {why}{hint}"))
+            (
+                "command",
+                format!("command {index}, {command}, failed on {machine}: {why}{code}{hint}"),
+            )
         }
         ("Succeeded", None) if commands.is_empty() => {
             ("fetch", format!("the service lists no commands for the session on {machine}"))
         }
         ("Succeeded", None) => return None,
-        (status, None) => ("failed", format!("the session on {machine} ended as {status}")),
+        (status, None) => ("failed", format!("the session on {machine} ended as {status}{code}")),
     })
 }
 
@@ -197,4 +204,45 @@ fn missing_result(commands: &[CommandResult]) -> Option<(&'static str, String)> 
 fn is_upload_failure(errors: &str) -> bool {
     let errors = errors.to_ascii_lowercase();
     ["upload", "blob", "storage account"].iter().any(|word| errors.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message_of(status: &str, hresult: i64, errors: &[&str]) -> String {
+        let command = json!({
+            "index": 0, "startTime": "2026-03-10T14:36:51Z", "endTime": null,
+            "commandStatus": "Failed", "errors": errors,
+            "command": {"type": "GetFile", "params": [{"key": "Path", "value": "C:\\a"}]},
+        });
+        let commands = if status == "Failed" { vec![] } else { vec![command] };
+        let action = json!({
+            "id": "a", "type": "LiveResponse", "status": status, "computerDnsName": "ws-1",
+            "errorHResult": hresult, "commands": commands,
+        });
+        let action: MachineAction = serde_json::from_str(&action.to_string()).unwrap();
+        let commands = CommandResult::unfetched(&action);
+        SessionResult::new(action, commands).message
+    }
+
+    #[test]
+    fn a_message_has_the_hresult_by_name() {
+        let denied = -2_147_024_891;
+        for (status, errors, hresult, expected) in [
+            ("Failed", &[][..], 0, "the session on ws-1 ended as Failed"),
+            ("Failed", &[], denied, "ended as Failed [E_ACCESSDENIED (0x80070005)]"),
+            ("Failed", &[], -1, "ended as Failed [0xFFFFFFFF]"),
+            ("TimeOut", &[], denied, "in time [E_ACCESSDENIED (0x80070005)]"),
+            ("Cancelled", &[], denied, "no comment [E_ACCESSDENIED (0x80070005)]"),
+            ("Other", &["no"], denied, "failed on ws-1: no [E_ACCESSDENIED (0x80070005)]"),
+            ("Other", &["upload"], denied, ": upload [E_ACCESSDENIED (0x80070005)]; if the device"),
+        ] {
+            let message = message_of(status, hresult, errors);
+            assert!(message.contains(expected), "{message}");
+            assert_eq!(message.contains('['), hresult != 0, "{message}");
+        }
+    }
 }

@@ -38,6 +38,7 @@ json_dict! { model::MachineAction, |action| {
     "cancellation_comment": action.cancellation_comment,
     "cancellation_date_time_utc": action.cancellation_date_time_utc,
     "error_hresult": action.error_hresult,
+    "error_name": action.error_name(),
     "external_id": action.external_id,
     "request_source": action.request_source,
     "commands": UnfetchedCommands(action),
@@ -152,6 +153,13 @@ common_methods! {
             self.core.error_hresult
         }
 
+        /// `error_hresult` by name, such as `E_ACCESSDENIED (0x80070005)`; a code without a name
+        /// as its number. None if nothing failed.
+        #[getter]
+        fn error_name(&self) -> Option<String> {
+            self.core.error_name()
+        }
+
         /// The id that the requestor gave it, if any.
         #[getter]
         fn external_id(&self) -> Option<&str> {
@@ -181,7 +189,8 @@ common_methods! {
 
         fn __repr__(&self) -> String {
             let model::MachineAction { id, kind, status, .. } = &*self.core;
-            printable(&format!("<MachineAction {id} {kind} {status}>")).into_owned()
+            let error = self.core.error_name().map_or_else(String::new, |name| format!(" {name}"));
+            printable(&format!("<MachineAction {id} {kind} {status}{error}>")).into_owned()
         }
     }
 }

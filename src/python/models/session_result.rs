@@ -1,18 +1,18 @@
 //! `SessionResult`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::action::MachineAction;
 use super::command_result::CommandResult;
 use super::common::{common_methods, into_model};
-use super::json_ready::json_dict;
+use super::json_ready::{JsonReady, json_dict};
 use super::shared::Shared;
 use super::values::{LazyObject, LazyTuple};
 use crate::python::errors::session_failed_error;
 use crate::python::gil_gate::enter;
-use crate::session;
 use crate::text::printable;
+use crate::{model, session};
 
 /// The result of a finished session, including everything a failed session did before it
 /// failed.
@@ -56,8 +56,19 @@ into_model! {
     session::SessionResult => SessionResult { action, commands, scripts, files }
 }
 
+/// An action without its commands, which the result has itself.
+struct ActionFields<'a>(&'a model::MachineAction);
+
+impl JsonReady for ActionFields<'_> {
+    fn to_json_ready<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let fields = self.0.to_json_ready(py)?;
+        fields.cast::<PyDict>()?.del_item("commands")?;
+        Ok(fields)
+    }
+}
+
 json_dict! { session::SessionResult, |result| {
-    "action": result.action,
+    "action": ActionFields(&result.action),
     "commands": result.commands,
     "ok": result.is_ok(),
     "reason": result.reason,
