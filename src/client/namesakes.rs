@@ -50,6 +50,11 @@ impl Namesake {
         }
     }
 
+    /// Returns the full name, if the service has one.
+    pub fn name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// Returns whether the machine was only seen in the network, so that no session can run on it.
     fn is_discovered(&self) -> bool {
         ["CanBeOnboarded", "InsufficientInfo", "Unsupported"]

@@ -7,7 +7,7 @@
 //! 5. `row` takes one row from its submit to its `outcome`.
 //! 6. [`Fleet`] yields each outcome when it is known, including the outcomes of other workers.
 
-mod manifest;
+mod machine_names;
 mod outage;
 mod outcome;
 mod priority;

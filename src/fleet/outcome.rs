@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::model::is_machine_id;
 use crate::session::SessionResult;
 use crate::state::run_store::NumberedOutcome;
 
@@ -13,6 +14,8 @@ pub struct Outcome {
     pub row: u32,
     /// As given.
     pub machine: String,
+    #[serde(default)]
+    pub computer_dns_name: Option<String>,
     pub machine_id: Option<String>,
     pub tenant_id: Option<String>,
     pub action_id: Option<String>,
@@ -49,9 +52,25 @@ impl Outcome {
     /// Takes the outcome from the result of the session.
     pub fn set_result(&mut self, result: &SessionResult) {
         self.action_id = Some(result.action.id.clone());
+        self.set_name(result.action.computer_dns_name.as_deref());
         self.status = Some(result.action.status.clone());
         self.reason.clone_from(&result.reason);
         self.message.clone_from(&result.message);
+    }
+
+    /// Takes the machine's name from its action, which has it as the service knows it now.
+    pub fn set_name(&mut self, name: Option<&str>) {
+        if let Some(name) = name.filter(|name| !name.trim().is_empty()) {
+            self.computer_dns_name = Some(name.to_owned());
+        }
+    }
+
+    /// Returns the machine as people know it: as given, or by its name if its id was given.
+    pub fn label(&self) -> &str {
+        match &self.computer_dns_name {
+            Some(name) if is_machine_id(self.machine.trim()) => name,
+            _ => &self.machine,
+        }
     }
 
     /// Takes the outcome from the error that kept the session from its end.
@@ -64,7 +83,12 @@ impl Outcome {
             Kind::PermissionDenied => "permission",
             _ => "error",
         };
-        self.set_reason(reason, error.message.clone());
+        // Errors name the machine by its id.
+        let message = match &self.machine_id {
+            Some(id) => error.message.replace(id, self.label()),
+            None => error.message.clone(),
+        };
+        self.set_reason(reason, message);
         self.action_id = self.action_id.take().or_else(|| error.action_id.clone());
         self.error = Some(error);
     }

@@ -1,6 +1,5 @@
 //! Fetches the results of a row again whose session has ended.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::outcome::Outcome;
@@ -34,7 +33,8 @@ async fn fetch(shared: &Shared, outcome: &Outcome) -> Result<SessionResult> {
     let mut session = shared.sessions.session(outcome.action_id.as_deref().unwrap_or_default());
     session.machine_id.clone_from(&outcome.machine_id);
     session.correlation_id.clone_from(&outcome.correlation_id);
-    let save_to = shared.header.save_to.as_deref().map(Path::new);
+    let save_to = shared.save_to();
+    let save_to = save_to.as_ref();
     let stored = shared.run_store().get_result(&shared.header.run_id, outcome.row).await?;
     let stored: Option<SessionResult> =
         stored.map(|json| serde_json::from_str(&json)).transpose().map_err(|error| {
@@ -43,6 +43,6 @@ async fn fetch(shared: &Shared, outcome: &Outcome) -> Result<SessionResult> {
         })?;
     match stored.filter(|stored| !stored.commands.is_empty()) {
         Some(stored) => Ok(session.refetch(stored, save_to, |_| true).await),
-        None => session.result(None, save_to).await,
+        None => session.fetch_unrecorded(save_to).await,
     }
 }

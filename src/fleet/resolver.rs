@@ -1,27 +1,24 @@
 //! Finds the machine of each row and its priority, from pages of the list of machines.
 
+mod filters;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use filters::{build_filters, count_filters};
+
+use super::machine_names::MachineNames;
 use super::priority::{Priority, PriorityClass};
 use super::shared::is_run_level;
-use crate::client::{
-    Choice, Namesake, PageGuard, ambiguous_error, choose, machine_not_found, odata_literal,
-};
+use crate::client::{Choice, Namesake, PageGuard, ambiguous_error, choose, machine_not_found};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, check_machine_name, is_machine_id};
 use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
 
-/// Ids in one `$filter`, as many as the poller uses. The service documents no limit of the URL's
-/// length (docs/service.md, section 6).
-const IDS_PER_FILTER: usize = 50;
-/// Names in one `$filter`. Each is a condition of its own, and OData services commonly allow 100
-/// nodes in a filter.
-const NAMES_PER_FILTER: usize = 20;
 /// If filters would take more calls than this, all machines are listed instead.
 const MAX_FILTERED_CALLS: usize = 10;
 /// With more names than this, the error for an ambiguous name has only the ids of its machines.
@@ -49,6 +46,7 @@ pub struct LookupRequest {
 pub struct Resolver {
     pipeline: Arc<Pipeline>,
     sender: UnboundedSender<Vec<Resolution>>,
+    known: Arc<MachineNames>,
     /// Rows by machine id.
     ids: HashMap<String, Vec<u32>>,
     /// Rows by machine name, as given, in lower case.
@@ -71,10 +69,12 @@ impl Resolver {
         pipeline: Arc<Pipeline>,
         sender: UnboundedSender<Vec<Resolution>>,
         lookups: Vec<LookupRequest>,
+        known: Arc<MachineNames>,
     ) -> Self {
         let mut resolver = Self {
             pipeline,
             sender,
+            known,
             ids: HashMap::new(),
             names: HashMap::new(),
             name_matches: HashMap::new(),
@@ -105,12 +105,10 @@ impl Resolver {
     }
 
     async fn list_machines(&mut self) -> Result<()> {
-        let calls =
-            self.ids.len().div_ceil(IDS_PER_FILTER) + self.names.len().div_ceil(NAMES_PER_FILTER);
-        if calls > MAX_FILTERED_CALLS {
+        if count_filters(self.ids.len(), self.names.len()) > MAX_FILTERED_CALLS {
             return self.fetch_pages(None).await;
         }
-        for filter in self.build_filters() {
+        for filter in build_filters(self.ids.keys(), self.names.keys()) {
             match self.fetch_pages(Some(&filter)).await {
                 // The limits of a filter are not documented. The list without a filter always
                 // works.
@@ -121,17 +119,6 @@ impl Resolver {
             }
         }
         Ok(())
-    }
-
-    fn build_filters(&self) -> Vec<String> {
-        let ids: Vec<String> = self.ids.keys().map(|id| odata_literal(id)).collect();
-        let names: Vec<String> = self
-            .names
-            .keys()
-            .map(|name| format!("startswith(computerDnsName,{})", odata_literal(name)))
-            .collect();
-        let by_id = ids.chunks(IDS_PER_FILTER).map(|chunk| format!("id in ({})", chunk.join(",")));
-        by_id.chain(names.chunks(NAMES_PER_FILTER).map(|chunk| chunk.join(" or "))).collect()
     }
 
     async fn fetch_pages(&mut self, filter: Option<&str>) -> Result<()> {
@@ -168,6 +155,7 @@ impl Resolver {
             // A merged record is followed by `resolve_ids_individually`.
             let is_current = machine.merged_into().is_none();
             if let Some(rows) = is_current.then(|| self.ids.remove(&id)).flatten() {
+                self.known.record(&rows, machine.computer_dns_name.as_deref());
                 let priority = Priority::from_machine(&machine, now);
                 resolutions.extend(
                     rows.into_iter().map(|row| Resolution::Resolved(row, id.clone(), priority)),
@@ -215,6 +203,7 @@ impl Resolver {
                 Choice::None => (None, Some(machine_not_found(&name))),
                 Choice::Several => (None, None),
             };
+            self.known.record(&rows, one.and_then(|one| one.machine.name()));
             for row in rows {
                 resolutions.push(match (one, &error) {
                     (Some(one), _) => {
@@ -236,6 +225,9 @@ impl Resolver {
     async fn resolve_ids_individually(&mut self) {
         for (id, rows) in std::mem::take(&mut self.ids) {
             let asked = self.pipeline.get_machine(&id).await;
+            if let Ok(machine) = &asked {
+                self.known.record(&rows, machine.computer_dns_name.as_deref());
+            }
             let now = self.pipeline.clock.now();
             let resolution = |row| match &asked {
                 // Another id than that of the row is the one into which its record was merged.

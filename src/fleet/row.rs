@@ -220,7 +220,10 @@ impl RowTask {
         }
         let mut outcome = self.new_outcome();
         outcome.action_id = Some(session.id.clone());
-        outcome.status = session.action().map(|action| action.status);
+        if let Some(action) = session.action() {
+            outcome.set_name(action.computer_dns_name.as_deref());
+            outcome.status = Some(action.status);
+        }
         let permitted = error.kind != Kind::PermissionDenied;
         outcome.set_error(error);
         // `machine` and `busy` mean that nothing was submitted.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
-use super::manifest;
+use super::machine_names::MachineNames;
 use super::outcome::Outcome;
 use super::stage::Counts;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
-use crate::session::{SessionResult, Sessions};
+use crate::session::{SaveTo, SessionResult, Sessions, manifest};
 use crate::state::run_store::{
     FinishedRow, NumberedOutcome, RowState, RunHeader, RunStore, StopRequest,
 };
@@ -41,6 +41,7 @@ pub struct Shared {
     pub worker_state: watch::Sender<WorkerState>,
     /// The number of outcomes that the run had when this process began to work on it.
     pub known_outcomes: OnceLock<u64>,
+    pub names: Arc<MachineNames>,
     /// The rows whose results this process has tried to fetch again.
     pub refetched: Mutex<BTreeSet<u32>>,
 }
@@ -52,6 +53,12 @@ impl Shared {
 
     pub fn now(&self) -> f64 {
         self.sessions.pipeline.clock.now()
+    }
+
+    /// Returns where the results of the run are saved.
+    pub fn save_to(&self) -> Option<SaveTo> {
+        let folder = self.header.save_to.as_ref()?.into();
+        Some(SaveTo { folder, transcripts: self.header.save_transcripts })
     }
 
     /// Returns the correlation id of a row's session, after `parked` sessions that were parked.
@@ -66,6 +73,7 @@ impl Shared {
         Outcome {
             row: state.row,
             machine: state.machine.clone(),
+            computer_dns_name: self.names.get(state),
             machine_id: state.machine_id.clone(),
             tenant_id: self.sessions.pipeline.tokens().tenant_id(),
             action_id: None,
@@ -87,19 +95,18 @@ impl Shared {
         let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let why = stop.map_or_else(|| "no comment".to_owned(), |stop| stop.comment);
         let mut outcome = self.new_outcome(state);
-        outcome.set_reason(
-            "not_submitted",
-            format!("the run was cancelled before it submitted to {}: {why}", state.machine),
-        );
+        let machine = outcome.label();
+        let message = format!("the run was cancelled before it submitted to {machine}: {why}");
+        outcome.set_reason("not_submitted", message);
         outcome
     }
 
     /// Takes the outcome from the result of the session, and adds its files to the manifest.
     pub async fn complete(&self, outcome: &mut Outcome, result: &SessionResult, is_resumed: bool) {
         outcome.set_result(result);
-        let Some(folder) = &self.header.save_to else { return };
-        let (run_id, now) = (&self.header.run_id, self.now());
-        let appending = manifest::append_session(folder.as_ref(), run_id, result, is_resumed, now);
+        let Some(save_to) = self.save_to() else { return };
+        let (run_id, now) = (Some(self.header.run_id.as_str()), self.now());
+        let appending = manifest::append_session(&save_to, run_id, result, is_resumed, now);
         if let Err(error) = appending.await {
             log::warn!(
                 target: LOG_TARGET,

@@ -1,7 +1,7 @@
 //! Starting a run, and resuming one.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::runtime::Handle;
@@ -16,7 +16,7 @@ use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::library::check_content_sizes;
 use crate::model::{Command, check_commands, is_machine_id};
-use crate::session::{Sessions, check_folder};
+use crate::session::{SaveTo, Sessions};
 use crate::state::run_store::{NewRow, RunHeader};
 use crate::state::unknown_run;
 
@@ -33,6 +33,7 @@ pub struct RunSpec {
     pub commands: Vec<Vec<Command>>,
     pub comment: String,
     pub save_to: Option<String>,
+    pub save_transcripts: bool,
     /// None: a new id.
     pub run_id: Option<String>,
     /// Seconds.
@@ -74,6 +75,7 @@ impl RunSpec {
             rows,
             fingerprint: sha256_hex(&content),
             save_to: self.save_to.clone(),
+            save_transcripts: self.save_transcripts,
             cancel_pending_after: self.cancel_pending_after,
         })
     }
@@ -97,7 +99,7 @@ impl Fleet {
     pub async fn start(sessions: &Arc<Sessions>, spec: RunSpec) -> Result<Self> {
         spec.check()?;
         if let Some(folder) = &spec.save_to {
-            check_folder(Path::new(folder)).await?;
+            SaveTo::from(PathBuf::from(folder)).check().await?;
         }
         let header = spec.header()?;
         check_content_sizes(spec.commands.iter().flatten(), &sessions.pipeline.options.limits)?;
@@ -140,6 +142,7 @@ impl Fleet {
             stop: Mutex::default(),
             worker_state: watch::channel(WorkerState::Active).0,
             known_outcomes: OnceLock::new(),
+            names: Arc::default(),
             refetched: Mutex::default(),
         });
         // Before the first claim: without a lease, other workers could claim the rows immediately.

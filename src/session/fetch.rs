@@ -1,34 +1,44 @@
 //! Fetches the results of a session that has ended: transcripts and collected files.
 
-use std::path::Path;
-
 use super::result_blob::RESULT_RETRY_DELAYS;
-use super::{CommandResult, Session, SessionResult};
+use super::{CommandResult, SaveTo, Session, SessionResult, manifest};
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Result};
 use crate::model::{CollectedFile, MachineAction};
-use crate::transfer::{Target, file_name};
+use crate::transfer::Target;
 
 impl Session {
-    /// Waits for the end of the session, then fetches every result.
+    /// Waits for the end of the session, then fetches every result and records what was saved.
     pub async fn result(
         &self,
         timeout: Option<f64>,
-        save_to: Option<&Path>,
+        save_to: Option<&SaveTo>,
     ) -> Result<SessionResult> {
         let clock = self.sessions.pipeline.clock;
         let deadline = timeout.map(|seconds| clock.now() + seconds);
         self.wait(timeout, None, None).await?;
-        self.fetch_until(deadline, save_to).await
+        // An earlier call may have saved the same files to the same folder.
+        self.fetch_until(deadline, save_to, true).await
     }
 
-    /// Fetches every result until `deadline`.
+    /// Waits for the end of the session, then fetches every result. The caller records what was
+    /// saved.
+    pub async fn fetch_unrecorded(&self, save_to: Option<&SaveTo>) -> Result<SessionResult> {
+        self.wait(None, None, None).await?;
+        self.fetch_results(save_to).await
+    }
+
+    /// Fetches every result until `deadline`, and records what was saved.
     pub(super) async fn fetch_until(
         &self,
         deadline: Option<f64>,
-        save_to: Option<&Path>,
+        save_to: Option<&SaveTo>,
+        may_be_recorded: bool,
     ) -> Result<SessionResult> {
-        let fetching = self.fetch_results(save_to);
+        let fetching = async {
+            let result = self.fetch_results(save_to).await?;
+            Ok(self.record_saved(result, save_to, may_be_recorded).await)
+        };
         let Some(deadline) = deadline else { return fetching.await };
         let left = seconds_to_duration(deadline - self.sessions.pipeline.clock.now());
         match tokio::time::timeout(left, fetching).await {
@@ -39,7 +49,7 @@ impl Session {
 
     /// Fetches every result. If one cannot be fetched or saved, its command has the error and the
     /// others are still fetched.
-    async fn fetch_results(&self, save_to: Option<&Path>) -> Result<SessionResult> {
+    async fn fetch_results(&self, save_to: Option<&SaveTo>) -> Result<SessionResult> {
         // An entry of a list may lack the commands, which the action itself has.
         let action =
             match self.action().filter(|action| action.is_done() && !action.commands.is_empty()) {
@@ -51,6 +61,28 @@ impl Session {
             self.fetch_command_result(&action, result, save_to).await;
         }
         Ok(self.result_of(action, commands))
+    }
+
+    /// Adds what was saved to the manifest. If that fails, each command that has saved something
+    /// has the error.
+    async fn record_saved(
+        &self,
+        result: SessionResult,
+        save_to: Option<&SaveTo>,
+        may_be_recorded: bool,
+    ) -> SessionResult {
+        let Some(save_to) = save_to else { return result };
+        let now = self.sessions.pipeline.clock.now();
+        let appending = manifest::append_session(save_to, None, &result, may_be_recorded, now);
+        let Err(mut error) = appending.await else { return result };
+        error.message = format!("the file is saved, but not in the manifest: {}", error.message);
+        let SessionResult { action, mut commands, .. } = result;
+        for command in commands.iter_mut().filter(|it| it.error.is_none()) {
+            if command.file.is_some() || (save_to.transcripts && command.script.is_some()) {
+                command.error = Some(self.annotate(error.clone()));
+            }
+        }
+        self.result_of(action, commands)
     }
 
     fn result_of(&self, action: MachineAction, commands: Vec<CommandResult>) -> SessionResult {
@@ -65,7 +97,7 @@ impl Session {
     pub async fn refetch(
         &self,
         result: SessionResult,
-        save_to: Option<&Path>,
+        save_to: Option<&SaveTo>,
         is_wanted: impl Fn(&Error) -> bool,
     ) -> SessionResult {
         let SessionResult { action, mut commands, .. } = result;
@@ -94,7 +126,7 @@ impl Session {
         &self,
         action: &MachineAction,
         result: &mut CommandResult,
-        save_to: Option<&Path>,
+        save_to: Option<&SaveTo>,
     ) {
         let fetched = self.try_fetch(action, result, save_to).await;
         result.error = fetched.err().map(|error| self.annotate(error));
@@ -104,24 +136,22 @@ impl Session {
         &self,
         action: &MachineAction,
         result: &mut CommandResult,
-        save_to: Option<&Path>,
+        save_to: Option<&SaveTo>,
     ) -> Result<()> {
         let index = result.command.index;
         if result.has_transcript() {
             if let Some(transcript) = self.fetch_transcript(&result.command).await? {
                 // What is no transcript is kept to be read, but it is an error.
                 result.script = Some(transcript.output);
-                return transcript.objection.map_or(Ok(()), Err);
+                return match (transcript.objection, save_to) {
+                    (Some(objection), _) => Err(objection),
+                    (None, Some(save_to)) => save_to.save_transcript(action, result).await,
+                    (None, None) => Ok(()),
+                };
             }
             result.script = None;
-        } else if let Some(folder) = save_to.filter(|_| result.has_file()) {
-            let machine = action
-                .computer_dns_name
-                .as_deref()
-                .or(action.machine_id.as_deref())
-                .unwrap_or("machine");
-            let folder = folder.join(file_name::folder_name(machine, &action.id));
-            let target = Target::Folder { folder, index: index as usize };
+        } else if let Some(save_to) = save_to.filter(|_| result.has_file()) {
+            let target = save_to.target(action, index);
             let remote_path = result.command.command.param("Path").unwrap_or_default();
             result.file = Some(self.fetch_file(index, remote_path, target).await?);
         }

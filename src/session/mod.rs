@@ -9,6 +9,7 @@ mod find;
 mod history;
 mod local_content;
 mod lookup;
+pub mod manifest;
 mod next_step;
 mod plan;
 mod post;
@@ -16,6 +17,7 @@ mod post_task;
 mod response;
 mod result_blob;
 mod results;
+mod save_to;
 mod span_attributes;
 mod store_check;
 mod stream;
@@ -27,12 +29,12 @@ mod wait_limit;
 
 use std::any::Any;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 pub use plan::{SubmitOptions, SubmitRequest};
 pub use post_task::{posts_in_flight, reset_posts_in_flight};
 pub use results::{CommandResult, SessionResult};
+pub use save_to::SaveTo;
 pub use stream::{FileStream, StreamItem};
 pub use tag::Tag;
 
@@ -74,7 +76,7 @@ pub struct Session {
 /// Options of a run, in addition to its submit request.
 #[derive(Clone, Default)]
 pub struct RunOptions {
-    pub save_to: Option<PathBuf>,
+    pub save_to: Option<SaveTo>,
     /// Seconds for submit, wait and fetch together.
     pub timeout: Option<f64>,
     /// Seconds after which a session that is still Pending is cancelled.
@@ -137,8 +139,8 @@ impl Sessions {
         options: RunOptions,
     ) -> Result<SessionResult> {
         let clock = self.pipeline.clock;
-        if let Some(folder) = &options.save_to {
-            check_folder(folder).await?;
+        if let Some(save_to) = &options.save_to {
+            save_to.check().await?;
         }
         let deadline = options.timeout.map(|seconds| clock.now() + seconds);
         let session = self.submit(submit, options.timeout).await?;
@@ -148,18 +150,7 @@ impl Sessions {
         // The timeout covers the whole run, so the wait gets the time that the submit did not use.
         let left = deadline.map(|deadline| (deadline - clock.now()).max(0.0));
         session.wait(left, options.on_update, options.cancel_pending_after).await?;
-        session.fetch_until(deadline, options.save_to.as_deref()).await
-    }
-}
-
-/// Fails if `folder` is a file. Checked before a session starts, because its results could not be
-/// saved.
-pub(crate) async fn check_folder(folder: &std::path::Path) -> Result<()> {
-    match tokio::fs::read_dir(folder).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            Err(Error::io("save to", folder, error))
-        }
-        _ => Ok(()),
+        session.fetch_until(deadline, options.save_to.as_ref(), session.adopted).await
     }
 }
 

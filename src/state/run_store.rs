@@ -22,6 +22,9 @@ pub struct RunHeader {
     /// one.
     pub fingerprint: String,
     pub save_to: Option<String>,
+    /// Save the transcripts of scripts there too.
+    #[serde(default)]
+    pub save_transcripts: bool,
     /// Seconds after which a Pending session is cancelled and submitted again later.
     pub cancel_pending_after: Option<f64>,
 }

@@ -32,6 +32,17 @@ pub async fn save(
     download.finish().await
 }
 
+/// Saves bytes durably as the file `name` of a folder, or at a path.
+pub async fn save_bytes(target: Target, name: &str, content: &Bytes) -> Result<()> {
+    let (file_name, content) = (name.to_owned(), content.clone());
+    let saving = blocking(name, move || {
+        let (mut output, _) = Output::open(target)?;
+        output.write(&content)?;
+        output.finish(&file_name).map(drop)
+    });
+    saving.await
+}
+
 /// A download of one file. After `receive` has failed, another blob can continue it from
 /// [`Download::range`].
 pub struct Download {

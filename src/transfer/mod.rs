@@ -12,7 +12,7 @@ mod tests;
 mod upload;
 
 pub use blob::{Blob, BlobRange};
-pub use download::{Download, save};
+pub use download::{Download, save, save_bytes};
 pub use origin::{Origin, is_markup};
 pub use payload::DecompressLimits;
 pub use target::{Sink, Target};

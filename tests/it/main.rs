@@ -54,6 +54,7 @@ mod session_once;
 mod session_pages;
 mod session_poller;
 mod session_run;
+mod session_saved;
 mod session_store_check;
 mod session_transfers;
 mod store_checks;

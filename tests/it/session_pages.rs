@@ -118,7 +118,7 @@ fn put_file(fixture: &Fixture, content: &[u8]) {
 }
 
 async fn run(fixture: &Fixture, commands: Vec<Command>, folder: &TempDir) -> SessionResult {
-    let options = RunOptions { save_to: Some(folder.0.clone()), ..RunOptions::default() };
+    let options = RunOptions { save_to: Some(folder.0.clone().into()), ..RunOptions::default() };
     fixture.run(SubmitRequest { commands, ..fixture.submit_args() }, options).await.unwrap()
 }
 
@@ -333,11 +333,11 @@ async fn random_pages_never_become_a_result() {
                 let wanted = command.error.is_none().then_some(expected);
                 assert_eq!(exit_code, wanted, "seed {seed}: {command:?}");
             }
-            for name in folder.files() {
+            for name in folder.collected_files() {
                 assert!(std::fs::read(folder.0.join(&name)).unwrap() == content, "{seed}: {name}");
             }
             let saved = result.commands.iter().filter(|command| command.file.is_some()).count();
-            assert_eq!(folder.files().len(), saved, "seed {seed}");
+            assert_eq!(folder.collected_files().len(), saved, "seed {seed}");
             let errors = result.errors().count();
             let expected = match (seed % 4 < 2, errors) {
                 (true, 0) => "ok",

@@ -16,7 +16,7 @@ use crate::support::{Fixture, HOUR, TempDir, fault, run_script, within};
 const DUMP: &str = r"C:\windows\TEMP\OfficeClickToRun.dmp.zip";
 
 fn save_to(folder: &TempDir) -> RunOptions {
-    RunOptions { save_to: Some(folder.0.clone()), ..RunOptions::default() }
+    RunOptions { save_to: Some(folder.0.clone().into()), ..RunOptions::default() }
 }
 
 fn put_remote(fixture: &Fixture, path: &str, content: &[u8]) {
@@ -56,7 +56,7 @@ async fn the_documentation_example() {
     let file = got.file.as_ref().unwrap();
     assert_eq!((file.size, &file.sha256), (1_200_000, &sha256_hex(&dump)));
     let name = format!("ws-0001.example.test_{}/2_OfficeClickToRun.dmp.zip", result.action.id);
-    assert_eq!(folder.files(), std::slice::from_ref(&name));
+    assert_eq!(folder.collected_files(), std::slice::from_ref(&name));
     assert_eq!(std::fs::read(folder.0.join(&name)).unwrap(), dump);
     assert_eq!(file.path.as_deref(), folder.0.join(&name).to_str());
 
@@ -295,7 +295,8 @@ async fn a_disk_error_is_the_error_of_its_command() {
     std::fs::write(&not_a_folder, b"").unwrap();
     let commands = vec![run_script("echo.ps1"), Command::get_file("/tmp/a").unwrap()];
     let order = SubmitRequest { commands, ..fixture.submit_args() };
-    let options = RunOptions { save_to: Some(not_a_folder.clone()), ..RunOptions::default() };
+    let options =
+        RunOptions { save_to: Some(not_a_folder.clone().into()), ..RunOptions::default() };
     assert_eq!(
         fixture.run(order.clone(), options).await.unwrap_err().kind,
         Kind::Io,
@@ -304,7 +305,8 @@ async fn a_disk_error_is_the_error_of_its_command() {
     assert_eq!(fixture.request_count(Route::RunLiveResponse), 0);
 
     let session = fixture.submit(order).await.unwrap();
-    let result = within(HOUR, session.result(None, Some(&not_a_folder))).await.unwrap();
+    let result =
+        within(HOUR, session.result(None, Some(&not_a_folder.clone().into()))).await.unwrap();
     assert_eq!(result.reason, "fetch");
     let error = result.commands[1].error.as_ref().unwrap();
     assert!(

@@ -17,6 +17,7 @@ fn run_head(run_id: &str, rows: u32) -> RunHeader {
         rows,
         fingerprint: "abc".to_owned(),
         save_to: None,
+        save_transcripts: false,
         cancel_pending_after: Some(5.5),
     }
 }

@@ -249,6 +249,13 @@ impl TempDir {
         Self(path)
     }
 
+    /// Returns the relative path of every collected file in the folder.
+    pub fn collected_files(&self) -> Vec<String> {
+        let mut files = self.files();
+        files.retain(|file| file != "manifest.jsonl");
+        files
+    }
+
     /// Returns the relative path of every file in the folder.
     pub fn files(&self) -> Vec<String> {
         let mut found = Vec::new();

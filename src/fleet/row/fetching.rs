@@ -1,7 +1,5 @@
 //! Fetching the results of a row's session, with retries.
 
-use std::path::Path;
-
 use super::{RowTask, wait_for_stop};
 use crate::error::{Error, Kind, Result};
 use crate::fleet::shared::MAX_ATTEMPTS;
@@ -18,7 +16,8 @@ struct FetchRetry {
 impl RowTask {
     pub(super) async fn fetch(&mut self, session: &Session) -> Result<SessionResult> {
         let shared = self.shared.clone();
-        let save_to = shared.header.save_to.as_deref().map(Path::new);
+        let save_to = shared.save_to();
+        let save_to = save_to.as_ref();
         let limits = &shared.sessions.pipeline.options.limits;
         let mut retry = FetchRetry {
             count: 0,
@@ -26,7 +25,7 @@ impl RowTask {
             pause: pauses::FETCH_RESULT.seconds(limits),
         };
         let mut result = loop {
-            match session.result(None, save_to).await {
+            match session.fetch_unrecorded(save_to).await {
                 Err(error) if self.wait_for_retry(&mut retry, [&error]).await => {}
                 fetched => break fetched?,
             }

@@ -33,7 +33,8 @@ impl Scheduler {
                 }
             }
         }
-        let resolver = Resolver::new(self.shared.sessions.pipeline.clone(), sender, lookups);
+        let pipeline = self.shared.sessions.pipeline.clone();
+        let resolver = Resolver::new(pipeline, sender, lookups, self.shared.names.clone());
         self.resolving.spawn(resolver.run());
         Ok(())
     }
@@ -118,10 +119,9 @@ impl Scheduler {
         };
         let mut outcome = self.shared.new_outcome(&state);
         outcome.correlation_id = None;
-        outcome.set_reason(
-            "duplicate",
-            format!("{} is the same machine as row {owner}, which runs it", state.machine),
-        );
+        let machine = outcome.label();
+        let message = format!("{machine} is the same machine as row {owner}, which runs it");
+        outcome.set_reason("duplicate", message);
         self.finish(&outcome, None).await
     }
 }

@@ -28,6 +28,7 @@ use crate::python::client::session::Session;
 use crate::python::client::submit_args::SubmitArgs;
 use crate::python::convert::IntoPython;
 use crate::python::credentials::CredentialSource;
+use crate::python::files::arguments::save_target;
 use crate::python::files::library::Library;
 use crate::python::fleet::StartedFleet;
 use crate::python::fleet::args::{self, FleetCommands, MachinesArgument};
@@ -64,12 +65,12 @@ operations! {
     operations {
         #[doc = include_str!("docs/run.txt")]
         run / run_async (
-            machine, commands, comment, *, save_to=None, timeout=None, cancel_pending_after=None,
-            on_busy="raise", correlation_id=None, on_update=None
+            machine, commands, comment, *, save_to=None, save_transcripts=false, timeout=None,
+            cancel_pending_after=None, on_busy="raise", correlation_id=None, on_update=None
         )
             [
                 machine: MachineArgument, commands: CommandsArgument, comment: String,
-                save_to: Option<PathArgument>, timeout: Option<Seconds>,
+                save_to: Option<PathArgument>, save_transcripts: bool, timeout: Option<Seconds>,
                 cancel_pending_after: Option<Seconds>, on_busy: &str,
                 correlation_id: Option<String>, on_update: Option<Py<PyAny>>
             ]
@@ -78,9 +79,9 @@ operations! {
                 let args = SubmitArgs::new(machine, commands, comment, on_busy, correlation_id)?;
                 let timeout = timeout.map(|it| it.0);
                 let cancel_pending_after = cancel_pending_after.map(|it| it.0);
+                let save_to = save_target(save_to, save_transcripts)?;
                 let start = move |on_update| async move {
                     let submit = args.resolve(&sessions).await?;
-                    let save_to = save_to.map(|folder| folder.0);
                     let options = RunOptions { save_to, timeout, cancel_pending_after, on_update };
                     sessions.run(submit, options).await
                 };
@@ -121,15 +122,16 @@ operations! {
 
         #[doc = include_str!("docs/run_many.txt")]
         run_many / run_many_async (
-            machines, commands, comment, *, save_to=None, run_id=None, cancel_pending_after=None,
-            progress=false
+            machines, commands, comment, *, save_to=None, save_transcripts=false, run_id=None,
+            cancel_pending_after=None, progress=false
         )
             [
                 machines: MachinesArgument, commands: FleetCommands, comment: String,
-                save_to: Option<PathArgument>, run_id: Option<String>,
+                save_to: Option<PathArgument>, save_transcripts: bool, run_id: Option<String>,
                 cancel_pending_after: Option<Seconds>, progress: bool
             ]
             |this, py| {
+                let save_to = save_target(save_to, save_transcripts)?;
                 let spec = args::run_spec(
                     machines, commands, comment, save_to, run_id, cancel_pending_after,
                 )?;

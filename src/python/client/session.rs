@@ -7,7 +7,7 @@ use crate::python::arguments::CommandIndex;
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ForkSafeClient;
 use crate::python::convert::IntoPython;
-use crate::python::files::arguments::download_target;
+use crate::python::files::arguments::{download_target, save_target};
 use crate::python::files::stream::FileStream;
 use crate::python::models::MachineAction;
 use crate::python::operations::operations;
@@ -128,21 +128,27 @@ operations! {
         ///         limit.
         ///     save_to: a folder for collected files. They are saved as
         ///         `<machine name>_<action id>/<index>_<name>`. None leaves them at the
-        ///         service, for `Session.download`.
+        ///         service, for `Session.download`. `manifest.jsonl` in the folder lists them
+        ///         with their SHA-256, for `mde_live_response.evidence`.
+        ///     save_transcripts: also save the output of each script there, as the service
+        ///         returned it. Default False.
         ///
         /// Returns:
         ///     The result, ok or not. If a command's result could not be fetched or saved, its
         ///     `error` says why.
         ///
         /// Raises:
+        ///     InvalidRequestError: `save_transcripts` without `save_to`.
         ///     WaitTimeoutError: `timeout` passed. The session continues.
         ///     NotFoundError: the service does not list the session.
-        result / result_async (timeout=None, *, save_to=None)
-            [timeout: Option<Seconds>, save_to: Option<PathArgument>]
-            |this, py| this.make_task(py, move |session| async move {
-                let (timeout, folder) = (timeout.map(|it| it.0), save_to.map(|folder| folder.0));
-                session.result(timeout, folder.as_deref()).await
-            });
+        result / result_async (timeout=None, *, save_to=None, save_transcripts=false)
+            [timeout: Option<Seconds>, save_to: Option<PathArgument>, save_transcripts: bool]
+            |this, py| {
+                let save_to = save_target(save_to, save_transcripts)?;
+                this.make_task(py, move |session| async move {
+                    session.result(timeout.map(|it| it.0), save_to.as_ref()).await
+                })
+            };
 
         /// Cancel the session. A finished session is returned unchanged.
         ///

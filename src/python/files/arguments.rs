@@ -6,10 +6,12 @@ use bytes::{Bytes, BytesMut};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::error::{Error, Result};
 use crate::python::errors::type_error;
 use crate::python::files::sink::FileObjectSink;
 use crate::python::gil_gate::{call_python, enter};
-use crate::python::paths::read_path;
+use crate::python::paths::{PathArgument, read_path};
+use crate::session::SaveTo;
 use crate::transfer::Target;
 
 /// Bytes that one `read` of a file object asks for.
@@ -28,6 +30,15 @@ pub fn download_target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
         return Err(type_error("to", "a path or a binary file object", to));
     }
     Ok(Target::Sink(Box::new(FileObjectSink::new(to.clone().unbind()))))
+}
+
+/// Returns where to save the results of sessions.
+pub fn save_target(folder: Option<PathArgument>, transcripts: bool) -> Result<Option<SaveTo>> {
+    if transcripts && folder.is_none() {
+        return Err(Error::invalid("save_transcripts=True needs save_to=")
+            .with_hint("give the folder for the transcripts"));
+    }
+    Ok(folder.map(|folder| SaveTo { folder: folder.0, transcripts }))
 }
 
 /// The content of an upload. A file on disk is read later, while it is sent.

@@ -13,8 +13,8 @@ use crate::model::Command;
 use crate::python::arguments::{CommandsArgument, read_items};
 use crate::python::gil_gate::enter;
 use crate::python::models::Machine;
-use crate::python::paths::PathArgument;
 use crate::python::seconds::Seconds;
+use crate::session::SaveTo;
 
 /// `Iterable[str | Machine]`.
 pub struct MachinesArgument(Vec<FleetMachine>);
@@ -78,7 +78,7 @@ pub fn run_spec(
     machines: MachinesArgument,
     commands: FleetCommands,
     comment: String,
-    save_to: Option<PathArgument>,
+    save_to: Option<SaveTo>,
     run_id: Option<String>,
     cancel_pending_after: Option<Seconds>,
 ) -> Result<RunSpec> {
@@ -89,10 +89,19 @@ pub fn run_spec(
     }
     let (texts, names) = split_names(machines.0);
     let (machines, commands) = assign_commands(texts, commands)?;
-    let save_to = save_to.map(|folder| absolute_folder(folder.0)).transpose()?;
+    let save_transcripts = save_to.as_ref().is_some_and(|save_to| save_to.transcripts);
+    let save_to = save_to.map(|save_to| absolute_folder(save_to.folder)).transpose()?;
     let cancel_pending_after = cancel_pending_after.map(|seconds| seconds.0);
-    let spec =
-        RunSpec { machines, names, commands, comment, save_to, run_id, cancel_pending_after };
+    let spec = RunSpec {
+        machines,
+        names,
+        commands,
+        comment,
+        save_to,
+        save_transcripts,
+        run_id,
+        cancel_pending_after,
+    };
     spec.check()?;
     Ok(spec)
 }

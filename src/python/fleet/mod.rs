@@ -4,6 +4,7 @@ pub mod args;
 pub mod iterator;
 pub mod outcome;
 pub mod report;
+mod table;
 
 use std::sync::{Arc, OnceLock};
 

@@ -112,6 +112,7 @@ impl Outcome {
 json_dict! { fleet::Outcome, |outcome| {
     "row": outcome.row,
     "machine": outcome.machine,
+    "computer_dns_name": outcome.computer_dns_name,
     "machine_id": outcome.machine_id,
     "tenant_id": outcome.tenant_id,
     "action_id": outcome.action_id,
@@ -150,10 +151,16 @@ operations! {
             self.core.row
         }
 
-        /// The machine as passed.
+        /// The machine as passed; for a Machine, its name.
         #[getter]
         fn machine(&self) -> &str {
             &self.core.machine
+        }
+
+        /// The machine's full name. None if it is not known, as of a machine that was not found.
+        #[getter]
+        fn computer_dns_name(&self) -> Option<&str> {
+            self.core.computer_dns_name.as_deref()
         }
 
         /// The machine's id, if known.
@@ -252,7 +259,7 @@ operations! {
         }
 
         fn __repr__(&self) -> String {
-            let (machine, reason) = (&self.core.machine, &self.core.reason);
+            let (machine, reason) = (self.core.label(), &self.core.reason);
             printable(&format!("<Outcome of {machine}: {reason}>")).into_owned()
         }
     }

@@ -4,25 +4,23 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyIterator, PyTuple};
-use serde::Serialize;
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 
-use crate::error::Result;
 use crate::fleet;
 use crate::python::convert::IntoPython;
 use crate::python::fleet::outcome::{LoadableOutcome, Outcome};
+use crate::python::fleet::table::{Table, TableRow};
 use crate::python::gil_gate::enter;
 use crate::python::models::json_ready::{JsonReady, json_dict};
 use crate::python::models::{pickle, values};
 use crate::python::runtime::{CoreTask, run_blocking};
-use crate::session::SessionResult;
 
 /// The outcomes of a finished run: a sequence with one outcome for every row.
 #[pyclass(frozen, module = "mde_live_response", sequence)]
 pub struct FleetReport {
     run_id: String,
     outcomes: Py<PyTuple>,
-    rows: PyOnceLock<Py<PyAny>>,
+    table: PyOnceLock<Table>,
 }
 
 /// What a report is made of.
@@ -38,56 +36,9 @@ impl IntoPython for ReportParts {
     }
 }
 
-/// One row of `to_dicts`, in the order of the columns.
-#[derive(Serialize)]
-struct TableRow {
-    tenant_id: Option<String>,
-    machine: String,
-    machine_id: Option<String>,
-    action_id: Option<String>,
-    status: Option<String>,
-    ok: bool,
-    reason: String,
-    message: String,
-    exit_code: Option<i64>,
-    stdout: Option<String>,
-    files: Vec<String>,
-}
-
-impl IntoPython for TableRow {
-    fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(values::to_python_object(py, &self)?.unbind())
-    }
-}
-
-impl TableRow {
-    fn new(outcome: &fleet::Outcome, result: Option<&SessionResult>) -> Self {
-        let commands = || result.iter().flat_map(|result| &result.commands);
-        let scripts = || commands().filter_map(|command| command.script.as_ref());
-        let codes: Vec<i64> = scripts().filter_map(|script| script.exit_code).collect();
-        // One failed script makes the row a failure, so its exit code is the one to show.
-        let code = codes.iter().find(|code| **code != 0).or(codes.first());
-        let stdout: Vec<String> = scripts().map(crate::model::ScriptOutput::text).collect();
-        let files = commands().filter_map(|command| command.file.as_ref()?.path.clone());
-        Self {
-            tenant_id: outcome.tenant_id.clone(),
-            machine: outcome.machine.clone(),
-            machine_id: outcome.machine_id.clone(),
-            action_id: outcome.action_id.clone(),
-            status: outcome.status.clone(),
-            ok: outcome.is_ok(),
-            reason: outcome.reason.clone(),
-            message: outcome.message.clone(),
-            exit_code: code.copied(),
-            stdout: (!stdout.is_empty()).then(|| stdout.join("\n")),
-            files: files.collect(),
-        }
-    }
-}
-
 impl FleetReport {
     fn new(run_id: String, outcomes: Bound<'_, PyTuple>) -> Self {
-        Self { run_id, outcomes: outcomes.unbind(), rows: PyOnceLock::new() }
+        Self { run_id, outcomes: outcomes.unbind(), table: PyOnceLock::new() }
     }
 
     pub fn from_pickle(py: Python<'_>, state: &[u8]) -> PyResult<Py<PyAny>> {
@@ -102,21 +53,18 @@ impl FleetReport {
         outcomes.map(|outcome| Ok(outcome.cast::<Outcome>()?.get().core.clone())).collect()
     }
 
-    fn load_rows(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let mut loads = Vec::new();
-        for outcome in self.outcomes.bind(py).iter() {
-            let outcome = outcome.cast::<Outcome>()?.get();
-            loads.push((outcome.core.clone(), outcome.fetch_result()));
-        }
-        let rows = async move {
-            let mut rows = Vec::with_capacity(loads.len());
-            // One result at a time: those of a large run do not fit into memory together.
-            for (outcome, load) in loads {
-                rows.push(TableRow::new(&outcome, load.await?.as_deref()));
+    /// Returns the table of the outcomes and their results. The first call loads the results.
+    fn table(&self, py: Python<'_>) -> PyResult<&Table> {
+        self.table.get_or_try_init(py, || {
+            let mut loads = Vec::new();
+            for outcome in self.outcomes.bind(py).iter() {
+                let outcome = outcome.cast::<Outcome>()?.get();
+                loads.push((outcome.core.clone(), outcome.fetch_result()));
             }
-            Result::Ok(rows)
-        };
-        run_blocking(py, CoreTask::without_client(rows))
+            let rows = TableRow::load_all(self.run_id.clone(), loads);
+            let rows = run_blocking(py, CoreTask::without_client(rows))?;
+            Table::new(py, rows.bind(py).cast::<PyTuple>()?)
+        })
     }
 }
 
@@ -152,20 +100,58 @@ impl FleetReport {
         Ok(self.core_outcomes(py)?.iter().all(|outcome| outcome.is_ok()))
     }
 
-    /// Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept
-    /// them.
+    /// Return one dict for each machine, as `pandas.DataFrame` accepts them.
     ///
-    /// The results are read from the state store by the first call.
+    /// The results are read from the state store by the first call. polars infers the type of a
+    /// column from the first 100 rows: give it `to_columns()`.
     ///
     /// Returns:
-    ///     Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message,
-    ///     exit_code (the first that is not 0), stdout (of all scripts, for display) and files
-    ///     (where they were saved).
+    ///     Dicts of run_id, row (from 0), tenant_id, machine (as passed; of a Machine, its name),
+    ///     computer_dns_name, machine_id, action_id, correlation_id, status, ok, reason, message,
+    ///     start_time and end_time (as `Outcome.to_dict()` has them), exit_code (the first that is
+    ///     not 0), stdout and stderr (of all scripts, for display; None without a script), and
+    ///     files (where they were saved).
     ///
     /// Raises:
     ///     StateError: the state store cannot be read.
-    fn to_dicts(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.rows.get_or_try_init(py, || self.load_rows(py)).map(|rows| rows.clone_ref(py))
+    fn to_dicts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        Ok(self.table(py)?.rows.bind(py).clone())
+    }
+
+    /// Return the columns of `to_dicts()`, for `polars.DataFrame` and `pandas.DataFrame`.
+    ///
+    /// Returns:
+    ///     A tuple with the value of each row, by the name of the column.
+    ///
+    /// Raises:
+    ///     StateError: the state store cannot be read.
+    fn to_columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.table(py)?.columns.bind(py).copy()
+    }
+
+    /// Return the records that all scripts printed, as one table.
+    ///
+    /// `ScriptOutput.records()` says what a record is. Each begins with `machine` and
+    /// `machine_id`, as in `to_dicts()`. If a record has one of these names itself, its own value
+    /// is kept under `script_machine` or `script_machine_id`. A script that failed has the records
+    /// that it printed; a row without a session has none. Reads the results from the state store.
+    ///
+    /// Args:
+    ///     strict: raise for output that is no table. Default False: it is left out, and one
+    ///         WARNING names its machines.
+    ///
+    /// Returns:
+    ///     The records, in the order of the rows and of their commands. Records of different
+    ///     scripts may have different keys. For polars, pass `infer_schema_length=None`.
+    ///
+    /// Raises:
+    ///     ValueError: `strict`, and a script printed something that is no table.
+    ///     StateError: the state store cannot be read.
+    #[pyo3(signature = (*, strict=false))]
+    fn records<'py>(slf: Bound<'py, Self>, strict: bool) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(slf.py());
+        let records = slf.py().import("mde_live_response._records")?;
+        records.call_method1("report_records", (slf, strict))
     }
 
     /// Return the run id and the outcomes, without their results, as a JSON-ready dict.

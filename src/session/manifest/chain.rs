@@ -1,97 +1,22 @@
-//! The manifest of the collected files: one JSON line for each file, with the hash of the previous
-//! line.
+//! Appends lines to a manifest. Each has the hash of the previous line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use serde::Serialize;
-
+use super::ManifestEntry;
 use crate::digest::sha256_hex;
-use crate::error::{Error, Kind, Result};
-use crate::model::Timestamp;
-use crate::session::{CommandResult, SessionResult};
 
-const FILE_NAME: &str = "manifest.jsonl";
 /// Bytes at the end of the file that always contain the last line: Windows limits a path to
 /// 32,767 characters.
 const TAIL_BYTES: u64 = 1 << 20;
 
-#[derive(Clone, Debug, Serialize)]
-struct ManifestEntry {
-    run_id: String,
-    machine: Option<String>,
-    machine_id: Option<String>,
-    action_id: String,
-    /// The index of the command in the session.
-    command: u32,
-    remote_path: String,
-    /// Relative to the manifest's folder, with `/`.
-    path: String,
-    size: u64,
-    sha256: String,
-    received_size: u64,
-    received_sha256: String,
-    /// When the command ran, according to the service.
-    start_time: Option<Timestamp>,
-    end_time: Option<Timestamp>,
-    /// When the file was saved here.
-    saved_time: Option<Timestamp>,
-    /// SHA-256 of the previous line; zeros in the first line.
-    previous: String,
-}
-
-/// Appends the files of one session. With `is_resumed`, skips the files that another process
-/// appended before it died.
-pub async fn append_session(
-    folder: &Path,
-    run_id: &str,
-    result: &SessionResult,
-    is_resumed: bool,
-    now: f64,
-) -> Result<()> {
-    let entries = entries(folder, run_id, result, now);
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let path = folder.join(FILE_NAME);
-    let writing = tokio::task::spawn_blocking(move || {
-        append(&path, entries, is_resumed).map_err(|error| Error::io("write", &path, error))
-    });
-    writing.await.unwrap_or_else(|_| {
-        Err(Error::new(Kind::Download, "the manifest was not written: the process is exiting"))
-    })
-}
-
-fn entries(folder: &Path, run_id: &str, result: &SessionResult, now: f64) -> Vec<ManifestEntry> {
-    let action = &result.action;
-    let to_entry = |command: &CommandResult| {
-        let file = command.file.as_ref()?;
-        let path = Path::new(file.path.as_ref()?);
-        let relative = path.strip_prefix(folder).unwrap_or(path);
-        let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-        Some(ManifestEntry {
-            run_id: run_id.to_owned(),
-            machine: action.computer_dns_name.clone(),
-            machine_id: action.machine_id.clone(),
-            action_id: action.id.clone(),
-            command: command.command.index,
-            remote_path: file.remote_path.clone(),
-            path: parts.join("/"),
-            size: file.size,
-            sha256: file.sha256.clone(),
-            received_size: file.received_size,
-            received_sha256: file.received_sha256.clone(),
-            start_time: command.command.start_time,
-            end_time: command.command.end_time,
-            saved_time: Timestamp::from_unix(now),
-            previous: String::new(),
-        })
-    };
-    result.commands.iter().filter_map(to_entry).collect()
-}
-
-fn append(path: &Path, mut entries: Vec<ManifestEntry>, is_resumed: bool) -> io::Result<()> {
+/// Appends the entries durably. With `may_be_recorded`, skips those that the manifest has already.
+pub(super) fn append(
+    path: &Path,
+    mut entries: Vec<ManifestEntry>,
+    may_be_recorded: bool,
+) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -100,7 +25,7 @@ fn append(path: &Path, mut entries: Vec<ManifestEntry>, is_resumed: bool) -> io:
     // Several processes may write to one folder, and each line needs the hash of the last.
     file.lock()?;
     let mut previous = last_line_hash(&mut file)?;
-    if is_resumed {
+    if may_be_recorded {
         let known = recorded_commands(&mut file, &entries)?;
         entries.retain(|entry| !known.contains(&entry.command));
     }
@@ -187,15 +112,17 @@ fn recorded_commands(file: &mut File, entries: &[ManifestEntry]) -> io::Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Timestamp;
 
     fn entry(action_id: &str, command: u32) -> ManifestEntry {
         ManifestEntry {
-            run_id: "run".into(),
+            run_id: Some("run".into()),
             machine: Some("ws-1".into()),
             machine_id: None,
             action_id: action_id.into(),
             command,
-            remote_path: "C:\\a\n\u{202e}".into(),
+            remote_path: Some("C:\\a\n\u{202e}".into()),
+            script_name: None,
             path: format!("ws-1_{action_id}/{command}_a"),
             size: 1,
             sha256: "s".into(),
