@@ -274,7 +274,7 @@ def test_a_file_that_changes_while_it_is_packed_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The check before the zip is made sees the folder as it was.
-    found = evidence._inspect(folder, None)
+    found = evidence._inspect(folder, None, None)
     monkeypatch.setattr(evidence, "_inspect", lambda *_: found)
     change_byte(folder)
     packed = pack(folder)

@@ -1,6 +1,7 @@
 """Collected files as evidence: checks a folder against its manifest, and packs it.
 
-`run_many(save_to=folder)` writes the files and the manifest. Nothing here calls the service.
+`run`, `run_many` and `Session.result` write the files and the manifest to the folder that is their
+`save_to`. Nothing here calls the service.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mde_live_response._audit import compare, read_events
 from mde_live_response._manifest import (
     CHUNK_SIZE,
     MANIFEST,
@@ -36,14 +38,25 @@ class Verification:
         problems: one sentence for each problem. Names from the manifest are escaped.
         files: the number of files in the manifest.
         last: the SHA-256 of the manifest's last line; None if the manifest cannot be read.
+        audit: what the audit log says of the collected files, as numbers: `events` of live
+            response in the export; files whose SHA-256 is in it (`hash`), of which it has only the
+            command (`command`), or nothing (`none`), and those of which it has only another
+            SHA-256 (`contradicted`, which are problems too). None if no export was given.
     """
 
-    __slots__ = ("files", "last", "problems")
+    __slots__ = ("audit", "files", "last", "problems")
 
-    def __init__(self, problems: tuple[str, ...], files: int, last: str | None) -> None:
+    def __init__(
+        self,
+        problems: tuple[str, ...],
+        files: int,
+        last: str | None,
+        audit: dict[str, int] | None = None,
+    ) -> None:
         self.problems = problems
         self.files = files
         self.last = last
+        self.audit = audit
 
     @property
     def ok(self) -> bool:
@@ -56,6 +69,7 @@ class Verification:
             "problems": list(self.problems),
             "files": self.files,
             "last": self.last,
+            "audit": None if self.audit is None else dict(self.audit),
         }
 
     def __repr__(self) -> str:
@@ -95,7 +109,12 @@ class Packed:
         return f"<Packed: {self.path}, SHA-256 {self.sha256}>"
 
 
-def verify(folder: str | PathLike[str], *, last: str | None = None) -> Verification:
+def verify(
+    folder: str | PathLike[str],
+    *,
+    last: str | None = None,
+    audit: str | PathLike[str] | None = None,
+) -> Verification:
     """Check a folder of collected files against its manifest.
 
     Hashes every file that the manifest lists, and checks that no line of the manifest was
@@ -105,11 +124,15 @@ def verify(folder: str | PathLike[str], *, last: str | None = None) -> Verificat
         folder: the folder that was `save_to`.
         last: the SHA-256 of the manifest's last line, as noted when the run ended. Without it,
             lines removed from the end go unnoticed.
+        audit: an export of the tenant's audit log (Purview), as CSV or JSON. Its events
+            `LiveResponseGetFile` and `RunLiveResponseApi` are compared with the manifest. A file
+            that the export does not have is no problem: an export has a span of time, and the log
+            is late.
 
     Returns:
-        The problems. It does not raise for what is in the folder.
+        The problems. It does not raise for what is in the folder or in the export.
     """
-    return _inspect(Path(folder), last)[0]
+    return _inspect(Path(folder), last, None if audit is None else Path(audit))[0]
 
 
 def pack(
@@ -117,6 +140,7 @@ def pack(
     to: str | PathLike[str] | None = None,
     *,
     last: str | None = None,
+    audit: str | PathLike[str] | None = None,
 ) -> Packed:
     """Put a folder of collected files into one zip, checked before and after.
 
@@ -127,6 +151,7 @@ def pack(
         folder: the folder that was `save_to`.
         to: the zip to write; by default the folder's name with `.zip`, beside the folder.
         last: the SHA-256 of the manifest's last line, as noted when the run ended.
+        audit: an export of the tenant's audit log, as `verify` compares it. It is not packed.
 
     Returns:
         The zip and its SHA-256. If the folder has problems, `path` is None: nothing is packed.
@@ -139,7 +164,7 @@ def pack(
     target = (
         Path(to) if to is not None else folder.resolve().with_name(f"{folder.resolve().name}.zip")
     )
-    verification, entries = _inspect(folder, last)
+    verification, entries = _inspect(folder, last, None if audit is None else Path(audit))
     if not verification.ok:
         return Packed(verification, None, 0, None)
     # A process that is killed leaves this name, never half a zip under the final one.
@@ -147,7 +172,9 @@ def pack(
     try:
         problems = _write_zip(folder, entries, partial)
         if problems:
-            found = Verification(tuple(problems), verification.files, verification.last)
+            found = Verification(
+                tuple(problems), verification.files, verification.last, verification.audit
+            )
             return Packed(found, None, 0, None)
         digest, size = hash_file(partial)
         # A link refuses a name that exists, where a rename would replace it.
@@ -157,7 +184,7 @@ def pack(
     return Packed(verification, target, size, digest)
 
 
-def _inspect(folder: Path, last: str | None) -> tuple[Verification, Entries]:
+def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verification, Entries]:
     """Return what is wrong with a folder, and the entries of its manifest by path."""
     manifest = folder / MANIFEST
     if manifest.is_symlink() or not manifest.is_file():
@@ -173,7 +200,15 @@ def _inspect(folder: Path, last: str | None) -> tuple[Verification, Entries]:
         problems.append(
             "the last line does not have the given hash: lines at the end were removed or added"
         )
-    return Verification(tuple(problems), len(entries), digest), entries
+    counts = None
+    if audit is not None:
+        try:
+            contradictions, counts = compare(entries, read_events(audit))
+            problems += contradictions
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            problems.append(f"the audit log {str(audit)!a} cannot be read: {str(reason)!a}")
+    return Verification(tuple(problems), len(entries), digest, counts), entries
 
 
 def _write_zip(folder: Path, entries: Entries, target: Path) -> list[str]:

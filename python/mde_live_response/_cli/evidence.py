@@ -45,6 +45,12 @@ def add_evidence(commands: Any) -> None:
         parser.add_argument(
             "--last", metavar="SHA256", help="the hash of the last line, as noted at the run's end"
         )
+        parser.add_argument(
+            "--audit",
+            type=Path,
+            metavar="FILE",
+            help="an export of the tenant's audit log (CSV or JSON) to compare",
+        )
     pack.add_argument(
         "--to", type=Path, metavar="ZIP", help="the zip to write (default: DIR.zip, beside DIR)"
     )
@@ -53,7 +59,7 @@ def add_evidence(commands: Any) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from mde_live_response.evidence import verify
 
-    verification = verify(options.folder, last=options.last)
+    verification = verify(options.folder, last=options.last, audit=options.audit)
     if options.json:
         print_document(verification.to_dict())
     else:
@@ -64,7 +70,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _pack(options: argparse.Namespace) -> int:
     from mde_live_response.evidence import pack
 
-    packed = pack(options.folder, options.to, last=options.last)
+    packed = pack(options.folder, options.to, last=options.last, audit=options.audit)
     if options.json:
         print_document(packed.to_dict())
     else:
@@ -84,4 +90,10 @@ def _print_verification(verification: Verification) -> None:
         print_text(
             f"{verification.files} files, {wrong} wrong; "
             f"the last line's SHA-256: {verification.last}"
+        )
+    if (audit := verification.audit) is not None:
+        print_text(
+            f"audit log: {audit['events']} events of live response; it has the SHA-256 of "
+            f"{audit['hash']} files, only the command of {audit['command']}, nothing of "
+            f"{audit['none']}, and another SHA-256 of {audit['contradicted']}"
         )
