@@ -106,8 +106,9 @@ def test_a_report_has_rows_for_a_table(
     ).report()
     rows = report.to_dicts()
     assert list(rows[0]) == [
-        "tenant_id", "machine", "machine_id", "action_id", "status", "ok", "reason", "message",
-        "exit_code", "stdout", "files",
+        "run_id", "row", "tenant_id", "machine", "computer_dns_name", "machine_id", "action_id",
+        "correlation_id", "status", "ok", "reason", "message", "start_time", "end_time",
+        "exit_code", "stdout", "stderr", "files",
     ]  # fmt: skip
     assert tuple(json.loads(json.dumps(rows))) == rows
     assert [row["ok"] for row in rows] == [True, True, False]

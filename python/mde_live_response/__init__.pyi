@@ -678,6 +678,12 @@ class MachineAction:
         """The service's HRESULT; 0 if nothing failed."""
 
     @property
+    def error_name(self) -> str | None:
+        """`error_hresult` by name, such as `E_ACCESSDENIED (0x80070005)`; a code without a name
+        as its number. None if nothing failed.
+        """
+
+    @property
     def external_id(self) -> str | None:
         """The id that the requestor gave it, if any."""
 
@@ -947,6 +953,7 @@ class LiveResponseClient:
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
+        save_transcripts: bool = False,
         timeout: float | timedelta | None = None,
         cancel_pending_after: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
@@ -966,7 +973,10 @@ class LiveResponseClient:
             comment: the reason, stored with the action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
-                `Session.download`.
+                `Session.download`. `manifest.jsonl` in the folder lists them with their
+                SHA-256, for `mde_live_response.evidence`.
+            save_transcripts: also save the output of each script there, as the service
+                returned it, as `<index>_<script name>.transcript.json`. Default False.
             timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
                 a rate limit. If the submit was sent, the call first finds out whether it started a
                 session, even after `timeout`. None waits without limit.
@@ -984,8 +994,8 @@ class LiveResponseClient:
             The result, ok or not.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with
-                other commands.
+            InvalidRequestError: the commands are wrong, the correlation id was used with other
+                commands, or `save_transcripts` was given without `save_to`.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
             MachineBusyError: another caller's session is on the machine, and `on_busy` is
@@ -1008,6 +1018,7 @@ class LiveResponseClient:
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
+        save_transcripts: bool = False,
         timeout: float | timedelta | None = None,
         cancel_pending_after: float | timedelta | None = None,
         on_busy: Literal["raise", "wait"] = "raise",
@@ -1027,7 +1038,10 @@ class LiveResponseClient:
             comment: the reason, stored with the action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
-                `Session.download`.
+                `Session.download`. `manifest.jsonl` in the folder lists them with their
+                SHA-256, for `mde_live_response.evidence`.
+            save_transcripts: also save the output of each script there, as the service
+                returned it, as `<index>_<script name>.transcript.json`. Default False.
             timeout: seconds or a timedelta for the whole call, 0 or more, including the wait for
                 a rate limit. If the submit was sent, the call first finds out whether it started a
                 session, even after `timeout`. None waits without limit.
@@ -1045,8 +1059,8 @@ class LiveResponseClient:
             The result, ok or not.
 
         Raises:
-            InvalidRequestError: the commands are wrong, or the correlation id was used with
-                other commands.
+            InvalidRequestError: the commands are wrong, the correlation id was used with other
+                commands, or `save_transcripts` was given without `save_to`.
             AmbiguousMachineError: more than one machine has this name.
             NotFoundError: no machine has this name or id.
             MachineBusyError: another caller's session is on the machine, and `on_busy` is
@@ -1237,6 +1251,7 @@ class LiveResponseClient:
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
+        save_transcripts: bool = False,
         run_id: str | None = None,
         cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
@@ -1259,7 +1274,10 @@ class LiveResponseClient:
             comment: the reason, stored with each action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
-                `Session.download`.
+                `Session.download`. `manifest.jsonl` in the folder lists them with their
+                SHA-256, for `mde_live_response.evidence`.
+            save_transcripts: also save the output of each script there, as the service
+                returned it, as `<index>_<script name>.transcript.json`. Default False.
             run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
             cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
                 machine's session is cancelled. None: never.
@@ -1271,7 +1289,8 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: there are no machines, the commands are wrong, a machine has
-                none, or the run id was used with other machines or commands.
+                none, the run id was used with other machines or commands, or `save_transcripts` was
+                given without `save_to`.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1283,6 +1302,7 @@ class LiveResponseClient:
         comment: str,
         *,
         save_to: str | PathLike[str] | None = None,
+        save_transcripts: bool = False,
         run_id: str | None = None,
         cancel_pending_after: float | timedelta | None = None,
         progress: bool = False,
@@ -1305,7 +1325,10 @@ class LiveResponseClient:
             comment: the reason, stored with each action. This package's tag is appended.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the service, for
-                `Session.download`.
+                `Session.download`. `manifest.jsonl` in the folder lists them with their
+                SHA-256, for `mde_live_response.evidence`.
+            save_transcripts: also save the output of each script there, as the service
+                returned it, as `<index>_<script name>.transcript.json`. Default False.
             run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
             cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
                 machine's session is cancelled. None: never.
@@ -1317,7 +1340,8 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: there are no machines, the commands are wrong, a machine has
-                none, or the run id was used with other machines or commands.
+                none, the run id was used with other machines or commands, or `save_transcripts` was
+                given without `save_to`.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1716,6 +1740,7 @@ class Session:
         timeout: float | timedelta | None = None,
         *,
         save_to: str | PathLike[str] | None = None,
+        save_transcripts: bool = False,
     ) -> SessionResult:
         """Wait until the session has ended, and fetch its results.
 
@@ -1728,13 +1753,17 @@ class Session:
                 limit.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the
-                service, for `Session.download`.
+                service, for `Session.download`. `manifest.jsonl` in the folder lists them
+                with their SHA-256, for `mde_live_response.evidence`.
+            save_transcripts: also save the output of each script there, as the service
+                returned it. Default False.
 
         Returns:
             The result, ok or not. If a command's result could not be fetched or saved, its
             `error` says why.
 
         Raises:
+            InvalidRequestError: `save_transcripts` without `save_to`.
             WaitTimeoutError: `timeout` passed. The session continues.
             NotFoundError: the service does not list the session.
         """
@@ -1744,6 +1773,7 @@ class Session:
         timeout: float | timedelta | None = None,
         *,
         save_to: str | PathLike[str] | None = None,
+        save_transcripts: bool = False,
     ) -> SessionResult:
         """Wait until the session has ended, and fetch its results.
 
@@ -1756,13 +1786,17 @@ class Session:
                 limit.
             save_to: a folder for collected files. They are saved as
                 `<machine name>_<action id>/<index>_<name>`. None leaves them at the
-                service, for `Session.download`.
+                service, for `Session.download`. `manifest.jsonl` in the folder lists them
+                with their SHA-256, for `mde_live_response.evidence`.
+            save_transcripts: also save the output of each script there, as the service
+                returned it. Default False.
 
         Returns:
             The result, ok or not. If a command's result could not be fetched or saved, its
             `error` says why.
 
         Raises:
+            InvalidRequestError: `save_transcripts` without `save_to`.
             WaitTimeoutError: `timeout` passed. The session continues.
             NotFoundError: the service does not list the session.
         """
@@ -1908,7 +1942,11 @@ class Outcome:
 
     @property
     def machine(self) -> str:
-        """The machine as passed."""
+        """The machine as passed; for a Machine, its name."""
+
+    @property
+    def computer_dns_name(self) -> str | None:
+        """The machine's full name. None if it is not known, as of a machine that was not found."""
 
     @property
     def machine_id(self) -> str | None:
@@ -2116,17 +2154,50 @@ class FleetReport:
         """Whether every outcome is ok."""
 
     def to_dicts(self) -> tuple[dict[str, Any], ...]:
-        """Return one dict for each machine, as `pandas.DataFrame` and `polars.DataFrame` accept
-        them.
+        """Return one dict for each machine, as `pandas.DataFrame` accepts them.
 
-        The results are read from the state store by the first call.
+        The results are read from the state store by the first call. polars infers the type of a
+        column from the first 100 rows: give it `to_columns()`.
 
         Returns:
-            Dicts of tenant_id, machine, machine_id, action_id, status, ok, reason, message,
-            exit_code (the first that is not 0), stdout (of all scripts, for display) and files
-            (where they were saved).
+            Dicts of run_id, row (from 0), tenant_id, machine (as passed; of a Machine, its name),
+            computer_dns_name, machine_id, action_id, correlation_id, status, ok, reason, message,
+            start_time and end_time (as `Outcome.to_dict()` has them), exit_code (the first that is
+            not 0), stdout and stderr (of all scripts, for display; None without a script), and
+            files (where they were saved).
 
         Raises:
+            StateError: the state store cannot be read.
+        """
+
+    def to_columns(self) -> dict[str, tuple[Any, ...]]:
+        """Return the columns of `to_dicts()`, for `polars.DataFrame` and `pandas.DataFrame`.
+
+        Returns:
+            A tuple with the value of each row, by the name of the column.
+
+        Raises:
+            StateError: the state store cannot be read.
+        """
+
+    def records(self, *, strict: bool = False) -> tuple[dict[str, Any], ...]:
+        """Return the records that all scripts printed, as one table.
+
+        `ScriptOutput.records()` says what a record is. Each begins with `machine` and
+        `machine_id`, as in `to_dicts()`. If a record has one of these names itself, its own value
+        is kept under `script_machine` or `script_machine_id`. A script that failed has the records
+        that it printed; a row without a session has none. Reads the results from the state store.
+
+        Args:
+            strict: raise for output that is no table. Default False: it is left out, and one
+                WARNING names its machines.
+
+        Returns:
+            The records, in the order of the rows and of their commands. Records of different
+            scripts may have different keys. For polars, pass `infer_schema_length=None`.
+
+        Raises:
+            ValueError: `strict`, and a script printed something that is no table.
             StateError: the state store cannot be read.
         """
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-    from mde_live_response import CommandResult, MachineAction, SessionResult
+    from mde_live_response import CommandResult, MachineAction, Outcome, SessionResult
 
 __all__ = [
     "ProgressLine",
     "command_text",
+    "machine_label",
     "print_safely",
     "report_failed_display",
     "session_result_html",
@@ -33,6 +34,13 @@ _MAX_OUTPUT = 20_000
 def strip_unprintable(text: object) -> str:
     """Return text without what a terminal would interpret, such as escape sequences."""
     return "".join(c for c in str(text) if c.isprintable())
+
+
+def machine_label(outcome: Outcome) -> str:
+    """Return a row's machine as passed, or its name in place of a machine id."""
+    machine = outcome.machine.strip()
+    is_id = len(machine) == 40 and all(digit in "0123456789abcdefABCDEF" for digit in machine)
+    return (outcome.computer_dns_name or machine) if is_id else machine
 
 
 def _format_size(size: int) -> str:

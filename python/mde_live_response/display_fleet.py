@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from html import escape
 
-from .display import strip_unprintable
+from .display import machine_label, strip_unprintable
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -65,9 +65,8 @@ def _render_timeline(outcomes: Sequence[Outcome]) -> str:
         end = (outcome.end_time - first).total_seconds()
         colour = _COLOURS.get(outcome.reason, _FAILURE_COLOUR)
         width = max((end - start) / span * _SVG_WIDTH, 1.0)
-        title = (
-            f"{_escape_text(outcome.machine)}: {_escape_text(outcome.reason)}, {end - start:.0f} s"
-        )
+        name, reason = _escape_text(machine_label(outcome)), _escape_text(outcome.reason)
+        title = f"{name}: {reason}, {end - start:.0f} s"
         bars.append(
             f'<rect x="{start / span * _SVG_WIDTH:.1f}" y="{position * _BAR_HEIGHT}"'
             f' width="{width:.1f}" height="{_BAR_HEIGHT - 1}" fill="{colour}">'
@@ -98,7 +97,7 @@ def fleet_report_html(report: FleetReport) -> str:
     # Failed machines first: the table may be truncated, and they matter most.
     shown = sorted(outcomes, key=lambda outcome: outcome.ok)[:_MAX_ROWS]
     rows = "".join(
-        f"<tr><td>{_escape_text(o.machine)}</td><td>{_escape_text(o.status or '')}</td>"
+        f"<tr><td>{_escape_text(machine_label(o))}</td><td>{_escape_text(o.status or '')}</td>"
         f"<td>{_escape_text(o.reason)}</td><td>{'' if o.ok else _escape_text(o.message)}</td></tr>"
         for o in shown
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 
 import mde_live_response as mde
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_command",
+    "add_save_to",
     "add_timeout",
     "add_wait_options",
     "connection_options",
@@ -87,6 +89,16 @@ def add_command(
 def add_timeout(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--timeout`."""
     parser.add_argument("--timeout", type=seconds, metavar="S", help=f"seconds to wait; {what}")
+
+
+def add_save_to(parser: argparse.ArgumentParser, what: str, *, default: Path | None = None) -> None:
+    """Add `--save-to` and `--save-transcripts`."""
+    parser.add_argument("--save-to", type=Path, metavar="DIR", default=default, help=what)
+    parser.add_argument(
+        "--save-transcripts",
+        action="store_true",
+        help="save the output of each script there too, as the service returned it",
+    )
 
 
 def add_wait_options(parser: argparse.ArgumentParser) -> None:

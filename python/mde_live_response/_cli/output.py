@@ -37,6 +37,7 @@ _OPTIONS = {
     "parameters_description",
     "run_id",
     "save_to",
+    "save_transcripts",
     "tenant_id",
     "timeout",
     "top",

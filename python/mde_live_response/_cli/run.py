@@ -10,6 +10,7 @@ from mde_live_response._cli.command_options import ORDER, add_command_options, r
 from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.options import (
     add_command,
+    add_save_to,
     add_timeout,
     add_wait_options,
     connection_options,
@@ -42,12 +43,8 @@ def add_run(commands: Any) -> None:
     )
     run.add_argument("machine", metavar="MACHINE", help="a machine id or a computer name")
     add_command_options(run)
-    run.add_argument(
-        "--save-to",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder for collected files (default: the current one)",
+    add_save_to(
+        run, "folder for collected files and a manifest (default: the current one)", default=Path()
     )
     add_timeout(run, "a submit in progress is settled first (default: no limit)")
     add_wait_options(run)
@@ -88,6 +85,7 @@ def _run(options: argparse.Namespace) -> int:
                 commands,
                 options.comment,
                 save_to=options.save_to,
+                save_transcripts=options.save_transcripts,
                 timeout=options.timeout,
                 cancel_pending_after=options.cancel_pending_after,
                 on_busy=options.on_busy,

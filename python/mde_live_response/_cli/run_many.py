@@ -11,6 +11,7 @@ from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.inventory import add_selection, has_selection, select_machines
 from mde_live_response._cli.options import (
     add_command,
+    add_save_to,
     add_timeout,
     add_wait_options,
     connection_options,
@@ -18,6 +19,7 @@ from mde_live_response._cli.options import (
 )
 from mde_live_response._cli.output import print_document, print_note, print_text
 from mde_live_response._cli.table import format_table
+from mde_live_response.display import machine_label
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -52,9 +54,7 @@ def add_run_many(commands: Any) -> None:
     )
     add_selection(run_many)
     add_command_options(run_many)
-    run_many.add_argument(
-        "--save-to", type=Path, metavar="DIR", help="folder for collected files and a manifest"
-    )
+    add_save_to(run_many, "folder for collected files and a manifest")
     run_many.add_argument(
         "--run-id", metavar="ID", help="name of the run; an existing one is continued"
     )
@@ -81,6 +81,7 @@ def _run_many(options: argparse.Namespace) -> int:
             commands,
             options.comment,
             save_to=options.save_to,
+            save_transcripts=options.save_transcripts,
             run_id=options.run_id,
             cancel_pending_after=options.cancel_pending_after,
             progress=True,
@@ -137,7 +138,7 @@ def _format_report(report: mde.FleetReport) -> str:
     heads = ("MACHINE", "STATUS", "REASON", "EXIT", "MESSAGE")
     rows = [
         (
-            outcome.machine,
+            machine_label(outcome),
             outcome.status,
             outcome.reason,
             row["exit_code"],

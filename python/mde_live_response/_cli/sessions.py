@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mde_live_response._cli.exit_codes import FAILED, OK
-from mde_live_response._cli.options import add_command, add_timeout, connection_options, make_client
+from mde_live_response._cli.options import (
+    add_command,
+    add_save_to,
+    add_timeout,
+    connection_options,
+    make_client,
+)
 from mde_live_response._cli.output import print_document, print_list, print_text
 from mde_live_response._cli.table import format_table
 
@@ -42,9 +48,7 @@ def add_sessions(commands: Any) -> None:
         parser.add_argument("action_id", metavar="ID", help="the session's id, a GUID")
         if name == "result":
             add_timeout(parser, "the session continues after that (default: no limit)")
-            parser.add_argument(
-                "--save-to", type=Path, metavar="DIR", help="folder for collected files"
-            )
+            add_save_to(parser, "folder for collected files and a manifest")
         elif name == "cancel":
             parser.add_argument(
                 "--comment", required=True, metavar="TEXT", help="the reason, stored by the service"
@@ -105,6 +109,8 @@ def _print_action(action: mde.MachineAction, options: argparse.Namespace) -> Non
         ("created", action.creation_date_time_utc),
         ("updated", action.last_update_date_time_utc),
     ]
+    if action.error_name is not None:
+        rows.append(("error", action.error_name))
     lines = [format_table(("FIELD", "VALUE"), rows)]
     if action.commands:
         steps = [(c.index, c.command.type, c.status, "; ".join(c.errors)) for c in action.commands]
@@ -123,7 +129,9 @@ def _result(options: argparse.Namespace) -> int:
 
     with make_client(options) as client:
         session = client.session(options.action_id)
-        result = session.result(options.timeout, save_to=options.save_to)
+        result = session.result(
+            options.timeout, save_to=options.save_to, save_transcripts=options.save_transcripts
+        )
     if options.json:
         print_document(result.to_dict())
     else:
