@@ -7,10 +7,10 @@ import logging
 import pickle
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pandas
 import polars
 import pytest
 from runtime_helpers import wait_until
@@ -25,6 +25,9 @@ from mde_live_response import (
 )
 from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
+
+# It has no types.
+pandas: Any = import_module("pandas")
 
 ECHO = Command.run_script("echo.ps1")
 NAMES = [f"ws-{number:04}.example.test" for number in range(1, 6)]
@@ -89,12 +92,12 @@ def test_many_rows_without_a_session_come_first(
 
 def machines_of(kind: str, client: LiveResponseClient) -> list[str | Machine]:
     known = sorted(client.list_machines(), key=lambda machine: str(machine.computer_dns_name))
-    return [
-        {"ids": machine.id, "names": str(machine.computer_dns_name), "Machines": machine}.get(
-            kind, str(machine.computer_dns_name).partition(".")[0]
-        )
-        for machine in known
-    ]
+    if kind == "Machines":
+        return [*known]
+    names = [str(machine.computer_dns_name) for machine in known]
+    if kind == "ids":
+        return [machine.id for machine in known]
+    return [name.partition(".")[0] if kind == "short names" else name for name in names]
 
 
 def outcomes_of_every_kind(
@@ -126,7 +129,7 @@ def test_each_outcome_has_the_name(
 def test_a_row_that_was_not_submitted_has_the_name() -> None:
     with Emulator(machines=0, speed=200) as emulator, emulator.client() as client:
         emulator.on_script("echo.ps1")
-        names = [f"late-{number:02}.example.test" for number in range(30)]
+        names = [f"late-{number:03}.example.test" for number in range(120)]
         ids = [emulator.add_machine(name, online=False).id for name in names]
         fleet = client.run_many(ids, ECHO, "why")
         wait_until(lambda: fleet.counts["pending"] >= 3, "some sessions")

@@ -138,8 +138,9 @@ def _records(text: str) -> Iterator[dict[str, Any]]:
     yield from (value for value in values if isinstance(value, dict))
 
 
-def _details(record: dict[str, Any]) -> dict[str, Any]:
+def _details(record: dict[Any, Any]) -> dict[Any, Any]:
     """Return the event itself, which an export may have as JSON in one field."""
+    # The name is None for the fields of a CSV row that has too many.
     for name, value in record.items():
         if isinstance(name, str) and name.lower() in (it.lower() for it in _DETAILS):
             try:
@@ -150,7 +151,7 @@ def _details(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-def _first(record: dict[str, Any], names: tuple[str, ...]) -> str | None:
+def _first(record: dict[Any, Any], names: tuple[str, ...]) -> str | None:
     for name in names:
         for own, value in record.items():
             if isinstance(own, str) and own.lower() == name.lower() and isinstance(value, str):
