@@ -102,7 +102,7 @@ def test_progress_ends_with_a_detached_or_dropped_run(client: LiveResponseClient
 def test_report_rows_fit_a_data_frame(client: LiveResponseClient, library: str) -> None:
     report = client.run_many([*NAMES, "nobody"], ECHO, "c").report()
     table: Any = import_module(library).DataFrame(report.to_dicts())
-    assert table.shape == (6, 11)
+    assert table.shape == (6, 18)
     assert list(table["machine"]) == [*NAMES, "nobody"]
     assert list(table["ok"]) == [True] * 5 + [False]
 

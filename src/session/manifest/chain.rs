@@ -111,6 +111,7 @@ fn recorded_commands(file: &mut File, entries: &[ManifestEntry]) -> io::Result<V
 
 #[cfg(test)]
 mod tests {
+    use super::super::SavedFile;
     use super::*;
     use crate::model::Timestamp;
 
@@ -121,13 +122,15 @@ mod tests {
             machine_id: None,
             action_id: action_id.into(),
             command,
-            remote_path: Some("C:\\a\n\u{202e}".into()),
-            script_name: None,
-            path: format!("ws-1_{action_id}/{command}_a"),
-            size: 1,
-            sha256: "s".into(),
-            received_size: 1,
-            received_sha256: "r".into(),
+            saved: SavedFile {
+                remote_path: Some("C:\\a\n\u{202e}".into()),
+                script_name: None,
+                path: format!("ws-1_{action_id}/{command}_a"),
+                size: 1,
+                sha256: "s".into(),
+                received_size: 1,
+                received_sha256: "r".into(),
+            },
             start_time: None,
             end_time: None,
             saved_time: Timestamp::from_unix(0.0),

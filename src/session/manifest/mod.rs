@@ -23,17 +23,8 @@ struct ManifestEntry {
     action_id: String,
     /// The index of the command in the session.
     command: u32,
-    /// None: it is the transcript of a script.
-    remote_path: Option<String>,
-    /// Only of a transcript.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    script_name: Option<String>,
-    /// Relative to the manifest's folder, with `/`.
-    path: String,
-    size: u64,
-    sha256: String,
-    received_size: u64,
-    received_sha256: String,
+    #[serde(flatten)]
+    saved: SavedFile,
     /// When the command ran, according to the service.
     start_time: Option<Timestamp>,
     end_time: Option<Timestamp>,
@@ -82,13 +73,7 @@ fn entries(
             machine_id: action.machine_id.clone(),
             action_id: action.id.clone(),
             command: command.command.index,
-            remote_path: saved.remote_path,
-            script_name: saved.script_name,
-            path: saved.path,
-            size: saved.size,
-            sha256: saved.sha256,
-            received_size: saved.received_size,
-            received_sha256: saved.received_sha256,
+            saved,
             start_time: command.command.start_time,
             end_time: command.command.end_time,
             saved_time: Timestamp::from_unix(now),
@@ -98,10 +83,15 @@ fn entries(
     result.commands.iter().filter_map(to_entry).collect()
 }
 
-/// What the manifest says about the content of one file.
+/// What the manifest says about one file.
+#[derive(Clone, Debug, Serialize)]
 struct SavedFile {
+    /// None: it is the transcript of a script.
     remote_path: Option<String>,
+    /// Only of a transcript.
+    #[serde(skip_serializing_if = "Option::is_none")]
     script_name: Option<String>,
+    /// Relative to the manifest's folder, with `/`.
     path: String,
     size: u64,
     sha256: String,
