@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mde_live_response._cli import main
-from mde_live_response._cli.table import format_table, wants_colour
+from mde_live_response.display.text_table import format_table, wants_colour
 
 HEADS = ("NAME", "STATE", "MESSAGE")
 ROWS = [("ws-0001.example.test", "ok", None), ("x", "failed", "the disk is full " * 10)]

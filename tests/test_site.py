@@ -63,10 +63,17 @@ def test_the_reference_has_every_public_class(name: str) -> None:
     assert named & set(REFERENCE.splitlines())
 
 
-LOGGING = (Path(__file__).parents[1] / "docs/logging.md").read_text(encoding="utf-8")
-RECIPES = dict(
-    re.findall(r'^```python title="([\w.]+)"\n(.*?)^```$', LOGGING, re.MULTILINE | re.DOTALL)
-)
+PAGES = [
+    (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
+    for name in ("logging.md", "notebooks.md")
+]
+RECIPES = {
+    name: code
+    for page in PAGES
+    for name, code in re.findall(
+        r'^```python title="([\w.]+)"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL
+    )
+}
 
 
 @pytest.mark.parametrize(
@@ -75,9 +82,10 @@ RECIPES = dict(
         ("json_logs.py", "stderr", '"level": "INFO", "logger": "mde_live_response"'),
         ("notebook_logs.py", "stdout", " is Succeeded\n"),
         ("traces.py", "stdout", '"name": "live_response run"'),
+        ("tables.py", "stdout", "ws-0001.example.test"),
     ],
 )
-def test_the_recipe_for_logs_runs(
+def test_the_recipe_runs(
     name: str, stream: str, expected: str, emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.on_script("triage.ps1", stdout="done")
@@ -99,4 +107,4 @@ def test_the_recipe_for_logs_runs(
 
 
 def test_every_recipe_is_run() -> None:
-    assert set(RECIPES) == {"json_logs.py", "notebook_logs.py", "traces.py"}
+    assert set(RECIPES) == {"json_logs.py", "notebook_logs.py", "tables.py", "traces.py"}

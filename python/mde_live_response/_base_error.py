@@ -118,6 +118,11 @@ class LiveResponseError(Exception):
         )
         return f"{text} ({ids_text})".lstrip() if ids_text else text
 
+    def _repr_html_(self) -> str:
+        from .display.cards import to_html
+
+        return to_html(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         attributes = dict(self.__dict__)
         # A session holds a client, whose connections belong to one process.

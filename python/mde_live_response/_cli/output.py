@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import mde_live_response as mde
-from mde_live_response._cli.table import format_table
 from mde_live_response.display import print_safely
+from mde_live_response.display.text_table import format_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

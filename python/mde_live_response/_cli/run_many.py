@@ -18,8 +18,8 @@ from mde_live_response._cli.options import (
     make_client,
 )
 from mde_live_response._cli.output import print_document, print_note, print_text
-from mde_live_response._cli.table import format_table
 from mde_live_response.display import machine_label
+from mde_live_response.display.text_table import format_table
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False

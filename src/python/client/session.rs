@@ -10,6 +10,7 @@ use crate::python::convert::IntoPython;
 use crate::python::files::arguments::{download_target, save_target};
 use crate::python::files::stream::FileStream;
 use crate::python::models::MachineAction;
+use crate::python::notebook::to_html;
 use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
 use crate::python::runtime::{CoreTask, ForkSafe};
@@ -258,6 +259,10 @@ operations! {
                 "a Session is not pickled: it holds a client; pickle its `id`, and call \
                  client.session(id)",
             ))
+        }
+
+        fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+            to_html(slf)
         }
 
         fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

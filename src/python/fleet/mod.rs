@@ -21,6 +21,7 @@ use crate::python::fleet::outcome::LoadableOutcome;
 use crate::python::fleet::report::ReportParts;
 use crate::python::gil_gate::enter;
 use crate::python::models::values;
+use crate::python::notebook::to_html;
 use crate::python::operations::operations;
 use crate::python::runtime::{CoreTask, Coroutine, ProcessLocal};
 use crate::python::seconds::Seconds;
@@ -254,8 +255,7 @@ operations! {
         }
 
         fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-            let _inside = enter(slf.py());
-            slf.py().import("mde_live_response.display_fleet")?.call_method1("fleet_html", (slf,))
+            to_html(slf)
         }
 
         fn __reduce__(&self) -> PyResult<()> {

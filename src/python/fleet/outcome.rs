@@ -14,6 +14,7 @@ use crate::python::convert::IntoPython;
 use crate::python::errors::to_exception_object;
 use crate::python::models::json_ready::{JsonReady, json_dict};
 use crate::python::models::{SessionResult, pickle, values};
+use crate::python::notebook::to_html;
 use crate::python::operations::operations;
 use crate::python::runtime::{CoreTask, ProcessLocal, run_blocking};
 use crate::session::{self, Sessions};
@@ -256,6 +257,10 @@ operations! {
             let result = result.map(|result| result.get().core().clone());
             let outcome = (*self.core).clone();
             pickle::reduce(py, "Outcome", &PickledOutcome { outcome, result })
+        }
+
+        fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+            to_html(slf)
         }
 
         fn __repr__(&self) -> String {

@@ -13,6 +13,7 @@ use crate::python::fleet::table::{Table, TableRow};
 use crate::python::gil_gate::enter;
 use crate::python::models::json_ready::{JsonReady, json_dict};
 use crate::python::models::{pickle, values};
+use crate::python::notebook::to_html;
 use crate::python::runtime::{CoreTask, run_blocking};
 
 /// The outcomes of a finished run: a sequence with one outcome for every row.
@@ -186,9 +187,7 @@ impl FleetReport {
     }
 
     fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let _inside = enter(slf.py());
-        let display = slf.py().import("mde_live_response.display_fleet")?;
-        display.call_method1("fleet_report_html", (slf,))
+        to_html(slf)
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<pickle::ReduceValue<'py>> {

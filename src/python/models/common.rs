@@ -20,6 +20,10 @@ macro_rules! common_methods {
                 $crate::python::models::json_ready::JsonReady::to_json_ready(&*self.core, py)
             }
 
+            fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                $crate::python::notebook::to_html(slf)
+            }
+
             fn __eq__(&self, other: &Self) -> bool {
                 let ($one, $other) = (&*self.core, &*other.core);
                 $equal

@@ -10,7 +10,6 @@ use super::json_ready::{JsonReady, json_dict};
 use super::shared::Shared;
 use super::values::{LazyObject, LazyTuple};
 use crate::python::errors::session_failed_error;
-use crate::python::gil_gate::enter;
 use crate::text::printable;
 use crate::{model, session};
 
@@ -137,12 +136,6 @@ common_methods! {
                 return Ok(slf);
             }
             Err(session_failed_error(&slf, result)?)
-        }
-
-        fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-            let _inside = enter(slf.py());
-            let display = slf.py().import("mde_live_response.display")?;
-            display.call_method1("session_result_html", (slf,))
         }
 
         fn __repr__(&self) -> String {
