@@ -302,7 +302,7 @@ def test_an_upload_with_a_lost_answer_is_found(
 ) -> None:
     path = tmp_path / "a.ps1"
     path.write_bytes(CONTENT)
-    emulator.fault("POST", "libraryfiles", "drop_after")
+    emulator.fault("POST", "upload", "drop_after")
     assert client.library.ensure(path).changed is True
     (file,) = client.library.list_files()
     assert file.sha256 == SHA256
