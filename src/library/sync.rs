@@ -102,12 +102,13 @@ impl Sync<'_> {
     /// again if it is not there.
     async fn make(&self, item: &Item<'_>) -> Result<Change> {
         let mut failed: Option<Error> = None;
+        // Whether the response to a change of ours was lost.
+        let mut may_be_ours = false;
         let mut pause = RETRY_PAUSE;
         for attempt in 0.. {
             let listing = self.list().await?;
             if item.is_done(&listing) {
-                // After a failed attempt it is our change whose response was lost.
-                return Ok(if failed.is_some() { item.change } else { Change::Leave });
+                return Ok(if may_be_ours { item.change } else { Change::Leave });
             }
             if let Some(error) = failed.take_if(|_| attempt >= MAX_UPLOADS) {
                 return Err(error);
@@ -123,6 +124,7 @@ impl Sync<'_> {
             log::warn!(target: LOG_TARGET, "{error}; reading the library in {pause:.0} s");
             self.pipeline.clock.sleep(pause).await;
             pause *= 2.0;
+            may_be_ours |= error.retryable;
             failed = Some(error);
         }
         Ok(item.change)

@@ -134,6 +134,22 @@ async fn a_library_that_moves_during_the_sync_stops_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_library_that_moves_during_the_last_change_is_reported() {
+    let fixture = Fixture::new();
+    let folder = TempDir::new();
+    write(&folder.0, &FILES);
+    synced(&fixture.sessions, &folder.0).await;
+    write(&folder.0, &[("a.sh", "2")]);
+    let upload = ("upload", Route::UploadLibraryFile);
+    let syncing = stopped_at(&fixture, &fixture.sessions, &folder.0, upload, 1).await;
+    let other = fixture.unrelated_client();
+    other.pipeline.upload_library_file(&form("b.sh", "theirs", "hotfix")).await.unwrap();
+    let error = within(HOUR, syncing).await.unwrap().unwrap_err();
+    assert!(error.message.contains("\"b.sh\" was changed"), "{error}");
+    assert!(error.message.ends_with("(1 of 1 changes were made)"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_of_a_file_that_the_sync_does_not_cover_does_not_stop_it() {
     let fixture = Fixture::new();
     let folder = TempDir::new();
@@ -179,6 +195,9 @@ async fn the_same_sync_of_two_processes_makes_each_change_once() {
         all.sort();
         assert_eq!(all, names(&FILES), "{one:?} {two:?}");
     }
+    let mut added = [one.add, two.add].concat();
+    added.sort();
+    assert_eq!(added, names(&FILES));
     let left = listed(&fixture).await;
     assert_eq!(left.iter().map(|file| file.file_name.clone()).collect::<Vec<_>>(), names(&FILES));
     let accepted = |route: Route, status| {
@@ -189,6 +208,19 @@ async fn the_same_sync_of_two_processes_makes_each_change_once() {
     // Two of the first sync, and each file once.
     assert_eq!(accepted(Route::UploadLibraryFile, 200), 2 + 3);
     assert_eq!(accepted(Route::DeleteLibraryFile, 204), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_another_process_was_faster_with_is_not_reported_as_ours() {
+    let fixture = Fixture::new();
+    let folder = TempDir::new();
+    write(&folder.0, &FILES);
+    let upload = ("upload", Route::UploadLibraryFile);
+    let slow = fixture.unrelated_client();
+    let syncing = stopped_at(&fixture, &slow, &folder.0, upload, 1).await;
+    assert_eq!(synced(&fixture.sessions, &folder.0).await.add, names(&FILES));
+    let late = within(HOUR, syncing).await.unwrap().unwrap();
+    assert_eq!(late, plan([&[], &[], &[], &[], &["a.sh", "b.sh", "c.sh"]]));
 }
 
 #[tokio::test(start_paused = true)]
