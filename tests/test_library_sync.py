@@ -10,14 +10,15 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from runtime_helpers import requests_of, wait_until
 
 import mde_live_response as mde
-from mde_live_response import InvalidRequestError, LiveResponseClient, PermissionDeniedError
+from mde_live_response import LiveResponseClient
 from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
 
@@ -30,119 +31,8 @@ def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
         yield client
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "scripts"
-    folder.mkdir()
-    (folder / "a.sh").write_text("# Collects it.\nid\n")
-    return folder
-
-
 def names(client: LiveResponseClient) -> list[str]:
     return [file.file_name for file in client.library.list_files()]
-
-
-# -- which files
-
-
-def test_hidden_files_subfolders_and_settings_are_skipped(
-    client: LiveResponseClient, folder: Path
-) -> None:
-    (folder / ".gitignore").write_text("*~")
-    (folder / "tests").mkdir()
-    (folder / "tests" / "b.sh").write_text("id")
-    (folder / "empty.sh").touch()
-    (folder / "a b.md").touch()
-    (folder / "mde-library.json").write_text('{"ignore": ["a b.md"]}')
-    assert client.library.sync(folder).add == ("a.sh", "empty.sh")
-    assert names(client) == ["a.sh", "empty.sh"]
-
-
-def test_a_link_is_followed_inside_the_folder(client: LiveResponseClient, folder: Path) -> None:
-    # As Kubernetes mounts a ConfigMap.
-    (folder / "..2026").mkdir()
-    (folder / "..2026" / "b.sh").write_text("ls")
-    (folder / "..data").symlink_to("..2026")
-    (folder / "b.sh").symlink_to("..data/b.sh")
-    assert client.library.sync(folder).add == ("a.sh", "b.sh")
-    current = folder.parent / "current"
-    current.symlink_to(folder)
-    (current / "mde-library.json").write_text('{"name": "scripts"}')
-    assert client.library.sync(current).leave == ("a.sh", "b.sh")
-
-
-def link_outside(folder: Path) -> None:
-    (folder.parent / "secret").write_text("x")
-    (folder / "b.sh").symlink_to("../secret")
-
-
-def long_file(folder: Path) -> None:
-    with (folder / "b.exe").open("wb") as file:
-        file.truncate((20 << 20) + 1)
-
-
-REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a link outside": (link_outside, '"b.sh" is a link to a file outside the folder'),
-    "a broken link": (lambda f: (f / "b.sh").symlink_to("no"), '"b.sh" cannot be read'),
-    "a pipe": (lambda f: os.mkfifo(f / "b.sh"), '"b.sh" is not a regular file'),
-    "a name": (lambda f: (f / "a b.ps1").touch(), '"a b.ps1" is not a valid name'),
-    "bytes as a name": (lambda f: os.mknod(os.fsencode(f) + b"/\xff"), "is not a valid name"),
-    "capitals": (lambda f: (f / "A.sh").touch(), '"A.sh" and "a.sh" are one name'),
-    "a large file": (long_file, "b.exe has 20971521 bytes"),
-    "a name in the settings": (
-        lambda f: (f / "mde-library.json").write_text('{"files": {"A.sh": {}}}'),
-        'mde-library.json names "A.sh"',
-    ),
-    "settings": (
-        lambda f: (f / "mde-library.json").write_text('{"file": {}}'),
-        "unknown field `file`",
-    ),
-    "a folder of settings": (lambda f: (f / "mde-library.json").mkdir(), "is a folder"),
-}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="makes names and files that only Linux has")
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_folder_is_refused_before_any_request(
-    case: str, emulator: Emulator, client: LiveResponseClient, folder: Path
-) -> None:
-    spoil, message = REFUSED[case]
-    spoil(folder)
-    for dry_run in (True, False):
-        with pytest.raises(InvalidRequestError, match=re.escape(message)) as caught:
-            client.library.sync(folder, dry_run=dry_run)
-        assert caught.value.hint
-    assert not emulator.requests
-
-
-def test_one_error_names_all_problems(client: LiveResponseClient, folder: Path) -> None:
-    for number in range(12):
-        (folder / f"{number:02} x").touch()
-    with pytest.raises(InvalidRequestError) as caught:
-        client.library.sync(folder)
-    assert caught.value.message.count("is not a valid name") == 10
-    assert caught.value.message.endswith("and 2 more problems")
-
-
-def test_a_folder_that_is_none(
-    emulator: Emulator, client: LiveResponseClient, folder: Path
-) -> None:
-    with pytest.raises(FileNotFoundError, match="missing"):
-        client.library.sync(folder / "missing", delete=True)
-    with pytest.raises(NotADirectoryError):
-        client.library.sync(folder / "a.sh")
-    with pytest.raises(TypeError):
-        client.library.sync(None)  # type: ignore[arg-type]
-    assert not emulator.requests
-
-
-def test_a_missing_right_changes_nothing(emulator: Emulator, folder: Path) -> None:
-    token = emulator.token_with("Machine.LiveResponse")
-    with LiveResponseClient(token, endpoint=emulator.url) as client:
-        for dry_run in (True, False):
-            with pytest.raises(PermissionDeniedError, match=r"Library\.Manage"):
-                client.library.sync(folder, dry_run=dry_run)
-    assert not requests_of(emulator, "upload")
 
 
 # -- descriptions
@@ -189,6 +79,29 @@ def test_the_page(
 # -- others
 
 
+def test_a_lost_mark_is_a_warning(
+    emulator: Emulator,
+    client: LiveResponseClient,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, "mde_live_response"):
+        assert client.library.sync(folder).add == ("a.sh",)
+        assert not caplog.records
+        (folder / "a.sh").write_text("id -a\n")
+        # The last check, after the lists for the plan and for the change.
+        emulator.fault("*", "libraryfiles", "delay", nth=3, seconds=5.0)
+        lists = len(requests_of(emulator, "libraryfiles"))
+        with ThreadPoolExecutor(1) as pool:
+            syncing = pool.submit(client.library.sync, folder)
+            wait_until(lambda: len(requests_of(emulator, "libraryfiles")) == lists + 3, "a list")
+            with emulator.client() as other:
+                other.library.upload(folder / "a.sh", description="mine now", overwrite=True)
+            assert syncing.result().replace == ("a.sh",)
+    assert '"a.sh" has no mark of this sync' in caplog.text
+    assert client.library.sync(folder).leave == ("a.sh",)
+
+
 def test_a_conflict_is_a_warning_and_the_end_is_1(
     emulator: Emulator,
     client: LiveResponseClient,
@@ -228,6 +141,7 @@ def test_the_command(
     ]
     assert main(sync) == 0
     assert capsys.readouterr().out.startswith("a.sh: added\n")
+    (folder / "mde-library.json").write_text("{}")
     (folder / "a.sh").unlink()
     assert main([*sync, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["leave"] == ["a.sh"]

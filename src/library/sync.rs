@@ -38,7 +38,7 @@ pub async fn sync(
     delete: bool,
     dry_run: bool,
 ) -> Result<LibraryPlan> {
-    let folder = Folder::read(folder, pipeline.options.limits.upload_size).await?;
+    let folder = Folder::read(folder, pipeline.options.limits.upload_size, delete).await?;
     let listing = Listing::new(pipeline.list_library_files().await?);
     let comparison = Comparison::new(&folder, &listing, delete);
     comparison.conflicts.iter().for_each(warn_of_conflict);
@@ -62,6 +62,15 @@ pub async fn sync(
     Ok(plan)
 }
 
+fn warn_of_lost_mark(name: &str) {
+    log::warn!(
+        target: LOG_TARGET,
+        "{name:?} has no mark of this sync in the library, so later syncs do not replace or delete \
+         it: someone described it again, or the service cut its description; check it, and \
+         shorten the description"
+    );
+}
+
 fn warn_of_conflict(file: &LibraryFile) {
     log::warn!(
         target: LOG_TARGET,
@@ -79,10 +88,10 @@ impl Sync<'_> {
     async fn carry_out(&self) -> Result<Vec<Change>> {
         let mut made = Vec::new();
         let mut count = 0;
-        for item in &self.comparison.items {
+        for (index, item) in self.comparison.items.iter().enumerate() {
             let change = match item.change {
                 Change::Leave => Ok(Change::Leave),
-                _ => self.make(item).await,
+                _ => self.make(item, index).await,
             };
             let change = change.map_err(|error| self.with_progress(error, count))?;
             if change != Change::Leave {
@@ -93,20 +102,27 @@ impl Sync<'_> {
         }
         if count > 0 {
             // The last change may have met one of another process.
-            self.list().await.map_err(|error| self.with_progress(error, count))?;
+            let listing = self.list(made.len()).await;
+            let listing = listing.map_err(|error| self.with_progress(error, count))?;
+            let items = self.comparison.items.iter().zip(&made);
+            items
+                .filter(|(item, change)| {
+                    **change != Change::Leave && self.comparison.has_lost_mark(item, &listing)
+                })
+                .for_each(|(item, _)| warn_of_lost_mark(&item.name));
         }
         Ok(made)
     }
 
-    /// Makes one change. A change whose response was lost is looked for in the library, and made
+    /// Makes the change after the first `made`. A change whose response was lost is looked for in the library, and made
     /// again if it is not there.
-    async fn make(&self, item: &Item<'_>) -> Result<Change> {
+    async fn make(&self, item: &Item<'_>, made: usize) -> Result<Change> {
         let mut failed: Option<Error> = None;
         // Whether the response to a change of ours was lost.
         let mut may_be_ours = false;
         let mut pause = RETRY_PAUSE;
         for attempt in 0.. {
-            let listing = self.list().await?;
+            let listing = self.list(made).await?;
             if item.is_done(&listing) {
                 return Ok(if may_be_ours { item.change } else { Change::Leave });
             }
@@ -149,11 +165,13 @@ impl Sync<'_> {
         self.pipeline.upload_library_file(&form).await.map(|_| ())
     }
 
-    /// Lists the library. Fails if someone changed a file of this sync.
-    async fn list(&self) -> Result<Listing> {
+    /// Lists the library after the first `made` changes. Fails if someone changed a file of this
+    /// sync.
+    async fn list(&self, made: usize) -> Result<Listing> {
         let listing = Listing::new(self.pipeline.list_library_files().await?);
-        match self.comparison.items.iter().find(|item| !item.is_unmoved(&listing)) {
-            Some(item) => Err(moved_error(item, listing.find(&item.name))),
+        let mut items = self.comparison.items.iter().enumerate();
+        match items.find(|(index, item)| !item.is_unmoved(&listing, *index < made)) {
+            Some((_, item)) => Err(moved_error(item, listing.find(&item.name))),
             None => Ok(listing),
         }
     }

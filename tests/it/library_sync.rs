@@ -112,6 +112,7 @@ async fn without_delete_nothing_is_deleted() {
     let kept = try_sync(&fixture.sessions, &folder.0, false).await.unwrap();
     assert_eq!(kept, plan([&[], &[], &[], &[], &["a.sh", "b.sh"]]));
     std::fs::remove_file(folder.0.join("b.sh")).unwrap();
+    write(&folder.0, &[("mde-library.json", "{}")]);
     let emptied = synced(&fixture.sessions, &folder.0).await;
     assert_eq!(emptied, plan([&[], &[], &[], &["a.sh", "b.sh"], &[]]));
     assert!(listed(&fixture).await.is_empty());

@@ -134,6 +134,40 @@ async fn a_library_that_moves_during_the_sync_stops_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_file_that_someone_takes_over_before_it_is_described_is_not_touched() {
+    let fixture = Fixture::new();
+    let folder = TempDir::new();
+    write(&folder.0, &FILES);
+    synced(&fixture.sessions, &folder.0).await;
+    let settings = r#"{"files": {"a.sh": {"description": "A"}, "b.sh": {"description": "B"}}}"#;
+    write(&folder.0, &[("mde-library.json", settings)]);
+    let list = ("libraryfiles", Route::ListLibraryFiles);
+    let syncing = stopped_at(&fixture, &fixture.sessions, &folder.0, list, 3).await;
+    let other = fixture.unrelated_client();
+    other.pipeline.upload_library_file(&form("b.sh", "1", "mine now")).await.unwrap();
+    let error = within(HOUR, syncing).await.unwrap().unwrap_err();
+    assert!(error.message.contains("\"b.sh\" was changed"), "{error}");
+    assert!(error.message.ends_with("(1 of 2 changes were made)"), "{error}");
+    assert_eq!(file(&fixture, "b.sh").await.description.unwrap(), "mine now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_cuts_descriptions_does_not_stop_the_sync() {
+    let fixture = Fixture::new();
+    let folder = TempDir::new();
+    write(&folder.0, &FILES);
+    synced(&fixture.sessions, &folder.0).await;
+    let settings = r#"{"files": {"a.sh": {"description": "A"}, "b.sh": {"description": "B"}}}"#;
+    write(&folder.0, &[("mde-library.json", settings)]);
+    let upload = ("upload", Route::UploadLibraryFile);
+    let syncing = stopped_at(&fixture, &fixture.sessions, &folder.0, upload, 1).await;
+    fixture.emulator.set_raw_property("a.sh", "description", Some("A [mlr".into())).unwrap();
+    let done = within(HOUR, syncing).await.unwrap().unwrap();
+    assert_eq!((done.describe, done.leave.len()), (vec!["a.sh".into(), "b.sh".into()], 1));
+    assert_eq!(synced(&fixture.sessions, &folder.0).await.leave, names(&FILES));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_library_that_moves_during_the_last_change_is_reported() {
     let fixture = Fixture::new();
     let folder = TempDir::new();

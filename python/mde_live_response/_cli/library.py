@@ -90,7 +90,8 @@ def _add_sync(actions: Any, service: tuple[argparse.ArgumentParser, ...]) -> Non
         example="mde-live-response library sync scripts --delete --dry-run",
         parents=service,
     )
-    sync.add_argument("folder", type=Path, metavar="DIR", help="the folder")
+    # Not a `Path`: that of an empty text is the current folder.
+    sync.add_argument("folder", metavar="DIR", help="the folder")
     sync.add_argument(
         "--delete",
         action="store_true",

@@ -35,6 +35,7 @@ pub struct Item<'a> {
 /// What the sync does.
 #[derive(Debug)]
 pub struct Comparison<'a> {
+    collection: &'a str,
     pub items: Vec<Item<'a>>,
     /// The files of others.
     pub others: Vec<String>,
@@ -60,9 +61,14 @@ impl Listing {
 
 impl<'a> Comparison<'a> {
     pub fn new(folder: &'a Folder, listing: &Listing, delete: bool) -> Self {
-        let mut this = Self { items: Vec::new(), others: Vec::new(), conflicts: Vec::new() };
+        let mut this = Self {
+            collection: &folder.collection,
+            items: Vec::new(),
+            others: Vec::new(),
+            conflicts: Vec::new(),
+        };
         for file in &folder.files {
-            this.add_file(file, listing.find(&file.name), &folder.collection);
+            this.add_file(file, listing.find(&file.name));
         }
         let names: HashSet<_> =
             folder.files.iter().map(|file| file.name.to_ascii_lowercase()).collect();
@@ -88,10 +94,17 @@ impl<'a> Comparison<'a> {
         this
     }
 
-    fn add_file(&mut self, file: &'a FolderFile, listed: Option<&LibraryFile>, collection: &str) {
+    /// Returns whether the library's file is as the folder wants it, but belongs to others.
+    pub fn has_lost_mark(&self, item: &Item<'_>, listing: &Listing) -> bool {
+        item.file.zip(listing.find(&item.name)).is_some_and(|(file, listed)| {
+            has_content(listed, file) && !is_of(listed, self.collection)
+        })
+    }
+
+    fn add_file(&mut self, file: &'a FolderFile, listed: Option<&LibraryFile>) {
         let change = match listed {
             None => Change::Add,
-            Some(listed) => match (is_of(listed, collection), has_content(listed, file)) {
+            Some(listed) => match (is_of(listed, self.collection), has_content(listed, file)) {
                 (true, true) if has_texts(listed, file) => Change::Leave,
                 (true, true) => Change::Describe,
                 (true, false) => Change::Replace,
@@ -112,20 +125,24 @@ impl Item<'_> {
     pub fn is_done(&self, listing: &Listing) -> bool {
         match (self.file, listing.find(&self.name)) {
             (None, None) => true,
-            (Some(file), Some(listed)) => {
-                has_content(listed, file)
-                    && (self.change != Change::Describe || has_texts(listed, file))
-            }
+            (Some(file), Some(listed)) => self.is_as_wanted(listed, file),
             _ => false,
         }
     }
 
+    fn is_as_wanted(&self, listed: &LibraryFile, file: &FolderFile) -> bool {
+        has_content(listed, file) && (self.change != Change::Describe || has_texts(listed, file))
+    }
+
     /// Returns whether the file is as in the plan, or as the folder wants it. The second is so
     /// after our own change, and after the same sync of another process.
-    pub fn is_unmoved(&self, listing: &Listing) -> bool {
+    ///
+    /// `is_made`: its own change was made. The service may have changed the description.
+    pub fn is_unmoved(&self, listing: &Listing, is_made: bool) -> bool {
         let listed = listing.find(&self.name);
         let is_wanted = match (self.file, listed) {
-            (Some(file), Some(listed)) => has_content(listed, file),
+            (Some(file), Some(listed)) if is_made => has_content(listed, file),
+            (Some(file), Some(listed)) => self.is_as_wanted(listed, file),
             (Some(_), None) => false,
             // A file that is in no plan to be deleted does not matter.
             (None, listed) => listed.is_none() || self.change == Change::Leave,

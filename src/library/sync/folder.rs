@@ -47,10 +47,18 @@ struct Entry {
 }
 
 impl Folder {
-    /// Reads the folder. No file may be larger than `limit`.
-    pub async fn read(folder: &Path, limit: u64) -> Result<Self> {
+    /// Reads the folder. No file may be larger than `limit`. To delete by an empty folder needs
+    /// settings.
+    pub async fn read(folder: &Path, limit: u64, delete: bool) -> Result<Self> {
+        if folder.as_os_str().is_empty() {
+            return Err(Error::invalid("folder is empty").with_hint("give the path of a folder"));
+        }
         let path = folder.to_owned();
         let (settings, entries) = in_thread(move || list_folder(&path, limit)).await?;
+        if delete && entries.is_empty() && settings.is_none() {
+            return Err(emptiness_error(folder));
+        }
+        let settings = settings.unwrap_or_default();
         let collection = settings.collection(folder)?;
         let mut files = Vec::with_capacity(entries.len());
         let mut of_files = settings.files;
@@ -90,7 +98,7 @@ async fn in_thread<T: Send + 'static>(
 }
 
 /// Returns the settings and the files to upload, or one error that names every problem.
-fn list_folder(folder: &Path, limit: u64) -> Result<(SyncSettings, Vec<Entry>)> {
+fn list_folder(folder: &Path, limit: u64) -> Result<(Option<SyncSettings>, Vec<Entry>)> {
     let failed = |error| Error::io("read the folder", folder, error);
     let inside = folder.canonicalize().map_err(failed)?;
     let mut names = Vec::new();
@@ -99,12 +107,12 @@ fn list_folder(folder: &Path, limit: u64) -> Result<(SyncSettings, Vec<Entry>)> 
     }
     names.sort();
     let settings = match names.iter().any(|name| name == SETTINGS_FILE) {
-        true => read_settings(folder, &inside)?,
-        false => SyncSettings::default(),
+        true => Some(read_settings(folder, &inside)?),
+        false => None,
     };
-    let is_skipped = |name: &String| {
-        name.starts_with('.') || name == SETTINGS_FILE || settings.ignore.contains(name)
-    };
+    let ignored = settings.as_ref().map(|it| it.ignore.as_slice()).unwrap_or_default();
+    let is_skipped =
+        |name: &String| name.starts_with('.') || name == SETTINGS_FILE || ignored.contains(name);
     let mut entries = Vec::new();
     let mut problems = Vec::new();
     for given in &names {
@@ -115,8 +123,7 @@ fn list_folder(folder: &Path, limit: u64) -> Result<(SyncSettings, Vec<Entry>)> 
         }
         match find_file(folder, &inside, given) {
             Ok(Some((path, length))) => {
-                let checked = check_library_name(&name).and(check_size(length, limit, &name));
-                problems.extend(checked.err().map(|error| error.message.clone()));
+                problems.extend(problem_of_file(&name, length, limit));
                 entries.push(Entry { name, path, length });
             }
             Ok(None) => {}
@@ -124,12 +131,30 @@ fn list_folder(folder: &Path, limit: u64) -> Result<(SyncSettings, Vec<Entry>)> 
         }
     }
     problems.extend(namesakes(&entries));
-    let in_folder = |name: &&String| entries.iter().any(|entry| entry.name == **name);
-    let unknown = settings.files.keys().filter(|name| !in_folder(name));
-    problems.extend(
-        unknown.map(|name| format!("{SETTINGS_FILE} names {name:?}, which is no file to upload")),
-    );
+    let in_folder = |name: &str| entries.iter().any(|entry| entry.name == name);
+    let has_name = |wanted: &str| names.iter().any(|name| name == wanted);
+    let of_settings = settings.as_ref().map(|it| it.problems(in_folder, has_name));
+    problems.extend(of_settings.unwrap_or_default());
     if problems.is_empty() { Ok((settings, entries)) } else { Err(refusal(folder, &problems)) }
+}
+
+fn problem_of_file(name: &str, length: u64, limit: u64) -> Option<String> {
+    if name.eq_ignore_ascii_case(SETTINGS_FILE) {
+        return Some(format!("{name:?}: the settings are read from {SETTINGS_FILE:?} only"));
+    }
+    let checked = check_library_name(name).and(check_size(length, limit, name));
+    checked.err().map(|error| error.message.clone())
+}
+
+fn emptiness_error(folder: &Path) -> Error {
+    let message = format!(
+        "the folder {} has no file to upload, so every file of its earlier syncs would be deleted",
+        folder.display()
+    );
+    Error::invalid(message).with_hint(format!(
+        "nothing was changed: check the path; if the folder is empty on purpose, put \
+         {SETTINGS_FILE} with the content {{}} into it"
+    ))
 }
 
 fn read_settings(folder: &Path, inside: &Path) -> Result<SyncSettings> {

@@ -60,6 +60,31 @@ impl SyncSettings {
         Ok(settings)
     }
 
+    /// Returns what is wrong with the names of files. `in_folder` says whether a file is uploaded,
+    /// `has_name` whether the folder has anything of this name.
+    pub fn problems(
+        &self,
+        in_folder: impl Fn(&str) -> bool,
+        has_name: impl Fn(&str) -> bool,
+    ) -> Vec<String> {
+        let unknown = self.files.keys().filter(|name| !in_folder(name));
+        let unknown = unknown
+            .map(|name| format!("{SETTINGS_FILE} names {name:?}, which is no file to upload"));
+        let not_there = self.ignore.iter().filter(|name| !has_name(name));
+        let no_names = not_there.filter_map(|name| {
+            // It would ignore nothing.
+            let what = if name.contains(['*', '?', '[']) {
+                "pattern"
+            } else if name.contains(['/', '\\']) {
+                "path"
+            } else {
+                return None;
+            };
+            Some(format!("{name:?} under \"ignore\" is a {what}, not the name of a file"))
+        });
+        unknown.chain(no_names).collect()
+    }
+
     /// Returns the collection of the folder, as it stands in marks.
     pub fn collection(&self, folder: &Path) -> Result<String> {
         if let Some(name) = &self.name {
@@ -70,11 +95,15 @@ impl SyncSettings {
         let of_path = |path: &Path| path.file_name().map(|it| it.to_string_lossy().into_owned());
         let name = absolute.as_deref().and_then(of_path);
         let name = name.or_else(|| folder.canonicalize().ok().as_deref().and_then(of_path));
-        name.as_deref().map(encode).ok_or_else(|| {
-            Error::invalid(format!("the folder {} has no name", folder.display())).with_hint(
-                format!("give its collection a name: {{\"name\": \"scripts\"}} in {SETTINGS_FILE}"),
-            )
-        })
+        let what = match name.as_deref().map(|name| (name, name.chars().count())) {
+            Some((name, 1..=MAX_NAME)) => return Ok(encode(name)),
+            Some((_, count)) => format!("a name of {count} characters, more than {MAX_NAME}"),
+            None => "no name".to_owned(),
+        };
+        let message = format!("the folder {} has {what}", folder.display());
+        Err(Error::invalid(message).with_hint(format!(
+            "give its collection a name: {{\"name\": \"scripts\"}} in {SETTINGS_FILE}"
+        )))
     }
 }
 
