@@ -2376,7 +2376,8 @@ class Library:
         Args:
             folder: the path of the folder. Each file has at most `Limits.upload_size` bytes.
             delete: delete files that an earlier sync of this folder uploaded and that the
-                folder no longer has. Default False.
+                folder no longer has. Folders of the same name count as the same folder.
+                Default False.
             dry_run: only return what would be changed. Default False.
 
         Returns:
@@ -2385,7 +2386,10 @@ class Library:
 
         Raises:
             InvalidRequestError: a file cannot be in the library because of its name, its size
-                or its kind, or `mde-library.json` is not valid. Nothing was changed.
+                or its kind, `mde-library.json` is not valid, the folder's name is too long, or
+                `delete` is set and the folder has neither a file to upload nor
+                `mde-library.json`. Nothing was changed. Or: a file of the folder changed during
+                the sync.
             AlreadyExistsError: someone changed a file of this sync during the sync.
             NotFoundError: someone deleted a file of this sync during the sync.
             PermissionDeniedError: the permission is missing. Nothing was changed.
@@ -2416,7 +2420,8 @@ class Library:
         Args:
             folder: the path of the folder. Each file has at most `Limits.upload_size` bytes.
             delete: delete files that an earlier sync of this folder uploaded and that the
-                folder no longer has. Default False.
+                folder no longer has. Folders of the same name count as the same folder.
+                Default False.
             dry_run: only return what would be changed. Default False.
 
         Returns:
@@ -2425,7 +2430,10 @@ class Library:
 
         Raises:
             InvalidRequestError: a file cannot be in the library because of its name, its size
-                or its kind, or `mde-library.json` is not valid. Nothing was changed.
+                or its kind, `mde-library.json` is not valid, the folder's name is too long, or
+                `delete` is set and the folder has neither a file to upload nor
+                `mde-library.json`. Nothing was changed. Or: a file of the folder changed during
+                the sync.
             AlreadyExistsError: someone changed a file of this sync during the sync.
             NotFoundError: someone deleted a file of this sync during the sync.
             PermissionDeniedError: the permission is missing. Nothing was changed.

@@ -27,6 +27,8 @@ const KEYWORDS: [&str; 15] = [
     "REMOTEHELPRUNSPACE",
     "EXTERNALHELP",
 ];
+/// The shells whose comments are read.
+const SHELLS: [&str; 5] = ["sh", "bash", "dash", "ksh", "zsh"];
 /// How comments begin that do not say what a script is for.
 const NOTICES: [&str; 6] = ["copyright", "spdx-", "(c) ", "shellcheck ", "vim:", "-*-"];
 
@@ -42,15 +44,16 @@ pub struct ScriptHelp {
 pub fn read_help(name: &str, content: &[u8]) -> ScriptHelp {
     let head = content.get(..HEAD).unwrap_or(content);
     let lower = name.to_ascii_lowercase();
+    let text = decode_text(head);
     if lower.ends_with(".ps1") {
-        return powershell_help(&decode_text(head));
+        return powershell_help(&text);
     }
-    let shells: [&[u8]; 4] = [b"sh", b"bash", b"/sh", b"/bash"];
-    let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
-    let runs_shell =
-        first_line.starts_with(b"#!") && shells.iter().any(|shell| first_line.ends_with(shell));
+    let runs_shell = text.strip_prefix("#!").is_some_and(|rest| {
+        let mut words = rest.lines().next().unwrap_or_default().split_whitespace();
+        words.any(|word| SHELLS.contains(&word.rsplit('/').next().unwrap_or_default()))
+    });
     if runs_shell || lower.ends_with(".sh") || lower.ends_with(".bash") {
-        let description = shell_description(&decode_text(head));
+        let description = shell_description(&text);
         return ScriptHelp { description, parameters: None };
     }
     ScriptHelp::default()

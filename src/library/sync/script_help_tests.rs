@@ -73,6 +73,9 @@ fn the_leading_comment_of_a_shell_script() {
             "Collects what matters.",
         ),
         ("a", "#!/usr/bin/env bash\r\n\r\n# Collects.\r\nid\r\n", "Collects."),
+        ("a", "#!/bin/sh -eu\n# Collects.\nid", "Collects."),
+        ("a", "#!/usr/bin/env -S zsh -f\n# Collects.\nid", "Collects."),
+        ("a.sh", "\u{feff}#!/bin/sh\n# Collects.\nid", "Collects."),
         ("a.bash", "##########\n## Collects.\n##########\n", "Collects."),
         (
             "A.SH",
@@ -86,6 +89,8 @@ fn the_leading_comment_of_a_shell_script() {
         ("a.sh", "#!/bin/sh\nid\n# late"),
         ("a", "# no shebang"),
         ("a", "#!/usr/bin/python3\n# Collects."),
+        ("a", "#!/opt/bash/python3\n# Collects."),
+        ("a", "#!/usr/bin/fish\n# Collects."),
         ("a.sh", ""),
         ("a.sh", "# shellcheck disable=SC2086\nid"),
     ] {
