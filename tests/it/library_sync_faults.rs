@@ -35,6 +35,14 @@ async fn stopped_at(
     syncing
 }
 
+/// Syncs the folder, and then gives two of its files descriptions.
+async fn describe_two_files(fixture: &Fixture, folder: &Path) {
+    write(folder, &FILES);
+    synced(&fixture.sessions, folder).await;
+    let settings = r#"{"files": {"a.sh": {"description": "A"}, "b.sh": {"description": "B"}}}"#;
+    write(folder, &[("mde-library.json", settings)]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_fault_of_a_change_is_settled_by_the_list() {
     for kind in [
@@ -137,10 +145,7 @@ async fn a_library_that_moves_during_the_sync_stops_it() {
 async fn a_file_that_someone_takes_over_before_it_is_described_is_not_touched() {
     let fixture = Fixture::new();
     let folder = TempDir::new();
-    write(&folder.0, &FILES);
-    synced(&fixture.sessions, &folder.0).await;
-    let settings = r#"{"files": {"a.sh": {"description": "A"}, "b.sh": {"description": "B"}}}"#;
-    write(&folder.0, &[("mde-library.json", settings)]);
+    describe_two_files(&fixture, &folder.0).await;
     let list = ("libraryfiles", Route::ListLibraryFiles);
     let syncing = stopped_at(&fixture, &fixture.sessions, &folder.0, list, 3).await;
     let other = fixture.unrelated_client();
@@ -155,10 +160,7 @@ async fn a_file_that_someone_takes_over_before_it_is_described_is_not_touched() 
 async fn a_service_that_cuts_descriptions_does_not_stop_the_sync() {
     let fixture = Fixture::new();
     let folder = TempDir::new();
-    write(&folder.0, &FILES);
-    synced(&fixture.sessions, &folder.0).await;
-    let settings = r#"{"files": {"a.sh": {"description": "A"}, "b.sh": {"description": "B"}}}"#;
-    write(&folder.0, &[("mde-library.json", settings)]);
+    describe_two_files(&fixture, &folder.0).await;
     let upload = ("upload", Route::UploadLibraryFile);
     let syncing = stopped_at(&fixture, &fixture.sessions, &folder.0, upload, 1).await;
     fixture.emulator.set_raw_property("a.sh", "description", Some("A [mlr".into())).unwrap();
