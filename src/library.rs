@@ -1,8 +1,11 @@
 //! Uploads to the live response library. Skips a file that the library has already.
 
 mod local;
+mod mark;
 mod plan;
 mod prune;
+mod sync;
+mod texts;
 
 use std::path::Path;
 
@@ -16,6 +19,8 @@ use crate::transport::BodyPart;
 pub use local::{LocalFiles, check_content_size, check_content_sizes, is_listed};
 pub use plan::LibraryPlan;
 pub use prune::prune;
+pub use sync::sync;
+use texts::{has_description, has_parameters, with_new_texts};
 
 /// Uploads a file. If the library has the name, fails with AlreadyExists unless the form allows to
 /// overwrite it.
@@ -25,13 +30,16 @@ pub async fn upload(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryF
 }
 
 /// Uploads a file unless the library has the same content under its name. Other content under the
-/// name is replaced only if the form says to overwrite.
+/// name is replaced only if the form says to overwrite. A description that differs is changed.
 pub async fn ensure(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryFile> {
     check_form(pipeline, &form)?;
     let digest = sha256_of(&form.content).await?;
     if let Some(other) = find_by_name(pipeline, &form.file_name).await? {
         if has_digest(&other, &digest) {
-            return Ok(LibraryFile { changed: Some(false), ..other });
+            return match with_new_texts(&form, &other) {
+                Some(form) => describe(pipeline, &form, &digest).await,
+                None => Ok(LibraryFile { changed: Some(false), ..other }),
+            };
         }
         let (sha256, author) =
             (other.sha256.unwrap_or_default(), other.created_by.unwrap_or_default());
@@ -51,7 +59,23 @@ pub async fn ensure(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryF
     }
     match pipeline.upload_library_file(&form).await {
         Ok(uploaded) => Ok(LibraryFile { changed: Some(true), ..uploaded }),
-        Err(error) => settle_upload(pipeline, &form.file_name, &digest, error).await,
+        Err(error) => {
+            let is_uploaded = |file: &LibraryFile| has_digest(file, &digest);
+            settle_upload(pipeline, &form.file_name, is_uploaded, error).await
+        }
+    }
+}
+
+/// Uploads the content that the library has again: no call changes a description alone.
+async fn describe(pipeline: &Pipeline, form: &LibraryUpload, digest: &str) -> Result<LibraryFile> {
+    let is_described = |file: &LibraryFile| {
+        has_digest(file, digest)
+            && has_description(file, &form.description)
+            && has_parameters(file, form.parameters_description.as_deref())
+    };
+    match pipeline.upload_library_file(form).await {
+        Ok(uploaded) => Ok(LibraryFile { changed: Some(true), ..uploaded }),
+        Err(error) => settle_upload(pipeline, &form.file_name, is_described, error).await,
     }
 }
 
@@ -60,7 +84,7 @@ pub async fn ensure(pipeline: &Pipeline, form: LibraryUpload) -> Result<LibraryF
 async fn settle_upload(
     pipeline: &Pipeline,
     name: &str,
-    digest: &str,
+    is_uploaded: impl Fn(&LibraryFile) -> bool,
     error: Error,
 ) -> Result<LibraryFile> {
     let changed = match error.kind {
@@ -70,9 +94,7 @@ async fn settle_upload(
         _ => return Err(error),
     };
     match find_by_name(pipeline, name).await {
-        Ok(Some(file)) if has_digest(&file, digest) => {
-            Ok(LibraryFile { changed: Some(changed), ..file })
-        }
+        Ok(Some(file)) if is_uploaded(&file) => Ok(LibraryFile { changed: Some(changed), ..file }),
         _ => Err(error),
     }
 }

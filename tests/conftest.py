@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,3 +11,12 @@ def emulator() -> Iterator[Emulator]:
     """An emulator whose clock runs twenty times as fast as real time."""
     with Emulator(speed=20.0) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for `library.sync`, with one script."""
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    (folder / "a.sh").write_text("# Collects it.\nid\n")
+    return folder

@@ -21,7 +21,7 @@ DICT_NAMES = {
     "last_seen rbac_group_name machine_tags",
     "LibraryFile": "file_name sha256 description creation_time last_updated_time created_by "
     "has_parameters parameters_description changed",
-    "LibraryPlan": "add replace describe delete leave others",
+    "LibraryPlan": "add replace describe delete leave others conflicts",
     "Finding": "code level message hint",
     "Check": "ok findings",
     "Outcome": "row machine computer_dns_name machine_id tenant_id action_id correlation_id status "

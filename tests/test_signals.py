@@ -114,6 +114,7 @@ READS: dict[str, tuple[str, Call]] = {
     "Library.list": ("libraryfiles", lambda c, _: c.library.list_files()),
     "Library.upload": ("upload", lambda c, _: c.library.upload(b"x", name="b.ps1")),
     "Library.ensure": ("libraryfiles", lambda c, _: c.library.ensure(b"x", name="b.ps1")),
+    "Library.sync": ("libraryfiles", lambda c, path: c.library.sync(path)),
     "Library.delete": ("delete", lambda c, _: c.library.delete("a.ps1")),
     "anything, fetching its token": ("token", lambda c, _: c.list_machines()),
 }

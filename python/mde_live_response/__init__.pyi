@@ -2323,6 +2323,9 @@ class Library:
     ) -> LibraryFile:
         """Upload a file unless the library has it with the same content.
 
+        If only the description or the parameters differ, the same content is uploaded again
+        with the new ones: the service has no other call for it.
+
         The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
         and learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
@@ -2330,8 +2333,10 @@ class Library:
         Args:
             file: a path or the content as bytes. At most `Limits.upload_size` bytes.
             name: the name in the library. None uses the file's own name; bytes have none.
-            description: what the file is for. Default: empty.
-            parameters_description: what arguments the script takes. None: it takes none.
+            description: what the file is for. Default: empty; a file that the library has
+                keeps its description.
+            parameters_description: what arguments the script takes. None: it takes none; a
+                file that the library has keeps its own.
             overwrite: replace different content with this name. A WARNING logs the SHA-256
                 and the author of the replaced content. Default False.
 
@@ -2359,6 +2364,9 @@ class Library:
     ) -> LibraryFile:
         """Upload a file unless the library has it with the same content.
 
+        If only the description or the parameters differ, the same content is uploaded again
+        with the new ones: the service has no other call for it.
+
         The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
         and learn.microsoft.com/defender-endpoint/api/upload-library
         Permission: Library.Manage.
@@ -2366,8 +2374,10 @@ class Library:
         Args:
             file: a path or the content as bytes. At most `Limits.upload_size` bytes.
             name: the name in the library. None uses the file's own name; bytes have none.
-            description: what the file is for. Default: empty.
-            parameters_description: what arguments the script takes. None: it takes none.
+            description: what the file is for. Default: empty; a file that the library has
+                keeps its description.
+            parameters_description: what arguments the script takes. None: it takes none; a
+                file that the library has keeps its own.
             overwrite: replace different content with this name. A WARNING logs the SHA-256
                 and the author of the replaced content. Default False.
 
@@ -2412,6 +2422,94 @@ class Library:
             NotFoundError: the library has no file with this name.
             PermissionDeniedError: the permission is missing.
             ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
+        """
+
+    def sync(
+        self, folder: str | PathLike[str], *, delete: bool = False, dry_run: bool = False
+    ) -> LibraryPlan:
+        """Bring the library in step with a folder: add, replace and describe its files.
+
+        A file that a sync uploads has a mark at the end of its description. By it, any later
+        sync of the folder recognizes the file, on any host. Files without this mark, and files
+        that were replaced since, belong to others and are never touched. A file of the folder whose
+        name another file has is not synced: it is in `conflicts`, and a WARNING says so.
+        Subfolders, hidden files and the file `mde-library.json` are not uploaded. That file
+        may have descriptions, parameters, names to ignore, and a name of the collection in
+        place of the folder's. Otherwise, descriptions come from the scripts: the comment-based
+        help of PowerShell, and the comment at the start of a shell script.
+        The library is listed again right before each change. A sync that failed or was killed
+        is continued by the next one.
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files,
+        learn.microsoft.com/defender-endpoint/api/upload-library
+        and learn.microsoft.com/defender-endpoint/api/delete-library
+        Permission: Library.Manage.
+
+        Args:
+            folder: the path of the folder. Each file has at most `Limits.upload_size` bytes.
+            delete: delete files that an earlier sync of this folder uploaded and that the
+                folder no longer has. Folders of the same name count as the same folder.
+                Default False.
+            dry_run: only return what would be changed. Default False.
+
+        Returns:
+            The plan: what was added, replaced, described and deleted, what is unchanged, and
+            the files of others.
+
+        Raises:
+            InvalidRequestError: a file cannot be in the library because of its name, its size
+                or its kind, `mde-library.json` is not valid, the folder's name is too long, or
+                `delete` is set and the folder has neither a file to upload nor
+                `mde-library.json`. Nothing was changed. Or: a file of the folder changed during
+                the sync.
+            AlreadyExistsError: someone changed a file of this sync during the sync.
+            NotFoundError: someone deleted a file of this sync during the sync.
+            PermissionDeniedError: the permission is missing. Nothing was changed.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
+            OSError: the folder or a file cannot be read.
+        """
+
+    async def sync_async(
+        self, folder: str | PathLike[str], *, delete: bool = False, dry_run: bool = False
+    ) -> LibraryPlan:
+        """Bring the library in step with a folder: add, replace and describe its files.
+
+        A file that a sync uploads has a mark at the end of its description. By it, any later
+        sync of the folder recognizes the file, on any host. Files without this mark, and files
+        that were replaced since, belong to others and are never touched. A file of the folder whose
+        name another file has is not synced: it is in `conflicts`, and a WARNING says so.
+        Subfolders, hidden files and the file `mde-library.json` are not uploaded. That file
+        may have descriptions, parameters, names to ignore, and a name of the collection in
+        place of the folder's. Otherwise, descriptions come from the scripts: the comment-based
+        help of PowerShell, and the comment at the start of a shell script.
+        The library is listed again right before each change. A sync that failed or was killed
+        is continued by the next one.
+        The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files,
+        learn.microsoft.com/defender-endpoint/api/upload-library
+        and learn.microsoft.com/defender-endpoint/api/delete-library
+        Permission: Library.Manage.
+
+        Args:
+            folder: the path of the folder. Each file has at most `Limits.upload_size` bytes.
+            delete: delete files that an earlier sync of this folder uploaded and that the
+                folder no longer has. Folders of the same name count as the same folder.
+                Default False.
+            dry_run: only return what would be changed. Default False.
+
+        Returns:
+            The plan: what was added, replaced, described and deleted, what is unchanged, and
+            the files of others.
+
+        Raises:
+            InvalidRequestError: a file cannot be in the library because of its name, its size
+                or its kind, `mde-library.json` is not valid, the folder's name is too long, or
+                `delete` is set and the folder has neither a file to upload nor
+                `mde-library.json`. Nothing was changed. Or: a file of the folder changed during
+                the sync.
+            AlreadyExistsError: someone changed a file of this sync during the sync.
+            NotFoundError: someone deleted a file of this sync during the sync.
+            PermissionDeniedError: the permission is missing. Nothing was changed.
+            ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
+            OSError: the folder or a file cannot be read.
         """
 
     def prune(self, *, older_than: float | timedelta, dry_run: bool = False) -> LibraryPlan:
@@ -2495,6 +2593,10 @@ class LibraryPlan:
     @property
     def others(self) -> tuple[str, ...]:
         """Files that others uploaded. They are never touched."""
+
+    @property
+    def conflicts(self) -> tuple[str, ...]:
+        """Those of `others` that the folder of a sync has with other content. Not synced."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::mark::{LOCAL_MARK, join_mark};
 use super::{find_in, has_digest, settle_upload};
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
@@ -16,11 +17,9 @@ use crate::transport::BodyPart;
 /// Seconds after which a file is looked for in the library again: another process may prune it.
 const TRUST: f64 = 300.0;
 /// Tries of one upload. A second one changes nothing: the name stands for the content.
-const MAX_UPLOADS: u32 = 3;
+pub(super) const MAX_UPLOADS: u32 = 3;
 /// Seconds before the second try; each further pause is twice as long.
-const RETRY_PAUSE: f64 = 1.0;
-/// How the description of each uploaded file ends, by which `prune` recognizes it.
-const MARK: &str = "[mlr:local]";
+pub(super) const RETRY_PAUSE: f64 = 1.0;
 
 /// The local files that a client knows to be in the library.
 #[derive(Default)]
@@ -126,7 +125,8 @@ fn other_content_error(content: &LocalContent, file: &LibraryFile) -> Error {
 pub fn is_uploaded_here(file: &LibraryFile) -> bool {
     let description = file.description.as_deref().unwrap_or_default();
     let sha256 = file.sha256.as_deref().unwrap_or_default();
-    description.trim_end().ends_with(MARK) && crate::model::is_local_name(&file.file_name, sha256)
+    description.trim_end().ends_with(LOCAL_MARK)
+        && crate::model::is_local_name(&file.file_name, sha256)
 }
 
 /// Uploads the content, and again if it did not arrive.
@@ -134,7 +134,7 @@ async fn upload_content(pipeline: &Pipeline, content: &Arc<LocalContent>) -> Res
     let form = LibraryUpload {
         file_name: content.library_name.clone(),
         content: BodyPart::Bytes(content.bytes.clone()),
-        description: format!("{} {MARK}", content.file_name),
+        description: join_mark(&content.file_name, LOCAL_MARK),
         parameters_description: None,
         // Other content is never replaced.
         overwrite: false,
@@ -142,7 +142,8 @@ async fn upload_content(pipeline: &Pipeline, content: &Arc<LocalContent>) -> Res
     let mut pause = RETRY_PAUSE;
     for upload in 1.. {
         let Err(error) = pipeline.upload_library_file(&form).await else { break };
-        let settled = settle_upload(pipeline, &form.file_name, &content.sha256, error).await;
+        let is_uploaded = |file: &LibraryFile| has_digest(file, &content.sha256);
+        let settled = settle_upload(pipeline, &form.file_name, is_uploaded, error).await;
         let Err(error) = settled else { break };
         // A file that exists and is not listed yet is another process's upload of the same content.
         let may_pass = error.retryable || error.kind == Kind::AlreadyExists;

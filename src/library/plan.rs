@@ -14,4 +14,7 @@ pub struct LibraryPlan {
     pub leave: Vec<String>,
     /// Uploaded by others, and never touched.
     pub others: Vec<String>,
+    /// Those of `others` that the folder of a sync has with other content.
+    #[serde(default)]
+    pub conflicts: Vec<String>,
 }

@@ -40,6 +40,8 @@ mod fleet_random;
 mod fleet_refetch;
 mod fleet_run;
 mod fleet_support;
+mod library_sync;
+mod library_sync_faults;
 mod local_content;
 mod local_prune;
 mod network;

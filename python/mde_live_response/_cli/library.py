@@ -1,11 +1,11 @@
-"""The commands for the tenant's library: `library list`, `upload`, `ensure`, `delete`, `prune`."""
+"""The commands for the tenant's library: `library list`, `upload`, `sync` and the others."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import mde_live_response as mde
-from mde_live_response._cli.exit_codes import OK
+from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.options import (
     add_command,
     connection_options,
@@ -30,7 +30,7 @@ def add_library(commands: Any) -> None:
         "library", allow_abbrev=False, help="list, upload and delete library files"
     )
     actions = library.add_subparsers(
-        dest="action", required=True, metavar="list|upload|ensure|delete|prune"
+        dest="action", required=True, metavar="list|upload|ensure|delete|sync|prune"
     )
     service = (connection_options(),)
     add_command(
@@ -57,6 +57,7 @@ def add_library(commands: Any) -> None:
         parents=service,
     )
     delete.add_argument("name", metavar="NAME", help="the file's name in the library")
+    _add_sync(actions, service)
     prune = add_command(
         actions,
         "prune",
@@ -75,6 +76,28 @@ def add_library(commands: Any) -> None:
         help="only files that were uploaded more than S seconds ago",
     )
     prune.add_argument("--dry-run", action="store_true", help="say what would be deleted")
+
+
+def _add_sync(actions: Any, service: tuple[argparse.ArgumentParser, ...]) -> None:
+    sync = add_command(
+        actions,
+        "sync",
+        _sync,
+        help="bring the library in step with a folder",
+        description="Upload the files of a folder that the library does not have or has with other "
+        "content, and update their descriptions. Files of others are never touched. Ends with 1 if "
+        "one of them has the name of a file of the folder, and other content.",
+        example="mde-live-response library sync scripts --delete --dry-run",
+        parents=service,
+    )
+    # Not a `Path`: that of an empty text is the current folder.
+    sync.add_argument("folder", metavar="DIR", help="the folder")
+    sync.add_argument(
+        "--delete",
+        action="store_true",
+        help="delete files that an earlier sync uploaded and DIR no longer has",
+    )
+    sync.add_argument("--dry-run", action="store_true", help="say what would be changed")
 
 
 def _add_upload_options(parser: argparse.ArgumentParser) -> None:
@@ -161,3 +184,30 @@ def _prune(options: argparse.Namespace) -> int:
         print_text(f"{name}: {what}")
     print_text(f"{len(plan.delete)} files {what}, {len(plan.leave)} are still needed or too new")
     return OK
+
+
+def _sync(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        plan = client.library.sync(options.folder, delete=options.delete, dry_run=options.dry_run)
+    if options.json:
+        print_document(plan.to_dict())
+    else:
+        _print_plan(plan, dry_run=options.dry_run)
+    return FAILED if plan.conflicts else OK
+
+
+def _print_plan(plan: mde.LibraryPlan, *, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    changes = {
+        "added": plan.add,
+        "replaced": plan.replace,
+        "described": plan.describe,
+        "deleted": plan.delete,
+    }
+    for what, names in changes.items():
+        for name in names:
+            print_text(f"{name}: {would}{what}")
+    for name in plan.conflicts:
+        print_text(f"{name}: not synced, the library has other content of someone else")
+    count = sum(map(len, changes.values()))
+    print_text(f"{count} files {would}changed, {len(plan.leave)} are unchanged")

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use self::unpack::UnpackedPayload;
+pub use self::unpack::decode_text;
 use crate::error::Result;
 
 /// The result of one RunScript command.
@@ -68,7 +69,7 @@ impl ScriptOutput {
         };
         let is_transcript = match content {
             UnpackedPayload::Document(document) => {
-                let text = unpack::decode_text(&document);
+                let text = decode_text(&document);
                 match lenient_json::parse_object(&text).filter(is_documented) {
                     Some(fields) => {
                         output.fill(&fields);
@@ -78,8 +79,8 @@ impl ScriptOutput {
                 }
             }
             UnpackedPayload::Streams { stdout, stderr } => {
-                output.stdout = trim_trailing_nuls(unpack::decode_text(&stdout));
-                output.stderr = trim_trailing_nuls(unpack::decode_text(&stderr));
+                output.stdout = trim_trailing_nuls(decode_text(&stdout));
+                output.stderr = trim_trailing_nuls(decode_text(&stderr));
                 true
             }
             UnpackedPayload::Broken => false,

@@ -135,9 +135,8 @@ fn too_large(limit: usize) -> Error {
     )
 }
 
-/// Decodes text by its byte order mark, or else as UTF-8. Invalid bytes are replaced: `raw` has the
-/// original.
-pub(super) fn decode_text(bytes: &[u8]) -> String {
+/// Decodes text by its byte order mark, or else as UTF-8. Invalid bytes are replaced.
+pub fn decode_text(bytes: &[u8]) -> String {
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest).into_owned(),
         [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),

@@ -1,4 +1,4 @@
-//! `Library`.
+//! `Library`. The longest docstring of its operations is in `docs/`.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::library::{self, ensure, prune, upload};
+use crate::library::{self, ensure, prune, sync, upload};
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ForkSafeClient;
 use crate::python::files::arguments::{UploadContent, read_content};
 use crate::python::operations::operations;
+use crate::python::paths::PathArgument;
 use crate::python::runtime::CoreTask;
 use crate::python::seconds::read_wait_seconds;
 use crate::session::Sessions;
@@ -148,6 +149,9 @@ operations! {
 
         /// Upload a file unless the library has it with the same content.
         ///
+        /// If only the description or the parameters differ, the same content is uploaded again
+        /// with the new ones: the service has no other call for it.
+        ///
         /// The service's pages: learn.microsoft.com/defender-endpoint/api/list-library-files
         /// and learn.microsoft.com/defender-endpoint/api/upload-library
         /// Permission: Library.Manage.
@@ -155,8 +159,10 @@ operations! {
         /// Args:
         ///     file: a path or the content as bytes. At most `Limits.upload_size` bytes.
         ///     name: the name in the library. None uses the file's own name; bytes have none.
-        ///     description: what the file is for. Default: empty.
-        ///     parameters_description: what arguments the script takes. None: it takes none.
+        ///     description: what the file is for. Default: empty; a file that the library has
+        ///         keeps its description.
+        ///     parameters_description: what arguments the script takes. None: it takes none; a
+        ///         file that the library has keeps its own.
         ///     overwrite: replace different content with this name. A WARNING logs the SHA-256
         ///         and the author of the replaced content. Default False.
         ///
@@ -210,6 +216,17 @@ operations! {
                 PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
                     sessions.local_files.forget(&name);
                     sessions.pipeline.delete_library_file(&name).await
+                }))
+            };
+
+        #[doc = include_str!("docs/sync.txt")]
+        sync / sync_async (folder, *, delete=false, dry_run=false)
+            [folder: PathArgument, delete: bool, dry_run: bool]
+            |this, py| {
+                let sessions = this.client.sessions(py)?;
+                PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
+                    let (pipeline, local_files) = (&sessions.pipeline, &sessions.local_files);
+                    sync(pipeline, local_files, &folder.0, delete, dry_run).await
                 }))
             };
 

@@ -20,10 +20,11 @@ pub struct LibraryPlan {
     delete: LazyTuple,
     leave: LazyTuple,
     others: LazyTuple,
+    conflicts: LazyTuple,
 }
 
 into_model! {
-    library::LibraryPlan => LibraryPlan { add, replace, describe, delete, leave, others }
+    library::LibraryPlan => LibraryPlan { add, replace, describe, delete, leave, others, conflicts }
 }
 
 json_dict!(library::LibraryPlan, |plan| {
@@ -33,6 +34,7 @@ json_dict!(library::LibraryPlan, |plan| {
     "delete": plan.delete,
     "leave": plan.leave,
     "others": plan.others,
+    "conflicts": plan.conflicts,
 });
 
 common_methods! {
@@ -76,16 +78,25 @@ common_methods! {
             self.others.get_or_build(py, || Ok(self.core.others.clone()))
         }
 
+        /// Those of `others` that the folder of a sync has with other content. Not synced.
+        #[getter]
+        fn conflicts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+            self.conflicts.get_or_build(py, || Ok(self.core.conflicts.clone()))
+        }
+
         fn __repr__(&self) -> String {
-            let library::LibraryPlan { add, replace, describe, delete, leave, others } = &*self.core;
+            let library::LibraryPlan { add, replace, describe, delete, leave, others, conflicts } =
+                &*self.core;
             format!(
-                "<LibraryPlan: add {}, replace {}, describe {}, delete {}, leave {}, others {}>",
+                "<LibraryPlan: add {}, replace {}, describe {}, delete {}, leave {}, others {}, \
+                 conflicts {}>",
                 add.len(),
                 replace.len(),
                 describe.len(),
                 delete.len(),
                 leave.len(),
-                others.len()
+                others.len(),
+                conflicts.len()
             )
         }
     }
