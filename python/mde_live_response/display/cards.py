@@ -127,11 +127,10 @@ def _finding(finding: mde.Finding) -> Html:
 
 
 def _library_plan(plan: mde.LibraryPlan) -> Html:
-    fields = [(name, value) for name, value in plan.to_dict().items() if isinstance(value, list)]
-    changes = [(name, file) for name, files in fields for file in files]
-    return card(
-        "library plan" if changes else "nothing to do", (), html_table(("action", "file"), changes)
-    )
+    kinds = ("add", "replace", "describe", "delete", "conflicts")
+    changes = [(kind.rstrip("s"), file) for kind in kinds for file in getattr(plan, kind)]
+    rows = [html_table(("action", "file"), changes)] if changes else []
+    return card("library plan" if changes else "nothing to do", (), *rows)
 
 
 def _error(error: mde.LiveResponseError) -> Html:
