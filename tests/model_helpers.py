@@ -22,6 +22,7 @@ DICT_NAMES = {
     "LibraryFile": "file_name sha256 description creation_time last_updated_time created_by "
     "has_parameters parameters_description changed",
     "LibraryPlan": "add replace describe delete leave others conflicts",
+    "Run": "run_id comment created machines done ok cancelled",
     "Finding": "code level message hint",
     "Check": "ok findings",
     "Outcome": "row machine computer_dns_name machine_id tenant_id action_id correlation_id status "

@@ -14,7 +14,7 @@ import pytest
 from runtime_helpers import wait_until
 from test_examples import BY_HAND, EXAMPLES, load
 
-from mde_live_response import Command, LiveResponseClient
+from mde_live_response import Command
 from mde_live_response.emulator import Emulator
 
 SPEED = 5_000.0
@@ -91,9 +91,6 @@ def test_what_the_sweep_by_hand_gets_wrong(
     assert sorted(ran.values()) == [1] * 8 + [2], "it ran twice on one machine"
 
 
-@pytest.mark.skipif(
-    not hasattr(LiveResponseClient, "list_runs"), reason="run_many(until=) is not merged yet"
-)
 def test_the_sweep(ran: Counter[str]) -> None:
     example = load(EXAMPLES / "sweep.py")
     until = 3 * DAY / SPEED

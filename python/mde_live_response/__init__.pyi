@@ -89,6 +89,7 @@ __all__ = [
     "PermissionDeniedError",
     "Rate",
     "Reason",
+    "Run",
     "ScriptOutput",
     "ServiceError",
     "Session",
@@ -1254,6 +1255,7 @@ class LiveResponseClient:
         save_transcripts: bool = False,
         run_id: str | None = None,
         cancel_pending_after: float | timedelta | None = None,
+        until: float | timedelta | datetime | None = None,
         progress: bool = False,
     ) -> Fleet:
         """Run commands on many machines, as fast as the limits allow.
@@ -1281,6 +1283,14 @@ class LiveResponseClient:
             run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
             cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
                 machine's session is cancelled. None: never.
+            until: keep trying machines that were not reached: for so many seconds or a timedelta,
+                0 or more, or until a datetime with a time zone, in the future. Such a machine is
+                tried again when the list of machines, read once an hour (half of
+                `Limits.queue_time`), says that the service has seen it again. That is a new
+                session. It is started only if the last one is final and none of its commands had
+                started. A session that is open when the time is over is followed to its end.
+                None: a machine is given up after the queue time; an existing run keeps the time
+                that it has.
             progress: show the progress: with tqdm if it is installed (the extra `progress`), also
                 in a notebook; else in one line on stderr if that is a terminal. Default False.
 
@@ -1289,8 +1299,8 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: there are no machines, the commands are wrong, a machine has
-                none, the run id was used with other machines or commands, or `save_transcripts` was
-                given without `save_to`.
+                none, the run id was used with other machines or commands, `save_transcripts` was
+                given without `save_to`, or `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1305,6 +1315,7 @@ class LiveResponseClient:
         save_transcripts: bool = False,
         run_id: str | None = None,
         cancel_pending_after: float | timedelta | None = None,
+        until: float | timedelta | datetime | None = None,
         progress: bool = False,
     ) -> Fleet:
         """Run commands on many machines, as fast as the limits allow.
@@ -1332,6 +1343,14 @@ class LiveResponseClient:
             run_id: 1 to 100 characters. An existing id continues that run. None makes a new id.
             cancel_pending_after: seconds or a timedelta in Pending, 0 or more, after which a
                 machine's session is cancelled. None: never.
+            until: keep trying machines that were not reached: for so many seconds or a timedelta,
+                0 or more, or until a datetime with a time zone, in the future. Such a machine is
+                tried again when the list of machines, read once an hour (half of
+                `Limits.queue_time`), says that the service has seen it again. That is a new
+                session. It is started only if the last one is final and none of its commands had
+                started. A session that is open when the time is over is followed to its end.
+                None: a machine is given up after the queue time; an existing run keeps the time
+                that it has.
             progress: show the progress: with tqdm if it is installed (the extra `progress`), also
                 in a notebook; else in one line on stderr if that is a terminal. Default False.
 
@@ -1340,23 +1359,33 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: there are no machines, the commands are wrong, a machine has
-                none, the run id was used with other machines or commands, or `save_transcripts` was
-                given without `save_to`.
+                none, the run id was used with other machines or commands, `save_transcripts` was
+                given without `save_to`, or `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
 
-    def resume(self, run_id: str, *, progress: bool = False) -> Fleet:
+    def resume(
+        self,
+        run_id: str,
+        *,
+        until: float | timedelta | datetime | None = None,
+        progress: bool = False,
+    ) -> Fleet:
         """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
         not run again. Results that could not be fetched (`reason` is `fetch`) are fetched again,
         and the newer outcome takes the place of the old one. The call waits for open sessions.
-        If a submit was interrupted, it finds out whether a session started.
+        If a submit was interrupted, it finds out whether a session started. With `until`, machines
+        that were not reached are tried again, also those that had been given up.
         Permissions: those of `run_many`.
 
         Args:
-            run_id: the run's id.
+            run_id: the run's id. `list_runs` finds it.
+            until: as in `run_many`; it replaces the time that the run had. Outcomes of machines
+                that were not reached are withdrawn, and each gets another one. A run that was
+                cancelled tries nothing again. None: the run keeps the time that it has.
             progress: as in `run_many`. Default False.
 
         Returns:
@@ -1364,21 +1393,32 @@ class LiveResponseClient:
 
         Raises:
             NotFoundError: the state store has no such run.
+            InvalidRequestError: `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
 
-    async def resume_async(self, run_id: str, *, progress: bool = False) -> Fleet:
+    async def resume_async(
+        self,
+        run_id: str,
+        *,
+        until: float | timedelta | datetime | None = None,
+        progress: bool = False,
+    ) -> Fleet:
         """Continue a run from the state store, no matter which process started it.
 
         Processes that work on the same run share its machines. Machines that have an outcome do
         not run again. Results that could not be fetched (`reason` is `fetch`) are fetched again,
         and the newer outcome takes the place of the old one. The call waits for open sessions.
-        If a submit was interrupted, it finds out whether a session started.
+        If a submit was interrupted, it finds out whether a session started. With `until`, machines
+        that were not reached are tried again, also those that had been given up.
         Permissions: those of `run_many`.
 
         Args:
-            run_id: the run's id.
+            run_id: the run's id. `list_runs` finds it.
+            until: as in `run_many`; it replaces the time that the run had. Outcomes of machines
+                that were not reached are withdrawn, and each gets another one. A run that was
+                cancelled tries nothing again. None: the run keeps the time that it has.
             progress: as in `run_many`. Default False.
 
         Returns:
@@ -1386,6 +1426,7 @@ class LiveResponseClient:
 
         Raises:
             NotFoundError: the state store has no such run.
+            InvalidRequestError: `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
         """
@@ -1401,6 +1442,36 @@ class LiveResponseClient:
 
         Raises:
             InvalidRequestError: the id is not a GUID.
+        """
+
+    def list_runs(self) -> tuple[Run, ...]:
+        """List the runs of the state store, newest first.
+
+        Sends no request to the service. Finds a run whose id was not noted: `resume(run.run_id)`
+        continues it.
+
+        Returns:
+            The runs of this tenant and application. A memory store has those of this process.
+
+        Raises:
+            AuthenticationError: there is no token. The call reads the tenant and the application
+                from the token.
+            StateError: the state store cannot be read.
+        """
+
+    async def list_runs_async(self) -> tuple[Run, ...]:
+        """List the runs of the state store, newest first.
+
+        Sends no request to the service. Finds a run whose id was not noted: `resume(run.run_id)`
+        continues it.
+
+        Returns:
+            The runs of this tenant and application. A memory store has those of this process.
+
+        Raises:
+            AuthenticationError: there is no token. The call reads the tenant and the application
+                from the token.
+            StateError: the state store cannot be read.
         """
 
     def get_machine_action(self, action_id: str) -> MachineAction:
@@ -2597,6 +2668,43 @@ class LibraryPlan:
     @property
     def conflicts(self) -> tuple[str, ...]:
         """Those of `others` that the folder of a sync has with other content. Not synced."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
+
+    def __hash__(self) -> int: ...
+
+@final
+class Run:
+    """A run over many machines, as the state store has it."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, for `resume`."""
+
+    @property
+    def comment(self) -> str:
+        """The comment that the run was started with."""
+
+    @property
+    def created(self) -> datetime:
+        """When the run was started, in UTC."""
+
+    @property
+    def machines(self) -> int:
+        """The number of machines, as given: a machine listed twice counts twice."""
+
+    @property
+    def done(self) -> int:
+        """How many machines have their outcome."""
+
+    @property
+    def ok(self) -> int:
+        """How many machines have the outcome `ok`."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run was cancelled. Sessions that ran then may still end."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""

@@ -25,6 +25,7 @@ from mde_live_response import MachineAction as MachineAction
 from mde_live_response import ManagedIdentityCredential as ManagedIdentityCredential
 from mde_live_response import Outcome as Outcome
 from mde_live_response import Rate as Rate
+from mde_live_response import Run as Run
 from mde_live_response import ScriptOutput as ScriptOutput
 from mde_live_response import Session as Session
 from mde_live_response import SessionResult as SessionResult
@@ -51,6 +52,7 @@ __all__ = [
     "ManagedIdentityCredential",
     "Outcome",
     "Rate",
+    "Run",
     "ScriptOutput",
     "Session",
     "SessionResult",

@@ -5,8 +5,11 @@
 //! 3. `scheduler` claims rows, starts a `row` task for each, and parks sessions that stay Pending.
 //! 4. `resolver` finds the machine of each row, and `priority` orders the machines.
 //! 5. `row` takes one row from its submit to its `outcome`.
-//! 6. [`Fleet`] yields each outcome when it is known, including the outcomes of other workers.
+//! 6. With `until`, a row whose machine was not reached waits until `sightings` shows that the
+//!    service has seen the machine again.
+//! 7. [`Fleet`] yields each outcome when it is known, including the outcomes of other workers.
 
+mod machine_list;
 mod machine_names;
 mod outage;
 mod outcome;
@@ -18,8 +21,10 @@ mod row;
 mod row_table;
 mod scheduler;
 mod shared;
+mod sightings;
 mod stage;
 mod start;
+mod until;
 mod worker;
 
 use std::collections::VecDeque;
@@ -32,6 +37,7 @@ use outage::Outage;
 pub use outcome::Outcome;
 pub use stage::Counts;
 pub use start::RunSpec;
+pub use until::Until;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
@@ -55,6 +61,10 @@ pub struct Fleet {
 pub struct Cursor {
     number: u64,
     buffered: VecDeque<Outcome>,
+    /// A bit for each row whose outcome was buffered. A row can get a newer outcome with another
+    /// number, when its first one was withdrawn.
+    seen: Vec<u64>,
+    seen_count: u32,
     /// The numbers and rows of outcomes whose results are being fetched again.
     deferred: Vec<(u64, u32)>,
 }
@@ -115,7 +125,7 @@ impl Fleet {
             if !cursor.buffered.is_empty() {
                 continue;
             }
-            if cursor.number >= u64::from(self.rows()) && cursor.deferred.is_empty() {
+            if cursor.seen_count >= self.rows() {
                 return Ok(None);
             }
             match worker_state {
@@ -233,9 +243,24 @@ impl Cursor {
                 continue;
             }
             self.deferred.retain(|(number, _)| *number != numbered.number);
-            self.buffered.push_back(outcome);
+            if self.mark_seen(numbered.row) {
+                self.buffered.push_back(outcome);
+            }
         }
         Ok(())
+    }
+
+    /// Returns whether no outcome of the row was seen before.
+    fn mark_seen(&mut self, row: u32) -> bool {
+        let (index, bit) = (row as usize / 64, 1 << (row % 64));
+        if self.seen.len() <= index {
+            self.seen.resize(index + 1, 0);
+        }
+        let Some(bits) = self.seen.get_mut(index) else { return false };
+        let is_new = *bits & bit == 0;
+        *bits |= bit;
+        self.seen_count += u32::from(is_new);
+        is_new
     }
 }
 

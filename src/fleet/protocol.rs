@@ -3,6 +3,7 @@
 use super::outcome::Outcome;
 use crate::error::Error;
 use crate::session::SessionResult;
+use crate::state::run_store::Unreached;
 
 /// A request of the scheduler to a running row task.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,6 +35,8 @@ pub enum RowExit {
     Retry(Error),
     /// The session was cancelled while Pending, to free its slot.
     Parked,
+    /// The machine was not reached. It has this outcome if it is never reached.
+    Unreached(Box<(Outcome, Option<SessionResult>, Unreached)>),
     /// The results of a row that has its outcome were fetched again. None: that was not possible.
     Refetched(Option<Box<(Outcome, SessionResult)>>),
     /// The whole run cannot continue. The row did not cause this.

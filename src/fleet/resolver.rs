@@ -1,26 +1,20 @@
 //! Finds the machine of each row and its priority, from pages of the list of machines.
 
-mod filters;
-
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use filters::{build_filters, count_filters};
-
+use super::machine_list;
 use super::machine_names::MachineNames;
 use super::priority::{Priority, PriorityClass};
 use super::shared::is_run_level;
-use crate::client::{Choice, Namesake, PageGuard, ambiguous_error, choose, machine_not_found};
+use crate::client::{Choice, Namesake, ambiguous_error, choose, machine_not_found};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Machine, Raw, check_machine_name, is_machine_id};
-use crate::pauses;
 use crate::pipeline::Pipeline;
 use crate::trace::LOG_TARGET;
 
-/// If filters would take more calls than this, all machines are listed instead.
-const MAX_FILTERED_CALLS: usize = 10;
 /// With more names than this, the error for an ambiguous name has only the ids of its machines.
 const MAX_DESCRIBED_NAMES: usize = 1000;
 
@@ -105,46 +99,11 @@ impl Resolver {
     }
 
     async fn list_machines(&mut self) -> Result<()> {
-        if count_filters(self.ids.len(), self.names.len()) > MAX_FILTERED_CALLS {
-            return self.fetch_pages(None).await;
-        }
-        for filter in build_filters(self.ids.keys(), self.names.keys()) {
-            match self.fetch_pages(Some(&filter)).await {
-                // The limits of a filter are not documented. The list without a filter always
-                // works.
-                Err(error) if error.kind == Kind::InvalidRequest => {
-                    return self.fetch_pages(None).await;
-                }
-                other => other?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn fetch_pages(&mut self, filter: Option<&str>) -> Result<()> {
-        let started = self.pipeline.clock.now();
-        let mut guard = PageGuard::default();
-        let mut count = 0;
-        let mut next: Option<String> = None;
-        loop {
-            match self.pipeline.list_machines_page(filter, next.clone()).await {
-                Ok((machines, link)) => {
-                    count += machines.len();
-                    self.process_page(machines);
-                    let Some(link) = link else { return Ok(()) };
-                    guard.check(&link, count)?;
-                    next = Some(link);
-                }
-                Err(error) => {
-                    let limits = &self.pipeline.options.limits;
-                    let waited = self.pipeline.clock.now() - started;
-                    if !error.retryable || waited > limits.queue_time {
-                        return Err(error);
-                    }
-                    self.pipeline.clock.sleep(pauses::LIST_MACHINES.seconds(limits)).await;
-                }
-            }
-        }
+        let (ids, names): (Vec<_>, Vec<_>) =
+            (self.ids.keys().collect(), self.names.keys().collect());
+        let filters = machine_list::build_filters(&ids, &names);
+        let pipeline = self.pipeline.clone();
+        machine_list::read(&pipeline, filters, |page| self.process_page(page)).await
     }
 
     fn process_page(&mut self, machines: Vec<Machine>) {

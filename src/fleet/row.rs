@@ -11,11 +11,12 @@ use tokio::sync::{Notify, watch};
 use super::outcome::Outcome;
 use super::protocol::{ControlRequest, RowEvent, RowExit};
 use super::shared::{Shared, is_run_level};
+use super::until::{self, was_not_reached};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::pauses;
 use crate::session::{Session, SessionResult, SubmitOptions, SubmitRequest, UpdateCallback};
-use crate::state::run_store::{RowProgress, RowState};
+use crate::state::run_store::{RowProgress, RowState, Unreached};
 use crate::state::store::IntentKey;
 use crate::trace::LOG_TARGET;
 
@@ -25,6 +26,8 @@ pub struct RowTask {
     pub state: RowState,
     pub control: watch::Receiver<ControlRequest>,
     pub events: UnboundedSender<(u32, RowEvent)>,
+    /// Since when the sessions of the row have been Pending, for `cancel_pending_after`.
+    pub pending_since: f64,
 }
 
 impl RowTask {
@@ -113,6 +116,11 @@ impl RowTask {
     async fn run_session(&mut self, session: &Session) -> Result<RowExit> {
         let now = self.shared.now();
         let is_resumed = self.state.progress.first_submit.is_some();
+        self.pending_since = match (self.state.progress.first_submit, &self.state.unreached) {
+            (Some(first_submit), None) => first_submit,
+            // Days may have passed since the first submit.
+            _ => now,
+        };
         if !is_resumed {
             self.save_progress(RowProgress { first_submit: Some(now), ..self.state.progress })
                 .await?;
@@ -124,7 +132,7 @@ impl RowTask {
             Err(error) => return Ok(self.handle_session_error(session, error)),
         };
         if self.state.progress.parking && self.was_parked(session, &action).await {
-            return self.park().await;
+            return self.park(&action).await;
         }
         Ok(match self.fetch(session).await {
             Ok(result) => self.complete(result, is_resumed).await,
@@ -177,7 +185,7 @@ impl RowTask {
 
     /// Returns how many seconds the session may still be Pending, if the caller set a limit.
     fn remaining_pending_time(&self) -> Option<f64> {
-        let waited = self.shared.now() - self.state.progress.first_submit.unwrap_or_default();
+        let waited = self.shared.now() - self.pending_since;
         // The limit counts from the first session of the row, and covers its parked sessions.
         self.shared.header.cancel_pending_after.map(|seconds| (seconds - waited).max(0.0))
     }
@@ -194,7 +202,16 @@ impl RowTask {
     async fn complete(&self, result: SessionResult, is_resumed: bool) -> RowExit {
         let mut outcome = self.new_outcome();
         self.shared.complete(&mut outcome, &result, is_resumed).await;
+        if was_not_reached(&result.action) && self.shared.may_try_again() {
+            let unreached = self.unreached(&result.action);
+            return RowExit::Unreached(Box::new((outcome, Some(result), unreached)));
+        }
         RowExit::Done(Box::new(outcome), Some(Box::new(result)))
+    }
+
+    fn unreached(&self, action: &MachineAction) -> Unreached {
+        let (parked, now) = (self.state.progress.parked, self.shared.now());
+        until::unreached(action, parked, &self.state.machine, now)
     }
 
     fn not_submitted_outcome(&self) -> RowExit {

@@ -36,6 +36,7 @@ pub struct RowTable {
     pending: BTreeMap<u32, PendingSession>,
     failures: HashMap<u32, RowFailures>,
     admitting: usize,
+    unreached: usize,
     finished: u32,
     counts: Counts,
 }
@@ -78,7 +79,10 @@ impl RowTable {
     /// failure.
     pub fn idle_rows(&self, now: f64) -> VecDeque<u32> {
         let idle = |row: &Row| {
-            matches!(row.stage, Stage::Unresolved | Stage::Waiting | Stage::ClaimedElsewhere)
+            matches!(
+                row.stage,
+                Stage::Unresolved | Stage::Waiting | Stage::Unreached | Stage::ClaimedElsewhere
+            )
         };
         let backs_off = |at| self.failures.get(&at).is_some_and(|it| now < it.until);
         (0..)
@@ -101,6 +105,7 @@ impl RowTable {
         *self.counts.count_mut(stage) += 1;
         match before {
             Stage::Waiting => self.queue.remove(at, priority),
+            Stage::Unreached => self.unreached -= 1,
             Stage::ClaimedElsewhere => drop(self.claimed_elsewhere.remove(&at)),
             Stage::Admitting => self.admitting -= 1,
             Stage::Pending => drop(self.pending.remove(&at)),
@@ -108,6 +113,7 @@ impl RowTable {
         }
         match stage {
             Stage::Admitting => self.admitting += 1,
+            Stage::Unreached => self.unreached += 1,
             Stage::ClaimedElsewhere => drop(self.claimed_elsewhere.insert(at)),
             Stage::Succeeded | Stage::Failed => {
                 self.finished += 1;
@@ -121,7 +127,7 @@ impl RowTable {
     pub fn mark_ready(&mut self, at: u32, priority: Priority) {
         if !matches!(
             self.stage(at),
-            Some(Stage::Unresolved | Stage::Waiting | Stage::ClaimedElsewhere)
+            Some(Stage::Unresolved | Stage::Waiting | Stage::Unreached | Stage::ClaimedElsewhere)
         ) {
             return;
         }
@@ -161,6 +167,25 @@ impl RowTable {
 
     pub fn mark_running(&mut self, at: u32) {
         self.set_stage(at, Stage::Running);
+    }
+
+    /// Marks a row that waits until its machine is seen again. It is in no queue meanwhile.
+    pub fn mark_unreached(&mut self, at: u32) {
+        self.set_stage(at, Stage::Unreached);
+    }
+
+    pub fn has_unreached(&self) -> bool {
+        self.unreached > 0
+    }
+
+    pub fn is_unreached(&self, row: u32) -> bool {
+        self.stage(row) == Some(Stage::Unreached)
+    }
+
+    /// Returns some of the rows that wait until their machines are seen again.
+    pub fn unreached_rows(&self, count: usize) -> Vec<u32> {
+        let rows = (0..).zip(&self.rows).filter(|(_, row)| row.stage == Stage::Unreached);
+        rows.take(count).map(|(at, _)| at).collect()
     }
 
     pub fn mark_claimed_elsewhere(&mut self, at: u32) {

@@ -3,9 +3,11 @@
 
 mod completion;
 mod enqueue;
+mod parking;
 mod refetching;
+mod unreached;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -18,9 +20,11 @@ use super::resolver::Resolution;
 use super::row::RowTask;
 use super::row_table::RowTable;
 use super::shared::{POLL_INTERVAL, Shared};
+use super::sightings::Sighting;
 use crate::error::Result;
 use crate::state::run_store::{NumberedOutcome, RowState, StopRequest};
 use crate::trace::{self, TraceContext};
+use unreached::MAX_ROWS_AT_ONCE;
 
 /// Submits of a run in the admission queue at a time. The queue is shared by all callers: with
 /// more, a single `run` would wait behind a whole fleet.
@@ -57,6 +61,10 @@ pub struct Scheduler {
     refetches: VecDeque<NumberedOutcome>,
     /// Those that are being fetched, by row.
     refetching: HashMap<u32, NumberedOutcome>,
+    /// Reads the list of machines for rows whose machines were not reached.
+    listing: JoinSet<Result<Vec<Sighting>>>,
+    /// Rows whose machines were seen again, and that have not been submitted since.
+    seen_again: BTreeSet<u32>,
 }
 
 /// Both ends of the channel for the events of the row tasks.
@@ -86,6 +94,8 @@ impl Scheduler {
             stopped_rows: VecDeque::new(),
             refetches: VecDeque::new(),
             refetching: HashMap::new(),
+            listing: JoinSet::new(),
+            seen_again: BTreeSet::new(),
             shared,
         }
     }
@@ -102,6 +112,7 @@ impl Scheduler {
             self.start_refetches()?;
             self.table.queue.promote_due(self.shared.now());
             self.start_next().await?;
+            self.watch_unreached().await?;
             self.park_pending_sessions().await?;
             self.publish_counts();
             tokio::select! {
@@ -113,6 +124,7 @@ impl Scheduler {
                 Some(resolutions) = self.resolutions.recv() => {
                     self.on_resolutions(resolutions).await?;
                 }
+                Some(Ok(found)) = self.listing.join_next() => self.on_sightings(found).await?,
                 () = self.shared.sessions.pipeline.clock.sleep(POLL_INTERVAL) => {}
             }
             // All ended rows get their outcomes before new rows start: results would pile up in
@@ -134,7 +146,10 @@ impl Scheduler {
         }
         self.last_poll = self.shared.now();
         let run = self.shared.run_store().get_run(&self.shared.header.run_id).await?;
-        let Some(stop) = run.and_then(|run| run.stopped) else { return Ok(()) };
+        let Some(run) = run else { return Ok(()) };
+        // Another process may have resumed the run with another time.
+        *self.shared.until.lock().unwrap_or_else(PoisonError::into_inner) = run.head.until;
+        let Some(stop) = run.stopped else { return Ok(()) };
         let known =
             self.shared.stop.lock().unwrap_or_else(PoisonError::into_inner).replace(stop.clone());
         // A second stop may add that running sessions are cancelled.
@@ -160,6 +175,7 @@ impl Scheduler {
             let (runs, run_id, worker) =
                 (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
             match runs.claim_row(run_id, worker, vec![row]).await? {
+                Some(state) if state.is_unreached() => self.finish_unreached(row).await?,
                 Some(state) => self.spawn_row(state),
                 None => self.table.mark_claimed_elsewhere(row),
             }
@@ -208,7 +224,8 @@ impl Scheduler {
         if has_waited && !self.is_unranked_enqueued {
             self.enqueue_unranked().await?;
         }
-        while self.table.admitting() < MAX_ADMITTING {
+        let mut put_aside = 0;
+        while self.table.admitting() < MAX_ADMITTING && put_aside < MAX_ROWS_AT_ONCE {
             let mut candidates = self.table.queue.peek(CANDIDATES);
             let is_takeover = candidates.is_empty() && self.shared.now() >= self.next_takeover_at;
             if is_takeover {
@@ -227,6 +244,10 @@ impl Scheduler {
                 .take_while(|row| Some(**row) != taken)
                 .for_each(|row| self.table.mark_claimed_elsewhere(*row));
             match claimed {
+                Some(state) if state.is_unreached() => {
+                    put_aside += 1;
+                    self.retry_unreached(state).await?;
+                }
                 Some(state) => self.spawn_row(state),
                 None => {
                     if is_takeover {
@@ -248,6 +269,7 @@ impl Scheduler {
         control_receiver.mark_changed();
         let task = RowTask {
             shared: self.shared.clone(),
+            pending_since: self.shared.now(),
             state: state.clone(),
             control: control_receiver,
             events: self.events.0.clone(),
@@ -270,28 +292,6 @@ impl Scheduler {
         if event == RowEvent::Pending {
             self.table.clear_failures(row);
         }
-    }
-
-    /// Parks Pending sessions if rows wait and few slots are free.
-    async fn park_pending_sessions(&mut self) -> Result<()> {
-        if !self.table.needs_slot() || self.stop().is_some() {
-            return Ok(());
-        }
-        let limits = &self.shared.sessions.pipeline.options.limits;
-        // Enough free slots for one burst of submits, so that parking never delays a submit. At
-        // most a quarter of all slots, so that most Pending sessions keep theirs.
-        let sessions = limits.sessions as usize;
-        let burst = limits.submit.iter().map(|rate| rate.count as usize).min().unwrap_or(sessions);
-        let wanted = burst.min(sessions / 4).max(1);
-        let free = sessions.saturating_sub(self.shared.quota.store().slots().await?.len());
-        for row in
-            self.table.choose_rows_to_park(free, wanted, limits.queue_time, self.shared.now())
-        {
-            if let Some(active) = self.active.get(&row) {
-                active.control.send_replace(ControlRequest::Park);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the parts of one run share in this process.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::watch;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
 use crate::session::{SaveTo, SessionResult, Sessions, manifest};
 use crate::state::run_store::{
-    FinishedRow, NumberedOutcome, RowState, RunHeader, RunStore, StopRequest,
+    FinishedRow, NumberedOutcome, RowState, RunHeader, RunStore, StopRequest, Unreached,
 };
 use crate::trace::LOG_TARGET;
 
@@ -37,6 +37,10 @@ pub struct Shared {
     pub worker: u64,
     pub counts: Mutex<Counts>,
     pub stop: Mutex<Option<StopRequest>>,
+    /// Until when machines that were not reached are tried again.
+    pub until: Mutex<Option<f64>>,
+    /// When this process lists the machines next, for those that were not reached.
+    pub next_listing: Mutex<Option<f64>>,
     /// Also notifies its receivers of each new outcome.
     pub worker_state: watch::Sender<WorkerState>,
     /// The number of outcomes that the run had when this process began to work on it.
@@ -59,6 +63,13 @@ impl Shared {
     pub fn save_to(&self) -> Option<SaveTo> {
         let folder = self.header.save_to.as_ref()?.into();
         Some(SaveTo { folder, transcripts: self.header.save_transcripts })
+    }
+
+    /// Returns whether a machine that was not reached is tried again when it was seen again.
+    pub fn may_try_again(&self) -> bool {
+        let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| self.now() < until)
+            && self.stop.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Returns the correlation id of a row's session, after `parked` sessions that were parked.
@@ -121,6 +132,21 @@ impl Shared {
     /// Stores an outcome durably, together with its result. Returns whether it is the row's first.
     pub async fn finish(&self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<bool> {
         self.run_store().finish_row(&self.header.run_id, finished_row(outcome, result)?).await
+    }
+
+    /// Stores what the outcome of a row is if its machine is never reached.
+    pub async fn record_unreached(
+        &self,
+        outcome: &Outcome,
+        result: Option<&SessionResult>,
+        unreached: Unreached,
+    ) -> Result<()> {
+        let last = finished_row(outcome, result)?;
+        self.run_store().record_unreached(&self.header.run_id, unreached, last).await
+    }
+
+    pub fn next_listing(&self) -> MutexGuard<'_, Option<f64>> {
+        self.next_listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores an outcome in place of `before`. Returns false if the row has another one by now.

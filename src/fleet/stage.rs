@@ -8,6 +8,8 @@ pub enum Stage {
     /// Its machine is not known yet.
     Unresolved,
     Waiting,
+    /// Its machine was not reached, and was not seen again since.
+    Unreached,
     /// Another worker has the row.
     ClaimedElsewhere,
     /// Its submit waits in the admission queue.
@@ -47,6 +49,7 @@ impl Counts {
         match stage {
             Stage::Unresolved
             | Stage::Waiting
+            | Stage::Unreached
             | Stage::ClaimedElsewhere
             | Stage::Admitting
             | Stage::Posting => &mut self.waiting,

@@ -11,13 +11,14 @@ use tokio::task::JoinSet;
 use super::Fleet;
 use super::shared::{Shared, WorkerState};
 use super::stage::Counts;
+use super::until::{Until, withdraw_outcomes};
 use super::worker::{run_worker, send_heartbeat};
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
 use crate::library::check_content_sizes;
 use crate::model::{Command, check_commands, is_machine_id};
 use crate::session::{SaveTo, Sessions};
-use crate::state::run_store::{NewRow, RunHeader};
+use crate::state::run_store::{NewRow, RunHeader, RunSummary};
 use crate::state::unknown_run;
 
 /// Longest run id, in characters: each correlation id contains it.
@@ -38,6 +39,8 @@ pub struct RunSpec {
     pub run_id: Option<String>,
     /// Seconds.
     pub cancel_pending_after: Option<f64>,
+    /// None: a machine that is not reached within the queue time is not tried again.
+    pub until: Option<Until>,
 }
 
 impl RunSpec {
@@ -56,7 +59,7 @@ impl RunSpec {
         }
     }
 
-    fn header(&self) -> Result<RunHeader> {
+    fn header(&self, until: Option<f64>) -> Result<RunHeader> {
         let rows = u32::try_from(self.machines.len())
             .map_err(|_| Error::invalid("a run takes at most 4,294,967,295 machines"))?;
         let content = serde_json::to_vec(&(&self.machines, &self.commands)).map_err(|error| {
@@ -77,6 +80,7 @@ impl RunSpec {
             save_to: self.save_to.clone(),
             save_transcripts: self.save_transcripts,
             cancel_pending_after: self.cancel_pending_after,
+            until,
         })
     }
 
@@ -101,7 +105,8 @@ impl Fleet {
         if let Some(folder) = &spec.save_to {
             SaveTo::from(PathBuf::from(folder)).check().await?;
         }
-        let header = spec.header()?;
+        let until = spec.until.map(|until| until.resolve(now(sessions))).transpose()?;
+        let header = spec.header(until)?;
         check_content_sizes(spec.commands.iter().flatten(), &sessions.pipeline.options.limits)?;
         let (_, quota) = sessions.pipeline.shared_quota().await?;
         let mut contents = spec.commands.iter().flatten().filter_map(Command::content);
@@ -113,22 +118,54 @@ impl Fleet {
             sessions.local_files.upload(&sessions.pipeline, commands).await?;
         }
         let known = quota.store().run_store().create_run(header.clone(), spec.rows()).await?;
-        match known {
+        match (known, until) {
             // Two different runs under one id would mix their outcomes.
-            Some(known) if known.fingerprint != header.fingerprint => Err(Error::invalid(format!(
-                "run {:?} exists already, with other machines or commands",
-                header.run_id
-            ))
+            (Some(known), _) if known.fingerprint != header.fingerprint => Err(Error::invalid(
+                format!("run {:?} exists already, with other machines or commands", header.run_id),
+            )
             .with_hint("continue it with resume(run_id), or choose a new run_id")),
-            known => Self::attach(sessions, known.unwrap_or(header)).await,
+            (Some(known), Some(until)) => Self::prolong(sessions, &known.run_id, until).await,
+            (known, _) => Self::attach(sessions, known.unwrap_or(header)).await,
         }
     }
 
     /// Resumes a run from the state store, no matter which process started it.
     pub async fn resume(sessions: &Arc<Sessions>, run_id: &str) -> Result<Self> {
+        Self::resume_until(sessions, run_id, None).await
+    }
+
+    /// Resumes a run with another `until`. Without one, the run keeps the time that it has.
+    pub async fn resume_until(
+        sessions: &Arc<Sessions>,
+        run_id: &str,
+        until: Option<Until>,
+    ) -> Result<Self> {
+        if let Some(until) = until {
+            let until = until.resolve(now(sessions))?;
+            return Self::prolong(sessions, run_id, until).await;
+        }
         let (_, quota) = sessions.pipeline.shared_quota().await?;
         let run = quota.store().run_store().get_run(run_id).await?;
         Self::attach(sessions, run.ok_or_else(|| unknown_run(run_id))?.head).await
+    }
+
+    /// Resumes a run that tries machines again until the given time, also those that had been given
+    /// up.
+    async fn prolong(sessions: &Arc<Sessions>, run_id: &str, until: f64) -> Result<Self> {
+        let (_, quota) = sessions.pipeline.shared_quota().await?;
+        let runs = quota.store().run_store();
+        runs.set_until(run_id, until).await?;
+        let run = runs.get_run(run_id).await?.ok_or_else(|| unknown_run(run_id))?;
+        if run.stopped.is_none() && until > now(sessions) {
+            withdraw_outcomes(&quota, &run).await?;
+        }
+        Self::attach(sessions, run.head).await
+    }
+
+    /// Lists the runs of the state store, newest first.
+    pub async fn list(sessions: &Sessions) -> Result<Vec<RunSummary>> {
+        let (_, quota) = sessions.pipeline.shared_quota().await?;
+        quota.store().run_store().list_runs().await
     }
 
     async fn attach(sessions: &Arc<Sessions>, header: RunHeader) -> Result<Self> {
@@ -137,6 +174,8 @@ impl Fleet {
             sessions: sessions.clone(),
             quota,
             counts: Mutex::new(Counts { waiting: header.rows, ..Counts::default() }),
+            until: Mutex::new(header.until),
+            next_listing: Mutex::default(),
             header,
             worker: fastrand::u64(..),
             stop: Mutex::default(),
@@ -151,4 +190,8 @@ impl Fleet {
         tasks.spawn(run_worker(shared.clone()));
         Ok(Self { shared, tasks: Mutex::new(tasks), runtime: Handle::current() })
     }
+}
+
+fn now(sessions: &Sessions) -> f64 {
+    sessions.pipeline.clock.now()
 }

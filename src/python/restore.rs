@@ -7,6 +7,7 @@ use crate::python::fleet::outcome::Outcome;
 use crate::python::fleet::report::FleetReport;
 use crate::python::models::pickle::restore_model;
 use crate::python::models::restore_command;
+use crate::state::run_store::RunSummary;
 use crate::{check, config, library, model, session};
 
 /// Make an object from what its `__reduce__` returned.
@@ -24,6 +25,7 @@ pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>>
         "Machine" => restore_model::<model::Machine>(py, state),
         "LibraryFile" => restore_model::<model::LibraryFile>(py, state),
         "LibraryPlan" => restore_model::<library::LibraryPlan>(py, state),
+        "Run" => restore_model::<RunSummary>(py, state),
         "Finding" => restore_model::<check::Finding>(py, state),
         "Check" => restore_model::<check::Check>(py, state),
         "Outcome" => Outcome::from_pickle(py, state),

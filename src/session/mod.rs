@@ -37,6 +37,7 @@ pub use results::{CommandResult, SessionResult};
 pub use save_to::SaveTo;
 pub use stream::{FileStream, StreamItem};
 pub use tag::Tag;
+pub use wait::PENDING_CANCEL_COMMENT;
 
 use crate::error::{Error, Kind, Result};
 use crate::library::LocalFiles;

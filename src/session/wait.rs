@@ -7,7 +7,8 @@ use crate::pauses;
 use crate::session::{Session, UpdateCallback, span_attributes};
 use crate::trace::{self, LOG_TARGET};
 
-const CANCEL_COMMENT: &str =
+/// The comment with which a session is cancelled that stayed Pending for too long.
+pub const PENDING_CANCEL_COMMENT: &str =
     "cancelled by mde-live-response: Pending for longer than cancel_pending_after";
 
 impl Session {
@@ -97,7 +98,7 @@ impl Session {
         // A session that has started since then is not cancelled.
         let cancelled = match self.refresh(0.0).await {
             Ok(action) if action.status != "Pending" || action.has_started() => return None,
-            Ok(_) => self.cancel(CANCEL_COMMENT).await,
+            Ok(_) => self.cancel(PENDING_CANCEL_COMMENT).await,
             Err(error) => Err(error),
         };
         let error = cancelled.err()?;

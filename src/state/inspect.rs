@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::QuotaKey;
 use super::address::{open, quota_keys};
+use super::run_store::RunSummary;
 use super::store::{Pruned, Snapshot};
 use crate::clock::Clock;
 use crate::config::Limits;
@@ -16,6 +17,8 @@ pub struct QuotaSnapshot {
     pub key: QuotaKey,
     #[serde(flatten)]
     pub snapshot: Snapshot,
+    /// Newest first.
+    pub runs: Vec<RunSummary>,
 }
 
 /// What was deleted for one quota key.
@@ -35,7 +38,8 @@ pub async fn snapshot_all(address: &str) -> Result<Vec<QuotaSnapshot>> {
     for key in quota_keys(address).await? {
         // The limits only set for how long ended calls are counted in the snapshot.
         let store = open(address, &key, &Limits::default(), Clock::new()).await?;
-        snapshots.push(QuotaSnapshot { snapshot: store.snapshot().await?, key });
+        let runs = store.run_store().list_runs().await?;
+        snapshots.push(QuotaSnapshot { snapshot: store.snapshot().await?, runs, key });
     }
     Ok(snapshots)
 }

@@ -14,6 +14,7 @@ mod monotonic;
 mod queue_scan;
 pub mod redis;
 mod retention;
+pub mod run_state;
 pub mod run_store;
 mod service_name;
 pub mod settings;

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use mde_live_response::config::Limits;
 use mde_live_response::emulator::{Content, ScriptOutcome, Settings, Violations};
 use mde_live_response::error::{Error, Kind};
-use mde_live_response::fleet::{Fleet, Outcome, RunSpec};
+use mde_live_response::fleet::{Fleet, Outcome, RunSpec, Until};
 use mde_live_response::limits::QuotaRegistry;
 use mde_live_response::session::Sessions;
 
@@ -144,6 +144,7 @@ impl Case {
             commands: vec![commands(rng)],
             run_id: rng.bool().then(|| format!("seed {}", self.seed)),
             cancel_pending_after: (rng.f64() < 0.2).then(|| rng.f64() * 400.0),
+            until: (rng.f64() < 0.4).then(|| Until::After(rng.f64() * 3000.0)),
             save_to: self.folder.as_ref().map(|folder| folder.0.display().to_string()),
             ..run_spec(rows)
         }

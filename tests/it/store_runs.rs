@@ -19,6 +19,7 @@ fn run_head(run_id: &str, rows: u32) -> RunHeader {
         save_to: None,
         save_transcripts: false,
         cancel_pending_after: Some(5.5),
+        until: None,
     }
 }
 

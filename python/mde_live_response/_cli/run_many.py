@@ -1,4 +1,4 @@
-"""The commands `run-many` and `resume`: one run over many machines."""
+"""The commands `run-many`, `resume` and `runs`: runs over many machines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from mde_live_response._cli.options import (
     add_wait_options,
     connection_options,
     make_client,
+    seconds,
 )
-from mde_live_response._cli.output import print_document, print_note, print_text
+from mde_live_response._cli.output import print_document, print_list, print_note, print_text
 from mde_live_response.display import machine_label
 from mde_live_response.display.text_table import format_table
 
@@ -31,7 +32,7 @@ __all__ = ["add_run_many"]
 
 
 def add_run_many(commands: Any) -> None:
-    """Add `run-many` and `resume` to the command line."""
+    """Add `run-many`, `resume` and `runs` to the command line."""
     run_many = add_command(
         commands,
         "run-many",
@@ -58,6 +59,7 @@ def add_run_many(commands: Any) -> None:
     run_many.add_argument(
         "--run-id", metavar="ID", help="name of the run; an existing one is continued"
     )
+    _add_until(run_many)
     add_wait_options(run_many)
     add_timeout(run_many, "the run goes on after that (default: no limit)")
     resume = add_command(
@@ -69,7 +71,26 @@ def add_run_many(commands: Any) -> None:
         parents=(connection_options(),),
     )
     resume.add_argument("run_id", metavar="RUN_ID", help="the id that run-many printed")
+    _add_until(resume)
     add_timeout(resume, "the run goes on after that (default: no limit)")
+    add_command(
+        commands,
+        "runs",
+        _runs,
+        help="list the runs of the state store, newest first",
+        example="mde-live-response runs --state sqlite:///runs.db",
+        parents=(connection_options(),),
+    )
+
+
+def _add_until(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--until",
+        type=seconds,
+        metavar="S",
+        help="for S seconds from now, try machines that were not reached again when the service "
+        "has seen them again (default: a new run gives up after two hours)",
+    )
 
 
 def _run_many(options: argparse.Namespace) -> int:
@@ -84,6 +105,7 @@ def _run_many(options: argparse.Namespace) -> int:
             save_transcripts=options.save_transcripts,
             run_id=options.run_id,
             cancel_pending_after=options.cancel_pending_after,
+            until=options.until,
             progress=True,
         )
         return _wait_for(fleet, options)
@@ -91,7 +113,26 @@ def _run_many(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     with make_client(options) as client:
-        return _wait_for(client.resume(options.run_id, progress=True), options)
+        fleet = client.resume(options.run_id, until=options.until, progress=True)
+        return _wait_for(fleet, options)
+
+
+def _runs(options: argparse.Namespace) -> int:
+    with make_client(options) as client:
+        print_list(
+            client.list_runs(),
+            mde.Run.to_dict,
+            ("RUN", "STARTED", "MACHINES", "DONE", "OK", "CANCELLED", "COMMENT"),
+            _run_row,
+            empty="no runs",
+            as_json=options.json,
+        )
+    return OK
+
+
+def _run_row(run: mde.Run) -> tuple[object, ...]:
+    cancelled = "yes" if run.cancelled else ""
+    return (run.run_id, run.created, run.machines, run.done, run.ok, cancelled, run.comment)
 
 
 def _find_machines(

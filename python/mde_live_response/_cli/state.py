@@ -43,7 +43,7 @@ def add_state(commands: Any) -> None:
         actions,
         "show",
         _show,
-        help="show windows, open sessions and intents",
+        help="show windows, open sessions, intents and runs",
         example="mde-live-response state show sqlite:///runs.db",
     )
     prune = add_command(
@@ -136,6 +136,15 @@ def _format_quota(quota: dict[str, Any]) -> Iterator[str]:
         age = f"{now - intent['created']:.0f} s old"
         correlation_id = strip_unprintable(key["correlation_id"])
         yield f"    {key['machine_id']}  {correlation_id}  {_describe_stage(state)}, {age}"
+    yield f"  runs: {len(quota['runs'])}"
+    for run in quota["runs"]:
+        yield f"    {_describe_run(run)}, {now - run['created']:.0f} s old"
+
+
+def _describe_run(run: dict[str, Any]) -> str:
+    cancelled = ", cancelled" if run["cancelled"] else ""
+    counts = f"{run['done']} of {run['machines']} machines done, {run['ok']} ok{cancelled}"
+    return f"{strip_unprintable(run['run_id'])}  {counts}, {strip_unprintable(run['comment'])}"
 
 
 def _describe_slot(slot: dict[str, Any]) -> str:

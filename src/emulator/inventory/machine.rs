@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use crate::emulator::clock::{MAX_SECONDS, Tick, ticks};
+use crate::emulator::clock::{MAX_SECONDS, SECOND, Tick, ticks};
 use crate::emulator::inventory::machine_properties::check_properties;
 use crate::emulator::odata::IndexHints;
 use crate::error::{Error, Result};
 use crate::model::is_machine_id;
+
+/// Between two reports of a machine to the service.
+const DAY: Tick = 86_400 * SECOND;
 
 /// A machine to add.
 #[derive(Clone, Debug)]
@@ -84,6 +87,8 @@ pub struct Machine {
     /// Until when the machine answers as busy although its action has ended.
     pub busy_until: Tick,
     /// When it was added.
+    added: Tick,
+    /// When it last reported to the service.
     pub seen: Tick,
     pub properties: Map<String, Value>,
 }
@@ -100,6 +105,7 @@ impl Machine {
             stuck: false,
             active: None,
             busy_until: Tick::MIN,
+            added: now,
             seen: now,
             properties: new.properties,
         }
@@ -108,6 +114,20 @@ impl Machine {
     /// Returns whether the record was merged into that of another machine.
     pub fn is_merged(&self) -> bool {
         self.properties.get("mergedIntoMachineId").is_some_and(|into| !into.is_null())
+    }
+
+    /// Reports to the service if the machine is online and its last report is a day old
+    /// (docs/service.md, section 9).
+    pub fn report_daily(&mut self, now: Tick) {
+        let days = (now - self.seen) / DAY;
+        if self.online && days > 0 {
+            self.seen += days * DAY;
+        }
+    }
+
+    /// Returns when the machine was added.
+    pub fn added(&self) -> Tick {
+        self.added
     }
 
     /// Returns when the machine was last seen.
@@ -166,6 +186,11 @@ impl Machines {
             let candidates = self.by_name.get(&key.to_ascii_lowercase())?;
             candidates.iter().copied().max_by_key(|index| self.get(*index).map(Machine::last_seen))
         })
+    }
+
+    /// Lets each online machine report daily.
+    pub fn report_daily(&mut self, now: Tick) {
+        self.all.iter_mut().for_each(|machine| machine.report_daily(now));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Machine> {

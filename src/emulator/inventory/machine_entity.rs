@@ -60,7 +60,7 @@ impl Machine {
         match name {
             "id" => json!(self.id),
             "computerDnsName" => json!(self.name),
-            "firstSeen" => json!(format_time(self.seen - 86_400 * 30 * SECOND)),
+            "firstSeen" => json!(format_time(self.added() - 86_400 * 30 * SECOND)),
             "lastSeen" => json!(format_time(self.seen)),
             "osPlatform" => json!("Windows11"),
             "osProcessor" => json!("x64"),

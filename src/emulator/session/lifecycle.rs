@@ -78,6 +78,10 @@ impl State {
     pub fn set_online(&mut self, machine: u32, online: bool, now: Tick) {
         let Some(known) = self.machines.get_mut(machine) else { return };
         let came_online = online && !known.online;
+        if known.online != online {
+            // It reports when it starts, and was seen until it went.
+            known.seen = now;
+        }
         known.online = online;
         // While the machine was offline, the Start event was ignored or not scheduled at all.
         if let (true, Some(action_index)) = (came_online, known.active) {

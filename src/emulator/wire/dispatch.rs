@@ -86,6 +86,9 @@ impl State {
                 _ => ApiError::bad_request("InvalidRequestBody", "The request body is too large."),
             });
         }
+        if matches!(matched.route(), Route::GetMachine | Route::ListMachines) {
+            self.machines.report_daily(now);
+        }
         match matched {
             RouteMatch::RunLiveResponse { machine } => {
                 self.submit(request, machine, application, now)

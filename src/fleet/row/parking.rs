@@ -5,6 +5,7 @@ use super::RowTask;
 use crate::error::Result;
 use crate::fleet::protocol::{ControlRequest, RowEvent, RowExit};
 use crate::fleet::shared::MAX_ATTEMPTS;
+use crate::fleet::until::is_unstarted;
 use crate::model::MachineAction;
 use crate::pauses;
 use crate::session::Session;
@@ -66,21 +67,16 @@ impl RowTask {
         let filled =
             if action.commands.is_empty() { session.refresh(0.0).await.ok() } else { None };
         let action = filled.as_ref().unwrap_or(action);
-        let unstarted = ["Created", "Submitted", "PendingResource"];
         // The service may show the cancel before its comment.
         let ours = action
             .cancellation_comment
             .as_deref()
             .is_none_or(|comment| comment.starts_with(PARK_COMMENT));
-        action.status == "Cancelled"
-            && ours
-            && !action.has_started()
-            && !action.commands.is_empty()
-            && action.commands.iter().all(|command| unstarted.contains(&command.status.as_str()))
+        action.status == "Cancelled" && ours && is_unstarted(action)
     }
 
     /// Puts the row back into the queue, or ends it if its time is over.
-    pub(super) async fn park(&mut self) -> Result<RowExit> {
+    pub(super) async fn park(&mut self, action: &MachineAction) -> Result<RowExit> {
         let parked = self.state.progress.parked + 1;
         self.save_progress(RowProgress { parked, parking: false, ..self.state.progress }).await?;
         let limits = &self.shared.sessions.pipeline.options.limits;
@@ -91,8 +87,10 @@ impl RowTask {
             .unwrap_or(limits.queue_time)
             .min(limits.queue_time);
         let waited = self.shared.now() - self.state.progress.first_submit.unwrap_or_default();
+        // A machine that was not reached before waits until it is seen again.
+        let was_unreached = self.state.unreached.is_some() && self.shared.may_try_again();
         // At least two sessions: the machine may have been offline only during the first one.
-        if waited < patience || parked < 2 {
+        if !was_unreached && (waited < patience || parked < 2) {
             return Ok(RowExit::Parked);
         }
         let mut outcome = self.new_outcome();
@@ -102,6 +100,10 @@ impl RowTask {
             self.state.machine
         );
         outcome.set_reason("timed_out", message);
+        if self.shared.may_try_again() {
+            let unreached = self.unreached(action);
+            return Ok(RowExit::Unreached(Box::new((outcome, None, unreached))));
+        }
         Ok(RowExit::Done(Box::new(outcome), None))
     }
 }

@@ -33,6 +33,10 @@ impl Scheduler {
                 self.table.delay_until(row, Some(PriorityClass::Parked), self.shared.now());
                 Ok(())
             }
+            RowExit::Unreached(last) => {
+                let (outcome, result, unreached) = *last;
+                self.set_aside(&outcome, result.as_ref(), unreached).await
+            }
             RowExit::Retry(error) => self.retry_or_fail(&state, error).await,
             RowExit::RunFailed(error) => Err(error),
         }

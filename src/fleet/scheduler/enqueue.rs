@@ -110,7 +110,7 @@ impl Scheduler {
         }
     }
 
-    async fn finish_duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
+    pub(super) async fn finish_duplicate(&mut self, row: u32, owner: u32) -> Result<()> {
         let (runs, run_id, worker) =
             (self.shared.run_store(), &self.shared.header.run_id, self.shared.worker);
         let Some(state) = runs.claim_row(run_id, worker, vec![row]).await? else {

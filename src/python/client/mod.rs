@@ -32,6 +32,7 @@ use crate::python::files::arguments::save_target;
 use crate::python::files::library::Library;
 use crate::python::fleet::StartedFleet;
 use crate::python::fleet::args::{self, FleetCommands, MachinesArgument};
+use crate::python::fleet::until::UntilArgument;
 use crate::python::gil_gate::enter;
 use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
@@ -93,18 +94,13 @@ operations! {
             machine, commands, comment, *, timeout=None, on_busy="raise", correlation_id=None
         )
             [
-                machine: MachineArgument,
-                commands: CommandsArgument,
-                comment: String,
-                timeout: Option<Seconds>,
-                on_busy: &str,
-                correlation_id: Option<String>
+                machine: MachineArgument, commands: CommandsArgument, comment: String,
+                timeout: Option<Seconds>, on_busy: &str, correlation_id: Option<String>
             ]
             |this, py| {
                 let args = SubmitArgs::new(machine, commands, comment, on_busy, correlation_id)?;
-                let timeout = timeout.map(|it| it.0);
                 this.make_task(py, |sessions| async move {
-                    sessions.submit(args.resolve(&sessions).await?, timeout).await
+                    sessions.submit(args.resolve(&sessions).await?, timeout.map(|it| it.0)).await
                 })
             };
 
@@ -123,17 +119,18 @@ operations! {
         #[doc = include_str!("docs/run_many.txt")]
         run_many / run_many_async (
             machines, commands, comment, *, save_to=None, save_transcripts=false, run_id=None,
-            cancel_pending_after=None, progress=false
+            cancel_pending_after=None, until=None, progress=false
         )
             [
                 machines: MachinesArgument, commands: FleetCommands, comment: String,
                 save_to: Option<PathArgument>, save_transcripts: bool, run_id: Option<String>,
-                cancel_pending_after: Option<Seconds>, progress: bool
+                cancel_pending_after: Option<Seconds>, until: Option<UntilArgument>,
+                progress: bool
             ]
             |this, py| {
                 let save_to = save_target(save_to, save_transcripts)?;
                 let spec = args::run_spec(
-                    machines, commands, comment, save_to, run_id, cancel_pending_after,
+                    machines, commands, comment, save_to, run_id, cancel_pending_after, until,
                 )?;
                 this.make_task(py, |sessions| async move {
                     let fleet = Fleet::start(&sessions, spec).await?;
@@ -142,11 +139,16 @@ operations! {
             };
 
         #[doc = include_str!("docs/resume.txt")]
-        resume / resume_async (run_id, *, progress=false) [run_id: String, progress: bool]
+        resume / resume_async (run_id, *, until=None, progress=false)
+            [run_id: String, until: Option<UntilArgument>, progress: bool]
             |this, py| this.make_task(py, |sessions| async move {
-                let fleet = Fleet::resume(&sessions, &run_id).await?;
+                let fleet = Fleet::resume_until(&sessions, &run_id, until.map(|it| it.0)).await?;
                 Ok(StartedFleet { sessions, fleet, show_progress: progress })
             });
+
+        #[doc = include_str!("docs/list_runs.txt")]
+        list_runs / list_runs_async () []
+            |this, py| this.make_task(py, |sessions| async move { Fleet::list(&sessions).await });
 
         #[doc = include_str!("docs/get_machine_action.txt")]
         get_machine_action / get_machine_action_async (action_id) [action_id: String]
@@ -158,8 +160,7 @@ operations! {
         list_machine_actions / list_machine_actions_async (filter=None, *, top=None)
             [filter: Option<String>, top: Option<Top>]
             |this, py| this.make_task(py, |sessions| async move {
-                let top = top.map(|top| top.0);
-                sessions.pipeline.list_machine_actions(filter.as_deref(), top).await
+                sessions.pipeline.list_machine_actions(filter.as_deref(), top.map(|it| it.0)).await
             });
 
         #[doc = include_str!("docs/get_machine.txt")]

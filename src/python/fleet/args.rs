@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::fleet::RunSpec;
 use crate::model::Command;
 use crate::python::arguments::{CommandsArgument, read_items};
+use crate::python::fleet::until::UntilArgument;
 use crate::python::gil_gate::enter;
 use crate::python::models::Machine;
 use crate::python::seconds::Seconds;
@@ -81,6 +82,7 @@ pub fn run_spec(
     save_to: Option<SaveTo>,
     run_id: Option<String>,
     cancel_pending_after: Option<Seconds>,
+    until: Option<UntilArgument>,
 ) -> Result<RunSpec> {
     if machines.0.is_empty() {
         return Err(Error::invalid("there are no machines").with_hint(
@@ -101,6 +103,7 @@ pub fn run_spec(
         save_transcripts,
         run_id,
         cancel_pending_after,
+        until: until.map(|it| it.0),
     };
     spec.check()?;
     Ok(spec)

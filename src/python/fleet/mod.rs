@@ -5,6 +5,7 @@ pub mod iterator;
 pub mod outcome;
 pub mod report;
 mod table;
+pub mod until;
 
 use std::sync::{Arc, OnceLock};
 

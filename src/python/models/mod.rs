@@ -16,6 +16,7 @@ mod limits;
 mod machine;
 pub mod pickle;
 mod rate;
+mod run;
 mod script_output;
 mod session_result;
 mod shared;
@@ -34,6 +35,7 @@ pub use library_plan::LibraryPlan;
 pub use limits::Limits;
 pub use machine::Machine;
 pub use rate::Rate;
+pub use run::Run;
 pub use script_output::ScriptOutput;
 pub use session_result::SessionResult;
 
@@ -49,6 +51,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Machine>()?;
     module.add_class::<LibraryFile>()?;
     module.add_class::<LibraryPlan>()?;
+    module.add_class::<Run>()?;
     module.add_class::<Finding>()?;
     module.add_class::<Check>()
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod kept;
+mod run_record;
 mod run_store;
 mod sessions;
 mod tables;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+use super::run_record::RunRecord;
 use crate::error::Result;
 use crate::state::StoreFuture;
 use crate::state::run_store::*;
@@ -19,29 +20,6 @@ pub type RunRecords = Mutex<HashMap<String, RunRecord>>;
 pub struct MemoryRunStore {
     settings: StoreSettings,
     records: Arc<RunRecords>,
-}
-
-pub struct RunRecord {
-    head: RunHeader,
-    pub created: f64,
-    stopped: Option<StopRequest>,
-    pub rows: Vec<RowRecord>,
-    /// By machine id, the first row that named it.
-    owners: HashMap<Arc<str>, u32>,
-    /// By worker, the end of its lease.
-    workers: HashMap<u64, f64>,
-    /// Rows in the order their outcomes came.
-    done: Vec<u32>,
-}
-
-pub struct RowRecord {
-    machine: Box<str>,
-    machine_id: Option<Arc<str>>,
-    commands: u32,
-    progress: RowProgress,
-    worker: Option<u64>,
-    outcome: Option<Box<str>>,
-    result: Option<Box<str>>,
 }
 
 impl MemoryRunStore {
@@ -85,96 +63,6 @@ impl MemoryRunStore {
     }
 }
 
-impl RunRecord {
-    fn new(head: RunHeader, rows: Vec<NewRow>, created: f64) -> Self {
-        let mut record = Self {
-            head,
-            created,
-            stopped: None,
-            rows: Vec::with_capacity(rows.len()),
-            owners: HashMap::new(),
-            workers: HashMap::new(),
-            done: Vec::new(),
-        };
-        for (at, NewRow { machine, machine_id, commands }) in (0..).zip(rows) {
-            let machine_id: Option<Arc<str>> = machine_id.map(Arc::from);
-            if let Some(id) = &machine_id {
-                // The first row that names a machine owns it.
-                record.owners.entry(id.clone()).or_insert(at);
-            }
-            record.rows.push(RowRecord {
-                machine: machine.into(),
-                machine_id,
-                commands,
-                progress: RowProgress::default(),
-                worker: None,
-                outcome: None,
-                result: None,
-            });
-        }
-        record
-    }
-
-    fn row(&mut self, at: u32) -> Option<&mut RowRecord> {
-        self.rows.get_mut(at as usize)
-    }
-
-    fn state(&self, at: u32) -> Option<RowState> {
-        let row = self.rows.get(at as usize)?;
-        Some(RowState {
-            row: at,
-            machine: row.machine.to_string(),
-            machine_id: row.machine_id.as_deref().map(str::to_owned),
-            commands: row.commands,
-            progress: row.progress,
-            done: row.outcome.is_some(),
-        })
-    }
-
-    /// Sets the machine of a row. Returns the first row that named the machine.
-    fn resolve(&mut self, at: u32, machine_id: String) -> u32 {
-        let machine_id: Arc<str> = machine_id.into();
-        let owner = *self.owners.entry(machine_id.clone()).or_insert(at);
-        if let Some(row) = self.row(at) {
-            row.machine_id = Some(machine_id);
-        }
-        owner
-    }
-
-    /// Returns whether the worker may claim the row.
-    fn is_free(&self, at: u32, worker: u64, now: f64) -> bool {
-        let Some(row) = self.rows.get(at as usize) else { return false };
-        let is_alive = |other: u64| self.workers.get(&other).is_some_and(|until| *until > now);
-        // A worker may claim its own row again, after a lost answer.
-        row.outcome.is_none() && row.worker.is_none_or(|other| other == worker || !is_alive(other))
-    }
-
-    /// Stores the outcome, unless the row has one.
-    fn finish(&mut self, finished: FinishedRow) -> bool {
-        let at = finished.row;
-        let Some(row) = self.row(at).filter(|row| row.outcome.is_none()) else { return false };
-        row.outcome = Some(finished.outcome.into());
-        row.result = finished.result.map(Into::into);
-        self.done.push(at);
-        true
-    }
-
-    /// Stores another outcome, unless the row has not `before` any more.
-    fn replace(&mut self, before: &NumberedOutcome, finished: FinishedRow) -> bool {
-        let is_same = |row: &&mut RowRecord| row.outcome.as_deref() == Some(&before.outcome);
-        let Some(row) = self.row(finished.row).filter(is_same) else { return false };
-        row.outcome = Some(finished.outcome.into());
-        row.result = finished.result.map(Into::into);
-        true
-    }
-
-    fn outcome(&self, at: usize) -> Option<NumberedOutcome> {
-        let row = *self.done.get(at)?;
-        let outcome = self.rows.get(row as usize)?.outcome.as_deref()?.to_owned();
-        Some(NumberedOutcome { number: at as u64 + 1, row, outcome })
-    }
-}
-
 impl RunStore for MemoryRunStore {
     fn create_run(&self, head: RunHeader, rows: Vec<NewRow>) -> StoreFuture<'_, Option<RunHeader>> {
         let now = self.now();
@@ -195,8 +83,18 @@ impl RunStore for MemoryRunStore {
 
     fn list_unfinished_runs(&self) -> StoreFuture<'_, Vec<RunHeader>> {
         let runs = self.runs();
-        let unfinished = runs.values().filter(|record| record.done.len() < record.rows.len());
+        let unfinished = runs.values().filter(|record| !record.is_over());
         ready(Ok(unfinished.map(|record| record.head.clone()).collect())).boxed()
+    }
+
+    fn list_runs(&self) -> StoreFuture<'_, Vec<RunSummary>> {
+        let mut runs: Vec<_> = self.runs().values().map(RunRecord::summary).collect();
+        sort_newest_first(&mut runs);
+        ready(Ok(runs)).boxed()
+    }
+
+    fn set_until<'a>(&'a self, run_id: &'a str, until: f64) -> StoreFuture<'a, ()> {
+        self.with(run_id, |record, _| record.head.until = Some(until))
     }
 
     fn list_rows<'a>(
@@ -218,6 +116,16 @@ impl RunStore for MemoryRunStore {
         self.with(run_id, |record, _| {
             machines.into_iter().map(|(at, id)| (at, record.resolve(at, id))).collect()
         })
+    }
+
+    fn move_row<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+        parked: u32,
+        machine_id: String,
+    ) -> StoreFuture<'a, Option<u32>> {
+        self.with(run_id, move |record, _| record.move_row(row, parked, machine_id))
     }
 
     fn heartbeat<'a>(&'a self, run_id: &'a str, worker: u64, lease: f64) -> StoreFuture<'a, ()> {
@@ -258,6 +166,32 @@ impl RunStore for MemoryRunStore {
         })
     }
 
+    fn record_unreached<'a>(
+        &'a self,
+        run_id: &'a str,
+        unreached: Unreached,
+        last: FinishedRow,
+    ) -> StoreFuture<'a, ()> {
+        self.with(run_id, |record, _| record.record_unreached(unreached, last))
+    }
+
+    fn get_last_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+    ) -> StoreFuture<'a, Option<FinishedRow>> {
+        self.with(run_id, move |record, _| record.last_outcome(row))
+    }
+
+    fn withdraw_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        unreached: Unreached,
+    ) -> StoreFuture<'a, bool> {
+        self.with(run_id, |record, _| record.withdraw(before, unreached))
+    }
+
     fn finish_row<'a>(&'a self, run_id: &'a str, finished: FinishedRow) -> StoreFuture<'a, bool> {
         self.with(run_id, |record, _| record.finish(finished))
     }
@@ -277,10 +211,7 @@ impl RunStore for MemoryRunStore {
         after: u64,
         count: u32,
     ) -> StoreFuture<'a, Vec<NumberedOutcome>> {
-        let from = usize::try_from(after).unwrap_or(usize::MAX);
-        self.with(run_id, |record, _| {
-            (from..).take(count as usize).map_while(|at| record.outcome(at)).collect()
-        })
+        self.with(run_id, move |record, _| record.outcomes(after, count))
     }
 
     fn get_result<'a>(&'a self, run_id: &'a str, row: u32) -> StoreFuture<'a, Option<String>> {

@@ -80,7 +80,8 @@ impl RedisConnection {
             include_str!("actions.lua"),
             include_str!("sessions.lua"),
             include_str!("checks.lua"),
-            include_str!("runs.lua")
+            include_str!("runs.lua"),
+            include_str!("run_outcomes.lua")
         );
         let key_prefix = server::key_prefix(&settings.key);
         let connection = Self {

@@ -9,6 +9,7 @@ mod names;
 mod reconnect;
 mod redis_error;
 mod reply;
+mod run_outcomes;
 mod run_reply;
 mod run_store;
 mod server;

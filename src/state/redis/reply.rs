@@ -25,7 +25,7 @@ pub fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 }
 
 /// Reads a time. The script sends times as text, because cjson rounds numbers to 14 digits.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::reply::list;
+use super::reply::{list, seconds};
 
 /// The answer of the script about a run, or that the run is unknown.
 #[derive(Deserialize)]
@@ -49,12 +49,54 @@ pub struct RowReply {
     #[serde(default)]
     pub progress: Option<String>,
     pub done: bool,
+    #[serde(default)]
+    pub unreached: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct RunIdsReply {
+    #[serde(default, deserialize_with = "list")]
+    pub ids: Vec<String>,
+}
+
+#[derive(Deserialize)]
+pub struct RunsReply {
+    #[serde(default, deserialize_with = "list")]
+    pub runs: Vec<SummaryReply>,
+}
+
+#[derive(Deserialize)]
+pub struct SummaryReply {
+    pub run_id: String,
+    pub comment: String,
+    pub machines: u32,
+    #[serde(deserialize_with = "seconds")]
+    pub created: f64,
+    pub done: u32,
+    /// None: an earlier version started the run and did not count.
+    #[serde(default)]
+    pub ok: Option<u32>,
+    pub cancelled: bool,
+}
+
+#[derive(Deserialize)]
+pub struct LastOutcomeReply {
+    #[serde(default)]
+    pub outcome: Option<String>,
+    #[serde(default)]
+    pub result: Option<String>,
 }
 
 #[derive(Deserialize)]
 pub struct OwnersReply {
     #[serde(default, deserialize_with = "list")]
     pub owners: Vec<(u32, u32)>,
+}
+
+#[derive(Deserialize)]
+pub struct OwnerReply {
+    #[serde(default)]
+    pub owner: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +119,9 @@ pub struct ReplaceReply {
 
 #[derive(Deserialize)]
 pub struct OutcomesReply {
+    /// How many outcomes were stored before these.
+    #[serde(default)]
+    pub from: u64,
     #[serde(default, deserialize_with = "list")]
     pub outcomes: Vec<String>,
 }

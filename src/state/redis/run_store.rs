@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::RedisStore;
 use super::reply::EmptyReply;
 use super::run_reply::{
-    ClaimReply, FinishReply, HeadsReply, OutcomesReply, OwnersReply, ProgressReply, ReplaceReply,
-    ResultReply, RowReply, RowsReply, RunHeaderReply, RunReply,
+    ClaimReply, HeadsReply, OwnerReply, OwnersReply, ProgressReply, ResultReply, RowReply,
+    RowsReply, RunHeaderReply, RunReply,
 };
 use crate::error::Result;
 use crate::state::run_store::*;
@@ -19,7 +19,7 @@ const CHUNK: usize = 500;
 
 impl RedisStore {
     /// Calls an operation on a run. Fails if the run is unknown.
-    async fn call_for_run<T: DeserializeOwned>(
+    pub(super) async fn call_for_run<T: DeserializeOwned>(
         &self,
         operation: &str,
         run_id: &str,
@@ -32,7 +32,7 @@ impl RedisStore {
         if reply.missing { Err(unknown_run(run_id)) } else { Ok(reply.content) }
     }
 
-    fn parse<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
         serde_json::from_str(json).map_err(|_| {
             let message =
                 format!("a run in the state store {} can't be parsed", self.connection.address);
@@ -45,8 +45,9 @@ impl RedisStore {
             .progress
             .as_deref()
             .map_or_else(|| Ok(RowProgress::default()), |json| self.parse(json))?;
+        let unreached = row.unreached.as_deref().map(|json| self.parse(json)).transpose()?;
         let RowReply { row, machine, machine_id, commands, done, .. } = row;
-        Ok(RowState { row, machine, machine_id, commands, progress, done })
+        Ok(RowState { row, machine, machine_id, commands, progress, done, unreached })
     }
 
     /// Stores the rows under a draft key, some at a time.
@@ -62,7 +63,7 @@ impl RedisStore {
     }
 }
 
-fn to_json(value: &impl serde::Serialize) -> String {
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -113,6 +114,20 @@ impl RunStore for RedisStore {
         })
     }
 
+    fn list_runs(&self) -> StoreFuture<'_, Vec<RunSummary>> {
+        Box::pin(self.read_summaries())
+    }
+
+    fn set_until<'a>(&'a self, run_id: &'a str, until: f64) -> StoreFuture<'a, ()> {
+        Box::pin(async move {
+            let run = self.get_run(run_id).await?.ok_or_else(|| unknown_run(run_id))?;
+            // Nothing else of a header changes.
+            let head = RunHeader { until: Some(until), ..run.head };
+            let arguments = json!({"head": to_json(&head)});
+            self.call_for_run::<EmptyReply>("set_head", run_id, arguments).await.map(drop)
+        })
+    }
+
     fn list_rows<'a>(
         &'a self,
         run_id: &'a str,
@@ -141,6 +156,20 @@ impl RunStore for RedisStore {
                 all.extend(owners.owners);
             }
             Ok(all)
+        })
+    }
+
+    fn move_row<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+        parked: u32,
+        machine_id: String,
+    ) -> StoreFuture<'a, Option<u32>> {
+        Box::pin(async move {
+            let arguments = json!({"row": row, "parked": parked, "machine": machine_id});
+            let moved: OwnerReply = self.call_for_run("move_row", run_id, arguments).await?;
+            Ok(moved.owner)
         })
     }
 
@@ -194,14 +223,34 @@ impl RunStore for RedisStore {
         })
     }
 
+    fn record_unreached<'a>(
+        &'a self,
+        run_id: &'a str,
+        unreached: Unreached,
+        last: FinishedRow,
+    ) -> StoreFuture<'a, ()> {
+        Box::pin(self.store_unreached(run_id, unreached, last))
+    }
+
+    fn get_last_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+    ) -> StoreFuture<'a, Option<FinishedRow>> {
+        Box::pin(self.read_last_outcome(run_id, row))
+    }
+
+    fn withdraw_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        unreached: Unreached,
+    ) -> StoreFuture<'a, bool> {
+        Box::pin(self.take_outcome_back(run_id, before, unreached))
+    }
+
     fn finish_row<'a>(&'a self, run_id: &'a str, finished: FinishedRow) -> StoreFuture<'a, bool> {
-        Box::pin(async move {
-            let mut arguments = json!({"row": finished.row, "outcome": finished.outcome});
-            if let (Some(result), Some(fields)) = (finished.result, arguments.as_object_mut()) {
-                fields.insert("result".to_owned(), result.into());
-            }
-            Ok(self.call_for_run::<FinishReply>("finish_row", run_id, arguments).await?.first)
-        })
+        Box::pin(self.store_outcome(run_id, finished))
     }
 
     fn replace_outcome<'a>(
@@ -210,20 +259,7 @@ impl RunStore for RedisStore {
         before: NumberedOutcome,
         finished: FinishedRow,
     ) -> StoreFuture<'a, bool> {
-        Box::pin(async move {
-            let mut arguments = json!({
-                "row": finished.row,
-                "number": before.number,
-                "before": before.outcome,
-                "outcome": finished.outcome,
-            });
-            if let (Some(result), Some(fields)) = (finished.result, arguments.as_object_mut()) {
-                fields.insert("result".to_owned(), result.into());
-            }
-            let reply: ReplaceReply =
-                self.call_for_run("replace_outcome", run_id, arguments).await?;
-            Ok(reply.replaced)
-        })
+        Box::pin(self.store_newer_outcome(run_id, before, finished))
     }
 
     fn list_outcomes<'a>(
@@ -232,17 +268,7 @@ impl RunStore for RedisStore {
         after: u64,
         count: u32,
     ) -> StoreFuture<'a, Vec<NumberedOutcome>> {
-        Box::pin(async move {
-            let reply: OutcomesReply = self
-                .call_for_run("list_outcomes", run_id, json!({"after": after, "count": count}))
-                .await?;
-            // Outcomes are a Redis list, so a number is the index plus one.
-            let numbered = (after + 1..).zip(reply.outcomes).map(|(number, json)| {
-                let (row, outcome) = self.parse(&json)?;
-                Ok(NumberedOutcome { number, row, outcome })
-            });
-            numbered.collect()
-        })
+        Box::pin(self.read_outcomes(run_id, after, count))
     }
 
     fn get_result<'a>(&'a self, run_id: &'a str, row: u32) -> StoreFuture<'a, Option<String>> {

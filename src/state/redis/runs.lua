@@ -23,6 +23,7 @@ local function row_state(row)
   state.machine_id = redis.call('HGET', run_key('machines'), row) or state.machine_id
   state.progress = redis.call('HGET', run_key('progress'), row) or nil
   state.done = redis.call('HEXISTS', run_key('done'), row) == 1
+  state.unreached = redis.call('HGET', run_key('unreached'), row) or nil
   return state
 end
 
@@ -52,6 +53,7 @@ function op.create_run()
   end
   redis.call('HSET', key('runs'), args.run, args.head)
   redis.call('HSET', key('created'), args.run, text(now))
+  redis.call('HSET', key('ok'), args.run, '0')
   return {}
 end
 
@@ -71,10 +73,10 @@ function op.prune_runs(seconds)
     local created = tonumber(redis.call('HGET', key('created'), run) or '0')
     if created <= now - seconds and not has_worker(run) then
       for _, name in ipairs({'rows', 'machine_owners', 'machines', 'progress', 'workers', 'claims',
-        'done', 'outcomes', 'results'}) do
+        'done', 'outcomes', 'results', 'unreached', 'last_outcomes'}) do
         redis.call('DEL', key(name, run))
       end
-      for _, name in ipairs({'runs', 'stops', 'created'}) do
+      for _, name in ipairs({'runs', 'stops', 'created', 'ok'}) do
         redis.call('HDEL', key(name), run)
       end
       count = count + 1
@@ -100,7 +102,7 @@ end
 function op.list_unfinished_runs()
   local heads = {}
   for _, run in ipairs(redis.call('HKEYS', key('runs'))) do
-    if redis.call('LLEN', key('outcomes', run)) < redis.call('HLEN', key('rows', run)) then
+    if redis.call('HLEN', key('done', run)) < redis.call('HLEN', key('rows', run)) then
       table.insert(heads, redis.call('HGET', key('runs'), run))
     end
   end
@@ -133,6 +135,21 @@ function op.record_machines()
     table.insert(list, {pair[1], claim_machine(row, pair[2])})
   end
   return {owners = list}
+end
+
+-- Sets another machine of a row, if it was not tried again since `parked` was read.
+function op.move_row()
+  if not run_exists() then
+    return {missing = true}
+  end
+  local row = string.format('%d', args.row)
+  local known = redis.call('HGET', run_key('progress'), row)
+  local parked = known and cjson.decode(known).parked or 0
+  if parked ~= args.parked or redis.call('HEXISTS', run_key('done'), row) == 1 then
+    return {}
+  end
+  redis.call('HSET', run_key('machines'), row, args.machine)
+  return {owner = claim_machine(row, args.machine)}
 end
 
 function op.heartbeat()
@@ -175,53 +192,6 @@ function op.record_progress()
   redis.call('HSET', run_key('progress'), row, args.progress)
 end
 
-function op.finish_row()
-  if not run_exists() then
-    return {missing = true}
-  end
-  local row = string.format('%d', args.row)
-  if redis.call('HEXISTS', run_key('done'), row) == 1 then
-    return {first = false}
-  end
-  local number = redis.call('RPUSH', run_key('outcomes'), cjson.encode({args.row, args.outcome}))
-  redis.call('HSET', run_key('done'), row, number)
-  if args.result then
-    redis.call('HSET', run_key('results'), row, args.result)
-  end
-  return {first = true}
-end
-
-function op.replace_outcome()
-  if not run_exists() then
-    return {missing = true}
-  end
-  local index = args.number - 1
-  local known = redis.call('LINDEX', run_key('outcomes'), index)
-  if not known then
-    return {replaced = false}
-  end
-  local pair = cjson.decode(known)
-  if pair[1] ~= args.row or pair[2] ~= args.before then
-    return {replaced = false}
-  end
-  redis.call('LSET', run_key('outcomes'), index, cjson.encode({args.row, args.outcome}))
-  local row = string.format('%d', args.row)
-  if args.result then
-    redis.call('HSET', run_key('results'), row, args.result)
-  else
-    redis.call('HDEL', run_key('results'), row)
-  end
-  return {replaced = true}
-end
-
-function op.list_outcomes()
-  if not run_exists() then
-    return {missing = true}
-  end
-  local last = args.after + args.count - 1
-  return {outcomes = redis.call('LRANGE', run_key('outcomes'), args.after, last)}
-end
-
 function op.get_result()
   if not run_exists() then
     return {missing = true}
@@ -238,5 +208,3 @@ function op.request_stop()
     redis.call('HSET', key('stops'), args.run, args.stop)
   end
 end
-
-return cjson.encode({epoch = epoch[1], count = string.format('%d', count), done = op[ARGV[1]]() or {}})

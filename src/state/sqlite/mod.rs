@@ -10,6 +10,7 @@ mod machine_clock;
 mod queue;
 mod quota_key;
 mod reboot;
+mod run_outcomes;
 mod run_store;
 mod runs;
 mod sessions;

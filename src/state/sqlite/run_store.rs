@@ -37,6 +37,14 @@ impl RunStore for SqliteStore {
         self.worker.run(Durability::Relaxed, move |db, _| db.list_unfinished_runs())
     }
 
+    fn list_runs(&self) -> StoreFuture<'_, Vec<RunSummary>> {
+        self.worker.run(Durability::Relaxed, move |db, _| db.list_runs())
+    }
+
+    fn set_until<'a>(&'a self, run_id: &'a str, until: f64) -> StoreFuture<'a, ()> {
+        self.with_run(Durability::Synced, run_id, move |db, run_id, _| db.set_until(run_id, until))
+    }
+
     fn list_rows<'a>(
         &'a self,
         run_id: &'a str,
@@ -55,6 +63,18 @@ impl RunStore for SqliteStore {
     ) -> StoreFuture<'a, Vec<(u32, u32)>> {
         self.with_run(Durability::Synced, run_id, move |db, run_id, _| {
             db.record_machines(run_id, &machines)
+        })
+    }
+
+    fn move_row<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+        parked: u32,
+        machine_id: String,
+    ) -> StoreFuture<'a, Option<u32>> {
+        self.with_run(Durability::Synced, run_id, move |db, run_id, _| {
+            db.move_row(run_id, row, parked, &machine_id)
         })
     }
 
@@ -83,6 +103,38 @@ impl RunStore for SqliteStore {
     ) -> StoreFuture<'a, ()> {
         self.with_run(Durability::Synced, run_id, move |db, run_id, _| {
             db.record_progress(run_id, row, progress)
+        })
+    }
+
+    fn record_unreached<'a>(
+        &'a self,
+        run_id: &'a str,
+        unreached: Unreached,
+        last: FinishedRow,
+    ) -> StoreFuture<'a, ()> {
+        self.with_run(Durability::Synced, run_id, move |db, run_id, _| {
+            db.record_unreached(run_id, &unreached, &last)
+        })
+    }
+
+    fn get_last_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        row: u32,
+    ) -> StoreFuture<'a, Option<FinishedRow>> {
+        self.with_run(Durability::Relaxed, run_id, move |db, run_id, _| {
+            db.get_last_outcome(run_id, row)
+        })
+    }
+
+    fn withdraw_outcome<'a>(
+        &'a self,
+        run_id: &'a str,
+        before: NumberedOutcome,
+        unreached: Unreached,
+    ) -> StoreFuture<'a, bool> {
+        self.with_run(Durability::Synced, run_id, move |db, run_id, _| {
+            db.withdraw_outcome(run_id, &before, &unreached)
         })
     }
 

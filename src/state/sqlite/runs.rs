@@ -6,16 +6,28 @@ use super::Sql;
 use super::connection::StoreConnection;
 use crate::state::hex_id;
 use crate::state::run_store::{
-    FinishedRow, NewRow, NumberedOutcome, RowProgress, RowState, Run, RunHeader, StopRequest,
+    NewRow, NumberedOutcome, RowProgress, RowState, Run, RunHeader, StopRequest, Unreached,
 };
 
 /// Selects the columns that [`read_row`] reads, in its order.
-const ROW: &str = "SELECT row, machine, machine_id, commands, parked, parking, first_submit, \
-                   EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = r.run AND o.row = r.row) \
-                   FROM run_rows r";
+const ROW: &str = "SELECT r.row, machine, machine_id, commands, r.parked, parking, first_submit, \
+                   EXISTS (SELECT 1 FROM run_outcomes o WHERE o.run = r.run AND o.row = r.row), \
+                   u.parked, u.since, u.name FROM run_rows r \
+                   LEFT JOIN run_unreached u ON u.run = r.run AND u.row = r.row";
+
+/// The tables with the parts of a run.
+const RUN_TABLES: [&str; 7] = [
+    "run_rows",
+    "run_machine_owners",
+    "run_workers",
+    "run_outcomes",
+    "run_results",
+    "run_unreached",
+    "run_counts",
+];
 
 impl StoreConnection {
-    fn run_key(&self, run_id: &str) -> Sql<Option<i64>> {
+    pub(super) fn run_key(&self, run_id: &str) -> Sql<Option<i64>> {
         let mut find =
             self.connection.prepare_cached("SELECT id FROM runs WHERE quota = ? AND run = ?")?;
         find.query_row(params![self.quota, run_id], |row| row.get(0)).optional()
@@ -34,6 +46,7 @@ impl StoreConnection {
         let insert = "INSERT INTO runs (quota, run, head, created) VALUES (?, ?, ?, ?)";
         self.execute(insert, params![self.quota, head.run_id, json, now])?;
         let run = self.connection.last_insert_rowid();
+        self.execute("INSERT INTO run_counts VALUES (?, 0, 0, 0)", [run])?;
         let insert =
             "INSERT INTO run_rows (run, row, machine, machine_id, commands) VALUES (?, ?, ?, ?, ?)";
         for (at, NewRow { machine, machine_id, commands }) in (0_u32..).zip(rows) {
@@ -55,9 +68,7 @@ impl StoreConnection {
             .collect::<Sql<_>>()?;
         for run in &old {
             // The tables have no foreign keys, so each is cleared here.
-            for table in
-                ["run_rows", "run_machine_owners", "run_workers", "run_outcomes", "run_results"]
-            {
+            for table in RUN_TABLES {
                 self.execute(&format!("DELETE FROM {table} WHERE run = ?"), [run])?;
             }
             self.execute("DELETE FROM runs WHERE id = ?", [run])?;
@@ -88,7 +99,7 @@ impl StoreConnection {
 
     pub fn list_rows(&self, run_id: &str, from: u32, count: u32) -> Sql<Option<Vec<RowState>>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let page = format!("{ROW} WHERE run = ? AND row >= ? ORDER BY row LIMIT ?");
+        let page = format!("{ROW} WHERE r.run = ? AND r.row >= ? ORDER BY r.row LIMIT ?");
         let mut page = self.connection.prepare_cached(&page)?;
         page.query_map(params![run, from, count], read_row)?.collect::<Sql<Vec<_>>>().map(Some)
     }
@@ -108,7 +119,7 @@ impl StoreConnection {
     }
 
     /// Returns the first row that named the machine: this row, if no other did.
-    fn claim_machine(&self, run: i64, row: u32, machine_id: &str) -> Sql<u32> {
+    pub(super) fn claim_machine(&self, run: i64, row: u32, machine_id: &str) -> Sql<u32> {
         self.execute(
             "INSERT OR IGNORE INTO run_machine_owners VALUES (?, ?, ?)",
             params![run, machine_id, row],
@@ -148,8 +159,9 @@ impl StoreConnection {
                     AND w.until > ?4))";
         for row in candidates {
             if self.execute(take, params![run, row, hex_id(worker), now])? > 0 {
-                let mut find =
-                    self.connection.prepare_cached(&format!("{ROW} WHERE run = ? AND row = ?"))?;
+                let mut find = self
+                    .connection
+                    .prepare_cached(&format!("{ROW} WHERE r.run = ? AND r.row = ?"))?;
                 return find.query_row(params![run, row], read_row).map(|row| Some(Some(row)));
             }
         }
@@ -164,7 +176,7 @@ impl StoreConnection {
     ) -> Sql<Option<()>> {
         let Some(run) = self.run_key(run_id)? else { return Ok(None) };
         let mut find =
-            self.connection.prepare_cached(&format!("{ROW} WHERE run = ? AND row = ?"))?;
+            self.connection.prepare_cached(&format!("{ROW} WHERE r.run = ? AND r.row = ?"))?;
         let Some(known) = find.query_row(params![run, row], read_row).optional()? else {
             return Ok(Some(()));
         };
@@ -174,44 +186,6 @@ impl StoreConnection {
                       WHERE run = ? AND row = ?";
         self.execute(update, params![parked, parking, first_submit, run, row])?;
         Ok(Some(()))
-    }
-
-    pub fn finish_row(&self, run_id: &str, finished: &FinishedRow) -> Sql<Option<bool>> {
-        let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        // The unique index on (run, row) ignores a second outcome of the same row.
-        // Write transactions run one after another, so the next number is unique.
-        let insert = "INSERT OR IGNORE INTO run_outcomes (run, number, row, outcome) SELECT ?1, \
-                      coalesce(max(number), 0) + 1, ?2, ?3 FROM run_outcomes WHERE run = ?1";
-        if self.execute(insert, params![run, finished.row, finished.outcome])? == 0 {
-            return Ok(Some(false));
-        }
-        self.insert_result(run, finished)?;
-        Ok(Some(true))
-    }
-
-    fn insert_result(&self, run: i64, finished: &FinishedRow) -> Sql<()> {
-        let Some(result) = &finished.result else { return Ok(()) };
-        let insert = "INSERT INTO run_results VALUES (?, ?, ?)";
-        self.execute(insert, params![run, finished.row, result]).map(drop)
-    }
-
-    pub fn replace_outcome(
-        &self,
-        run_id: &str,
-        before: &NumberedOutcome,
-        finished: &FinishedRow,
-    ) -> Sql<Option<bool>> {
-        let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let replace = "UPDATE run_outcomes SET outcome = ? WHERE run = ? AND row = ? \
-                       AND outcome = ?";
-        let values = params![finished.outcome, run, finished.row, before.outcome];
-        if self.execute(replace, values)? == 0 {
-            return Ok(Some(false));
-        }
-        let delete = "DELETE FROM run_results WHERE run = ? AND row = ?";
-        self.execute(delete, params![run, finished.row])?;
-        self.insert_result(run, finished)?;
-        Ok(Some(true))
     }
 
     pub fn list_outcomes(
@@ -234,14 +208,6 @@ impl StoreConnection {
             })
         };
         page.query_map(params![run, after, count], numbered)?.collect::<Sql<Vec<_>>>().map(Some)
-    }
-
-    pub fn get_result(&self, run_id: &str, row: u32) -> Sql<Option<Option<String>>> {
-        let Some(run) = self.run_key(run_id)? else { return Ok(None) };
-        let mut find = self
-            .connection
-            .prepare_cached("SELECT result FROM run_results WHERE run = ? AND row = ?")?;
-        find.query_row(params![run, row], |row| row.get(0)).optional().map(Some)
     }
 
     pub fn request_stop(&self, run_id: &str, stop: StopRequest) -> Sql<Option<()>> {
@@ -271,9 +237,13 @@ fn read_row(row: &Row<'_>) -> Sql<RowState> {
             first_submit: row.get(6)?,
         },
         done: row.get(7)?,
+        unreached: match row.get(8)? {
+            Some(parked) => Some(Unreached { parked, since: row.get(9)?, name: row.get(10)? }),
+            None => None,
+        },
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Sql<T> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(json: &str) -> Sql<T> {
     serde_json::from_str(json).map_err(|_| rusqlite::Error::InvalidQuery)
 }

@@ -33,3 +33,16 @@ CREATE UNIQUE INDEX IF NOT EXISTS run_outcomes_by_row ON run_outcomes (run, row)
 CREATE TABLE IF NOT EXISTS run_results (
   run INTEGER NOT NULL, row INTEGER NOT NULL, result TEXT NOT NULL, PRIMARY KEY (run, row)
 ) STRICT;
+
+-- Rows whose machine was not reached. `outcome`: that of the row if its machine is never reached.
+-- `parked`: that of the row at that time.
+CREATE TABLE IF NOT EXISTS run_unreached (
+  run INTEGER NOT NULL, row INTEGER NOT NULL, parked INTEGER NOT NULL, since REAL NOT NULL,
+  name TEXT NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (run, row)
+) STRICT, WITHOUT ROWID;
+
+-- Counted here, because a list of all runs must not read all outcomes. `last`: the last number that
+-- was used; the outcome that had it may be withdrawn.
+CREATE TABLE IF NOT EXISTS run_counts (
+  run INTEGER PRIMARY KEY, last INTEGER NOT NULL, done INTEGER NOT NULL, ok INTEGER NOT NULL
+) STRICT;
