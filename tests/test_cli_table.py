@@ -104,7 +104,7 @@ def test_a_real_shell_completes_commands_and_options(
     assert main(["completion", shell]) == 0
     script = tmp_path / "completion"
     script.write_text(capsys.readouterr().out)
-    assert complete(shell, script, "mde-live-response ru") == {"run", "run-many"}
+    assert complete(shell, script, "mde-live-response ru") == {"run", "run-many", "runs"}
     assert complete(shell, script, "mde-live-response library ") >= {"list", "upload", "delete"}
     assert complete(shell, script, "mde-live-response library up") == {"upload"}
     offered = complete(shell, script, "mde-live-response run --")

@@ -1,5 +1,6 @@
 """The pytest fixture, and the examples of docs/emulator.md."""
 
+import json
 import re
 import subprocess
 import sys
@@ -29,9 +30,14 @@ def test_the_pages_script(tmp_path: Path) -> None:
         command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert [path.read_bytes() for path in (tmp_path / "evidence").rglob("*") if path.is_file()] == [
-        b"evidence"
-    ]
+    saved = {
+        path.name: path.read_bytes()
+        for path in (tmp_path / "evidence").rglob("*")
+        if path.is_file()
+    }
+    manifest = [json.loads(line) for line in saved.pop("manifest.jsonl").splitlines()]
+    assert saved == {"1_triage.zip": b"evidence"}
+    assert [Path(line["path"]).name for line in manifest] == ["1_triage.zip"]
 
 
 def test_the_pages_test(tmp_path: Path, request: pytest.FixtureRequest) -> None:
