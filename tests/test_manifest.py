@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mde_live_response import Command, evidence
+from mde_live_response import Command
 from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
-from mde_live_response.evidence import pack, verify
+from mde_live_response.evidence import verify
 
 MACHINES = 4
 CONTENTS = {"C:\\a.txt": b"first", "C:\\b.log": b"second " * 1000}
@@ -22,7 +21,11 @@ CONTENTS = {"C:\\a.txt": b"first", "C:\\b.log": b"second " * 1000}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "evidence"
+    return collect(tmp_path / "evidence")
+
+
+def collect(folder: Path) -> Path:
+    """Collect files from all machines into the folder."""
     with Emulator(machines=MACHINES, speed=200) as emulator, emulator.client() as client:
         for path, content in CONTENTS.items():
             emulator.put_remote_file("*", path, content)
@@ -103,6 +106,20 @@ def lead_out(folder: Path) -> None:
     write(folder, [*lines(folder)[:-1], json.dumps({**entry, "path": "../evidence/x"}) + "\n"])
 
 
+def replace_by_a_later_line(folder: Path) -> None:
+    first_file(folder).write_bytes(b"forged")
+    *_, last = all_lines = lines(folder)
+    changes = {"size": 6, "sha256": hashlib.sha256(b"forged").hexdigest()}
+    previous = hashlib.sha256(last.rstrip("\n").encode()).hexdigest()
+    later = {**json.loads(all_lines[0]), **changes, "previous": previous}
+    write(folder, [*all_lines, json.dumps(later) + "\n"])
+
+
+def give_a_key_twice(folder: Path) -> None:
+    *others, last = lines(folder)
+    write(folder, [*others, last.replace('"sha256"', '"sha256":"00","sha256"', 1)])
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -127,6 +144,8 @@ def lead_out(folder: Path) -> None:
             "line 9 is not a manifest entry",
         ),
         (lead_out, "points outside the folder"),
+        (replace_by_a_later_line, "line 9 has other content for"),
+        (give_a_key_twice, "line 8 is not a manifest entry"),
         (lambda folder: (folder / "manifest.jsonl").unlink(), "there is no manifest.jsonl"),
     ],
 )
@@ -219,65 +238,3 @@ def test_verify_returns_what_it_found(folder: Path, capsys: pytest.CaptureFixtur
     document = json.loads(capsys.readouterr().out)
     assert document["problems"] == list(verify(folder).problems)
     assert verify(folder / "nowhere").last is None
-
-
-def test_a_pack_holds_the_manifest_and_its_files(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = tmp_path / "case-42.zip"
-    assert main(["pack", str(folder), "--to", str(target), "--json"]) == 0
-    document = json.loads(capsys.readouterr().out)
-    assert document["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
-    unpacked = tmp_path / "unpacked"
-    with zipfile.ZipFile(target) as archive:
-        assert archive.testzip() is None
-        assert len(archive.namelist()) == 1 + MACHINES * len(CONTENTS)
-        archive.extractall(unpacked)
-    assert verify(unpacked).to_dict() == verify(folder).to_dict()
-    again = pack(folder, tmp_path / "again.zip")
-    assert again.sha256 == document["sha256"]
-
-
-def test_the_pack_lies_beside_the_folder_and_replaces_nothing(folder: Path) -> None:
-    packed = pack(folder)
-    assert packed.path == folder.with_name("evidence.zip").resolve()
-    before = packed.path.read_bytes()
-    with pytest.raises(FileExistsError):
-        pack(folder)
-    assert packed.path.read_bytes() == before
-    assert [path.name for path in folder.parent.iterdir() if path.name.endswith(".part")] == []
-
-
-@pytest.mark.parametrize(
-    ("spoil", "options"),
-    [
-        (grow, []),
-        # Only the check before the zip is made can find these.
-        (lambda folder: (folder / "new.txt").write_bytes(b""), []),
-        (lambda _: None, ["--last", "0" * 64]),
-    ],
-    ids=["changed", "not listed", "cut"],
-)
-def test_a_folder_with_problems_is_not_packed(
-    spoil: Callable[[Path], object],
-    options: list[str],
-    folder: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    spoil(folder)
-    assert main(["pack", str(folder), *options]) == 1
-    assert "nothing was packed" in capsys.readouterr().out
-    assert list(folder.parent.glob("*.zip")) == []
-
-
-def test_a_file_that_changes_while_it_is_packed_is_noticed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The check before the zip is made sees the folder as it was.
-    found = evidence._inspect(folder, None, None)
-    monkeypatch.setattr(evidence, "_inspect", lambda *_: found)
-    change_byte(folder)
-    packed = pack(folder)
-    assert packed.path is None
-    assert "changed while it was packed" in packed.verification.problems[0]
-    assert list(folder.parent.glob("*.zip*")) == []

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, BinaryIO
+    from typing import IO, Any
 
 MANIFEST = "manifest.jsonl"
 INITIAL_HASH = "0" * 64
@@ -28,29 +28,8 @@ MAX_LINE = 1 << 20
 
 def check_folder(folder: Path) -> tuple[list[str], Entries, str]:
     """Return the problems, the manifest's entries by path, and the hash of its last line."""
-    problems: list[str] = []
-    entries: Entries = {}
-    previous = INITIAL_HASH
     with (folder / MANIFEST).open("rb") as manifest:
-        for number, (line, digest) in enumerate(_read_lines(manifest), 1):
-            if digest is None:
-                problems.append(
-                    "the last line is incomplete: its writer was stopped. "
-                    "Resume the run to write it again"
-                )
-                break
-            entry = _parse_entry(line)
-            if entry is None:
-                problems.append(f"line {number} is not a manifest entry")
-            else:
-                if entry["previous"] != previous:
-                    problems.append(
-                        f"line {number} does not follow line {number - 1}: "
-                        "a line was changed, removed or moved"
-                    )
-                entries[entry["path"]] = entry
-            # The chain goes on from an unreadable line, so that one bad line is one problem.
-            previous = digest
+        problems, entries, last = read_manifest(manifest)
     for path, entry in entries.items():
         try:
             problems += _check_file(folder, path, entry)
@@ -63,10 +42,41 @@ def check_folder(folder: Path) -> tuple[list[str], Entries, str]:
         problems.append(f"{str(folder)!a} cannot be listed: {error.strerror}")
         listed = []
     problems += [f"{path!a} is not in the manifest" for path in listed if path not in entries]
+    return problems, entries, last
+
+
+def read_manifest(manifest: IO[bytes]) -> tuple[list[str], Entries, str]:
+    """Return the problems of the lines, the entries by path, and the hash of the last line."""
+    problems: list[str] = []
+    entries: Entries = {}
+    previous = INITIAL_HASH
+    for number, (line, digest) in enumerate(_read_lines(manifest), 1):
+        if digest is None:
+            problems.append(
+                "the last line is incomplete: its writer was stopped. "
+                "Resume the run to write it again"
+            )
+            break
+        entry = _parse_entry(line)
+        if entry is None:
+            problems.append(f"line {number} is not a manifest entry")
+        else:
+            if entry["previous"] != previous:
+                problems.append(
+                    f"line {number} does not follow line {number - 1}: "
+                    "a line was changed, removed or moved"
+                )
+            path = entry["path"]
+            known = entries.setdefault(path, entry)
+            # The client writes one line for each file. The first one counts.
+            if (known["sha256"], known["size"]) != (entry["sha256"], entry["size"]):
+                problems.append(f"line {number} has other content for {path!a} than a line before")
+        # The chain goes on from an unreadable line, so that one bad line is one problem.
+        previous = digest
     return problems, entries, previous
 
 
-def _read_lines(manifest: BinaryIO) -> Iterator[tuple[bytes, str | None]]:
+def _read_lines(manifest: IO[bytes]) -> Iterator[tuple[bytes, str | None]]:
     """Yield each line without its end and its hash, which is None for an incomplete last line."""
     while part := manifest.readline(MAX_LINE + 1):
         line, digest = part, hashlib.sha256()
@@ -85,13 +95,21 @@ def _parse_entry(line: bytes) -> dict[str, Any] | None:
     if len(line) > MAX_LINE:
         return None
     try:
-        entry = json.loads(line)
+        entry = json.loads(line, object_pairs_hook=_unique)
         has_strings = all(isinstance(entry[key], str) for key in ("path", "sha256", "previous"))
         has_size = type(entry["size"]) is int
         return entry if has_strings and has_size else None
     # Nested too deep, the parser runs out of stack.
     except (ValueError, KeyError, TypeError, RecursionError, MemoryError):
         return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object. Of a key that is there twice, other programs may read the other value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def _check_file(folder: Path, path: str, entry: dict[str, Any]) -> Iterator[str]:

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 from mde_live_response._audit import compare, read_events
@@ -17,6 +19,7 @@ from mde_live_response._manifest import (
     exists,
     hash_file,
     hash_stream,
+    read_manifest,
 )
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -157,6 +160,7 @@ def pack(
         The zip and its SHA-256. If the folder has problems, `path` is None: nothing is packed.
 
     Raises:
+        InvalidRequestError: `to` is inside the folder.
         FileExistsError: `to` exists. It is not replaced.
         OSError: the zip cannot be written.
     """
@@ -164,24 +168,51 @@ def pack(
     target = (
         Path(to) if to is not None else folder.resolve().with_name(f"{folder.resolve().name}.zip")
     )
+    _check_target(folder, target)
     verification, entries = _inspect(folder, last, None if audit is None else Path(audit))
     if not verification.ok:
         return Packed(verification, None, 0, None)
     # A process that is killed leaves this name, never half a zip under the final one.
-    partial = target.with_name(f".{target.name}.part")
+    descriptor, name = tempfile.mkstemp(".part", f".{target.name}.", target.parent)
+    os.close(descriptor)
+    partial = Path(name)
     try:
-        problems = _write_zip(folder, entries, partial)
+        problems = _write_zip(folder, entries, verification.last, partial)
         if problems:
             found = Verification(
                 tuple(problems), verification.files, verification.last, verification.audit
             )
             return Packed(found, None, 0, None)
         digest, size = hash_file(partial)
-        # A link refuses a name that exists, where a rename would replace it.
-        os.link(partial, target)
+        _rename_new(partial, target)
     finally:
         partial.unlink(missing_ok=True)
     return Packed(verification, target, size, digest)
+
+
+def _check_target(folder: Path, target: Path) -> None:
+    """Refuse what would fail after the files were read, or would make the folder fail `verify`."""
+    if folder.resolve() in target.resolve().parents:
+        from mde_live_response import InvalidRequestError
+
+        raise InvalidRequestError(
+            f"to is {str(target)!a}, inside the folder", hint="the manifest does not list the zip"
+        )
+    if exists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+
+
+def _rename_new(partial: Path, target: Path) -> None:
+    """Give a file its name, which must be new."""
+    try:
+        # A link refuses a name that exists, where a rename would replace it.
+        os.link(partial, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Many sticks and network shares have no links.
+        target.touch(exist_ok=False)
+        partial.replace(target)
 
 
 def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verification, Entries]:
@@ -196,7 +227,7 @@ def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verifi
     except OSError as error:
         problem = f"{str(manifest)!a} cannot be read: {error.strerror}"
         return Verification((problem,), 0, None), {}
-    if last is not None and last.lower() != digest:
+    if last is not None and last.strip().lower() != digest:
         problems.append(
             "the last line does not have the given hash: lines at the end were removed or added"
         )
@@ -211,7 +242,7 @@ def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verifi
     return Verification(tuple(problems), len(entries), digest, counts), entries
 
 
-def _write_zip(folder: Path, entries: Entries, target: Path) -> list[str]:
+def _write_zip(folder: Path, entries: Entries, last: str | None, target: Path) -> list[str]:
     """Write the zip, read it back, and return the problems of what it contains."""
     import zipfile
 
@@ -220,13 +251,21 @@ def _write_zip(folder: Path, entries: Entries, target: Path) -> list[str]:
             # A fixed time, so that the same content gives the same zip.
             item = zipfile.ZipInfo(path)
             item.compress_type = zipfile.ZIP_DEFLATED
-            with (folder / path).open("rb") as source, archive.open(item, "w") as packed:
+            # The size is not told in advance: a file over 2 GiB needs the larger form.
+            with (
+                (folder / path).open("rb") as source,
+                archive.open(item, "w", force_zip64=True) as packed,
+            ):
                 while chunk := source.read(CHUNK_SIZE):
                     packed.write(chunk)
     with target.open("rb+") as stream:
         os.fsync(stream.fileno())
     problems = []
     with zipfile.ZipFile(target) as archive:
+        # A run that goes on adds lines, and files that are not in the zip.
+        with archive.open(MANIFEST) as stream:
+            if read_manifest(stream) != ([], entries, last):
+                problems.append(f"{MANIFEST} changed while it was packed: pack it again")
         for path, entry in entries.items():
             with archive.open(path) as stream:
                 digest, size = hash_stream(stream)
