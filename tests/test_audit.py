@@ -81,7 +81,13 @@ def as_hunt(events: list[Event]) -> str:
     return as_lines([{"ActionType": it["Operation"], "RawEventData": it} for it in events])
 
 
+def as_raw_lines(events: list[Event]) -> str:
+    odd = [{**event, "UserId": "a\u2028b\x85c"} for event in events]
+    return "\r\n".join(json.dumps(event, ensure_ascii=False) for event in odd)
+
+
 FORMS = [
+    as_raw_lines,
     as_json,
     as_lines,
     as_csv,

@@ -161,8 +161,9 @@ def test_a_run_is_continued_by_another_command(box: Emulator, say: Say) -> None:
         (["run-many", *SCRIPT], "--machines-from"),
         (["run-many", MACHINES[0], "--comment", "x"], "--run-script"),
         (["run-many", "--top", "0", *SCRIPT], "1 or more"),
+        (["run-many", "--tag", "nobody", *SCRIPT], "what they select"),
     ],
-    ids=["no machine", "no command", "no machine at all"],
+    ids=["no machine", "no command", "no machine at all", "nothing selected"],
 )
 def test_nothing_to_do_is_wrong_usage(
     arguments: list[str], hint: str, box: Emulator, say: Say

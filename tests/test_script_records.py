@@ -96,3 +96,12 @@ def test_long_output_is_read() -> None:
     for read in (broken.json, broken.records):
         with pytest.raises(ValueError, match=r"Expecting|nested"):
             read()
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_line_ends_end_a_row(character: str) -> None:
+    text = f"path,size\r\nC:\\a,1{character}C:\\forged,9\r\nC:\\b,2"
+    with pytest.raises(ValueError, match="a row has 3"):
+        output(text).records()
+    name = f"C:\\a{character}b"
+    assert output(f"path,size\n{name},1").records() == ({"path": name, "size": "1"},)

@@ -7,6 +7,7 @@ missing proves nothing. Nothing in an export is believed to be well formed.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -128,11 +129,11 @@ def _records(text: str) -> Iterator[dict[str, Any]]:
         if start == "[":
             values = json.loads(text)
         elif start == "{":
-            values = [json.loads(line) for line in text.splitlines() if line.strip()]
+            values = [json.loads(line) for line in io.StringIO(text) if line.strip()]
         else:
             # A record has the whole event in one field.
             csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-            values = list(csv.DictReader(text.splitlines(keepends=True)))
+            values = list(csv.DictReader(io.StringIO(text, newline="")))
     except (ValueError, RecursionError, csv.Error) as error:
         raise ValueError(f"it is neither CSV nor JSON: {error}") from None
     yield from (value for value in values if isinstance(value, dict))

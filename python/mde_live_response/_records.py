@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,9 @@ def _read_csv(text: str) -> Records:
     if text.startswith("#TYPE "):
         text = text.partition("\n")[2]
     try:
-        header, *rows = [
-            row for row in csv.reader(text.splitlines(keepends=True), strict=True) if row
-        ]
+        # Not `splitlines()`: it also splits at characters that a value may have, such as U+2028.
+        lines = io.StringIO(text, newline="")
+        header, *rows = [row for row in csv.reader(lines, strict=True) if row]
     except csv.Error as error:
         raise ValueError(f"the output is no CSV: {error}") from error
     # One line, or one column, is rather a message.

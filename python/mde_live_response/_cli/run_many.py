@@ -141,8 +141,14 @@ def _find_machines(
     machines: list[str | mde.Machine] = [*options.machine]
     if options.machines_from:
         machines += _read_machines(options.machines_from)
-    if has_selection(options):
+    is_selected = has_selection(options)
+    if is_selected:
         machines += select_machines(client, options)
+    if not machines and is_selected:
+        raise mde.InvalidRequestError(
+            "no machine satisfies the selection",
+            hint="the command machines takes the same options, and shows what they select",
+        )
     if not machines:
         raise mde.InvalidRequestError(
             "no machines were given",
