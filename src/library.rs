@@ -116,15 +116,23 @@ fn has_digest(file: &LibraryFile, digest: &str) -> bool {
 /// Returns the file at `path` as a body. It is read while it is sent.
 pub async fn open_file(path: &Path) -> Result<BodyPart> {
     let failed = |error| Error::io("read", path, error);
-    // Opened here so that a file that cannot be read fails now, with the system's own message.
-    let metadata =
-        tokio::fs::File::open(path).await.map_err(failed)?.metadata().await.map_err(failed)?;
+    let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
+    // Opened here so that a file that cannot be read fails now, with the system's own message. To
+    // open a pipe would wait for its writer.
+    if metadata.is_file() || metadata.is_dir() {
+        tokio::fs::File::open(path).await.map_err(failed)?;
+    }
     if !metadata.is_file() {
         // A pipe has no length, which the request needs.
-        return Err(Error::invalid(format!("{} is not a regular file", path.display()))
-            .with_hint("give the path of a regular file, or open it and give the file object"));
+        return Err(irregular_file(path));
     }
     Ok(BodyPart::File { path: path.into(), length: metadata.len() })
+}
+
+/// The error for a pipe or a device in place of a file.
+pub fn irregular_file(path: &Path) -> Error {
+    Error::invalid(format!("{} is not a regular file", path.display()))
+        .with_hint("give the path of a regular file, or read it and give its content")
 }
 
 /// Rejects what the service would reject, before anything is sent.

@@ -172,7 +172,7 @@ def test_an_empty_path_is_not_the_current_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    with pytest.raises(InvalidRequestError, match="folder is empty"):
+    with pytest.raises(InvalidRequestError, match="folder is an empty path"):
         client.library.sync("")
     for name, value in emulator.env.items():
         monkeypatch.setenv(name, value)

@@ -7,10 +7,12 @@ import base64
 import copy
 import hashlib
 import json
+import os
 import pickle
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -340,3 +342,18 @@ def test_the_examples_run(
         names: dict[str, Any] = {"Command": Command, "client": client}
         exec(example, names)
         assert names["result"].ok, names["result"].message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+@pytest.mark.parametrize("make", [Command.put_local, Command.run_local])
+def test_a_pipe_or_a_device_is_refused_at_once(
+    tmp_path: Path, make: Callable[[Path], Command]
+) -> None:
+    """Nobody writes to the pipe, so reading it would never end."""
+    pipe = tmp_path / "tool.sh"
+    os.mkfifo(pipe)
+    device = tmp_path / "zero.sh"
+    device.symlink_to("/dev/zero")
+    for path in (pipe, device):
+        with pytest.raises(InvalidRequestError, match="not a regular file"):
+            make(path)

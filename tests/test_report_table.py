@@ -6,7 +6,7 @@ import json
 import logging
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,11 @@ def emulator() -> Iterator[Emulator]:
     with Emulator(machines=5, speed=200, limits=limits) as emulator:
         emulator.on_script("echo.ps1", stdout="done", stderr="oh", exit_code=3)
         yield emulator
+
+
+@pytest.fixture
+def report(client: LiveResponseClient) -> FleetReport:
+    return client.run_many(NAMES[:3], ECHO, "why").report()
 
 
 @pytest.fixture
@@ -232,3 +237,15 @@ def test_the_warning_names_a_few_of_many(
     assert "lack 10 outputs" in caplog.text
     assert "and 5 more" in caplog.text
     assert "\x1b" not in caplog.text
+
+
+def test_a_report_is_a_sequence(report: FleetReport) -> None:
+    """A report has all that a sequence has."""
+    assert isinstance(report, Sequence)
+    outcomes = list(report)
+    assert list(reversed(report)) == outcomes[::-1]
+    assert outcomes[0] in report and object() not in report
+    assert [report.index(outcome) for outcome in outcomes] == list(range(len(report)))
+    assert report.count(outcomes[0]) == 1 and report.count(None) == 0
+    with pytest.raises(ValueError, match="not in"):
+        report.index(outcomes[0], 1)

@@ -67,7 +67,7 @@ def test_a_relative_folder(
     client: LiveResponseClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in (".", "", "sub/..", "sub"):
+    for folder in (".", "sub/..", "sub"):
         client.run(MACHINE, COMMANDS, "why", save_to=folder)
     assert {Path(entry["path"]).parts[0][:7] for entry in entries(tmp_path)} == {"ws-0001"}
     assert verify("sub").ok
@@ -171,3 +171,17 @@ def test_the_command_line_shows_the_name_of_an_hresult(
     emulator.set_property(session.id, "errorHResult", -2147024891)
     assert main(["status", session.id]) == 0
     assert "E_ACCESSDENIED (0x80070005)" in capsys.readouterr().out
+
+
+def test_an_empty_folder_name_is_refused_before_any_request(emulator: Emulator) -> None:
+    """An empty variable in a script must not save into the current folder."""
+    with emulator.client() as client:
+        count = len(emulator.requests)
+        command = Command.run_script("echo.ps1")
+        for call in (
+            lambda: client.run("ws-0001", command, "why", save_to=""),
+            lambda: client.run_many(["ws-0001"], command, "why", save_to=""),
+        ):
+            with pytest.raises(InvalidRequestError, match="save_to is an empty path"):
+                call()
+        assert len(emulator.requests) == count

@@ -105,3 +105,12 @@ def test_only_line_ends_end_a_row(character: str) -> None:
         output(text).records()
     name = f"C:\\a{character}b"
     assert output(f"path,size\n{name},1").records() == ({"path": name, "size": "1"},)
+
+
+def test_one_column_in_quotation_marks_is_a_table() -> None:
+    """`Select-Object Name | ConvertTo-Csv` has one column, and quotation marks."""
+    for lines in (['"Name"', '"a"', '"b"'], ["#TYPE x", '"Name"', '"a"', '"b"']):
+        output = ScriptOutput("a.ps1", stdout="\n".join(lines))
+        assert output.records() == ({"Name": "a"}, {"Name": "b"})
+    with pytest.raises(ValueError, match="CSV with a header"):
+        ScriptOutput("a.ps1", stdout="Done\nall good").records()

@@ -1,5 +1,8 @@
 """Run live response commands of Microsoft Defender for Endpoint exactly once, within its limits."""
 
+# `collections.abc` itself would import more than this package needs.
+from _collections_abc import Sequence as _Sequence
+
 from . import _async_methods, _native
 from ._azure_cli import AzureCliCredential
 from ._native import (
@@ -104,6 +107,7 @@ __all__ = [
     "__version__",
 ]
 
+_Sequence.register(FleetReport)
 _async_methods.mark_async_methods(cls for cls in vars(_native).values() if isinstance(cls, type))
 
 

@@ -7,6 +7,7 @@ tuples. Durations are seconds (`float`) or `timedelta`; times are timezone-aware
 sizes are bytes.
 """
 
+import sys
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -2209,7 +2210,7 @@ class Fleet:
     def _repr_html_(self) -> str: ...
 
 @final
-class FleetReport:
+class FleetReport(Sequence[Outcome]):
     """The outcomes of a finished run: a sequence with one outcome for every row."""
 
     @property
@@ -2274,6 +2275,21 @@ class FleetReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the run id and the outcomes, without their results, as a JSON-ready dict."""
+
+    def count(self, value: object, /) -> int:
+        """Return how often an outcome is in the report."""
+
+    def index(self, value: object, start: int = 0, stop: int = sys.maxsize, /) -> int:
+        """Return the row of an outcome.
+
+        Args:
+            value: an outcome.
+            start: the first row to look at. Default 0.
+            stop: the row before which to stop. Default: the end.
+
+        Raises:
+            ValueError: it is not there.
+        """
 
     def __len__(self) -> int: ...
     @overload

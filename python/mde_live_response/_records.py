@@ -58,8 +58,9 @@ def _read_csv(text: str) -> Records:
         header, *rows = [row for row in csv.reader(lines, strict=True) if row]
     except csv.Error as error:
         raise ValueError(f"the output is no CSV: {error}") from error
-    # One line, or one column, is rather a message.
-    if not rows or len(header) < 2 or len(set(header)) < len(header):
+    # One line is rather a message, and so is one column without quotation marks.
+    is_column = len(header) > 1 or text.startswith('"')
+    if not rows or not is_column or len(set(header)) < len(header):
         raise ValueError("the output is neither JSON objects nor CSV with a header")
     for row in rows:
         if len(row) != len(header):

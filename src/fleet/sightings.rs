@@ -82,8 +82,9 @@ pub async fn find(pipeline: Arc<Pipeline>, lost: Vec<LostMachine>) -> Result<Vec
 async fn follow_merge(pipeline: &Pipeline, lost: &LostMachine) -> Option<Sighting> {
     // It may have no record any more. Then the next listing shows whether it has one again.
     let machine = pipeline.get_machine(&lost.machine_id).await.ok()?;
-    let record = Record::new(&machine, pipeline.clock.now());
-    let seen = (record.last_seen > lost.since).then_some(record.priority);
+    let record = Record::new(&machine, service_now(pipeline));
+    // A record that reports is that of a machine that is on. It was not tried under this id.
+    let seen = (record.last_seen > lost.since || record.is_active).then_some(record.priority);
     (record.id != lost.machine_id).then_some(Sighting {
         row: lost.row,
         machine_id: record.id,
@@ -91,11 +92,16 @@ async fn follow_merge(pipeline: &Pipeline, lost: &LostMachine) -> Option<Sightin
     })
 }
 
+/// Returns the time by the service's clock, which wrote the times of the records.
+fn service_now(pipeline: &Pipeline) -> f64 {
+    pipeline.service_clock.earliest_at(pipeline.clock.now(), 1.0)
+}
+
 impl Records {
     async fn read(&mut self, pipeline: &Pipeline, ids: &[String], names: &[String]) -> Result<()> {
         let (ids, names): (Vec<_>, Vec<_>) = (ids.iter().collect(), names.iter().collect());
         let filters = machine_list::build_filters(&ids, &names);
-        machine_list::read(pipeline, filters, |page| self.add(&page, pipeline.clock.now())).await
+        machine_list::read(pipeline, filters, |page| self.add(&page, service_now(pipeline))).await
     }
 
     /// Returns whether the machine may have been installed again under its name.

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::Fleet;
 use super::shared::{Shared, WorkerState};
 use super::stage::Counts;
-use super::until::{Until, withdraw_outcomes};
+use super::until::{Until, check_library, withdraw_outcomes};
 use super::worker::{run_worker, send_heartbeat};
 use crate::digest::sha256_hex;
 use crate::error::{Error, Result};
@@ -154,6 +154,9 @@ impl Fleet {
     async fn prolong(sessions: &Arc<Sessions>, run_id: &str, until: f64) -> Result<Self> {
         let (_, quota) = sessions.pipeline.shared_quota().await?;
         let runs = quota.store().run_store();
+        if let Some(run) = runs.get_run(run_id).await? {
+            check_library(&sessions.pipeline, &run).await?;
+        }
         runs.set_until(run_id, until).await?;
         let run = runs.get_run(run_id).await?.ok_or_else(|| unknown_run(run_id))?;
         if run.stopped.is_none() && until > now(sessions) {

@@ -1,9 +1,12 @@
 //! Until when a run tries machines again that were not reached, and which outcomes that concerns.
 
+use std::collections::BTreeSet;
+
 use super::outcome::Outcome;
 use crate::error::{Error, Kind, Result};
 use crate::limits::Quota;
-use crate::model::{MachineAction, is_machine_id};
+use crate::model::{Command, MachineAction, is_machine_id};
+use crate::pipeline::Pipeline;
 use crate::session::{PENDING_CANCEL_COMMENT, SessionResult};
 use crate::state::run_store::{NumberedOutcome, Run, Unreached};
 
@@ -64,6 +67,36 @@ pub fn unreached(action: &MachineAction, parked: u32, machine: &str, now: f64) -
     let name = action.computer_dns_name.as_deref().unwrap_or(machine);
     let name = if is_machine_id(name) { String::new() } else { name.to_lowercase() };
     Unreached { parked, since, name }
+}
+
+/// Fails if the library lacks a file of the run's commands: it may have been pruned when every
+/// machine had an outcome, and a machine that is tried without it gets its last outcome.
+pub async fn check_library(pipeline: &Pipeline, run: &Run) -> Result<()> {
+    let commands = run.head.commands.iter().flatten();
+    let needed: BTreeSet<&str> = commands.filter_map(Command::library_name).collect();
+    if needed.is_empty() {
+        return Ok(());
+    }
+    let listed = match pipeline.list_library_files().await {
+        Ok(listed) => listed,
+        // To run scripts does not need the permission to list them.
+        Err(error) if error.kind == Kind::PermissionDenied => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let is_there = |name: &str| listed.iter().any(|file| file.file_name.eq_ignore_ascii_case(name));
+    let missing: Vec<_> = needed.into_iter().filter(|name| !is_there(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "run {} needs files that the library does not have: {}",
+        run.head.run_id,
+        missing.join(", ")
+    );
+    Err(Error::new(Kind::NotFound, message).with_hint(
+        "upload them again under these names, then resume; without until, the run is resumed as \
+         it is",
+    ))
 }
 
 /// Withdraws the outcomes of machines that were not reached, so that the run tries them again.

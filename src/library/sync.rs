@@ -13,6 +13,7 @@ use std::path::Path;
 
 use self::comparison::{Change, Comparison, Item, Listing};
 use self::folder::Folder;
+use self::settings::SETTINGS_FILE;
 use super::local::{LocalFiles, MAX_UPLOADS, RETRY_PAUSE};
 use super::plan::LibraryPlan;
 use crate::error::{Error, Kind, Result};
@@ -41,6 +42,9 @@ pub async fn sync(
     let folder = Folder::read(folder, pipeline.options.limits.upload_size, delete).await?;
     let listing = Listing::new(pipeline.list_library_files().await?);
     let comparison = Comparison::new(&folder, &listing, delete);
+    if !dry_run && !folder.has_settings && comparison.replaces_all() {
+        return Err(other_folder_error(&folder.collection));
+    }
     comparison.conflicts.iter().for_each(warn_of_conflict);
     let conflicts = comparison.conflicts.iter().map(|file| file.file_name.clone()).collect();
     let others = comparison.others.clone();
@@ -60,6 +64,18 @@ pub async fn sync(
         names.push(item.name.clone());
     }
     Ok(plan)
+}
+
+fn other_folder_error(collection: &str) -> Error {
+    let message = format!(
+        "this folder has none of the files that earlier syncs of {collection:?} uploaded, so all \
+         of them would be deleted: they may come from another folder of the same name"
+    );
+    Error::invalid(message).with_hint(format!(
+        "nothing was changed: a dry run shows the files; if they are this folder's, put \
+         {SETTINGS_FILE} with the content {{}} into it; if not, give it a name there: \
+         {{\"name\": \"...\"}}"
+    ))
 }
 
 fn warn_of_lost_mark(name: &str) {

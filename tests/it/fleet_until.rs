@@ -287,6 +287,52 @@ async fn a_record_that_was_merged_is_followed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_services_clock_decides_what_is_new() {
+    let (case, _, fleet) = sweep_one().await;
+    sleep(2.0 * QUEUE_TIME).await;
+    // From now on the service's clock is five days ahead of ours.
+    case.emulator.advance(5.0 * DAY);
+    sleep(LISTING).await;
+    let new = case.emulator.add_machine(NewMachine::named(NAME)).unwrap().id;
+    let outcome = only_outcome(&fleet).await;
+    assert_eq!((outcome.reason.as_str(), outcome.machine_id.as_ref()), ("ok", Some(&new)));
+    assert_eq!(count_accepted(&case), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_reports_already_is_tried_after_a_merge() {
+    let (case, old, fleet) = sweep_one().await;
+    let reported = time(case.clock.now() - 3600.0);
+    sleep(2.0 * QUEUE_TIME).await;
+    let mut machine = NewMachine::named("ws-new.example.test");
+    machine.properties.insert("lastSeen".into(), reported);
+    let new = case.emulator.add_machine(machine).unwrap().id;
+    case.emulator.set_raw_property(&old, "mergedIntoMachineId", Some(json!(new))).unwrap();
+    let outcome = only_outcome(&fleet).await;
+    assert_eq!((outcome.reason.as_str(), outcome.machine_id.as_ref()), ("ok", Some(&new)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_script_was_deleted_is_not_prolonged() {
+    let case = Case::new(0, |_| {});
+    let id = add_offline(&case, NAME);
+    let fleet = start(&case.sessions, spec(&case, QUEUE_TIME)).await;
+    assert_eq!(only_outcome(&fleet).await.reason, "timed_out");
+    drop(fleet);
+    case.sessions.pipeline.delete_library_file("echo.ps1").await.unwrap();
+    let until = Some(Until::After(DAY));
+    let error = Fleet::resume_until(&case.sessions, "sweep", until).await.map(drop).unwrap_err();
+    assert_eq!(error.kind, Kind::NotFound, "{error}");
+    assert!(error.message.contains("echo.ps1"), "{error}");
+    assert_eq!(only_outcome(&resume(&case.sessions, None).await).await.reason, "timed_out");
+    // With the script, the row has not lost its second chance.
+    case.emulator.add_library_file("echo.ps1", b"");
+    let fleet = resume(&case.sessions, Some(DAY)).await;
+    case.emulator.set_online(&id, true).unwrap();
+    assert_eq!(only_outcome(&fleet).await.reason, "ok");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_rows_that_become_one_machine_run_once() {
     let case = Case::new(1, |_| {});
     let old = add_offline(&case, NAME);

@@ -212,3 +212,26 @@ async fn ensure_updates_a_changed_description_and_keeps_the_mark() {
     let error = within(HOUR, ensure(pipeline, other)).await.unwrap_err();
     assert_eq!(error.kind, Kind::AlreadyExists);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_shares_no_file_with_its_collection_deletes_nothing() {
+    let fixture = Fixture::new();
+    let temp = TempDir::new();
+    let (mine, theirs) = (temp.0.join("my/scripts"), temp.0.join("their/scripts"));
+    write(&mine, &[("a.sh", "a"), ("b.sh", "b")]);
+    write(&theirs, &[("c.sh", "c")]);
+    synced(&fixture.sessions, &theirs).await;
+    let uploads = fixture.request_count(Route::UploadLibraryFile);
+    let error = try_sync(&fixture.sessions, &mine, true).await.unwrap_err();
+    assert_eq!(error.kind, Kind::InvalidRequest, "{error}");
+    assert!(error.message.contains("another folder of the same name"), "{error}");
+    assert_eq!(fixture.request_count(Route::UploadLibraryFile), uploads);
+    // A dry run shows what it would do. Without delete, both are in the collection.
+    let (pipeline, local_files) = (&fixture.sessions.pipeline, &fixture.sessions.local_files);
+    let dry = within(HOUR, sync(pipeline, local_files, &mine, true, true)).await.unwrap();
+    assert_eq!(dry.delete, ["c.sh"]);
+    try_sync(&fixture.sessions, &mine, false).await.unwrap();
+    // A name of its own makes two collections. Settings also confirm that the files are its own.
+    write(&mine, &[("mde-library.json", "{}")]);
+    assert_eq!(synced(&fixture.sessions, &mine).await.delete, ["c.sh"]);
+}

@@ -223,6 +223,8 @@ async fn the_same_sync_of_two_processes_makes_each_change_once() {
         std::fs::remove_file(folder.0.join(name)).unwrap();
     }
     write(&folder.0, &FILES);
+    // All its files are new ones.
+    write(&folder.0, &[("mde-library.json", "{}")]);
     let (one, two) = (fixture.unrelated_client(), fixture.unrelated_client());
     let (one, two) = tokio::join!(synced(&one, &folder.0), synced(&two, &folder.0));
     for plan in [&one, &two] {

@@ -89,7 +89,9 @@ def read_commands(options: argparse.Namespace) -> list[mde.Command]:
     ]
     if not commands:
         raise mde.InvalidRequestError(
-            "no commands were given", hint="give --put-file, --run-script or --get-file"
+            "no commands were given",
+            hint="give --run-script, --run-local, --run-inline, --put-file, --put-local or "
+            "--get-file",
         )
     return commands
 

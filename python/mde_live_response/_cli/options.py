@@ -38,20 +38,33 @@ def seconds(text: str) -> float:
     return value
 
 
+_CONNECTION = (
+    ("--cloud", "NAME", "the cloud (default: $MDE_LIVE_RESPONSE_CLOUD, or public)"),
+    ("--endpoint", "URL", "the API's address (default: the cloud's)"),
+    (
+        "--state",
+        "ADDRESS",
+        "the state store that processes share: sqlite:///path or redis://host:6379/0. "
+        "$MDE_LIVE_RESPONSE_STATE keeps a password out of the process list (default: memory)",
+    ),
+    ("--tenant-id", "ID", "refuse a token of another tenant"),
+)
+
+
 def connection_options() -> argparse.ArgumentParser:
     """Return the options of every command that calls the service, as a parent parser."""
     parent = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     group = parent.add_argument_group("service")
-    add = group.add_argument
-    add("--cloud", metavar="NAME", help="the cloud (default: $MDE_LIVE_RESPONSE_CLOUD, or public)")
-    add("--endpoint", metavar="URL", help="the API's address (default: the cloud's)")
-    add(
-        "--state",
-        metavar="ADDRESS",
-        help="the state store that processes share: sqlite:///path or redis://host:6379/0. "
-        "$MDE_LIVE_RESPONSE_STATE keeps a password out of the process list (default: memory)",
-    )
-    add("--tenant-id", metavar="ID", help="refuse a token of another tenant")
+    for name, metavar, what in _CONNECTION:
+        group.add_argument(name, metavar=metavar, help=what)
+    return parent
+
+
+def _ignored_options() -> argparse.ArgumentParser:
+    """Return the same options for commands that call no service: callers may always pass them."""
+    parent = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name, metavar, _ in _CONNECTION:
+        parent.add_argument(name, metavar=metavar, help=argparse.SUPPRESS)
     return parent
 
 
@@ -73,7 +86,9 @@ def add_command(
         description=description or f"{help[0].upper()}{help[1:]}.",
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=parents,
+        parents=parents or (_ignored_options(),),
+        # A command may have an own option of the same name.
+        conflict_handler="error" if parents else "resolve",
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON document; everything else on stderr"

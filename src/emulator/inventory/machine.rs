@@ -12,6 +12,10 @@ use crate::model::is_machine_id;
 
 /// Between two reports of a machine to the service.
 const DAY: Tick = 86_400 * SECOND;
+/// How long before it is added a machine was first seen, if the test adds it at the start.
+const FIRST_SEEN_BEFORE: Tick = 30 * DAY;
+/// A machine that is added later than this after the first one is new to the service.
+const SETUP_TIME: Tick = DAY / 24;
 
 /// A machine to add.
 #[derive(Clone, Debug)]
@@ -88,6 +92,8 @@ pub struct Machine {
     pub busy_until: Tick,
     /// When it was added.
     added: Tick,
+    /// When the service saw it for the first time.
+    pub first_seen: Tick,
     /// When it last reported to the service.
     pub seen: Tick,
     pub properties: Map<String, Value>,
@@ -106,6 +112,7 @@ impl Machine {
             active: None,
             busy_until: Tick::MIN,
             added: now,
+            first_seen: now - FIRST_SEEN_BEFORE,
             seen: now,
             properties: new.properties,
         }
@@ -123,11 +130,6 @@ impl Machine {
         if self.online && days > 0 {
             self.seen += days * DAY;
         }
-    }
-
-    /// Returns when the machine was added.
-    pub fn added(&self) -> Tick {
-        self.added
     }
 
     /// Returns when the machine was last seen.
@@ -162,7 +164,12 @@ impl Machines {
         }
         self.by_name.entry(name).or_default().push(index);
         self.by_id.insert(id.clone(), index);
-        self.all.push(Machine::new(new, id, now));
+        let mut machine = Machine::new(new, id, now);
+        let started = self.all.first().map_or(now, |first| first.added);
+        if now - started > SETUP_TIME {
+            machine.first_seen = now;
+        }
+        self.all.push(machine);
         index
     }
 

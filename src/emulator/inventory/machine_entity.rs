@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::emulator::clock::{SECOND, format_time};
+use crate::emulator::clock::format_time;
 use crate::emulator::control::raw_properties::{EntityKind, RawProperties};
 use crate::emulator::inventory::machine::Machine;
 use crate::emulator::inventory::machine_properties::{FILTERABLE, PROPERTIES};
@@ -60,7 +60,7 @@ impl Machine {
         match name {
             "id" => json!(self.id),
             "computerDnsName" => json!(self.name),
-            "firstSeen" => json!(format_time(self.added() - 86_400 * 30 * SECOND)),
+            "firstSeen" => json!(format_time(self.first_seen)),
             "lastSeen" => json!(format_time(self.seen)),
             "osPlatform" => json!("Windows11"),
             "osProcessor" => json!("x64"),

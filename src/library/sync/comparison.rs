@@ -94,6 +94,15 @@ impl<'a> Comparison<'a> {
         this
     }
 
+    /// Returns whether it deletes all files of earlier syncs, under their names.
+    pub fn replaces_all(&self) -> bool {
+        let is_of_sync = |file: &LibraryFile| is_of(file, self.collection);
+        let mut earlier =
+            self.items.iter().filter(|item| item.planned.as_ref().is_some_and(is_of_sync));
+        let is_deleted = |item: &Item<'_>| item.change == Change::Delete;
+        self.items.iter().any(is_deleted) && earlier.all(is_deleted)
+    }
+
     /// Returns whether the library's file is as the folder wants it, but belongs to others.
     pub fn has_lost_mark(&self, item: &Item<'_>, listing: &Listing) -> bool {
         item.file.zip(listing.find(&item.name)).is_some_and(|(file, listed)| {

@@ -25,6 +25,7 @@ const MAX_SHOWN: usize = 10;
 pub struct Folder {
     /// The name of its collection, as it stands in marks.
     pub collection: String,
+    pub has_settings: bool,
     /// Its files by name.
     pub files: Vec<FolderFile>,
 }
@@ -51,13 +52,16 @@ impl Folder {
     /// settings.
     pub async fn read(folder: &Path, limit: u64, delete: bool) -> Result<Self> {
         if folder.as_os_str().is_empty() {
-            return Err(Error::invalid("folder is empty").with_hint("give the path of a folder"));
+            return Err(
+                Error::invalid("folder is an empty path").with_hint("give the path of a folder")
+            );
         }
         let path = folder.to_owned();
         let (settings, entries) = in_thread(move || list_folder(&path, limit)).await?;
         if delete && entries.is_empty() && settings.is_none() {
             return Err(emptiness_error(folder));
         }
+        let has_settings = settings.is_some();
         let settings = settings.unwrap_or_default();
         let collection = settings.collection(folder)?;
         let mut files = Vec::with_capacity(entries.len());
@@ -68,7 +72,7 @@ impl Folder {
             // One thread for each file: a cancelled sync stops after it.
             files.push(in_thread(move || read_file(entry, texts, &collection, limit)).await?);
         }
-        Ok(Self { collection, files })
+        Ok(Self { collection, has_settings, files })
     }
 }
 

@@ -42,13 +42,19 @@ pub struct FileSettings {
 
 impl SyncSettings {
     pub fn read(path: &Path, content: &[u8]) -> Result<Self> {
-        let settings: Self = serde_json::from_str(&decode_text(content)).map_err(|error| {
-            Error::invalid(format!("{} is not valid: {error}", path.display())).with_hint(
+        let invalid = |what: &dyn std::fmt::Display| {
+            Error::invalid(format!("{} is not valid: {what}", path.display())).with_hint(
                 "it is a JSON object with the keys \"name\", \"ignore\" and \"files\", all \
                  optional; \"files\" maps a file's name to its \"description\" and \
                  \"parameters_description\"",
             )
-        })?;
+        };
+        let text = decode_text(content);
+        // serde also reads a struct from an array.
+        if text.trim_start().starts_with('[') {
+            return Err(invalid(&"it is an array, not an object"));
+        }
+        let settings: Self = serde_json::from_str(&text).map_err(|error| invalid(&error))?;
         let count = settings.name.as_deref().map_or(1, |name| name.chars().count());
         if count == 0 || count > MAX_NAME {
             let message = format!(
@@ -139,7 +145,7 @@ mod tests {
         let long = format!("{{\"name\": \"{}\"}}", "x".repeat(65));
         for (text, expected) in [
             ("", "EOF"),
-            ("[]", "invalid length 0"),
+            ("[]", "an array"),
             ("{\"file\": {}}", "unknown field `file`"),
             ("{\"files\": {\"a\": {\"descripton\": \"\"}}}", "unknown field `descripton`"),
             ("{\"name\": \"\"}", "0 characters"),

@@ -38,6 +38,10 @@ pub fn save_target(folder: Option<PathArgument>, transcripts: bool) -> Result<Op
         return Err(Error::invalid("save_transcripts=True needs save_to=")
             .with_hint("give the folder for the transcripts"));
     }
+    if folder.as_ref().is_some_and(|folder| folder.0.as_os_str().is_empty()) {
+        return Err(Error::invalid("save_to is an empty path")
+            .with_hint("give a folder; \".\" is the current one"));
+    }
     Ok(folder.map(|folder| SaveTo { folder: folder.0, transcripts }))
 }
 

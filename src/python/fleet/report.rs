@@ -161,6 +161,33 @@ impl FleetReport {
         ReportView { run_id: &self.run_id, outcomes: &outcomes }.to_json_ready(py)
     }
 
+    /// Return how often an outcome is in the report.
+    #[pyo3(signature = (value, /))]
+    fn count(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        self.outcomes.bind(py).as_sequence().count(value)
+    }
+
+    /// Return the row of an outcome.
+    ///
+    /// Args:
+    ///     value: an outcome.
+    ///     start: the first row to look at. Default 0.
+    ///     stop: the row before which to stop. Default: the end.
+    ///
+    /// Raises:
+    ///     ValueError: it is not there.
+    #[pyo3(signature = (value, start=0, stop=isize::MAX, /))]
+    fn index<'py>(
+        &self,
+        py: Python<'py>,
+        value: &Bound<'py, PyAny>,
+        start: isize,
+        stop: isize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = enter(py);
+        self.outcomes.bind(py).call_method1("index", (value, start, stop))
+    }
+
     fn __len__(&self, py: Python<'_>) -> usize {
         self.outcomes.bind(py).len()
     }

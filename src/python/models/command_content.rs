@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString};
 
 use crate::error::{Error, Result};
+use crate::library::irregular_file;
 use crate::model::{self, LocalContent, encode_json, quote_args};
 use crate::python::convert::IntoPython;
 use crate::python::gil_gate::{call_python, enter};
@@ -19,16 +20,24 @@ const MAX_LOCAL_SIZE: u64 = 1 << 30;
 /// Reads a file that a command takes along.
 pub fn read_file(path: &Path) -> Result<LocalContent> {
     let failed = |error| Error::io("read", path, error);
+    let metadata = path.metadata().map_err(failed)?;
+    // To open a pipe would wait for its writer, and a device may never end.
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(irregular_file(path));
+    }
     let file = std::fs::File::open(path).map_err(failed)?;
-    let size = file.metadata().map_err(failed)?.len();
+    let mut content = Vec::new();
+    let mut size = metadata.len();
+    if size <= MAX_LOCAL_SIZE {
+        // It may grow meanwhile.
+        file.take(MAX_LOCAL_SIZE + 1).read_to_end(&mut content).map_err(failed)?;
+        size = content.len() as u64;
+    }
     if size > MAX_LOCAL_SIZE {
-        let message = format!("{} has {size} bytes", path.display());
+        let message = format!("{} has more than {MAX_LOCAL_SIZE} bytes", path.display());
         return Err(Error::invalid(message)
             .with_hint("the library takes at most Limits.upload_size bytes, 20 MB by default"));
     }
-    let mut content = Vec::new();
-    // A file that grows meanwhile is refused later, by its size.
-    file.take(MAX_LOCAL_SIZE + 1).read_to_end(&mut content).map_err(failed)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     LocalContent::new(&name, content)
 }
