@@ -244,8 +244,10 @@ def test_a_report_is_a_sequence(report: FleetReport) -> None:
     assert isinstance(report, Sequence)
     outcomes = list(report)
     assert list(reversed(report)) == outcomes[::-1]
-    assert outcomes[0] in report and object() not in report
+    assert outcomes[0] in report
+    assert object() not in report
     assert [report.index(outcome) for outcome in outcomes] == list(range(len(report)))
-    assert report.count(outcomes[0]) == 1 and report.count(None) == 0
+    assert report.count(outcomes[0]) == 1
+    assert report.count(None) == 0
     with pytest.raises(ValueError, match="not in"):
         report.index(outcomes[0], 1)
