@@ -1,5 +1,8 @@
 //! Makes text from outside safe to show in a message, a log, a terminal or a notebook.
 
+/// The hint for a path of Windows with a control character.
+pub(crate) const RAW_STRING_HINT: &str = r#"write a raw string, r"C:\Temp\new", or double each backslash: in "C:\new", \n is a line break"#;
+
 /// Returns `text` on one line of at most `limit` characters, without control, bidirectional and
 /// invisible characters, and with tokens and signatures replaced by `***`.
 pub(crate) fn sanitize(text: &str, limit: usize) -> String {

@@ -236,7 +236,7 @@ def test_top_is_at_least_one(top: int, emulator: Emulator, client: LiveResponseC
 def test_an_empty_proxy_is_refused(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequestError, match="pass False"):
         emulator.client(proxy="")
-    with pytest.raises(TypeError, match="proxy takes a URL, False or None, not bool"):
+    with pytest.raises(TypeError, match="proxy takes a URL or False, or None, not bool"):
         emulator.client(proxy=True)
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)

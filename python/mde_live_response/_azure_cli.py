@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import _arguments as arguments
 from .errors import AuthenticationError, InvalidRequestError
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -46,10 +47,10 @@ class AzureCliCredential:
         self, tenant_id: str | None = None, *, process_timeout: float | timedelta = 10.0
     ) -> None:
         # On Windows, az is a batch file: cmd.exe would interpret special characters in arguments.
+        tenant_id = arguments.text_or_none("tenant_id", tenant_id)
         if tenant_id is not None and not (tenant_id and set(tenant_id) <= _TENANT_CHARS):
             raise InvalidRequestError(f"tenant {tenant_id!r} is neither a tenant id nor a domain")
-        if not isinstance(process_timeout, (int, float)):
-            process_timeout = process_timeout.total_seconds()
+        process_timeout = arguments.seconds("process_timeout", process_timeout)
         if not process_timeout > 0:
             raise InvalidRequestError(
                 f"process_timeout is {process_timeout}; it must be more than 0 seconds"
@@ -70,7 +71,10 @@ class AzureCliCredential:
             AuthenticationError: `az` is missing, nobody is signed in, it took too long, or claims
                 are requested.
         """
-        if claims is not None:
+        for scope in scopes:
+            if not isinstance(scope, str):
+                raise arguments.type_error("scopes", "one scope, a str", scope)
+        if arguments.text_or_none("claims", claims) is not None:
             raise AuthenticationError(
                 "the service requires a token with other claims, "
                 "and az returns one only after a new sign-in",

@@ -79,7 +79,9 @@ class EmulatorFixtures:
         Raises:
             NotFoundError: There is no such machine.
         """
-        self._server.set_online(machine, online)
+        self._server.set_online(
+            validation.text("machine", machine), validation.boolean("online", online)
+        )
 
     def set_stuck(self, machine: str, stuck: bool) -> None:
         """Make every submit to a machine a 500 without a body, or stop that.
@@ -87,7 +89,9 @@ class EmulatorFixtures:
         Raises:
             NotFoundError: There is no such machine.
         """
-        self._server.set_stuck(machine, stuck)
+        self._server.set_stuck(
+            validation.text("machine", machine), validation.boolean("stuck", stuck)
+        )
 
     def add_foreign_session(
         self,
@@ -113,11 +117,14 @@ class EmulatorFixtures:
             InvalidRequestError: The machine has an open session, or a value is invalid.
             NotFoundError: There is no such machine.
         """
-        if answer not in ("error", "foreign"):
+        if validation.text("answer", answer) not in ("error", "foreign"):
             raise InvalidRequestError(f"answer is {answer!r}; it must be 'error' or 'foreign'")
         length = validation.seconds("seconds", seconds)
         return self._server.add_foreign_session(
-            machine, length, validation.boolean("listed", listed), answer == "foreign"
+            validation.text("machine", machine),
+            length,
+            validation.boolean("listed", listed),
+            answer == "foreign",
         )
 
     def add_library_file(self, name: str, content: bytes = b"") -> None:
@@ -130,7 +137,9 @@ class EmulatorFixtures:
         Raises:
             InvalidRequestError: The name is invalid.
         """
-        self._server.add_library_file(name, content)
+        self._server.add_library_file(
+            validation.text("name", name), validation.binary("content", content)
+        )
 
     def on_script(
         self,
@@ -192,7 +201,11 @@ class EmulatorFixtures:
             FileNotFoundError: The local file does not exist.
             NotFoundError: There is no such machine.
         """
-        self._server.put_remote_file(machine, path, content)
+        self._server.put_remote_file(
+            validation.text("machine", machine),
+            validation.text("path", path),
+            validation.content("content", content),
+        )
 
     def fault(
         self,
@@ -236,12 +249,15 @@ class EmulatorFixtures:
         elif isinstance(body, bytes):
             # JSON has no bytes.
             details["body_base64"] = base64.b64encode(details.pop("body")).decode()
-        text = validation.as_json("fault", {"kind": kind, **details})
+        kind_of_fault = validation.text("kind", kind)
+        text = validation.as_json("fault", {"kind": kind_of_fault, **details})
         nth, times = (
             validation.integer("nth", nth, 1, 2**32 - 1),
             validation.integer("times", times, 1, 2**32 - 1),
         )
-        self._server.fault(method, path, text, nth, times)
+        self._server.fault(
+            validation.text("method", method), validation.text("path", path), text, nth, times
+        )
 
     def set_property(self, entity: str, name: str, value: Any) -> None:
         """Make the API show any value as a property, such as a wrong type.

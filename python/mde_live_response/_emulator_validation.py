@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
+from . import _arguments as arguments
 from .errors import InvalidRequestError
 
 MAX_SECONDS = 1e9
@@ -15,7 +17,7 @@ MAX_SECONDS = 1e9
 def integer(name: str, value: Any, low: int, high: int) -> int:
     """Return an integer between two bounds."""
     # bool is a subclass of int: without this check, True would count as 1.
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool | type) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} is {value!r}; it must be a whole number")
     number = int(value.__index__())
     if not low <= number <= high:
@@ -25,7 +27,7 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
 
 def number(name: str, value: Any, low: float, high: float) -> float:
     """Return a number between two bounds."""
-    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+    if isinstance(value, bool | str | type) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} is {value!r}; it must be a number")
     converted = float(value)
     # Written so that NaN fails too.
@@ -59,6 +61,22 @@ def text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r}; it must be a str")
     return value
+
+
+def binary(name: str, value: Any) -> bytes:
+    """Return bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"{name} is {value!r}; it must be bytes")
+    return value
+
+
+def content(name: str, value: Any) -> bytes | str:
+    """Return bytes, or the path of a local file as a str."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {value!r}; it must be bytes or a path")
+    return arguments.path(name, value)
 
 
 def as_json(what: str, values: Any) -> str:

@@ -150,7 +150,7 @@ class Emulator(EmulatorFixtures):
         Raises:
             InvalidRequestError: The bytes are not a certificate.
         """
-        self._server.add_certificate(certificate)
+        self._server.add_certificate(validation.binary("certificate", certificate))
 
     def client(self, **options: Any) -> LiveResponseClient:
         """Return a client for this emulator, with its limits and speed.

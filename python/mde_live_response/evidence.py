@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from mde_live_response import _arguments as arguments
 from mde_live_response._audit import compare, read_events
 from mde_live_response._manifest import (
     CHUNK_SIZE,
@@ -135,7 +136,7 @@ def verify(
     Returns:
         The problems. It does not raise for what is in the folder or in the export.
     """
-    return _inspect(Path(folder), last, None if audit is None else Path(audit))[0]
+    return _inspect(*_checked_arguments(folder, last, audit))[0]
 
 
 def pack(
@@ -164,12 +165,13 @@ def pack(
         FileExistsError: `to` exists. It is not replaced.
         OSError: the zip cannot be written.
     """
-    folder = Path(folder)
+    folder, last, log = _checked_arguments(folder, last, audit)
+    to = arguments.path_or_none("to", to)
     target = (
         Path(to) if to is not None else folder.resolve().with_name(f"{folder.resolve().name}.zip")
     )
     _check_target(folder, target)
-    verification, entries = _inspect(folder, last, None if audit is None else Path(audit))
+    verification, entries = _inspect(folder, last, log)
     if not verification.ok:
         return Packed(verification, None, 0, None)
     # A process that is killed leaves this name, never half a zip under the final one.
@@ -213,6 +215,17 @@ def _rename_new(partial: Path, target: Path) -> None:
         # Many sticks and network shares have no links.
         target.touch(exist_ok=False)
         partial.replace(target)
+
+
+def _checked_arguments(
+    folder: object, last: object, audit: object
+) -> tuple[Path, str | None, Path | None]:
+    log = arguments.path_or_none("audit", audit)
+    return (
+        Path(arguments.path("folder", folder)),
+        arguments.text_or_none("last", last),
+        None if log is None else Path(log),
+    )
 
 
 def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verification, Entries]:

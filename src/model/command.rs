@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::library_file::check_library_name;
 use crate::error::{Error, Result};
+use crate::text::RAW_STRING_HINT;
 
 use local::Attachment;
 pub use local::{LocalContent, Shell, is_local_name, split_suffix};
@@ -71,9 +72,15 @@ impl Command {
 
     /// Creates a command that collects a file from the machine.
     pub fn get_file(path: &str) -> Result<Self> {
-        if path.trim().is_empty() || path.contains(char::is_control) {
-            return Err(Error::invalid(format!("{path:?} is not the path of a file"))
-                .with_hint(r"give the full path of the file, as C:\Temp\a.zip"));
+        if path.contains(char::is_control) {
+            return Err(Error::invalid(format!("path is {path:?}, which has a control character"))
+                .with_hint(RAW_STRING_HINT));
+        }
+        if path.trim().is_empty() {
+            return Err(Error::invalid(format!(
+                "path is {path:?}, which is not the path of a file"
+            ))
+            .with_hint(r"give the full path of the file, as C:\Temp\a.zip"));
         }
         Ok(Self::build("GetFile", [("Path", Some(path.to_owned()))]))
     }

@@ -1,5 +1,7 @@
 //! The formats of the service's ids.
 
+use std::net::{IpAddr, SocketAddr};
+
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -27,11 +29,53 @@ pub fn check_machine_name(name: &str) -> Result<()> {
         format!("{:?} is not a machine id or name", shorten(name))
     } else if name.chars().count() > MAX_MACHINE_NAME {
         format!("a machine's name has at most {MAX_MACHINE_NAME} characters: {:?}", shorten(name))
+    } else if let Some((what, hint)) = recognize_other_name(name) {
+        let message = format!("machine {:?} is {what}, not a machine id or name", shorten(name));
+        return Err(Error::invalid(message).with_hint(hint));
     } else {
         return Ok(());
     };
     Err(Error::invalid(wrong)
         .with_hint("give a machine id of 40 hexadecimal digits, or a computer name"))
+}
+
+/// Recognizes text that names a machine elsewhere. Returns what it is, and what to do.
+fn recognize_other_name(text: &str) -> Option<(&'static str, &'static str)> {
+    let bare = text.trim_matches(['{', '}', '[', ']', '(', ')']);
+    if text.contains("://") {
+        return Some((
+            "a URL",
+            "give the 40 hexadecimal digits at the end of the device page's address",
+        ));
+    }
+    if is_guid(bare) {
+        return Some((
+            "a GUID",
+            "a machine id has 40 hexadecimal digits; with the device id of Entra, \
+             list_machines(\"aadDeviceId eq <id>\") finds the machine",
+        ));
+    }
+    // Also with a port or with the length of a network's prefix.
+    let address = bare.rsplit_once('/').map_or(bare, |(address, _)| address);
+    let is_address = address.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok();
+    if is_address {
+        return Some((
+            "an IP address",
+            "list_machines(ip=...) lists the machines that had it last; pass one of them",
+        ));
+    }
+    if text.contains('\\') {
+        return Some(("a name with its domain", "give only the part after the backslash"));
+    }
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // Almost as long as an id, and longer than a name of Windows can be.
+    if is_hex && (36..=44).contains(&text.len()) && !is_machine_id(text) {
+        return Some((
+            "almost a machine id",
+            "a machine id has exactly 40 hexadecimal digits; copy it again",
+        ));
+    }
+    None
 }
 
 /// Refuses text that cannot be the id of an action, before it is part of a request.

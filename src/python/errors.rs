@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -203,10 +203,4 @@ fn session_handle(
     session.machine_id.clone_from(&error.machine_id);
     session.correlation_id.clone_from(&error.correlation_id);
     session.into_python(py).map(Some)
-}
-
-/// Returns a TypeError that names the argument, what it takes and what it got.
-pub fn type_error(argument: &str, wanted: &str, got: &Bound<'_, PyAny>) -> PyErr {
-    let got = got.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-    PyTypeError::new_err(format!("{argument} takes {wanted}, not {got}"))
 }

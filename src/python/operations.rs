@@ -1,4 +1,5 @@
-//! The `operations!` macro: one declaration of an operation makes `x()` and `x_async()`.
+//! The `operations!` macro: one declaration of an operation makes `x()` and `x_async()`. Each reads
+//! its arguments by name, so that its errors name them.
 
 /// Makes a class's `#[pymethods]` from its operations and from its other methods.
 ///
@@ -11,7 +12,7 @@ macro_rules! operations {
             $(
                 $(#[$($doc:tt)*])*
                 $name:ident / $name_async:ident ($($signature:tt)*)
-                    [$($(#[$attribute:meta])* $argument:ident: $type:ty),*]
+                    [$($argument:ident: $type:ty),*]
                     |$this:ident, $py:ident| $task:expr;
             )*
         }
@@ -26,7 +27,10 @@ macro_rules! operations {
                 fn $name(
                     $this: PyRef<'_, Self>,
                     $py: Python<'_>
-                    $(, $(#[$attribute])* $argument: $type)*
+                    $(,
+                        #[pyo3(from_py_with = $crate::python::arguments::named::$argument)]
+                        $argument: $type
+                    )*
                 ) -> PyResult<Py<PyAny>> {
                     let _inside = $crate::python::gil_gate::enter($py);
                     $crate::python::callers_object::free_dropped($py)?;
@@ -42,7 +46,10 @@ macro_rules! operations {
                 fn $name_async(
                     $this: PyRef<'_, Self>,
                     $py: Python<'_>
-                    $(, $(#[$attribute])* $argument: $type)*
+                    $(,
+                        #[pyo3(from_py_with = $crate::python::arguments::named::$argument)]
+                        $argument: $type
+                    )*
                 ) -> PyResult<$crate::python::runtime::Coroutine> {
                     let _inside = $crate::python::gil_gate::enter($py);
                     $crate::python::callers_object::free_dropped($py)?;

@@ -1,38 +1,61 @@
 //! Conversion of durations: seconds or a `timedelta`.
 
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::PyDelta;
 
 use crate::error::Error;
-use crate::python::errors::type_error;
+use crate::python::arguments::{Argument, Refusal, Shape};
 use crate::python::gil_gate::enter;
 
-/// Reads seconds or a `timedelta` as seconds. Accepts any number: the caller checks the bounds.
-pub fn read_seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let _inside = enter(value.py());
-    if let Ok(delta) = value.cast::<PyDelta>() {
-        return delta.call_method0("total_seconds")?.extract();
-    }
-    value.extract().map_err(|_| type_error("a duration", "seconds or a timedelta", value))
-}
+/// Seconds: any number, the caller checks the bounds. One that is too large is infinite.
+impl<'a, 'py> Argument<'a, 'py> for f64 {
+    const TAKES: &'static str = "seconds or a timedelta";
+    const SHAPE: Shape = Shape::Number;
 
-/// Reads seconds or a `timedelta` as seconds, 0 or more.
-pub fn read_wait_seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    let seconds = read_seconds(value)?;
-    if seconds.is_nan() || seconds < 0.0 {
-        let error = Error::invalid(format!("{seconds} is not a number of seconds"));
-        return Err(error.with_hint("give 0 or more, or None").into());
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let py = object.py();
+        let _inside = enter(py);
+        if let Ok(delta) = object.cast::<PyDelta>() {
+            return Ok(delta.call_method0("total_seconds")?.extract()?);
+        }
+        match object.extract() {
+            Ok(seconds) => Ok(seconds),
+            Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
+                Ok(if object.lt(0)? { Self::NEG_INFINITY } else { Self::INFINITY })
+            }
+            Err(error) => Err(Refusal::from_conversion(py, error)),
+        }
     }
-    Ok(seconds)
 }
 
 /// `float | timedelta`: seconds, 0 or more.
 pub struct Seconds(pub f64);
 
-impl<'py> FromPyObject<'_, 'py> for Seconds {
-    type Error = PyErr;
+impl<'a, 'py> Argument<'a, 'py> for Seconds {
+    const TAKES: &'static str = f64::TAKES;
+    const SHAPE: Shape = f64::SHAPE;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        read_wait_seconds(&object).map(Self)
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let seconds = f64::read(object)?;
+        match wait_seconds_problem(seconds) {
+            Some(wrong) => Err(Refusal::Value(wrong, WAIT_SECONDS_HINT)),
+            None => Ok(Self(seconds)),
+        }
+    }
+}
+
+const WAIT_SECONDS_HINT: &str = "give 0 or more";
+
+fn wait_seconds_problem(seconds: f64) -> Option<String> {
+    (seconds.is_nan() || seconds < 0.0)
+        .then(|| format!("is {seconds}, which is not a number of seconds"))
+}
+
+/// Returns seconds that are 0 or more. For an argument whose default is a number.
+pub fn check_wait_seconds(name: &str, seconds: f64) -> crate::error::Result<f64> {
+    match wait_seconds_problem(seconds) {
+        Some(wrong) => Err(Error::invalid(format!("{name} {wrong}")).with_hint(WAIT_SECONDS_HINT)),
+        None => Ok(seconds),
     }
 }

@@ -47,6 +47,8 @@ _OPTIONS = {
 
 _CALLS = {
     "find_session()": "run with the same --correlation-id",
+    'list_machines("aadDeviceId eq <id>")': 'machines --filter "aadDeviceId eq <id>"',
+    "list_machines(ip=...)": "machines --ip",
     "library.list()": "library list",
     "library.list_files()": "library list",
     "resume(run_id)": "the command resume",

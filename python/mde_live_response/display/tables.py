@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mde_live_response._arguments import items_of, texts_of
+
 from .columns import columns_of, is_bad
 from .markup import MAX_ROWS, html_table
 from .text_table import format_table
@@ -55,13 +57,11 @@ def table(items: Iterable[object], columns: Sequence[str] | None = None) -> Tabl
         TypeError: the items are of several kinds, and `columns` is not given.
         AttributeError: an item has no attribute that `columns` names.
     """
-    found = list(items)
+    found = items_of("items", "an iterable, such as a list of machines", items)
     if columns is None:
         heads, rows = _default_columns(found)
     else:
-        if isinstance(columns, str):
-            raise TypeError(f"columns is {columns!r}: pass a list of names")
-        heads = list(columns)
+        heads = texts_of("columns", "a list of names", columns)
         rows = [[_value(item, name) for name in heads] for item in found]
     return Table(heads, rows, [at for at, item in enumerate(found) if is_bad(item)])
 

@@ -19,7 +19,7 @@ use crate::client::MachineSelection;
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::model::is_guid;
-use crate::python::arguments::{CommandsArgument, MachineArgument, Top};
+use crate::python::arguments::{Callback, CommandsArgument, MachineArgument, Top, named};
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ClientConfig;
 use crate::python::client::handle::ClientHandle;
@@ -37,7 +37,7 @@ use crate::python::gil_gate::enter;
 use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
 use crate::python::runtime::{CoreTask, Coroutine, run_blocking};
-use crate::python::seconds::{Seconds, read_seconds};
+use crate::python::seconds::Seconds;
 use crate::session::{RunOptions, Sessions};
 
 #[doc = include_str!("docs/client.txt")]
@@ -73,7 +73,7 @@ operations! {
                 machine: MachineArgument, commands: CommandsArgument, comment: String,
                 save_to: Option<PathArgument>, save_transcripts: bool, timeout: Option<Seconds>,
                 cancel_pending_after: Option<Seconds>, on_busy: &str,
-                correlation_id: Option<String>, on_update: Option<Py<PyAny>>
+                correlation_id: Option<String>, on_update: Option<Callback>
             ]
             |this, py| {
                 let sessions = this.handle.sessions(py)?;
@@ -86,7 +86,9 @@ operations! {
                     let options = RunOptions { save_to, timeout, cancel_pending_after, on_update };
                     sessions.run(submit, options).await
                 };
-                PyResult::Ok(CoreTask::with_updates(&this.handle.sessions(py)?, on_update, start))
+                PyResult::Ok(CoreTask::with_updates(
+                    &this.handle.sessions(py)?, on_update.map(|it| it.0), start,
+                ))
             };
 
         #[doc = include_str!("docs/submit.txt")]
@@ -207,23 +209,23 @@ operations! {
         #[expect(clippy::too_many_arguments, reason = "keywords, as the contract names them")]
         fn new(
             py: Python<'_>,
-            credential: Option<Bound<'_, PyAny>>,
-            cloud: Option<String>,
-            endpoint: Option<String>,
-            scope: Option<String>,
-            tenant_id: Option<String>,
-            state: Option<String>,
-            limits: LimitsArgument,
-            #[pyo3(from_py_with = read_seconds)] max_wait: f64,
-            #[pyo3(from_py_with = read_seconds)] request_timeout: f64,
-            #[pyo3(from_py_with = read_seconds)] connect_timeout: f64,
-            proxy: Option<ProxyArgument>,
-            ca_bundle: Option<PathArgument>,
-            verify: bool,
-            user_agent: Option<String>,
+            #[pyo3(from_py_with = named::credential)] credential: Option<CredentialSource>,
+            #[pyo3(from_py_with = named::cloud)] cloud: Option<String>,
+            #[pyo3(from_py_with = named::endpoint)] endpoint: Option<String>,
+            #[pyo3(from_py_with = named::scope)] scope: Option<String>,
+            #[pyo3(from_py_with = named::tenant_id)] tenant_id: Option<String>,
+            #[pyo3(from_py_with = named::state)] state: Option<String>,
+            #[pyo3(from_py_with = named::limits)] limits: LimitsArgument,
+            #[pyo3(from_py_with = named::max_wait)] max_wait: f64,
+            #[pyo3(from_py_with = named::request_timeout)] request_timeout: f64,
+            #[pyo3(from_py_with = named::connect_timeout)] connect_timeout: f64,
+            #[pyo3(from_py_with = named::proxy)] proxy: Option<ProxyArgument>,
+            #[pyo3(from_py_with = named::ca_bundle)] ca_bundle: Option<PathArgument>,
+            #[pyo3(from_py_with = named::verify)] verify: bool,
+            #[pyo3(from_py_with = named::user_agent)] user_agent: Option<String>,
         ) -> PyResult<Self> {
             let _inside = enter(py);
-            let credential = CredentialSource::new(py, credential.as_ref())?;
+            let credential = credential.map_or_else(|| CredentialSource::from_environment(py), Ok)?;
             let arguments = OptionArguments {
                 cloud, endpoint, scope, tenant_id, state, limits, max_wait, request_timeout,
                 connect_timeout, proxy, ca_bundle, verify, user_agent,
@@ -248,7 +250,11 @@ operations! {
         }
 
         #[doc = include_str!("docs/session.txt")]
-        fn session(&self, py: Python<'_>, action_id: &str) -> PyResult<Session> {
+        fn session(
+            &self,
+            py: Python<'_>,
+            #[pyo3(from_py_with = named::action_id)] action_id: &str,
+        ) -> PyResult<Session> {
             let sessions = self.handle.sessions(py)?;
             if !is_guid(action_id) {
                 let error = Error::invalid(format!("{action_id:?} is not a machine action's id"));

@@ -1,11 +1,11 @@
 //! The arguments of a client that become its options.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::PyBool;
 
 use crate::config::{self, ClientOptions, Cloud};
 use crate::error::{Error, Result};
-use crate::python::errors::type_error;
+use crate::python::arguments::{Argument, Refusal, Shape};
 use crate::python::models::Limits;
 use crate::python::paths::PathArgument;
 use crate::secret::Secret;
@@ -14,24 +14,21 @@ use crate::state::address::Address;
 /// `str | Literal[False]`: a proxy's URL, or no proxy.
 pub struct ProxyArgument(Secret);
 
-impl<'py> FromPyObject<'_, 'py> for ProxyArgument {
-    type Error = PyErr;
+impl<'a, 'py> Argument<'a, 'py> for ProxyArgument {
+    const TAKES: &'static str = "a URL or False";
+    const SHAPE: Shape = Shape::Text;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
         if object.cast::<PyBool>().is_ok_and(|value| !value.is_true()) {
             // The core's form of "no proxy".
             return Ok(Self(Secret::new("")));
         }
-        let Ok(url) = object.cast::<PyString>() else {
-            return Err(type_error("proxy", "a URL, False or None", &object));
-        };
-        let url = url.to_cow()?;
+        let url = <&str>::read(object)?;
         if url.trim().is_empty() {
-            return Err(Error::invalid("proxy is an empty string")
-                .with_hint("pass False for no proxy, or None to use HTTPS_PROXY and NO_PROXY")
-                .into());
+            let hint = "pass False for no proxy, or None to use HTTPS_PROXY and NO_PROXY";
+            return Err(Refusal::Value("is an empty string".to_owned(), hint));
         }
-        Ok(Self(Secret::new(&*url)))
+        Ok(Self(Secret::new(url)))
     }
 }
 
@@ -39,12 +36,12 @@ impl<'py> FromPyObject<'_, 'py> for ProxyArgument {
 #[derive(Default)]
 pub struct LimitsArgument(config::Limits);
 
-impl FromPyObject<'_, '_> for LimitsArgument {
-    type Error = PyErr;
+impl<'a, 'py> Argument<'a, 'py> for LimitsArgument {
+    const TAKES: &'static str = "a Limits";
+    const SHAPE: Shape = Shape::Other;
 
-    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        let limits =
-            object.cast::<Limits>().map_err(|_| type_error("limits", "a Limits", &object))?;
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let limits = object.cast::<Limits>().map_err(|_| Refusal::Type)?;
         Ok(Self(limits.get().core().clone()))
     }
 }

@@ -3,18 +3,18 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use crate::python::arguments::CommandIndex;
+use crate::python::arguments::{CommandIndex, named};
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ForkSafeClient;
 use crate::python::convert::IntoPython;
-use crate::python::files::arguments::{download_target, save_target};
+use crate::python::files::arguments::{DownloadTo, save_target};
 use crate::python::files::stream::FileStream;
 use crate::python::models::MachineAction;
 use crate::python::notebook::to_html;
 use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
 use crate::python::runtime::{CoreTask, ForkSafe};
-use crate::python::seconds::{Seconds, read_wait_seconds};
+use crate::python::seconds::{Seconds, check_wait_seconds};
 use crate::session;
 use crate::text::printable;
 
@@ -92,10 +92,11 @@ operations! {
         ///     NotFoundError: the service does not list the session.
         ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         refresh / refresh_async (*, max_age=0.0)
-            [#[pyo3(from_py_with = read_wait_seconds)] max_age: f64]
-            |this, py| this.make_task(py, move |session| async move {
-                session.refresh(max_age).await
-            });
+            [max_age: f64]
+            |this, py| {
+                let max_age = check_wait_seconds("max_age", max_age)?;
+                this.make_task(py, move |session| async move { session.refresh(max_age).await })
+            };
 
         /// Wait until the session has ended.
         ///
@@ -193,13 +194,13 @@ operations! {
         ///     DownloadError: the file could not be fetched, is damaged, or is too large after
         ///         unpacking.
         ///     OSError: the file could not be written.
-        download / download_async (command, to) [command: CommandIndex, to: Bound<'_, PyAny>]
-            // Checked before the task starts, so that a wrong `to` raises at the call.
-            |this, py| download_target(&to, command.0).and_then(|target| {
+        download / download_async (command, to) [command: CommandIndex, to: DownloadTo]
+            |this, py| {
+                let target = to.into_target(command.0);
                 this.make_task(py, move |session| async move {
                     session.download(command.0, target).await
                 })
-            });
+            };
     }
 
     methods {
@@ -218,7 +219,11 @@ operations! {
         /// Returns:
         ///     An iterator of bytes. Its `file` has size and SHA-256 once the loop has
         ///     finished.
-        fn stream(&self, py: Python<'_>, command: CommandIndex) -> PyResult<FileStream> {
+        fn stream(
+            &self,
+            py: Python<'_>,
+            #[pyo3(from_py_with = named::command)] command: CommandIndex,
+        ) -> PyResult<FileStream> {
             Ok(FileStream::new(&self.core_session(py)?, command.0))
         }
 

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use serde::Serialize;
 
+use crate::python::arguments::named;
 use crate::python::convert::IntoPython;
 use crate::python::models::values;
 use crate::python::runtime::{CoreTask, run_blocking};
@@ -20,7 +21,10 @@ impl<T: Serialize + Send + 'static> IntoPython for ToDicts<T> {
 
 /// Return what a state store contains: one dict for each quota key.
 #[pyfunction]
-pub fn show_state(py: Python<'_>, address: String) -> PyResult<Py<PyAny>> {
+pub fn show_state(
+    py: Python<'_>,
+    #[pyo3(from_py_with = named::address)] address: String,
+) -> PyResult<Py<PyAny>> {
     let shown =
         async move { inspect::snapshot_all(&address).await.map(ToDicts::<Vec<QuotaSnapshot>>) };
     run_blocking(py, CoreTask::without_client(shown))
@@ -28,7 +32,11 @@ pub fn show_state(py: Python<'_>, address: String) -> PyResult<Py<PyAny>> {
 
 /// Delete entries of a state store that are older than `older_than` seconds and not open.
 #[pyfunction]
-pub fn prune_state(py: Python<'_>, address: String, older_than: Seconds) -> PyResult<Py<PyAny>> {
+pub fn prune_state(
+    py: Python<'_>,
+    #[pyo3(from_py_with = named::address)] address: String,
+    #[pyo3(from_py_with = named::older_than)] older_than: Seconds,
+) -> PyResult<Py<PyAny>> {
     let pruned = async move {
         inspect::prune(&address, older_than.0).await.map(ToDicts::<Vec<QuotaPruned>>)
     };

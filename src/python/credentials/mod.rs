@@ -16,7 +16,8 @@ pub use native::{
 use crate::auth::{Environment, Identity, ResolvedCredential, TokenSource};
 use crate::clock::Clock;
 use crate::config::ClientOptions;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::python::arguments::{Argument, Refusal, Shape};
 use crate::python::callers_object::CallersObject;
 use crate::python::errors::from_pyerr;
 use crate::python::gil_gate::enter;
@@ -29,15 +30,18 @@ pub enum CredentialSource {
     Python(CallersObject),
 }
 
-impl CredentialSource {
-    pub fn new(py: Python<'_>, credential: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let _inside = enter(py);
-        let Some(credential) = credential else { return Self::from_environment(py) };
+impl<'a, 'py> Argument<'a, 'py> for CredentialSource {
+    const TAKES: &'static str =
+        "a token, a function that returns one or an object with azure-identity's get_token";
+    const SHAPE: Shape = Shape::Function;
+
+    fn read(credential: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let _inside = enter(credential.py());
         if let Some(identity) = native::identity_of(credential) {
             return Ok(Self::Identity(identity?));
         }
-        if let Ok(token) = credential.cast::<PyString>() {
-            return Ok(Self::Identity(Identity::Token(Secret::new(&*token.to_cow()?))));
+        if credential.is_instance_of::<PyString>() {
+            return Ok(Self::Identity(Identity::Token(Secret::new(<&str>::read(credential)?))));
         }
         // azure-identity has both forms; some credentials have only the newer one.
         let usable = credential.hasattr("get_token")?
@@ -46,11 +50,13 @@ impl CredentialSource {
         if usable {
             Ok(Self::Python(CallersObject::new(credential.clone().unbind())))
         } else {
-            Err(not_a_credential_error(credential).into())
+            Err(Refusal::Type)
         }
     }
+}
 
-    fn from_environment(py: Python<'_>) -> PyResult<Self> {
+impl CredentialSource {
+    pub fn from_environment(py: Python<'_>) -> PyResult<Self> {
         let _inside = enter(py);
         match Environment(&env_var).resolve_credential()? {
             ResolvedCredential::Identity(identity) => Ok(Self::Identity(identity)),
@@ -89,11 +95,4 @@ impl CredentialSource {
 
 fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok()
-}
-
-fn not_a_credential_error(credential: &Bound<'_, PyAny>) -> Error {
-    let class = credential.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-    let hint =
-        "give a token, a function that returns one, or an object with azure-identity's get_token";
-    Error::invalid(format!("a {class} is not a credential")).with_hint(hint)
 }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict};
 
 use super::env_var;
 use crate::auth::{
     Certificate, ClientCredential, Environment, Identity, managed_identity, workload_identity,
 };
 use crate::error::Result;
-use crate::python::paths::{PathArgument, read_path};
+use crate::python::arguments::{Argument, Refusal, Shape, named};
+use crate::python::paths::PathArgument;
 use crate::secret::Secret;
 
 /// Get tokens with a client secret (OAuth2 client credentials), without azure-identity.
@@ -61,10 +62,10 @@ impl ClientSecretCredential {
     #[new]
     #[pyo3(signature = (tenant_id, client_id, client_secret, *, authority=None))]
     fn new(
-        tenant_id: String,
-        client_id: String,
-        client_secret: &str,
-        authority: Option<String>,
+        #[pyo3(from_py_with = named::tenant_id)] tenant_id: String,
+        #[pyo3(from_py_with = named::client_id)] client_id: String,
+        #[pyo3(from_py_with = named::client_secret)] client_secret: &str,
+        #[pyo3(from_py_with = named::authority)] authority: Option<String>,
     ) -> Self {
         let credential = ClientCredential::Secret(Secret::new(client_secret));
         Self { application: ApplicationIdentity { tenant_id, client_id, credential, authority } }
@@ -107,15 +108,15 @@ impl ClientCertificateCredential {
     #[new]
     #[pyo3(signature = (tenant_id, client_id, certificate, *, password=None, authority=None))]
     fn new(
-        tenant_id: String,
-        client_id: String,
-        certificate: &Bound<'_, PyAny>,
-        password: Option<&str>,
-        authority: Option<String>,
+        #[pyo3(from_py_with = named::tenant_id)] tenant_id: String,
+        #[pyo3(from_py_with = named::client_id)] client_id: String,
+        #[pyo3(from_py_with = named::certificate)] certificate: CertificateArgument,
+        #[pyo3(from_py_with = named::password)] password: Option<&str>,
+        #[pyo3(from_py_with = named::authority)] authority: Option<String>,
     ) -> PyResult<Self> {
         let password = password.map(Secret::new);
-        let read = read_certificate(certificate, password.as_ref())?;
-        let credential = ClientCredential::Certificate(Arc::new(read?));
+        let certificate = certificate.parse(password.as_ref())?;
+        let credential = ClientCredential::Certificate(Arc::new(certificate));
         Ok(Self {
             application: ApplicationIdentity { tenant_id, client_id, credential, authority },
         })
@@ -130,25 +131,35 @@ impl ClientCertificateCredential {
     }
 }
 
-fn read_certificate(
-    given: &Bound<'_, PyAny>,
-    password: Option<&Secret>,
-) -> PyResult<Result<Certificate>> {
-    if let Ok(bytes) = given.cast::<PyBytes>() {
-        return Ok(Certificate::parse(bytes.as_bytes(), password));
-    }
-    if let Ok(text) = given.cast::<PyString>() {
-        let text = text.to_cow()?;
-        // Only PEM has this line, so any other text is a path.
-        if text.contains("-----BEGIN ") {
-            return Ok(Certificate::parse(text.as_bytes(), password));
+/// `str | PathLike[str] | bytes`: a certificate, or the path of its file.
+enum CertificateArgument {
+    Content(Vec<u8>),
+    Path(PathBuf),
+}
+
+impl<'a, 'py> Argument<'a, 'py> for CertificateArgument {
+    const TAKES: &'static str = "a path or bytes";
+    const SHAPE: Shape = Shape::Path;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Content(bytes.as_bytes().to_vec()));
+        }
+        match <&str>::read(object) {
+            // Only PEM has this line, so any other text is a path.
+            Ok(text) if text.contains("-----BEGIN ") => Ok(Self::Content(text.into())),
+            _ => PathArgument::read(object).map(|path| Self::Path(path.0)),
         }
     }
-    let path = read_path(given).map_err(|_| {
-        let class = given.get_type().name().map(|name| name.to_string()).unwrap_or_default();
-        PyTypeError::new_err(format!("certificate takes a path or bytes, not {class}"))
-    })?;
-    Ok(Certificate::from_file(&path, password))
+}
+
+impl CertificateArgument {
+    fn parse(&self, password: Option<&Secret>) -> Result<Certificate> {
+        match self {
+            Self::Content(content) => Certificate::parse(content, password),
+            Self::Path(path) => Certificate::from_file(path, password),
+        }
+    }
 }
 
 /// Get tokens with the token of another issuer, such as a pod's in Kubernetes (workload
@@ -177,10 +188,10 @@ impl WorkloadIdentityCredential {
     #[new]
     #[pyo3(signature = (*, tenant_id=None, client_id=None, token_file_path=None, authority=None))]
     fn new(
-        tenant_id: Option<String>,
-        client_id: Option<String>,
-        token_file_path: Option<PathArgument>,
-        authority: Option<String>,
+        #[pyo3(from_py_with = named::tenant_id)] tenant_id: Option<String>,
+        #[pyo3(from_py_with = named::client_id)] client_id: Option<String>,
+        #[pyo3(from_py_with = named::token_file_path)] token_file_path: Option<PathArgument>,
+        #[pyo3(from_py_with = named::authority)] authority: Option<String>,
     ) -> PyResult<Self> {
         match workload_identity(
             &Environment(&env_var),
@@ -245,7 +256,7 @@ pub struct ManagedIdentityCredential {
 impl ManagedIdentityCredential {
     #[new]
     #[pyo3(signature = (*, client_id=None))]
-    fn new(client_id: Option<String>) -> Self {
+    fn new(#[pyo3(from_py_with = named::client_id)] client_id: Option<String>) -> Self {
         Self { client_id }
     }
 

@@ -1,35 +1,56 @@
 //! Conversion of arguments: what to upload, and where to save a download.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::error::{Error, Result};
-use crate::python::errors::type_error;
+use crate::python::arguments::{Argument, Refusal, Shape};
 use crate::python::files::sink::FileObjectSink;
 use crate::python::gil_gate::{call_python, enter};
-use crate::python::paths::{PathArgument, read_path};
+use crate::python::paths::PathArgument;
 use crate::session::SaveTo;
 use crate::transfer::Target;
 
 /// Bytes that one `read` of a file object asks for.
 const READ_CHUNK: u64 = 4 << 20;
 
-/// Returns the target of a download: a path, an existing folder or a file object.
-pub fn download_target(to: &Bound<'_, PyAny>, index: u32) -> PyResult<Target> {
-    let _inside = enter(to.py());
-    if let Ok(path) = read_path(to) {
-        return Ok(match path.is_dir() {
-            true => Target::Folder { folder: path, index: index as usize },
-            false => Target::Path(path),
-        });
+/// Where a download goes: a path, an existing folder or a file object.
+pub enum DownloadTo {
+    Path(PathBuf),
+    FileObject(Py<PyAny>),
+}
+
+impl<'a, 'py> Argument<'a, 'py> for DownloadTo {
+    const TAKES: &'static str = "a path or a binary file object";
+    const SHAPE: Shape = Shape::Path;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let _inside = enter(object.py());
+        match PathArgument::read(object) {
+            Ok(path) => Ok(Self::Path(path.0)),
+            Err(Refusal::Type) if object.hasattr("write")? => {
+                Ok(Self::FileObject(object.clone().unbind()))
+            }
+            Err(refusal) => Err(refusal),
+        }
     }
-    if !to.hasattr("write")? {
-        return Err(type_error("to", "a path or a binary file object", to));
+}
+
+impl DownloadTo {
+    /// Returns the target for the result of the command at `index`.
+    pub fn into_target(self, index: u32) -> Target {
+        match self {
+            Self::Path(folder) if folder.is_dir() => {
+                Target::Folder { folder, index: index as usize }
+            }
+            Self::Path(path) => Target::Path(path),
+            Self::FileObject(object) => Target::Sink(Box::new(FileObjectSink::new(object))),
+        }
     }
-    Ok(Target::Sink(Box::new(FileObjectSink::new(to.clone().unbind()))))
 }
 
 /// Returns where to save the results of sessions.
@@ -51,31 +72,50 @@ pub enum UploadContent {
     Path(PathBuf),
 }
 
-/// Reads `str | PathLike | bytes | BinaryIO`. Returns the content and its own file name, if
-/// any.
-///
-/// Reading a file object stops once it has returned more than `max_size` bytes.
-pub fn read_content(
-    file: &Bound<'_, PyAny>,
-    max_size: u64,
-) -> PyResult<(UploadContent, Option<String>)> {
-    let _inside = enter(file.py());
-    if let Ok(bytes) = file.cast::<PyBytes>() {
-        return Ok((UploadContent::Bytes(Bytes::copy_from_slice(bytes.as_bytes())), None));
+/// `str | PathLike | bytes | BinaryIO`: what to upload.
+pub enum UploadFile<'py> {
+    Content(UploadContent),
+    FileObject(Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> Argument<'a, 'py> for UploadFile<'py> {
+    const TAKES: &'static str = "a path, bytes or a binary file object";
+    const SHAPE: Shape = Shape::Path;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let _inside = enter(object.py());
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            let bytes = Bytes::copy_from_slice(bytes.as_bytes());
+            return Ok(Self::Content(UploadContent::Bytes(bytes)));
+        }
+        match PathArgument::read(object) {
+            Ok(path) => Ok(Self::Content(UploadContent::Path(path.0))),
+            Err(Refusal::Type) if object.hasattr("read")? => Ok(Self::FileObject(object.clone())),
+            Err(refusal) => Err(refusal),
+        }
     }
-    if let Ok(path) = read_path(file) {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        return Ok((UploadContent::Path(path), name));
+}
+
+impl UploadFile<'_> {
+    /// Returns the content and its own file name, if any.
+    ///
+    /// Reading a file object stops once it has returned more than `max_size` bytes.
+    pub fn load(self, max_size: u64) -> PyResult<(UploadContent, Option<String>)> {
+        let file_name = |path: &Path| path.file_name().map(|it| it.to_string_lossy().into_owned());
+        let file = match self {
+            Self::Content(UploadContent::Path(path)) => {
+                let name = file_name(&path);
+                return Ok((UploadContent::Path(path), name));
+            }
+            Self::Content(bytes) => return Ok((bytes, None)),
+            Self::FileObject(file) => file,
+        };
+        let _inside = enter(file.py());
+        let bytes = read_file_object(&file, max_size)?;
+        let name = file.getattr("name").ok().and_then(|name| name.cast_into::<PyString>().ok());
+        let name = name.and_then(|name| file_name(Path::new(&name.to_string())));
+        Ok((UploadContent::Bytes(bytes), name))
     }
-    if !file.hasattr("read")? {
-        return Err(type_error("file", "a path, bytes or a binary file object", file));
-    }
-    let bytes = read_file_object(file, max_size)?;
-    let name = file.getattr("name").ok().and_then(|name| name.cast_into::<PyString>().ok());
-    let name = name.and_then(|name| {
-        PathBuf::from(name.to_string()).file_name().map(|name| name.to_string_lossy().into())
-    });
-    Ok((UploadContent::Bytes(bytes), name))
 }
 
 fn read_file_object(file: &Bound<'_, PyAny>, max_size: u64) -> PyResult<Bytes> {
@@ -87,9 +127,9 @@ fn read_file_object(file: &Bound<'_, PyAny>, max_size: u64) -> PyResult<Bytes> {
         let missing = max_size.saturating_add(1) - all.len() as u64;
         // A raw file may return less than it was asked for: only an empty read is the end.
         let bytes = call_python(&read, (missing.min(READ_CHUNK),))?;
-        let bytes = bytes
-            .cast::<PyBytes>()
-            .map_err(|_| type_error("file", "a file opened in binary mode", file))?;
+        let bytes = bytes.cast::<PyBytes>().map_err(|_| {
+            PyTypeError::new_err("file takes a file opened in binary mode (\"rb\")")
+        })?;
         if bytes.as_bytes().is_empty() {
             break;
         }

@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::library::{self, ensure, prune, sync, upload};
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ForkSafeClient;
-use crate::python::files::arguments::{UploadContent, read_content};
+use crate::python::files::arguments::{UploadContent, UploadFile};
 use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
 use crate::python::runtime::CoreTask;
-use crate::python::seconds::read_wait_seconds;
+use crate::python::seconds::Seconds;
 use crate::session::Sessions;
 use crate::transfer::LibraryUpload;
 use crate::transport::BodyPart;
@@ -46,13 +46,13 @@ impl Library {
 impl Upload {
     fn new(
         max_size: u64,
-        file: &Bound<'_, PyAny>,
+        file: UploadFile<'_>,
         name: Option<String>,
         description: &str,
         parameters_description: Option<String>,
         overwrite: bool,
     ) -> PyResult<Self> {
-        let (content, own_name) = read_content(file, max_size)?;
+        let (content, own_name) = file.load(max_size)?;
         let file_name = name.or(own_name).ok_or_else(|| {
             Error::invalid("the uploaded content has no file name").with_hint("give one with name=")
         })?;
@@ -130,7 +130,7 @@ operations! {
             file, *, name=None, description="", parameters_description=None, overwrite=false
         )
             [
-                file: Bound<'_, PyAny>,
+                file: UploadFile<'_>,
                 name: Option<String>,
                 description: &str,
                 parameters_description: Option<String>,
@@ -139,7 +139,7 @@ operations! {
             |this, py| {
                 let sessions = this.client.sessions(py)?;
                 let given = Upload::new(
-                    max_upload_size(&sessions), &file, name, description, parameters_description,
+                    max_upload_size(&sessions), file, name, description, parameters_description,
                     overwrite,
                 );
                 given.map(|given| CoreTask::new(&sessions.clone(), async move {
@@ -181,7 +181,7 @@ operations! {
             file, *, name=None, description="", parameters_description=None, overwrite=false
         )
             [
-                file: Bound<'_, PyAny>,
+                file: UploadFile<'_>,
                 name: Option<String>,
                 description: &str,
                 parameters_description: Option<String>,
@@ -190,7 +190,7 @@ operations! {
             |this, py| {
                 let sessions = this.client.sessions(py)?;
                 let given = Upload::new(
-                    max_upload_size(&sessions), &file, name, description, parameters_description,
+                    max_upload_size(&sessions), file, name, description, parameters_description,
                     overwrite,
                 );
                 given.map(|given| CoreTask::new(&sessions.clone(), async move {
@@ -253,12 +253,12 @@ operations! {
         ///     ThrottledError: the wait for the rate limit would exceed the client's `max_wait`.
         ///     StateError: the state store is unavailable.
         prune / prune_async (*, older_than, dry_run=false)
-            [#[pyo3(from_py_with = read_wait_seconds)] older_than: f64, dry_run: bool]
+            [older_than: Seconds, dry_run: bool]
             |this, py| {
                 let sessions = this.client.sessions(py)?;
                 PyResult::Ok(CoreTask::new(&sessions.clone(), async move {
                     let (pipeline, local_files) = (&sessions.pipeline, &sessions.local_files);
-                    prune(pipeline, local_files, older_than, dry_run).await
+                    prune(pipeline, local_files, older_than.0, dry_run).await
                 }))
             };
     }

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMapping, PyString};
+use pyo3::types::PyMapping;
 
 use crate::error::{Error, Result};
 use crate::fleet::RunSpec;
 use crate::model::Command;
-use crate::python::arguments::{CommandsArgument, read_items};
+use crate::python::arguments::{Argument, CommandsArgument, Refusal, Shape, read_items};
 use crate::python::fleet::until::UntilArgument;
 use crate::python::gil_gate::enter;
 use crate::python::models::Machine;
@@ -27,28 +26,26 @@ struct FleetMachine {
 }
 
 impl FleetMachine {
-    fn extract(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+    fn read<'py>(object: &Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
         match object.cast::<Machine>() {
             Ok(machine) => Ok(Self { text: machine.get().id(), name: machine.get().name() }),
-            Err(_) => Ok(Self { text: object.extract()?, name: None }),
+            Err(_) => <&str>::read(object)
+                .map(|text| Self { text: text.to_owned(), name: None })
+                .map_err(|refusal| match refusal {
+                    Refusal::Type => Refusal::Item(object.clone()),
+                    other => other,
+                }),
         }
     }
 }
 
-impl<'py> FromPyObject<'_, 'py> for MachinesArgument {
-    type Error = PyErr;
+impl<'a, 'py> Argument<'a, 'py> for MachinesArgument {
+    const TAKES: &'static str = "an iterable of machine ids, names or Machines";
+    const SHAPE: Shape = Shape::List;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let what = "machines takes an iterable of machine ids, names or Machines";
-        // A string is an iterable of its characters. A caller who passes one made a mistake.
-        if object.is_instance_of::<PyString>() || object.is_instance_of::<PyBytes>() {
-            return Err(PyTypeError::new_err(format!("{what}, not one string")));
-        }
-        let items = read_items(&object).map_err(|_| PyTypeError::new_err(what))??;
-        let machine = |item: Bound<'py, PyAny>| {
-            FleetMachine::extract(&item).map_err(|_| PyTypeError::new_err(what))
-        };
-        items.iter().map(machine).collect::<PyResult<_>>().map(Self)
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let machines = read_items(object)?.into_iter().map(|item| FleetMachine::read(&item));
+        machines.collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -58,19 +55,26 @@ pub enum FleetCommands {
     PerMachine(Vec<(String, Vec<Command>)>),
 }
 
-impl<'py> FromPyObject<'_, 'py> for FleetCommands {
-    type Error = PyErr;
+impl<'a, 'py> Argument<'a, 'py> for FleetCommands {
+    const TAKES: &'static str =
+        "a Command or a sequence of them, or a mapping of each machine to its commands";
+    const SHAPE: Shape = Shape::Commands;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
         let _inside = enter(object.py());
         let Ok(mapping) = object.cast::<PyMapping>() else {
-            return object.extract::<CommandsArgument>().map(|commands| Self::Shared(commands.0));
+            return CommandsArgument::read(object).map(|commands| Self::Shared(commands.0));
         };
         let pair = |item: PyResult<Bound<'py, PyAny>>| {
-            let (machine, commands): (Bound<'py, PyAny>, CommandsArgument) = item?.extract()?;
-            Ok((FleetMachine::extract(&machine)?.text, commands.0))
+            let (machine, commands): (Bound<'py, PyAny>, Bound<'py, PyAny>) = item?.extract()?;
+            let machine = FleetMachine::read(&machine)?.text;
+            match CommandsArgument::read(&commands) {
+                Ok(commands) => Ok((machine, commands.0)),
+                Err(Refusal::Type) => Err(Refusal::Item(commands.clone())),
+                Err(other) => Err(other),
+            }
         };
-        mapping.items()?.try_iter()?.map(pair).collect::<PyResult<_>>().map(Self::PerMachine)
+        mapping.items()?.try_iter()?.map(pair).collect::<Result<_, _>>().map(Self::PerMachine)
     }
 }
 

@@ -7,6 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyTuple};
 
 use crate::fleet;
+use crate::python::arguments::named;
 use crate::python::convert::IntoPython;
 use crate::python::fleet::outcome::{LoadableOutcome, Outcome};
 use crate::python::fleet::table::{Table, TableRow};
@@ -149,7 +150,10 @@ impl FleetReport {
     ///     ValueError: `strict`, and a script printed something that is no table.
     ///     StateError: the state store cannot be read.
     #[pyo3(signature = (*, strict=false))]
-    fn records<'py>(slf: Bound<'py, Self>, strict: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn records<'py>(
+        slf: Bound<'py, Self>,
+        #[pyo3(from_py_with = named::strict)] strict: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let _inside = enter(slf.py());
         let records = slf.py().import("mde_live_response._records")?;
         records.call_method1("report_records", (slf, strict))

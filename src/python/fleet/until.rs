@@ -6,16 +6,17 @@ use pyo3::types::{PyDateTime, PyTzInfoAccess};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::fleet::Until;
+use crate::python::arguments::{Argument, Refusal, Shape};
 use crate::python::gil_gate::enter;
-use crate::python::seconds::read_seconds;
 
 /// `float | timedelta | datetime`: a duration from now on, or a time with its zone.
 pub struct UntilArgument(pub Until);
 
-impl<'py> FromPyObject<'_, 'py> for UntilArgument {
-    type Error = PyErr;
+impl<'a, 'py> Argument<'a, 'py> for UntilArgument {
+    const TAKES: &'static str = "seconds, a timedelta or a datetime";
+    const SHAPE: Shape = Shape::Number;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
         let _inside = enter(object.py());
         let until = match object.cast::<PyDateTime>() {
             Ok(time) if time.get_tzinfo().is_none() => {
@@ -24,7 +25,7 @@ impl<'py> FromPyObject<'_, 'py> for UntilArgument {
                 return Err(error.with_hint(hint).into());
             }
             Ok(time) => Until::At(time.call_method0("timestamp")?.extract()?),
-            Err(_) => Until::After(read_seconds(&object)?),
+            Err(_) => Until::After(f64::read(object)?),
         };
         // Checked now, before any request.
         until.resolve(Clock::new().now())?;

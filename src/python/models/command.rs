@@ -2,16 +2,15 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
-use serde_json::Value;
 
-use super::command_content::{pickled, read_args, read_file};
+use super::command_content::{ScriptArgs, WireArgument, pickled, read_file};
 use super::common::into_model;
 use super::json_ready::{JsonReady, json_dict, to_list};
 use super::pickle::{ReduceValue, reduce_state};
 use super::shared::Shared;
 use super::values;
-use crate::error::Error;
 use crate::model::{self, LocalContent, Shell};
+use crate::python::arguments::named;
 use crate::python::gil_gate::detach;
 use crate::python::paths::PathArgument;
 use crate::text::printable;
@@ -70,7 +69,10 @@ impl Command {
     ///     InvalidRequestError: the name is empty, or has other characters than letters,
     ///         digits, `-`, `_` and `.`, which the library does not accept.
     #[classmethod]
-    fn put_file(_class: &Bound<'_, PyType>, file_name: &str) -> PyResult<Self> {
+    fn put_file(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = named::file_name)] file_name: &str,
+    ) -> PyResult<Self> {
         Ok(model::Command::put_file(file_name)?.into())
     }
 
@@ -91,10 +93,10 @@ impl Command {
     #[pyo3(signature = (script_name, args=None))]
     fn run_script(
         _class: &Bound<'_, PyType>,
-        script_name: &str,
-        args: Option<Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = named::script_name)] script_name: &str,
+        #[pyo3(from_py_with = named::args)] args: Option<ScriptArgs>,
     ) -> PyResult<Self> {
-        let args = read_args(script_name, args.as_ref())?;
+        let args = args.and_then(|args| args.for_script(script_name));
         Ok(model::Command::run_script(script_name, args.as_deref())?.into())
     }
 
@@ -111,7 +113,11 @@ impl Command {
     ///     InvalidRequestError: the library does not accept the file's name.
     ///     OSError: the file cannot be read.
     #[classmethod]
-    fn put_local(_class: &Bound<'_, PyType>, py: Python<'_>, path: PathArgument) -> PyResult<Self> {
+    fn put_local(
+        _class: &Bound<'_, PyType>,
+        py: Python<'_>,
+        #[pyo3(from_py_with = named::path)] path: PathArgument,
+    ) -> PyResult<Self> {
         let content = detach(py, || read_file(&path.0))?;
         Ok(model::Command::put_local(content)?.into())
     }
@@ -134,11 +140,11 @@ impl Command {
     fn run_local(
         _class: &Bound<'_, PyType>,
         py: Python<'_>,
-        path: PathArgument,
-        args: Option<Bound<'_, PyAny>>,
+        #[pyo3(from_py_with = named::path)] path: PathArgument,
+        #[pyo3(from_py_with = named::args)] args: Option<ScriptArgs>,
     ) -> PyResult<Self> {
         let content = detach(py, || read_file(&path.0))?;
-        let args = read_args(&content.library_name, args.as_ref())?;
+        let args = args.and_then(|args| args.for_script(&content.library_name));
         Ok(model::Command::run_local(content, args.as_deref())?.into())
     }
 
@@ -160,12 +166,12 @@ impl Command {
     #[pyo3(signature = (code, args=None, *, shell="powershell"))]
     fn run_inline(
         _class: &Bound<'_, PyType>,
-        code: &str,
-        args: Option<Bound<'_, PyAny>>,
-        shell: &str,
+        #[pyo3(from_py_with = named::code)] code: &str,
+        #[pyo3(from_py_with = named::args)] args: Option<ScriptArgs>,
+        #[pyo3(from_py_with = named::shell)] shell: &str,
     ) -> PyResult<Self> {
         let content = LocalContent::inline(code, Shell::from_name(shell)?)?;
-        let args = read_args(&content.library_name, args.as_ref())?;
+        let args = args.and_then(|args| args.for_script(&content.library_name));
         Ok(model::Command::run_local(content, args.as_deref())?.into())
     }
 
@@ -177,7 +183,10 @@ impl Command {
     /// Raises:
     ///     InvalidRequestError: the path is empty.
     #[classmethod]
-    fn get_file(_class: &Bound<'_, PyType>, path: &str) -> PyResult<Self> {
+    fn get_file(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = named::path)] path: &str,
+    ) -> PyResult<Self> {
         Ok(model::Command::get_file(path)?.into())
     }
 
@@ -190,10 +199,11 @@ impl Command {
     ///     InvalidRequestError: the type is unknown, or a parameter is missing, unknown or
     ///         empty.
     #[classmethod]
-    fn from_dict(_class: &Bound<'_, PyType>, wire: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let wire: Value = pythonize::depythonize(wire)
-            .map_err(|error| Error::invalid(format!("not a live response command: {error}")))?;
-        Ok(model::Command::from_wire(&wire)?.into())
+    fn from_dict(
+        _class: &Bound<'_, PyType>,
+        #[pyo3(from_py_with = named::wire)] wire: WireArgument,
+    ) -> PyResult<Self> {
+        Ok(model::Command::from_wire(&wire.0)?.into())
     }
 
     /// `PutFile`, `RunScript` or `GetFile`.

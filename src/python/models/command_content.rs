@@ -6,11 +6,13 @@ use std::path::Path;
 use bytes::Bytes;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMapping, PySequence, PyString};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::library::irregular_file;
 use crate::model::{self, LocalContent, encode_json, quote_args};
+use crate::python::arguments::{Argument, Refusal, Shape};
 use crate::python::convert::IntoPython;
 use crate::python::gil_gate::{call_python, enter};
 
@@ -42,20 +44,64 @@ pub fn read_file(path: &Path) -> Result<LocalContent> {
     LocalContent::new(&name, content)
 }
 
-/// Reads `str | Sequence[str] | Mapping[str, Any] | None`: the `Args` to send.
-pub fn read_args(script_name: &str, args: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
-    let Some(args) = args else { return Ok(None) };
-    // A str is also a sequence of str, so it is checked first.
-    if let Ok(text) = args.cast::<PyString>() {
-        return Ok(Some(text.to_cow()?.into_owned()));
+/// `str | Sequence[str] | Mapping[str, Any]`: the arguments of a script.
+pub enum ScriptArgs {
+    /// Sent unchanged.
+    Text(String),
+    /// Quoted for the script's shell.
+    List(Vec<String>),
+}
+
+impl<'a, 'py> Argument<'a, 'py> for ScriptArgs {
+    const TAKES: &'static str = "a str, a sequence of str, or a mapping";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        // A str is also a sequence of str, so it is checked first.
+        if object.is_instance_of::<PyString>() {
+            return String::read(object).map(Self::Text);
+        }
+        if let Ok(mapping) = object.cast::<PyMapping>() {
+            return Ok(Self::Text(encode_json(&json_of(mapping)?)));
+        }
+        let items = object.cast::<PySequence>().map_err(|_| Refusal::Type)?;
+        if object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>() {
+            return Err(Refusal::Type);
+        }
+        let item_text = |item: Bound<'py, PyAny>| match String::read(&item) {
+            Err(Refusal::Type) => Err(Refusal::Item(item.clone())),
+            read => read,
+        };
+        let list = items.to_list()?.into_iter().map(item_text);
+        list.collect::<Result<_, _>>().map(Self::List)
     }
-    if let Ok(mapping) = args.cast::<PyMapping>() {
-        return json_of(mapping).map(|json| Some(encode_json(&json)));
+}
+
+impl ScriptArgs {
+    /// Returns the `Args` to send to a script, if any.
+    pub fn for_script(self, script_name: &str) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::List(list) => quote_args(script_name, &list),
+        }
     }
-    let list: Vec<String> = args
-        .extract()
-        .map_err(|_| PyTypeError::new_err("args takes a str, a sequence of str, or a mapping"))?;
-    Ok(quote_args(script_name, &list))
+}
+
+/// A command as the service's JSON.
+pub struct WireArgument(pub Value);
+
+impl<'a, 'py> Argument<'a, 'py> for WireArgument {
+    const TAKES: &'static str = "a mapping, as to_dict returns it";
+    const SHAPE: Shape = Shape::Other;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let _inside = enter(object.py());
+        let mapping = object.cast::<PyMapping>().map_err(|_| Refusal::Type)?;
+        pythonize::depythonize(mapping.as_any()).map(Self).map_err(|error| {
+            let wrong = format!("is not a live response command: {error}");
+            Refusal::Value(wrong, "give the dict that to_dict returned")
+        })
+    }
 }
 
 /// Returns a mapping as JSON. Equal mappings give equal JSON, so that a repeated submit has the
@@ -71,7 +117,10 @@ fn json_of(mapping: &Bound<'_, PyMapping>) -> PyResult<String> {
     options.set_item("separators", (",", ":"))?;
     let json = py.import("json")?.call_method("dumps", (dict,), Some(&options));
     let json = json.map_err(|error| match error.is_instance_of::<PyValueError>(py) {
-        true => Error::invalid(format!("the arguments cannot be written as JSON: {error}")).into(),
+        true => Error::invalid(format!("args cannot be written as JSON: {error}")).into(),
+        false if error.is_instance_of::<PyTypeError>(py) => {
+            PyTypeError::new_err(format!("args cannot be written as JSON: {}", error.value(py)))
+        }
         false => error,
     })?;
     json.extract()

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::values::LazyTuple;
 use crate::config;
 use crate::error::Error;
-use crate::python::seconds::read_seconds;
+use crate::python::arguments::named;
 
 /// The service's limits for one application in one tenant.
 ///
@@ -82,13 +82,13 @@ common_methods! {
             script_time=600.0, settle_time=120.0, upload_size=20971520
         ))]
         fn new(
-            submit: Vec<Rate>,
-            read: Vec<Rate>,
-            sessions: i64,
-            #[pyo3(from_py_with = read_seconds)] queue_time: f64,
-            #[pyo3(from_py_with = read_seconds)] script_time: f64,
-            #[pyo3(from_py_with = read_seconds)] settle_time: f64,
-            upload_size: i64,
+            #[pyo3(from_py_with = named::submit)] submit: Vec<Rate>,
+            #[pyo3(from_py_with = named::read)] read: Vec<Rate>,
+            #[pyo3(from_py_with = named::sessions)] sessions: i64,
+            #[pyo3(from_py_with = named::queue_time)] queue_time: f64,
+            #[pyo3(from_py_with = named::script_time)] script_time: f64,
+            #[pyo3(from_py_with = named::settle_time)] settle_time: f64,
+            #[pyo3(from_py_with = named::upload_size)] upload_size: i64,
         ) -> PyResult<Self> {
             if upload_size < 1 {
                 return Err(Error::invalid(format!("limits: upload_size is {upload_size}"))

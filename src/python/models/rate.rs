@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::json_ready::{JsonReady, json_dict};
 use super::values;
 use crate::config;
-use crate::python::seconds::read_seconds;
+use crate::python::arguments::{Argument, Refusal, Shape, named, read_items};
 
 /// At most `count` calls in any window of `per` seconds (a sliding window).
 ///
@@ -15,16 +15,33 @@ use crate::python::seconds::read_seconds;
 ///
 /// Raises:
 ///     InvalidRequestError: a value is out of bounds.
-#[pyclass(frozen, eq, module = "mde_live_response", from_py_object)]
+#[pyclass(frozen, eq, module = "mde_live_response", skip_from_py_object)]
 #[derive(Clone, PartialEq)]
 pub struct Rate(pub config::Rate);
 
 json_dict! { config::Rate, |rate| { "count": rate.count, "per": rate.per } }
 
+/// `Sequence[Rate]`.
+impl<'a, 'py> Argument<'a, 'py> for Vec<Rate> {
+    const TAKES: &'static str = "a sequence of Rates";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let rates = read_items(object)?.into_iter().map(|item| match item.cast::<Rate>() {
+            Ok(rate) => Ok(rate.get().clone()),
+            Err(_) => Err(Refusal::Item(item)),
+        });
+        rates.collect()
+    }
+}
+
 #[pymethods]
 impl Rate {
     #[new]
-    fn new(count: i64, #[pyo3(from_py_with = read_seconds)] per: f64) -> PyResult<Self> {
+    fn new(
+        #[pyo3(from_py_with = named::count)] count: i64,
+        #[pyo3(from_py_with = named::per)] per: f64,
+    ) -> PyResult<Self> {
         // A count that does not fit becomes 0, which the check refuses.
         let count = u32::try_from(count).unwrap_or_default();
         Ok(Self(config::Rate::new(count, per)?))

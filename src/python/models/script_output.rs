@@ -6,6 +6,7 @@ use super::common::{common_methods, into_model};
 use super::json_ready::json_dict;
 use super::shared::Shared;
 use crate::model;
+use crate::python::arguments::named;
 use crate::python::gil_gate::enter;
 use crate::text::printable;
 
@@ -40,7 +41,12 @@ common_methods! {
             signature = (script_name, *, exit_code=Some(0), stdout="", stderr=""),
             text_signature = "(script_name, *, exit_code=0, stdout='', stderr='')"
         )]
-        fn new(script_name: &str, exit_code: Option<i64>, stdout: &str, stderr: &str) -> Self {
+        fn new(
+            #[pyo3(from_py_with = named::script_name)] script_name: &str,
+            #[pyo3(from_py_with = named::exit_code)] exit_code: Option<i64>,
+            #[pyo3(from_py_with = named::stdout)] stdout: &str,
+            #[pyo3(from_py_with = named::stderr)] stderr: &str,
+        ) -> Self {
             model::ScriptOutput::new(script_name, exit_code, stdout, stderr).into()
         }
 

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyRuntimeWarning};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
@@ -122,6 +122,15 @@ fn already_awaited_error() -> PyErr {
 impl Coroutine {
     fn __await__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
+    }
+
+    /// Only for names that do not exist: the caller uses the coroutine as its result.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<()> {
+        // While it runs, it is borrowed.
+        let call = slf.try_borrow().map_or("a call", |it| it.name);
+        Err(PyAttributeError::new_err(format!(
+            "the coroutine of {call} has no attribute '{name}'. Hint: write `await` before the call"
+        )))
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
