@@ -245,6 +245,7 @@ def test_a_wrong_value_is_named(client: LiveResponseClient, emulator: Emulator) 
         ("older_than", lambda: client.library.prune(older_than=-1)),
         ("top", lambda: client.list_machines(top=-(2**70))),
         ("command", lambda: session.stream(2**70)),
+        ("action_id", lambda: client.session("1234")),
         ("wire", lambda: Command.from_dict({"type": object()})),
     ):
         message = message_of(InvalidRequestError, act)

@@ -134,6 +134,8 @@ def taken_kinds(annotation: ast.expr) -> set[str]:
             literal = ast.literal_eval(annotation.slice)
             values = literal if isinstance(literal, tuple) else (literal,)
             return {"str"} if any(isinstance(value, str) for value in values) else set()
+        if word == "Iterable" and ast.unparse(annotation.slice) == "object":
+            return {"dict", "list"}
         if word == "Mapping" and "Any" in ast.unparse(annotation.slice):
             return {"dict"}
         return TAKEN[word]

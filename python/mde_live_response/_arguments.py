@@ -52,9 +52,9 @@ def seconds(name: str, value: Any) -> float:
 
 
 def items_of(name: str, takes: str, value: Any) -> list[Any]:
-    """Return the items of an iterable. One str is a mistake, although it has characters."""
+    """Return the items of an iterable. One str or mapping is a mistake: it is one thing."""
     try:
-        items = None if isinstance(value, (str, bytes)) else iter(value)
+        items = None if isinstance(value, (str, bytes, dict)) else iter(value)
     except TypeError:
         items = None
     if items is None:

@@ -101,6 +101,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn text_that_names_a_machine_elsewhere_is_refused() {
+        let guid = "72f988bf-86f1-41af-91ab-2d7cd011db47";
+        let (braces, long) = (format!("{{{guid}}}"), "a".repeat(41));
+        let table = [
+            ("10.0.0.5", "an IP address"),
+            ("10.0.0.5:80", "an IP address"),
+            ("10.0.0.0/8", "an IP address"),
+            ("::1", "an IP address"),
+            ("[::1]:80", "an IP address"),
+            (guid, "a GUID"),
+            (&braces, "a GUID"),
+            ("https://x/machines/1", "a URL"),
+            (r"CORP\ws", "a name with its domain"),
+            (&long, "almost a machine id"),
+        ];
+        for (name, what) in table {
+            let error = check_machine_name(name).unwrap_err();
+            assert!(error.message.contains(&format!(" is {what}, not")), "{}", error.message);
+        }
+        let (id, short) = ("A".repeat(40), "a".repeat(35));
+        for name in ["ws-0001", "10-0-0-5", "1.2.3", "a.b/c", "John's Mac", "::", &id, &short] {
+            let taken = check_machine_name(name).is_ok();
+            assert_eq!(taken, name != "::", "{name}");
+        }
+    }
+
+    #[test]
     fn only_the_hyphenated_form_is_a_guid() {
         assert!(is_guid("72f988bf-86f1-41af-91ab-2d7cd011db47"));
         assert!(is_guid("72F988BF-86F1-41AF-91AB-2D7CD011DB47"));

@@ -8,5 +8,6 @@ mod service;
 pub use advice::Shape;
 pub use reading::{Argument, Refusal};
 pub use service::{
-    Callback, CommandIndex, CommandsArgument, MachineArgument, Top, parse_on_busy, read_items,
+    ActionId, Callback, CommandIndex, CommandsArgument, MachineArgument, Top, parse_on_busy,
+    read_items,
 };

@@ -6,6 +6,7 @@ use pyo3::types::{PyBytes, PyList, PyString};
 use super::advice::is_awaitable;
 use super::{Argument, Refusal, Shape};
 use crate::error::{Error, Result};
+use crate::model::{is_guid, is_machine_id};
 use crate::pipeline::Pipeline;
 use crate::python::gil_gate::{call_python, enter};
 use crate::python::models::{Command, CommandResult, Machine};
@@ -26,7 +27,7 @@ impl<'a, 'py> Argument<'a, 'py> for MachineArgument {
         }
         let name = <&str>::read(object)?.trim();
         // One spelling for each machine: its id is a key in the state store.
-        Ok(if crate::model::is_machine_id(name) {
+        Ok(if is_machine_id(name) {
             Self::Id(name.to_ascii_lowercase())
         } else {
             Self::Name(name.to_owned())
@@ -106,6 +107,23 @@ impl<'a, 'py> Argument<'a, 'py> for Top {
         }
         // No list is that long, so the largest number has the same effect.
         Ok(Self(u32::try_from(top).unwrap_or(u32::MAX)))
+    }
+}
+
+/// The id of a machine action.
+pub struct ActionId(pub String);
+
+impl<'a, 'py> Argument<'a, 'py> for ActionId {
+    const TAKES: &'static str = "a str";
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
+        let id = <&str>::read(object)?;
+        if is_guid(id) {
+            return Ok(Self(id.to_owned()));
+        }
+        let wrong = format!("is {id:?}, which is not a machine action's id");
+        Err(Refusal::Value(wrong, "give the GUID from session.id"))
     }
 }
 

@@ -16,10 +16,9 @@ use pyo3::types::PyTuple;
 
 use crate::check::check;
 use crate::client::MachineSelection;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fleet::Fleet;
-use crate::model::is_guid;
-use crate::python::arguments::{Callback, CommandsArgument, MachineArgument, Top, named};
+use crate::python::arguments::{ActionId, Callback, CommandsArgument, MachineArgument, Top, named};
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ClientConfig;
 use crate::python::client::handle::ClientHandle;
@@ -251,16 +250,9 @@ operations! {
 
         #[doc = include_str!("docs/session.txt")]
         fn session(
-            &self,
-            py: Python<'_>,
-            #[pyo3(from_py_with = named::action_id)] action_id: &str,
+            &self, py: Python<'_>, #[pyo3(from_py_with = named::action_id)] action_id: ActionId,
         ) -> PyResult<Session> {
-            let sessions = self.handle.sessions(py)?;
-            if !is_guid(action_id) {
-                let error = Error::invalid(format!("{action_id:?} is not a machine action's id"));
-                return Err(error.with_hint("give the GUID from session.id").into());
-            }
-            Ok(Session::new(sessions.session(action_id)))
+            Ok(Session::new(self.handle.sessions(py)?.session(&action_id.0)))
         }
 
         #[doc = include_str!("docs/close.txt")]

@@ -64,6 +64,10 @@ impl<'a, 'py> Argument<'a, 'py> for ScriptArgs {
         if let Ok(mapping) = object.cast::<PyMapping>() {
             return Ok(Self::Text(encode_json(&json_of(mapping)?)));
         }
+        // The usual case, which needs no copy.
+        if let Ok(list) = object.extract() {
+            return Ok(Self::List(list));
+        }
         let items = object.cast::<PySequence>().map_err(|_| Refusal::Type)?;
         if object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>() {
             return Err(Refusal::Type);
