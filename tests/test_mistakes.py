@@ -11,6 +11,7 @@ import pytest
 
 import mde_live_response as mde
 from mde_live_response import Command, InvalidRequestError, LiveResponseClient
+from mde_live_response._cli.output import print_error
 from mde_live_response.emulator import Emulator
 
 SCRIPT = Command.run_script("a.ps1")
@@ -271,3 +272,12 @@ def test_an_exception_of_the_callers_code_is_kept() -> None:
     for act in (lambda: Command.put_local(broken), lambda: mde.Rate(1, broken)):
         with pytest.raises(ZeroDivisionError, match="mine"):
             act()
+
+
+def test_the_command_line_has_its_own_words_for_the_hint(
+    client: LiveResponseClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        client.get_machine("10.0.0.5")
+    print_error(caught.value, as_json=False)
+    assert "Hint: machines --ip lists the machines" in capsys.readouterr().err
