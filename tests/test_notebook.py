@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import mde_live_response as mde
-from mde_live_response import Command, LiveResponseClient, LiveResponseError
-from mde_live_response.display import table
+from mde_live_response import Command, LiveResponseClient, LiveResponseError, evidence
+from mde_live_response.display import markup, table
 from mde_live_response.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def show_everything(client: LiveResponseClient, folder: Path) -> dict[str, Any]:
     machine = client.list_machines()[0]
     (folder / "tool.ps1").write_text("echo 1")
     client.library.upload(folder / "tool.ps1", description=HOSTILE)
-    result = client.run(machine, [script, Command.get_file(PATH)], HOSTILE, save_to=folder)
+    result = client.run(
+        machine, [script, Command.get_file(PATH)], HOSTILE, save_to=folder / "evidence"
+    )
     fleet = client.run_many([*client.list_machines(), HOSTILE], script, "why")
     report = fleet.report(60)
     with pytest.raises(LiveResponseError) as caught:
@@ -81,6 +83,7 @@ def show_everything(client: LiveResponseClient, folder: Path) -> dict[str, Any]:
         client.check("ws-0002.example.test"),
         client.library.list_files()[0],
         client.library.prune(older_than=0, dry_run=True),
+        client.list_runs()[0],
         client.session(result.action.id),
         mde.Limits(),
         machine,
@@ -92,6 +95,8 @@ def show_everything(client: LiveResponseClient, folder: Path) -> dict[str, Any]:
         fleet,
         report,
         report[0],
+        evidence.verify(folder / "evidence"),
+        evidence.pack(folder / "evidence"),
     ]
     return {type(item).__name__: item for item in objects} | {"error": caught.value}
 
@@ -103,6 +108,31 @@ def test_everything_is_shown_and_hostile_text_is_inert(
         page = Page(item._repr_html_())
         assert page.text.strip(), name
         assert all("text-align:left" in style for style in page.cells), name
+
+
+def test_everything_fits_in_a_table(client: LiveResponseClient, tmp_path: Path) -> None:
+    shown = show_everything(client, tmp_path)
+    for name in ("Fleet", "FleetReport", "Limits", "Packed"):
+        shown.pop(name)
+    for name, item in shown.items():
+        made = table([item, item])
+        assert len(made) == 2, name
+        page = Page(made._repr_html_())
+        assert len(page.cells) % 3 == 0, name
+        assert "{'" not in page.text, f"{name}: a value is shown as Python writes it"
+        assert str(made).count("\n") == 2, name
+
+
+def test_problems_of_a_folder_are_shown_and_inert(
+    client: LiveResponseClient, tmp_path: Path
+) -> None:
+    show_everything(client, tmp_path)
+    folder = tmp_path / "evidence"
+    (folder / "<img src=x onerror=alert(1)>").write_text("not collected")
+    for item in (evidence.verify(folder), evidence.pack(folder, tmp_path / "b.zip")):
+        page = Page(item._repr_html_())
+        assert "1 problem" in page.text.replace("\N{NO-BREAK SPACE}", " ")
+        assert "onerror=alert(1)" in page.text
 
 
 def test_every_model_has_a_page() -> None:
@@ -130,10 +160,46 @@ def test_a_page_is_short_however_much_a_script_prints(emulator: Emulator) -> Non
     with emulator.client() as client:
         result = client.run("ws-0001.example.test", Command.run_script("long.ps1"), "why")
     items: tuple[Any, ...] = (result, result.commands[0], result.scripts[0])
-    for item in items:
+    for item in (*items, table(result.scripts)):
         html = item._repr_html_()
         assert len(html) < 50_000
         assert "more characters" in html
+
+
+def test_lines_of_output_stay_lines_in_a_table(client: LiveResponseClient) -> None:
+    result = client.run("ws-0001", Command.run_script("a.ps1"), "why")
+    html = table(result.scripts)._repr_html_()
+    assert "first\n&lt;img" in html
+    assert "font-family:monospace" in html
+
+
+def test_times_are_short_in_columns_that_were_asked_for(client: LiveResponseClient) -> None:
+    shown = str(table(client.list_machines(), columns=["last_seen"])).splitlines()
+    assert len(shown[1]) == len("2026-01-01 00:00:00 UTC"), shown
+
+
+def test_each_colour_of_a_run_means_one_thing(emulator: Emulator) -> None:
+    emulator.on_script("ok.ps1", stdout="fine")
+    bad = Command.run_script("a.ps1")
+    with emulator.client() as client:
+        names = ["ws-0001", "ws-0002", "ws-0003"]
+        fleet = client.run_many(
+            names, dict.fromkeys(names[:2], bad) | {names[2]: Command.run_script("ok.ps1")}, "why"
+        )
+        report = fleet.report(60)
+    green, red = (
+        f'color:{colour}" aria-hidden="true">&#9679;</span>&nbsp;'
+        for colour in (markup.GREEN, markup.RED)
+    )
+    assert f"{green}1 succeeded" in fleet._repr_html_()
+    assert f"{red}2 failed" in fleet._repr_html_()
+    html = report._repr_html_()
+    legend = html[html.index("sessions since") : html.index("<svg")]
+    assert f"{green}ok" in legend
+    assert f"{red}script" in legend
+    assert html.count(f'fill="{markup.RED}"') == 2
+    outcome: Any = report[0]
+    assert f"{red}script" in outcome._repr_html_()
 
 
 def test_the_timeline_has_names_a_scale_and_no_more_bars_than_are_seen(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +19,6 @@ from mde_live_response.emulator import Emulator
 
 ECHO = Command.run_script("echo.ps1")
 NAMES = [f"ws-{number:04}" for number in range(1, 6)]
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "many_machines.ipynb"
 
 
 class Terminal(io.StringIO):
@@ -105,34 +101,6 @@ def test_report_rows_fit_a_data_frame(client: LiveResponseClient, library: str) 
     assert table.shape == (6, 18)
     assert list(table["machine"]) == [*NAMES, "nobody"]
     assert list(table["ok"]) == [True] * 5 + [False]
-
-
-def test_the_notebook_runs(tmp_path: Path) -> None:
-    """Run the notebook in a new kernel. It shows a bar, a report and a table."""
-    executed = tmp_path / "executed.ipynb"
-    code = """
-import sys, nbformat, nbclient
-notebook = nbformat.read(sys.argv[1], 4)
-nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-nbformat.write(notebook, sys.argv[2])
-"""
-    command = [sys.executable, "-c", code, str(NOTEBOOK), str(executed)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
-    cells = json.loads(executed.read_text())["cells"]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    shown = [kind for output in outputs for kind in output.get("data", {})]
-    assert "application/vnd.jupyter.widget-view+json" in shown, "the bar is a widget"
-    pages = [
-        "".join(output["data"]["text/html"])
-        for output in outputs
-        if "text/html" in output.get("data", {})
-    ]
-    assert any("<svg" in page and "40 machines" in page for page in pages), (
-        "the report has its timeline"
-    )
-    assert any('class="dataframe"' in page for page in pages)
-    assert not [output for output in outputs if output["output_type"] == "error"]
 
 
 class Broken(io.StringIO):

@@ -79,6 +79,11 @@ class Verification:
     def __repr__(self) -> str:
         return f"<Verification: {self.files} files, {len(self.problems)} problems>"
 
+    def _repr_html_(self) -> str:
+        from mde_live_response.display.cards import to_html
+
+        return to_html(self)
+
 
 class Packed:
     """What `pack` wrote.
@@ -111,6 +116,11 @@ class Packed:
 
     def __repr__(self) -> str:
         return f"<Packed: {self.path}, SHA-256 {self.sha256}>"
+
+    def _repr_html_(self) -> str:
+        from mde_live_response.display.cards import to_html
+
+        return to_html(self)
 
 
 def verify(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import mde_live_response as mde
+from mde_live_response.evidence import Packed, Verification
 
 from .clean import format_size, format_time, machine_label
 from .columns import columns_of, is_bad
-from .fleet import fleet_html, fleet_report_html
-from .markup import AMBER, GREEN, GREY, RED, Html, card, dot, html_table, output_block
+from .fleet import fleet_html, fleet_report_html, reason_colour
+from .markup import AMBER, GREEN, GREY, MAX_ROWS, RED, Html, card, dot, html_table, output_block
 from .session import command_card, session_result_html
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -103,7 +104,7 @@ def _session(session: mde.Session) -> Html:
 
 def _outcome(outcome: mde.Outcome) -> Html:
     fields = (
-        ("result", dot(RED if is_bad(outcome) else GREEN, outcome.reason)),
+        ("result", dot(reason_colour(outcome.reason), outcome.reason)),
         ("message", None if outcome.ok else outcome.message),
         ("hint", getattr(outcome.error, "hint", None)),
         ("status", outcome.status),
@@ -113,6 +114,18 @@ def _outcome(outcome: mde.Outcome) -> Html:
         ("end", format_time(outcome.end_time)),
     )
     return card(machine_label(outcome), fields)
+
+
+def _run(run: mde.Run) -> Html:
+    fields = (
+        ("comment", run.comment),
+        ("started", format_time(run.created)),
+        ("machines", run.machines),
+        ("done", run.done),
+        ("ok", run.ok),
+        ("cancelled", run.cancelled),
+    )
+    return card(f"run {run.run_id}", fields)
 
 
 def _check(check: mde.Check) -> Html:
@@ -131,6 +144,32 @@ def _library_plan(plan: mde.LibraryPlan) -> Html:
     changes = [(kind.rstrip("s"), file) for kind in kinds for file in getattr(plan, kind)]
     rows = [html_table(("action", "file"), changes)] if changes else []
     return card("library plan" if changes else "nothing to do", (), *rows)
+
+
+def _verification(found: Verification) -> Html:
+    count = len(found.problems)
+    problems = "1 problem" if count == 1 else f"{count} problems"
+    title = dot(GREEN, "nothing wrong") if found.ok else dot(RED, problems)
+    fields = (
+        ("files", found.files),
+        ("SHA-256 of the last line", found.last),
+        ("audit log", found.audit and ", ".join(f"{n} {word}" for word, n in found.audit.items())),
+    )
+    shown = [[problem] for problem in found.problems[:MAX_ROWS]]
+    rows = [html_table(["problem"], shown, left_out=count - len(shown))] if shown else []
+    return card(title, fields, *rows)
+
+
+def _packed(packed: Packed) -> Html:
+    if packed.path is None:
+        return _verification(packed.verification)
+    fields = (
+        ("size", format_size(packed.size)),
+        ("SHA-256", packed.sha256),
+        ("files", packed.verification.files),
+        ("SHA-256 of the last line", packed.verification.last),
+    )
+    return card(packed.path, fields)
 
 
 def _error(error: mde.LiveResponseError) -> Html:
@@ -161,9 +200,12 @@ _CARDS: dict[type, Callable[[Any], str]] = {
     mde.Outcome: _outcome,
     mde.Fleet: fleet_html,
     mde.FleetReport: fleet_report_html,
+    mde.Run: _run,
     mde.Check: _check,
     mde.Finding: _finding,
     mde.LibraryPlan: _library_plan,
+    Packed: _packed,
+    Verification: _verification,
 }
 
 

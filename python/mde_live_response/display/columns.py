@@ -56,8 +56,8 @@ COLUMNS: dict[type, _Columns] = {
         ("name", lambda it: it.file_name),
         ("updated", lambda it: format_time(it.last_updated_time)),
         ("created by", lambda it: it.created_by),
-        ("SHA-256", lambda it: it.sha256),
         ("description", lambda it: it.description),
+        ("SHA-256", lambda it: it.sha256),
     ),
     mde.MachineAction: (
         ("id", lambda it: it.id),
@@ -103,6 +103,19 @@ COLUMNS: dict[type, _Columns] = {
         ("exit code", lambda it: it.exit_code),
         ("output", lambda it: it.text),
         ("stderr", lambda it: it.stderr_text),
+    ),
+    mde.Run: (
+        ("id", lambda it: it.run_id),
+        ("started", lambda it: format_time(it.created)),
+        ("machines", lambda it: it.machines),
+        ("done", lambda it: it.done),
+        ("ok", lambda it: it.ok),
+        ("cancelled", lambda it: it.cancelled),
+        ("comment", lambda it: it.comment),
+    ),
+    mde.Check: (
+        ("ok", lambda it: it.ok),
+        ("findings", lambda it: "; ".join(finding.message for finding in it.findings)),
     ),
     mde.Finding: (
         ("level", lambda it: it.level),

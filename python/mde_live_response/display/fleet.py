@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from .clean import escape_text, machine_label
+from .clean import escape_text, format_time, machine_label
 from .markup import AMBER, GREEN, GREY, MAX_ROWS, RED, Html, card, dot, html_table
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from mde_live_response import Fleet, FleetReport, Outcome
 
-__all__ = ["fleet_html", "fleet_report_html"]
+__all__ = ["fleet_html", "fleet_report_html", "reason_colour"]
 
 _COLOURS = {"ok": GREEN, "timed_out": AMBER, "cancelled": GREY, "busy": GREY}
+# The counts of a run that may still work: what is not here is not done yet.
+_COUNT_COLOURS = {"succeeded": GREEN, "failed": RED}
 _WIDTH, _LABEL_WIDTH = 720, 150  # pixels of the timeline, and of the names beside it
 _BAR, _THIN_BAR = 14, 6  # pixels from one bar to the next, with a name and without
 _MAX_NAMED_BARS = 60
@@ -22,28 +24,36 @@ _MAX_LABEL = 22  # characters
 _TICKS = 4
 
 
-def _count_reasons(outcomes: Sequence[Outcome]) -> dict[str, int]:
+def _count_reasons(outcomes: Iterable[Outcome]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for outcome in outcomes:
         counts[outcome.reason] = counts.get(outcome.reason, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: (item[0] != "ok", -item[1])))
 
 
-def _colour(reason: str) -> str:
+def reason_colour(reason: str) -> str:
+    """Return the colour of the outcomes with this reason."""
     return _COLOURS.get(reason, RED)
 
 
-def _render_summary(run_id: str, machines: int, counts: Mapping[str, int]) -> Html:
-    words = [dot(_colour(word), f"{count} {word}") for word, count in counts.items() if count]
+def _render_summary(run_id: str, machines: int, words: Iterable[Html]) -> Html:
     what = "1 machine" if machines == 1 else f"{machines} machines"
     return card(f"run {run_id}", (("machines", what), ("outcomes", Html(" &emsp; ".join(words)))))
 
 
+def _render_legend(outcomes: Iterable[Outcome]) -> str:
+    """Say which reasons have which colour."""
+    reasons: dict[str, list[str]] = {}
+    for reason in _count_reasons(outcomes):
+        reasons.setdefault(reason_colour(reason), []).append(reason)
+    return " &emsp; ".join(dot(colour, ", ".join(words)) for colour, words in reasons.items())
+
+
 def _format_seconds(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f}".rstrip("0").rstrip(".") + f" {unit}"
-    return f"{seconds:.0f} s"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        if seconds >= 2 * size or unit == "s":
+            break
+    return f"{seconds / size:.3g} {unit}"
 
 
 def _render_ticks(span: float, left: int, bottom: int) -> str:
@@ -64,9 +74,8 @@ def _render_ticks(span: float, left: int, bottom: int) -> str:
 
 def _render_timeline(outcomes: Sequence[Outcome]) -> Html:
     """Draw one bar per session, from its submit to its outcome, ordered by start time."""
-    started = sorted(
-        (o for o in outcomes if o.start_time is not None), key=lambda o: (o.start_time, o.row)
-    )[:MAX_ROWS]
+    sessions = [o for o in outcomes if o.start_time is not None]
+    started = sorted(sessions, key=lambda o: (o.start_time, o.row))[:MAX_ROWS]
     times = [o.start_time for o in started if o.start_time is not None]
     if not times:
         return Html("")
@@ -80,8 +89,10 @@ def _render_timeline(outcomes: Sequence[Outcome]) -> Html:
         for at, (outcome, start) in enumerate(zip(started, times, strict=True))
     ]
     bottom = len(started) * step
+    cut = f", the first {MAX_ROWS} of {len(sessions)}" if len(sessions) > MAX_ROWS else ""
     return Html(
-        f'<div style="text-align:left"><small>sessions since {first:%Y-%m-%d %H:%M:%S} UTC</small>'
+        f'<div style="text-align:left"><small>sessions since {format_time(first)}{cut} &emsp; '
+        f"{_render_legend(started)}</small>"
         f'<br><svg viewBox="0 0 {_WIDTH} {bottom + 16}" width="100%"'
         f' style="max-width:{_WIDTH}px" role="img" aria-label="timeline of the sessions">'
         f"{_render_ticks(span, left, bottom)}{''.join(bars)}</svg></div>"
@@ -104,13 +115,18 @@ def _render_bar(outcome: Outcome, start: float, span: float, y: int, left: int) 
     return (
         f'{label}<rect x="{left + start * scale:.1f}" y="{y + 1}"'
         f' width="{max(seconds * scale, 2.0):.1f}" height="{step - 2}"'
-        f' fill="{_colour(outcome.reason)}"><title>{title}</title></rect>'
+        f' fill="{reason_colour(outcome.reason)}"><title>{title}</title></rect>'
     )
 
 
 def fleet_html(fleet: Fleet) -> Html:
     """Return the counts of a run, for `Fleet._repr_html_`."""
-    return _render_summary(fleet.run_id, len(fleet), fleet.counts)
+    words = [
+        dot(_COUNT_COLOURS.get(word, GREY), f"{count} {word}")
+        for word, count in fleet.counts.items()
+        if count
+    ]
+    return _render_summary(fleet.run_id, len(fleet), words)
 
 
 def fleet_report_html(report: FleetReport) -> Html:
@@ -119,12 +135,19 @@ def fleet_report_html(report: FleetReport) -> Html:
     # Failed machines first: the table may be cut, and they matter most.
     shown = sorted(outcomes, key=lambda outcome: outcome.ok)[:MAX_ROWS]
     rows = [
-        (machine_label(o), o.status, dot(_colour(o.reason), o.reason), None if o.ok else o.message)
+        (
+            machine_label(o),
+            o.status,
+            dot(reason_colour(o.reason), o.reason),
+            None if o.ok else o.message,
+        )
         for o in shown
     ]
     heads = ("machine", "status", "reason", "message")
+    counts = _count_reasons(outcomes)
+    words = [dot(reason_colour(reason), f"{count} {reason}") for reason, count in counts.items()]
     return Html(
-        _render_summary(report.run_id, len(outcomes), _count_reasons(outcomes))
+        _render_summary(report.run_id, len(outcomes), words)
         + _render_timeline(outcomes)
         + html_table(heads, rows, left_out=len(outcomes) - len(shown))
     )

@@ -34,6 +34,11 @@ MAX_ROWS = 500
 """The most rows of one table."""
 _MAX_OUTPUT = 20_000
 """The most characters of one script's output."""
+_MAX_CELL = 2_000
+"""The most characters of one cell."""
+
+_MAX_UNBROKEN = 40
+"""The most characters of a cell that is kept in one line: a name breaks at its hyphens else."""
 
 _LINE = "1px solid rgba(128,128,128,.35)"
 # JupyterLab aligns the cells of a table to the right.
@@ -60,7 +65,10 @@ def to_cell(value: object) -> Html:
         return Html("yes" if value else "no")
     if isinstance(value, (tuple, list)):
         return Html(", ".join(map(escape_text, value)))
-    return Html(escape_text(value))
+    text = str(value)
+    if len(text) > _MAX_CELL or len(text.splitlines()) > 1:
+        return output_block(text, limit=_MAX_CELL)
+    return Html(escape_text(text))
 
 
 def dot(colour: str, words: object) -> Html:
@@ -70,25 +78,31 @@ def dot(colour: str, words: object) -> Html:
     )
 
 
-def output_block(text: str, label: str = "", colour: str = GREY) -> Html:
+def output_block(
+    text: str, label: str = "", colour: str = GREY, *, limit: int = _MAX_OUTPUT
+) -> Html:
     """Return the output of a script: monospaced, with its label, cut if it is long."""
-    lines = "\n".join(map(escape_text, text[:_MAX_OUTPUT].splitlines()))
-    cut = f"\n&hellip; {len(text) - _MAX_OUTPUT} more characters" if len(text) > _MAX_OUTPUT else ""
+    lines = "\n".join(map(escape_text, text[:limit].splitlines()))
+    cut = f"\n&hellip; {len(text) - limit} more characters" if len(text) > limit else ""
     title = (
         f'<div style="text-align:left"><small>{escape_text(label)}</small></div>' if label else ""
     )
     return Html(f'{title}<pre style="{_OUTPUT.format(colour=colour)}">{lines}{cut}</pre>')
 
 
+def _style_of(value: object) -> str:
+    is_short = not isinstance(value, (Html, list, tuple)) and len(str(value)) <= _MAX_UNBROKEN
+    return f'style="{_CELL}{";white-space:nowrap" if is_short else ""}"'
+
+
 def html_table(
     heads: Sequence[str], rows: Iterable[Sequence[object]], *, left_out: int = 0
 ) -> Html:
     """Return a table. `left_out` is the number of rows that are not shown."""
-    cells = [[to_cell(value) for value in row] for row in rows]
-    head = "".join(f'<th style="{_CELL}">{escape_text(text)}</th>' for text in heads)
+    head = "".join(f"<th {_style_of(text)}>{escape_text(text)}</th>" for text in heads)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row) + "</tr>"
-        for row in cells
+        "<tr>" + "".join(f"<td {_style_of(value)}>{to_cell(value)}</td>" for value in row) + "</tr>"
+        for row in rows
     )
     more = f"<p>{left_out} more are not shown.</p>" if left_out else ""
     return Html(

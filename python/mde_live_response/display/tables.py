@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from mde_live_response._arguments import items_of, texts_of
 
+from .clean import format_time
 from .columns import columns_of, is_bad
 from .markup import MAX_ROWS, html_table
 from .text_table import format_table
@@ -90,4 +93,5 @@ def _to_mapping(item: object) -> Mapping[str, object] | None:
 
 
 def _value(item: object, name: str) -> object:
-    return item.get(name) if isinstance(item, dict) else getattr(item, name)
+    value = item.get(name) if isinstance(item, dict) else getattr(item, name)
+    return format_time(value) if isinstance(value, datetime) else value
