@@ -20,13 +20,14 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house docs stubs test-rust test-python test-fast soak fuzz wheel bench peers format clean
+.PHONY: help demo test lint house types docs stubs test-rust test-python test-fast soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
 	@echo 'make test     run everything that CI runs: lint, test-rust, test-python'
 	@echo 'make lint     check format, lints, types, prose and structure'
 	@echo 'make house    check prose and structure only'
+	@echo 'make types    check the types with mypy, pyright and basedpyright'
 	@echo 'make docs     build the documentation site into target/site; a warning is an error'
 	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
@@ -45,7 +46,7 @@ demo: $(VENV)/.native
 test: lint test-rust test-python
 	$(call heading,All checks passed)
 
-lint: house docs $(VENV)/.native $(VENV)/.components
+lint: house docs types $(VENV)/.native $(VENV)/.components
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
@@ -56,14 +57,20 @@ lint: house docs $(VENV)/.native $(VENV)/.components
 	$(BIN)/ruff check
 	$(call heading,Python: format)
 	$(BIN)/ruff format --check
-	$(call heading,Python: types)
-	$(BIN)/mypy --strict python tests tools
 	$(call heading,Python: stubs against the run time)
 	$(BIN)/python -m mypy.stubtest mde_live_response
 
 house: $(VENV)/.made
 	$(call heading,Prose and structure)
 	$(BIN)/python tools/house.py
+
+# Users' editors have one of these three. Each finds what the others do not.
+types: $(VENV)/.native
+	$(call heading,Python: types)
+	$(BIN)/python tools/notebook_code.py target/notebooks
+	$(BIN)/mypy --strict python tests tools examples target/notebooks
+	$(BIN)/pyright
+	$(BIN)/basedpyright
 
 docs: $(VENV)/.tools
 	$(call heading,Documentation)

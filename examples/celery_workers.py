@@ -7,6 +7,9 @@ dies, the others take over its machines, and Celery starts its task again.
     celery -A celery_workers worker --pool solo
 """
 
+# Celery has no types.
+# pyright: standard, reportFunctionMemberAccess=false
+
 import os
 
 from celery import Celery, group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-import celery_workers  # type: ignore[import-not-found]
+import celery_workers
 from fleet_worker import LIMITS
 
 from mde_live_response import LiveResponseClient

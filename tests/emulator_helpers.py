@@ -46,6 +46,7 @@ def script(name: str, **params: str) -> tuple[str, dict[str, str]]:
 
 
 def finished(emulator: Emulator, action_id: str) -> Any:
+    action: Any = None
     for _ in range(500):
         action = call(emulator, "GET", f"/api/machineactions/{action_id}")[1]
         if action["status"] not in ("Pending", "InProgress"):

@@ -33,8 +33,8 @@ class Case(Protocol):
 
     title: str
 
-    def run(self) -> Counter[str]:
-        """Run the case, and return its figures."""
+    # Runs the case, and returns its figures.
+    def run(self) -> Counter[str]: ...
 
 
 WORKER = Path(__file__).with_name("state_worker.py")

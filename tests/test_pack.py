@@ -53,6 +53,7 @@ def test_a_pack_holds_the_manifest_and_its_files(
 def test_the_pack_lies_beside_the_folder_and_replaces_nothing(folder: Path) -> None:
     packed = pack(folder)
     assert packed.path == folder.with_name("evidence.zip").resolve()
+    assert packed.path is not None
     before = packed.path.read_bytes()
     with pytest.raises(FileExistsError):
         pack(folder)

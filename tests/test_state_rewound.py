@@ -158,6 +158,7 @@ class Case:
         emulator.on_script("echo.ps1", stdout=lambda _, args: str(args), duration=0.05)
         emulator.put_remote_file(MACHINE, "C:\\x", b"evidence")
         process = self.start([self.correlation_id], wait=True)
+        resumed: dict[str, str] = {}
         try:
             wait_until_ready(process)
             first = self.read(self.start(["first"]))["first"]

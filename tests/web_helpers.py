@@ -58,7 +58,7 @@ def web(answer: Callable[[RecordedRequest], WebResponse]) -> Iterator[WebServer]
 
         do_POST = do_GET  # noqa: N815
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

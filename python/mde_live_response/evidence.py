@@ -57,10 +57,10 @@ class Verification:
         last: str | None,
         audit: dict[str, int] | None = None,
     ) -> None:
-        self.problems = problems
-        self.files = files
-        self.last = last
-        self.audit = audit
+        self.problems: tuple[str, ...] = problems
+        self.files: int = files
+        self.last: str | None = last
+        self.audit: dict[str, int] | None = audit
 
     @property
     def ok(self) -> bool:
@@ -100,10 +100,10 @@ class Packed:
     def __init__(
         self, verification: Verification, path: Path | None, size: int, sha256: str | None
     ) -> None:
-        self.verification = verification
-        self.path = path
-        self.size = size
-        self.sha256 = sha256
+        self.verification: Verification = verification
+        self.path: Path | None = path
+        self.size: int = size
+        self.sha256: str | None = sha256
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, ready for JSON."""

@@ -14,7 +14,7 @@ from .text_table import format_table
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["Table", "table"]
 
@@ -86,10 +86,8 @@ def _to_mapping(item: object) -> Mapping[str, object] | None:
     """Return a record as a mapping. None for what has columns of its own."""
     if isinstance(item, dict):
         return {str(key): value for key, value in item.items()}
-    if columns_of(type(item)) is None and hasattr(item, "to_dict"):
-        fields: Mapping[str, object] = item.to_dict()
-        return fields
-    return None
+    to_dict: Callable[[], Mapping[str, object]] | None = getattr(item, "to_dict", None)
+    return to_dict() if columns_of(type(item)) is None and to_dict is not None else None
 
 
 def _value(item: object, name: str) -> object:
