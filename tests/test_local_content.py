@@ -336,7 +336,8 @@ def test_the_examples_run(
     monkeypatch.chdir(tmp_path)
     for name in ("collector", "collector.exe"):
         (tmp_path / name).write_bytes(b"MZ")
-    examples = blocks("python")
+    # tests/test_readme.py runs the first, which creates a client.
+    examples = [example for example in blocks("python") if "LiveResponseClient" not in example]
     assert len(examples) == 2
     for example in examples:
         names: dict[str, Any] = {"Command": Command, "client": client}

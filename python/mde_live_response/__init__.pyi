@@ -138,7 +138,8 @@ class Command:
     def run_script(cls, script_name: str, args: Args | None = None) -> Self:
         """Run a script from the library on the device.
 
-        The service stops a script after 10 minutes. docs/commands.md says what runs a script.
+        The service stops a script after 10 minutes. What runs a script on each system:
+        https://github.com/mde-live-response/mde-live-response/blob/main/docs/commands.md
 
         Args:
             script_name: the script's name in the library.

@@ -27,7 +27,8 @@ class Emulator(EmulatorFixtures):
 
     Use it as a context manager. Times are seconds of the emulator's clock, unless stated otherwise.
     An invalid value raises InvalidRequestError (a ValueError) or TypeError. A forked child can send
-    requests to the emulator, but its methods raise RuntimeError there.
+    requests to the emulator, but its methods raise RuntimeError there. The switches and all else:
+    https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
     """
 
     url: str
@@ -72,7 +73,7 @@ class Emulator(EmulatorFixtures):
             host: The address to listen on. An address other than loopback raises a UserWarning.
             port: The port to listen on. 0 is a free port.
             tls: Serve HTTPS, with a certificate authority for this run, saved at `ca_bundle`.
-            switches: Undocumented behaviour of the service; docs/emulator.md lists the switches.
+            switches: Undocumented behaviour of the service, by name.
 
         Raises:
             InvalidRequestError: A value is out of bounds, or a switch does not exist.

@@ -77,8 +77,8 @@ fn check_arguments(command: &Command, check: &mut Check) {
             "warning",
             "arguments",
             format!("the arguments of {name} have {refused:?}, which the portal refuses"),
-            "the API may refuse them too: pass a mapping, which is sent as base64url \
-             (docs/commands.md)",
+            "the API may refuse them too: pass a mapping, which is sent as base64url: \
+             https://github.com/mde-live-response/mde-live-response/blob/main/docs/commands.md",
         );
     }
     if args.contains('"') && is_powershell(name) {
@@ -87,7 +87,8 @@ fn check_arguments(command: &Command, check: &mut Check) {
             "arguments",
             format!("the arguments of {name} have a double quote"),
             "the Windows agent puts them into a double-quoted command line, and may end it there: \
-             pass a mapping, which is sent as base64url (docs/commands.md)",
+             pass a mapping, which is sent as base64url: \
+             https://github.com/mde-live-response/mde-live-response/blob/main/docs/commands.md",
         );
     }
     let length = args.chars().count();

@@ -25,7 +25,7 @@ example:
       --file 'C:\\Temp\\triage.zip=triage.zip' \\
       --switch accepted_status=200 --switch windows=fixed
 
-docs/emulator.md lists the switches."""
+The switches: https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md"""
 
 
 def _port(text: str) -> int:

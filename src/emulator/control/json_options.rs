@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 use crate::emulator::clock::MAX_SECONDS;
 use crate::error::{Error, Result};
 
+/// The page that lists what there is.
+pub(super) const PAGE: &str =
+    "see https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md";
+
 /// Returns what a value must be, if it breaks a rule that its type does not express.
 pub type Bounds = fn(name: &str, value: &Value) -> Option<&'static str>;
 

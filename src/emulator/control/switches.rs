@@ -272,7 +272,7 @@ impl Switches {
     /// Returns an error if a name or a value is not valid. It lists those that are.
     pub fn from_json(text: &str) -> Result<Self> {
         json_options::parse("switch", text, bounds)
-            .map_err(|error| error.with_hint("docs/emulator.md says what each switch does"))
+            .map_err(|error| error.with_hint(json_options::PAGE))
     }
 }
 
