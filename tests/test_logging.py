@@ -82,6 +82,27 @@ def test_a_sessions_lifecycle_is_logged(
     assert messages(caplog, logging.DEBUG) == messages(caplog, logging.WARNING) == []
 
 
+def test_one_line_for_each_machine_is_enough_to_follow_a_run(
+    emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    emulator.on_script("bad.ps1", stdout="no", exit_code=3)
+    emulator.add_machine("off.example.test", online=False)
+    good, bad = Command.run_script("a.ps1", "-Secret s3cret"), Command.run_script("bad.ps1")
+    commands = {"ws-0001": good, "ws-0002": bad, "nobody": good, "off": good}
+    with caplog.at_level(logging.INFO, LOG), emulator.client() as client:
+        report = client.run_many(
+            commands, commands, "why", run_id="case-7", cancel_pending_after=2
+        ).report(60)
+    lines = [m for m in messages(caplog, logging.INFO) if m.startswith("run case-7, machine ")]
+    assert len(lines) == len(report)
+    for outcome in report:
+        (line,) = (m for m in lines if m.startswith(f"run case-7, machine {outcome.machine}: "))
+        assert f": {outcome.reason}" in line
+        assert outcome.ok or outcome.message in line
+        assert outcome.action_id is None or line.endswith(f", session {outcome.action_id}")
+    assert "s3cret" not in caplog.text
+
+
 def test_each_attempt_is_logged_with_its_reason(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:

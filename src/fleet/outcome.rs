@@ -6,6 +6,8 @@ use crate::error::{Error, Kind, Result};
 use crate::model::is_machine_id;
 use crate::session::SessionResult;
 use crate::state::run_store::NumberedOutcome;
+use crate::text::printable;
+use crate::trace::LOG_TARGET;
 
 /// How a row ended. Each row of a run has exactly one outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +93,23 @@ impl Outcome {
         self.set_reason(reason, message);
         self.action_id = self.action_id.take().or_else(|| error.action_id.clone());
         self.error = Some(error);
+    }
+
+    /// Logs the end of a row in one line, so that a run can be followed by its log.
+    pub fn log(&self, run_id: &str) {
+        let machine = printable(self.label());
+        let session = self.action_id.as_ref().map(|id| format!(", session {}", printable(id)));
+        let why = match self.reason.as_str() {
+            "ok" => String::new(),
+            _ => format!(": {}", printable(&self.message)),
+        };
+        log::info!(
+            target: LOG_TARGET,
+            "run {}, machine {machine}: {}{why}{}",
+            printable(run_id),
+            self.reason,
+            session.unwrap_or_default()
+        );
     }
 
     pub fn set_reason(&mut self, reason: &str, message: impl Into<String>) {

@@ -131,7 +131,12 @@ impl Shared {
 
     /// Stores an outcome durably, together with its result. Returns whether it is the row's first.
     pub async fn finish(&self, outcome: &Outcome, result: Option<&SessionResult>) -> Result<bool> {
-        self.run_store().finish_row(&self.header.run_id, finished_row(outcome, result)?).await
+        let run_id = &self.header.run_id;
+        let is_first = self.run_store().finish_row(run_id, finished_row(outcome, result)?).await?;
+        if is_first {
+            outcome.log(run_id);
+        }
+        Ok(is_first)
     }
 
     /// Stores what the outcome of a row is if its machine is never reached.
@@ -156,8 +161,13 @@ impl Shared {
         outcome: &Outcome,
         result: &SessionResult,
     ) -> Result<bool> {
+        let run_id = &self.header.run_id;
         let finished = finished_row(outcome, Some(result))?;
-        self.run_store().replace_outcome(&self.header.run_id, before, finished).await
+        let is_replaced = self.run_store().replace_outcome(run_id, before, finished).await?;
+        if is_replaced {
+            outcome.log(run_id);
+        }
+        Ok(is_replaced)
     }
 
     /// Returns whether this process fetches the results of a row again: they could not be fetched

@@ -164,7 +164,12 @@ impl Scheduler {
     pub(super) async fn finish_unreached(&mut self, row: u32) -> Result<()> {
         let (runs, run_id) = (self.shared.run_store(), &self.shared.header.run_id);
         let Some(last) = runs.get_last_outcome(run_id, row).await? else { return Ok(()) };
-        runs.finish_row(run_id, FinishedRow { row, ..last }).await?;
+        let outcome = serde_json::from_str::<Outcome>(&last.outcome);
+        if runs.finish_row(run_id, FinishedRow { row, ..last }).await?
+            && let Ok(outcome) = outcome
+        {
+            outcome.log(run_id);
+        }
         self.has_new_outcomes = true;
         Ok(())
     }
