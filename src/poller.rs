@@ -70,6 +70,12 @@ impl Poller {
         slot_watch
     }
 
+    /// Returns the seconds from one poll of a session to the next, if no caller waits in between.
+    /// `age` is how long the session existed at the first of them.
+    pub fn next_separate_poll_in(&self, age: f64) -> f64 {
+        self.pace.separate_interval(age)
+    }
+
     fn wake_or_spawn(self: &Arc<Self>, mut table: MutexGuard<'_, WatchTable>) {
         let was_running = std::mem::replace(&mut table.running, true);
         drop(table);

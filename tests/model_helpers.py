@@ -23,6 +23,7 @@ DICT_NAMES = {
     "has_parameters parameters_description changed",
     "LibraryPlan": "add replace describe delete leave others conflicts",
     "Run": "run_id comment created machines done ok cancelled",
+    "Session": "id machine_id correlation_id adopted action",
     "Finding": "code level message hint",
     "Check": "ok findings",
     "Outcome": "row machine computer_dns_name machine_id tenant_id action_id correlation_id status "

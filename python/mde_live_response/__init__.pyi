@@ -1732,6 +1732,20 @@ class Session:
     def action(self) -> MachineAction | None:
         """The last known status. None if none was fetched; `refresh()` fetches it."""
 
+    @property
+    def next_poll_in(self) -> float:
+        """The seconds until it makes sense to read the status again, for a program that does not
+        wait in between: 0.0 if the session has ended, or if its status was not fetched.
+
+        It grows with the session's age, from 3 to 30 seconds with the default limits. A program
+        that waits calls `wait()` or `result()`, which share one request for all sessions.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a JSON-ready dict, without `next_poll_in`. Times are ISO 8601
+        in UTC. `LiveResponseClient.session` accepts its `id` in any process.
+        """
+
     def refresh(self, *, max_age: float | timedelta = 0.0) -> MachineAction:
         """Fetch the status once, without waiting for the end.
 
@@ -1741,7 +1755,8 @@ class Session:
 
         Args:
             max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
-                the state store fetched within that time. Default 0: fetch it now.
+                the state store fetched within that time. If there is none, one request
+                fetches those of all open sessions. Default 0: fetch only this one, now.
 
         Returns:
             The action with its current status.
@@ -1760,7 +1775,8 @@ class Session:
 
         Args:
             max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
-                the state store fetched within that time. Default 0: fetch it now.
+                the state store fetched within that time. If there is none, one request
+                fetches those of all open sessions. Default 0: fetch only this one, now.
 
         Returns:
             The action with its current status.

@@ -27,21 +27,43 @@ impl Poller {
             if at > 0 {
                 self.table().list_bucket.take(self.pipeline.clock.now(), self.pace.calls);
             }
-            let found = self.pipeline.list_machine_actions(Some(&ids_filter(chunk)), None).await?;
-            self.cache_statuses(&quota, &found).await;
-            let now = self.pipeline.clock.now();
-            for id in chunk {
-                match found.iter().find(|action| action.id.eq_ignore_ascii_case(id)) {
-                    Some(action) => self.record_action(&quota, id, action.clone(), now).await,
-                    None => missing.push(id.clone()),
-                }
-            }
+            let found = self.read_list(&quota, chunk).await?;
+            missing.extend(chunk.iter().filter(|id| find(&found, id).is_none()).cloned());
         }
         // The list may come from a replica that does not know a new action yet.
         for id in self.ids_to_poll_individually(&missing) {
             self.poll_individually(&quota, &id).await;
         }
         Ok(())
+    }
+
+    /// Reads the actions with one list call, and passes them to the watchers and to the other
+    /// clients. Returns those that the list has.
+    async fn read_list(&self, quota: &Quota, ids: &[String]) -> Result<Vec<MachineAction>> {
+        let found = self.pipeline.list_machine_actions(Some(&ids_filter(ids)), None).await?;
+        self.cache_statuses(quota, &found).await;
+        let now = self.pipeline.clock.now();
+        for id in ids {
+            if let Some(action) = find(&found, id) {
+                self.record_action(quota, id, action.clone(), now).await;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the action and the other open sessions with one list call. Returns None if the list
+    /// does not have the action. Makes no call if no other session is open.
+    pub async fn read_with_others(&self, id: &str) -> Result<Option<MachineAction>> {
+        let (_, quota) = self.pipeline.shared_quota().await?;
+        let open = quota.store().slots().await?.into_iter().filter_map(|slot| slot.action_id);
+        let others = open.filter(|other| is_guid(other) && !other.eq_ignore_ascii_case(id));
+        let mut ids: Vec<_> = others.take(IDS_PER_FILTER - 1).collect();
+        if ids.is_empty() || !is_guid(id) {
+            return Ok(None);
+        }
+        ids.push(id.to_owned());
+        let found = self.read_list(&quota, &ids).await?;
+        Ok(find(&found, id).cloned())
     }
 
     async fn poll_individually(&self, quota: &Quota, id: &str) {
@@ -74,4 +96,8 @@ impl Poller {
         }
         self.table().record_action(id, action, read_at);
     }
+}
+
+fn find<'a>(actions: &'a [MachineAction], id: &str) -> Option<&'a MachineAction> {
+    actions.iter().find(|action| action.id.eq_ignore_ascii_case(id))
 }

@@ -54,6 +54,15 @@ impl Pace {
         }
     }
 
+    /// Returns the seconds between two polls of a session that no caller waits for in between.
+    /// `age` is how long the session exists.
+    ///
+    /// Each of these polls is a call of its own, so they get rarer as the session gets older. A
+    /// caller learns of the end late by at most a fifth of the time that it took.
+    pub fn separate_interval(&self, age: f64) -> f64 {
+        (age / 5.0).clamp(self.base, self.base * MAX_SLOWDOWN)
+    }
+
     /// Returns the shortest time between two polls if `free_share` of a window is free.
     pub fn min_gap(&self, free_share: f64) -> f64 {
         // Other processes with the same application use the limit too, and need the rest.
@@ -129,5 +138,12 @@ mod tests {
             [(0.0, None), (10.0, None), (10.0, Some(0.0)), (400.0, Some(0.0)), (7200.0, Some(0.0))];
         let intervals = seconds.map(|(now, pending)| pace.interval(now, 0.0, pending).round());
         assert_eq!(intervals, [1.0, 3.0, 3.0, 20.0, 30.0]);
+    }
+
+    #[test]
+    fn separate_polls_get_rarer_with_the_age_of_the_session() {
+        let pace = Pace::new(&[Rate { count: 100, per: 60.0 }, Rate { count: 1500, per: 3600.0 }]);
+        let intervals = [-60.0, 0.0, 20.0, 100.0, 7200.0].map(|age| pace.separate_interval(age));
+        assert_eq!(intervals.map(f64::round), [3.0, 3.0, 4.0, 20.0, 30.0]);
     }
 }

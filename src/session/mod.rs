@@ -14,6 +14,7 @@ mod next_step;
 mod plan;
 mod post;
 mod post_task;
+mod refresh;
 mod response;
 mod result_blob;
 mod results;
@@ -39,11 +40,11 @@ pub use stream::{FileStream, StreamItem};
 pub use tag::Tag;
 pub use wait::PENDING_CANCEL_COMMENT;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::library::LocalFiles;
 use crate::model::MachineAction;
 use crate::pipeline::Pipeline;
-use crate::poller::{Poller, cached_action};
+use crate::poller::Poller;
 use crate::text::printable;
 use crate::trace::{self, LOG_TARGET};
 
@@ -202,12 +203,15 @@ impl Session {
     }
 
     fn record_action(&self, action: &MachineAction) {
-        let now = self.sessions.pipeline.clock.now();
+        self.record_action_read_at(action, self.sessions.pipeline.clock.now());
+    }
+
+    fn record_action_read_at(&self, action: &MachineAction, at: f64) {
         let before = self
             .latest
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .replace((now, action.clone()));
+            .replace((at, action.clone()));
         if before.is_none_or(|(_, before)| before.status != action.status) {
             let machine =
                 action.machine_id.as_deref().or(self.machine_id.as_deref()).unwrap_or("unknown");
@@ -218,55 +222,6 @@ impl Session {
             };
             log::info!(target: LOG_TARGET, "session {id} on machine {machine} is {status}");
         }
-    }
-
-    /// Returns the action. Reads it unless a status of at most `max_age` seconds is known.
-    pub async fn refresh(&self, max_age: f64) -> Result<MachineAction> {
-        self.read_action(max_age).await.map_err(|error| self.in_context(error))
-    }
-
-    async fn read_action(&self, max_age: f64) -> Result<MachineAction> {
-        self.find_correlation_id().await;
-        let pipeline = &self.sessions.pipeline;
-        if let Some((_, action)) =
-            self.last_seen().filter(|(at, _)| pipeline.clock.now() - at < max_age)
-        {
-            return Ok(action);
-        }
-        if max_age > 0.0
-            && let Some(action) = self.cached_action(max_age).await
-        {
-            return Ok(action);
-        }
-        // The id is that of a session that was started once, so a 404 may pass.
-        let reading = || pipeline.get_machine_action(&self.id);
-        let read = match self.recent_action() {
-            Some(_) => reading().await,
-            None => pipeline.reread_if_not_found(reading).await,
-        };
-        let action = match (read, self.recent_action()) {
-            (Ok(action), _) => action,
-            // A replica may not know a new action yet and answer 404.
-            (Err(error), Some(action)) if error.kind == Kind::NotFound => return Ok(action),
-            (Err(error), _) => return Err(error),
-        };
-        self.record_action(&action);
-        self.sessions.poller.publish_action(&action).await?;
-        Ok(action)
-    }
-
-    /// Returns the action if any client stored its status at most `max_age` seconds ago.
-    async fn cached_action(&self, max_age: f64) -> Option<MachineAction> {
-        let (_, quota) = self.sessions.pipeline.shared_quota().await.ok()?;
-        let cached = quota.store().cached_status(self.id.clone(), max_age).await.ok()??;
-        cached_action(&cached)
-    }
-
-    /// Returns the action if it was read within the settle time. In that time a 404 proves nothing.
-    fn recent_action(&self) -> Option<MachineAction> {
-        let pipeline = &self.sessions.pipeline;
-        let (at, action) = self.last_seen()?;
-        (pipeline.clock.now() - at <= pipeline.options.limits.settle_time).then_some(action)
     }
 }
 

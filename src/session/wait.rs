@@ -42,6 +42,18 @@ impl Session {
         .map_err(|error| self.in_context(error))
     }
 
+    /// Returns the seconds until it makes sense to read the status again, for a caller that does
+    /// not wait in between. 0 if the session has ended, or if nothing is known of it.
+    pub fn next_poll_in(&self) -> f64 {
+        let Some((read_at, action)) = self.last_seen().filter(|(_, action)| !action.is_done())
+        else {
+            return 0.0;
+        };
+        let created = action.creation_date_time_utc.map_or(read_at, |time| time.to_unix());
+        let interval = self.sessions.poller.next_separate_poll_in(read_at - created);
+        (read_at + interval - self.sessions.pipeline.clock.now()).max(0.0)
+    }
+
     async fn follow(
         &self,
         on_update: Option<UpdateCallback>,

@@ -56,6 +56,7 @@ mod session_ids;
 mod session_once;
 mod session_pages;
 mod session_poller;
+mod session_refresh;
 mod session_run;
 mod session_saved;
 mod session_store_check;

@@ -7,7 +7,7 @@ use mde_live_response::emulator::{Fault, Route, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::session::Session;
 
-use crate::support::{Fixture, HOUR, max_calls_within, sleep, within};
+use crate::support::{Fixture, HOUR, max_calls_within, within};
 
 async fn start_fifty(fixture: &Fixture) -> Vec<Session> {
     let mut sessions = Vec::new();
@@ -106,30 +106,6 @@ async fn ten_clients_of_one_store_poll_about_as_often_as_one() {
     );
     assert_eq!(fixture.count_held().await.1, 0);
     fixture.assert_no_violations();
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_status_that_another_client_cached_is_used() {
-    let fixture = Fixture::new();
-    fixture.script("echo.ps1", 60.0);
-    let session = fixture.submit(fixture.submit_args()).await.unwrap();
-    let other = fixture.sibling_client().session(&session.id);
-    session.refresh(0.0).await.unwrap();
-    let before = fixture.emulator.requests().len();
-    assert_eq!(other.refresh(5.0).await.unwrap().id, session.id);
-    assert_eq!(fixture.emulator.requests().len(), before, "the store has the status");
-    sleep(6.0).await;
-    other.refresh(5.0).await.unwrap();
-    assert_eq!(fixture.emulator.requests().len(), before + 1, "the status in the store is too old");
-    assert_eq!(
-        fixture.unrelated_client().session(&session.id).refresh(5.0).await.unwrap().id,
-        session.id
-    );
-    assert_eq!(
-        fixture.emulator.requests().len(),
-        before + 2,
-        "another store does not have the status"
-    );
 }
 
 #[tokio::test(start_paused = true)]

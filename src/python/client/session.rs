@@ -10,6 +10,7 @@ use crate::python::convert::IntoPython;
 use crate::python::files::arguments::{DownloadTo, save_target};
 use crate::python::files::stream::FileStream;
 use crate::python::models::MachineAction;
+use crate::python::models::json_ready::{JsonReady, json_dict};
 use crate::python::notebook::to_html;
 use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
@@ -65,6 +66,14 @@ impl Session {
     }
 }
 
+json_dict! { session::Session, |session| {
+    "id": session.id,
+    "machine_id": session.known_machine_id(),
+    "correlation_id": session.known_correlation_id(),
+    "adopted": session.adopted,
+    "action": session.action(),
+} }
+
 impl IntoPython for session::Session {
     fn into_python(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(Py::new(py, Session::new(self))?.into_any())
@@ -83,7 +92,8 @@ operations! {
         ///
         /// Args:
         ///     max_age: seconds or a timedelta, 0 or more. Accept a status that any client of
-        ///         the state store fetched within that time. Default 0: fetch it now.
+        ///         the state store fetched within that time. If there is none, one request
+        ///         fetches those of all open sessions. Default 0: fetch only this one, now.
         ///
         /// Returns:
         ///     The action with its current status.
@@ -257,6 +267,22 @@ operations! {
         #[getter]
         fn action(&self, py: Python<'_>) -> PyResult<Option<MachineAction>> {
             Ok(self.core_session(py)?.action().map(MachineAction::from))
+        }
+
+        /// The seconds until it makes sense to read the status again, for a program that does not
+        /// wait in between: 0.0 if the session has ended, or if its status was not fetched.
+        ///
+        /// It grows with the session's age, from 3 to 30 seconds with the default limits. A program
+        /// that waits calls `wait()` or `result()`, which share one request for all sessions.
+        #[getter]
+        fn next_poll_in(&self, py: Python<'_>) -> PyResult<f64> {
+            Ok(self.core_session(py)?.next_poll_in())
+        }
+
+        /// Return the attributes as a JSON-ready dict, without `next_poll_in`. Times are ISO 8601
+        /// in UTC. `LiveResponseClient.session` accepts its `id` in any process.
+        fn to_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+            self.core_session(py)?.to_json_ready(py)
         }
 
         fn __reduce__(&self) -> PyResult<()> {
