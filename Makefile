@@ -20,7 +20,7 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house types docs stubs test-rust test-python test-fast soak fuzz wheel bench peers format clean
+.PHONY: help demo test lint house types docs stubs test-rust test-python test-fast test-examples soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
@@ -32,6 +32,7 @@ help:
 	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
 	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
+	@echo 'make test-examples   run the examples for Airflow and Splunk SOAR with the packages of these platforms'
 	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
@@ -97,6 +98,22 @@ FAST_RUST_TESTS := session_once session_busy session_ids session_cap emulator_ c
 FAST_TESTS := tests/test_citations.py tests/test_command.py tests/test_contract.py \
 	tests/test_display.py tests/test_docs.py tests/test_emulator.py tests/test_errors.py \
 	tests/test_import.py tests/test_manifest.py tests/test_pickling.py
+
+# Each of these platforms needs an environment of its own: their packages do not fit together, nor
+# with requirements-dev.txt. Their installation takes minutes, so it is no part of `make test`.
+PLATFORMS := airflow splunk
+PLATFORM_TESTS = MDE_LIVE_RESPONSE_PLATFORMS=1 PYTHONPATH=$(CURDIR)/python target/$(1)/bin/python -m pytest -o cache_dir=target/$(1)/cache tests/test_soar_$(1).py
+
+test-examples: $(VENV)/.native $(PLATFORMS:%=target/%/.made)
+	$(call PLATFORM_TESTS,airflow)
+	$(call PLATFORM_TESTS,splunk)
+
+target/%/.made: tests/soar_platforms/requirements-%.txt
+	$(call heading,Install $*)
+	rm -rf target/$*
+	$(PYTHON) -m venv target/$*
+	target/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native

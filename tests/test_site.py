@@ -65,7 +65,7 @@ def test_the_reference_has_every_public_class(name: str) -> None:
 
 PAGES = [
     (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
-    for name in ("logging.md", "notebooks.md")
+    for name in ("logging.md", "notebooks.md", "soar.md")
 ]
 RECIPES = {
     name: code
@@ -83,6 +83,7 @@ RECIPES = {
         ("notebook_logs.py", "stdout", " is Succeeded\n"),
         ("traces.py", "stdout", '"name": "live_response run"'),
         ("tables.py", "stdout", "ws-0001.example.test"),
+        ("two_steps.py", "stdout", "done\n"),
     ],
 )
 def test_the_recipe_runs(
@@ -106,5 +107,20 @@ def test_the_recipe_runs(
         assert any(line["message"].endswith("is Succeeded") for line in lines)
 
 
+def test_the_recipe_of_a_token_cache_is_accepted(emulator: Emulator) -> None:
+    # azure-identity takes no login host without TLS. The recipe makes no request.
+    env = {**os.environ, **emulator.env}
+    del env["AZURE_AUTHORITY_HOST"]
+    code = RECIPES["token_cache.py"]
+    subprocess.run([sys.executable, "-W", "error", "-c", code], env=env, timeout=120, check=True)
+
+
 def test_every_recipe_is_run() -> None:
-    assert set(RECIPES) == {"json_logs.py", "notebook_logs.py", "tables.py", "traces.py"}
+    assert set(RECIPES) == {
+        "json_logs.py",
+        "notebook_logs.py",
+        "tables.py",
+        "token_cache.py",
+        "traces.py",
+        "two_steps.py",
+    }
