@@ -1,3 +1,4 @@
+# pyright: standard, reportMissingImports=false
 """An Airflow operator that runs a library script on a machine, and holds no worker meanwhile.
 
 The worker submits the script and defers. The triggerer waits for the end of the session, with one
@@ -9,7 +10,7 @@ finds the session by its correlation id.
 import uuid
 from collections.abc import AsyncIterator
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 
 from airflow.sdk import BaseOperator
 from airflow.triggers.base import BaseTrigger, TriggerEvent
@@ -46,7 +47,7 @@ class LiveResponseScriptOperator(BaseOperator):
         super().__init__(**options)
         self.machine, self.script, self.comment, self.args = machine, script, comment, args
 
-    def execute(self, context: dict[str, Any]) -> NoReturn:
+    def execute(self, context: dict[str, Any]) -> None:
         task = context["ti"]
         name = f"{task.dag_id}/{task.task_id}/{task.run_id}/{task.map_index}"
         session = connect().submit(

@@ -32,6 +32,6 @@ def collect(handle: dict[str, Any]) -> dict[str, Any]:
     return connect().session(handle["id"]).result().to_dict()
 
 
-def triage(dask: Client, machines: list[str], case: str) -> list[Future]:
+def triage(dask: Client, machines: list[str], case: str) -> list[Future[Any]]:
     """Return one future for each machine."""
     return dask.map(collect, dask.map(start, machines, case=case))

@@ -59,7 +59,8 @@ async def start(
 
 @app.get("/scripts/{action_id}", response_model=None)
 async def look(action_id: UUID, request: Request) -> dict[str, Any] | JSONResponse:
-    session = request.app.state.client.session(str(action_id))
+    client: LiveResponseClient = request.app.state.client
+    session = client.session(str(action_id))
     # Callers that ask too often do not use up the limit of the service.
     if not (await session.refresh_async(max_age=3)).done:
         return accepted(session)

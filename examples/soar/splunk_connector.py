@@ -20,8 +20,8 @@ def start_or_find(client: mde.LiveResponseClient, param: dict[str, str]) -> mde.
     if action_id := param.get("action_id"):
         return client.session(action_id)
     script = mde.Command.run_script(param["script"], param.get("args"))
-    ids = {"correlation_id": param["correlation_id"]}
-    return client.submit(param["machine"], script, param["comment"], timeout=60, **ids)
+    case, comment = param["correlation_id"], param["comment"]
+    return client.submit(param["machine"], script, comment, timeout=60, correlation_id=case)
 
 
 class LiveResponseConnector(BaseConnector):

@@ -25,8 +25,8 @@ def start_or_find(client: mde.LiveResponseClient, args: dict[str, str]) -> mde.S
     if action_id := args.get("action_id"):
         return client.session(action_id)
     script = mde.Command.run_script(args["script"], args.get("args"))
-    ids = {"correlation_id": args["correlation_id"]}
-    return client.submit(args["machine"], script, args["comment"], timeout=60, **ids)
+    case, comment = args["correlation_id"], args["comment"]
+    return client.submit(args["machine"], script, comment, timeout=60, correlation_id=case)
 
 
 def run_script(client: mde.LiveResponseClient, args: dict[str, str]) -> CommandResults:

@@ -1734,11 +1734,8 @@ class Session:
 
     @property
     def next_poll_in(self) -> float:
-        """The seconds until it makes sense to read the status again, for a program that does not
-        wait in between: 0.0 if the session has ended, or if its status was not fetched.
-
-        It grows with the session's age, from 3 to 30 seconds with the default limits. A program
-        that waits calls `wait()` or `result()`, which share one request for all sessions.
+        """The seconds until the next `refresh()` makes sense: 0.0 if the session has ended, or
+        was not fetched; else 3 to 30, with its age. `wait()` and `result()` need no pause.
         """
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,13 +10,17 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
-import dask_triage  # type: ignore[import-not-found]
+import dask_triage
+from dask.distributed import Client
 
 
 def main(machines: list[str]) -> None:
     # Without an address, the client starts a cluster of its own.
-    with dask_triage.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as dask:
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+        # Type checkers take what it returns for coroutines.
+        dask: Any = client
         futures = dask_triage.triage(dask, machines, "case-42")
         # Each worker has started sessions by then, and waits for them.
         while not all(len(tasks) >= 2 for tasks in dask.has_what().values()):

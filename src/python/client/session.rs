@@ -269,11 +269,8 @@ operations! {
             Ok(self.core_session(py)?.action().map(MachineAction::from))
         }
 
-        /// The seconds until it makes sense to read the status again, for a program that does not
-        /// wait in between: 0.0 if the session has ended, or if its status was not fetched.
-        ///
-        /// It grows with the session's age, from 3 to 30 seconds with the default limits. A program
-        /// that waits calls `wait()` or `result()`, which share one request for all sessions.
+        /// The seconds until the next `refresh()` makes sense: 0.0 if the session has ended, or
+        /// was not fetched; else 3 to 30, with its age. `wait()` and `result()` need no pause.
         #[getter]
         fn next_poll_in(&self, py: Python<'_>) -> PyResult<f64> {
             Ok(self.core_session(py)?.next_poll_in())
@@ -286,10 +283,8 @@ operations! {
         }
 
         fn __reduce__(&self) -> PyResult<()> {
-            Err(PyTypeError::new_err(
-                "a Session is not pickled: it holds a client; pickle its `id`, and call \
-                 client.session(id)",
-            ))
+            let advice = "pickle its `id`, and call client.session(id)";
+            Err(PyTypeError::new_err(format!("a Session is not pickled: it holds a client; {advice}")))
         }
 
         fn _repr_html_<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -299,7 +294,7 @@ operations! {
         fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
             let action = self.core_session(py)?.action();
             let status = action.map_or_else(|| "not fetched yet".to_owned(), |it| it.status);
-            Ok(printable(&format!("<Session {}: {status}>", self.id)).into_owned())
+            Ok(printable(&format!("<Session {}: {status}>", self.id)).into())
         }
     }
 }

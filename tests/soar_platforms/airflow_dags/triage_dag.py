@@ -1,3 +1,4 @@
+# pyright: reportMissingImports=false
 """A DAG with the operator of the Airflow example. Its first attempt dies after the submit."""
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
-from airflow.sdk import DAG  # type: ignore[import-not-found]
-from airflow_script import LiveResponseScriptOperator  # type: ignore[import-not-found]
+from airflow.sdk import DAG
+from airflow_script import LiveResponseScriptOperator
 
 
-class DyingOperator(LiveResponseScriptOperator):  # type: ignore[misc]
+class DyingOperator(LiveResponseScriptOperator):
     def defer(self, **options: Any) -> NoReturn:
         mark = Path(os.environ["AIRFLOW_HOME"], "died")
         if not mark.exists() and os.environ.get("TEST_DIES"):
