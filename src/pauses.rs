@@ -12,23 +12,25 @@ const FLOOR: f64 = 0.25;
 pub struct Pause {
     /// Seconds at the default settle time.
     seconds: f64,
+    floor: f64,
 }
 
 impl Pause {
     const fn of(seconds: f64) -> Self {
-        Self { seconds }
+        Self { seconds, floor: FLOOR }
     }
 
     /// Returns the pause in seconds, never below the floor.
     pub fn seconds(self, limits: &Limits) -> f64 {
-        (self.seconds * limits.settle_time / SETTLE_TIME).max(FLOOR)
+        (self.seconds * limits.settle_time / SETTLE_TIME).max(self.floor)
     }
 }
 
 /// Between two polls of a busy machine or a full tenant; each further poll waits longer.
 pub const BUSY_POLL: Pause = Pause::of(15.0);
-/// How old the last read of the list may be when a POST is sent.
-pub const MAX_LOOK_AGE: Pause = Pause::of(10.0);
+/// How old the last read of the list may be when a POST is sent. A process that waits for a
+/// processor must not read it again.
+pub const MAX_LOOK_AGE: Pause = Pause { seconds: 10.0, floor: 1.0 };
 /// Between two cancels of an action that the service does not list yet.
 pub const CANCEL_UNLISTED: Pause = Pause::of(5.0);
 /// Before another try to cancel a session that stayed Pending for too long.

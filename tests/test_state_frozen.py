@@ -129,8 +129,10 @@ class Case:
             emulator.put_remote_file(MACHINE, "C:\\x", b"evidence")
             self.gate = stack.enter_context(Gate(emulator)) if is_connecting else None
             # The submit waits for its window, so that the gate is closed before the POST. No
-            # time-out ends the wait at the gate.
-            slow = {"limits": {**LIMITS, "submit": [[1, WINDOW]]}, "timeouts": (60.0, 60.0)}
+            # time-out ends the wait at the gate. With this settle time, the wait is too short for
+            # another read of the list.
+            limited = {**LIMITS, "submit": [[1, WINDOW]], "settle_time": 20.0 * WINDOW}
+            slow = {"limits": limited, "timeouts": (60.0, 60.0)}
             options = slow if is_connecting else {}
             process = self.start(self.correlation_id, wait=True, **options)
             try:

@@ -71,7 +71,7 @@ impl SubmitHistory {
         events.last_post = Some(now);
     }
 
-    /// Records the machine's actions, which were read from `now` on. As long as no POST was sent,
+    /// Records the machine's actions, which were read until `now`. As long as no POST was sent,
     /// none of them is ours.
     pub fn record_look(&self, actions: &[MachineAction], now: f64) {
         let mut events = self.lock();

@@ -112,9 +112,8 @@ pub(super) async fn find_action(
 
 /// Lists the machine's actions. The first POST that started an action is the one to adopt.
 async fn list_oldest_first(plan: &SubmitPlan) -> Result<Vec<MachineAction>> {
-    let began = plan.sessions.pipeline.clock.now();
     let mut actions = plan.sessions.list_actions_on(plan.machine_id(), &plan.tag).await?;
-    plan.history.record_look(&actions, began);
+    plan.history.record_look(&actions, plan.sessions.pipeline.clock.now());
     actions.reverse();
     Ok(actions)
 }

@@ -116,8 +116,8 @@ impl<'a> PostAttempt<'a> {
             let already_existed = !plan.history.may_have_started();
             return Err(lookup::outcome_of_action(plan, action, already_existed));
         }
-        // The permit of this POST ends if the read takes long.
-        let is_in_time = clock.now() - began <= max_age;
+        // The permit of this POST ends if the read takes longer than a request may.
+        let is_in_time = clock.now() - began <= plan.sessions.pipeline.options.request_timeout;
         match previous_error {
             _ if is_in_time && !look.is_undecided => Ok(()),
             None => Err(PostOutcome::Outdated),
