@@ -83,6 +83,8 @@ def test_the_next_poll(client: LiveResponseClient, emulator: Emulator) -> None:
     assert other.next_poll_in == 0.0
 
 
+# eventlet warns of each fork, once another test has imported it.
+@pytest.mark.filterwarnings("ignore:Using fork:DeprecationWarning")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 def test_a_forked_child_knows_no_status(client: LiveResponseClient) -> None:
     session = submit(client)

@@ -80,6 +80,8 @@ SAMPLES: dict[str, Any] = {
 
 RESULTS = {"Verification", "Packed", "Table"}
 """Classes of results, which users do not make."""
+OF_TUPLES = {"FleetReport.index", "FleetReport.count"}
+"""Methods of a sequence, whose errors are those of a tuple."""
 
 
 class Call(NamedTuple):
@@ -102,7 +104,9 @@ def functions(body: list[ast.stmt], owner: str) -> Iterator[Call]:
             if node.name in ("__new__", "__init__") or not (
                 is_property or node.name.startswith("_")
             ):
-                yield Call(owner, node.name, node)
+                call = Call(owner, node.name, node)
+                if str(call) not in OF_TUPLES:
+                    yield call
         elif isinstance(node, ast.ClassDef) and node.name not in RESULTS:
             yield from functions(node.body, node.name)
 
