@@ -33,7 +33,7 @@ BLOCKS = [
 
 
 def test_the_pages_have_examples() -> None:
-    assert [len(blocks_of(page)) for page in RUN] == [1, 1, 1, 2, 2, 3]
+    assert [len(blocks_of(page)) for page in RUN] == [1, 1, 1, 2, 1, 3]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -43,9 +43,6 @@ def test_the_example_runs(block: str, emulator: Emulator, tmp_path: Path) -> Non
     emulator.on_script("triage.ps1", stdout="done\r\n")
     emulator.put_remote_file("*", r"C:\Temp\triage.zip", b"what matters" * 100)
     (tmp_path / "triage.ps1").write_bytes(b"# collects what matters")
-    scripts = tmp_path / "scripts"
-    scripts.mkdir()
-    (scripts / "collect.ps1").write_bytes(b"# collects more")
     script = tmp_path / "block.py"
     script.write_text(block, encoding="utf-8")
     done = subprocess.run(
