@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from mde_live_response import LiveResponseClient
 from mde_live_response.emulator import Emulator
 
 
@@ -11,6 +12,13 @@ def emulator() -> Iterator[Emulator]:
     """An emulator whose clock runs twenty times as fast as real time."""
     with Emulator(speed=20.0) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
+    """A client of the emulator. A test file may have an emulator of its own."""
+    with emulator.client() as client:
+        yield client
 
 
 @pytest.fixture

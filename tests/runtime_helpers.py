@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from mde_live_response import LiveResponseClient
     from mde_live_response.emulator import Emulator
 
 SOAK = bool(os.environ.get("MDE_LIVE_RESPONSE_SOAK"))
@@ -86,3 +87,8 @@ def free_port() -> int:
         port = random.randrange(10_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+def library_names(client: LiveResponseClient) -> list[str]:
+    """Return the names of all library files."""
+    return [file.file_name for file in client.library.list_files()]

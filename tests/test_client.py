@@ -7,7 +7,6 @@ import logging
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,6 @@ from runtime_helpers import (
 
 from mde_live_response import Command, InvalidRequestError, Limits, LiveResponseClient
 from mde_live_response.emulator import Emulator
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
 
 
 def test_fifty_threads_share_it(emulator: Emulator) -> None:

@@ -36,12 +36,6 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
 NAMES = [f"ws-{number:04}" for number in range(1, 6)]
 
 

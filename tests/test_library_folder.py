@@ -5,25 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runtime_helpers import requests_of
+from runtime_helpers import library_names, requests_of
 
 from mde_live_response import InvalidRequestError, LiveResponseClient, PermissionDeniedError
 from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
-def names(client: LiveResponseClient) -> list[str]:
-    return [file.file_name for file in client.library.list_files()]
 
 
 def test_hidden_files_subfolders_and_settings_are_skipped(
@@ -36,7 +26,7 @@ def test_hidden_files_subfolders_and_settings_are_skipped(
     (folder / "a b.md").touch()
     (folder / "mde-library.json").write_text('{"ignore": ["a b.md"]}')
     assert client.library.sync(folder).add == ("a.sh", "empty.sh")
-    assert names(client) == ["a.sh", "empty.sh"]
+    assert library_names(client) == ["a.sh", "empty.sh"]
 
 
 def test_a_link_is_followed_inside_the_folder(client: LiveResponseClient, folder: Path) -> None:
@@ -162,7 +152,7 @@ def test_an_empty_folder_deletes_only_if_it_has_settings(
     assert client.library.sync(folder).leave == ("a.sh",)
     (folder / "mde-library.json").write_text("{}")
     assert client.library.sync(folder, delete=True).delete == ("a.sh",)
-    assert names(client) == []
+    assert library_names(client) == []
 
 
 def test_an_empty_path_is_not_the_current_folder(

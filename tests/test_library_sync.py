@@ -10,12 +10,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from runtime_helpers import requests_of, wait_until
+from runtime_helpers import library_names, requests_of, wait_until
 
 import mde_live_response as mde
 from mde_live_response import LiveResponseClient
@@ -23,16 +22,6 @@ from mde_live_response.__main__ import main
 from mde_live_response.emulator import Emulator
 
 PAGE = (Path(__file__).parents[1] / "docs/library.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
-def names(client: LiveResponseClient) -> list[str]:
-    return [file.file_name for file in client.library.list_files()]
 
 
 # -- descriptions
@@ -74,7 +63,7 @@ def test_the_page(
     monkeypatch.chdir(folder.parent)
     exec(code, {"client": client})
     assert capsys.readouterr().out == "('a.sh',) () () () ()\n"
-    assert names(client) == ["a.sh"]
+    assert library_names(client) == ["a.sh"]
 
 
 # -- others
@@ -199,8 +188,8 @@ def test_a_killed_sync_is_continued(acts: bool, emulator: Emulator, folder: Path
         process.wait()
     with emulator.client() as client:
         done = ("a.sh", "b.sh") if acts else ("a.sh",)
-        wait_until(lambda: names(client) == list(done), "what was uploaded")
+        wait_until(lambda: library_names(client) == list(done), "what was uploaded")
         plan = client.library.sync(folder, delete=True)
         assert plan.leave == done
         assert plan.add == ("a.sh", "b.sh", "c.sh")[len(done) :]
-        assert names(client) == ["a.sh", "b.sh", "c.sh"]
+        assert library_names(client) == ["a.sh", "b.sh", "c.sh"]

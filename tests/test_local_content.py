@@ -12,7 +12,7 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,12 +31,6 @@ from mde_live_response.emulator import Emulator
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = "Get-Date\n"
-
-
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
 
 
 @pytest.fixture

@@ -25,12 +25,6 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
 def message_of(error: type[Exception], act: Callable[[], object]) -> str:
     with pytest.raises(error) as caught:
         act()

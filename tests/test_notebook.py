@@ -60,12 +60,6 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
 def show_everything(client: LiveResponseClient, folder: Path) -> dict[str, Any]:
     """Return one object of each class that a notebook may show."""
     script = Command.run_script("a.ps1", HOSTILE)

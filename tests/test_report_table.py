@@ -47,12 +47,6 @@ def report(client: LiveResponseClient) -> FleetReport:
     return client.run_many(NAMES[:3], ECHO, "why").report()
 
 
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
 def test_columns_are_the_rows(client: LiveResponseClient) -> None:
     report = client.run_many([*NAMES[:2], "nobody"], [ECHO, ECHO], "why", run_id="r").report()
     rows, columns = report.to_dicts(), report.to_columns()

@@ -24,12 +24,6 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
 def submit(client: LiveResponseClient) -> Session:
     return client.submit(MACHINE, SCRIPT, "why", correlation_id="case 42")
 

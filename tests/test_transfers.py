@@ -37,12 +37,6 @@ def emulator() -> Iterator[Emulator]:
         yield emulator
 
 
-@pytest.fixture
-def client(emulator: Emulator) -> Iterator[LiveResponseClient]:
-    with emulator.client() as client:
-        yield client
-
-
 def collected(
     emulator: Emulator,
     client: LiveResponseClient,

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use mde_live_response::emulator::{Fault, FaultKind, RequestOutcome, Route};
+use mde_live_response::emulator::{Fault, RequestOutcome, Route};
 use mde_live_response::error::Kind;
 use mde_live_response::session::Sessions;
 
 use crate::library_sync::{file, form, listed, plan, synced, try_sync, write};
-use crate::support::{Fixture, HOUR, TempDir, fault, sleep, within};
+use crate::support::{Fixture, HOUR, LOST_RESPONSES, TempDir, fault, sleep, within};
 
 const FILES: [(&str, &str); 3] = [("a.sh", "1"), ("b.sh", "1"), ("c.sh", "1")];
 
@@ -45,13 +45,7 @@ async fn describe_two_files(fixture: &Fixture, folder: &Path) {
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_of_a_change_is_settled_by_the_list() {
-    for kind in [
-        FaultKind::DropBefore,
-        FaultKind::DropUnread,
-        FaultKind::DropAfter,
-        FaultKind::Truncate,
-        FaultKind::Garble,
-    ] {
+    for kind in LOST_RESPONSES {
         for (route, times) in [("upload", 1), ("upload", 2), ("delete", 1), ("libraryfiles", 1)] {
             let what = format!("{kind:?} {route} {times}");
             let fixture = Fixture::new();

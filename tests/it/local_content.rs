@@ -1,13 +1,13 @@
 //! Local files and inline code: uploaded once, before the intent, and found again after any fault.
 
 use mde_live_response::check::check;
-use mde_live_response::emulator::{Fault, FaultKind, Route, Settings};
+use mde_live_response::emulator::{Fault, Route, Settings};
 use mde_live_response::error::Kind;
 use mde_live_response::fleet::{Fleet, RunSpec};
 use mde_live_response::model::{Command, LocalContent, Shell};
 use mde_live_response::session::SubmitRequest;
 
-use crate::support::{Fixture, HOUR, count_accepted, fault, sleep, within};
+use crate::support::{Fixture, HOUR, LOST_RESPONSES, count_accepted, fault, sleep, within};
 
 pub fn local_script(content: &str) -> Command {
     let content = LocalContent::new("triage.ps1", content.to_owned()).unwrap();
@@ -65,13 +65,7 @@ async fn simultaneous_submits_share_one_upload() {
 
 #[tokio::test(start_paused = true)]
 async fn every_fault_of_the_upload_leaves_one_file_and_one_action() {
-    for kind in [
-        FaultKind::DropBefore,
-        FaultKind::DropUnread,
-        FaultKind::DropAfter,
-        FaultKind::Truncate,
-        FaultKind::Garble,
-    ] {
+    for kind in LOST_RESPONSES {
         for times in [1, 2] {
             let what = format!("{kind:?} {times}");
             let fixture = Fixture::new();

@@ -235,6 +235,15 @@ pub fn run_script(script: &str) -> Command {
     Command::run_script(script, None).unwrap()
 }
 
+/// The faults after which a client cannot know whether the service acted.
+pub const LOST_RESPONSES: [FaultKind; 5] = [
+    FaultKind::DropBefore,
+    FaultKind::DropUnread,
+    FaultKind::DropAfter,
+    FaultKind::Truncate,
+    FaultKind::Garble,
+];
+
 pub fn fault(kind: FaultKind) -> Fault {
     Fault::new(kind)
 }
