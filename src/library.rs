@@ -117,15 +117,12 @@ fn has_digest(file: &LibraryFile, digest: &str) -> bool {
 pub async fn open_file(path: &Path) -> Result<BodyPart> {
     let failed = |error| Error::io("read", path, error);
     let metadata = tokio::fs::metadata(path).await.map_err(failed)?;
-    // Opened here so that a file that cannot be read fails now, with the system's own message. To
-    // open a pipe would wait for its writer.
-    if metadata.is_file() || metadata.is_dir() {
-        tokio::fs::File::open(path).await.map_err(failed)?;
-    }
     if !metadata.is_file() {
-        // A pipe has no length, which the request needs.
+        // A pipe has no length, which the request needs, and to open it would wait for its writer.
         return Err(irregular_file(path));
     }
+    // Opened here so that a file that cannot be read fails now, with the system's own message.
+    tokio::fs::File::open(path).await.map_err(failed)?;
     Ok(BodyPart::File { path: path.into(), length: metadata.len() })
 }
 

@@ -1394,7 +1394,8 @@ class LiveResponseClient:
             The run, to loop over from its first outcome.
 
         Raises:
-            NotFoundError: the state store has no such run.
+            NotFoundError: the state store has no such run, or `until` is given and the library lacks
+                a file that the run needs.
             InvalidRequestError: `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
@@ -1427,7 +1428,8 @@ class LiveResponseClient:
             The run, to loop over from its first outcome.
 
         Raises:
-            NotFoundError: the state store has no such run.
+            NotFoundError: the state store has no such run, or `until` is given and the library lacks
+                a file that the run needs.
             InvalidRequestError: `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
@@ -2559,9 +2561,10 @@ class Library:
         Raises:
             InvalidRequestError: a file cannot be in the library because of its name, its size
                 or its kind, `mde-library.json` is not valid, the folder's name is too long, or
-                `delete` is set and the folder has neither a file to upload nor
-                `mde-library.json`. Nothing was changed. Or: a file of the folder changed during
-                the sync.
+                `delete` is set and the folder has no `mde-library.json`, and either no file to
+                upload or none of those that earlier syncs uploaded under its name: it may be
+                another folder. Nothing was changed. Or: a file of the folder changed during the
+                sync.
             AlreadyExistsError: someone changed a file of this sync during the sync.
             NotFoundError: someone deleted a file of this sync during the sync.
             PermissionDeniedError: the permission is missing. Nothing was changed.
@@ -2603,9 +2606,10 @@ class Library:
         Raises:
             InvalidRequestError: a file cannot be in the library because of its name, its size
                 or its kind, `mde-library.json` is not valid, the folder's name is too long, or
-                `delete` is set and the folder has neither a file to upload nor
-                `mde-library.json`. Nothing was changed. Or: a file of the folder changed during
-                the sync.
+                `delete` is set and the folder has no `mde-library.json`, and either no file to
+                upload or none of those that earlier syncs uploaded under its name: it may be
+                another folder. Nothing was changed. Or: a file of the folder changed during the
+                sync.
             AlreadyExistsError: someone changed a file of this sync during the sync.
             NotFoundError: someone deleted a file of this sync during the sync.
             PermissionDeniedError: the permission is missing. Nothing was changed.
