@@ -1394,8 +1394,8 @@ class LiveResponseClient:
             The run, to loop over from its first outcome.
 
         Raises:
-            NotFoundError: the state store has no such run, or `until` is given and the library lacks
-                a file that the run needs.
+            NotFoundError: the state store has no such run, or `until` is given and the library
+                lacks a file that the run needs.
             InvalidRequestError: `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
@@ -1428,8 +1428,8 @@ class LiveResponseClient:
             The run, to loop over from its first outcome.
 
         Raises:
-            NotFoundError: the state store has no such run, or `until` is given and the library lacks
-                a file that the run needs.
+            NotFoundError: the state store has no such run, or `until` is given and the library
+                lacks a file that the run needs.
             InvalidRequestError: `until` is in the past or has no time zone.
             AuthenticationError: the service accepts no token.
             StateError: the state store failed, or cannot store runs.
