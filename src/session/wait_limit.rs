@@ -38,7 +38,12 @@ pub(super) enum Sent {
 /// The deadline passed before the work was done.
 pub(super) struct Elapsed {
     timeout: f64,
+    /// What the submit did then.
+    doing: &'static str,
 }
+
+const IN_QUEUE: &str = "in the queue";
+const IN_LOOKUP: &str = "looking for the session of an earlier submit";
 
 impl WaitLimit {
     pub fn new(timeout: Option<f64>, clock: Clock) -> Self {
@@ -60,7 +65,27 @@ impl WaitLimit {
         let left = seconds_to_duration(deadline - self.clock.now());
         tokio::time::timeout(left, work)
             .await
-            .map_err(|_| Elapsed { timeout: self.timeout.unwrap_or_default() })
+            .map_err(|_| Elapsed { timeout: self.timeout.unwrap_or_default(), doing: IN_QUEUE })
+    }
+
+    /// Waits until the deadline for `lookup`, which reads the list for the session of an earlier
+    /// submit. Nothing is sent after the deadline, so the next call looks again.
+    pub async fn enforce_lookup<T>(
+        &self,
+        plan: &SubmitPlan,
+        lookup: impl Future<Output = T>,
+    ) -> Result<T> {
+        match self.wait_for(lookup).await {
+            Ok(done) => Ok(done),
+            Err(elapsed) => {
+                let sent =
+                    if plan.history.is_in_doubt() { Sent::Lost } else { Sent::ByAnotherCall };
+                let elapsed = Elapsed { doing: IN_LOOKUP, ..elapsed };
+                let mut error = elapsed.into_error(plan.machine_id(), sent);
+                error.tenant_id = plan.sessions.pipeline.tokens().tenant_id();
+                Err(plan.annotate(error))
+            }
+        }
     }
 
     /// Waits for `work` until the deadline, and logs a warning if that takes long.
@@ -123,8 +148,8 @@ async fn obstacle_in_store(plan: &SubmitPlan) -> Option<String> {
 impl Elapsed {
     pub fn into_error(self, machine_id: &str, sent: Sent) -> Error {
         let message = format!(
-            "the submit to machine {machine_id} was still in the queue after {} s",
-            self.timeout
+            "the submit to machine {machine_id} was still {} after {} s",
+            self.doing, self.timeout
         );
         let (kind, hint) = match sent {
             Sent::Lost => (

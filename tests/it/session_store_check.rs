@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mde_live_response::emulator::{Route, Settings, Switches};
+use mde_live_response::error::Kind;
 use mde_live_response::operation::Operation;
 use mde_live_response::secret::Secret;
 use mde_live_response::session::Sessions;
@@ -73,5 +74,23 @@ async fn the_submits_of_the_last_minute_count_after_a_loss() {
     let (_, quota) = after.pipeline.shared_quota().await.unwrap();
     let usage = quota.window_usage(Operation::RunLiveResponse).await.unwrap();
     assert!(usage.free_share <= 0.1 + 1e-9, "{usage:?}");
+    fixture.assert_no_violations();
+}
+
+#[tokio::test]
+async fn the_timeout_ends_the_lookup_after_a_loss_and_nothing_is_sent() {
+    let (fixture, folder) = (fixture(0.0), TempDir::new());
+    let before = client(&fixture, &folder.0.join("s.db"));
+    within(HOUR, before.submit(fixture.submit_args_for(1), None)).await.unwrap();
+    let after = client(&fixture, &folder.0.join("new.db"));
+    let submit = fixture.submit_args_with_id("case-1");
+    let error = within(HOUR, after.submit(submit.clone(), Some(0.7))).await.err().unwrap();
+    assert_eq!((error.kind, error.retryable), (Kind::WaitTimeout, true), "{error}");
+    assert!(error.message.contains("looking for the session"), "{error}");
+    assert!(!error.hint.as_deref().unwrap().contains("nothing was started"), "{error:?}");
+    assert_eq!(count_accepted(&fixture), 1);
+    // Without a timeout, the lookup ends, and the submit starts.
+    assert!(!within(HOUR, after.submit(submit, None)).await.unwrap().adopted);
+    assert_eq!(count_accepted(&fixture), 2);
     fixture.assert_no_violations();
 }
