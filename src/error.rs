@@ -113,8 +113,11 @@ impl Error {
 
     /// Creates an error of kind `Io` with the message "could not {doing} {path}".
     pub fn io(doing: &str, path: &std::path::Path, source: std::io::Error) -> Self {
+        let reason = source.to_string();
+        // Python and people know the number by its name.
+        let reason = reason.split(" (os error").next().unwrap_or(&reason);
         let mut error =
-            Self::new(Kind::Io, format!("could not {doing} {}: {source}", path.display()));
+            Self::new(Kind::Io, format!("could not {doing} {}: {reason}", path.display()));
         error.os_error = source.raw_os_error();
         error.path = Some(path.display().to_string());
         error.with_source(source)

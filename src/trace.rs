@@ -6,10 +6,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::task::JoinHandle;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The target of every log record of this crate.
 pub const LOG_TARGET: &str = "mde_live_response";
+
+/// Logs that a call failed and is tried again after so many seconds.
+pub fn warn_retry(error: &Error, seconds: f64) {
+    if seconds < 0.05 {
+        log::warn!(target: LOG_TARGET, "{error}; trying again");
+    } else {
+        log::warn!(target: LOG_TARGET, "{error}; trying again in {seconds:.1} s");
+    }
+}
 
 tokio::task_local! {
     static CURRENT: TraceContext;

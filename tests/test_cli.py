@@ -199,7 +199,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert "\nSee mde-live-response" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

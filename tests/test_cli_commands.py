@@ -15,7 +15,6 @@ from runtime_helpers import wait_until
 from mde_live_response import Command, LiveResponseClient
 from mde_live_response._cli import main
 from mde_live_response._cli.main import build_parser
-from mde_live_response._cli.output import to_option_words
 from mde_live_response.emulator import Emulator
 
 MACHINES = ["ws-0001.example.test", "ws-0002.example.test", "ws-0003.example.test"]
@@ -198,7 +197,7 @@ def test_the_library(
     code, document = say("library", "delete", "other.ps1")
     assert (code, document["error"]["type"]) == (3, "NotFoundError")
     code, document = say("library", "upload", str(tmp_path / "missing.ps1"))
-    assert (code, document["error"]["type"]) == (3, "FileNotFoundError")
+    assert (code, document["error"]["type"]) == (2, "FileNotFoundError")
 
 
 def test_machines_and_check(box: Emulator, say: Say, capsys: pytest.CaptureFixture[str]) -> None:
@@ -288,20 +287,6 @@ def test_verbose_logs_to_stderr(
     assert main(["machines", "-vv"]) == 0
     wait_until(lambda: "GET /api/machines 200" in caplog.text, "the log")
     assert "GET /api/machines" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("hint", "expected"),
-    [
-        ('on_busy="wait" waits', "--on-busy wait waits"),
-        ("or replace it with overwrite=True", "or replace it with --overwrite"),
-        ("give one with name=", "give one with --name"),
-        ("continue it with resume(run_id)", "continue it with the command resume"),
-        ("docs.rs/x?a=b and osPlatform=1", "docs.rs/x?a=b and osPlatform=1"),
-    ],
-)
-def test_hints_use_the_words_of_the_command_line(hint: str, expected: str) -> None:
-    assert to_option_words(hint) == expected
 
 
 def test_a_wrong_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -244,6 +244,8 @@ def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verifi
     if manifest.is_symlink() or not manifest.is_file():
         what = "is not a plain file" if exists(manifest) else "does not exist"
         problem = f"there is no {MANIFEST} in {str(folder)!a}: it {what}"
+        if not folder.is_dir():
+            problem = f"{str(folder)!a} is not a folder"
         return Verification((problem,), 0, None), {}
     try:
         problems, entries, digest = check_folder(folder)

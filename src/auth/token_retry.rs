@@ -7,7 +7,6 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::retry::{AttemptFailure, Decision, RetryBudget, RetryPolicy, decide};
 use crate::trace;
-use crate::trace::LOG_TARGET;
 use crate::transport::Failure;
 
 /// Seconds. A response that asks for a longer wait is an error, so that no caller hangs in a login.
@@ -68,8 +67,7 @@ impl TokenRetrier {
                 Decision::Retry { after }
                     if attempt < self.policy.attempts && after <= MAX_RETRY_WAIT && !permanent =>
                 {
-                    let error = &failed.error;
-                    log::warn!(target: LOG_TARGET, "{error}; trying again in {after:.1} s");
+                    trace::warn_retry(&failed.error, after);
                     self.clock.sleep(after).await;
                     attempt += 1;
                 }

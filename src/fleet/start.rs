@@ -103,7 +103,7 @@ impl Fleet {
     pub async fn start(sessions: &Arc<Sessions>, spec: RunSpec) -> Result<Self> {
         spec.check()?;
         if let Some(folder) = &spec.save_to {
-            SaveTo::from(PathBuf::from(folder)).check().await?;
+            SaveTo::from(PathBuf::from(folder)).make_folder().await?;
         }
         let until = spec.until.map(|until| until.resolve(now(sessions))).transpose()?;
         let header = spec.header(until)?;

@@ -102,7 +102,7 @@ impl Pipeline {
     }
 
     async fn wait_to_retry(&self, failure: &AttemptFailure, after: f64, error: &Error) {
-        log::warn!(target: LOG_TARGET, "{error}; trying again in {after:.1} s");
+        trace::warn_retry(error, after);
         // After a 429 the queue itself is blocked, and waiting there is enough.
         if !matches!(failure, AttemptFailure::Status(429, _)) {
             self.clock.sleep(after).await;

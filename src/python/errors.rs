@@ -119,7 +119,9 @@ fn os_error(error: &Error) -> PyErr {
     match (error.os_error, &error.path) {
         // With an errno, Python picks the subclass, such as FileNotFoundError.
         (Some(number), Some(path)) => {
-            PyOSError::new_err((number, error.message.clone(), path.clone()))
+            // Python appends the path to the message.
+            let message = error.message.replacen(&format!(" {path}: "), ": ", 1);
+            PyOSError::new_err((number, message, path.clone()))
         }
         _ => PyOSError::new_err(error.message.clone()),
     }

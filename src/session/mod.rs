@@ -142,7 +142,7 @@ impl Sessions {
     ) -> Result<SessionResult> {
         let clock = self.pipeline.clock;
         if let Some(save_to) = &options.save_to {
-            save_to.check().await?;
+            save_to.make_folder().await?;
         }
         let deadline = options.timeout.map(|seconds| clock.now() + seconds);
         let session = self.submit(submit, options.timeout).await?;

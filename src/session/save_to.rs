@@ -22,14 +22,13 @@ impl From<PathBuf> for SaveTo {
 }
 
 impl SaveTo {
-    /// Fails if the folder is a file. Checked before a session starts, because its results could
-    /// not be saved.
-    pub async fn check(&self) -> Result<()> {
+    /// Makes the folder. Called before a session starts, because its results could not be saved in
+    /// a folder that cannot be made.
+    pub async fn make_folder(&self) -> Result<()> {
+        let failed = |error| Error::io("save to", &self.folder, error);
         match tokio::fs::read_dir(&self.folder).await {
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-                Err(Error::io("save to", &self.folder, error))
-            }
-            _ => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(failed(error)),
+            _ => tokio::fs::create_dir_all(&self.folder).await.map_err(failed),
         }
     }
 

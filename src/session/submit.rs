@@ -280,7 +280,7 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
             wait_limit.enforce(plan, admission::wait_for_session_slot(plan, retries)).await
         }
         NextStep::BlockWindow { seconds, error } => {
-            warn_retry(&error, seconds);
+            trace::warn_retry(&error, seconds);
             let blocked = plan.quota.block_window(Operation::RunLiveResponse, seconds).await;
             blocked.map_err(|error| plan.annotate(error))?;
             // The next admission would wait for the window too, but the list is read before it: an
@@ -288,12 +288,8 @@ async fn wait_for_retry(plan: &SubmitPlan, step: NextStep, wait_limit: &WaitLimi
             wait_limit.enforce(plan, plan.sessions.pipeline.clock.sleep(seconds)).await
         }
         NextStep::Sleep { seconds, error } => {
-            warn_retry(&error, seconds);
+            trace::warn_retry(&error, seconds);
             wait_limit.enforce(plan, plan.sessions.pipeline.clock.sleep(seconds)).await
         }
     }
-}
-
-fn warn_retry(error: &Error, seconds: f64) {
-    log::warn!(target: LOG_TARGET, "{error}; trying again in {seconds:.1} s");
 }

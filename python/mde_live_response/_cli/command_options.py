@@ -11,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["ORDER", "add_command_options", "read_commands"]
+__all__ = ["add_command_options", "read_commands"]
 
-ORDER = (
+_ORDER = (
     "The service runs every --put-file and --put-local first, then every script in its order, "
     "then every --get-file. Local files and code are uploaded to the library first, with the "
     "permission Library.Manage."
@@ -49,7 +49,7 @@ class _SetScriptArgs(argparse.Action):
 
 def add_command_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to a command's parser."""
-    add = parser.add_argument_group("commands", ORDER).add_argument
+    add = parser.add_argument_group("commands", _ORDER).add_argument
     add("--put-file", action="append", default=[], metavar="NAME", help="a library file")
     add("--put-local", action="append", default=[], metavar="PATH", help="a file on this computer")
     for name, metavar, what in _SCRIPTS:
@@ -65,7 +65,8 @@ def add_command_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--args",
         action=_SetScriptArgs,
-        help="arguments of the script before it; write --args=-x if they start with a dash",
+        metavar="TEXT",
+        help="arguments of the script before it, in one text",
     )
     add(
         "--shell",

@@ -80,8 +80,8 @@ def add_completion(commands: Any, build_parser: Callable[[], argparse.ArgumentPa
         print_script,
         help="print a script that completes this command line in your shell",
         example="source <(mde-live-response completion bash)\n  mde-live-response completion zsh > "
-        '"${fpath[1]}/_mde-live-response"\n  mde-live-response completion fish > '
-        "~/.config/fish/completions/mde-live-response.fish",
+        '"${fpath[1]}/_mde-live-response"\n  mde-live-response completion fish > \\\n'
+        "      ~/.config/fish/completions/mde-live-response.fish",
     )
     completion.add_argument("shell", choices=sorted(_SCRIPTS))
 

@@ -29,6 +29,8 @@ def add_demo(commands: Any) -> None:
         "demo",
         _demo,
         help="run the documentation's example against the emulator; needs no tenant",
+        description="Start the emulator, run a script on one of its machines, and collect a file. "
+        "Needs no tenant; nothing leaves this computer.",
         example="mde-live-response demo --save-to out",
     )
     demo.add_argument(

@@ -12,20 +12,23 @@ if TYPE_CHECKING:
 
     from mde_live_response.emulator import Emulator
 
-DESCRIPTION = """\
-Serve the live response API, the token endpoint and the results on this machine until stopped.
-The command prints one line of JSON with the addresses and the credentials. Files and scripts are
-added to the library under their names."""
+DESCRIPTION = (
+    "Serve the live response API, the token endpoint and the results on this machine until "
+    "stopped. The command prints one line of JSON with the addresses and the credentials. Files "
+    "and scripts are added to the library under their names."
+)
 
 EPILOG = """\
 example:
   mde-live-response emulator --port 8080 \\
-      --machine srv-01.example.test --offline ws-0900.example.test \\
+      --machine srv-01.example.test \\
+      --offline ws-0900.example.test \\
       --script triage.ps1=triage.out --library helper.exe \\
       --file 'C:\\Temp\\triage.zip=triage.zip' \\
       --switch accepted_status=200 --switch windows=fixed
 
-The switches: https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md"""
+The switches:
+  https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md"""
 
 
 def _port(text: str) -> int:
@@ -70,11 +73,9 @@ def add_emulator(commands: Any) -> None:
     """Add `emulator` to the command line."""
     emulator = commands.add_parser(
         "emulator",
-        allow_abbrev=False,
         help="serve the live response API on this machine until stopped",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(emulator)
     emulator.set_defaults(call=serve)

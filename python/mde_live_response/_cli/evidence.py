@@ -7,6 +7,7 @@ from pathlib import Path
 from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.options import add_command
 from mde_live_response._cli.output import print_document, print_text
+from mde_live_response._cli.words import count
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -88,7 +89,7 @@ def _print_verification(verification: Verification) -> None:
     if verification.last is not None:
         wrong = len(verification.problems) or "nothing"
         print_text(
-            f"{verification.files} files, {wrong} wrong; "
+            f"{count(verification.files, 'file')}, {wrong} wrong; "
             f"the last line's SHA-256: {verification.last}"
         )
     if (audit := verification.audit) is not None:

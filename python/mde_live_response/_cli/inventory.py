@@ -10,12 +10,8 @@ from mde_live_response._cli.options import (
     make_client,
     seconds,
 )
-from mde_live_response._cli.output import (
-    print_document,
-    print_list,
-    print_text,
-    to_option_words,
-)
+from mde_live_response._cli.output import print_document, print_list, print_text
+from mde_live_response._cli.words import count, to_option_words
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -115,10 +111,16 @@ def _check(options: argparse.Namespace) -> int:
         check = client.check(options.machine)
     if options.json:
         print_document(check.to_dict())
-    elif not check.findings:
-        print_text("nothing would prevent a session")
     else:
         for finding in check.findings:
-            print_text(f"{finding.level}: {finding.message}")
+            print_text(f"{finding.level}: {to_option_words(finding.message)}")
             print_text(f"  {to_option_words(finding.hint)}")
+        print_text(_verdict(check))
     return OK if check.ok else FAILED
+
+
+def _verdict(check: mde.Check) -> str:
+    if not check.findings:
+        return "nothing would prevent a session"
+    levels = [finding.level for finding in check.findings]
+    return ", ".join(count(levels.count(level), level) for level in ("error", "warning"))

@@ -13,6 +13,7 @@ from mde_live_response._cli.options import (
     seconds,
 )
 from mde_live_response._cli.output import print_document, print_list, print_text
+from mde_live_response._cli.words import count
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -26,9 +27,7 @@ __all__ = ["add_library"]
 
 def add_library(commands: Any) -> None:
     """Add `library` to the command line."""
-    library = commands.add_parser(
-        "library", allow_abbrev=False, help="list, upload and delete library files"
-    )
+    library = commands.add_parser("library", help="list, upload and delete library files")
     actions = library.add_subparsers(
         dest="action", required=True, metavar="list|upload|ensure|delete|sync|prune"
     )
@@ -182,7 +181,8 @@ def _prune(options: argparse.Namespace) -> int:
     what = "would be deleted" if options.dry_run else "deleted"
     for name in plan.delete:
         print_text(f"{name}: {what}")
-    print_text(f"{len(plan.delete)} files {what}, {len(plan.leave)} are still needed or too new")
+    deleted = count(len(plan.delete), "file")
+    print_text(f"{deleted} {what}; still needed or too new: {len(plan.leave)}")
     return OK
 
 
@@ -209,5 +209,5 @@ def _print_plan(plan: mde.LibraryPlan, *, dry_run: bool) -> None:
             print_text(f"{name}: {would}{what}")
     for name in plan.conflicts:
         print_text(f"{name}: not synced, the library has other content of someone else")
-    count = sum(map(len, changes.values()))
-    print_text(f"{count} files {would}changed, {len(plan.leave)} are unchanged")
+    changed = count(sum(map(len, changes.values())), "file")
+    print_text(f"{changed} {would}changed; unchanged: {len(plan.leave)}")

@@ -22,6 +22,7 @@ from mde_live_response._cli import (
 )
 from mde_live_response._cli.exit_codes import INTERRUPTED, REFUSED, USAGE
 from mde_live_response._cli.output import print_error, print_note
+from mde_live_response._cli.parser import Parser
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -33,12 +34,10 @@ __all__ = ["build_parser", "main"]
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mde-live-response",
         description=mde.__doc__,
-        allow_abbrev=False,
         epilog="example:\n  mde-live-response demo",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--version", action="version", version=f"mde-live-response {mde.__version__}"
@@ -78,7 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_note("Interrupted.")
         return INTERRUPTED
-    except mde.InvalidRequestError as error:
+    # The last three: the caller named a file of this computer that is not there.
+    except (
+        mde.InvalidRequestError,
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+    ) as error:
         print_error(error, as_json=as_json)
         return USAGE
     except (mde.LiveResponseError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import mde_live_response as mde
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "STATE_VARIABLE",
     "add_command",
     "add_save_to",
     "add_timeout",
@@ -22,7 +24,10 @@ __all__ = [
     "connection_options",
     "make_client",
     "seconds",
+    "state_address",
 ]
+
+STATE_VARIABLE = "MDE_LIVE_RESPONSE_STATE"
 
 _VERSION = f"mde-live-response {mde.__version__}"
 
@@ -81,11 +86,9 @@ def add_command(
     """Add a command with an example and the options of every command."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        allow_abbrev=False,
         help=help,
         description=description or f"{help[0].upper()}{help[1:]}.",
         epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=parents or (_ignored_options(),),
         # A command may have an own option of the same name.
         conflict_handler="error" if parents else "resolve",
@@ -134,3 +137,19 @@ def make_client(options: argparse.Namespace) -> mde.LiveResponseClient:
         state=options.state,
         tenant_id=options.tenant_id,
     )
+
+
+def state_address(options: argparse.Namespace) -> str:
+    """Return the address of the state store, for a command that reads what others stored."""
+    given = getattr(options, "address", None) or options.state
+    address = given or os.environ.get(STATE_VARIABLE, "")
+    if not address:
+        raise mde.InvalidRequestError(
+            "no state store was given", hint=f"give --state ADDRESS, or set {STATE_VARIABLE}"
+        )
+    if address == "memory:":
+        raise mde.InvalidRequestError(
+            "a memory store cannot be read from another process",
+            hint="use sqlite:///path or redis://host:6379/0",
+        )
+    return str(address)

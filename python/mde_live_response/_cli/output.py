@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import mde_live_response as mde
+from mde_live_response._cli.words import to_option_words
 from mde_live_response.display import print_safely
 from mde_live_response.display.text_table import format_table
 
@@ -20,41 +20,9 @@ __all__ = [
     "print_list",
     "print_note",
     "print_text",
-    "to_option_words",
 ]
 
 _Item = TypeVar("_Item")
-
-_OPTIONS = {
-    "cancel_pending_after",
-    "correlation_id",
-    "description",
-    "endpoint",
-    "filter",
-    "name",
-    "on_busy",
-    "overwrite",
-    "parameters_description",
-    "run_id",
-    "save_to",
-    "save_transcripts",
-    "tenant_id",
-    "timeout",
-    "top",
-    "until",
-}
-"""The parameters of the Python API that are options of the command line."""
-
-_CALLS = {
-    "find_session()": "run with the same --correlation-id",
-    'list_machines("aadDeviceId eq <id>")': 'machines --filter "aadDeviceId eq <id>"',
-    "list_machines(ip=...)": "machines --ip",
-    "library.list()": "library list",
-    "library.list_files()": "library list",
-    "resume(run_id)": "the command resume",
-    "session.id": "the command sessions",
-}
-"""Calls of the Python API in hints, and the words of the command line for them."""
 
 
 def print_text(text: str) -> None:
@@ -95,23 +63,14 @@ def print_error(error: BaseException, *, as_json: bool, **more: Any) -> None:
     if as_json:
         print_document({"error": {**_error_fields(error), **more}})
         return
-    text = str(error) if str(error) else type(error).__name__
-    print_note(f"error: {to_option_words(text)}")
+    print_note(f"error: {_error_text(error)}")
 
 
-def to_option_words(text: str) -> str:
-    """Replace the words of the Python API in a hint by those of the command line."""
-    for call, words in _CALLS.items():
-        text = text.replace(call, words)
-
-    def replace(found: re.Match[str]) -> str:
-        name, value = found["name"], (found["value"] or "").strip("\"'")
-        if name not in _OPTIONS:
-            return found[0]
-        option = f"--{name.replace('_', '-')}"
-        return option if value in ("", "True") else f"{option} {value}"
-
-    return re.sub(r"\b(?P<name>[a-z_]+)=(?P<value>\"\w+\"|'\w+'|True|\w*)", replace, text)
+def _error_text(error: BaseException) -> str:
+    """Return what an error says, with the hint in the words of the command line."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return to_option_words(str(error)) or type(error).__name__
 
 
 def _error_fields(error: BaseException) -> dict[str, Any]:
@@ -122,5 +81,5 @@ def _error_fields(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, KeyboardInterrupt):
         fields = {"message": "interrupted"}
     else:
-        fields = {"message": str(error)}
+        fields = {"message": _error_text(error)}
     return {"type": type(error).__name__, **fields}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import mde_live_response as mde
-from mde_live_response._cli.command_options import ORDER, add_command_options, read_commands
+from mde_live_response._cli.command_options import add_command_options, read_commands
 from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.options import (
     add_command,
@@ -35,10 +35,10 @@ def add_run(commands: Any) -> None:
         "run",
         _run,
         help="run commands on a machine of your tenant",
-        description=f"Run commands on a machine and print the results. {ORDER} "
-        "Credentials: AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
-        example="mde-live-response run ws-0042 --run-script triage.ps1 --args '-Depth 2' "
-        "--comment 'case 42'",
+        description="Run commands on a machine and print the results. Credentials: "
+        "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET.",
+        example="mde-live-response run ws-0042 --run-script triage.ps1 \\\n"
+        "      --args '-Depth 2' --comment 'case 42'",
         parents=(connection_options(),),
     )
     run.add_argument("machine", metavar="MACHINE", help="a machine id or a computer name")

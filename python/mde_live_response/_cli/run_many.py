@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import mde_live_response as mde
-from mde_live_response._cli.command_options import ORDER, add_command_options, read_commands
+from mde_live_response._cli.command_options import add_command_options, read_commands
 from mde_live_response._cli.exit_codes import FAILED, OK
 from mde_live_response._cli.inventory import add_selection, has_selection, select_machines
 from mde_live_response._cli.options import (
@@ -17,8 +17,10 @@ from mde_live_response._cli.options import (
     connection_options,
     make_client,
     seconds,
+    state_address,
 )
 from mde_live_response._cli.output import print_document, print_list, print_note, print_text
+from mde_live_response._cli.words import count
 from mde_live_response.display import machine_label
 from mde_live_response.display.text_table import format_table
 
@@ -38,11 +40,12 @@ def add_run_many(commands: Any) -> None:
         "run-many",
         _run_many,
         help="run commands on many machines",
-        description="Run the same commands on many machines, and print one line for each. "
-        f"{ORDER} The machines come from the arguments, from a file or from a selection.",
-        example="mde-live-response machines --filter \"osPlatform eq 'Windows11'\" --json\n  "
-        "mde-live-response run-many --machines-from hosts.txt --run-script triage.ps1 "
-        "--comment 'case 42' --save-to evidence",
+        description="Run the same commands on many machines, and print one line for each. The "
+        "machines come from the arguments, from a file or from a selection.",
+        example="mde-live-response run-many --machines-from hosts.txt \\\n"
+        "      --run-script triage.ps1 --comment 'case 42' --save-to evidence\n"
+        "  mde-live-response run-many --tag vip \\\n"
+        "      --run-inline Get-Process --comment 'case 42'",
         parents=(connection_options(),),
     )
     run_many.add_argument(
@@ -112,12 +115,14 @@ def _run_many(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
+    state_address(options)
     with make_client(options) as client:
         fleet = client.resume(options.run_id, until=options.until, progress=True)
         return _wait_for(fleet, options)
 
 
 def _runs(options: argparse.Namespace) -> int:
+    state_address(options)
     with make_client(options) as client:
         print_list(
             client.list_runs(),
@@ -164,7 +169,7 @@ def _read_machines(source: str) -> list[str]:
 
 
 def _wait_for(fleet: mde.Fleet, options: argparse.Namespace) -> int:
-    print_note(f"Run {fleet.run_id}, {len(fleet)} machines")
+    print_note(f"Run {fleet.run_id}, {count(len(fleet), 'machine')}")
     try:
         report = fleet.report(options.timeout)
     except (KeyboardInterrupt, mde.WaitTimeoutError):

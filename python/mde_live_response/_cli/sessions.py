@@ -11,6 +11,7 @@ from mde_live_response._cli.options import (
     add_timeout,
     connection_options,
     make_client,
+    state_address,
 )
 from mde_live_response._cli.output import print_document, print_list, print_text
 from mde_live_response.display.text_table import format_table
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import mde_live_response as mde
 
 __all__ = ["add_sessions"]
+
+_BREAK = " \\\n      "
+"""Continues an example on the next line."""
 
 
 def add_sessions(commands: Any) -> None:
@@ -39,9 +43,19 @@ def add_sessions(commands: Any) -> None:
     )
     for name, call, what, more in (
         ("status", _status, "print the status of a session", ""),
-        ("result", _result, "wait for a session and print its result", " --save-to evidence"),
-        ("cancel", _cancel, "cancel a session", " --comment 'wrong machine'"),
-        ("download", _download, "download a file that a session collected", " 0 --to dump.zip"),
+        (
+            "result",
+            _result,
+            "wait for a session and print its result",
+            f"{_BREAK}--save-to evidence",
+        ),
+        ("cancel", _cancel, "cancel a session", f"{_BREAK}--comment 'wrong machine'"),
+        (
+            "download",
+            _download,
+            "download a file that a session collected",
+            f" 0{_BREAK}--to dump.zip",
+        ),
     ):
         example = f"mde-live-response {name} 5382f7ea-7557-4ab7-9782-d50480024a4e{more}"
         parser = add_command(commands, name, call, help=what, example=example, parents=service)
@@ -63,6 +77,7 @@ def add_sessions(commands: Any) -> None:
 
 
 def _sessions(options: argparse.Namespace) -> int:
+    state_address(options)
     with make_client(options) as client:
         print_list(
             client.list_sessions(),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 
-from mde_live_response import InvalidRequestError
 from mde_live_response._cli.exit_codes import OK
-from mde_live_response._cli.options import add_command
+from mde_live_response._cli.options import STATE_VARIABLE, add_command, state_address
 from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._native import prune_state, show_state
 from mde_live_response.display import strip_unprintable
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_state"]
 
-_STATE_VARIABLE = "MDE_LIVE_RESPONSE_STATE"
 _DAY = 86_400.0
 
 
@@ -35,7 +32,6 @@ def add_state(commands: Any) -> None:
     """Add `state show` and `state prune` to the command line."""
     state = commands.add_parser(
         "state",
-        allow_abbrev=False,
         help="show the content of a state store, or remove old entries",
     )
     actions = state.add_subparsers(dest="action", required=True, metavar="show|prune")
@@ -67,27 +63,13 @@ def add_state(commands: Any) -> None:
             nargs="?",
             metavar="ADDRESS",
             help="sqlite:///path or redis://host:6379/0. Default: the environment variable "
-            f"{_STATE_VARIABLE}, which keeps a password out of the process list",
+            f"{STATE_VARIABLE}, which keeps a password out of the process list",
         )
         action.add_argument("--state", metavar="ADDRESS", help="the same, as in other commands")
 
 
-def _address(options: argparse.Namespace) -> str:
-    address = options.address or options.state or os.environ.get(_STATE_VARIABLE, "")
-    if not address:
-        raise InvalidRequestError(
-            "no state store was given", hint=f"give its address, or set {_STATE_VARIABLE}"
-        )
-    if address == "memory:":
-        raise InvalidRequestError(
-            "a memory store cannot be read from another process",
-            hint="use sqlite:///path or redis://host:6379/0",
-        )
-    return str(address)
-
-
 def _show(options: argparse.Namespace) -> int:
-    quotas = show_state(_address(options))
+    quotas = show_state(state_address(options))
     if options.json:
         print_document(quotas)
     elif not quotas:
@@ -99,7 +81,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    removed = prune_state(_address(options), options.older_than)
+    removed = prune_state(state_address(options), options.older_than)
     if options.json:
         print_document(removed)
         return OK
