@@ -176,7 +176,7 @@ def test_a_failed_script_exits_with_1(
     prepared.on_script("triage.ps1", stdout="half done", stderr="it broke", exit_code=3)
     assert main([*RUN, "--run-script", "triage.ps1"]) == 1
     out, _ = capsys.readouterr()
-    assert "script: " in out
+    assert "not ok (script): " in out
     assert "exit code 3" in out
     assert "half done" in out
     assert "it broke" in out

@@ -29,14 +29,12 @@ pub(super) async fn find_existing(
 ) -> Result<Option<Session>> {
     let found = match check {
         Check::None => return Ok(None),
-        Check::Once => match wait_limit.enforce_lookup(plan, look_once(plan)).await? {
-            Ok(Look { ours: None, is_undecided: true }) => {
-                wait_limit.enforce_lookup(plan, settle(plan)).await?
-            }
+        Check::Once => match wait_limit.enforce(plan, look_once(plan)).await? {
+            Ok(Look { ours: None, is_undecided: true }) => settle(plan).await,
             Ok(Look { ours, .. }) => Ok(ours),
             Err(error) => Err(error),
         },
-        Check::Settle => wait_limit.enforce_lookup(plan, settle(plan)).await?,
+        Check::Settle => settle(plan).await,
     };
     let found = found.map_err(|error| {
         let mut error = plan.annotate(error);

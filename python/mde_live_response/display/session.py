@@ -54,7 +54,7 @@ def session_result_text(result: SessionResult) -> str:
     name = strip_unprintable(action.computer_dns_name or action.machine_id or "machine")
     lines = [f"{name}: {strip_unprintable(action.status)}"]
     if not result.ok:
-        lines.append(f"{strip_unprintable(result.reason)}: {strip_unprintable(result.message)}")
+        lines.append(strip_unprintable(f"not ok ({result.reason}): {result.message}"))
     for command in result.commands:
         lines.append(
             f"  [{command.index}] {command_text(command)}: {strip_unprintable(command.status)}"
@@ -97,7 +97,7 @@ def session_result_html(result: SessionResult) -> Html:
         for command in result.commands
     ]
     action: MachineAction = result.action
-    reason = "ok" if result.ok else f"{result.reason}: {result.message}"
+    reason = "ok" if result.ok else f"not ok ({result.reason}): {result.message}"
     fields = (
         ("result", dot(GREEN if result.ok else RED, reason)),
         ("status", action.status),
