@@ -179,7 +179,7 @@ def test_another_hash_of_the_same_file_is_a_problem(
     assert first["sha256"] in problem
     export = str(folder.parent / "audit.csv")
     assert main(["verify", str(folder), "--audit", export]) == 1
-    assert "has the SHA-256 of 1 files, only the command of 0" in capsys.readouterr().out
+    assert "has the SHA-256 of 1 file, only the command of 0" in capsys.readouterr().out
     assert main(["verify", str(folder), "--audit", export, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["audit"]["contradicted"] == 1
     assert main(["pack", str(folder), "--audit", export]) == 1

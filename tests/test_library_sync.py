@@ -127,7 +127,7 @@ def test_the_command(
     assert main([*sync, "--dry-run"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "a.sh: would be added",
-        "1 files would be changed, 0 are unchanged",
+        "1 file would be changed; unchanged: 0",
     ]
     assert main(sync) == 0
     assert capsys.readouterr().out.startswith("a.sh: added\n")
@@ -140,7 +140,7 @@ def test_the_command(
     (folder / "a b").touch()
     assert main([*sync, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "InvalidRequestError"
-    assert main(["library", "sync", str(folder / "missing"), "--json"]) == 3
+    assert main(["library", "sync", str(folder / "missing"), "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "FileNotFoundError"
 
 

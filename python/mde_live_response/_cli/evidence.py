@@ -94,7 +94,7 @@ def _print_verification(verification: Verification) -> None:
         )
     if (audit := verification.audit) is not None:
         print_text(
-            f"audit log: {audit['events']} events of live response; it has the SHA-256 of "
-            f"{audit['hash']} files, only the command of {audit['command']}, nothing of "
+            f"audit log: {count(audit['events'], 'event')} of live response; it has the SHA-256 of "
+            f"{count(audit['hash'], 'file')}, only the command of {audit['command']}, nothing of "
             f"{audit['none']}, and another SHA-256 of {audit['contradicted']}"
         )
