@@ -36,6 +36,14 @@ def test_a_table_fits_the_terminal(width: int) -> None:
     assert "ok" in lines[1]
 
 
+def test_the_first_column_is_cut_last() -> None:
+    rows = [("77e3d6c7-5980-4eae-914d-64e28d77324b", "2026-11-29 15:42", "3 of 3", "x" * 40)]
+    for width, is_whole in ((80, True), (70, True), (60, False)):
+        text = format_table(("RUN", "STARTED", "DONE", "COMMENT"), rows, width=width, colour=False)
+        assert max(map(len, text.splitlines())) <= width
+        assert (rows[0][0] in text) is is_whole
+
+
 def test_a_hostile_cell_cannot_move_the_cursor() -> None:
     text = format_table(("A",), [("\x1b[31mred\x07\nnext\u202eline",)], colour=False)
     assert text.splitlines()[1] == "[31mred next line"

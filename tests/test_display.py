@@ -79,7 +79,12 @@ def test_text_of_a_failed_result() -> None:
             message="command 0 failed",
         )
     )
-    for expected in ("not ok (command): command 0 failed", "it broke", "skipped", "the disk is full"):
+    for expected in (
+        "not ok (command): command 0 failed",
+        "it broke",
+        "skipped",
+        "the disk is full",
+    ):
         assert expected in text
 
 

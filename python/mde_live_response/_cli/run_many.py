@@ -21,6 +21,7 @@ from mde_live_response._cli.options import (
 )
 from mde_live_response._cli.output import print_document, print_list, print_note, print_text
 from mde_live_response._cli.words import count
+from mde_live_response._progress import Progress
 from mde_live_response.display import machine_label
 from mde_live_response.display.text_table import format_table
 
@@ -109,7 +110,6 @@ def _run_many(options: argparse.Namespace) -> int:
             run_id=options.run_id,
             cancel_pending_after=options.cancel_pending_after,
             until=options.until,
-            progress=True,
         )
         return _wait_for(fleet, options)
 
@@ -117,7 +117,7 @@ def _run_many(options: argparse.Namespace) -> int:
 def _resume(options: argparse.Namespace) -> int:
     state_address(options)
     with make_client(options) as client:
-        fleet = client.resume(options.run_id, until=options.until, progress=True)
+        fleet = client.resume(options.run_id, until=options.until)
         return _wait_for(fleet, options)
 
 
@@ -127,7 +127,7 @@ def _runs(options: argparse.Namespace) -> int:
         print_list(
             client.list_runs(),
             mde.Run.to_dict,
-            ("RUN", "STARTED", "MACHINES", "DONE", "OK", "CANCELLED", "COMMENT"),
+            ("RUN", "STARTED", "DONE", "OK", "COMMENT"),
             _run_row,
             empty="no runs",
             as_json=options.json,
@@ -136,8 +136,9 @@ def _runs(options: argparse.Namespace) -> int:
 
 
 def _run_row(run: mde.Run) -> tuple[object, ...]:
-    cancelled = "yes" if run.cancelled else ""
-    return (run.run_id, run.created, run.machines, run.done, run.ok, cancelled, run.comment)
+    cancelled = ", cancelled" if run.cancelled else ""
+    done = f"{run.done} of {run.machines}{cancelled}"
+    return (run.run_id, f"{run.created:%Y-%m-%d %H:%M}", done, run.ok, run.comment)
 
 
 def _find_machines(
@@ -169,9 +170,14 @@ def _read_machines(source: str) -> list[str]:
 
 
 def _wait_for(fleet: mde.Fleet, options: argparse.Namespace) -> int:
+    # Before the progress, which does not end its line.
     print_note(f"Run {fleet.run_id}, {count(len(fleet), 'machine')}")
+    progress = Progress(fleet)
     try:
-        report = fleet.report(options.timeout)
+        try:
+            report = fleet.report(options.timeout)
+        finally:
+            progress.finish()
     except (KeyboardInterrupt, mde.WaitTimeoutError):
         print_note(
             "Running sessions continue at the service. To continue the run: "

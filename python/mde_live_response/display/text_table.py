@@ -40,7 +40,8 @@ def format_table(
     """Return a table as text.
 
     `width` is the most columns of a line. By default it is that of the terminal; without a
-    terminal nothing is cut, so that other programs get every value whole. `bad_rows` are red.
+    terminal nothing is cut, so that other programs get every value whole. The first column is
+    cut last: it has the id or the name to copy. `bad_rows` are red.
     """
     cells = [[_to_text(cell) for cell in row] for row in rows]
     if not cells:
@@ -69,9 +70,10 @@ def _to_text(value: object) -> str:
 
 
 def _shrink(widths: list[int], total: int) -> None:
-    """Cut the widest columns until the line fits."""
-    while sum(widths) > total and max(widths) > _SHORTEST:
-        widths[widths.index(max(widths))] -= 1
+    """Cut the widest columns until the line fits, and the first one last."""
+    for first in (1, 0):
+        while sum(widths) > total and max(widths[first:], default=0) > _SHORTEST:
+            widths[widths.index(max(widths[first:]), first)] -= 1
 
 
 def _format_line(cells: Sequence[str], widths: Sequence[int]) -> str:
