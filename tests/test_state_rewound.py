@@ -207,6 +207,8 @@ class Case:
             time.sleep(random.Random(self.at).uniform(0.0, 0.8))
         found = stage(self.store.address, self.emulator, self.correlation_id)
         self.figures[f"put back when {found or 'nothing'} was stored"] += 1
+        # A slow machine reads the list once more before the POST, and the fault hit that read.
+        self.has_action = self.moment.has_action and found != "intended"
         if self.is_killed:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -243,7 +245,7 @@ class Case:
         """Check that a loss is said once: an action that the store had, and forgot."""
         self.figures["warnings about lost submits"] += self.losses
         # A -wal file that stays has all that the copy lacks.
-        is_loss = self.moment.has_action and "-wal" not in self.how
+        is_loss = self.has_action and "-wal" not in self.how
         # The check reads a list that may not show the action yet. Then the intent finds it.
         is_listed = self.list_lag == 0.0 or self.copied_at == "before"
         if is_loss and is_listed and self.is_killed and not self.errors:
