@@ -21,6 +21,18 @@ pub(super) enum Check {
     Settle,
 }
 
+/// Returns the session that an earlier call started, if there is one. This call has sent nothing, so
+/// its deadline holds for the whole lookup.
+pub(super) async fn find_earlier(
+    plan: &SubmitPlan,
+    check: Check,
+    wait_limit: &WaitLimit,
+) -> Result<Option<Session>> {
+    let unlimited = WaitLimit::new(None, wait_limit.clock);
+    let lookup = Box::pin(find_existing(plan, check, &unlimited));
+    wait_limit.enforce_lookup(plan, lookup).await?
+}
+
 /// Returns the session that an earlier POST of this intent started, if there is one.
 pub(super) async fn find_existing(
     plan: &SubmitPlan,

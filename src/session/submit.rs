@@ -120,7 +120,7 @@ impl Sessions {
         };
         let plan = self.plan(request, options, quota, (tag, comment), &found, lease);
         let check = first_check(&plan, options.new_correlation_id).await;
-        if let Some(session) = find_earlier(&plan, check, wait_limit).await? {
+        if let Some(session) = lookup::find_earlier(&plan, check, wait_limit).await? {
             return Ok(Some(session));
         }
         // The whole settle time is over: an earlier POST started nothing.
@@ -205,18 +205,6 @@ async fn first_check(plan: &SubmitPlan, is_new_id: bool) -> Check {
         Ok(true) => Check::Once,
         _ => Check::None,
     }
-}
-
-/// Returns the session of an earlier call. This call has sent nothing, so its deadline holds for the
-/// whole lookup.
-async fn find_earlier(
-    plan: &SubmitPlan,
-    check: Check,
-    wait_limit: &WaitLimit,
-) -> Result<Option<Session>> {
-    let unlimited = WaitLimit::new(None, wait_limit.clock);
-    let lookup = Box::pin(lookup::find_existing(plan, check, &unlimited));
-    wait_limit.enforce_lookup(plan, lookup).await?
 }
 
 /// Repeats admission and POST until there is a session or an error.
