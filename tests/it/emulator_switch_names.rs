@@ -95,7 +95,14 @@ fn each_row_of_section_15_is_a_switch() {
         (28, &[("machine_by_name", json!("newest"))]),
     ];
     let later: [(u8, &[(&str, Value)]); 5] = [
-        (29, &[("wrong_audience_status", json!(403)), ("read_permission", json!("any"))]),
+        (
+            29,
+            &[
+                ("audiences", json!(null)),
+                ("wrong_audience_status", json!(403)),
+                ("read_permission", json!("any")),
+            ],
+        ),
         (30, &[("command_states", json!(true))]),
         (31, &[("compression", json!("deflate"))]),
         (32, &[("comment_limit", json!(null)), ("comment_form", json!("keep"))]),
@@ -115,7 +122,7 @@ fn invalid_switches_are_rejected() {
         (
             r#"{"acepted_status": 200}"#,
             "there is no switch \"acepted_status\"; valid names are accepted_status, \
-             bad_commands_code",
+             audiences, bad_commands_code",
         ),
         (
             r#"{"accepted_status": "x"}"#,
@@ -140,6 +147,8 @@ fn invalid_switches_are_rejected() {
         (r#"{"comment_limit": -1}"#, "it must be a whole number, 0 to 1000000, or null"),
         (r#"{"comment_form": "x"}"#, "it must be one of 'keep', 'escape', 'percent', 'upper'"),
         (r#"{"comment_suffix": 5}"#, "switch comment_suffix is 5; it must be a string"),
+        (r#"{"audiences": "x"}"#, "switch audiences is \"x\"; it must be a list of audiences"),
+        (r#"{"audiences": [5]}"#, "it must be a list of audiences or null"),
         (r#"{"context_host": 5}"#, "switch context_host is 5; it must be a URL or null"),
         ("[]", "switch: expected a mapping of names to values"),
     ] {

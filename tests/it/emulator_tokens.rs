@@ -109,13 +109,34 @@ async fn audiences() {
     for (audience, status) in [
         ("https://api.securitycenter.microsoft.com", 200),
         ("https://securitycenter.onmicrosoft.com/windowsatpservice", 200),
+        ("https://api.securitycenter.windows.com", 200),
+        ("https://api.securitycenter.microsoft.com/", 200),
+        ("HTTPS://API.securitycenter.microsoft.com", 200),
         ("https://api-eu.securitycenter.microsoft.com", 200),
+        ("https://api-us3.securitycenter.microsoft.com", 200),
+        ("https://securitycenter.onmicrosoft.com", 200),
+        ("https://securitycenter.onmicrosoft.us", 200),
+        ("https://api.securitycenter.microsoft.us", 200),
         ("https://api-gcc.securitycenter.microsoft.us", 200),
         ("https://api-gov.securitycenter.microsoft.us", 200),
         ("https://api.security.microsoft.com", 403),
+        ("https://api-x.y.securitycenter.microsoft.com", 403),
+        ("https://api.securitycenter.windows.com.example.test", 403),
         ("https://graph.microsoft.com", 403),
     ] {
         let mut service = new_service();
+        let response = token(&service, &[("scope", &format!("{audience}/.default"))]).await;
+        service.token = response.json()["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(service.get("/api/machines").await.status, status, "{audience}");
+    }
+}
+
+/// Section 15, row 29: a switch narrows the audiences.
+#[tokio::test(start_paused = true)]
+async fn only_the_audiences_of_the_switch() {
+    let only = "https://securitycenter.onmicrosoft.com/windowsatpservice";
+    for (audience, status) in [(only, 200), ("https://api.securitycenter.microsoft.com", 403)] {
+        let mut service = with_switches(|s| s.audiences = Some(vec![only.to_owned()]));
         let response = token(&service, &[("scope", &format!("{audience}/.default"))]).await;
         service.token = response.json()["access_token"].as_str().unwrap().to_owned();
         assert_eq!(service.get("/api/machines").await.status, status, "{audience}");

@@ -8,4 +8,5 @@ pub mod raw_properties;
 pub mod request_log;
 pub mod settings;
 pub mod submit_log;
+pub mod switch_bounds;
 pub mod switches;

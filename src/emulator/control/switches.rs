@@ -3,13 +3,10 @@
 //! The first group has the defaults of docs/service.md, section 15. The surprises of section 18 are
 //! off by default. docs/emulator.md lists every switch.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::emulator::control::fault::FaultKind;
-use crate::emulator::control::json_options;
+use crate::emulator::control::{json_options, switch_bounds};
 use crate::error::Result;
 
 /// Declares the struct and its `Default`, so that each default is next to its field.
@@ -126,6 +123,8 @@ switches! {
     merged_machine_status: u16 = 404,
     /// Status of a call whose token has another audience. The default is 403.
     wrong_audience_status: u16 = 403,
+    /// The audiences that the API accepts. The default is none: all that are known to be used.
+    audiences: Option<Vec<String>> = None,
     /// Order of a list without `$orderby`. The default is `newest`.
     list_order: ListOrder = ListOrder::Newest,
     /// Whether an empty list of machines is a 404. The default is false.
@@ -271,30 +270,7 @@ impl Switches {
     ///
     /// Returns an error if a name or a value is not valid. It lists those that are.
     pub fn from_json(text: &str) -> Result<Self> {
-        json_options::parse("switch", text, bounds)
+        json_options::parse("switch", text, switch_bounds::bounds)
             .map_err(|error| error.with_hint(json_options::PAGE))
     }
-}
-
-/// Returns what a switch's value must be if it is out of bounds.
-fn bounds(name: &str, value: &Value) -> Option<&'static str> {
-    let whole =
-        |range: RangeInclusive<u64>| value.as_u64().is_some_and(|number| range.contains(&number));
-    let (fits, wanted) = match name {
-        "skipped_status" | "failed_status" | "script_timeout_status" | "queue_expiry_status" => {
-            (value.as_str().is_some_and(|word| !word.is_empty()), "a word")
-        }
-        name if name.ends_with("_status") => (whole(200..=599), "an HTTP status, 200 to 599"),
-        "fault_rate" => {
-            (value.as_f64().is_some_and(|chance| (0.0..=1.0).contains(&chance)), "between 0 and 1")
-        }
-        "page_size" => (whole(1..=10_000), "a whole number, 1 to 10000"),
-        "transcript_nuls" => (whole(0..=1_000_000), "a whole number, 0 to 1000000"),
-        "comment_limit" | "command_line_limit" => {
-            (whole(0..=1_000_000) || value.is_null(), "a whole number, 0 to 1000000, or null")
-        }
-        "context_host" => (value.is_string() || value.is_null(), "a URL or null"),
-        _ => return None,
-    };
-    (!fits).then_some(wanted)
 }

@@ -3,25 +3,26 @@
 
 use std::collections::HashMap;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::emulator::clock::{Tick, format_time, seconds, ticks};
+use crate::emulator::login::audiences::AUDIENCE;
 use crate::emulator::login::client_assertion::{self, AssertionError, AssertionPolicy};
-use crate::emulator::login::tokens::{AUDIENCE, Grant, TokenClaims};
+use crate::emulator::login::tokens::{Grant, TokenClaims};
 use crate::emulator::state::State;
 use crate::emulator::wire::reply::Reply;
 
 /// An error of the token endpoint. Unlike an API error, its `error` is a string, and
 /// `error_description` begins with an AADSTS code.
-struct OAuthError {
+pub struct OAuthError {
     status: StatusCode,
     error: &'static str,
     code: u32,
     message: String,
 }
 
-fn oauth_error(
+pub fn oauth_error(
     status: u16,
     error: &'static str,
     code: u32,
@@ -35,49 +36,10 @@ fn oauth_error(
     }
 }
 
-/// Returns whether `path` belongs to the login host.
-pub fn is_login_path(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    path.contains("/oauth2/")
-        || path.contains("/.well-known/")
-        || path.contains("/discovery/instance")
-}
-
 impl State {
-    /// Answers a request to the login host.
-    pub fn handle_login(
-        &mut self,
-        method: &Method,
-        path: &str,
-        body: &[u8],
-        now: Tick,
-        wall_now: f64,
-    ) -> Reply {
-        let path = path.to_ascii_lowercase();
-        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        let result = match segments.as_slice() {
-            [tenant, "oauth2", "v2.0", "token"] if method == Method::POST => {
-                self.grant_token(tenant, body, false, now, wall_now)
-            }
-            [tenant, "oauth2", "token"] if method == Method::POST => {
-                self.grant_token(tenant, body, true, now, wall_now)
-            }
-            [tenant, "v2.0", ".well-known", "openid-configuration"]
-            | [tenant, ".well-known", "openid-configuration"] => {
-                Ok(self.open_id_configuration(tenant))
-            }
-            ["common", "discovery", "instance"] => Ok(self.instance_discovery()),
-            _ => Err(oauth_error(404, "invalid_request", 90_014, "The endpoint does not exist.")),
-        };
-        match result {
-            Ok(body) => Reply::json(StatusCode::OK, body.to_string()),
-            Err(oauth_error) => self.oauth_error_reply(&oauth_error, now),
-        }
-    }
-
     /// Answers a token request. The v1 endpoint takes `resource` in place of `scope` and returns
     /// `expires_in` as a string.
-    fn grant_token(
+    pub fn grant_token(
         &mut self,
         tenant: &str,
         body: &[u8],
@@ -197,35 +159,12 @@ impl State {
         wall_now: f64,
     ) -> String {
         const YEAR: f64 = 365.0 * 86_400.0;
-        self.issue_token(0, roles, AUDIENCE.to_owned(), YEAR, now, wall_now)
+        let audience = self.switches.audiences.as_deref().and_then(<[String]>::first);
+        let audience = audience.map_or_else(|| AUDIENCE.to_owned(), String::clone);
+        self.issue_token(0, roles, audience, YEAR, now, wall_now)
     }
 
-    fn open_id_configuration(&self, tenant: &str) -> Value {
-        let login = format!("{}/{tenant}", self.addresses.login);
-        json!({
-            "issuer": format!("{login}/v2.0"),
-            "token_endpoint": format!("{login}/oauth2/v2.0/token"),
-            "authorization_endpoint": format!("{login}/oauth2/v2.0/authorize"),
-            "device_authorization_endpoint": format!("{login}/oauth2/v2.0/devicecode"),
-            "jwks_uri": format!("{login}/discovery/v2.0/keys"),
-            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
-        })
-    }
-
-    /// Answers instance discovery. azure-identity requests it from a login host that it does not
-    /// know.
-    fn instance_discovery(&self) -> Value {
-        let login = &self.addresses.login;
-        let host = login.split("://").nth(1).unwrap_or(login);
-        json!({
-            "tenant_discovery_endpoint":
-                format!("{login}/{}/v2.0/.well-known/openid-configuration", self.tenant_id),
-            "api-version": "1.1",
-            "metadata": [{"preferred_network": host, "preferred_cache": host, "aliases": [host]}],
-        })
-    }
-
-    fn oauth_error_reply(&mut self, oauth_error: &OAuthError, now: Tick) -> Reply {
+    pub fn oauth_error_reply(&mut self, oauth_error: &OAuthError, now: Tick) -> Reply {
         let (trace, correlation) = (self.new_uuid(), self.new_uuid());
         // Entra writes the timestamp in whole seconds with a space: `2026-03-10 14:36:51Z`.
         let time =

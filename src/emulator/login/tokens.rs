@@ -13,12 +13,9 @@ use uuid::Uuid;
 
 use crate::emulator::clock::Tick;
 use crate::emulator::control::switches::{ReadPermission, Switches};
+use crate::emulator::login::audiences;
 use crate::emulator::wire::reply::ApiError;
 use crate::emulator::wire::routes::Route;
-
-/// The audience of tokens for the public cloud. The API host does not change it
-/// (page "exposed-apis-create-app-webapp").
-pub const AUDIENCE: &str = "https://api.securitycenter.microsoft.com";
 
 /// Every application permission that a call of docs/service.md, section 1, accepts.
 pub const ROLES: [&str; 11] = [
@@ -119,7 +116,7 @@ impl TokenStore {
         if grant.expires <= now {
             return Err(unauthorized("The token has expired."));
         }
-        if !is_service_audience(&grant.audience) {
+        if !audiences::is_accepted(&grant.audience, switches.audiences.as_deref()) {
             let status = crate::emulator::wire::reply::status(switches.wrong_audience_status);
             let code = if status == StatusCode::FORBIDDEN { "Forbidden" } else { "Unauthorized" };
             return Err(ApiError::new(
@@ -154,21 +151,6 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) =
         std::str::from_utf8(headers.get(AUTHORIZATION)?.as_bytes()).ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// Returns whether the API accepts `audience`: the public one and its older form, the regional and
-/// the government ones (docs/service.md, section 4.1).
-fn is_service_audience(audience: &str) -> bool {
-    // `https://api.security.microsoft.com` is a host of the API but no audience: it gets a 403.
-    let audience = audience.trim_end_matches('/');
-    let regional = |rest: &str| {
-        rest.strip_suffix(".securitycenter.microsoft.com").is_some_and(|r| r.len() == 2)
-    };
-    audience == AUDIENCE
-        || audience == "https://securitycenter.onmicrosoft.com/windowsatpservice"
-        || audience == "https://api-gcc.securitycenter.microsoft.us"
-        || audience == "https://api-gov.securitycenter.microsoft.us"
-        || audience.strip_prefix("https://api-").is_some_and(regional)
 }
 
 /// Returns the application permissions of `route`: one of them is enough. The 403 message lists

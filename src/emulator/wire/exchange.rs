@@ -7,7 +7,7 @@ use crate::emulator::Emulator;
 use crate::emulator::clock::http_date;
 use crate::emulator::control::fault::Fault;
 use crate::emulator::control::request_log::RequestOutcome;
-use crate::emulator::login::token_endpoint::is_login_path;
+use crate::emulator::login::endpoints::is_login_path;
 use crate::emulator::wire::injection::{FaultAction, apply_fault, choose_fault_action};
 use crate::emulator::wire::reply::{ExchangeOutcome, Reply};
 use crate::emulator::wire::request::IncomingRequest;

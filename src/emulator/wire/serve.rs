@@ -127,10 +127,7 @@ fn serve_locked(
     state.addresses.adopt_host_header(&request.headers);
     match matched {
         Some(matched) => state.serve(request, matched, now),
-        None => {
-            let wall_now = state.wall_now;
-            state.handle_login(&request.method, &request.path, &request.body, now, wall_now)
-        }
+        None => state.handle_login(request, now),
     }
 }
 
