@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from emulator_helpers import call, finished, result, run, script
+from pki_helpers import make_authority, make_signed
 
 from mde_live_response.__main__ import main
 
@@ -101,6 +102,8 @@ def test_options_configure_the_emulator(tmp_path: Path, serving: Callable[..., A
         (["--file", "C:\\x=/no/such/file"], "file '/no/such/file' does not exist"),
         (["--switch", "windows"], "'windows' must have the form NAME=VALUE"),
         (["--machines", "some"], "--machines"),
+        (["--proxy", "0"], "'0' is not a port of a proxy: give 1 to 65535"),
+        (["--proxy", "x"], "'x' is not a port"),
     ],
     ids=str,
 )
@@ -125,6 +128,14 @@ def test_invalid_usage(
         (["--speed", "0"], "speed is 0; it must be above 0"),
         (["--seed", "-1"], "seed is -1"),
         (["--machine", ""], "a machine needs a name"),
+        (["--tls-name", "a"], "tls_names has no effect without tls or proxy"),
+        (["--tls", "--tls-name", "a b"], 'tls_names has "a b", which is not the name of a host'),
+        (["--ca-folder", "/tmp"], "ca_folder has no effect without tls or proxy"),
+        (["--tls", "--cert", "x"], "--cert and --key belong together: give both"),
+        (["--tls", "--key", "x"], "--cert and --key belong together: give both"),
+        (["--cert", "x", "--key", "y"], "certificate has no effect without tls"),
+        (["--tls", "--cert", "/nosuch", "--key", "y"], 'certificate: "/nosuch" cannot be used'),
+        (["--tls", "--ca-folder", "/dev/null/x"], "ca_folder: the folder"),
         (["--script", f"x y={os.devnull}"], "does not exist"),
         (["--script", f"x y={__file__}"], "is not a valid name of a library file"),
     ],
@@ -154,8 +165,37 @@ def test_the_page_and_the_help_name_every_option(capsys: pytest.CaptureFixture[s
         "--script NAME=FILE",
         "--library FILE",
         "--file PATH=FILE",
+        "--tls-name NAME",
+        "--cert FILE",
+        "--key FILE",
+        "--ca-folder DIR",
+        "--proxy [PORT]",
     ]:
         assert option in expected
         assert f"`{option}`" in page
     assert "--switch NAME=VALUE" in expected
     assert "`--switch NAME=VALUE`" in page
+
+
+def test_the_proxy_and_the_authority(tmp_path: Path, serving: Callable[..., Any]) -> None:
+    folder = tmp_path / "ca"
+    box = serving("--proxy", "--tls", "--tls-name", "mde.example.test", "--ca-folder", str(folder))
+    assert box.ca_bundle == str(folder / "ca.pem")
+    assert box.url.startswith("https://127.0.0.1:")
+    for url in ("https://mde.example.test/api/x", "https://api.security.microsoft.com/api/x"):
+        command = ["curl", "-s", "-o", os.devnull, "-w", "%{http_code}", "--noproxy", ""]
+        command += ["--cacert", box.ca_bundle, "-x", box.proxy_url, url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout == "401"
+
+
+def test_a_certificate_of_ones_own(tmp_path: Path, serving: Callable[..., Any]) -> None:
+    authority = make_authority(tmp_path, "authority")
+    make_signed(tmp_path, "own", "authority", "IP:127.0.0.1")
+    (tmp_path / "own.key").chmod(0o600)
+    box = serving("--tls", "--cert", str(tmp_path / "own.crt"), "--key", str(tmp_path / "own.key"))
+    assert not hasattr(box, "ca_bundle")
+    command = ["curl", "-s", "-o", os.devnull, "-w", "%{http_code}", "--noproxy", "*"]
+    command += ["--cacert", str(authority), f"{box.url}/api/x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "401"

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .emulator import Emulator
 
 
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+CA_VARIABLES = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+"""Beside REQUESTS_CA_BUNDLE: what OpenSSL, Go and rustls read, what curl reads, and Node."""
+
+
 def environment(emulator: Emulator) -> dict[str, str]:
     """Return the environment variables for a child process."""
     env = {
@@ -24,10 +29,16 @@ def environment(emulator: Emulator) -> dict[str, str]:
     }
     if emulator.ca_bundle is not None:
         env["REQUESTS_CA_BUNDLE"] = emulator.ca_bundle
+    if emulator.proxy_url is not None and emulator.ca_bundle is not None:
+        # Programs differ in which one they read, and some prefer the lower case.
+        env |= dict.fromkeys(("HTTPS_PROXY", "https_proxy"), emulator.proxy_url)
+        env |= dict.fromkeys(CA_VARIABLES, emulator.ca_bundle)
     # With a proxy in the environment, requests to loopback would go to the proxy.
-    if any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ):
+    if any(name.lower() in PROXY_VARIABLES for name in (*os.environ, *env)):
         direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy")
         env["NO_PROXY"] = ",".join(filter(None, [direct, "127.0.0.1", "localhost", "::1"]))
+    if emulator.proxy_url is not None:
+        env["no_proxy"] = env["NO_PROXY"]
     return env
 
 

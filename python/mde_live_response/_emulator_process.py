@@ -30,10 +30,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def write_ca_bundle(pem: str | None) -> str | None:
-    """Write the CA certificate to a temporary file and return its path."""
+def ca_bundle(pem: str | None, ca_folder: str | None) -> tuple[str | None, bool]:
+    """Return the path of the CA's certificate, and whether the file is only for this run."""
     if pem is None:
-        return None
+        return None, False
+    if ca_folder is not None:
+        return os.path.join(os.path.abspath(ca_folder), "ca.pem"), False  # noqa: PTH100, PTH118
+    return _write_ca_bundle(pem), True
+
+
+def _write_ca_bundle(pem: str) -> str:
+    """Write the CA certificate to a temporary file and return its path."""
     handle, path = tempfile.mkstemp(prefix="mde-emulator-", suffix=".pem")
     with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123, mkstemp returns a descriptor
         file.write(pem)
@@ -45,16 +52,16 @@ def register_server(server: EmulatorServer) -> None:
     _listening.update(server.addresses)
 
 
-def stop(server: EmulatorServer, ca_bundle: str | None, pid: int) -> None:
-    """Stop an emulator and remove its CA file."""
+def stop(server: EmulatorServer, temporary: str | None, pid: int) -> None:
+    """Stop an emulator and remove the CA file of its run."""
     # A forked child has a copy of the emulator, which the parent still serves.
     if os.getpid() != pid:
         return
     server.close()
     _listening.difference_update(server.addresses)
-    if ca_bundle is not None:
+    if temporary is not None:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(ca_bundle)  # noqa: PTH107, the path is a str
+            os.remove(temporary)  # noqa: PTH107, the path is a str
 
 
 def _descriptors() -> Iterator[int]:

@@ -79,6 +79,24 @@ def content(name: str, value: Any) -> bytes | str:
     return arguments.path(name, value)
 
 
+def certificate(value: Any) -> tuple[str, str] | None:
+    """Return the paths of a certificate and its key, or None."""
+    if value is None:
+        return None
+    takes = "a pair of paths, of the certificate and of its key"
+    paths = arguments.items_of("certificate", takes, value)
+    if len(paths) != 2:
+        raise InvalidRequestError(f"certificate has {len(paths)} items; it must be {takes}")
+    return arguments.path("certificate", paths[0]), arguments.path("certificate", paths[1])
+
+
+def proxy_port(value: Any) -> int | None:
+    """Return the port of the proxy, 0 for any, or None without a proxy."""
+    if isinstance(value, bool):
+        return 0 if value else None
+    return integer("proxy", value, 1, 65535)
+
+
 def as_json(what: str, values: Any) -> str:
     """Return a mapping of names to values as the JSON that the core parses."""
     if not isinstance(values, Mapping):

@@ -8,6 +8,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from . import _arguments as arguments
 from . import _emulator_endpoint as endpoint
 from . import _emulator_process as process
 from . import _emulator_validation as validation
@@ -16,6 +17,7 @@ from ._native import EmulatorServer, Limits, LiveResponseClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from os import PathLike
 
     from typing_extensions import Self
 
@@ -29,6 +31,35 @@ class Emulator(EmulatorFixtures):
     An invalid value raises InvalidRequestError (a ValueError) or TypeError. A forked child can send
     requests to the emulator, but its methods raise RuntimeError there. The switches and all else:
     https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
+
+    Args:
+        machines: The number of machines, `ws-0001.example.test` and so on, all online. 0 to
+            1,000,000. `add_machine` adds more.
+        limits: The limits to enforce. The default is the service's limits.
+        speed: The speed of the emulator's clock, above 0 and up to 1,000,000. At 60, a minute
+            takes a second. `Retry-After`, `expires_in` and the expiry of links are in wall time;
+            times inside JSON are in the emulator's time.
+        seed: The seed of ids, durations and random faults, 0 to 2**64 - 1.
+        host: The address to listen on. An address other than loopback raises a UserWarning.
+        port: The port to listen on. 0 is a free port.
+        tls: Serve HTTPS, with a certificate of the emulator's own authority, whose certificate is
+            at `ca_bundle`.
+        tls_names: Up to 100 further names, for the certificate and at the proxy. The first label
+            may be `*`.
+        certificate: The paths of a certificate with its chain and of its key, both PEM, to serve
+            HTTPS with in place of the emulator's own. Only the key's owner may read it.
+        ca_folder: A folder that keeps the emulator's authority, so that a client is configured
+            once. It is created with `ca.pem` and `ca-key.pem`, which only its owner can read. The
+            default is a new authority for each run.
+        proxy: Also run an HTTP proxy, at `proxy_url`: True, or its port. A CONNECT to a host of
+            Defender, of Entra or of the results reaches the emulator. The proxy refuses every other
+            host, and never opens a connection.
+        switches: Undocumented behaviour of the service, by name.
+
+    Raises:
+        InvalidRequestError: A value is out of bounds, has no effect, names a file that cannot be
+            used, or a switch does not exist.
+        TypeError: A value has the wrong type.
     """
 
     url: str
@@ -41,10 +72,12 @@ class Emulator(EmulatorFixtures):
     token: str
     """A bearer token with every permission."""
     ca_bundle: str | None
-    """The path of the PEM file of this run's certificate authority, with `tls=True`.
+    """The path of the PEM file of the emulator's certificate authority, with `tls` or `proxy`.
 
-    `close` removes the file.
+    It is None if `certificate` is served. `close` removes the file, unless it is in `ca_folder`.
     """
+    proxy_url: str | None
+    """The address of the proxy, with `proxy`."""
     env: Mapping[str, str]
     """The environment variables with which `LiveResponseClient()` reaches this emulator."""
 
@@ -58,32 +91,19 @@ class Emulator(EmulatorFixtures):
         host: str = "127.0.0.1",
         port: int = 0,
         tls: bool = False,
+        tls_names: Sequence[str] = (),
+        certificate: tuple[str | PathLike[str], str | PathLike[str]] | None = None,
+        ca_folder: str | PathLike[str] | None = None,
+        proxy: bool | int = False,
         switches: Mapping[str, Any] | None = None,
     ) -> None:
-        """Start the emulator.
-
-        Args:
-            machines: The number of machines, `ws-0001.example.test` and so on, all online. 0 to
-                1,000,000. `add_machine` adds more.
-            limits: The limits to enforce. The default is the service's limits.
-            speed: The speed of the emulator's clock, above 0 and up to 1,000,000. At 60, a minute
-                takes a second. `Retry-After`, `expires_in` and the expiry of links are in wall
-                time; times inside JSON are in the emulator's time.
-            seed: The seed of ids, durations and random faults, 0 to 2**64 - 1.
-            host: The address to listen on. An address other than loopback raises a UserWarning.
-            port: The port to listen on. 0 is a free port.
-            tls: Serve HTTPS, with a certificate authority for this run, saved at `ca_bundle`.
-            switches: Undocumented behaviour of the service, by name.
-
-        Raises:
-            InvalidRequestError: A value is out of bounds, or a switch does not exist.
-            TypeError: A value has the wrong type.
-        """
+        """Start the emulator."""
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits is {limits!r}; it must be a Limits")
         if not process.is_loopback(validation.text("host", host)):
             message = f"the emulator listens on {host}: every host that can connect can use it"
             warnings.warn(message, stacklevel=2)
+        folder = arguments.path_or_none("ca_folder", ca_folder)
         self._limits = limits if limits is not None else Limits()
         self._speed = validation.speed(speed)
         self._machines = validation.integer("machines", machines, 0, 1_000_000)
@@ -96,17 +116,23 @@ class Emulator(EmulatorFixtures):
             validation.integer("port", port, 0, 65535),
             validation.boolean("tls", tls),
             validation.as_json("switches", {} if switches is None else switches),
+            arguments.texts_of("tls_names", "names of hosts", tls_names),
+            validation.certificate(certificate),
+            folder,
+            validation.proxy_port(proxy),
         )
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
             self._server.credentials()
         )
         process.register_server(self._server)
-        self.ca_bundle = process.write_ca_bundle(self._server.ca)
+        self.proxy_url = self._server.proxy_url
+        self.ca_bundle, is_temporary = process.ca_bundle(self._server.ca, folder)
         self.env = endpoint.environment(self)
         self._pid = os.getpid()
         # Runs once: at close, at garbage collection or at exit. It must not refer to `self`, or
         # the emulator would never be collected.
-        self._stop = weakref.finalize(self, process.stop, self._server, self.ca_bundle, self._pid)
+        temporary = self.ca_bundle if is_temporary else None
+        self._stop = weakref.finalize(self, process.stop, self._server, temporary, self._pid)
 
     def __repr__(self) -> str:
         state = (

@@ -12,9 +12,11 @@ mod control;
 mod inventory;
 mod login;
 mod odata;
+mod proxy;
 mod quota;
 mod session;
 mod state;
+mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -43,7 +45,8 @@ pub use odata::fuzz_query;
 pub use session::action::Content;
 pub use session::script::{Behaviour, ScriptFn, ScriptOutcome};
 pub use wire::routes::Route;
-pub use wire::server::{Server, serve};
+pub use wire::server::{Server, serve, serve_with};
+pub use wire::server_settings::ServerSettings;
 
 use crate::error::{Error, Result};
 use clock::{RunningClock, Tick};

@@ -11,6 +11,7 @@
 mod client_calls;
 mod emulator_actions;
 mod emulator_calls;
+mod emulator_certificates;
 mod emulator_commands;
 mod emulator_comments;
 mod emulator_data;
@@ -23,6 +24,7 @@ mod emulator_log;
 mod emulator_odata;
 mod emulator_odd_records;
 mod emulator_properties;
+mod emulator_proxy;
 mod emulator_quirks;
 mod emulator_refusals;
 mod emulator_results;

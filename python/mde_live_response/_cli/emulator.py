@@ -37,6 +37,13 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _proxy_port(text: str) -> int:
+    port = _port(text)
+    if port == 0:
+        raise argparse.ArgumentTypeError("'0' is not a port of a proxy: give 1 to 65535")
+    return port
+
+
 def _pair(text: str) -> tuple[str, str]:
     """Parse `NAME=VALUE`."""
     # NAME may be a remote path with `=` in it, so the last `=` separates.
@@ -110,8 +117,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=0, metavar="N", help="seed of ids, durations and random faults"
     )
     parser.add_argument(
-        "--tls", action="store_true", help="serve HTTPS, with a certificate generated for this run"
+        "--tls", action="store_true", help="serve HTTPS, with a certificate of the emulator's own"
     )
+    add_reach(parser)
 
     def add_repeatable(option: str, metavar: str, convert: Any, description: str) -> None:
         help_text = f"{description}; may be repeated"
@@ -134,6 +142,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_repeatable("--switch", "NAME=VALUE", _switch, "set a switch for undocumented behaviour")
 
 
+def add_reach(parser: argparse.ArgumentParser) -> None:
+    """Add the options of certificates and of the proxy."""
+    parser.add_argument(
+        "--tls-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name for the certificate and at the proxy; may be repeated",
+    )
+    parser.add_argument(
+        "--cert", metavar="FILE", help="a certificate in PEM to serve HTTPS with, with --key"
+    )
+    parser.add_argument("--key", metavar="FILE", help="the private key of --cert, in PEM")
+    parser.add_argument(
+        "--ca-folder",
+        metavar="DIR",
+        help="keep the emulator's certificate authority in DIR (default: a new one for each run)",
+    )
+    parser.add_argument(
+        "--proxy",
+        nargs="?",
+        type=_proxy_port,
+        const=True,
+        default=False,
+        metavar="PORT",
+        help="also run a proxy for clients with built-in hosts (default: a free port)",
+    )
+
+
 def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
     for name in options.machine:
         emulator.add_machine(name)
@@ -154,7 +191,10 @@ def serve(options: argparse.Namespace) -> int:
     import threading
 
     from mde_live_response.emulator import Emulator
+    from mde_live_response.errors import InvalidRequestError
 
+    if (options.cert is None) != (options.key is None):
+        raise InvalidRequestError("--cert and --key belong together: give both")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -165,12 +205,18 @@ def serve(options: argparse.Namespace) -> int:
         speed=options.speed,
         seed=options.seed,
         tls=options.tls,
+        tls_names=options.tls_name,
+        certificate=None if options.cert is None else (options.cert, options.key),
+        ca_folder=options.ca_folder,
+        proxy=options.proxy,
         switches=dict(options.switch),
     ) as emulator:
         _configure(emulator, options)
         names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
-        names += ["ca_bundle"] if options.tls else []
-        print(json.dumps({name: getattr(emulator, name) for name in names}), flush=True)
+        shown = {name: getattr(emulator, name) for name in names}
+        reach = {name: getattr(emulator, name) for name in ("ca_bundle", "proxy_url")}
+        shown |= {name: value for name, value in reach.items() if value is not None}
+        print(json.dumps(shown), flush=True)
         # On Windows, Python handles no signal during a wait without a timeout.
         while not stop.wait(1.0):
             pass

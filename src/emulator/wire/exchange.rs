@@ -19,6 +19,10 @@ use crate::emulator::wire::serve::read_upload;
 pub enum VirtualHost {
     /// The API and the login host. They differ by their paths.
     Api,
+    /// A host that serves the API and nothing else.
+    ApiOnly,
+    /// A host that serves the login endpoints and nothing else.
+    LoginOnly,
     Blob,
 }
 
@@ -136,11 +140,11 @@ impl Emulator {
 
 /// Returns the route of a request. Only API requests have a match.
 fn resolve_route(vhost: VirtualHost, request: &IncomingRequest) -> (Route, Option<RouteMatch>) {
-    if vhost == VirtualHost::Blob {
-        return (Route::Blob, None);
-    }
-    if is_login_path(&request.path) {
-        return (Route::Token, None);
+    match vhost {
+        VirtualHost::Blob => return (Route::Blob, None),
+        VirtualHost::LoginOnly => return (Route::Token, None),
+        VirtualHost::Api if is_login_path(&request.path) => return (Route::Token, None),
+        VirtualHost::Api | VirtualHost::ApiOnly => {}
     }
     let matched = RouteMatch::from_path(&request.method, &request.path);
     (matched.route(), Some(matched))

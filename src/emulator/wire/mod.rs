@@ -1,4 +1,4 @@
-//! How requests arrive and responses leave: routes, bodies, compression, TCP, TLS and the
+//! How requests arrive and responses leave: routes, bodies, compression, TCP and the
 //! in-process transport.
 
 pub mod addresses;
@@ -6,6 +6,7 @@ pub mod body;
 pub mod compress;
 pub mod dispatch;
 pub mod exchange;
+pub mod http_connection;
 pub mod in_process;
 pub mod injection;
 pub mod reply;
@@ -13,5 +14,5 @@ pub mod request;
 pub mod routes;
 pub mod serve;
 pub mod server;
-pub mod tls;
+pub mod server_settings;
 pub mod wrong_entity;

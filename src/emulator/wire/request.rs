@@ -1,9 +1,12 @@
 //! A request as it arrived, in process or over TCP.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::emulator::inventory::upload_form::UploadForm;
+use crate::emulator::wire::addresses::Addresses;
 
 #[derive(Clone, Debug)]
 pub struct IncomingRequest {
@@ -16,6 +19,8 @@ pub struct IncomingRequest {
     pub body_too_large: bool,
     /// The parsed form of an upload, or why it could not be parsed. `None` for every other route.
     pub upload: Option<Result<UploadForm, String>>,
+    /// The URLs that fit the host that the client asked the proxy for. `None`: the emulator's own.
+    pub addresses: Option<Arc<Addresses>>,
 }
 
 impl IncomingRequest {
@@ -34,6 +39,7 @@ impl IncomingRequest {
             body: Bytes::new(),
             body_too_large: false,
             upload: None,
+            addresses: None,
         }
     }
 }

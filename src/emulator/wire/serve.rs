@@ -124,7 +124,23 @@ fn serve_locked(
     if route == Route::Blob {
         return state.handle_blob(request, now);
     }
-    state.addresses.adopt_host_header(&request.headers);
+    let Some(asked) = &request.addresses else {
+        state.addresses.adopt_host_header(&request.headers);
+        return serve_host(state, matched, request, now);
+    };
+    // The lock is held, so no other request sees these.
+    let own = std::mem::replace(&mut state.addresses, asked.as_ref().clone());
+    let reply = serve_host(state, matched, request, now);
+    state.addresses = own;
+    reply
+}
+
+fn serve_host(
+    state: &mut State,
+    matched: Option<&RouteMatch>,
+    request: &IncomingRequest,
+    now: Tick,
+) -> Reply {
     match matched {
         Some(matched) => state.serve(request, matched, now),
         None => state.handle_login(request, now),

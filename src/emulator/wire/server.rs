@@ -1,57 +1,30 @@
-//! The TCP server: the API and the login host on one port, the blob host on another.
+//! The TCP server: the API and the login host on one port, the blob host on another, and the proxy
+//! on a third.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, BoxStream, StreamExt};
-use http::header::CONTENT_LENGTH;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::emulator::Emulator;
+use crate::emulator::proxy::connection::Proxy;
+use crate::emulator::tls::acceptor;
 use crate::emulator::wire::addresses::{Addresses, WildcardBind};
-use crate::emulator::wire::exchange::{ReceivedBody, VirtualHost};
-use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
-use crate::emulator::wire::request::IncomingRequest;
-use crate::emulator::wire::tls;
+use crate::emulator::wire::exchange::VirtualHost;
+use crate::emulator::wire::http_connection::{HEAD_TIMEOUT, ServedHost, serve_http};
+use crate::emulator::wire::server_settings::ServerSettings;
 use crate::error::{Error, Kind, Result};
-
-/// How much larger than the largest library file a body may be: room for the form around the file.
-const BODY_MARGIN: u64 = 1 << 20;
-/// How much of a body that is too large is read before the connection is closed.
-const MAX_DRAINED_BODY: u64 = 1 << 30;
-/// Time limit of a TLS handshake and of a request's headers.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-type HttpResponse = http::Response<UnsyncBoxBody<Bytes, ConnectionAborted>>;
-
-/// Makes hyper close the connection immediately, for an injected fault.
-#[derive(Debug)]
-struct ConnectionAborted;
-
-impl std::fmt::Display for ConnectionAborted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the emulator closed the connection on purpose")
-    }
-}
-
-impl std::error::Error for ConnectionAborted {}
 
 /// A running TCP server. It stops when it is closed or dropped, with all its connections.
 #[derive(Debug)]
 pub struct Server {
     api: SocketAddr,
     blob: SocketAddr,
+    proxy: Option<SocketAddr>,
+    proxy_url: Option<String>,
     ca_bundle: Option<String>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -67,7 +40,23 @@ impl Server {
         self.blob
     }
 
-    /// Returns the PEM of the authority that signed the server's certificate. `None` without TLS.
+    /// Returns the address of the proxy. `None` without a proxy.
+    pub fn proxy_address(&self) -> Option<SocketAddr> {
+        self.proxy
+    }
+
+    /// Returns the URL of the proxy, for a client's settings. `None` without a proxy.
+    pub fn proxy_url(&self) -> Option<&str> {
+        self.proxy_url.as_deref()
+    }
+
+    /// Returns every address on which the server listens.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        [self.api, self.blob].into_iter().chain(self.proxy).collect()
+    }
+
+    /// Returns the PEM of the authority that signs the server's certificates. `None` if there is no
+    /// such authority.
     pub fn ca_bundle(&self) -> Option<&str> {
         self.ca_bundle.as_deref()
     }
@@ -94,19 +83,31 @@ impl Drop for Server {
 ///
 /// Returns an error if the address cannot be bound or the certificate cannot be created.
 pub async fn serve(emulator: Emulator, host: &str, port: u16, with_tls: bool) -> Result<Server> {
-    let (acceptor, ca_bundle) = if with_tls {
-        tls::acceptor(host).map(|(a, pem)| (Some(a), Some(pem)))?
-    } else {
-        (None, None)
+    let settings = ServerSettings { port, tls: with_tls, ..ServerSettings::at(host) };
+    serve_with(emulator, &settings).await
+}
+
+/// Serves an emulator over TCP as `settings` say, on the current tokio runtime.
+///
+/// # Errors
+///
+/// Returns an error if the settings do not fit together, a file of theirs cannot be used, or an
+/// address cannot be bound.
+pub async fn serve_with(emulator: Emulator, settings: &ServerSettings) -> Result<Server> {
+    settings.check()?;
+    let host = &settings.host;
+    let authority = settings.authority()?.map(Arc::new);
+    let acceptor = match (&settings.certificate, &authority) {
+        _ if !settings.tls => None,
+        (Some((certificate, key)), _) => Some(acceptor::from_files(certificate, key)?),
+        (None, Some(authority)) => Some(acceptor::signed(authority, settings.own_names())?),
+        (None, None) => None,
     };
-    let (api_listener, api) = bind(host, port).await?;
+    let (api_listener, api) = bind(host, settings.port).await?;
     let (blob_listener, blob) = bind(host, 0).await?;
-    let scheme = if with_tls { "https" } else { "http" };
-    let url_for_port = |port: u16| match api.ip() {
-        ip if ip.is_unspecified() => format!("{scheme}://127.0.0.1:{port}"),
-        _ if host.parse::<IpAddr>().is_err() => format!("{scheme}://{host}:{port}"),
-        ip => format!("{scheme}://{}", SocketAddr::new(ip, port)),
-    };
+    let scheme = if settings.tls { "https" } else { "http" };
+    let url_for_port =
+        |port: u16| format!("{scheme}://{}", reachable_address(host, api.ip(), port));
     let wildcard_bind = WildcardBind { scheme, api_port: api.port(), blob_port: blob.port() };
     emulator.lock_state().addresses = Addresses {
         api: url_for_port(api.port()),
@@ -114,12 +115,37 @@ pub async fn serve(emulator: Emulator, host: &str, port: u16, with_tls: bool) ->
         blob: url_for_port(blob.port()),
         wildcard_bind: api.ip().is_unspecified().then_some(wildcard_bind),
     };
-    let tasks = [(api_listener, VirtualHost::Api), (blob_listener, VirtualHost::Blob)].map(
-        |(listener, vhost)| {
-            tokio::spawn(accept_loop(emulator.clone(), listener, vhost, acceptor.clone()))
-        },
-    );
-    Ok(Server { api, blob, ca_bundle, tasks: tasks.into() })
+    let mut tasks: Vec<JoinHandle<()>> =
+        [(api_listener, VirtualHost::Api), (blob_listener, VirtualHost::Blob)]
+            .map(|(listener, vhost)| {
+                let (emulator, acceptor) = (emulator.clone(), acceptor.clone());
+                tokio::spawn(accept_loop(listener, move |stream| {
+                    handle_connection(emulator.clone(), stream, vhost, acceptor.clone())
+                }))
+            })
+            .into();
+    let mut at = None;
+    if let (Some(port), Some(authority)) = (settings.proxy, &authority) {
+        let (listener, address) = bind(host, port).await?;
+        let proxy = Proxy::new(emulator, authority.clone(), settings.tls_names.clone());
+        let proxy = Arc::new(proxy);
+        tasks.push(tokio::spawn(accept_loop(listener, move |stream| {
+            proxy.clone().handle_connection(stream)
+        })));
+        at = Some(address);
+    }
+    let ca_bundle = authority.map(|authority| authority.pem().to_owned());
+    let proxy_url = at.map(|at| format!("http://{}", reachable_address(host, at.ip(), at.port())));
+    Ok(Server { api, blob, proxy: at, proxy_url, ca_bundle, tasks })
+}
+
+/// Returns host and port under which a client on this machine reaches a port of the server.
+fn reachable_address(host: &str, ip: IpAddr, port: u16) -> String {
+    match ip {
+        ip if ip.is_unspecified() => format!("127.0.0.1:{port}"),
+        _ if host.parse::<IpAddr>().is_err() => format!("{host}:{port}"),
+        ip => SocketAddr::new(ip, port).to_string(),
+    }
 }
 
 async fn bind(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
@@ -134,12 +160,11 @@ async fn bind(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-async fn accept_loop(
-    emulator: Emulator,
-    listener: TcpListener,
-    vhost: VirtualHost,
-    tls: Option<TlsAcceptor>,
-) {
+/// Hands each connection to `handle`.
+async fn accept_loop<F>(listener: TcpListener, handle: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     // When this task is aborted, the set is dropped and closes every connection.
     let mut connections = JoinSet::new();
     loop {
@@ -148,9 +173,11 @@ async fn accept_loop(
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
+        // Without it, responses are only slower.
+        let _ = stream.set_nodelay(true);
         // Forget the connections that have ended. The set would grow with each one.
         while connections.try_join_next().is_some() {}
-        connections.spawn(handle_connection(emulator.clone(), stream, vhost, tls.clone()));
+        connections.spawn(handle(stream));
     }
 }
 
@@ -160,119 +187,15 @@ async fn handle_connection(
     vhost: VirtualHost,
     tls: Option<TlsAcceptor>,
 ) {
-    // Without it, responses are only slower.
-    let _ = stream.set_nodelay(true);
+    let host = ServedHost { vhost, addresses: None };
     match tls {
-        None => serve_http(emulator, stream, vhost).await,
+        None => serve_http(emulator, stream, host).await,
         Some(acceptor) => {
             if let Ok(Ok(stream)) =
                 tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream)).await
             {
-                serve_http(emulator, stream, vhost).await;
+                serve_http(emulator, stream, host).await;
             }
         }
     }
-}
-
-async fn serve_http<S: AsyncRead + AsyncWrite + Unpin>(
-    emulator: Emulator,
-    stream: S,
-    vhost: VirtualHost,
-) {
-    let service = service_fn(|request| handle_request(&emulator, vhost, request));
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(1 << 20);
-    // The emulator dates its responses itself, by its own clock.
-    builder.auto_date_header(false);
-    // An error here is the client's: it closed the connection, or sent no valid HTTP and got a 400.
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-}
-
-async fn handle_request(
-    emulator: &Emulator,
-    vhost: VirtualHost,
-    request: http::Request<Incoming>,
-) -> Result<HttpResponse, ConnectionAborted> {
-    let (head, body) = request.into_parts();
-    let incoming =
-        IncomingRequest::without_body(head.method, head.uri.path(), head.uri.query(), head.headers);
-    let max_kept = emulator.lock_state().limits.upload_size.saturating_add(BODY_MARGIN);
-    match emulator.exchange(vhost, incoming, read_body(body, max_kept)).await {
-        ExchangeOutcome::Answered(reply) => Ok(respond(reply, None)),
-        ExchangeOutcome::Truncated(reply, keep) => Ok(respond(reply, Some(keep))),
-        ExchangeOutcome::Dropped { .. } => Err(ConnectionAborted),
-    }
-}
-
-/// Reads a body. Returns `None` if the connection broke or the body is far too large.
-async fn read_body(mut body: Incoming, max_kept: u64) -> Option<ReceivedBody> {
-    let (mut all, mut length) = (BytesMut::new(), 0_u64);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.ok()?.into_data() else { continue };
-        length += data.len() as u64;
-        if length > MAX_DRAINED_BODY {
-            return None;
-        }
-        // The rest of a body that is too large is still read: a client that is cut off while it
-        // sends may not see the response.
-        if length > max_kept {
-            all = BytesMut::new();
-        } else {
-            all.extend_from_slice(&data);
-        }
-    }
-    Some(ReceivedBody { body: all.freeze(), body_too_large: length > max_kept })
-}
-
-/// Returns the HTTP response. With `keep`, its body breaks after that many bytes.
-fn respond(reply: Reply, keep: Option<usize>) -> HttpResponse {
-    let length = match &reply.body {
-        ReplyBody::Full(body) => body.len() as u64,
-        ReplyBody::Spooled { start, end, .. } => end - start,
-    };
-    let body: UnsyncBoxBody<Bytes, ConnectionAborted> = match (reply.body, keep) {
-        (ReplyBody::Full(body), None) if !reply.chunked => {
-            Full::new(body).map_err(infallible).boxed_unsync()
-        }
-        (ReplyBody::Full(body), None) => stream_body(stream::once(async move { Ok(body) }).boxed()),
-        (ReplyBody::Full(body), Some(keep)) => {
-            truncated_body(stream::iter([Ok(body.slice(..keep.min(body.len())))]).boxed())
-        }
-        (ReplyBody::Spooled { file, start, end }, None) => {
-            stream_body(file.read_chunks(start, end))
-        }
-        (ReplyBody::Spooled { file, start, end }, Some(keep)) => {
-            truncated_body(file.read_chunks(start, end.min(start + keep as u64)))
-        }
-    };
-    let mut response = http::Response::new(body);
-    *response.status_mut() = reply.status;
-    *response.headers_mut() = reply.headers;
-    if !reply.chunked && length > 0 {
-        response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    }
-    response
-}
-
-fn infallible(never: Infallible) -> ConnectionAborted {
-    match never {}
-}
-
-fn stream_body(
-    chunks: BoxStream<'static, std::io::Result<Bytes>>,
-) -> UnsyncBoxBody<Bytes, ConnectionAborted> {
-    StreamBody::new(chunks.map(|chunk| chunk.map(Frame::data).map_err(|_| ConnectionAborted)))
-        .boxed_unsync()
-}
-
-/// Returns a body that breaks after `chunks`.
-fn truncated_body(
-    chunks: BoxStream<'static, std::io::Result<Bytes>>,
-) -> UnsyncBoxBody<Bytes, ConnectionAborted> {
-    let end = stream::once(async {
-        // An error right away would drop chunks that hyper has not yet written to the socket.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        Err(std::io::Error::other(ConnectionAborted))
-    });
-    stream_body(chunks.chain(end).boxed())
 }

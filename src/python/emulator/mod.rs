@@ -4,17 +4,17 @@ mod script;
 mod server;
 mod values;
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use serde_json::Value;
 
-use self::server::RunningServer;
+use self::server::{RunningServer, ServerAddresses};
 use crate::emulator::{
-    Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome, Settings,
-    Switches, check_file_name,
+    Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome,
+    ServerSettings, Settings, Switches, check_file_name,
 };
 use crate::error::Result;
 use crate::python::gil_gate::detach;
@@ -29,10 +29,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 struct EmulatorServer {
     emulator: Emulator,
     running: Mutex<Option<RunningServer>>,
-    addresses: [SocketAddr; 2],
+    reached_at: ServerAddresses,
     /// The process that has the server's threads. A forked child has none of them.
     pid: u32,
-    ca: Option<String>,
 }
 
 impl Drop for EmulatorServer {
@@ -89,19 +88,22 @@ impl EmulatorServer {
         port: u16,
         tls: bool,
         switches: String,
+        tls_names: Vec<String>,
+        certificate: Option<(PathBuf, PathBuf)>,
+        ca_folder: Option<PathBuf>,
+        proxy: Option<u16>,
     ) -> PyResult<Self> {
         let limits = limits.get().core().clone();
+        let network = ServerSettings { host, port, tls, tls_names, certificate, ca_folder, proxy };
         let start = move || -> Result<(Emulator, RunningServer)> {
             let switches = Switches::from_json(&switches)?;
             let clock = EmulatorClock::scaled(speed);
             let settings = Settings { machines, limits, seed, switches, clock };
-            RunningServer::start(settings, &host, port, tls)
+            RunningServer::start(settings, &network)
         };
         let (emulator, running) = detach(py, start)?;
-        let addresses = [running.server.api_address(), running.server.blob_address()];
-        let ca = running.server.ca_bundle().map(str::to_owned);
-        let pid = std::process::id();
-        Ok(Self { emulator, running: Mutex::new(Some(running)), addresses, pid, ca })
+        let (reached_at, pid) = (running.addresses(), std::process::id());
+        Ok(Self { emulator, running: Mutex::new(Some(running)), reached_at, pid })
     }
 
     /// Stop serving and close every connection.
@@ -117,13 +119,19 @@ impl EmulatorServer {
 
     #[getter]
     fn ca(&self) -> Option<&str> {
-        self.ca.as_deref()
+        self.reached_at.ca.as_deref()
     }
 
-    /// The host and port of the API and of the blob storage.
+    #[getter]
+    fn proxy_url(&self) -> Option<&str> {
+        self.reached_at.proxy_url.as_deref()
+    }
+
+    /// The hosts and ports on which it listens: of the API, of the blob storage and of the proxy.
     #[getter]
     fn addresses(&self) -> Vec<(String, u16)> {
-        self.addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect()
+        let listening = self.reached_at.listening.iter();
+        listening.map(|address| (address.ip().to_string(), address.port())).collect()
     }
 
     /// Return addresses and credentials: `url`, `login_url`, `tenant_id`, `client_id`,

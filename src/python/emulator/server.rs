@@ -1,10 +1,11 @@
 //! The emulator's server and threads: start and stop.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::emulator::{Emulator, Server, Settings, serve};
+use crate::emulator::{Emulator, Server, ServerSettings, Settings, serve_with};
 use crate::error::Result;
 use crate::python::runtime::ThreadPlan;
 
@@ -22,12 +23,29 @@ pub struct RunningServer {
     pub runtime: Runtime,
 }
 
+/// Where a server is reached, which does not change.
+pub struct ServerAddresses {
+    /// The API's, the blob host's and the proxy's.
+    pub listening: Vec<SocketAddr>,
+    pub proxy_url: Option<String>,
+    /// The certificate of its authority, in PEM.
+    pub ca: Option<String>,
+}
+
 impl RunningServer {
-    pub fn start(settings: Settings, host: &str, port: u16, tls: bool) -> Result<(Emulator, Self)> {
+    pub fn start(settings: Settings, network: &ServerSettings) -> Result<(Emulator, Self)> {
         let emulator = Emulator::new(settings)?;
         let runtime = THREADS.start(|| {})?;
-        let server = runtime.block_on(serve(emulator.clone(), host, port, tls))?;
+        let server = runtime.block_on(serve_with(emulator.clone(), network))?;
         Ok((emulator, Self { server, runtime }))
+    }
+
+    pub fn addresses(&self) -> ServerAddresses {
+        ServerAddresses {
+            listening: self.server.addresses(),
+            proxy_url: self.server.proxy_url().map(str::to_owned),
+            ca: self.server.ca_bundle().map(str::to_owned),
+        }
     }
 
     /// Closes every connection and stops the threads.
