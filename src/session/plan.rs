@@ -226,6 +226,9 @@ pub(super) fn commands_mismatch_error(key: &IntentKey) -> Error {
 pub(super) fn annotate(key: &IntentKey, mut error: Error) -> Error {
     error.machine_id = Some(key.machine_id.clone());
     error.correlation_id = Some(key.correlation_id.clone());
+    // A submit that has found its session returns it. So an action that could not be read is
+    // another's, or not known to be ours.
+    error.action_id = None;
     error
 }
 
