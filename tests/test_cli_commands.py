@@ -116,7 +116,7 @@ def test_many_machines_from_arguments_a_file_stdin_and_a_selection(
     tagged = "srv-01.example.test"
     names[box.add_machine(tagged, machineTags=["floor 2"]).id] = tagged
     (tmp_path / "hosts.txt").write_text(f"# floor 2\n{MACHINES[1]}  # the printer's\n\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{MACHINES[2]}\n"))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(MACHINES[2].encode())))
     for arguments, expected in (
         ([MACHINES[0], "--machines-from", "hosts.txt"], MACHINES[:2]),
         (["--machines-from", "-"], MACHINES[2:]),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import mde_live_response as mde
 from mde_live_response._cli import main
 from mde_live_response._cli.main import build_parser
 from mde_live_response.emulator import Emulator
@@ -65,6 +69,8 @@ def test_no_paragraph_of_help_is_there_twice(monkeypatch: pytest.MonkeyPatch) ->
     [
         (["run", "ws", "--savto", "x", *COMMENT], "(did you mean --save-to?)"),
         (["library", "sync", "x", "--dryrun"], "(did you mean --dry-run?)"),
+        (["state", "prune", "--older-than", "1d"], "'1d' is not a number of days"),
+        (["run", "ws", "--timeout", "-5", "--get-file", "x"], "'-5' is not a number of seconds"),
         (["machines", "--zzz"], "unrecognized arguments: --zzz\n"),
         (["--json", "machines"], "(options follow the command)"),
         (["run", "ws", "--get-file", "x"], "required: --comment"),
@@ -136,6 +142,68 @@ def test_what_others_stored_needs_a_store(
     assert "no state store was given. Hint: give --state ADDRESS" in capsys.readouterr().err
     assert main([*command, "--state", "memory:"]) == 2
     assert "a memory store cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_of_machines_may_come_from_powershell(
+    coding: str, box: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "hosts.txt"
+    names.write_text("ws-0001.example.test\nws-0002.example.test  # the server\n", coding)
+    run = ["run-many", "--machines-from", str(names), "--run-inline", "ls", *COMMENT]
+    assert main(run) == 0
+    assert "2 of 2 ok" in capsys.readouterr().out
+    names.write_bytes(b"caf\xe9")
+    assert main(run) == 2
+    assert "is not UTF-8" in capsys.readouterr().err
+
+
+def test_names_and_a_selection_exclude_each_other(
+    box: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run-many", "ws-0001.example.test", "--top", "2", "--run-inline", "ls", *COMMENT]
+    assert main(run) == 2
+    assert "and a selection too" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("has_store", [True, False])
+def test_a_timeout_says_what_goes_on(
+    has_store: bool, box: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.on_script("slow.ps1", duration=1000.0)
+    store = ["--state", "sqlite:///state.db"] if has_store else []
+    run = ["run-many", "ws-0001.example.test", "--run-script", "slow.ps1", *COMMENT, *store]
+    assert main([*run, "--timeout", "2"]) == 3
+    err = capsys.readouterr().err
+    (action,) = box.client().list_machine_actions()
+    assert f"Session {action.id} continues at the service" in err
+    assert ("mde-live-response resume" in err) is has_store
+    assert ("Without a state store" in err) is not has_store
+    assert "report()" not in err
+
+
+def test_a_cancel_says_what_it_did(box: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    box.on_script("quick.ps1", duration=0.1)
+    with box.client() as client:
+        ended = client.run("ws-0001.example.test", mde.Command.run_script("quick.ps1"), "why")
+    assert main(["cancel", ended.action.id, *COMMENT]) == 0
+    assert "nothing was cancelled" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_an_error(box: Emulator) -> None:
+    command = [sys.executable, "-m", "mde_live_response", "machines", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: the output could not be written: No space left on device\n"
+
+
+def test_hints_of_a_check_are_the_same_in_json(
+    box: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--json"]) == 0
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert "--state sqlite:///path" in finding["hint"]
 
 
 def test_check_ends_with_a_verdict(box: Emulator, capsys: pytest.CaptureFixture[str]) -> None:

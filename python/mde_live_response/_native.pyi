@@ -62,6 +62,10 @@ __all__ = [
 
 __version__: str
 
+def new_correlation_id() -> str:
+    """Return a correlation id that nobody has submitted with: `run` does not look for an earlier
+    session with it, the first time that it is used in this process."""
+
 def show_state(address: str) -> list[dict[str, Any]]:
     """Return what a state store contains: one dict for each quota key."""
 

@@ -242,10 +242,11 @@ def _inspect(folder: Path, last: str | None, audit: Path | None) -> tuple[Verifi
     """Return what is wrong with a folder, and the entries of its manifest by path."""
     manifest = folder / MANIFEST
     if manifest.is_symlink() or not manifest.is_file():
-        what = "is not a plain file" if exists(manifest) else "does not exist"
-        problem = f"there is no {MANIFEST} in {str(folder)!a}: it {what}"
+        problem = f"there is no {MANIFEST} in {str(folder)!a}"
         if not folder.is_dir():
             problem = f"{str(folder)!a} is not a folder"
+        elif exists(manifest):
+            problem += ": it is not a plain file"
         return Verification((problem,), 0, None), {}
     try:
         problems, entries, digest = check_folder(folder)

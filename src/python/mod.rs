@@ -45,6 +45,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<fleet::iterator::FleetIterator>()?;
     emulator::register(module)?;
     module.add_function(wrap_pyfunction!(restore::restore, module)?)?;
+    module.add_function(wrap_pyfunction!(client::submit_args::new_correlation_id, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::show_state, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::prune_state, module)?)?;
     module.setattr("__all__", public)?;

@@ -10,6 +10,7 @@ mod history;
 mod local_content;
 mod lookup;
 pub mod manifest;
+mod new_ids;
 mod next_step;
 mod plan;
 mod post;
@@ -32,6 +33,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+pub use new_ids::new_correlation_id;
 pub use plan::{SubmitOptions, SubmitRequest};
 pub use post_task::{posts_in_flight, reset_posts_in_flight};
 pub use results::{CommandResult, SessionResult};

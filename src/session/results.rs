@@ -112,7 +112,11 @@ fn summarize(action: &MachineAction, commands: &[CommandResult]) -> (&'static st
         .or_else(|| incomplete_command(commands, machine))
         .or_else(|| missing_result(commands))
         .unwrap_or_else(|| {
-            ("ok", format!("all {} commands completed on {machine}", commands.len()))
+            let what = match commands.len() {
+                1 => "the command".to_owned(),
+                number => format!("all {number} commands"),
+            };
+            ("ok", format!("{what} completed on {machine}"))
         })
 }
 

@@ -25,7 +25,7 @@ impl SaveTo {
     /// Makes the folder. Called before a session starts, because its results could not be saved in
     /// a folder that cannot be made.
     pub async fn make_folder(&self) -> Result<()> {
-        let failed = |error| Error::io("save to", &self.folder, error);
+        let failed = |error| Error::io("use the folder", &self.folder, error);
         match tokio::fs::read_dir(&self.folder).await {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Err(failed(error)),
             _ => tokio::fs::create_dir_all(&self.folder).await.map_err(failed),

@@ -53,8 +53,8 @@ pub(super) async fn check_store(sessions: &Sessions, quota: &Quota) -> Result<()
     if missing > 0 {
         log::warn!(
             target: LOG_TARGET,
-            "the state store {} does not know {missing} submits of this application that the \
-             service lists: it is new, was restored or lost its memory, or another state store is \
+            "the state store {} does not know all submits of this application that the service \
+             lists, {missing} are missing: it is new, was restored or lost its memory, or another state store is \
              in use for this application. They count as made, and for {:.0} s each correlation_id \
              is looked for in the service's list before it is submitted",
             store.address(),

@@ -11,7 +11,9 @@ use super::plan::{
     SubmitOptions, SubmitPlan, SubmitRequest, annotate, commands_mismatch_error, intent_key,
 };
 use super::wait_limit::{Sent, WaitLimit};
-use super::{Session, Sessions, Tag, admission, lookup, post_task, span_attributes, store_check};
+use super::{
+    Session, Sessions, Tag, admission, lookup, new_ids, post_task, span_attributes, store_check,
+};
 use crate::error::{Error, Kind, Result};
 use crate::limits::{BegunIntent, IntentLease, Quota};
 use crate::operation::Operation;
@@ -60,13 +62,15 @@ impl Sessions {
     /// Checks the request, stores the intent, and finds an action that already exists.
     async fn submit_untraced(
         self: &Arc<Self>,
-        request: SubmitRequest,
+        mut request: SubmitRequest,
         timeout: Option<f64>,
         options: SubmitOptions,
     ) -> Result<Session> {
         request.check()?;
-        let correlation_id =
-            request.correlation_id.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let correlation_id = match request.correlation_id.take_if(|id| new_ids::use_id(id)) {
+            Some(new) => new,
+            None => request.correlation_id.clone().unwrap_or_else(new_ids::generate),
+        };
         let key = intent_key(&request.machine_id, &correlation_id)?;
         let wait_limit = WaitLimit::new(timeout, self.pipeline.clock);
         let request = self.upload_local_content(request, &key, &wait_limit).await?;

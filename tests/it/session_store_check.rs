@@ -7,7 +7,7 @@ use mde_live_response::emulator::{Route, Settings, Switches};
 use mde_live_response::error::Kind;
 use mde_live_response::operation::Operation;
 use mde_live_response::secret::Secret;
-use mde_live_response::session::Sessions;
+use mde_live_response::session::{Sessions, new_correlation_id};
 
 use crate::support::{Fixture, HOUR, TempDir, count_accepted, within};
 
@@ -91,6 +91,24 @@ async fn the_timeout_ends_the_lookup_after_a_loss_and_nothing_is_sent() {
     assert_eq!(count_accepted(&fixture), 1);
     // Without a timeout, the lookup ends, and the submit starts.
     assert!(!within(HOUR, after.submit(submit, None)).await.unwrap().adopted);
+    assert_eq!(count_accepted(&fixture), 2);
+    fixture.assert_no_violations();
+}
+
+#[tokio::test]
+async fn a_new_id_is_looked_for_only_when_it_is_used_again() {
+    let (fixture, folder) = (fixture(0.0), TempDir::new());
+    let before = client(&fixture, &folder.0.join("s.db"));
+    within(HOUR, before.submit(fixture.submit_args_for(1), None)).await.unwrap();
+    let submit = fixture.submit_args_with_id(&new_correlation_id());
+    let after = client(&fixture, &folder.0.join("new.db"));
+    let began = fixture.clock.now();
+    let started = within(HOUR, after.submit(submit.clone(), Some(2.0))).await.unwrap();
+    assert!(!started.adopted && fixture.clock.now() - began < 2.0);
+    // The store is lost once more: now the id is one that was given.
+    let lost = client(&fixture, &folder.0.join("third.db"));
+    let found = within(HOUR, lost.submit(submit, None)).await.unwrap();
+    assert!(found.adopted && found.id == started.id);
     assert_eq!(count_accepted(&fixture), 2);
     fixture.assert_no_violations();
 }

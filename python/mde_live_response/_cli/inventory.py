@@ -110,7 +110,10 @@ def _check(options: argparse.Namespace) -> int:
     with make_client(options) as client:
         check = client.check(options.machine)
     if options.json:
-        print_document(check.to_dict())
+        document = check.to_dict()
+        for finding in document["findings"]:
+            finding["hint"] = to_option_words(finding["hint"])
+        print_document(document)
     else:
         for finding in check.findings:
             print_text(f"{finding.level}: {to_option_words(finding.message)}")

@@ -20,8 +20,8 @@ from mde_live_response._cli import (
     sessions,
     state,
 )
-from mde_live_response._cli.exit_codes import INTERRUPTED, REFUSED, USAGE
-from mde_live_response._cli.output import print_error, print_note
+from mde_live_response._cli.exit_codes import FAILED, INTERRUPTED, REFUSED, USAGE
+from mde_live_response._cli.output import lost_output, print_error, print_note
 from mde_live_response._cli.parser import Parser
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -77,9 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_note("Interrupted.")
         return INTERRUPTED
-    # The last three: the caller named a file of this computer that is not there.
+    # The others: the caller named a file of this computer that cannot be used.
     except (
         mde.InvalidRequestError,
+        FileExistsError,
         FileNotFoundError,
         IsADirectoryError,
         NotADirectoryError,
@@ -89,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (mde.LiveResponseError, OSError) as error:
         print_error(error, as_json=as_json)
         return REFUSED
+    if lost_output:
+        print_note(f"error: the output could not be written: {lost_output[0].strerror}")
+        return code or FAILED
     return code
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "add_timeout",
     "add_wait_options",
     "connection_options",
+    "has_shared_store",
     "make_client",
     "seconds",
     "state_address",
@@ -39,7 +40,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
     return value
 
 
@@ -137,6 +138,12 @@ def make_client(options: argparse.Namespace) -> mde.LiveResponseClient:
         state=options.state,
         tenant_id=options.tenant_id,
     )
+
+
+def has_shared_store(options: argparse.Namespace) -> bool:
+    """Return whether another process can read what this one stores."""
+    address = options.state or os.environ.get(STATE_VARIABLE, "")
+    return address not in ("", "memory:")
 
 
 def state_address(options: argparse.Namespace) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "lost_output",
     "print_document",
     "print_error",
     "print_list",
@@ -25,9 +26,15 @@ __all__ = [
 _Item = TypeVar("_Item")
 
 
+lost_output: list[OSError] = []
+"""Why results could not be printed. The command ends all the same."""
+
+
 def print_text(text: str) -> None:
     """Print the result of a command on stdout, for people."""
-    print_safely(text, sys.stdout)
+    failed = print_safely(text, sys.stdout)
+    if failed is not None:
+        lost_output.append(failed)
 
 
 def print_note(text: str) -> None:
@@ -39,7 +46,7 @@ def print_document(document: object) -> None:
     """Print the result of a command on stdout as one JSON document."""
     import json
 
-    print_safely(json.dumps(document, indent=2, default=str), sys.stdout)
+    print_text(json.dumps(document, indent=2, default=str))
 
 
 def print_list(

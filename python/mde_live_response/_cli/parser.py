@@ -48,6 +48,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and end with the exit code of wrong usage."""
+        if message.endswith("expected one argument"):
+            message += " (write --name=VALUE if it begins with a dash)"
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} -h\n")
 
     def _join_values(self, args: Sequence[str]) -> list[str]:
@@ -74,5 +76,5 @@ class Parser(argparse.ArgumentParser):
         if self._subparsers is not None:
             return f"{text} (options follow the command)"
         name = unknown[0].partition("=")[0]
-        similar = difflib.get_close_matches(name, self._option_string_actions, n=1)
+        similar = difflib.get_close_matches(name, self._option_string_actions, n=1, cutoff=0.75)
         return f"{text} (did you mean {similar[0]}?)" if similar else text

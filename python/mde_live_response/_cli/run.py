@@ -60,13 +60,12 @@ def add_run(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    import uuid
-
+    from mde_live_response._native import new_correlation_id
     from mde_live_response.display import ProgressLine, session_result_text
 
     commands = read_commands(options)
     # Chosen here and not by the client, so that it can be printed after Ctrl-C.
-    options.correlation_id = options.correlation_id or str(uuid.uuid4())
+    options.correlation_id = options.correlation_id or new_correlation_id()
     out = sys.stderr if options.json else sys.stdout
     progress = ProgressLine(sys.stderr)
     announced: list[str] = []

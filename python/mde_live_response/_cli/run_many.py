@@ -15,6 +15,7 @@ from mde_live_response._cli.options import (
     add_timeout,
     add_wait_options,
     connection_options,
+    has_shared_store,
     make_client,
     seconds,
     state_address,
@@ -59,13 +60,13 @@ def add_run_many(commands: Any) -> None:
     )
     add_selection(run_many)
     add_command_options(run_many)
-    add_save_to(run_many, "folder for collected files and a manifest")
+    add_save_to(run_many, "folder for collected files and a manifest (default: none is saved)")
     run_many.add_argument(
         "--run-id", metavar="ID", help="name of the run; an existing one is continued"
     )
     _add_until(run_many)
     add_wait_options(run_many)
-    add_timeout(run_many, "the run goes on after that (default: no limit)")
+    add_timeout(run_many, "sessions continue after that (default: no limit)")
     resume = add_command(
         commands,
         "resume",
@@ -76,7 +77,7 @@ def add_run_many(commands: Any) -> None:
     )
     resume.add_argument("run_id", metavar="RUN_ID", help="the id that run-many printed")
     _add_until(resume)
-    add_timeout(resume, "the run goes on after that (default: no limit)")
+    add_timeout(resume, "sessions continue after that (default: no limit)")
     add_command(
         commands,
         "runs",
@@ -92,8 +93,8 @@ def _add_until(parser: argparse.ArgumentParser) -> None:
         "--until",
         type=seconds,
         metavar="S",
-        help="for S seconds from now, try machines that were not reached again when the service "
-        "has seen them again (default: a new run gives up after two hours)",
+        help="for S seconds from now, try machines that are off once more when the service has "
+        "seen them (default: a new run gives up after two hours)",
     )
 
 
@@ -111,14 +112,14 @@ def _run_many(options: argparse.Namespace) -> int:
             cancel_pending_after=options.cancel_pending_after,
             until=options.until,
         )
-        return _wait_for(fleet, options)
+        return _wait_for(client, fleet, options)
 
 
 def _resume(options: argparse.Namespace) -> int:
     state_address(options)
     with make_client(options) as client:
         fleet = client.resume(options.run_id, until=options.until)
-        return _wait_for(fleet, options)
+        return _wait_for(client, fleet, options)
 
 
 def _runs(options: argparse.Namespace) -> int:
@@ -148,6 +149,11 @@ def _find_machines(
     if options.machines_from:
         machines += _read_machines(options.machines_from)
     is_selected = has_selection(options)
+    if machines and is_selected:
+        raise mde.InvalidRequestError(
+            "machines were given, and a selection too",
+            hint="give names, or a selection such as --filter: it does not narrow the names",
+        )
     if is_selected:
         machines += select_machines(client, options)
     if not machines and is_selected:
@@ -164,12 +170,19 @@ def _find_machines(
 
 
 def _read_machines(source: str) -> list[str]:
-    text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8-sig")
+    content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    # PowerShell 5 writes UTF-16.
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError:
+        message = f"the list of machines is not UTF-8: {source}"
+        raise mde.InvalidRequestError(message, hint="write it as UTF-8") from None
     names = (line.partition("#")[0].strip() for line in text.splitlines())
     return [name for name in names if name]
 
 
-def _wait_for(fleet: mde.Fleet, options: argparse.Namespace) -> int:
+def _wait_for(client: mde.LiveResponseClient, fleet: mde.Fleet, options: argparse.Namespace) -> int:
     # Before the progress, which does not end its line.
     print_note(f"Run {fleet.run_id}, {count(len(fleet), 'machine')}")
     progress = Progress(fleet)
@@ -179,10 +192,7 @@ def _wait_for(fleet: mde.Fleet, options: argparse.Namespace) -> int:
         finally:
             progress.finish()
     except (KeyboardInterrupt, mde.WaitTimeoutError):
-        print_note(
-            "Running sessions continue at the service. To continue the run: "
-            f"mde-live-response resume {fleet.run_id}, with the same --state"
-        )
+        _print_what_goes_on(client, fleet, options)
         raise
     if options.json:
         rows = list(report.to_dicts())
@@ -190,6 +200,18 @@ def _wait_for(fleet: mde.Fleet, options: argparse.Namespace) -> int:
     else:
         print_text(_format_report(report))
     return OK if report.ok else FAILED
+
+
+def _print_what_goes_on(
+    client: mde.LiveResponseClient, fleet: mde.Fleet, options: argparse.Namespace
+) -> None:
+    for session in client.list_sessions():
+        print_note(f"Session {session.id} continues at the service")
+    if has_shared_store(options):
+        resume = f"mde-live-response resume {fleet.run_id}, with the same --state"
+        print_note(f"To continue the run: {resume}")
+    else:
+        print_note("Without a state store (--state), the run itself cannot be continued")
 
 
 def _format_report(report: mde.FleetReport) -> str:

@@ -13,7 +13,7 @@ from mde_live_response._cli.options import (
     make_client,
     state_address,
 )
-from mde_live_response._cli.output import print_document, print_list, print_text
+from mde_live_response._cli.output import print_document, print_list, print_note, print_text
 from mde_live_response.display.text_table import format_table
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -62,17 +62,26 @@ def add_sessions(commands: Any) -> None:
         parser.add_argument("action_id", metavar="ID", help="the session's id, a GUID")
         if name == "result":
             add_timeout(parser, "the session continues after that (default: no limit)")
-            add_save_to(parser, "folder for collected files and a manifest")
+            add_save_to(
+                parser, "folder for collected files and a manifest (default: none is saved)"
+            )
         elif name == "cancel":
             parser.add_argument(
                 "--comment", required=True, metavar="TEXT", help="the reason, stored by the service"
             )
         elif name == "download":
             parser.add_argument(
-                "index", type=int, metavar="INDEX", help="the number of the command, from 0"
+                "index",
+                type=int,
+                metavar="INDEX",
+                help="the number of the command, which status shows",
             )
             parser.add_argument(
-                "--to", type=Path, required=True, metavar="PATH", help="the file to write"
+                "--to",
+                type=Path,
+                required=True,
+                metavar="PATH",
+                help="the file to write, which is replaced, or a folder",
             )
 
 
@@ -144,6 +153,7 @@ def _result(options: argparse.Namespace) -> int:
 
     with make_client(options) as client:
         session = client.session(options.action_id)
+        print_note(f"Waiting for session {session.id}")
         result = session.result(
             options.timeout, save_to=options.save_to, save_transcripts=options.save_transcripts
         )
@@ -156,7 +166,12 @@ def _result(options: argparse.Namespace) -> int:
 
 def _cancel(options: argparse.Namespace) -> int:
     with make_client(options) as client:
-        _print_action(client.session(options.action_id).cancel(options.comment), options)
+        action = client.session(options.action_id).cancel(options.comment)
+    _print_action(action, options)
+    if not action.done:
+        print_note("The service accepted the cancellation, and has not ended the session yet")
+    elif action.status != "Cancelled":
+        print_note("The session had ended before: nothing was cancelled")
     return OK
 
 

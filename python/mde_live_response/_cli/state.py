@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 from mde_live_response._cli.exit_codes import OK
 from mde_live_response._cli.options import STATE_VARIABLE, add_command, state_address
 from mde_live_response._cli.output import print_document, print_text
+from mde_live_response._cli.words import count
 from mde_live_response._native import prune_state, show_state
 from mde_live_response.display import strip_unprintable
 
@@ -22,9 +24,12 @@ _DAY = 86_400.0
 
 
 def _days(text: str) -> float:
-    days = float(text)
-    if not days >= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of days")
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days, 0 or more")
     return days * _DAY
 
 
@@ -39,14 +44,14 @@ def add_state(commands: Any) -> None:
         actions,
         "show",
         _show,
-        help="show windows, open sessions, intents and runs",
+        help="show the limits in use, open sessions, submits and runs",
         example="mde-live-response state show sqlite:///runs.db",
     )
     prune = add_command(
         actions,
         "prune",
         _prune,
-        help="remove old entries; open ones are kept",
+        help="remove old entries, unless a process uses them",
         example="mde-live-response state prune --older-than 30",
     )
     prune.add_argument(
@@ -86,8 +91,8 @@ def _prune(options: argparse.Namespace) -> int:
         print_document(removed)
         return OK
     counts = (
-        f"{sum(quota[what] for quota in removed)} {what}"
-        for what in ("intents", "statuses", "runs")
+        count(sum(quota[what] for quota in removed), thing)
+        for what, thing in (("intents", "submit"), ("statuses", "status"), ("runs", "run"))
     )
     print_text(f"Removed: {', '.join(counts)}")
     return OK

@@ -56,7 +56,7 @@ _PHRASES = {
     "session(action_id).result()": "the command result",
     "session(active_action_id)": "the command status",
     "session.id": "the command sessions",
-    "wait again with report()": "wait again with the command resume",
+    "the run continues: wait again with report()": "the command resume continues the run",
     "library.list()": "library list",
     "library.list_files()": "library list",
     "client.list_sessions()": "the command sessions",
@@ -99,4 +99,5 @@ def _to_option(found: re.Match[str]) -> str:
 
 def count(number: int, thing: str) -> str:
     """Return a number of things in words: "1 file", "2 files"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    ending = "" if number == 1 else "es" if thing.endswith("s") else "s"
+    return f"{number} {thing}{ending}"

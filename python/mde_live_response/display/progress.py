@@ -32,13 +32,19 @@ def report_failed_display(what: str, error: Exception) -> None:
         )
 
 
-def print_safely(text: str, stream: TextIO | None) -> None:
-    """Print a line. A stream that is missing, closed or broken gets nothing, and nothing fails."""
+def print_safely(text: str, stream: TextIO | None) -> OSError | None:
+    """Print a line. A stream that is missing, closed or broken gets nothing, and nothing fails.
+
+    Returns the error of a stream that cannot be written, but not that of a reader who left.
+    """
+    failed = None
     if stream is None:
-        return
+        return failed
     try:
         print(text, file=stream, flush=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            failed = error
         import contextlib
 
         # Else the interpreter fails at its exit, when it flushes the stream again.
@@ -46,6 +52,7 @@ def print_safely(text: str, stream: TextIO | None) -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, stream.fileno())
             os.close(null)
+    return failed
 
 
 class ProgressLine:

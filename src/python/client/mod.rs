@@ -6,7 +6,7 @@ mod handle;
 mod options;
 pub mod session;
 pub mod state_inspect;
-mod submit_args;
+pub(crate) mod submit_args;
 
 use std::sync::Arc;
 

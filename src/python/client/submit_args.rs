@@ -1,9 +1,11 @@
 //! The arguments that `run` and `submit` share.
 
+use pyo3::prelude::*;
+
 use crate::error::Result;
 use crate::library::check_content_sizes;
 use crate::python::arguments::{CommandsArgument, MachineArgument, parse_on_busy};
-use crate::session::{Sessions, SubmitRequest};
+use crate::session::{self, Sessions, SubmitRequest};
 
 /// The arguments of a submit, before its machine is looked up.
 pub struct SubmitArgs {
@@ -41,4 +43,11 @@ impl SubmitArgs {
         submit.machine_id = self.machine.resolve_id(&sessions.pipeline).await?;
         Ok(submit)
     }
+}
+
+/// Return a correlation id that nobody has submitted with: `run` does not look for an earlier
+/// session with it, the first time that it is used in this process.
+#[pyfunction]
+pub fn new_correlation_id() -> String {
+    session::new_correlation_id()
 }
