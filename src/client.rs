@@ -5,6 +5,8 @@ mod machines;
 mod namesakes;
 mod pages;
 
+use std::sync::atomic::Ordering;
+
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -159,7 +161,11 @@ impl Pipeline {
             ApiCall::post_json(Operation::RunLiveResponse, path, &body).with_machine_id(machine_id);
         call.body = call.body.with_check(check);
         call.arguments = ArgumentRedactor::new(commands);
-        self.attempt(&call, permit).await
+        let outcome = self.attempt(&call, permit).await;
+        if let AttemptOutcome::Succeeded(response) = &outcome {
+            self.accepted_status.store(response.status.as_u16(), Ordering::Relaxed);
+        }
+        outcome
     }
 }
 

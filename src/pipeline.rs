@@ -16,10 +16,11 @@ mod result_hosts;
 mod service_clock;
 
 use std::fmt;
+use std::sync::atomic::AtomicU16;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 pub use api_call::ApiCall;
 pub use blob_storage::is_access_blocked;
@@ -40,6 +41,7 @@ use crate::transport::Transport;
 /// A successful response.
 pub struct ApiResponse {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -77,6 +79,8 @@ pub struct Pipeline {
     /// The service's time, which decides whether an action is older than a POST.
     pub service_clock: ServiceClock,
     pub result_hosts: ResultHosts,
+    /// The status with which the service accepted the last submit. 0: it accepted none.
+    pub accepted_status: AtomicU16,
 }
 
 impl Pipeline {
@@ -98,6 +102,7 @@ impl Pipeline {
             budget,
             result_hosts: ResultHosts::default(),
             service_clock: ServiceClock::default(),
+            accepted_status: AtomicU16::new(0),
         }
     }
 

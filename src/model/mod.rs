@@ -27,5 +27,5 @@ pub use page::Page;
 pub use quote::{encode_json, is_powershell, quote_args};
 pub use record::{Entity, NeededId, Raw};
 pub use redaction::ArgumentRedactor;
-pub use script_output::{ScriptOutput, decode_text};
+pub use script_output::{ScriptOutput, decode_text, parse_object};
 pub use timestamp::Timestamp;

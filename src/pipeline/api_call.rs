@@ -19,6 +19,8 @@ pub struct ApiCall {
     pub path: String,
     pub content_type: Option<HeaderValue>,
     pub body: RequestBody,
+    /// Whether the response keeps the content coding in which it was sent.
+    pub as_sent: bool,
     pub machine_id: Option<String>,
     pub action_id: Option<String>,
     /// The name of a library file.
@@ -43,6 +45,7 @@ impl ApiCall {
             path: path.into(),
             content_type: None,
             body: RequestBody::default(),
+            as_sent: false,
             machine_id: None,
             action_id: None,
             file_name: None,

@@ -32,14 +32,7 @@ impl Pipeline {
     /// Opens a result link. The request has no token: the link is signed, and the host is not the
     /// API (docs/service.md, section 7).
     pub async fn open_link(&self, link: &SecretUrl, range: &BlobRange) -> Result<Blob> {
-        // Plain HTTP only with an endpoint that is plain HTTP itself, such as the emulator.
-        let secure = link.expose().scheme() == "https" || self.options.endpoint.scheme() == "http";
-        if !secure {
-            return Err(untrusted_link(format!(
-                "the link of the result leads to {} without encryption",
-                link.host()
-            )));
-        }
+        self.check_encrypted(link)?;
         let (mut url, mut redirects) = (link.clone(), 0);
         loop {
             let response = self.send_to_blob_storage(url.clone(), range.headers()).await?;
@@ -55,6 +48,21 @@ impl Pipeline {
             }
             url = resolve_redirect(&url, response.header(LOCATION.as_str()))?;
         }
+    }
+
+    /// Sends one request for a result link, and returns the response whatever its status is.
+    pub async fn request_link(&self, link: &SecretUrl, headers: HeaderMap) -> Result<Response> {
+        self.check_encrypted(link)?;
+        self.send_to_blob_storage(link.clone(), headers).await
+    }
+
+    fn check_encrypted(&self, link: &SecretUrl) -> Result<()> {
+        // Plain HTTP only with an endpoint that is plain HTTP itself, such as the emulator.
+        if link.expose().scheme() == "https" || self.options.endpoint.scheme() == "http" {
+            return Ok(());
+        }
+        let message = format!("the link of the result leads to {} without encryption", link.host());
+        Err(untrusted_link(message))
     }
 
     async fn send_to_blob_storage(&self, url: SecretUrl, headers: HeaderMap) -> Result<Response> {

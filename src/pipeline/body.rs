@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, StatusCode};
 
+use super::ApiCall;
 use crate::error::{Error, Kind};
-use crate::operation::Operation;
 use crate::transport::{Failure, Response};
 
 /// The largest page of a list. 10,000 actions have about 20 MB.
@@ -19,17 +19,17 @@ const MAX_ERROR_BYTES: usize = 1 << 20;
 
 pub(super) async fn read(
     response: Response,
-    operation: Operation,
+    call: &ApiCall,
 ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
     let (status, headers) = (response.status, response.headers.clone());
-    let limit = match operation {
+    let limit = match call.operation {
         _ if !status.is_success() => MAX_ERROR_BYTES,
-        _ if operation.is_list() => MAX_PAGE_BYTES,
+        operation if operation.is_list() => MAX_PAGE_BYTES,
         _ => MAX_ENTITY_BYTES,
     };
-    let deflated = response
-        .header(CONTENT_ENCODING.as_str())
-        .is_some_and(|coding| coding.trim().eq_ignore_ascii_case("deflate"));
+    let is_deflate = |coding: &str| coding.trim().eq_ignore_ascii_case("deflate");
+    let deflated =
+        !call.as_sent && response.header(CONTENT_ENCODING.as_str()).is_some_and(is_deflate);
     let body = response.bytes(limit).await.map_err(|failure| with_status(failure, status))?;
     // The transport undoes gzip only.
     let body = if deflated {

@@ -1,6 +1,6 @@
 //! A call with its retries: waits in the queue, sends the request, decodes the response.
 
-use super::{ApiCall, AttemptOutcome, Pipeline};
+use super::{ApiCall, ApiResponse, AttemptOutcome, Pipeline};
 use crate::classify::Throttle;
 use crate::clock::seconds_to_duration;
 use crate::error::{Error, Kind, Result};
@@ -18,8 +18,18 @@ enum AttemptResult<T> {
 }
 
 impl Pipeline {
-    /// Sends the call and decodes its response. Retries where that is safe and may help.
+    /// Sends the call and decodes its body. Retries where that is safe and may help.
     pub async fn call<T>(&self, call: &ApiCall, decode: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        // On the heap, because the futures of all operations contain it.
+        Box::pin(self.call_response(call, |response| decode(&response.body))).await
+    }
+
+    /// Sends the call and decodes its response. Retries where that is safe and may help.
+    pub async fn call_response<T>(
+        &self,
+        call: &ApiCall,
+        decode: impl Fn(&ApiResponse) -> Result<T>,
+    ) -> Result<T> {
         let (_, quota) = self.shared_quota().await?;
         let deadline = self.clock.now() + self.options.max_wait;
         let mut attempt = 0;
@@ -62,10 +72,10 @@ impl Pipeline {
         &self,
         call: &ApiCall,
         outcome: AttemptOutcome,
-        decode: impl Fn(&[u8]) -> Result<T>,
+        decode: impl Fn(&ApiResponse) -> Result<T>,
     ) -> AttemptResult<T> {
         match outcome {
-            AttemptOutcome::Succeeded(response) => match decode(&response.body) {
+            AttemptOutcome::Succeeded(response) => match decode(&response) {
                 Ok(value) => {
                     self.budget.refill();
                     AttemptResult::Done(value)

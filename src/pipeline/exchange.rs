@@ -37,13 +37,13 @@ impl Pipeline {
             Err(error) => return AttemptOutcome::Refused(self.annotate(call, error)),
         };
         let response = match self.transport.send(request).await {
-            Ok(response) => body::read(response, call.operation).await,
+            Ok(response) => body::read(response, call).await,
             Err(failure) => Err(failure),
         };
         match response {
             Ok((status, headers, body)) => {
                 self.service_clock.record(&headers, self.clock.now());
-                self.classify_response(call, token, status, &headers, body)
+                self.classify_response(call, token, status, headers, body)
             }
             Err(failure) => {
                 let mut error = self.annotate(call, failure.error);
@@ -64,12 +64,13 @@ impl Pipeline {
         call: &ApiCall,
         token: &Arc<AccessToken>,
         status: StatusCode,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
     ) -> AttemptOutcome {
         if status.is_success() {
-            return AttemptOutcome::Succeeded(ApiResponse { status, body });
+            return AttemptOutcome::Succeeded(ApiResponse { status, headers, body });
         }
+        let headers = &headers;
         let context = ErrorContext {
             machine_id: call.machine_id.clone(),
             action_id: call.action_id.clone(),
@@ -116,15 +117,21 @@ impl Pipeline {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, token.authorization_header()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        // To unpack a single record would cost more than to receive it.
-        if !call.operation.is_list() {
+        if call.as_sent {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("deflate, gzip"));
+        } else if !call.operation.is_list() {
+            // To unpack a single record would cost more than to receive it.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(content_type) = &call.content_type {
             headers.insert(CONTENT_TYPE, content_type.clone());
         }
         Ok(Request {
-            destination: Destination::Service,
+            destination: if call.as_sent {
+                Destination::ServiceAsSent
+            } else {
+                Destination::Service
+            },
             method: call.method.clone(),
             url: SecretUrl::from(url),
             headers,

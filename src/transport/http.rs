@@ -53,7 +53,8 @@ impl HttpTransport {
         let blob = request.destination == Destination::Blob;
         let (client, proxied) = match request.destination {
             Destination::ManagedIdentity => (&clients.platform, false),
-            Destination::Blob => (&clients.blob, true),
+            // Only the client for blobs leaves the bytes as they are.
+            Destination::Blob | Destination::ServiceAsSent => (&clients.blob, true),
             Destination::Service | Destination::Login => (&clients.service, true),
         };
         let route =

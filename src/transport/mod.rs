@@ -28,6 +28,8 @@ pub use request_body::{BodyPart, RequestBody, SendCheck, SendCheckFailed};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     Service,
+    /// The service, for an answer whose bytes are not decompressed.
+    ServiceAsSent,
     Login,
     /// A host of results. It gets no bearer token, and its bytes are not decompressed.
     Blob,

@@ -79,7 +79,8 @@ impl FaultyNetwork {
     }
 
     fn is_reachable(&self, request: &Request) -> bool {
-        let to_service = request.destination == Destination::Service;
+        let to_service =
+            matches!(request.destination, Destination::Service | Destination::ServiceAsSent);
         !self.has_outage(Outage::Everything) && (to_service || !self.has_outage(Outage::Results))
     }
 }

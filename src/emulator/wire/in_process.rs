@@ -64,7 +64,9 @@ impl Emulator {
                 })
         };
         match request.destination {
-            Destination::Service => is(&state.addresses.api).then_some(VirtualHost::Api),
+            Destination::Service | Destination::ServiceAsSent => {
+                is(&state.addresses.api).then_some(VirtualHost::Api)
+            }
             Destination::Login => is(&state.addresses.login).then_some(VirtualHost::Api),
             Destination::Blob => is(&state.addresses.blob).then_some(VirtualHost::Blob),
             Destination::ManagedIdentity => None,

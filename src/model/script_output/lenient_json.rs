@@ -12,7 +12,7 @@ const MAX_READS: usize = 4;
 const MIN_LINES: usize = 200;
 
 /// Parses an object, strictly if possible, or else after repairing its strings.
-pub(super) fn parse_object(text: &str) -> Option<Map<String, Value>> {
+pub fn parse_object(text: &str) -> Option<Map<String, Value>> {
     let text = text.trim_matches(|c: char| c == '\0' || c == '\u{feff}' || c.is_whitespace());
     if !text.starts_with('{') {
         return None;

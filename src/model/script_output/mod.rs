@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use self::lenient_json::parse_object;
 use self::unpack::UnpackedPayload;
 pub use self::unpack::decode_text;
 use crate::error::Result;
@@ -70,7 +71,7 @@ impl ScriptOutput {
         let is_transcript = match content {
             UnpackedPayload::Document(document) => {
                 let text = decode_text(&document);
-                match lenient_json::parse_object(&text).filter(is_documented) {
+                match parse_object(&text).filter(is_documented) {
                     Some(fields) => {
                         output.fill(&fields);
                         output.exit_code.is_some() || recognize::lacks_only_the_exit_code(&fields)
