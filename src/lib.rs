@@ -22,7 +22,7 @@
 //! ```text
 //! python
 //! fuzz
-//! emulator, fleet
+//! emulator, fleet, probe
 //! session
 //! check
 //! library, poller
@@ -58,6 +58,7 @@ pub mod operation;
 pub mod pauses;
 pub mod pipeline;
 pub mod poller;
+pub mod probe;
 pub mod retry;
 pub mod secret;
 pub mod session;
