@@ -26,6 +26,7 @@ DICT_NAMES = {
     "Session": "id machine_id correlation_id adopted action",
     "Finding": "code level message hint",
     "Check": "ok findings",
+    "Profile": "observed counts facts",
     "Outcome": "row machine computer_dns_name machine_id tenant_id action_id correlation_id status "
     "ok reason message start_time end_time error",
     "FleetReport": "run_id ok outcomes",
@@ -47,6 +48,8 @@ def dict_of_attributes(model: Any) -> dict[str, Any]:
 
 def json_ready(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
         return value
     if isinstance(value, datetime):
         return value.isoformat(timespec="microseconds")

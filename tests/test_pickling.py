@@ -63,6 +63,7 @@ def models(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> dict
         "Run": client.list_runs()[0],
         "Check": check,
         "Finding": check.findings[0],
+        "Profile": client.probe(),
         "FleetReport": report,
         "Outcome": report.outcomes[0],
     }
@@ -83,6 +84,7 @@ MODELS = [
     "Run",
     "Check",
     "Finding",
+    "Profile",
     "FleetReport",
     "Outcome",
 ]

@@ -185,6 +185,7 @@ def receivers(emulator: Emulator) -> Iterator[dict[str, Any]]:
         yield {
             "LiveResponseClient": client,
             "Library": client.library,
+            "Profile": client.probe(),
             "Session": client.session(ACTION_ID),
             "FleetReport": fleet.report(),
             "Fleet": fleet,

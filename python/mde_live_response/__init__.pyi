@@ -88,6 +88,7 @@ __all__ = [
     "NotFoundError",
     "Outcome",
     "PermissionDeniedError",
+    "Profile",
     "Rate",
     "Reason",
     "Run",
@@ -1700,6 +1701,54 @@ class LiveResponseClient:
             The findings. A problem is a finding, never an exception.
         """
 
+    def probe(self, machine: str | Machine | None = None) -> Profile:
+        """Observe how this tenant's service behaves where its documentation says nothing.
+
+        Without `machine` it only reads: the machine actions, some of their results, the machines and
+        the library. With `machine` it also runs a few scripts of its own there, in four sessions:
+        they print their arguments and long outputs, end with an exit code, and make and remove two
+        small files. It never tests a rate or a limit.
+        Permissions: Machine.Read.All. With `machine`: Machine.LiveResponse and Library.Manage too.
+
+        Args:
+            machine: the machine to run the scripts on: its id, its name or a Machine. None only reads.
+
+        Returns:
+            The profile: what was observed, without names, ids, paths, addresses and texts of the
+            tenant. What was not seen is absent.
+
+        Raises:
+            PermissionDeniedError: the token may not read machine actions or, with `machine`, may not
+                run scripts.
+            NotFoundError: there is no such machine.
+            MachineBusyError: a session is on the machine.
+            WaitTimeoutError: the machine did not start a session within 5 minutes.
+        """
+
+    async def probe_async(self, machine: str | Machine | None = None) -> Profile:
+        """Observe how this tenant's service behaves where its documentation says nothing.
+
+        Without `machine` it only reads: the machine actions, some of their results, the machines and
+        the library. With `machine` it also runs a few scripts of its own there, in four sessions:
+        they print their arguments and long outputs, end with an exit code, and make and remove two
+        small files. It never tests a rate or a limit.
+        Permissions: Machine.Read.All. With `machine`: Machine.LiveResponse and Library.Manage too.
+
+        Args:
+            machine: the machine to run the scripts on: its id, its name or a Machine. None only reads.
+
+        Returns:
+            The profile: what was observed, without names, ids, paths, addresses and texts of the
+            tenant. What was not seen is absent.
+
+        Raises:
+            PermissionDeniedError: the token may not read machine actions or, with `machine`, may not
+                run scripts.
+            NotFoundError: there is no such machine.
+            MachineBusyError: a session is on the machine.
+            WaitTimeoutError: the machine did not start a session within 5 minutes.
+        """
+
     @property
     def library(self) -> Library:
         """The tenant's live response library."""
@@ -2782,3 +2831,53 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
+
+@final
+class Profile:
+    """Observed behaviour of a tenant's service. Contains no names, ids, paths, addresses and texts of
+    the tenant.
+
+    `client.probe()` makes it. `Emulator(profile=...)` behaves like that tenant.
+    """
+
+    @property
+    def observed(self) -> dict[str, Any]:
+        """The observed value of each emulator switch, by name. What was not observed is absent.
+
+        The switches: https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
+        """
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many observations support each switch."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was observed beside the switches, such as the shapes of error texts."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Save the profile as JSON. Replaces a file that exists.
+
+        Args:
+            path: the file.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Load a saved profile.
+
+        Args:
+            path: the file that `save` wrote.
+
+        Raises:
+            OSError: the file cannot be read.
+            InvalidRequestError: it is not a profile, or one of a newer version.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as a JSON-ready dict. Times are ISO 8601 in UTC."""
+
+    def __hash__(self) -> int: ...

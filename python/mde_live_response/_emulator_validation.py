@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _arguments as arguments
+from ._native import Profile
 from .errors import InvalidRequestError
 
 MAX_SECONDS = 1e9
@@ -112,3 +113,16 @@ def as_json(what: str, values: Any) -> str:
                 f"{what} {name} is {value!r}, which JSON cannot represent"
             ) from error
     return json.dumps(dict(values))
+
+
+def merge_switches(profile: Any, switches: Any) -> Any:
+    """Return the switches of a profile, replaced by those that are given."""
+    if profile is None:
+        return {} if switches is None else switches
+    if isinstance(profile, type) or not isinstance(profile, Profile | str | os.PathLike):
+        raise TypeError(f"profile is {profile!r}; it must be a Profile or the path of one")
+    if not isinstance(profile, Profile):
+        profile = Profile.load(arguments.path("profile", profile))
+    if switches is None:
+        return profile.observed
+    return {**profile.observed, **switches} if isinstance(switches, Mapping) else switches

@@ -24,6 +24,7 @@ from mde_live_response import Machine as Machine
 from mde_live_response import MachineAction as MachineAction
 from mde_live_response import ManagedIdentityCredential as ManagedIdentityCredential
 from mde_live_response import Outcome as Outcome
+from mde_live_response import Profile as Profile
 from mde_live_response import Rate as Rate
 from mde_live_response import Run as Run
 from mde_live_response import ScriptOutput as ScriptOutput
@@ -51,6 +52,7 @@ __all__ = [
     "MachineAction",
     "ManagedIdentityCredential",
     "Outcome",
+    "Profile",
     "Rate",
     "Run",
     "ScriptOutput",

@@ -13,7 +13,7 @@ from . import _emulator_endpoint as endpoint
 from . import _emulator_process as process
 from . import _emulator_validation as validation
 from ._emulator_fixtures import EmulatorFixtures, FaultKind
-from ._native import EmulatorServer, Limits, LiveResponseClient
+from ._native import EmulatorServer, Limits, LiveResponseClient, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,10 +55,13 @@ class Emulator(EmulatorFixtures):
             Defender, of Entra or of the results reaches the emulator. The proxy refuses every other
             host, and never opens a connection.
         switches: Undocumented behaviour of the service, by name.
+        profile: Behave like the tenant of a Profile from `client.probe()`, or of the path of a
+            saved one. `switches` takes precedence.
 
     Raises:
         InvalidRequestError: A value is out of bounds, has no effect, names a file that cannot be
-            used, or a switch does not exist.
+            used or is no profile, or a switch does not exist.
+        OSError: The profile cannot be read.
         TypeError: A value has the wrong type.
     """
 
@@ -96,6 +99,7 @@ class Emulator(EmulatorFixtures):
         ca_folder: str | PathLike[str] | None = None,
         proxy: bool | int = False,
         switches: Mapping[str, Any] | None = None,
+        profile: Profile | str | PathLike[str] | None = None,
     ) -> None:
         """Start the emulator."""
         if limits is not None and not isinstance(limits, Limits):
@@ -115,7 +119,7 @@ class Emulator(EmulatorFixtures):
             host,
             validation.integer("port", port, 0, 65535),
             validation.boolean("tls", tls),
-            validation.as_json("switches", {} if switches is None else switches),
+            validation.as_json("switches", validation.merge_switches(profile, switches)),
             arguments.texts_of("tls_names", "names of hosts", tls_names),
             validation.certificate(certificate),
             folder,

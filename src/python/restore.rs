@@ -8,7 +8,7 @@ use crate::python::fleet::report::FleetReport;
 use crate::python::models::pickle::restore_model;
 use crate::python::models::restore_command;
 use crate::state::run_store::RunSummary;
-use crate::{check, config, library, model, session};
+use crate::{check, config, library, model, probe, session};
 
 /// Make an object from what its `__reduce__` returned.
 #[pyfunction]
@@ -28,6 +28,7 @@ pub fn restore(py: Python<'_>, class: &str, state: &[u8]) -> PyResult<Py<PyAny>>
         "Run" => restore_model::<RunSummary>(py, state),
         "Finding" => restore_model::<check::Finding>(py, state),
         "Check" => restore_model::<check::Check>(py, state),
+        "Profile" => restore_model::<probe::Profile>(py, state),
         "Outcome" => Outcome::from_pickle(py, state),
         "FleetReport" => FleetReport::from_pickle(py, state),
         _ => Err(PyValueError::new_err(format!("there is no model {class}"))),

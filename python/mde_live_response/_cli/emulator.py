@@ -140,6 +140,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--file", "PATH=FILE", _pair_with_file, "put FILE at PATH on every machine, for GetFile"
     )
     add_repeatable("--switch", "NAME=VALUE", _switch, "set a switch for undocumented behaviour")
+    parser.add_argument(
+        "--profile",
+        type=_file,
+        metavar="FILE",
+        help="behave like the tenant of a saved profile (command probe); --switch takes precedence",
+    )
 
 
 def add_reach(parser: argparse.ArgumentParser) -> None:
@@ -210,6 +216,7 @@ def serve(options: argparse.Namespace) -> int:
         ca_folder=options.ca_folder,
         proxy=options.proxy,
         switches=dict(options.switch),
+        profile=options.profile,
     ) as emulator:
         _configure(emulator, options)
         names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]

@@ -15,6 +15,7 @@ from mde_live_response._cli import (
     evidence,
     inventory,
     library,
+    probe,
     run,
     run_many,
     sessions,
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     sessions.add_sessions(commands)
     library.add_library(commands)
     inventory.add_inventory(commands)
+    probe.add_probe(commands)
     state.add_state(commands)
     evidence.add_evidence(commands)
     emulator.add_emulator(commands)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import mde_live_response as mde
 from mde_live_response.evidence import Packed, Verification
 
@@ -133,6 +135,13 @@ def _check(check: mde.Check) -> Html:
     return card(title, (), _rows_of(check.findings))
 
 
+def _profile(profile: mde.Profile) -> Html:
+    counts = profile.counts
+    rows = [[name, json.dumps(value), counts[name]] for name, value in profile.observed.items()]
+    table = html_table(("switch", "observed", "times"), rows)
+    return card(f"profile: {len(rows)} switches", (), table)
+
+
 def _finding(finding: mde.Finding) -> Html:
     colour = RED if is_bad(finding) else AMBER
     fields = (("hint", finding.hint), ("code", finding.code))
@@ -203,6 +212,7 @@ _CARDS: dict[type, Callable[[Any], str]] = {
     mde.Run: _run,
     mde.Check: _check,
     mde.Finding: _finding,
+    mde.Profile: _profile,
     mde.LibraryPlan: _library_plan,
     Packed: _packed,
     Verification: _verification,

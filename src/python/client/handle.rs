@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
-use crate::error::Error;
+use super::LiveResponseClient;
+use crate::error::{Error, Result};
 use crate::python::client::config::ClientConfig;
+use crate::python::convert::IntoPython;
 use crate::python::gil_gate::enter;
 use crate::python::runtime::{CoreTask, ForkSafe};
 use crate::session::Sessions;
@@ -63,5 +65,20 @@ impl ClientHandle {
                 Ok(())
             })
         })
+    }
+}
+
+impl LiveResponseClient {
+    /// Makes the task of an operation.
+    pub(super) fn make_task<T: IntoPython, F>(
+        &self,
+        py: Python<'_>,
+        start: impl FnOnce(Arc<Sessions>) -> F,
+    ) -> PyResult<CoreTask>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let sessions = self.handle.sessions(py)?;
+        Ok(CoreTask::new(&sessions, start(sessions.clone())))
     }
 }

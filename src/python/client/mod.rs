@@ -8,16 +8,14 @@ pub mod session;
 pub mod state_inspect;
 pub(crate) mod submit_args;
 
-use std::sync::Arc;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::check::check;
 use crate::client::MachineSelection;
-use crate::error::Result;
 use crate::fleet::Fleet;
+use crate::probe::probe;
 use crate::python::arguments::{ActionId, Callback, CommandsArgument, MachineArgument, Top, named};
 use crate::python::callers_object::FreedInside;
 use crate::python::client::config::ClientConfig;
@@ -25,7 +23,6 @@ use crate::python::client::handle::ClientHandle;
 use crate::python::client::options::{LimitsArgument, OptionArguments, ProxyArgument};
 use crate::python::client::session::Session;
 use crate::python::client::submit_args::SubmitArgs;
-use crate::python::convert::IntoPython;
 use crate::python::credentials::CredentialSource;
 use crate::python::files::arguments::save_target;
 use crate::python::files::library::Library;
@@ -37,26 +34,12 @@ use crate::python::operations::operations;
 use crate::python::paths::PathArgument;
 use crate::python::runtime::{CoreTask, Coroutine, run_blocking};
 use crate::python::seconds::Seconds;
-use crate::session::{RunOptions, Sessions};
+use crate::session::RunOptions;
 
 #[doc = include_str!("docs/client.txt")]
 #[pyclass(frozen, module = "mde_live_response", weakref)]
 pub struct LiveResponseClient {
     handle: FreedInside<ClientHandle>,
-}
-
-impl LiveResponseClient {
-    fn make_task<T: IntoPython, F>(
-        &self,
-        py: Python<'_>,
-        start: impl FnOnce(Arc<Sessions>) -> F,
-    ) -> PyResult<CoreTask>
-    where
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
-        let sessions = self.handle.sessions(py)?;
-        Ok(CoreTask::new(&sessions, start(sessions.clone())))
-    }
 }
 
 operations! {
@@ -195,6 +178,12 @@ operations! {
                 let (machine, commands) =
                     (machine.map(MachineArgument::into_text), commands.map(|commands| commands.0));
                 Ok(check(&sessions.pipeline, machine.as_deref(), commands.as_deref()).await)
+            });
+
+        #[doc = include_str!("docs/probe.txt")]
+        probe / probe_async (machine=None) [machine: Option<MachineArgument>]
+            |this, py| this.make_task(py, |sessions| async move {
+                probe(&sessions, machine.map(MachineArgument::into_text).as_deref()).await
             });
     }
 

@@ -15,6 +15,7 @@ mod library_plan;
 mod limits;
 mod machine;
 pub mod pickle;
+mod profile;
 mod rate;
 mod run;
 mod script_output;
@@ -34,6 +35,7 @@ pub use library_file::LibraryFile;
 pub use library_plan::LibraryPlan;
 pub use limits::Limits;
 pub use machine::Machine;
+pub use profile::Profile;
 pub use rate::Rate;
 pub use run::Run;
 pub use script_output::ScriptOutput;
@@ -53,5 +55,6 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LibraryPlan>()?;
     module.add_class::<Run>()?;
     module.add_class::<Finding>()?;
-    module.add_class::<Check>()
+    module.add_class::<Check>()?;
+    module.add_class::<Profile>()
 }
