@@ -8,6 +8,7 @@ mod cancels;
 mod comments;
 mod filters;
 mod history;
+mod library;
 mod lists;
 mod machines;
 mod observations;
@@ -23,7 +24,7 @@ pub use profile::Profile;
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::MachineAction;
 use crate::operation::Operation;
 use crate::pipeline::{ApiCall, ApiResponse, Pipeline};
@@ -69,6 +70,7 @@ async fn read_all(pipeline: &Pipeline, evidence: &mut Observations) -> Result<()
     comments::read_comments(&actions, first.now, evidence);
     results::read_results(pipeline, &actions, first.now, evidence).await;
     machines::read_machines(pipeline, evidence).await;
+    library::read_library(pipeline, evidence).await;
     filters::try_filters(pipeline, evidence).await;
     Ok(())
 }
@@ -85,12 +87,13 @@ enum Answer<T> {
     /// The service refused the call with this status, which it would do again.
     Refused(u16),
     /// It is not known how the service answers.
-    Unknown(Error),
+    Unknown,
 }
 
 /// Makes a GET, of which a refusal is an answer too.
 async fn ask<T>(
     pipeline: &Pipeline,
+    evidence: &mut Observations,
     call: &ApiCall,
     decode: impl Fn(&ApiResponse) -> Result<T>,
 ) -> Answer<T> {
@@ -101,7 +104,11 @@ async fn ask<T>(
             Some(status @ 400..=499) if !matches!(status, 401 | 403 | 408 | 429) => {
                 Answer::Refused(status)
             }
-            _ => Answer::Unknown(error),
+            status => {
+                let status = status.map_or("no answer".to_owned(), |status| status.to_string());
+                evidence.tally("unread", format!("{}: {status}", call.operation.name()));
+                Answer::Unknown
+            }
         },
     }
 }

@@ -165,7 +165,7 @@ def test_a_profile_of_an_unknown_switch_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("profile", [7, b"x", {"list_order": "oldest"}, Profile])
 def test_a_profile_of_a_wrong_type_is_refused(profile: Any) -> None:
-    with pytest.raises(TypeError, match="profile is .*; it must be a Profile or the path of one"):
+    with pytest.raises(TypeError, match=r"profile is .*; it must be a Profile or the path of one"):
         Emulator(profile=profile)
 
 

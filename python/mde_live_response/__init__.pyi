@@ -1704,22 +1704,23 @@ class LiveResponseClient:
     def probe(self, machine: str | Machine | None = None) -> Profile:
         """Observe how this tenant's service behaves where its documentation says nothing.
 
-        Without `machine` it only reads: the machine actions, some of their results, the machines and
-        the library. With `machine` it also runs a few scripts of its own there, in four sessions:
-        they print their arguments and long outputs, end with an exit code, and make and remove two
-        small files. It never tests a rate or a limit.
+        Without `machine` it only reads: the machine actions, some of their results, the machines
+        and, if the token may, the library. With `machine` it also runs a few scripts of its own
+        there, in four sessions: they print their arguments and long outputs, end with an exit code,
+        and make and remove two small files. It never tests a rate or a limit.
         Permissions: Machine.Read.All. With `machine`: Machine.LiveResponse and Library.Manage too.
 
         Args:
-            machine: the machine to run the scripts on: its id, its name or a Machine. None only reads.
+            machine: the machine to run the scripts on: its id, its name or a Machine. None only
+                reads.
 
         Returns:
             The profile: what was observed, without names, ids, paths, addresses and texts of the
             tenant. What was not seen is absent.
 
         Raises:
-            PermissionDeniedError: the token may not read machine actions or, with `machine`, may not
-                run scripts.
+            PermissionDeniedError: the token may not read machine actions or, with `machine`, may
+                not run scripts.
             NotFoundError: there is no such machine.
             MachineBusyError: a session is on the machine.
             WaitTimeoutError: the machine did not start a session within 5 minutes.
@@ -1728,22 +1729,23 @@ class LiveResponseClient:
     async def probe_async(self, machine: str | Machine | None = None) -> Profile:
         """Observe how this tenant's service behaves where its documentation says nothing.
 
-        Without `machine` it only reads: the machine actions, some of their results, the machines and
-        the library. With `machine` it also runs a few scripts of its own there, in four sessions:
-        they print their arguments and long outputs, end with an exit code, and make and remove two
-        small files. It never tests a rate or a limit.
+        Without `machine` it only reads: the machine actions, some of their results, the machines
+        and, if the token may, the library. With `machine` it also runs a few scripts of its own
+        there, in four sessions: they print their arguments and long outputs, end with an exit code,
+        and make and remove two small files. It never tests a rate or a limit.
         Permissions: Machine.Read.All. With `machine`: Machine.LiveResponse and Library.Manage too.
 
         Args:
-            machine: the machine to run the scripts on: its id, its name or a Machine. None only reads.
+            machine: the machine to run the scripts on: its id, its name or a Machine. None only
+                reads.
 
         Returns:
             The profile: what was observed, without names, ids, paths, addresses and texts of the
             tenant. What was not seen is absent.
 
         Raises:
-            PermissionDeniedError: the token may not read machine actions or, with `machine`, may not
-                run scripts.
+            PermissionDeniedError: the token may not read machine actions or, with `machine`, may
+                not run scripts.
             NotFoundError: there is no such machine.
             MachineBusyError: a session is on the machine.
             WaitTimeoutError: the machine did not start a session within 5 minutes.
@@ -2844,7 +2846,8 @@ class Profile:
     def observed(self) -> dict[str, Any]:
         """The observed value of each emulator switch, by name. What was not observed is absent.
 
-        The switches: https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
+        The switches:
+        https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
         """
 
     @property

@@ -43,12 +43,12 @@ pub(super) async fn try_filters(pipeline: &Pipeline, evidence: &mut Observations
         let mut works = Map::new();
         for (name, option) in options {
             let call = get(operation, format!("{path}?{option}&$top=1"));
-            match ask(pipeline, &call, |_: &ApiResponse| Ok(())).await {
+            match ask(pipeline, evidence, &call, |_: &ApiResponse| Ok(())).await {
                 Answer::Read(()) => works.insert((*name).to_owned(), Value::from(true)),
                 // A list of machines without a match may be a 404.
                 Answer::Refused(404) => works.insert((*name).to_owned(), Value::from(true)),
                 Answer::Refused(_) => works.insert((*name).to_owned(), Value::from(false)),
-                Answer::Unknown(_) => None,
+                Answer::Unknown => None,
             };
         }
         evidence.fact(fact, works);

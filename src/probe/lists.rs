@@ -138,7 +138,7 @@ async fn read_compression(pipeline: &Pipeline, evidence: &mut Observations) {
     let mut call = get(Operation::ListMachineActions, format!("{ACTIONS}?$top=10"));
     call.as_sent = true;
     let coding = |response: &ApiResponse| Ok(coding_of(&response.headers, &response.body));
-    if let Answer::Read(Some(coding)) = ask(pipeline, &call, coding).await {
+    if let Answer::Read(Some(coding)) = ask(pipeline, evidence, &call, coding).await {
         evidence.add("compression", coding);
     }
 }
@@ -164,7 +164,7 @@ fn coding_of(headers: &HeaderMap, body: &Bytes) -> Option<&'static str> {
 async fn read_oldest(pipeline: &Pipeline, now: f64, evidence: &mut Observations) {
     let path = format!("{ACTIONS}?$orderby=creationDateTimeUtc%20asc&$top=1");
     let call = get(Operation::ListMachineActions, path);
-    let Answer::Read(list) = ask(pipeline, &call, read_list).await else { return };
+    let Answer::Read(list) = ask(pipeline, evidence, &call, read_list).await else { return };
     let created = list.page.value.first().and_then(|action| action.creation_date_time_utc);
     if let Some(created) = created {
         let days = ((now - created.to_unix()) / DAY).max(0.0);

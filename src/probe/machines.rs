@@ -23,13 +23,13 @@ pub(super) async fn read_machines(pipeline: &Pipeline, evidence: &mut Observatio
     read_by_name(pipeline, &machines, evidence).await;
     let merged = machines.iter().filter(|machine| machine.merged_into().is_some());
     for machine in merged.take(MAX_MERGED) {
-        match ask_machine(pipeline, &machine.id).await {
+        match ask_machine(pipeline, evidence, &machine.id).await {
             Answer::Read(_) => evidence.add("merged_machine", "record"),
             Answer::Refused(status) => {
                 evidence.add("merged_machine", "refused");
                 evidence.add("merged_machine_status", status);
             }
-            Answer::Unknown(_) => {}
+            Answer::Unknown => {}
         }
     }
 }
@@ -39,7 +39,7 @@ async fn read_empty_list(pipeline: &Pipeline, evidence: &mut Observations) {
     let name = format!("mlr-probe-{}.invalid", uuid::Uuid::new_v4().simple());
     let filter = format!("computerDnsName%20eq%20{}", odata_literal(&name));
     let call = get(Operation::ListMachines, format!("/api/machines?$filter={filter}"));
-    match ask(pipeline, &call, read_page).await {
+    match ask(pipeline, evidence, &call, read_page).await {
         Answer::Read(page) if page.value.is_empty() => evidence.add("no_machines_is_404", false),
         Answer::Refused(404) => evidence.add("no_machines_is_404", true),
         _ => {}
@@ -67,7 +67,7 @@ async fn read_by_name(pipeline: &Pipeline, machines: &[Machine], evidence: &mut 
         (them.len(), std::cmp::Reverse(name.clone()))
     });
     let Some((name, them)) = most else { return };
-    match ask_machine(pipeline, &name).await {
+    match ask_machine(pipeline, evidence, &name).await {
         Answer::Read(found) => {
             let newest = them.iter().map(|machine| machine.last_seen).max();
             let known = them.iter().find(|machine| machine.id.eq_ignore_ascii_case(&found.id));
@@ -78,17 +78,21 @@ async fn read_by_name(pipeline: &Pipeline, machines: &[Machine], evidence: &mut 
             }
         }
         Answer::Refused(404) => evidence.add("machine_by_name", "refused"),
-        Answer::Refused(_) | Answer::Unknown(_) => {}
+        Answer::Refused(_) | Answer::Unknown => {}
     }
 }
 
 /// Reads a machine by id or name. A 404 may pass (docs/service.md, section 19).
-async fn ask_machine(pipeline: &Pipeline, key: &str) -> Answer<Machine> {
+async fn ask_machine(
+    pipeline: &Pipeline,
+    evidence: &mut Observations,
+    key: &str,
+) -> Answer<Machine> {
     let call = ApiCall::get(Operation::GetMachine, format!("/api/machines/{key}"));
     let decode = |response: &ApiResponse| model::decode_entity(&response.body);
     let mut pauses = pauses::REREAD_NOT_FOUND.into_iter();
     loop {
-        match (ask(pipeline, &call, decode).await, pauses.next()) {
+        match (ask(pipeline, evidence, &call, decode).await, pauses.next()) {
             (Answer::Refused(404), Some(pause)) => {
                 pipeline.clock.sleep(pause.seconds(&pipeline.options.limits)).await;
             }

@@ -45,11 +45,13 @@ pub(super) async fn run_scripts(
     let long = long_comment();
     let exited = own.run(scripts.exiting()?, &long).await?;
     read_long_comment(&exited, &long, evidence);
-    let collected = own.run(scripts.collecting()?, COMMENT).await?;
+    let collected = own.run(scripts.collecting()?, COMMENT).await;
+    // Even if it is not known how the session ended: the files may exist.
+    own.run(scripts.removing()?, COMMENT).await?;
+    let collected = collected?;
     if let Some(empty) = collected.commands.last() {
         evidence.fact("empty_file", service_word(&empty.command.status));
     }
-    own.run(scripts.removing()?, COMMENT).await?;
     let accepted = sessions.pipeline.accepted_status.load(Ordering::Relaxed);
     if accepted != 0 {
         evidence.add("accepted_status", accepted);

@@ -97,7 +97,7 @@ async fn read_script(
             scripts.failed_without += u64::from(failed && started && kept);
             return;
         }
-        Answer::Unknown(_) => return,
+        Answer::Unknown => return,
     };
     let Some(blob) = read_blob(pipeline, &link, evidence).await else { return };
     if failed {
@@ -233,10 +233,10 @@ async fn ask_link(
         action.id
     );
     if crate::model::check_action_id(&action.id).is_err() {
-        return Answer::Unknown(invalid_link());
+        return Answer::Unknown;
     }
     let call = get(Operation::GetResultLink, path).with_action_id(&action.id);
-    let answer = ask(pipeline, &call, decode_link).await;
+    let answer = ask(pipeline, evidence, &call, decode_link).await;
     let (word, answer) = match answer {
         Answer::Read((link, quoted)) => {
             evidence.add("quoted_link", quoted);
@@ -248,9 +248,7 @@ async fn ask_link(
             ("a link".to_owned(), Answer::Read(link))
         }
         Answer::Refused(status) => (status.to_string(), Answer::Refused(status)),
-        Answer::Unknown(error) => {
-            (error.status.map_or("none".to_owned(), |it| it.to_string()), Answer::Unknown(error))
-        }
+        Answer::Unknown => return Answer::Unknown,
     };
     evidence.tally("link_answers", format!("{kind}: {word}"));
     answer

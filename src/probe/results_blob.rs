@@ -67,7 +67,10 @@ pub(super) async fn read_blob(
 ) -> Option<ResultStart> {
     let range = format!("bytes=0-{}", MAX_BYTES - 1).try_into().ok()?;
     let headers = HeaderMap::from_iter([(RANGE, range)]);
-    let response = pipeline.request_link(link, headers).await.ok()?;
+    let Ok(response) = pipeline.request_link(link, headers).await else {
+        evidence.tally("unread", "result: no answer");
+        return None;
+    };
     let status = response.status.as_u16();
     evidence.tally("blob_answers", status.to_string());
     if !matches!(status, 200 | 206) {

@@ -16,7 +16,7 @@ const STARTED: &str = "Transcript started";
 pub(super) struct TranscriptFacts {
     /// A value of the switch `transcript_form`.
     pub form: Option<&'static str>,
-    /// Whether the output begins with the line of PowerShell's transcript.
+    /// Whether the output begins as PowerShell begins a transcript.
     pub has_line: Option<bool>,
     /// The NULs at the end of the output.
     pub nuls: Option<usize>,

@@ -32,7 +32,8 @@ async fn facts_that_no_switch_stands_for() {
     assert_eq!(facts["action_filters"]["status eq"], true);
     assert_eq!(facts["action_filters"]["requestorComment contains"], false);
     assert!(facts["blob_headers"]["x-ms-version"].as_u64() > Some(3), "{facts}");
-    assert!(facts.get("mixed").is_none(), "{facts}");
+    assert_eq!(facts["library"]["sha256 in lower case"], facts["library"]["file"]);
+    assert!(facts.get("mixed").is_none() && facts.get("unread").is_none(), "{facts}");
 }
 
 /// What a tenant wrote, and what identifies it, stays there.
@@ -130,5 +131,8 @@ async fn what_cannot_be_read_is_not_observed() {
         assert!(!profile.observed.contains_key(name), "{name}");
     }
     assert!(profile.observed.contains_key("no_result_status"));
+    let unread = &profile.facts["unread"];
+    assert!(unread["machines: 403"].as_u64() > Some(0), "{unread}");
+    assert!(unread["result: no answer"].as_u64() > Some(0), "{unread}");
     assert!(tenant.fixture.request_count(Route::Blob) == 0);
 }

@@ -9,6 +9,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::probe_support::{ACTIONS, Tenant};
+use crate::support::env_number;
 
 /// The length of "Case A ", which begins each comment, and of a tag's digits.
 const BEFORE: usize = 7;
@@ -231,7 +232,7 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(env_number("MDE_LIVE_RESPONSE_PROBES", 64) as u32))]
 
     #[test]
     fn each_switch_that_a_read_shows_is_found_and_no_other(switches in switches()) {

@@ -70,7 +70,10 @@ def _probe(options: argparse.Namespace) -> int:
 def _show(profile: mde.Profile) -> None:
     counts = profile.counts
     rows = [(name, json.dumps(value), counts[name]) for name, value in profile.observed.items()]
-    print_text(format_table(("SWITCH", "OBSERVED", "TIMES"), rows, width=_UNCUT) or "no switch was observed")
+    print_text(
+        format_table(("SWITCH", "OBSERVED", "TIMES"), rows, width=_UNCUT)
+        or "no switch was observed"
+    )
     facts = [row for name, value in profile.facts.items() for row in _fact_rows(name, value)]
     if facts:
         print_text("")

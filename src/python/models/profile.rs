@@ -14,10 +14,10 @@ use crate::python::arguments::named;
 use crate::python::gil_gate::detach;
 use crate::python::paths::PathArgument;
 
-/// Observed behaviour of a tenant's service. Contains no names, ids, paths, addresses and texts of
-/// the tenant.
+/// Observed behaviour of a tenant's service.
 ///
-/// `client.probe()` makes it. `Emulator(profile=...)` behaves like that tenant.
+/// It has no names, ids, paths, addresses and texts of the tenant. `client.probe()` makes it, and
+/// `Emulator(profile=...)` behaves like that tenant.
 #[pyclass(frozen, module = "mde_live_response")]
 pub struct Profile {
     core: Shared<probe::Profile>,
@@ -38,7 +38,8 @@ common_methods! {
     methods {
         /// The observed value of each emulator switch, by name. What was not observed is absent.
         ///
-        /// The switches: https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
+        /// The switches:
+        /// https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md
         #[getter]
         fn observed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
             self.core.observed.to_json_ready(py)
