@@ -1,8 +1,11 @@
 //! A probe that reads: what its profile has, and what it never has.
 
+use futures_util::FutureExt;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use mde_live_response::emulator::{Fault, FaultKind, Route, Switches};
 use mde_live_response::error::Kind;
 use mde_live_response::probe::survey;
+use mde_live_response::transport::Response;
 use serde_json::{Value, json};
 
 use crate::network::Outage;
@@ -40,7 +43,12 @@ async fn facts_that_no_switch_stands_for() {
 #[tokio::test(start_paused = true)]
 async fn a_profile_has_nothing_of_the_tenant() {
     const MARKER: &str = "Zqx7";
-    let tenant = Tenant::empty(Switches::default(), &format!("{MARKER} "));
+    let switches = Switches {
+        context_host: Some(format!("https://{MARKER}.example.test")),
+        comment_suffix: format!(" ({MARKER})"),
+        ..Switches::default()
+    };
+    let tenant = Tenant::empty(switches, &format!("{MARKER} "));
     let emulator = tenant.emulator();
     tenant.add_scripts(MARKER);
     for (entities, names) in [
@@ -66,6 +74,13 @@ async fn a_profile_has_nothing_of_the_tenant() {
         let ids = tenant.service.get("/api/machineactions?$top=1").await.ids();
         emulator.set_raw_property(&ids[0], name, Some(value)).unwrap();
     }
+    let add_headers = |mut response: Response| {
+        let text = HeaderValue::from_static("text/Zqx7");
+        response.headers.insert(HeaderName::from_static("x-ms-meta-zqx7"), text.clone());
+        response.headers.insert(CONTENT_TYPE, text);
+        std::future::ready(response).boxed()
+    };
+    *tenant.fixture.network.blob_filter.lock().unwrap() = Some(Box::new(add_headers));
     let text = tenant.survey().await.to_json();
     let mut secrets = vec![MARKER.to_owned(), "example.test".to_owned(), "127.0.0.1".to_owned()];
     secrets
