@@ -199,3 +199,20 @@ def test_a_certificate_of_ones_own(tmp_path: Path, serving: Callable[..., Any]) 
     command += ["--cacert", str(authority), f"{box.url}/api/x"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "401"
+
+
+def test_a_profile_sets_switches(
+    tmp_path: Path, serving: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "profile.json"
+    observed = {"no_machines_is_404": True, "context_host": "https://api.security.microsoft.com"}
+    path.write_text(json.dumps({"format": 1, "observed": observed, "counts": {}, "facts": {}}))
+    box = serving("--machines", "0", "--profile", str(path))
+    assert call(box, "GET", "/api/machines")[0] == 404
+    box = serving("--machines", "0", "--profile", str(path), "--switch", "no_machines_is_404=false")
+    status, body = call(box, "GET", "/api/machines")
+    assert status == 200
+    assert body["@odata.context"].startswith("https://api.security.microsoft.com/")
+    path.write_text("{}")
+    assert main(["emulator", "--profile", str(path)]) == 2
+    assert "is not a profile" in capsys.readouterr().err

@@ -75,6 +75,7 @@ def show_everything(client: LiveResponseClient, folder: Path) -> dict[str, Any]:
         client.run(HOSTILE, script, HOSTILE)
     objects = [
         client.check("ws-0002.example.test"),
+        client.probe(),
         client.library.list_files()[0],
         client.library.prune(older_than=0, dry_run=True),
         client.list_runs()[0],

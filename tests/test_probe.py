@@ -52,13 +52,13 @@ def tenant() -> Iterator[Emulator]:
 
 
 def sent(emulator: Emulator, since: int) -> set[str]:
-    return {request["method"] for request in emulator.requests[since:]} - {"token"}
+    requests = emulator.requests[since:]
+    return {request["method"] for request in requests if "/oauth2/" not in request["path"]}
 
 
 def test_a_probe_only_reads_and_finds_the_switches(tenant: Emulator) -> None:
+    before = len(tenant.requests)
     with tenant.client() as client:
-        client.list_machines()  # has a token now
-        before = len(tenant.requests)
         profile = client.probe()
         again = asyncio.run(client.probe_async())
     assert sent(tenant, before) == {"GET"}
@@ -242,4 +242,13 @@ def test_the_command_as_json(
     assert document["observed"]["accepted_status"] == 201
     assert main(["probe", "nobody.example.test", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "NotFoundError"
-    assert main(["probe", "--save", str(tmp_path / "none" / "x")]) == 3
+
+
+@pytest.mark.parametrize("name", ["none/profile.json", "."])
+def test_a_path_that_cannot_be_saved_to_ends_the_command_first(
+    environment: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    before = len(environment.requests)
+    assert main(["probe", "--save", str(tmp_path / name)]) == 2
+    assert "--save is" in capsys.readouterr().err
+    assert len(environment.requests) == before

@@ -8,9 +8,10 @@ use mde_live_response::probe::survey;
 use mde_live_response::transport::Response;
 use serde_json::{Value, json};
 
+use crate::emulator_support::run_script;
 use crate::network::Outage;
 use crate::probe_support::{ACTIONS, FILE, Tenant};
-use crate::support::{HOUR, fault, within};
+use crate::support::{HOUR, fault, sleep, within};
 
 fn forbidden() -> Fault {
     let body = json!({"error": {"code": "Forbidden", "message": "no", "target": "t"}});
@@ -117,12 +118,43 @@ async fn what_is_mixed_is_named_and_not_observed() {
     let tenant = Tenant::new(Switches::default()).await;
     let service = &tenant.service;
     service.emulator.set_switches(|switches| switches.failed_status = "Aborted".to_owned());
-    let commands = json!([crate::emulator_support::run_script("fails.sh")]);
+    let commands = json!([run_script("fails.sh")]);
     assert_eq!(service.run(&service.machine(0), &commands, "c").await.status, 201);
-    crate::support::sleep(60.0).await;
+    sleep(60.0).await;
     let profile = tenant.survey().await;
     assert!(!profile.observed.contains_key("failed_status"), "{:?}", profile.observed);
     assert_eq!(profile.facts["mixed"], json!(["failed_status"]));
+}
+
+/// A script that was cancelled did not fail: whether failed ones have a transcript is not seen.
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_script_is_no_failed_one() {
+    let tenant = Tenant::empty(Switches::default(), "Case ");
+    tenant.add_scripts("");
+    tenant.submit(0, "A", json!([run_script("good.sh")])).await.unwrap();
+    sleep(10.0).await;
+    let cancelled = tenant.submit(1, "B", json!([run_script("slow.sh")])).await.unwrap();
+    sleep(20.0).await;
+    tenant.cancel(&cancelled, "").await;
+    sleep(20.0).await;
+    let profile = tenant.survey().await;
+    assert!(!profile.observed.contains_key("failed_script_has_transcript"), "{profile:?}");
+    assert_eq!(profile.observed["cancel_time"], 2.0);
+}
+
+/// A session may start after it was cancelled, before the cancel ends it.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_counts_for_what_the_session_was_when_it_came() {
+    let switches = Switches { cancel_pending_time: 5.0, ..Switches::default() };
+    let tenant = Tenant::empty(switches, "Case ");
+    tenant.add_scripts("");
+    let cancelled = tenant.submit(0, "A", json!([run_script("slow.sh")])).await.unwrap();
+    sleep(0.2).await;
+    tenant.cancel(&cancelled, "").await;
+    sleep(20.0).await;
+    let profile = tenant.survey().await;
+    assert_eq!(profile.observed["cancel_pending_time"], 5.0);
+    assert!(!profile.observed.contains_key("cancel_time"), "{profile:?}");
 }
 
 #[tokio::test(start_paused = true)]

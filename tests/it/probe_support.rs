@@ -112,14 +112,14 @@ impl Tenant {
     }
 
     /// Submits commands, with a comment as this client writes it. None: the service refuses them.
-    async fn submit(&self, machine: usize, letter: &str, commands: Value) -> Option<String> {
+    pub async fn submit(&self, machine: usize, letter: &str, commands: Value) -> Option<String> {
         let digit = letter.bytes().next().unwrap() - b'A';
         let comment = format!("{}{letter} [mlr:0123456789abcde{digit:x}]", self.word);
         let response = self.service.run(&self.service.machine(machine), &commands, &comment).await;
         (response.status < 300).then(|| response.json()["id"].as_str().unwrap().to_owned())
     }
 
-    async fn cancel(&self, id: &str, marker: &str) {
+    pub async fn cancel(&self, id: &str, marker: &str) {
         let body = json!({"Comment": format!("not needed {marker}")});
         let path = format!("/api/machineactions/{id}/cancel");
         assert_eq!(self.service.post(&path, &body).await.status, 200);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import mde_live_response as mde
 from mde_live_response._cli.exit_codes import OK
 from mde_live_response._cli.options import add_command, connection_options, make_client
 from mde_live_response._cli.output import print_document, print_note, print_text
@@ -15,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from typing import Any
-
-    import mde_live_response as mde
 
 __all__ = ["add_probe"]
 
@@ -55,15 +54,22 @@ def add_probe(commands: Any) -> None:
 
 
 def _probe(options: argparse.Namespace) -> int:
+    save: Path | None = options.save
+    # Before the probe: its result would be lost.
+    if save is not None and (save.is_dir() or not save.parent.is_dir()):
+        raise mde.InvalidRequestError(
+            f"--save is {str(save)!r}, which is a folder or in a folder that does not exist",
+            hint="give the path of a file in a folder that exists",
+        )
     with make_client(options) as client:
         profile = client.probe(options.machine)
     if options.json:
         print_document(profile.to_dict())
     else:
         _show(profile)
-    if options.save is not None:
-        profile.save(options.save)
-        print_note(f"Saved to {options.save}")
+    if save is not None:
+        profile.save(save)
+        print_note(f"Saved to {save}")
     return OK
 
 

@@ -122,6 +122,11 @@ COLUMNS: dict[type, _Columns] = {
         ("message", lambda it: it.message),
         ("hint", lambda it: it.hint),
     ),
+    mde.Profile: (
+        ("switches", lambda it: len(it.observed)),
+        ("observed", lambda it: ", ".join(f"{name}: {it.observed[name]}" for name in it.counts)),
+        ("facts", lambda it: len(it.facts)),
+    ),
 }
 
 
