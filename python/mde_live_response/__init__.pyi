@@ -2836,10 +2836,10 @@ class Check:
 
 @final
 class Profile:
-    """Observed behaviour of a tenant's service. Contains no names, ids, paths, addresses and texts of
-    the tenant.
+    """Observed behaviour of a tenant's service.
 
-    `client.probe()` makes it. `Emulator(profile=...)` behaves like that tenant.
+    It has no names, ids, paths, addresses and texts of the tenant. `client.probe()` makes it, and
+    `Emulator(profile=...)` behaves like that tenant.
     """
 
     @property
