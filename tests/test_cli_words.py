@@ -28,6 +28,7 @@ PYTHON_ONLY = (
     "user_agent holds characters",
     # OData.
     "machineTags/any",
+    "lastSeen gt now()",
 )
 
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_probe"]
 
-_DESCRIPTION = """\
-Observe how the tenant's service behaves where its documentation says nothing. Without MACHINE the
-command only reads. With MACHINE it also runs a few harmless scripts of its own there. It never
-tests a rate or a limit. The profile has no name, id, path, address or text of the tenant."""
+_DESCRIPTION = (
+    "Observe how the tenant's service behaves where its documentation says nothing. Without "
+    "MACHINE the command only reads. With MACHINE it also runs a few harmless scripts of its own "
+    "there. It never tests a rate or a limit. The profile has no name, id, path, address or text "
+    "of the tenant."
+)
 _UNCUT = 100_000
 """The width of the tables: their reader must see all that will be in the file."""
 _CONTENT = (

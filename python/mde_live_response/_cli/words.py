@@ -56,6 +56,7 @@ _PHRASES = {
     "session(action_id).result()": "the command result",
     "session(active_action_id)": "the command status",
     "session.id": "the command sessions",
+    "client.probe() without one": "probe without one",
     "the run continues: wait again with report()": "the command resume continues the run",
     "library.list()": "library list",
     "library.list_files()": "library list",
