@@ -45,6 +45,7 @@ TAKEN: dict[str, set[str]] = {
     # An iterable of names: the keys of the dict.
     "Iterable": {"dict"},
     "Sequence": set(),
+    "tuple": {"list"},
     "Mapping": set(),
     # A class can be called.
     "Callable": {"class"},
