@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -214,5 +215,7 @@ def test_a_profile_sets_switches(
     assert status == 200
     assert body["@odata.context"].startswith("https://api.security.microsoft.com/")
     path.write_text("{}")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert main(["emulator", "--profile", str(path)]) == 2
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert "is not a profile" in capsys.readouterr().err

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
     from typing import Any
 
     from mde_live_response.emulator import Emulator
@@ -193,18 +196,43 @@ def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM."""
-    import signal
-    import threading
-
-    from mde_live_response.emulator import Emulator
     from mde_live_response.errors import InvalidRequestError
 
     if (options.cert is None) != (options.key is None):
         raise InvalidRequestError("--cert and --key belong together: give both")
+    with _stop_signal() as stop, _make_emulator(options) as emulator:
+        _configure(emulator, options)
+        names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
+        shown = {name: getattr(emulator, name) for name in names}
+        reach = {name: getattr(emulator, name) for name in ("ca_bundle", "proxy_url")}
+        shown |= {name: value for name, value in reach.items() if value is not None}
+        print(json.dumps(shown), flush=True)
+        # On Windows, Python handles no signal during a wait without a timeout.
+        while not stop.wait(1.0):
+            pass
+    return 0
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Set an event at SIGINT or SIGTERM. A program that calls `main` gets its own handlers back."""
+    import signal
+    import threading
+
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with Emulator(
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _make_emulator(options: argparse.Namespace) -> Emulator:
+    from mde_live_response.emulator import Emulator
+
+    return Emulator(
         host=options.host,
         port=options.port,
         machines=options.machines,
@@ -217,14 +245,4 @@ def serve(options: argparse.Namespace) -> int:
         proxy=options.proxy,
         switches=dict(options.switch),
         profile=options.profile,
-    ) as emulator:
-        _configure(emulator, options)
-        names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
-        shown = {name: getattr(emulator, name) for name in names}
-        reach = {name: getattr(emulator, name) for name in ("ca_bundle", "proxy_url")}
-        shown |= {name: value for name, value in reach.items() if value is not None}
-        print(json.dumps(shown), flush=True)
-        # On Windows, Python handles no signal during a wait without a timeout.
-        while not stop.wait(1.0):
-            pass
-    return 0
+    )
