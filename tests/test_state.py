@@ -152,7 +152,7 @@ def test_show_and_prune(
         )
         session.wait()
     assert main(["state", "prune", "--older-than", "0", address]) == 0
-    assert "1 intents" in (removed := capsys.readouterr().out)
+    assert "1 submit, " in (removed := capsys.readouterr().out)
     assert removed.endswith("0 runs\n")
     assert main(["state", "show", "--json", address]) == 0
     (quota,) = json.loads(capsys.readouterr().out)
