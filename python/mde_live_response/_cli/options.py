@@ -24,6 +24,7 @@ __all__ = [
     "connection_options",
     "has_shared_store",
     "make_client",
+    "number_of",
     "seconds",
     "state_address",
 ]
@@ -33,15 +34,20 @@ STATE_VARIABLE = "MDE_LIVE_RESPONSE_STATE"
 _VERSION = f"mde-live-response {mde.__version__}"
 
 
-def seconds(text: str) -> float:
-    """Parse a duration in seconds."""
+def number_of(unit: str, text: str) -> float:
+    """Parse a number of units of time."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit}, 0 or more")
     return value
+
+
+def seconds(text: str) -> float:
+    """Parse a duration in seconds."""
+    return number_of("seconds", text)
 
 
 _CONNECTION = (

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 
 from mde_live_response._cli.exit_codes import OK
-from mde_live_response._cli.options import STATE_VARIABLE, add_command, state_address
+from mde_live_response._cli.options import STATE_VARIABLE, add_command, number_of, state_address
 from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._cli.words import count
 from mde_live_response._native import prune_state, show_state
@@ -24,13 +23,7 @@ _DAY = 86_400.0
 
 
 def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = math.nan
-    if not 0 <= days < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days, 0 or more")
-    return days * _DAY
+    return number_of("days", text) * _DAY
 
 
 def add_state(commands: Any) -> None:
