@@ -114,8 +114,7 @@ impl Error {
     /// Creates an error of kind `Io` with the message "could not {doing} {path}".
     pub fn io(doing: &str, path: &std::path::Path, source: std::io::Error) -> Self {
         let reason = source.to_string();
-        // Python and people know the number by its name.
-        let reason = reason.split(" (os error").next().unwrap_or(&reason);
+        let reason = without_os_number(&reason);
         let mut error =
             Self::new(Kind::Io, format!("could not {doing} {}: {reason}", path.display()));
         error.os_error = source.raw_os_error();
@@ -173,6 +172,11 @@ impl Error {
 }
 
 /// A message may quote text of the service or of the caller. It must not control a terminal.
+/// Returns what the system says, without its number: Python and people know the number by its name.
+pub fn without_os_number(reason: &str) -> &str {
+    reason.split(" (os error").next().unwrap_or(reason)
+}
+
 fn into_printable(text: String) -> String {
     match printable(&text) {
         Cow::Borrowed(_) => text,

@@ -272,14 +272,17 @@ def test_a_timeout_prints_how_to_resume(
     prepared.set_online(MACHINE, False)
     arguments = [*RUN, "--run-script", "triage.ps1", "--correlation-id", "case-42"]
     assert main([*arguments, "--timeout", "1"]) == 3
-    assert "--correlation-id case-42" in capsys.readouterr().err
+    (error,) = (line for line in capsys.readouterr().err.splitlines() if "error: " in line)
+    assert "Hint: the session continues; to adopt it" in error
+    assert "--correlation-id case-42" in error
     prepared.set_online(MACHINE, True)
     assert main(arguments) == 0
     assert submits(prepared) == 1
 
 
 @posix_only
-def test_ctrl_c_leaves_the_session_running(prepared: Emulator) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_the_session_running(prepared: Emulator, number: signal.Signals) -> None:
     prepared.set_online(MACHINE, False)
     arguments = [*CLI, *RUN, "--run-script", "triage.ps1"]
     with subprocess.Popen(
@@ -289,11 +292,11 @@ def test_ctrl_c_leaves_the_session_running(prepared: Emulator) -> None:
             assert process.stdout is not None
             first = process.stdout.readline().split()
             assert first[0] == "Session"
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, err = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert f"--correlation-id {first[-1]}" in err
     prepared.set_online(MACHINE, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 import mde_live_response as mde
 from mde_live_response._cli import main
 from mde_live_response._cli.main import build_parser
+from mde_live_response._cli.options import duration
+from mde_live_response._cli.termination import raise_at_sigterm
 from mde_live_response.emulator import Emulator
 
 COMMENT = ("--comment", "case 42")
@@ -69,8 +72,10 @@ def test_no_paragraph_of_help_is_there_twice(monkeypatch: pytest.MonkeyPatch) ->
     [
         (["run", "ws", "--savto", "x", *COMMENT], "(did you mean --save-to?)"),
         (["library", "sync", "x", "--dryrun"], "(did you mean --dry-run?)"),
-        (["state", "prune", "--older-than", "1d"], "'1d' is not a number of days"),
-        (["run", "ws", "--timeout", "-5", "--get-file", "x"], "'-5' is not a number of seconds"),
+        (["state", "prune", "--older-than", "1w"], "'1w' is not a duration: give a number of days"),
+        (["run", "ws", "--timeout", "-5", "--get-file", "x"], "'-5' is not a duration: give a"),
+        (["machines", "--top", "one"], "argument --top: 'one' is not a whole number"),
+        (["download", "id", "one", "--to", "x"], "argument INDEX: 'one' is not a whole number"),
         (["machines", "--zzz"], "unrecognized arguments: --zzz\n"),
         (["--json", "machines"], "(options follow the command)"),
         (["run", "ws", "--get-file", "x"], "required: --comment"),
@@ -108,6 +113,9 @@ def test_arguments_of_a_script_may_begin_with_a_dash(
         ["library", "upload", "missing"],
         ["library", "ensure", "missing"],
         ["library", "sync", "missing"],
+        ["verify", "missing"],
+        ["pack", "missing"],
+        ["verify", ".", "--audit", "missing"],
     ],
     ids=" ".join,
 )
@@ -166,6 +174,29 @@ def test_names_and_a_selection_exclude_each_other(
     assert "and a selection too" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["ws-1,ws-2", "ws-1;ws-2", "ws-1 ws-2", "ws-1\tws-2"])
+@pytest.mark.parametrize("is_file", [True, False])
+def test_several_names_in_one_are_refused(
+    is_file: bool, name: str, box: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tmp_path / "hosts.csv"
+    names.write_text(f"ws-0001.example.test\n{name}\n")
+    given = ["--machines-from", str(names)] if is_file else [name]
+    assert main(["run-many", *given, "--run-inline", "ls", *COMMENT]) == 2
+    assert f"{name!r} is not the name of one machine" in capsys.readouterr().err
+    assert not box.requests
+
+
+@pytest.mark.parametrize("command", ["show", "prune"])
+def test_a_store_that_does_not_exist_is_wrong_usage(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "missing.db"
+    assert main(["state", command, f"sqlite:///{path}"]) == 2
+    assert f"there is no state store at {path}" in capsys.readouterr().err
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("has_store", [True, False])
 def test_a_timeout_says_what_goes_on(
     has_store: bool, box: Emulator, capsys: pytest.CaptureFixture[str]
@@ -217,3 +248,41 @@ def test_check_ends_with_a_verdict(box: Emulator, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.endswith("\n1 error, 1 warning\n")
     assert main(["check", "--state", "sqlite:///state.db"]) == 0
     assert capsys.readouterr().out == "nothing would prevent a session\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "expected"),
+    [
+        ("90", "s", 90.0),
+        ("2.5", "s", 2.5),
+        ("90s", "d", 90.0),
+        ("15m", "s", 900.0),
+        ("2H", "s", 7200.0),
+        ("30", "d", 30 * 86_400.0),
+        ("1.5d", "s", 129_600.0),
+        ("0", "s", 0.0),
+    ],
+)
+def test_a_duration_may_have_a_unit(text: str, unit: str, expected: float) -> None:
+    assert duration(text, unit) == expected
+
+
+@pytest.mark.parametrize("text", ["", "s", "m", "1w", "1 day", "-1h", "nan", "inf", "1e400", "--5"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="such as 90s, 15m, 2h or 3d"):
+        duration(text, "s")
+
+
+def test_sigterm_keeps_the_handler_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with raise_at_sigterm():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with raise_at_sigterm():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]

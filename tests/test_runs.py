@@ -196,4 +196,4 @@ def test_until_on_the_command_line(
     with pytest.raises(SystemExit) as stopped:
         main(["resume", "x", "--until", "-1"])
     assert stopped.value.code == 2
-    assert "'-1' is not a number of seconds" in capsys.readouterr().err
+    assert "'-1' is not a duration" in capsys.readouterr().err

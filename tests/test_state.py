@@ -142,7 +142,7 @@ def test_show_and_prune(
             "runliveresponse",
             session.id,
             "case 42",
-            "open sessions: 1",
+            "open sessions of all callers: 1",
             "intents: 1",
         ):
             assert word in shown, shown

@@ -10,7 +10,7 @@ use rustls::CertificateError;
 
 use super::proxy::{Proxy, ProxyConfig};
 use super::{Failure, SendCheckFailed};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, without_os_number};
 use crate::secret::SecretUrl;
 
 /// The host of a request and the proxy to it, for error messages.
@@ -108,7 +108,10 @@ impl RequestRoute {
     }
 
     fn connection_error(&self, what: &str, cause: &str, hint: &str) -> Error {
-        let message = format!("{} {what}{}: {cause}", self.host(), self.via_proxy());
+        let mut message = format!("{} {what}{}", self.host(), self.via_proxy());
+        if !cause.is_empty() {
+            message = format!("{message}: {cause}");
+        }
         Error::new(Kind::ConnectionFailed, message).with_hint(hint)
     }
 
@@ -134,6 +137,7 @@ impl RequestRoute {
     }
 
     fn connect_error(&self, error: &reqwest::Error) -> Error {
+        let mut cause = root_cause(error);
         let (what, hint) = if error.is_timeout() {
             (
                 "could not be connected to in time",
@@ -145,6 +149,7 @@ impl RequestRoute {
                 "check the endpoint's name and this machine's resolver, or set a proxy",
             )
         } else if has_io_kind(error, io::ErrorKind::ConnectionRefused) {
+            cause.clear(); // It says the same.
             (
                 "refused the connection",
                 "check host and port, and that no firewall blocks the connection; or set a proxy",
@@ -155,7 +160,7 @@ impl RequestRoute {
                 "check that the host is reachable from here, or set a proxy (HTTPS_PROXY)",
             )
         };
-        self.connection_error(what, &root_cause(error), hint)
+        self.connection_error(what, &cause, hint)
     }
 
     /// Returns the error of a proxy that cannot be reached, or that cannot reach the host.
@@ -179,7 +184,7 @@ impl RequestRoute {
                 PROXY_UNREACHABLE_HINT,
             )
         } else if has_io_kind(error, io::ErrorKind::ConnectionRefused) {
-            (format!("the proxy {address} refused the connection: {cause}"), PROXY_UNREACHABLE_HINT)
+            (format!("the proxy {address} refused the connection"), PROXY_UNREACHABLE_HINT)
         } else {
             (
                 format!(
@@ -236,7 +241,8 @@ fn error_chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn StdError + 
 
 /// Returns the innermost cause. It explains more than the message of reqwest.
 pub fn root_cause(error: &reqwest::Error) -> String {
-    error_chain(error).last().map(ToString::to_string).unwrap_or_default()
+    let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
+    without_os_number(&cause).to_owned()
 }
 
 fn is_send_check(error: &(dyn StdError + 'static)) -> bool {

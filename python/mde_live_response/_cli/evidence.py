@@ -57,9 +57,17 @@ def add_evidence(commands: Any) -> None:
     )
 
 
+def _require_files(options: argparse.Namespace) -> None:
+    """Raise an error for a folder or an audit log that cannot be read: it is no finding."""
+    next(options.folder.iterdir(), None)
+    if options.audit is not None:
+        options.audit.open("rb").close()
+
+
 def _verify(options: argparse.Namespace) -> int:
     from mde_live_response.evidence import verify
 
+    _require_files(options)
     verification = verify(options.folder, last=options.last, audit=options.audit)
     if options.json:
         print_document(verification.to_dict())
@@ -71,6 +79,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _pack(options: argparse.Namespace) -> int:
     from mde_live_response.evidence import pack
 
+    _require_files(options)
     packed = pack(options.folder, options.to, last=options.last, audit=options.audit)
     if options.json:
         print_document(packed.to_dict())

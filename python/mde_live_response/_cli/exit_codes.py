@@ -14,3 +14,6 @@ REFUSED = 3
 
 INTERRUPTED = 130
 """Ctrl-C."""
+
+TERMINATED = 143
+"""SIGTERM."""

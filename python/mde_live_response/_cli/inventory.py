@@ -9,6 +9,7 @@ from mde_live_response._cli.options import (
     connection_options,
     make_client,
     seconds,
+    whole_number,
 )
 from mde_live_response._cli.output import print_document, print_list, print_text
 from mde_live_response._cli.words import count, to_option_words
@@ -58,7 +59,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that select machines."""
     add = parser.add_argument_group("selection").add_argument
     add("--filter", metavar="ODATA", help="an OData filter that the service applies")
-    add("--top", type=int, metavar="N", help="at most N machines")
+    add("--top", type=whole_number, metavar="N", help="at most N machines")
     for name, what in _CONDITIONS.items():
         add(f"--{name}", metavar=name.upper(), help=what)
     add("--seen-within", type=seconds, metavar="S", help="machines seen in the last S seconds")

@@ -21,9 +21,10 @@ from mde_live_response._cli import (
     sessions,
     state,
 )
-from mde_live_response._cli.exit_codes import FAILED, INTERRUPTED, REFUSED, USAGE
+from mde_live_response._cli.exit_codes import FAILED, INTERRUPTED, REFUSED, TERMINATED, USAGE
 from mde_live_response._cli.output import lost_output, print_error, print_note
 from mde_live_response._cli.parser import Parser
+from mde_live_response._cli.termination import Terminated, raise_at_sigterm
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -71,14 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _configure_logging(getattr(options, "verbose", 0))
     as_json = getattr(options, "json", False)
     try:
-        code: int = options.call(options)
+        with raise_at_sigterm():
+            code: int = options.call(options)
     except KeyboardInterrupt as interrupt:
         correlation_id = getattr(options, "correlation_id", None)
         if as_json:
             print_error(interrupt, as_json=True, correlation_id=correlation_id)
         else:
             print_note("Interrupted.")
-        return INTERRUPTED
+        return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
     # The others: the caller named a file of this computer that cannot be used.
     except (
         mde.InvalidRequestError,

@@ -22,11 +22,12 @@ __all__ = [
     "add_timeout",
     "add_wait_options",
     "connection_options",
+    "duration",
     "has_shared_store",
     "make_client",
-    "number_of",
     "seconds",
     "state_address",
+    "whole_number",
 ]
 
 STATE_VARIABLE = "MDE_LIVE_RESPONSE_STATE"
@@ -34,20 +35,41 @@ STATE_VARIABLE = "MDE_LIVE_RESPONSE_STATE"
 _VERSION = f"mde-live-response {mde.__version__}"
 
 
-def number_of(unit: str, text: str) -> float:
-    """Parse a number of units of time."""
+_UNITS = {
+    "s": ("seconds", 1.0),
+    "m": ("minutes", 60.0),
+    "h": ("hours", 3600.0),
+    "d": ("days", 86_400.0),
+}
+
+
+def duration(text: str, unit: str) -> float:
+    """Parse a duration, such as `90` in this unit or `2h`, and return it in seconds."""
+    letter = text[-1:].lower() if text[-1:].lower() in _UNITS else ""
     try:
-        value = float(text)
+        value = float(text[: len(text) - len(letter)]) * _UNITS[letter or unit][1]
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit}, 0 or more")
+        name = _UNITS[unit][0]
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a duration: give a number of {name}, 0 or more, or one with a unit, "
+            "such as 90s, 15m, 2h or 3d"
+        )
     return value
 
 
 def seconds(text: str) -> float:
-    """Parse a duration in seconds."""
-    return number_of("seconds", text)
+    """Parse a duration in seconds, unless it has another unit."""
+    return duration(text, "s")
+
+
+def whole_number(text: str) -> int:
+    """Parse a whole number. The library checks its bounds."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
 _CONNECTION = (

@@ -91,12 +91,17 @@ def _run(options: argparse.Namespace) -> int:
                 correlation_id=options.correlation_id,
                 on_update=on_update,
             )
-    except (KeyboardInterrupt, mde.WaitTimeoutError, mde.SubmitUnknownError) as error:
+    except KeyboardInterrupt:
         progress.close()
-        started = bool(announced) or getattr(error, "session", None) is not None
-        # A time-out without a session means that nothing was sent: there is nothing to adopt.
-        if started or not isinstance(error, mde.WaitTimeoutError):
-            print_note(_resume_hint(started, options.correlation_id))
+        print_note(_resume_hint(bool(announced), options.correlation_id))
+        raise
+    except mde.SubmitUnknownError as error:
+        error.hint = _resume_hint(bool(announced), options.correlation_id)
+        raise
+    except mde.WaitTimeoutError as error:
+        # A timeout without a session means that nothing was sent: there is nothing to adopt.
+        if announced or error.session is not None:
+            error.hint = _resume_hint(True, options.correlation_id)
         raise
     finally:
         progress.close()
@@ -108,5 +113,5 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _resume_hint(started: bool, correlation_id: str) -> str:
-    state = "The session continues." if started else "A session may have been started."
-    return f"{state} To adopt it, run the same command with --correlation-id {correlation_id}"
+    state = "the session continues" if started else "a session may have been started"
+    return f"{state}; to adopt it, run the same command with --correlation-id {correlation_id}"

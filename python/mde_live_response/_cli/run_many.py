@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["add_run_many"]
 
+_SEPARATORS = ",; \t"
+"""No name of a machine has one: the list is a CSV file, or was pasted as one argument."""
+
 
 def add_run_many(commands: Any) -> None:
     """Add `run-many`, `resume` and `runs` to the command line."""
@@ -145,9 +148,11 @@ def _run_row(run: mde.Run) -> tuple[object, ...]:
 def _find_machines(
     client: mde.LiveResponseClient, options: argparse.Namespace
 ) -> list[str | mde.Machine]:
-    machines: list[str | mde.Machine] = [*options.machine]
+    names = [*options.machine]
     if options.machines_from:
-        machines += _read_machines(options.machines_from)
+        names += _read_machines(options.machines_from)
+    _check_names(names)
+    machines: list[str | mde.Machine] = [*names]
     is_selected = has_selection(options)
     if machines and is_selected:
         raise mde.InvalidRequestError(
@@ -167,6 +172,15 @@ def _find_machines(
             hint="give their names, --machines-from FILE, or a selection such as --filter",
         )
     return machines
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if any(character in _SEPARATORS for character in name):
+            raise mde.InvalidRequestError(
+                f"{name!r} is not the name of one machine",
+                hint="give one machine to an argument, and one to a line of --machines-from",
+            )
 
 
 def _read_machines(source: str) -> list[str]:

@@ -12,6 +12,7 @@ from mde_live_response._cli.options import (
     connection_options,
     make_client,
     state_address,
+    whole_number,
 )
 from mde_live_response._cli.output import print_document, print_list, print_note, print_text
 from mde_live_response.display.text_table import format_table
@@ -72,7 +73,7 @@ def add_sessions(commands: Any) -> None:
         elif name == "download":
             parser.add_argument(
                 "index",
-                type=int,
+                type=whole_number,
                 metavar="INDEX",
                 help="the number of the command, which status shows",
             )

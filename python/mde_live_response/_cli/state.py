@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mde_live_response._cli.exit_codes import OK
-from mde_live_response._cli.options import STATE_VARIABLE, add_command, number_of, state_address
+from mde_live_response._cli.options import STATE_VARIABLE, add_command, duration, state_address
 from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._cli.words import count
 from mde_live_response._native import prune_state, show_state
@@ -23,7 +23,7 @@ _DAY = 86_400.0
 
 
 def _days(text: str) -> float:
-    return number_of("days", text) * _DAY
+    return duration(text, "d")
 
 
 def add_state(commands: Any) -> None:
@@ -106,7 +106,7 @@ def _format_quota(quota: dict[str, Any]) -> Iterator[str]:
             f"{window['waiting']} waiting"
         )
         yield f"    {window['name']:<16} {counts}{blocked}"
-    yield f"  open sessions: {len(quota['slots'])}"
+    yield f"  open sessions of all callers: {len(quota['slots'])}"
     for slot in quota["slots"]:
         expires_in = f"expires in {slot['until'] - now:.0f} s"
         yield f"    {slot['machine_id']}  {_describe_slot(slot)}, {expires_in}"
