@@ -33,8 +33,8 @@ pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
 pub use control::settings::Settings;
 pub use control::switches::{
     BusyResponse, CapCounts, CommentForm, Compression, ListOrder, MachineByName, MergedMachine,
-    MissingFile, NonzeroExit, ReadPermission, Switches, ThrottleResponse, TranscriptForm,
-    UnnamedUpload, WindowKind,
+    MissingFile, MissingRoleText, NonzeroExit, ReadPermission, Requestor, Switches, TenantState,
+    ThrottleResponse, TranscriptForm, UnnamedUpload, WindowKind,
 };
 pub use inventory::library::check_file_name;
 pub use inventory::machine::NewMachine;

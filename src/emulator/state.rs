@@ -14,10 +14,11 @@ use super::control::fault_rules::FaultRules;
 use super::control::raw_properties::RawProperties;
 use super::control::request_log::RequestLog;
 use super::control::submit_log::SubmitLog;
-use super::control::switches::Switches;
+use super::control::switches::{Requestor, Switches};
 use super::inventory::library::LibraryStore;
 use super::inventory::machine::{Machine, Machines, NewMachine};
 use super::inventory::remote_files::RemoteFiles;
+use super::login::sign_ins::SignIns;
 use super::login::tokens::{Application, ROLES, TokenStore};
 use super::quota::Quotas;
 use super::session::action::Action;
@@ -44,6 +45,11 @@ pub(super) struct State {
     pub tenant_id: String,
     pub applications: Vec<Application>,
     pub tokens: TokenStore,
+    pub sign_ins: SignIns,
+    /// How often each action and machine was read, as long as a switch counts it.
+    pub early_reads: HashMap<EntityRef, u32>,
+    /// The person whose call is served, if it is not the application's own.
+    pub caller: Option<String>,
     pub machines: Machines,
     pub actions: Actions,
     pub events: EventQueue,
@@ -77,6 +83,9 @@ impl State {
             tenant_id: String::new(),
             applications: Vec::new(),
             tokens: TokenStore::new(key(rng)),
+            sign_ins: SignIns::default(),
+            early_reads: HashMap::new(),
+            caller: None,
             machines: Machines::default(),
             actions: Actions::default(),
             events: EventQueue::default(),
@@ -106,7 +115,8 @@ impl State {
         let client_id = self.new_uuid().to_string();
         let secret: String = std::iter::repeat_with(|| self.rng.alphanumeric()).take(40).collect();
         let roles = ROLES.iter().map(|role| (*role).to_owned()).collect();
-        Application { client_id, secret, roles, certificates: Vec::new() }
+        let name = format!("Response playbook {}", self.applications.len() + 1);
+        Application { client_id, name, secret, roles, certificates: Vec::new() }
     }
 
     /// Adds a machine and returns its index.
@@ -192,11 +202,17 @@ impl State {
         Reply::entity(status, out)
     }
 
-    /// Returns the name under which actions and files list an application: its client id, as
-    /// captured (docs/service.md, section 6.1).
+    /// Returns what actions and files show as the requestor of the present call (docs/service.md,
+    /// section 6.1).
     pub fn requestor(&self, application: u32) -> String {
-        self.applications
-            .get(application as usize)
-            .map_or_else(String::new, |known| known.client_id.clone())
+        if let Some(person) = &self.caller {
+            return person.clone();
+        }
+        let known = self.applications.get(application as usize);
+        let shown = known.map(|known| match self.switches.requestor {
+            Requestor::Id => &known.client_id,
+            Requestor::Name => &known.name,
+        });
+        shown.cloned().unwrap_or_default()
     }
 }

@@ -117,7 +117,8 @@ async fn invalid_options_are_rejected() {
         "$filter=status",
         "$filter=(status+eq+'x'",
         "$filter=status+like+'x'",
-        "$filter=length(status)+eq+3",
+        "$filter=length(status)+eq+'3'",
+        "$filter=soundex(status)+eq+'x'",
         "$filter=commands+eq+null",
         "$filter=",
         "$top=10001",
@@ -274,34 +275,5 @@ proptest! {
             let filter = format!("{starts_with} and healthStatus eq 'Active'");
             assert_eq!(service.get(&filtered("/api/machines", &filter)).await.ids(), [id]);
         });
-    }
-}
-
-/// Section 19: `any` with a lambda finds machines by one of their tags.
-#[tokio::test(start_paused = true)]
-async fn any_of_the_tags() {
-    let service = new_service();
-    let mut tagged = NewMachine::named("tagged.example.test");
-    tagged.properties.insert("machineTags".to_owned(), json!(["it's", "red"]));
-    let id = service.emulator.add_machine(tagged).unwrap().id;
-    for filter in [
-        "machineTags/any(t: t eq 'red')",
-        "machineTags/any(tag:tag eq 'it''s')",
-        "MachineTags/Any(t : t eq 'red') and healthStatus eq 'Active'",
-    ] {
-        let found = service.get(&filtered("/api/machines", filter)).await.ids();
-        assert_eq!(found, std::slice::from_ref(&id), "{filter}");
-    }
-    let none = filtered("/api/machines", "machineTags/any(t: t eq 're')");
-    assert!(service.get(&none).await.ids().is_empty());
-    for wrong in [
-        "machineTags/any(t: x eq 'red')",
-        "machineTags/any(t: t eq red)",
-        "machineTags/any(t: t eq 'red'",
-        "machineTags/any()",
-        "osPlatform/any(t: t eq 'red')",
-        "machineTags/all(t: t eq 'red')",
-    ] {
-        assert_eq!(service.get(&filtered("/api/machines", wrong)).await.code(), "ODataError");
     }
 }

@@ -27,7 +27,7 @@ async fn links_expire() {
     let service = new_service();
     service.emulator.on_script("a.ps1", script_lasting(1.0));
     let id = service.submit(&service.machine(0), "a.ps1").await;
-    assert_eq!(service.link(&id, 0).await.status, 404, "not finished");
+    assert_eq!(service.link(&id, 0).await.status, 400, "not finished");
     sleep(5.0).await;
     assert_eq!(service.link(&id, 1).await.status, 400, "out of range");
     assert_eq!(service.link("X", 0).await.code(), "BadRequest");

@@ -1,19 +1,52 @@
 //! The names, defaults and valid values of switches (docs/service.md, section 15).
 
+use std::collections::BTreeSet;
+
 use mde_live_response::emulator::Switches;
 use serde_json::{Value, json};
 
-/// docs/service.md names every switch.
+const SERVICE_PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/service.md");
+
+/// Returns the cells of the rows of a section's first table, without its head.
+fn table(page: &str, section: &str) -> Vec<Vec<String>> {
+    let (_, rest) = page.split_once(&format!("\n## {section}")).unwrap();
+    let rows = rest.lines().skip_while(|line| !line.starts_with('|'));
+    let rows = rows.take_while(|line| line.starts_with('|')).skip(2);
+    let cells = |row: &str| {
+        let row = row.replace("\\|", "or").trim_matches('|').to_owned();
+        row.split('|').map(|cell| cell.trim().to_owned()).collect()
+    };
+    rows.map(cells).collect()
+}
+
+/// Returns the words in backticks.
+fn names(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Sections 15, 18 and 19 of docs/service.md have every switch and no other, and each of their rows
+/// has a switch or says why it has none.
 #[test]
-fn the_page_about_the_service_names_every_switch() {
+fn the_page_about_the_service_and_the_switches_agree() {
     let all = serde_json::to_value(Switches::default()).unwrap();
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/service.md")).unwrap();
-    let rows = |line: &&str| line.starts_with('|') || line.starts_with("Other switches:");
-    let tables: String = page.lines().filter(rows).collect();
-    for name in all.as_object().unwrap().keys() {
-        assert!(tables.contains(&format!("`{name}`")), "docs/service.md does not list {name}");
+    let known: BTreeSet<String> = all.as_object().unwrap().keys().cloned().collect();
+    let page = std::fs::read_to_string(SERVICE_PAGE).unwrap();
+    let mut found = BTreeSet::new();
+    for (section, column, rows) in [("15. ", 2, 39), ("18. ", 1, 8), ("19. ", 2, 22)] {
+        let table = table(&page, section);
+        assert_eq!(table.len(), rows, "rows of section {section}");
+        for (number, row) in (1..).zip(table) {
+            let cell = &row[column];
+            let named = names(cell);
+            let has_reason = cell.strip_prefix("no switch: ").is_some_and(|why| !why.is_empty());
+            assert!(has_reason == named.is_empty(), "section {section}row {number}: {cell:?}");
+            found.extend(named);
+            assert!(section != "15. " || row[0] == number.to_string(), "{row:?}");
+        }
     }
+    let others = page.lines().find(|line| line.starts_with("These switches are not about"));
+    found.extend(names(others.unwrap().split_once(". `tests").unwrap().0));
+    assert_eq!(found, known);
 }
 
 /// Every switch can be set by name, and docs/emulator.md lists it with its default.
@@ -65,7 +98,14 @@ fn each_row_of_section_15_is_a_switch() {
         (12, &[("nonzero_exit", json!("completed"))]),
         (13, &[("script_timeout_status", json!("Failed"))]),
         (14, &[("queue_expiry_status", json!("TimeOut"))]),
-        (15, &[("no_result_status", json!(404)), ("out_of_range_status", json!(400))]),
+        (
+            15,
+            &[
+                ("early_link_status", json!(400)),
+                ("no_result_status", json!(404)),
+                ("out_of_range_status", json!(400)),
+            ],
+        ),
         (16, &[("failed_script_has_transcript", json!(true))]),
         (17, &[("expired_link_status", json!(403))]),
         (
@@ -149,6 +189,13 @@ fn invalid_switches_are_rejected() {
         (r#"{"comment_suffix": 5}"#, "switch comment_suffix is 5; it must be a string"),
         (r#"{"audiences": "x"}"#, "switch audiences is \"x\"; it must be a list of audiences"),
         (r#"{"audiences": [5]}"#, "it must be a list of audiences or null"),
+        (r#"{"cors_origin": true}"#, "it must be an origin, '*' or null"),
+        (
+            r#"{"blob_error": "x"}"#,
+            "it must be AuthorizationFailure, AuthorizationSourceIPMismatch",
+        ),
+        (r#"{"tenant": "x"}"#, "'active', 'inactive', 'no_license', 'suspended'"),
+        (r#"{"reads_404": -1}"#, "it must be a whole number, 0 to 1000000"),
         (r#"{"context_host": 5}"#, "switch context_host is 5; it must be a URL or null"),
         ("[]", "switch: expected a mapping of names to values"),
     ] {

@@ -80,7 +80,7 @@ async fn invalid_token_requests_are_rejected() {
             1_002_012,
         ),
         (vec![("scope", "")], 400, "invalid_request", 900_144),
-        (vec![("grant_type", "password")], 400, "unsupported_grant_type", 70_003),
+        (vec![("grant_type", "authorization_code")], 400, "unsupported_grant_type", 70_003),
     ] {
         let response = token(&service, &changes).await;
         let body = response.json();

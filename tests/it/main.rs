@@ -9,6 +9,7 @@
 )]
 
 mod client_calls;
+mod client_switches;
 mod emulator_actions;
 mod emulator_calls;
 mod emulator_certificates;
@@ -19,14 +20,18 @@ mod emulator_dates;
 mod emulator_duplicates;
 mod emulator_errors;
 mod emulator_faults;
+mod emulator_functions;
 mod emulator_lifecycle;
 mod emulator_log;
 mod emulator_odata;
 mod emulator_odd_records;
+mod emulator_paths;
+mod emulator_person;
 mod emulator_properties;
 mod emulator_proxy;
 mod emulator_quirks;
 mod emulator_refusals;
+mod emulator_reports;
 mod emulator_results;
 mod emulator_scripts;
 mod emulator_support;

@@ -1,7 +1,7 @@
 //! Random services, faults and callers for the property test of the submit.
 
 use mde_live_response::emulator::{
-    BusyResponse, CommentForm, Compression, Fault, FaultKind, ListOrder, Switches,
+    BusyResponse, CommentForm, Compression, Fault, FaultKind, ListOrder, Requestor, Switches,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -45,6 +45,9 @@ pub struct Service {
     null_first_comment: bool,
     list_order: ListOrder,
     busy_answer: BusyResponse,
+    busy_code: &'static str,
+    requestor: Requestor,
+    reads_404: u32,
 }
 
 /// A fault of the `nth` call and the `times - 1` after it.
@@ -94,6 +97,9 @@ impl Service {
             null_first_comment: self.null_first_comment,
             list_order: self.list_order,
             busy_answer: self.busy_answer,
+            busy_code: self.busy_code.to_owned(),
+            requestor: self.requestor,
+            reads_404: self.reads_404,
             compression: Compression::None,
             transcript_line: false,
             ..Switches::default()
@@ -182,7 +188,9 @@ fn service() -> impl Strategy<Value = Service> {
         sometimes(400.0),
     );
     let late = (sometimes(MAX_LIST_LAG), sometimes(60.0), sometimes(20.0), any::<bool>());
-    (comment, late, any::<(bool, bool)>()).prop_map(|(comment, late, (oldest, foreign))| Service {
+    // The client reads a 404 again twice.
+    let reports = (any::<(bool, bool, bool, bool)>(), prop_oneof![2 => Just(0), 1 => 1..3_u32]);
+    (comment, late, reports).prop_map(|(comment, late, (flags, reads_404))| Service {
         comment_form: comment.0,
         comment_limit: comment.1,
         comment_suffix: comment.2,
@@ -191,8 +199,11 @@ fn service() -> impl Strategy<Value = Service> {
         fresh_404: late.1,
         null_first_body: late.2,
         null_first_comment: late.3 && late.2 > 0.0,
-        list_order: if oldest { ListOrder::Oldest } else { ListOrder::Newest },
-        busy_answer: if foreign { BusyResponse::Foreign } else { BusyResponse::Error },
+        list_order: if flags.0 { ListOrder::Oldest } else { ListOrder::Newest },
+        busy_answer: if flags.1 { BusyResponse::Foreign } else { BusyResponse::Error },
+        busy_code: if flags.2 { "BadRequest" } else { "ActiveRequestAlreadyExists" },
+        requestor: if flags.3 { Requestor::Name } else { Requestor::Id },
+        reads_404,
     })
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::emulator::blob::ranges::range_reply;
 use crate::emulator::blob::store::{PackJob, PackedBlob};
-use crate::emulator::clock::Tick;
+use crate::emulator::clock::{Tick, http_date};
+use crate::emulator::control::switch_bounds::BLOB_ERRORS;
 use crate::emulator::session::action::{Command, Step, StepResult};
 use crate::emulator::session::script::transcript;
 use crate::emulator::state::State;
@@ -83,16 +84,23 @@ impl State {
                 message,
             ));
         }
+        if let Some(refusal) = self.blob_refusal() {
+            return Err(refusal);
+        }
         let packed = self.packed(blob).ok_or_else(|| {
             azure_error(StatusCode::NOT_FOUND, "BlobNotFound", "The specified blob does not exist.")
         })?;
         let etag = format!("\"0x{}\"", blob.get(..16).unwrap_or(blob).to_uppercase());
-        let reply = range_reply(&packed, &etag, &request.headers, self.switches.blob_ranges)?;
-        let mut reply = reply.with_text(CONTENT_DISPOSITION, disposition).with_text(ETAG, &etag);
+        let ended = self.step_of(blob).and_then(|step| step.end);
+        let modified = http_date(ended.unwrap_or(now));
+        // HEAD asks for the properties of the whole blob.
+        let ranges = self.switches.blob_ranges && request.method != Method::HEAD;
+        let reply = range_reply(&packed, [&etag, &modified], &request.headers, ranges)?;
+        let mut reply = reply
+            .with_text(CONTENT_DISPOSITION, disposition)
+            .with_text(ETAG, &etag)
+            .with_text(LAST_MODIFIED, &modified);
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        reply
-            .headers
-            .insert(LAST_MODIFIED, HeaderValue::from_static("Thu, 01 Jan 2026 00:00:00 GMT"));
         reply.headers.insert(
             HeaderName::from_static("x-ms-blob-type"),
             HeaderValue::from_static("BlockBlob"),
@@ -101,6 +109,14 @@ impl State {
             reply.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         Ok(reply)
+    }
+
+    /// Returns the error that a switch names, such as that of a storage account's firewall.
+    fn blob_refusal(&self) -> Option<Box<Reply>> {
+        let wanted = self.switches.blob_error.as_deref()?;
+        let (code, number) = BLOB_ERRORS.into_iter().find(|(code, _)| *code == wanted)?;
+        let message = "This request is not authorized to perform this operation.";
+        Some(azure_error(status(number), code, message))
     }
 
     /// Adds the headers that each response of Azure Storage has, and that of no proxy has.

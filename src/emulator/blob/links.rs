@@ -35,7 +35,12 @@ impl State {
         };
         if !self.has_result(action, step, now) {
             let message = format!("The result of command {index} of action {id} was not found");
-            let number = status(self.switches.no_result_status);
+            let comes_later = action.status.is_open() || step.result.is_some();
+            let number = status(if comes_later {
+                self.switches.early_link_status
+            } else {
+                self.switches.no_result_status
+            });
             let code =
                 if number == StatusCode::NOT_FOUND { "ResourceNotFound" } else { "InvalidInput" };
             return Err(ApiError::new(number, code, message));

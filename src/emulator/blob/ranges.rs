@@ -6,15 +6,17 @@ use http::{HeaderMap, StatusCode};
 use crate::emulator::blob::store::PackedBlob;
 use crate::emulator::wire::reply::{Reply, ReplyBody, azure_error};
 
-/// Returns the blob or the requested range of it. `ranges` is the switch `blob_ranges`.
+/// Returns the blob or the requested range of it. `version` is its ETag and its Last-Modified;
+/// `ranges` is the switch `blob_ranges`.
 pub fn range_reply(
     packed: &PackedBlob,
-    etag: &str,
+    version: [&str; 2],
     headers: &HeaderMap,
     ranges: bool,
 ) -> Result<Reply, Box<Reply>> {
     // An If-Range of another blob asks for the whole blob instead of a range that does not fit.
-    let use_range = ranges && headers.get(IF_RANGE).is_none_or(|wanted| wanted == etag);
+    let is_this = |wanted: &HeaderValue| version.into_iter().any(|own| wanted == own);
+    let use_range = ranges && headers.get(IF_RANGE).is_none_or(is_this);
     let length = match packed {
         PackedBlob::Bytes(bytes) => bytes.len() as u64,
         PackedBlob::File(file) => file.len(),

@@ -9,4 +9,5 @@ pub mod request_log;
 pub mod settings;
 pub mod submit_log;
 pub mod switch_bounds;
+pub mod switch_words;
 pub mod switches;

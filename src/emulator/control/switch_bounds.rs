@@ -4,6 +4,14 @@ use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
+/// What Azure Storage answers besides a result, and with which status (docs/service.md, section 19).
+pub const BLOB_ERRORS: [(&str, u16); 4] = [
+    ("AuthorizationFailure", 403),
+    ("AuthorizationSourceIPMismatch", 403),
+    ("BlobNotFound", 404),
+    ("PublicAccessNotPermitted", 409),
+];
+
 /// Returns what a switch's value must be if it is out of bounds.
 pub fn bounds(name: &str, value: &Value) -> Option<&'static str> {
     let whole =
@@ -26,6 +34,17 @@ pub fn bounds(name: &str, value: &Value) -> Option<&'static str> {
             let fits = value.is_null() || value.as_array().is_some_and(strings);
             (fits, "a list of audiences or null")
         }
+        "reads_404" => (whole(0..=1_000_000), "a whole number, 0 to 1000000"),
+        "blob_error" => {
+            let codes = BLOB_ERRORS.map(|(code, _)| code);
+            let fits = value.is_null() || value.as_str().is_some_and(|it| codes.contains(&it));
+            (
+                fits,
+                "AuthorizationFailure, AuthorizationSourceIPMismatch, BlobNotFound, \
+                    PublicAccessNotPermitted or null",
+            )
+        }
+        "cors_origin" => (value.is_string() || value.is_null(), "an origin, '*' or null"),
         "context_host" => (value.is_string() || value.is_null(), "a URL or null"),
         _ => return None,
     };

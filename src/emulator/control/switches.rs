@@ -6,6 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::emulator::control::fault::FaultKind;
+pub use crate::emulator::control::switch_words::{
+    BusyResponse, CapCounts, CommentForm, Compression, ListOrder, MachineByName, MergedMachine,
+    MissingFile, MissingRoleText, NonzeroExit, ReadPermission, Requestor, TenantState,
+    ThrottleResponse, TranscriptForm, UnnamedUpload, WindowKind,
+};
 use crate::emulator::control::{json_options, switch_bounds};
 use crate::error::Result;
 
@@ -59,6 +64,8 @@ switches! {
     /// Error code of a submit to a machine that does not support live response. The default is
     /// `OsPlatformNotSupported`.
     unsupported_code: String = "OsPlatformNotSupported".to_owned(),
+    /// Error code of a submit to a busy machine. The default is `ActiveRequestAlreadyExists`.
+    busy_code: String = "ActiveRequestAlreadyExists".to_owned(),
     /// Whether the keys of a body are case-sensitive. The default is true.
     case_sensitive_bodies: bool = true,
     /// Whether arguments with a character that the portal refuses are a 400. The default is false.
@@ -80,9 +87,11 @@ switches! {
     script_timeout_status: String = "Failed".to_owned(),
     /// Status of an action that was Pending for too long. The default is `TimeOut`.
     queue_expiry_status: String = "TimeOut".to_owned(),
-    /// Status of a link request for a result that does not exist yet, or for a PutFile. The default
-    /// is 404.
+    /// Status of a link request for a command without a result, such as a PutFile. The default is
+    /// 404.
     no_result_status: u16 = 404,
+    /// Status of a link request for a result that does not exist yet. The default is 400.
+    early_link_status: u16 = 400,
     /// Status of a link request for a command that the action does not have. The default is 400.
     out_of_range_status: u16 = 400,
     /// Whether a script that started and then failed has a transcript. The default is true.
@@ -121,10 +130,16 @@ switches! {
     merged_machine: MergedMachine = MergedMachine::Record,
     /// Status of that request if it is refused. The default is 404.
     merged_machine_status: u16 = 404,
+    /// What an action and a file show as their requestor. The default is `id`.
+    requestor: Requestor = Requestor::Id,
     /// Status of a call whose token has another audience. The default is 403.
     wrong_audience_status: u16 = 403,
     /// The audiences that the API accepts. The default is none: all that are known to be used.
     audiences: Option<Vec<String>> = None,
+    /// Text of the 403 of a token without the permission. The default is `permissions`.
+    missing_role_text: MissingRoleText = MissingRoleText::Permissions,
+    /// Whether the tenant may use the API. The default is `active`.
+    tenant: TenantState = TenantState::Active,
     /// Order of a list without `$orderby`. The default is `newest`.
     list_order: ListOrder = ListOrder::Newest,
     /// Whether an empty list of machines is a 404. The default is false.
@@ -143,6 +158,8 @@ switches! {
     token_life: f64 = 3599.0,
     /// Host in `@odata.context`. The default is none: the API's own.
     context_host: Option<String> = None,
+    /// The origin whose web pages may call the emulator, or `*`. The default is none.
+    cors_origin: Option<String> = None,
     /// Whether each response has a Date header, in emulated time. The default is true.
     date_header: bool = true,
 
@@ -171,6 +188,8 @@ switches! {
     comment_delay: f64 = 0.0,
     /// How long a new action is a 404. The default is 0.
     fresh_404: f64 = 0.0,
+    /// How many GETs of an existing action or machine are a 404 first. The default is 0.
+    reads_404: u32 = 0,
     /// How long a new action is missing from lists. The default is 0.
     list_lag: f64 = 0.0,
     /// Time from an action's end until its results exist. The default is 0.
@@ -182,6 +201,8 @@ switches! {
     stuck_after_timeout: bool = false,
     /// Whether a link is wrapped in quotes. The default is false.
     quoted_link: bool = false,
+    /// The error of Azure Storage that each download gets. The default is none.
+    blob_error: Option<String> = None,
     /// Whether live response is disabled in the tenant. The default is false.
     live_response_disabled: bool = false,
 
@@ -192,75 +213,6 @@ switches! {
     fault_kinds: Vec<FaultKind> = DEFAULT_FAULT_KINDS.to_vec(),
     /// How many calls the request log keeps. The default is 100,000.
     log_size: usize = 100_000,
-}
-
-/// Declares an enum whose values are words in JSON.
-macro_rules! string_enum {
-    ($(#[$doc:meta])* $name:ident { $($word:ident),+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($word),+ }
-    };
-}
-
-string_enum! {
-    /// `full`: the captured text with the seconds to wait. `plain`: TooManyRequests without a hint.
-    /// `empty`: no body. `html`: a gateway's page.
-    ThrottleResponse { Full, Plain, Empty, Html }
-}
-string_enum! {
-    /// `open`: Pending and InProgress. `running`: only InProgress.
-    CapCounts { Open, Running }
-}
-string_enum! {
-    /// `sliding`: the time before each call. `fixed`: windows laid end to end.
-    WindowKind { Sliding, Fixed }
-}
-string_enum! {
-    /// `fails`: accepted, then the command fails. `refused`: the submit is a 400.
-    MissingFile { Fails, Refused }
-}
-string_enum! {
-    /// `completed`: the command succeeds. `failed`: the command fails.
-    NonzeroExit { Completed, Failed }
-}
-string_enum! {
-    /// `file`: the file is stored as `file`. `refused`: the upload is a 400.
-    UnnamedUpload { File, Refused }
-}
-string_enum! {
-    /// `newest`: the machine seen last. `refused`: 404, only ids are found.
-    MachineByName { Newest, Refused }
-}
-string_enum! {
-    /// `record`: the merged record. `refused`: an error.
-    MergedMachine { Record, Refused }
-}
-string_enum! {
-    /// `newest`: newest first. `oldest`: oldest first.
-    ListOrder { Newest, Oldest }
-}
-string_enum! {
-    /// `deflate`: with the zlib wrapper. `raw_deflate`: without it.
-    Compression { Deflate, RawDeflate, Gzip, None }
-}
-string_enum! {
-    /// `any`: Machine.Read.All or Machine.ReadWrite.All. `read_write`: Machine.Read.All is
-    /// Forbidden.
-    ReadPermission { Any, ReadWrite }
-}
-string_enum! {
-    /// `raw_newline` is not valid JSON. `text` is not JSON at all.
-    TranscriptForm { Json, RawNewline, Bom, Gzip, Zip, Text }
-}
-string_enum! {
-    /// `escape`: for HTML, brackets included. `percent`: for a URL.
-    CommentForm { Keep, Escape, Percent, Upper, Lower, Null, Empty }
-}
-string_enum! {
-    /// `error`: 400. `foreign`: 201 with the action of the session that is open on the machine.
-    BusyResponse { Error, Foreign }
 }
 
 impl Switches {

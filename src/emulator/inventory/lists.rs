@@ -10,7 +10,8 @@ use crate::emulator::inventory::machine::Machine;
 use crate::emulator::odata::{IndexHints, Query, Queryable};
 use crate::emulator::session::action::Action;
 use crate::emulator::state::State;
-use crate::emulator::wire::reply::{ApiError, Reply, status};
+use crate::emulator::wire::not_emulated::machine_not_found;
+use crate::emulator::wire::reply::{ApiError, EntityRef, Reply, status};
 use crate::emulator::write_json;
 use crate::model::Timestamp;
 
@@ -36,7 +37,11 @@ impl State {
     pub fn get_action(&mut self, id: &str, now: Tick) -> Result<Reply, ApiError> {
         let index = self.find_action(id, now)?;
         if let Some(action) = self.actions.get(index) {
-            self.log.count_poll(action.id);
+            let (id, is_early) = (action.id, self.is_early_read(EntityRef::Action(index)));
+            self.log.count_poll(id);
+            if is_early {
+                return Err(ApiError::not_found(format!("Machine action {id} was not found")));
+            }
         }
         Ok(self.action_entity(index, StatusCode::OK, now))
     }
@@ -48,7 +53,7 @@ impl State {
         count_only: bool,
         now: Tick,
     ) -> Result<Reply, ApiError> {
-        let query = Query::parse::<Action>(query)?;
+        let query = Query::parse::<Action>(query, now)?;
         let view = self.view(now);
         let hints = IndexHints::from_filter(query.filter.as_ref());
         let candidates = self.actions.candidates(&hints, |id| self.machines.by_id(id));
@@ -73,8 +78,13 @@ impl State {
     }
 
     /// Answers a list of machines.
-    pub fn list_machines(&mut self, query: &str, count_only: bool) -> Result<Reply, ApiError> {
-        let query = Query::parse::<Machine>(query)?;
+    pub fn list_machines(
+        &mut self,
+        query: &str,
+        count_only: bool,
+        now: Tick,
+    ) -> Result<Reply, ApiError> {
+        let query = Query::parse::<Machine>(query, now)?;
         let candidates = self.machines.candidates(&IndexHints::from_filter(query.filter.as_ref()));
         let found: Vec<&Machine> =
             candidates.into_iter().filter(|machine| query.matches(*machine)).collect();
@@ -86,12 +96,12 @@ impl State {
     }
 
     /// Answers a GET of a machine by id or name.
-    pub fn get_machine(&self, key: &str) -> Result<Reply, ApiError> {
+    pub fn get_machine(&mut self, key: &str) -> Result<Reply, ApiError> {
         let by_name = self.switches.machine_by_name == MachineByName::Newest;
         let index = if by_name { self.machines.find(key) } else { self.machines.by_id(key) };
+        let index = index.filter(|index| !self.is_early_read(EntityRef::Machine(*index)));
         let found = index.and_then(|index| self.machines.get(index));
-        let machine =
-            found.ok_or_else(|| ApiError::not_found(format!("Machine {key} was not found")))?;
+        let machine = found.ok_or_else(|| machine_not_found(key))?;
         let refused = self.switches.merged_machine == MergedMachine::Refused;
         if refused && machine.is_merged() && machine.id.eq_ignore_ascii_case(key) {
             let number = status(self.switches.merged_machine_status);
@@ -101,6 +111,17 @@ impl State {
             return Err(ApiError::new(number, code, message));
         }
         Ok(self.machine_entity(machine))
+    }
+
+    /// Returns whether a GET of what exists is one of those that a switch makes a 404.
+    fn is_early_read(&mut self, entity: EntityRef) -> bool {
+        let wanted = self.switches.reads_404;
+        if wanted == 0 {
+            return false;
+        }
+        let reads = self.early_reads.entry(entity).or_default();
+        *reads = reads.saturating_add(1);
+        *reads <= wanted
     }
 
     /// Answers `findbyip(ip='...',timestamp=...)`. The time must lie within the last 30 days (page

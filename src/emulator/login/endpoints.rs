@@ -5,15 +5,12 @@ use serde_json::{Value, json};
 
 use crate::emulator::clock::Tick;
 use crate::emulator::login::hosts::{
-    GOVERNMENT_LOGIN, GOVERNMENT_LOGIN_NAMES, PUBLIC_LOGIN_NAMES, issuing_host,
+    ANY_TENANT, GOVERNMENT_LOGIN, GOVERNMENT_LOGIN_NAMES, PUBLIC_LOGIN_NAMES, issuing_host,
 };
-use crate::emulator::login::token_endpoint::{OAuthError, oauth_error};
+use crate::emulator::login::token_endpoint::{OAuthError, TokenRequest, oauth_error};
 use crate::emulator::state::State;
 use crate::emulator::wire::reply::Reply;
 use crate::emulator::wire::request::IncomingRequest;
-
-/// What a path has in place of a tenant, for an application of many tenants.
-const ANY_TENANT: [&str; 3] = ["common", "organizations", "consumers"];
 
 /// Returns whether `path` belongs to the login host.
 pub fn is_login_path(path: &str) -> bool {
@@ -29,10 +26,16 @@ impl State {
         let (post, body, wall_now) = (request.method == Method::POST, &request.body, self.wall_now);
         let result = match segments.as_slice() {
             [tenant, "oauth2", "v2.0", "token"] if post => {
-                self.grant_token(tenant, body, false, now, wall_now)
+                self.grant_token(&TokenRequest::parse(tenant, body, false), now, wall_now)
             }
             [tenant, "oauth2", "token"] if post => {
-                self.grant_token(tenant, body, true, now, wall_now)
+                self.grant_token(&TokenRequest::parse(tenant, body, true), now, wall_now)
+            }
+            [tenant, "oauth2", "v2.0", "devicecode"] if post => {
+                self.start_device_code(&TokenRequest::parse(tenant, body, false), now)
+            }
+            [tenant, "oauth2", "devicecode"] if post => {
+                self.start_device_code(&TokenRequest::parse(tenant, body, true), now)
             }
             [tenant, "v2.0", ".well-known", "openid-configuration"] => {
                 self.open_id_configuration(tenant, false)

@@ -1,5 +1,8 @@
 //! Entra's login hosts.
 
+/// What a path has in place of a tenant, for an application of many tenants.
+pub const ANY_TENANT: [&str; 3] = ["common", "organizations", "consumers"];
+
 pub const PUBLIC_LOGIN: &str = "login.microsoftonline.com";
 pub const GOVERNMENT_LOGIN: &str = "login.microsoftonline.us";
 

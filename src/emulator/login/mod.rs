@@ -4,5 +4,7 @@ pub mod audiences;
 pub mod client_assertion;
 pub mod endpoints;
 pub mod hosts;
+pub mod person;
+pub mod sign_ins;
 pub mod token_endpoint;
 pub mod tokens;

@@ -1,15 +1,16 @@
 //! The token endpoint: OAuth2 client credentials with a secret or a certificate (docs/service.md,
-//! section 4).
+//! section 4), and what it shares with the tokens of a person.
 
 use std::collections::HashMap;
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::emulator::clock::{Tick, format_time, seconds, ticks};
 use crate::emulator::login::audiences::AUDIENCE;
 use crate::emulator::login::client_assertion::{self, AssertionError, AssertionPolicy};
-use crate::emulator::login::tokens::{Grant, TokenClaims};
+use crate::emulator::login::hosts::ANY_TENANT;
+use crate::emulator::login::tokens::{Grant, Holder, TokenClaims};
 use crate::emulator::state::State;
 use crate::emulator::wire::reply::Reply;
 
@@ -36,66 +37,115 @@ pub fn oauth_error(
     }
 }
 
+/// A request to the token endpoint. The v1 endpoint takes `resource` in place of `scope`, and
+/// returns numbers as strings.
+pub struct TokenRequest<'a> {
+    tenant: &'a str,
+    form: HashMap<String, String>,
+    pub v1: bool,
+}
+
+impl<'a> TokenRequest<'a> {
+    pub fn parse(tenant: &'a str, body: &[u8], v1: bool) -> Self {
+        Self { tenant, form: url::form_urlencoded::parse(body).into_owned().collect(), v1 }
+    }
+
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.form.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub fn required(&self, name: &str) -> Result<&str, OAuthError> {
+        let message = format!("The request body must contain the following parameter: '{name}'.");
+        self.field(name).ok_or_else(|| oauth_error(400, "invalid_request", 900_144, message))
+    }
+}
+
 impl State {
-    /// Answers a token request. The v1 endpoint takes `resource` in place of `scope` and returns
-    /// `expires_in` as a string.
+    /// Answers a token request.
     pub fn grant_token(
         &mut self,
-        tenant: &str,
-        body: &[u8],
-        v1: bool,
+        request: &TokenRequest<'_>,
         now: Tick,
         wall_now: f64,
     ) -> Result<Value, OAuthError> {
-        if tenant != self.tenant_id {
-            let message = format!("Tenant '{tenant}' not found.");
-            return Err(oauth_error(400, "invalid_request", 90_002, message));
+        match request.required("grant_type") {
+            Ok("client_credentials") => {}
+            Ok(
+                "password"
+                | "refresh_token"
+                | "device_code"
+                | "urn:ietf:params:oauth:grant-type:device_code",
+            ) => {
+                self.check_tenant(request, true)?;
+                return self.grant_to_person(request, now, wall_now);
+            }
+            other => {
+                self.check_tenant(request, false)?;
+                other?;
+                let message = "The app requested an unsupported grant type.";
+                return Err(oauth_error(400, "unsupported_grant_type", 70_003, message));
+            }
         }
-        let form: HashMap<_, _> = url::form_urlencoded::parse(body).into_owned().collect();
-        let field =
-            |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
-        let required = |name: &str| {
-            let message =
-                format!("The request body must contain the following parameter: '{name}'.");
-            field(name).ok_or_else(|| oauth_error(400, "invalid_request", 900_144, message))
-        };
-        if required("grant_type")? != "client_credentials" {
-            let message = "The app requested an unsupported grant type.";
-            return Err(oauth_error(400, "unsupported_grant_type", 70_003, message));
-        }
-        let client_id = required("client_id")?;
-        let audience = if v1 {
-            required("resource")?.to_owned()
+        self.check_tenant(request, false)?;
+        request.required("client_id")?;
+        let audience = if request.v1 {
+            request.required("resource")?.to_owned()
         } else {
-            audience_from_scope(required("scope")?)?
+            audience_from_scope(request.required("scope")?)?
         };
-        let Some(application) =
-            self.applications.iter().position(|known| known.client_id == client_id)
-        else {
-            let message = format!(
-                "Application with identifier '{client_id}' was not found in the directory."
-            );
-            return Err(oauth_error(400, "unauthorized_client", 700_016, message));
-        };
-        match (field("client_secret"), field("client_assertion")) {
+        let application = self.find_application(request)?;
+        match (request.field("client_secret"), request.field("client_assertion")) {
             (Some(secret), _) => self.check_secret(application, secret)?,
             (None, Some(assertion)) => {
-                let kind = required("client_assertion_type")?;
+                let kind = request.required("client_assertion_type")?;
                 self.check_assertion(application, kind, assertion, wall_now)?;
             }
             (None, None) => return Err(missing_credential()),
         }
         let lifetime = self.switches.token_life;
-        let token = self.issue_token(application, None, audience, lifetime, now, wall_now);
+        let roles = self.roles_of(application);
+        let token = self.issue_token(application, roles, audience, lifetime, now, wall_now);
+        Ok(Value::Object(self.token_body(request, &token, lifetime)))
+    }
+
+    /// Checks that the request names the tenant, or `any` one.
+    pub fn check_tenant(&self, request: &TokenRequest<'_>, any: bool) -> Result<(), OAuthError> {
+        let tenant = request.tenant;
+        if tenant == self.tenant_id || (any && ANY_TENANT.contains(&tenant)) {
+            return Ok(());
+        }
+        Err(oauth_error(400, "invalid_request", 90_002, format!("Tenant '{tenant}' not found.")))
+    }
+
+    /// Returns the position of the application that asks.
+    pub fn find_application(&self, request: &TokenRequest<'_>) -> Result<usize, OAuthError> {
+        let client_id = request.required("client_id")?;
+        let found = self.applications.iter().position(|known| known.client_id == client_id);
+        found.ok_or_else(|| {
+            let message = format!(
+                "Application with identifier '{client_id}' was not found in the directory."
+            );
+            oauth_error(400, "unauthorized_client", 700_016, message)
+        })
+    }
+
+    /// Returns the answer with a token.
+    pub fn token_body(
+        &self,
+        request: &TokenRequest<'_>,
+        token: &str,
+        lifetime: f64,
+    ) -> Map<String, Value> {
         // Clients schedule the renewal with their own clock, so `expires_in` is in wall time.
-        let expires_in = (lifetime / self.speed).floor().max(1.0) as u64;
-        let expires_in = if v1 { json!(expires_in.to_string()) } else { json!(expires_in) };
-        Ok(json!({
-            "token_type": "Bearer",
-            "expires_in": expires_in,
-            "ext_expires_in": expires_in,
-            "access_token": token,
-        }))
+        let seconds = (lifetime / self.speed).floor().max(1.0) as u64;
+        let expires_in = if request.v1 { json!(seconds.to_string()) } else { json!(seconds) };
+        let pairs = [
+            ("token_type", json!("Bearer")),
+            ("expires_in", expires_in.clone()),
+            ("ext_expires_in", expires_in),
+            ("access_token", json!(token)),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn check_secret(&self, application: usize, secret: &str) -> Result<(), OAuthError> {
@@ -124,21 +174,26 @@ impl State {
         client_assertion::check(assertion, &policy).map_err(invalid)
     }
 
-    /// Issues a token for an application, with the application's roles unless `roles` is given.
+    fn roles_of(&self, application: usize) -> Holder {
+        Holder::Roles(
+            self.applications.get(application).map_or_else(Vec::new, |known| known.roles.clone()),
+        )
+    }
+
+    /// Issues a token for an application.
     pub fn issue_token(
         &mut self,
         application: usize,
-        roles: Option<Vec<String>>,
+        holder: Holder,
         audience: String,
         lifetime: f64,
         now: Tick,
         wall_now: f64,
     ) -> String {
         let Some(known) = self.applications.get(application) else { return String::new() };
-        let roles = roles.unwrap_or_else(|| known.roles.clone());
         let grant = Grant {
             application: u32::try_from(application).unwrap_or(0),
-            roles,
+            holder,
             audience,
             expires: now + ticks(lifetime),
         };
@@ -161,7 +216,8 @@ impl State {
         const YEAR: f64 = 365.0 * 86_400.0;
         let audience = self.switches.audiences.as_deref().and_then(<[String]>::first);
         let audience = audience.map_or_else(|| AUDIENCE.to_owned(), String::clone);
-        self.issue_token(0, roles, audience, YEAR, now, wall_now)
+        let holder = roles.map_or_else(|| self.roles_of(0), Holder::Roles);
+        self.issue_token(0, holder, audience, YEAR, now, wall_now)
     }
 
     pub fn oauth_error_reply(&mut self, oauth_error: &OAuthError, now: Tick) -> Reply {

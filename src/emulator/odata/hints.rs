@@ -1,7 +1,8 @@
 //! Narrows a list by an index before the filter runs on each item.
 
 use super::FieldValue;
-use super::filter::{Filter, Function, Operator};
+use super::filter::{Filter, Operand, Operator};
+use super::function::Function;
 
 /// The conditions that every match of a filter must satisfy: its top-level `and` parts.
 pub(in crate::emulator) struct IndexHints<'a>(Vec<&'a Filter>);
@@ -41,9 +42,14 @@ impl<'a> IndexHints<'a> {
             Filter::Compare(name, Operator::Eq, FieldValue::Text(text)) if *name == property => {
                 Some(text.as_ref())
             }
-            Filter::FunctionCall(Function::StartsWith, name, text) if *name == property => {
-                Some(text.as_str())
-            }
+            Filter::FunctionCall(Function::StartsWith, arguments) => match arguments.as_slice() {
+                [Operand::Property(name), Operand::Literal(FieldValue::Text(text))]
+                    if *name == property =>
+                {
+                    Some(text.as_ref())
+                }
+                _ => None,
+            },
             _ => None,
         })
     }

@@ -11,6 +11,7 @@ pub(super) enum Token {
     Open,
     Close,
     Comma,
+    Colon,
     Word(String),
     /// A string literal, without its quotes.
     Text(String),
@@ -26,6 +27,7 @@ impl fmt::Display for Token {
             Self::Open => f.write_str("'('"),
             Self::Close => f.write_str("')'"),
             Self::Comma => f.write_str("','"),
+            Self::Colon => f.write_str("':'"),
             Self::Word(text) | Self::Text(text) | Self::Guid(text) => write!(f, "'{text}'"),
             Self::Number(number) => write!(f, "'{number}'"),
             Self::Time(tick) => write!(f, "'{}'", format_time(*tick)),
@@ -42,13 +44,16 @@ pub(super) fn tokenize(text: &str) -> Result<Vec<Token>, String> {
             '(' => (Token::Open, rest.get(1..)),
             ')' => (Token::Close, rest.get(1..)),
             ',' => (Token::Comma, rest.get(1..)),
+            ':' => (Token::Colon, rest.get(1..)),
             '\'' => {
                 let (text, length) = lex_quoted(rest)?;
                 (Token::Text(text), rest.get(length..))
             }
             _ => {
+                // A colon follows the variable of a lambda. Within a time, it belongs to the time.
+                let ends = if first.is_ascii_digit() { "(),'" } else { "(),':" };
                 let end = rest
-                    .find(|c: char| c.is_whitespace() || "(),'".contains(c))
+                    .find(|c: char| c.is_whitespace() || ends.contains(c))
                     .unwrap_or(rest.len());
                 let (word, remaining) = rest.split_at(end);
                 (lex_bare_word(word)?, Some(remaining))
@@ -97,7 +102,7 @@ fn lex_bare_word(word: &str) -> Result<Token, String> {
             .ok_or_else(|| format!("Unrecognized '{word}' literal in the filter."))?;
         return Ok(Token::Time(to_ticks(time)));
     }
-    if word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | ':')) {
+    if word.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '/' | '$')) {
         return Ok(Token::Word(word.to_owned()));
     }
     Err(format!("Syntax error: character '{word}' is not valid in the filter."))

@@ -2,12 +2,14 @@
 //! and `$select` (docs/service.md, section 3.4).
 
 mod filter;
+mod function;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 mod hints;
 mod lexer;
 mod operand;
 mod parser;
+mod primary;
 mod query;
 
 #[cfg(any(test, fuzzing))]
@@ -27,6 +29,7 @@ pub(super) enum FieldValue<'a> {
     Number(f64),
     Bool(bool),
     Time(Tick),
+    TimeSpan(Tick),
     List(Vec<String>),
 }
 
@@ -37,6 +40,7 @@ pub(super) enum FieldType {
     Number,
     Bool,
     Time,
+    TimeSpan,
     List,
     /// A GUID literal without quotes.
     Guid,
@@ -52,6 +56,7 @@ impl FieldType {
             Self::Number => "Edm.Int32",
             Self::Bool => "Edm.Boolean",
             Self::Time => "Edm.DateTimeOffset",
+            Self::TimeSpan => "Edm.Duration",
             Self::List => "Collection(Edm.String)",
             Self::Guid | Self::Key => "Edm.Guid",
         }

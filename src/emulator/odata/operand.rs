@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::filter::{Filter, Operand, Operator};
+use super::filter::{Filter, Operand, Operator, Sign, sum};
 use super::{FieldType, FieldValue};
 
 /// A part of an expression with its type. `null` has no type.
@@ -12,6 +12,10 @@ pub(super) struct TypedOperand {
 }
 
 impl TypedOperand {
+    pub fn from_literal(literal: FieldValue<'static>, kind: FieldType) -> Self {
+        Self { operand: Operand::Literal(literal), kind: Some(kind) }
+    }
+
     pub fn from_condition(filter: Filter) -> Self {
         Self { operand: Operand::Condition(filter), kind: Some(FieldType::Bool) }
     }
@@ -63,6 +67,29 @@ pub(super) fn compare(
         ),
         (left, right) => Filter::CompareOperands(Box::new(left), operator, Box::new(right)),
     })
+}
+
+/// Builds a sum or difference, or the service's error for types that do not fit.
+pub(super) fn combine(
+    left: TypedOperand,
+    sign: Sign,
+    right: TypedOperand,
+) -> Result<TypedOperand, String> {
+    let kind = match (left.kind, sign, right.kind) {
+        (Some(FieldType::Number), _, Some(FieldType::Number)) => FieldType::Number,
+        (Some(FieldType::Time), _, Some(FieldType::TimeSpan)) => FieldType::Time,
+        (Some(FieldType::Time), Sign::Sub, Some(FieldType::Time))
+        | (Some(FieldType::TimeSpan), _, Some(FieldType::TimeSpan)) => FieldType::TimeSpan,
+        _ => {
+            let name = if sign == Sign::Add { "Add" } else { "Subtract" };
+            return Err(incompatible(left.type_name(), right.type_name(), name));
+        }
+    };
+    let operand = match (left.operand, right.operand) {
+        (Operand::Literal(a), Operand::Literal(b)) => Operand::Literal(sum(&a, sign, &b)),
+        (a, b) => Operand::Sum(Box::new(a), sign, Box::new(b)),
+    };
+    Ok(TypedOperand { operand, kind: Some(kind) })
 }
 
 /// Returns a literal in the form that the property's values have: a GUID in lower case.

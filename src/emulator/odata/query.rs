@@ -2,6 +2,7 @@
 
 use super::Queryable;
 use super::filter::{Filter, compare_values};
+use crate::emulator::clock::Tick;
 use crate::emulator::wire::reply::ApiError;
 
 /// The highest `$top` (pages "get-machines" and "get-machineactions-collection").
@@ -24,8 +25,9 @@ pub(in crate::emulator) struct Query {
 }
 
 impl Query {
-    /// Parses a query string; an invalid option is a 400 `ODataError`.
-    pub fn parse<T: Queryable>(text: &str) -> Result<Self, ApiError> {
+    /// Parses a query string; an invalid option is a 400 `ODataError`. `now` is the filter's
+    /// `now()`.
+    pub fn parse<T: Queryable>(text: &str, now: Tick) -> Result<Self, ApiError> {
         let (mut query, mut seen) = (Self::default(), Vec::new());
         for (name, value) in url::form_urlencoded::parse(text.as_bytes()) {
             let name = name.to_ascii_lowercase();
@@ -37,7 +39,7 @@ impl Query {
             seen.push(name.clone());
             match name.as_str() {
                 "$filter" => {
-                    query.filter = Some(Filter::parse::<T>(&value).map_err(odata_error)?);
+                    query.filter = Some(Filter::parse::<T>(&value, now).map_err(odata_error)?);
                     query.filter_text = Some(value.into_owned());
                 }
                 "$top" => query.top = Some(parse_number("$top", &value)?),

@@ -12,6 +12,7 @@ use crate::emulator::session::action::{Action, Command, Status, Step};
 use crate::emulator::session::comment::shown_comment;
 use crate::emulator::state::State;
 use crate::emulator::wire::body::JsonObject;
+use crate::emulator::wire::not_emulated::machine_not_found;
 use crate::emulator::wire::reply::{ApiError, Reply, status};
 use crate::emulator::wire::request::IncomingRequest;
 
@@ -62,7 +63,7 @@ impl State {
             .machines
             .by_id(machine_id)
             .filter(|index| self.machines.get(*index).is_some_and(|known| !known.is_merged()))
-            .ok_or_else(|| ApiError::not_found(format!("Machine {machine_id} was not found")))?;
+            .ok_or_else(|| machine_not_found(machine_id))?;
         self.check_machine(machine_index)?;
         self.check_portal_characters(&steps)?;
         if let Some(missing) = self.missing_library_file(&steps) {
@@ -176,7 +177,7 @@ impl State {
     ) -> Result<Option<Reply>, ApiError> {
         let Some(machine) = self.machines.get(machine_index) else { return Ok(None) };
         let Some(active) = machine.active.and_then(|active| self.actions.get(active)) else {
-            return if now < machine.busy_until { Err(busy_error()) } else { Ok(None) };
+            return if now < machine.busy_until { Err(self.busy_error()) } else { Ok(None) };
         };
         // A client can know its own sessions, but not those of others.
         if active.application == Some(application) {
@@ -186,8 +187,14 @@ impl State {
         // (docs/service.md, section 18).
         let foreign = active.returned_for_other_submits
             || (self.switches.busy_answer == BusyResponse::Foreign && active.listed);
-        let Some(active) = machine.active.filter(|_| foreign) else { return Err(busy_error()) };
+        let Some(active) = machine.active.filter(|_| foreign) else {
+            return Err(self.busy_error());
+        };
         Ok(Some(self.action_entity(active, status(self.switches.accepted_status), now)))
+    }
+
+    fn busy_error(&self) -> ApiError {
+        ApiError::bad_request(&self.switches.busy_code, "Action is already in progress")
     }
 
     /// Checks the session cap of the tenant.
@@ -233,10 +240,6 @@ impl State {
         }
         Ok(steps)
     }
-}
-
-fn busy_error() -> ApiError {
-    ApiError::bad_request("ActiveRequestAlreadyExists", "Action is already in progress")
 }
 
 /// Parses a command, and returns it with its rank: commands must come in order of rank.

@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use crate::config::{Limits, Rate};
 use crate::emulator::clock::{Tick, seconds};
-use crate::emulator::control::switches::{ThrottleResponse, WindowKind};
+use crate::emulator::control::switches::{TenantState, ThrottleResponse, WindowKind};
 use crate::emulator::quota::{ExceededRate, quota_message, throttle_error};
 use crate::emulator::state::State;
+use crate::emulator::wire::not_emulated::{is_api_path, not_emulated};
 use crate::emulator::wire::reply::{ApiError, Reply};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::{Route, RouteMatch};
@@ -41,16 +42,15 @@ impl State {
         now: Tick,
     ) -> Result<Reply, ApiError> {
         let route = matched.route();
-        let application =
-            self.tokens.authorize(&request.headers, route, &self.switches, now)?.application;
+        if *matched == RouteMatch::Unknown && !is_api_path(&request.path) {
+            return Err(not_emulated(&request.method, &request.path));
+        }
+        let grant = self.tokens.authorize(&request.headers, route, &self.switches, now)?;
+        let application = grant.application;
+        check_tenant(self.switches.tenant)?;
+        self.caller = grant.person().map(|person| person.name.clone());
         match matched {
-            RouteMatch::Unknown => {
-                return Err(ApiError::new(
-                    StatusCode::NOT_FOUND,
-                    "NotFound",
-                    "Resource not found.",
-                ));
-            }
+            RouteMatch::Unknown => return Err(self.unknown_path(&request.method, &request.path)),
             RouteMatch::WrongMethod => {
                 let message = "The requested resource does not support this HTTP method.";
                 return Err(ApiError::new(
@@ -104,12 +104,12 @@ impl State {
             RouteMatch::DeleteLibraryFile { name } => self.delete_from_library(name),
             RouteMatch::GetMachine { key } => self.get_machine(key),
             RouteMatch::ListMachines { count_only } => {
-                self.list_machines(&request.query, *count_only)
+                self.list_machines(&request.query, *count_only, now)
             }
             RouteMatch::FindMachinesByIp { arguments } => self.find_by_ip(arguments, now),
             RouteMatch::FindMachinesByTag => self.find_by_tag(&request.query),
             RouteMatch::Unknown | RouteMatch::WrongMethod => {
-                Err(ApiError::not_found("Resource not found."))
+                Err(not_emulated(&request.method, &request.path))
             }
         }
     }
@@ -167,6 +167,18 @@ impl State {
         };
         throttle_error(self.switches.cap_answer, message)
     }
+}
+
+/// Returns the error of a tenant that may not use the API (docs/service.md, section 19).
+fn check_tenant(tenant: TenantState) -> Result<(), ApiError> {
+    let (status, why) = match tenant {
+        TenantState::Active => return Ok(()),
+        TenantState::Inactive => (StatusCode::UNAUTHORIZED, "Account mode is inactive"),
+        TenantState::NoLicense => (StatusCode::UNAUTHORIZED, "No Tvm license"),
+        TenantState::Suspended => (StatusCode::FORBIDDEN, "Suspended account mode"),
+    };
+    let message = format!("Unauthorized request - reason of failure: {why}");
+    Err(ApiError::new(status, "Unauthorized", message))
 }
 
 fn rates_of(limits: &Limits, route: Route) -> &[Rate] {

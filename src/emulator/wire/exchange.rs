@@ -1,15 +1,17 @@
 //! One request from its arrival to its response: logs it, injects a fault, serves it.
 
 use bytes::Bytes;
-use http::header::{DATE, HeaderValue};
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, DATE, HeaderValue, ORIGIN};
 
 use crate::emulator::Emulator;
 use crate::emulator::clock::http_date;
 use crate::emulator::control::fault::Fault;
 use crate::emulator::control::request_log::RequestOutcome;
 use crate::emulator::login::endpoints::is_login_path;
+use crate::emulator::wire::cors;
 use crate::emulator::wire::injection::{FaultAction, apply_fault, choose_fault_action};
-use crate::emulator::wire::reply::{ExchangeOutcome, Reply};
+use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::{Route, RouteMatch};
 use crate::emulator::wire::serve::read_upload;
@@ -26,6 +28,9 @@ pub enum VirtualHost {
     Blob,
 }
 
+/// Where a container's health check asks.
+pub const HEALTH_PATH: &str = "/healthz";
+
 /// The body of a request.
 pub struct ReceivedBody {
     pub body: Bytes,
@@ -41,6 +46,10 @@ impl Emulator {
         request: IncomingRequest,
         body: impl Future<Output = Option<ReceivedBody>>,
     ) -> ExchangeOutcome {
+        if vhost == VirtualHost::Api && request.path == HEALTH_PATH {
+            return ExchangeOutcome::Answered(health_reply());
+        }
+        let origin = request.headers.get(ORIGIN).cloned();
         let mut outcome = self.exchange_undated(vhost, request, body).await;
         if let ExchangeOutcome::Answered(reply) | ExchangeOutcome::Truncated(reply, _) =
             &mut outcome
@@ -52,6 +61,10 @@ impl Emulator {
                 && let Ok(date) = HeaderValue::from_str(&http_date(now))
             {
                 reply.headers.insert(DATE, date);
+            }
+            if let Some(origin) = origin {
+                let allowed = state.switches.cors_origin.as_deref();
+                cors::add_headers(&mut reply.headers, allowed, &origin);
             }
         }
         outcome
@@ -136,6 +149,14 @@ impl Emulator {
         let number = state.log.record_arrival(route, request, now, max_entries);
         (number, choose_fault_action(&mut state, route, request))
     }
+}
+
+/// Says that the emulator serves, to a container's health check. It is neither logged nor faulty.
+fn health_reply() -> Reply {
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    let mut reply = Reply::empty(StatusCode::OK).with_header(CONTENT_TYPE, text);
+    reply.body = ReplyBody::Full(Bytes::from_static(b"ok\n"));
+    reply
 }
 
 /// Returns the route of a request. Only API requests have a match.

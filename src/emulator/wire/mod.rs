@@ -4,11 +4,13 @@
 pub mod addresses;
 pub mod body;
 pub mod compress;
+pub mod cors;
 pub mod dispatch;
 pub mod exchange;
 pub mod http_connection;
 pub mod in_process;
 pub mod injection;
+pub mod not_emulated;
 pub mod reply;
 pub mod request;
 pub mod routes;

@@ -36,7 +36,7 @@ pub struct Reply {
 }
 
 /// The position of an entity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntityRef {
     Action(u32),
     Machine(u32),

@@ -14,6 +14,7 @@ use crate::emulator::session::events::DueScript;
 use crate::emulator::session::script::ScriptOutcome;
 use crate::emulator::state::State;
 use crate::emulator::wire::compress::{Coding, compress};
+use crate::emulator::wire::cors;
 use crate::emulator::wire::reply::{Reply, ReplyBody};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::{Route, RouteMatch};
@@ -121,6 +122,9 @@ fn serve_locked(
     request: &IncomingRequest,
     now: Tick,
 ) -> Reply {
+    if let Some(reply) = cors::preflight(state.switches.cors_origin.as_deref(), request) {
+        return reply;
+    }
     if route == Route::Blob {
         return state.handle_blob(request, now);
     }
