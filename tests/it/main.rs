@@ -9,6 +9,9 @@
 )]
 
 mod client_calls;
+mod control_calls;
+mod control_mistakes;
+mod control_tcp;
 mod emulator_actions;
 mod emulator_calls;
 mod emulator_certificates;
