@@ -165,7 +165,7 @@ INVALID_CALLS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda box: box.add_foreign_session("ws-0001", -1), "seconds is -1; it must be between 0"),
     (
         lambda box: box.add_foreign_session("ws-0001", 1, answer="x"),
-        "answer is 'x'; it must be 'error' or 'foreign'",
+        "answer is \"x\"; it must be 'error' or 'foreign'",
     ),
     (
         lambda box: box.fault("GET", "/x", "status", colour="red"),

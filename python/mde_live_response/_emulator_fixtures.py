@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from . import _emulator_validation as validation
 from ._native import ScriptOutput
-from .errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +28,11 @@ class EmulatorFixtures:
 
     _server: EmulatorServer
     _machines: int
+
+    def _add(self, section: str, entry: dict[str, Any]) -> dict[str, Any]:
+        """Set what an entry of a config describes."""
+        added: dict[str, Any] = json.loads(self._server.add_entry(section, json.dumps(entry)))
+        return added
 
     def add_machine(
         self,
@@ -117,15 +121,13 @@ class EmulatorFixtures:
             InvalidRequestError: The machine has an open session, or a value is invalid.
             NotFoundError: There is no such machine.
         """
-        if validation.text("answer", answer) not in ("error", "foreign"):
-            raise InvalidRequestError(f"answer is {answer!r}; it must be 'error' or 'foreign'")
-        length = validation.seconds("seconds", seconds)
-        return self._server.add_foreign_session(
-            validation.text("machine", machine),
-            length,
-            validation.boolean("listed", listed),
-            answer == "foreign",
-        )
+        session = {
+            "machine": validation.text("machine", machine),
+            "seconds": validation.seconds("seconds", seconds),
+            "listed": validation.boolean("listed", listed),
+            "answer": validation.text("answer", answer),
+        }
+        return str(self._add("foreign_sessions", session)["id"])
 
     def add_library_file(self, name: str, content: bytes = b"") -> None:
         """Add a file to the library, or replace the file with that name.
@@ -249,15 +251,15 @@ class EmulatorFixtures:
         elif isinstance(body, bytes):
             # JSON has no bytes.
             details["body_base64"] = base64.b64encode(details.pop("body")).decode()
-        kind_of_fault = validation.text("kind", kind)
-        text = validation.as_json("fault", {"kind": kind_of_fault, **details})
-        nth, times = (
-            validation.integer("nth", nth, 1, 2**32 - 1),
-            validation.integer("times", times, 1, 2**32 - 1),
-        )
-        self._server.fault(
-            validation.text("method", method), validation.text("path", path), text, nth, times
-        )
+        rule = {
+            "method": validation.text("method", method),
+            "path": validation.text("path", path),
+            "kind": validation.text("kind", kind),
+            "nth": validation.integer("nth", nth, 1, 2**32 - 1),
+            "times": validation.integer("times", times, 1, 2**32 - 1),
+        }
+        validation.as_json("fault", details)
+        self._add("faults", {**details, **rule})
 
     def set_property(self, entity: str, name: str, value: Any) -> None:
         """Make the API show any value as a property, such as a wrong type.
@@ -276,12 +278,12 @@ class EmulatorFixtures:
             NotFoundError: There is no such action, machine or file.
             TypeError: A value has the wrong type.
         """
-        name = validation.text("name", name)
-        text = None
-        if value is not ...:
-            validation.as_json("property", {name: value})
-            text = json.dumps(value)
-        self._server.set_property(validation.text("entity", entity), name, text)
+        shown = {"entity": validation.text("entity", entity), "name": validation.text("name", name)}
+        if value is ...:
+            self._add("properties", {**shown, "left_out": True})
+            return
+        validation.as_json("property", {name: value})
+        self._add("properties", {**shown, "value": value})
 
     def advance(self, seconds: float) -> None:
         """Move the emulator's clock forward.

@@ -55,6 +55,8 @@ class Emulator(EmulatorFixtures):
             Defender, of Entra or of the results reaches the emulator. The proxy refuses every other
             host, and never opens a connection.
         switches: Undocumented behaviour of the service, by name.
+        control: Serve the control over HTTP, under `/__box/` of `url`: what the methods of this
+            class set and read, for other languages. It serves programs on this machine only.
         profile: Behave like the tenant of a Profile from `client.probe()`, or of the path of a
             saved one. `switches` takes precedence.
 
@@ -100,6 +102,7 @@ class Emulator(EmulatorFixtures):
         proxy: bool | int = False,
         switches: Mapping[str, Any] | None = None,
         profile: Profile | str | PathLike[str] | None = None,
+        control: bool = True,
     ) -> None:
         """Start the emulator."""
         if limits is not None and not isinstance(limits, Limits):
@@ -124,6 +127,7 @@ class Emulator(EmulatorFixtures):
             validation.certificate(certificate),
             folder,
             validation.proxy_port(proxy),
+            validation.boolean("control", control),
         )
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
             self._server.credentials()
@@ -182,6 +186,14 @@ class Emulator(EmulatorFixtures):
             InvalidRequestError: The bytes are not a certificate.
         """
         self._server.add_certificate(validation.binary("certificate", certificate))
+
+    def reset(self) -> None:
+        """Forget sessions, requests, counters, violations, faults and used quota.
+
+        The address, tokens, machines, library, scripts, files and switches stay, and the clock
+        keeps its time. Sessions of other callers end too.
+        """
+        self._server.reset()
 
     def client(self, **options: Any) -> LiveResponseClient:
         """Return a client for this emulator, with its limits and speed.

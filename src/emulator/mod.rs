@@ -9,6 +9,7 @@
 mod blob;
 mod clock;
 mod control;
+mod http_control;
 mod inventory;
 mod login;
 mod odata;
@@ -28,6 +29,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 pub use clock::EmulatorClock;
+pub use control::entries::{Entry, Section};
 pub use control::fault::{Fault, FaultKind};
 pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
 pub use control::settings::Settings;

@@ -10,6 +10,9 @@
 
 mod client_calls;
 mod client_switches;
+mod control_calls;
+mod control_mistakes;
+mod control_tcp;
 mod emulator_actions;
 mod emulator_calls;
 mod emulator_certificates;

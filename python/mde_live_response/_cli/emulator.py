@@ -152,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reach(parser: argparse.ArgumentParser) -> None:
-    """Add the options of certificates and of the proxy."""
+    """Add the options of certificates, of the proxy and of the control."""
     parser.add_argument(
         "--tls-name",
         action="append",
@@ -177,6 +177,12 @@ def add_reach(parser: argparse.ArgumentParser) -> None:
         default=False,
         metavar="PORT",
         help="also run a proxy for clients with built-in hosts (default: a free port)",
+    )
+    parser.add_argument(
+        "--no-control",
+        action="store_false",
+        dest="control",
+        help="without the control over HTTP under /__box/",
     )
 
 
@@ -245,4 +251,5 @@ def _make_emulator(options: argparse.Namespace) -> Emulator:
         proxy=options.proxy,
         switches=dict(options.switch),
         profile=options.profile,
+        control=options.control,
     )

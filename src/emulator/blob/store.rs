@@ -44,6 +44,12 @@ impl ResultStore {
         Self { key, sources: HashMap::new(), packed: HashMap::new() }
     }
 
+    /// Forgets every blob. The key stays.
+    pub fn clear(&mut self) {
+        self.sources.clear();
+        self.packed.clear();
+    }
+
     pub fn add_link(&mut self, blob: String, source: BlobSource) {
         self.sources.insert(blob, source);
     }

@@ -114,6 +114,17 @@ impl Fault {
         Self { kind: FaultKind::Delay, seconds, ..Self::default() }
     }
 
+    /// Returns the kind, and the details that differ from the defaults.
+    pub fn describe(&self) -> Map<String, Value> {
+        let all = |fault: &Self| match serde_json::to_value(fault) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        let (mut fields, defaults) = (all(self), all(&Self::new(self.kind)));
+        fields.retain(|name, value| name == "kind" || defaults.get(name) != Some(value));
+        fields
+    }
+
     /// Reads a fault from a JSON object of its fields.
     ///
     /// # Errors

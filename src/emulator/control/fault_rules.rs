@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use fastrand::Rng;
 use http::Method;
+use serde_json::{Value, json};
 
 use crate::emulator::control::fault::{Fault, FaultKind};
 use crate::emulator::wire::routes::Route;
@@ -91,6 +92,28 @@ impl FaultRules {
             times,
         });
         Ok(())
+    }
+
+    /// Returns the rules that are left, as the entries that make them.
+    pub fn describe(&self) -> Vec<Value> {
+        let entry = |rule: &FaultRule| {
+            let mut entry = rule.fault.describe();
+            let method = rule.method.as_ref().map_or("*", Method::as_str);
+            let own = [
+                ("method", json!(method)),
+                ("path", json!(rule.path)),
+                ("nth", json!(u64::from(rule.skip) + 1)),
+                ("times", json!(rule.times)),
+            ];
+            entry.extend(own.map(|(name, value)| (name.to_owned(), value)));
+            Value::Object(entry)
+        };
+        self.rules.iter().map(entry).collect()
+    }
+
+    /// Forgets every rule.
+    pub fn clear(&mut self) {
+        self.rules.clear();
     }
 
     /// Returns the fault of this call, if any.

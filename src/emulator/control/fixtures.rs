@@ -1,6 +1,6 @@
 //! The methods with which a test configures the emulator.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::emulator::control::fault::Fault;
@@ -49,7 +49,7 @@ impl Emulator {
         let mut state = self.lock_state();
         let machine_index = state.resolve_machine(machine)?;
         if let Some(machine) = state.machines.get_mut(machine_index) {
-            machine.stuck = stuck;
+            (machine.stuck, machine.stuck_by_test) = (stuck, stuck);
         }
         Ok(())
     }
@@ -162,6 +162,17 @@ impl Emulator {
     pub fn advance(&self, seconds: f64) {
         self.lock_state().clock_offset += clock::ticks(seconds.max(0.0));
         drop(self.lock_advanced());
+    }
+
+    /// Changes the given switches, by name. The others stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a name or a value is not valid. Then nothing changes.
+    pub fn change_switches(&self, given: Map<String, Value>) -> Result<()> {
+        let mut state = self.lock_state();
+        state.switches = state.switches.with(given)?;
+        Ok(())
     }
 
     /// Changes switches while the emulator runs.

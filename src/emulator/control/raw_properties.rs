@@ -15,6 +15,14 @@ pub enum EntityKind {
 }
 
 impl EntityKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Action => "machineactions",
+            Self::Machine => "machines",
+            Self::LibraryFile => "libraryfiles",
+        }
+    }
+
     /// Returns the kind with this name, which is that of its list in the API.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -45,6 +53,21 @@ impl RawProperties {
             None => self.of_all.entry(kind).or_default(),
         };
         overrides.insert(name.to_owned(), value);
+    }
+
+    /// Forgets what was set for single actions.
+    pub fn forget_actions(&mut self) {
+        self.of_one.retain(|(kind, _), _| *kind != EntityKind::Action);
+    }
+
+    /// Returns each property: the name of the kind or the key of one entity, the property's name,
+    /// and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, Option<&Value>)> {
+        let of_all = self.of_all.iter().map(|(kind, overrides)| (kind.name(), overrides));
+        let of_one = self.of_one.iter().map(|((_, key), overrides)| (key.as_str(), overrides));
+        of_all.chain(of_one).flat_map(|(entity, overrides)| {
+            overrides.iter().map(move |(name, value)| (entity, name.as_str(), value.as_ref()))
+        })
     }
 
     /// Changes the entity whose properties, without braces, begin at `start` of `out`.

@@ -4,6 +4,7 @@
 //! off by default. docs/emulator.md lists every switch.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::emulator::control::fault::FaultKind;
 pub use crate::emulator::control::switch_words::{
@@ -12,7 +13,7 @@ pub use crate::emulator::control::switch_words::{
     ThrottleResponse, TranscriptForm, UnnamedUpload, WindowKind,
 };
 use crate::emulator::control::{json_options, switch_bounds};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Declares the struct and its `Default`, so that each default is next to its field.
 macro_rules! switches {
@@ -224,5 +225,22 @@ impl Switches {
     pub fn from_json(text: &str) -> Result<Self> {
         json_options::parse("switch", text, switch_bounds::bounds)
             .map_err(|error| error.with_hint(json_options::PAGE))
+    }
+
+    /// Returns these switches with those that are given.
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_json`](Self::from_json).
+    pub fn with(&self, given: Map<String, Value>) -> Result<Self> {
+        let invalid = |error| Error::invalid(format!("switch: {error}"));
+        let mut all = match serde_json::to_value(self).map_err(invalid)? {
+            Value::Object(all) => all,
+            _ => Map::new(),
+        };
+        // The names and the values are checked one by one first, for errors that name them.
+        Self::from_json(&Value::Object(given.clone()).to_string())?;
+        all.extend(given);
+        serde_json::from_value(Value::Object(all)).map_err(invalid)
     }
 }

@@ -36,6 +36,10 @@ impl LibraryStore {
         self.0.get(&name.to_ascii_lowercase())
     }
 
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut StoredFile> {
+        self.0.get_mut(&name.to_ascii_lowercase())
+    }
+
     /// Adds a file or replaces the one with its name.
     pub fn insert(&mut self, file: StoredFile) {
         self.0.insert(file.name.to_ascii_lowercase(), file);

@@ -86,6 +86,8 @@ pub struct Machine {
     pub supported: bool,
     /// Whether every submit gets a 500 without a body.
     pub stuck: bool,
+    /// Whether a test said so. A reset goes back to this.
+    pub stuck_by_test: bool,
     /// The position of the open action.
     pub active: Option<u32>,
     /// Until when the machine answers as busy although its action has ended.
@@ -109,6 +111,7 @@ impl Machine {
             remediation_level: new.remediation_level,
             supported: new.supported,
             stuck: false,
+            stuck_by_test: false,
             active: None,
             busy_until: Tick::MIN,
             added: now,
@@ -198,6 +201,15 @@ impl Machines {
     /// Lets each online machine report daily.
     pub fn report_daily(&mut self, now: Tick) {
         self.all.iter_mut().for_each(|machine| machine.report_daily(now));
+    }
+
+    /// Frees every machine of what sessions left on it.
+    pub fn forget_sessions(&mut self) {
+        for machine in &mut self.all {
+            machine.active = None;
+            machine.busy_until = Tick::MIN;
+            machine.stuck = machine.stuck_by_test;
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Machine> {

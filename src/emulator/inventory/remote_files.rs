@@ -24,6 +24,11 @@ impl RemoteFiles {
         self.0.insert((machine.to_owned(), normalize_path(path)), content);
     }
 
+    /// Returns the machine, the path and the content of each file.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Content)> {
+        self.0.iter().map(|((machine, path), content)| (machine.as_str(), path.as_str(), content))
+    }
+
     /// Returns the machine's file at `path`, or else the one of every machine.
     pub fn find(&self, machine: &str, path: &str) -> Option<Content> {
         let path = normalize_path(path);

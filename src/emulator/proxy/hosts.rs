@@ -51,7 +51,7 @@ pub fn find(host: &str, more: &[String]) -> Option<ServedHost> {
         blob: format!("https://{ACCOUNT}.{blob}"),
         wildcard_bind: None,
     };
-    Some(ServedHost { vhost, addresses: Some(Arc::new(addresses)) })
+    Some(ServedHost { vhost, addresses: Some(Arc::new(addresses)), control: None })
 }
 
 /// Returns whether `host` is one of the API's.

@@ -12,6 +12,8 @@ use crate::emulator::session::action::Action;
 #[derive(Debug, Default)]
 pub struct Actions {
     all: Vec<Action>,
+    /// The position of the first one.
+    first: u32,
     by_id: HashMap<Uuid, u32>,
     by_machine: HashMap<u32, Vec<u32>>,
 }
@@ -19,7 +21,7 @@ pub struct Actions {
 impl Actions {
     /// Adds an action and returns its position.
     pub fn add(&mut self, action: Action) -> u32 {
-        let index = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        let index = self.first.saturating_add(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
         self.by_id.insert(action.id, index);
         self.by_machine.entry(action.machine).or_default().push(index);
         self.all.push(action);
@@ -27,16 +29,24 @@ impl Actions {
     }
 
     pub fn get(&self, index: u32) -> Option<&Action> {
-        self.all.get(index as usize)
+        self.all.get(index.checked_sub(self.first)? as usize)
     }
 
     /// Returns all actions with their positions, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, &Action)> {
-        self.all.iter().enumerate().map(|(index, action)| (index as u32, action))
+        let first = self.first;
+        self.all.iter().enumerate().map(move |(at, action)| (first + at as u32, action))
     }
 
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Action> {
-        self.all.get_mut(index as usize)
+        self.all.get_mut(index.checked_sub(self.first)? as usize)
+    }
+
+    /// Forgets every action.
+    pub fn clear(&mut self) {
+        // The positions continue: a script that still runs must not end another action's command.
+        let first = self.first.saturating_add(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
+        *self = Self { first, ..Self::default() };
     }
 
     /// Returns the position of the action with that id.

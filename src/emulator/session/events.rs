@@ -38,6 +38,15 @@ impl EventQueue {
         self.heap.push(Reverse((when, self.sequence, action, event)));
     }
 
+    /// Returns when the session of another caller ends, or `None` if the action is none.
+    pub fn end_of_foreign(&self, action: u32) -> Option<Tick> {
+        let mut events = self.heap.iter().map(|Reverse(event)| event);
+        let end = |(_, _, of, event): &&(Tick, u64, u32, SessionEvent)| {
+            *of == action && *event == SessionEvent::EndForeign
+        };
+        events.find(end).map(|(when, ..)| *when)
+    }
+
     /// Removes and returns the first event that is due at `now`.
     pub fn pop_due(&mut self, now: Tick) -> Option<(Tick, u32, SessionEvent)> {
         let Reverse((when, ..)) = self.heap.peek()?;

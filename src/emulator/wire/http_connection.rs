@@ -1,6 +1,7 @@
 //! Serves HTTP on one connection.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +17,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::emulator::Emulator;
+use crate::emulator::http_control::{
+    ControlAccess, MAX_BODY as MAX_CONTROL_BODY, body_too_large as control_body_too_large,
+    is_control_path,
+};
 use crate::emulator::wire::addresses::Addresses;
 use crate::emulator::wire::exchange::{ReceivedBody, VirtualHost};
 use crate::emulator::wire::reply::{ExchangeOutcome, Reply, ReplyBody};
 use crate::emulator::wire::request::IncomingRequest;
+use crate::emulator::wire::serve::run_blocking;
 
 /// How much larger than the largest library file a body may be: room for the form around the file.
 const BODY_MARGIN: u64 = 1 << 20;
@@ -49,6 +55,15 @@ pub struct ServedHost {
     /// The URLs that fit the host, if the connection came through the proxy. Otherwise, they are the
     /// server's own.
     pub addresses: Option<Arc<Addresses>>,
+    /// Set if the control over HTTP is served here.
+    pub control: Option<ControlPeer>,
+}
+
+/// Who may control the emulator over HTTP, and who sends the requests of a connection.
+#[derive(Clone, Debug)]
+pub struct ControlPeer {
+    pub access: Arc<ControlAccess>,
+    pub peer: Option<IpAddr>,
 }
 
 /// Serves the requests of one connection until it ends.
@@ -72,6 +87,9 @@ async fn handle_request(
     request: http::Request<Incoming>,
 ) -> Result<HttpResponse, ConnectionAborted> {
     let (head, body) = request.into_parts();
+    if let Some(control) = host.control.as_ref().filter(|_| is_control_path(head.uri.path())) {
+        return Ok(serve_control(emulator, control, head, body).await);
+    }
     let mut incoming =
         IncomingRequest::without_body(head.method, head.uri.path(), head.uri.query(), head.headers);
     incoming.addresses.clone_from(&host.addresses);
@@ -81,6 +99,35 @@ async fn handle_request(
         ExchangeOutcome::Truncated(reply, keep) => Ok(respond(reply, Some(keep))),
         ExchangeOutcome::Dropped { .. } => Err(ConnectionAborted),
     }
+}
+
+/// Serves a request to the control.
+async fn serve_control(
+    emulator: &Emulator,
+    control: &ControlPeer,
+    head: http::request::Parts,
+    body: Incoming,
+) -> HttpResponse {
+    let refused = control.access.refuse(control.peer, &head.uri, &head.headers);
+    let limit = if refused.is_some() { 0 } else { MAX_CONTROL_BODY };
+    let received = read_body(body, limit).await;
+    let response = match (refused, received) {
+        (Some(refusal), _) => Some(refusal),
+        (None, Some(received)) if received.body_too_large => Some(control_body_too_large()),
+        (None, Some(received)) => {
+            let request = http::Request::from_parts(head, received.body);
+            let emulator = emulator.clone();
+            // A script that is due may be Python code, and run for long.
+            run_blocking(move || emulator.control(&request)).await
+        }
+        (None, None) => None,
+    };
+    let response = response.unwrap_or_else(|| {
+        let mut response = http::Response::new(Bytes::new());
+        *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        response
+    });
+    response.map(|body| Full::new(body).map_err(infallible).boxed_unsync())
 }
 
 /// Reads a body. Returns `None` if the connection broke or the body is far too large.

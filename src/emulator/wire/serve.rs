@@ -97,7 +97,9 @@ impl Emulator {
 
 /// Runs a task on a thread that may block, or on this one outside of a runtime. Returns `None` if
 /// the runtime shuts down first.
-async fn run_blocking<T: Send + 'static>(task: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub async fn run_blocking<T: Send + 'static>(
+    task: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     match tokio::runtime::Handle::try_current() {
         Ok(handle) => handle.spawn_blocking(task).await.ok(),
         Err(_) => Some(task()),

@@ -10,11 +10,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::emulator::Emulator;
+use crate::emulator::http_control::ControlAccess;
 use crate::emulator::proxy::connection::Proxy;
 use crate::emulator::tls::acceptor;
 use crate::emulator::wire::addresses::{Addresses, WildcardBind};
 use crate::emulator::wire::exchange::VirtualHost;
-use crate::emulator::wire::http_connection::{HEAD_TIMEOUT, ServedHost, serve_http};
+use crate::emulator::wire::http_connection::{ControlPeer, HEAD_TIMEOUT, ServedHost, serve_http};
 use crate::emulator::wire::server_settings::ServerSettings;
 use crate::error::{Error, Kind, Result};
 
@@ -115,12 +116,20 @@ pub async fn serve_with(emulator: Emulator, settings: &ServerSettings) -> Result
         blob: url_for_port(blob.port()),
         wildcard_bind: api.ip().is_unspecified().then_some(wildcard_bind),
     };
+    let control = settings.control.then(|| {
+        let names = settings.tls_names.iter().chain([host]).cloned();
+        Arc::new(ControlAccess::new(names))
+    });
     let mut tasks: Vec<JoinHandle<()>> =
         [(api_listener, VirtualHost::Api), (blob_listener, VirtualHost::Blob)]
             .map(|(listener, vhost)| {
                 let (emulator, acceptor) = (emulator.clone(), acceptor.clone());
+                let control = control.clone().filter(|_| vhost == VirtualHost::Api);
                 tokio::spawn(accept_loop(listener, move |stream| {
-                    handle_connection(emulator.clone(), stream, vhost, acceptor.clone())
+                    let peer = stream.peer_addr().ok().map(|peer| peer.ip());
+                    let control = control.clone().map(|access| ControlPeer { access, peer });
+                    let host = ServedHost { vhost, addresses: None, control };
+                    handle_connection(emulator.clone(), stream, host, acceptor.clone())
                 }))
             })
             .into();
@@ -184,10 +193,9 @@ where
 async fn handle_connection(
     emulator: Emulator,
     stream: TcpStream,
-    vhost: VirtualHost,
+    host: ServedHost,
     tls: Option<TlsAcceptor>,
 ) {
-    let host = ServedHost { vhost, addresses: None };
     match tls {
         None => serve_http(emulator, stream, host).await,
         Some(acceptor) => {

@@ -28,12 +28,15 @@ pub struct ServerSettings {
     pub ca_folder: Option<PathBuf>,
     /// The port of the proxy. 0 is a free port, and `None` is no proxy.
     pub proxy: Option<u16>,
+    /// Whether programs on this machine can control the emulator over HTTP, under `/__box/`.
+    pub control: bool,
 }
 
 impl ServerSettings {
-    /// Returns the settings of a server on a free port of `host`, without TLS.
+    /// Returns the settings of a server on a free port of `host`, without TLS, with the control
+    /// over HTTP.
     pub fn at(host: &str) -> Self {
-        Self { host: host.to_owned(), ..Self::default() }
+        Self { host: host.to_owned(), control: true, ..Self::default() }
     }
 
     /// Checks that the settings fit together.

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use self::server::{RunningServer, ServerAddresses};
 use crate::emulator::{
-    Emulator, EmulatorClock, Fault, ForeignSessionResponse, NewMachine, ScriptOutcome,
-    ServerSettings, Settings, Switches, check_file_name,
+    Emulator, EmulatorClock, NewMachine, ScriptOutcome, ServerSettings, Settings, Switches,
+    check_file_name,
 };
 use crate::error::Result;
 use crate::python::gil_gate::detach;
@@ -92,9 +92,11 @@ impl EmulatorServer {
         certificate: Option<(PathBuf, PathBuf)>,
         ca_folder: Option<PathBuf>,
         proxy: Option<u16>,
+        control: bool,
     ) -> PyResult<Self> {
         let limits = limits.get().core().clone();
-        let network = ServerSettings { host, port, tls, tls_names, certificate, ca_folder, proxy };
+        let network =
+            ServerSettings { host, port, tls, tls_names, certificate, ca_folder, proxy, control };
         let start = move || -> Result<(Emulator, RunningServer)> {
             let switches = Switches::from_json(&switches)?;
             let clock = EmulatorClock::scaled(speed);
@@ -187,21 +189,6 @@ impl EmulatorServer {
         self.with_emulator(py, |emulator| emulator.set_stuck(machine, stuck))
     }
 
-    fn add_foreign_session(
-        &self,
-        py: Python<'_>,
-        machine: &str,
-        seconds: f64,
-        listed: bool,
-        foreign: bool,
-    ) -> PyResult<String> {
-        let answer =
-            if foreign { ForeignSessionResponse::Foreign } else { ForeignSessionResponse::Error };
-        self.with_emulator(py, |emulator| {
-            Ok(emulator.add_foreign_session(machine, seconds, listed, answer)?.to_string())
-        })
-    }
-
     fn add_library_file(&self, py: Python<'_>, name: &str, content: &[u8]) -> PyResult<()> {
         self.with_emulator(py, |emulator| {
             check_file_name(name)?;
@@ -245,36 +232,22 @@ impl EmulatorServer {
         self.with_emulator(py, |emulator| emulator.put_remote_file(machine, path, content))
     }
 
-    /// Add a fault. `fault` has its fields as JSON.
-    fn fault(
-        &self,
-        py: Python<'_>,
-        method: &str,
-        path: &str,
-        fault: &str,
-        nth: u32,
-        times: u32,
-    ) -> PyResult<()> {
-        self.with_emulator(py, |emulator| {
-            emulator.fault(method, path, Fault::from_json(fault)?, nth, times)
-        })
-    }
-
-    /// Set a property that the API shows. `value` is JSON; None leaves the property out.
-    fn set_property(
-        &self,
-        py: Python<'_>,
-        entity: &str,
-        name: &str,
-        value: Option<&str>,
-    ) -> PyResult<()> {
-        let value = value.map(values::json).transpose()?;
-        self.with_emulator(py, |emulator| emulator.set_raw_property(entity, name, value))
+    /// Add an entry of a section of a config, as JSON. Return what a caller may want to know of it,
+    /// as JSON.
+    fn add_entry(&self, py: Python<'_>, section: &str, entry: &str) -> PyResult<String> {
+        self.with_emulator(py, |emulator| Ok(emulator.add_json_entry(section, entry)?.to_string()))
     }
 
     fn advance(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
         self.with_emulator(py, |emulator| {
             emulator.advance(seconds);
+            Ok(())
+        })
+    }
+
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_emulator(py, |emulator| {
+            emulator.reset();
             Ok(())
         })
     }

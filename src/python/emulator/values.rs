@@ -1,7 +1,7 @@
 //! Reads the arguments of `EmulatorServer`. The Python class has checked most of them.
 
 use bytes::Bytes;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Map, Value};
@@ -32,9 +32,4 @@ pub fn machine_properties(text: &str) -> Result<(Option<String>, Map<String, Val
         properties.remove("id");
     }
     Ok((id, properties))
-}
-
-/// Returns a JSON value.
-pub fn json(text: &str) -> PyResult<Value> {
-    serde_json::from_str(text).map_err(|error| PyValueError::new_err(error.to_string()))
 }
