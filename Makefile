@@ -20,11 +20,12 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house types docs stubs test-rust test-python test-fast test-examples soak fuzz wheel bench peers format clean
+.PHONY: help demo test lint house types docs stubs test-rust test-python test-fast test-counts test-examples \
+	counts soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
-	@echo 'make test     run everything that CI runs: lint, test-rust, test-python'
+	@echo 'make test     run everything that CI runs: lint, test-rust, test-python, test-counts'
 	@echo 'make lint     check format, lints, types, prose and structure'
 	@echo 'make house    check prose and structure only'
 	@echo 'make types    check the types with mypy, pyright and basedpyright'
@@ -33,6 +34,8 @@ help:
 	@echo 'make test-rust, make test-python   run the tests of one language'
 	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
 	@echo 'make test-examples   run the examples for Airflow and Splunk SOAR with the packages of these platforms'
+	@echo 'make test-counts   compare the instructions of single calls with the kept counts'
+	@echo 'make counts   keep the instructions of single calls as they are now'
 	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
@@ -44,7 +47,7 @@ help:
 demo: $(VENV)/.native
 	$(BIN)/python -m mde_live_response demo
 
-test: lint test-rust test-python
+test: lint test-rust test-python test-counts
 	$(call heading,All checks passed)
 
 lint: house docs types $(VENV)/.native $(VENV)/.components
@@ -115,6 +118,14 @@ target/%/.made: tests/soar_platforms/requirements-%.txt
 	target/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+# The tool builds what it counts, with a profile of its own.
+test-counts: $(VENV)/.made $(VENV)/.packages
+	$(call heading,Instructions of single calls)
+	CARGO=$(CARGO) $(BIN)/python tools/counts.py
+
+counts: $(VENV)/.made $(VENV)/.packages
+	CARGO=$(CARGO) $(BIN)/python tools/counts.py --keep
+
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_exit_busy.py \
@@ -184,14 +195,14 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 	$(BIN)/maturin develop --locked
 	@touch $@
 
-# Programs that the tests start: curl for the walk-through in the documentation, Redis, proxies, and
-# openssl for certificates.
+# Programs that the tests start: curl for the walk-through in the documentation, Redis, proxies,
+# openssl for certificates, and valgrind for the counts.
 $(VENV)/.packages: $(VENV)/.made
-	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish; do \
+	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish valgrind; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] && [ -x /usr/lib/squid/security_file_certgen ] || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish; } || { \
+			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish valgrind; } || { \
 		echo "The tests need$$missing and squid-openssl. Install them, or run make as root on Debian."; exit 1; }
 	@touch $@
 

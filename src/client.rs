@@ -155,18 +155,24 @@ impl Pipeline {
         permit: CallPermit,
         check: SendCheck,
     ) -> AttemptOutcome {
-        let path = format!("/api/machines/{}/runliveresponse", encode(machine_id));
-        let body = json!({ "Commands": commands, "Comment": comment });
-        let mut call =
-            ApiCall::post_json(Operation::RunLiveResponse, path, &body).with_machine_id(machine_id);
+        let mut call = encode_submit(machine_id, commands, comment);
         call.body = call.body.with_check(check);
-        call.arguments = ArgumentRedactor::new(commands);
         let outcome = self.attempt(&call, permit).await;
         if let AttemptOutcome::Succeeded(response) = &outcome {
             self.accepted_status.store(response.status.as_u16(), Ordering::Relaxed);
         }
         outcome
     }
+}
+
+/// Returns the call of a submit (page "run-live-response").
+pub fn encode_submit(machine_id: &str, commands: &[Command], comment: &str) -> ApiCall {
+    let path = format!("/api/machines/{}/runliveresponse", encode(machine_id));
+    let body = json!({ "Commands": commands, "Comment": comment });
+    let mut call =
+        ApiCall::post_json(Operation::RunLiveResponse, path, &body).with_machine_id(machine_id);
+    call.arguments = ArgumentRedactor::new(commands);
+    call
 }
 
 /// Returns the path and the query of the next page. The host of the link is ignored: the token must

@@ -1,7 +1,7 @@
 //! Removes script arguments from text of the service. They may be secret, and the service may repeat
 //! them in an error, quoted or escaped in any way.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const MIN_PART: usize = 8;
 #[derive(Clone, Default)]
 pub struct ArgumentRedactor {
     /// By their first character.
-    secrets: Arc<HashMap<char, Vec<Vec<char>>>>,
+    secrets: Arc<BTreeMap<char, Vec<Vec<char>>>>,
 }
 
 impl fmt::Debug for ArgumentRedactor {
@@ -32,7 +32,7 @@ impl ArgumentRedactor {
     pub const MAX_SEARCHED: usize = 8192;
 
     pub fn new(commands: &[Command]) -> Self {
-        let mut secrets: HashMap<char, Vec<Vec<char>>> = HashMap::new();
+        let mut secrets: BTreeMap<char, Vec<Vec<char>>> = BTreeMap::new();
         let mut add = |text: &str, min: usize| {
             let secret = fold(text);
             let Some(first) = secret.first().filter(|_| secret.len() >= min) else { return };

@@ -14,6 +14,7 @@ mod fleet;
 mod gil_gate;
 mod logging;
 mod models;
+mod modules;
 mod notebook;
 mod operations;
 mod paths;

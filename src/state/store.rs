@@ -66,7 +66,8 @@ pub trait Store:
 /// If it is lost, the limits are only stricter until a lease ends.
 #[derive(Clone, Debug)]
 pub enum DeferredWrite {
-    /// The call has ended. From now on it counts for one window length more.
+    /// The call has ended. From now on it counts for one window length more. A store may write this
+    /// with the next admission, if it then records when the call ended.
     EndCall(Operation, Ticket),
     /// The submit did not start a session: frees its slot and its machine.
     ReleaseSlot(String, Ticket),

@@ -80,8 +80,8 @@ impl HttpTransport {
         } else {
             sending.await
         };
-        let response = response.map_err(|error| route.to_failure(error))?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let mut response = response.map_err(|error| route.to_failure(error))?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         // For plain http there is no CONNECT: the 407 of the proxy arrives as the response.
         if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
             && let Some(failure) = route.proxy_auth_failure()

@@ -196,6 +196,23 @@ async fn a_deferred_write_is_done_soon() {
     }
 }
 
+/// The next admission writes the end of a call, and the call counts from when it ended.
+#[tokio::test]
+async fn a_call_counts_from_its_end_and_not_from_when_the_end_was_written() {
+    let folder = TempDir::new();
+    let store = open(&folder.file("s.db"), None).await.unwrap();
+    assert_eq!(read(&store, 1, [0]).await.granted.len(), 1);
+    let other = rusqlite::Connection::open(folder.file("s.db")).unwrap();
+    let query = |sql: &str| other.query_row(sql, [], |row| row.get::<_, f64>(0)).unwrap();
+    let started = query("SELECT last FROM time");
+    store.defer(DeferredWrite::EndCall(READ, ticket(1, 0)));
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(read(&store, 1, [1]).await.granted.len(), 1);
+    let ended = query("SELECT min(ends) FROM calls");
+    let now = query("SELECT last FROM time");
+    assert!(started <= ended && ended <= now - 0.199, "{started} {ended} {now}");
+}
+
 #[tokio::test]
 async fn a_full_disk_is_reported_and_recovers() {
     let folder = TempDir::new();

@@ -10,11 +10,10 @@ use std::sync::OnceLock;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::PyDict;
 
 use crate::python::gil_gate::enter;
 use crate::python::logging::queue::{LogItem, enqueue_log};
+use crate::python::modules::imported_modules;
 use crate::text::printable;
 use crate::trace::LOG_TARGET;
 
@@ -70,13 +69,9 @@ pub fn sync_level(py: Python<'_>) -> PyResult<()> {
 
 fn read_python_level(py: Python<'_>) -> PyResult<LevelFilter> {
     let _inside = enter(py);
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    let modules = MODULES.get_or_try_init(py, || {
-        PyResult::Ok(py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?.unbind())
-    })?;
     // `logging` is not imported here: it takes most of the time of importing this package. If
     // nobody has imported it, warnings are enough.
-    let Some(logging) = modules.bind(py).get_item(intern!(py, "logging"))? else {
+    let Some(logging) = imported_modules(py)?.get_item(intern!(py, "logging"))? else {
         return Ok(LevelFilter::Warn);
     };
     // Another thread may be in the middle of importing it.
@@ -85,12 +80,11 @@ fn read_python_level(py: Python<'_>) -> PyResult<LevelFilter> {
     };
     let logger = get_logger.call1((LOG_TARGET,))?;
     let wants = |level: u8| logger.call_method1(intern!(py, "isEnabledFor"), (level,))?.is_truthy();
-    // The core formats no record that Python would drop.
-    Ok(if wants(10)? {
-        LevelFilter::Debug
-    } else if wants(20)? {
-        LevelFilter::Info
-    } else {
-        LevelFilter::Warn
+    // The core formats no record that Python would drop. The higher level is asked first: most
+    // programs want neither, and then one question is enough.
+    Ok(match wants(20)? {
+        false => LevelFilter::Warn,
+        true if wants(10)? => LevelFilter::Debug,
+        true => LevelFilter::Info,
     })
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::python::gil_gate::enter;
 use crate::python::logging::queue::{LogItem, enqueue_log};
+use crate::python::modules::imported_modules;
 use crate::trace::{SpanEnd, SpanStart, TraceContext, Tracer};
 
 /// The caller's `opentelemetry.context`.
@@ -27,8 +27,7 @@ impl Tracer for ContextTracer {
 /// nothing.
 pub fn current_trace(py: Python<'_>) -> PyResult<Option<TraceContext>> {
     let _inside = enter(py);
-    let modules =
-        py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?.cast_into::<PyDict>()?;
+    let modules = imported_modules(py)?;
     if modules.get_item(intern!(py, "opentelemetry.trace"))?.is_none() {
         return Ok(None);
     }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
@@ -17,6 +18,7 @@ use crate::python::convert::IntoPython;
 use crate::python::gil_gate;
 use crate::python::logging::queue::FLUSH_TIMEOUT;
 use crate::python::logging::{spans, sync_level};
+use crate::python::modules::imported_modules;
 use crate::trace;
 
 /// How often the main thread checks for signals: twice within the 100 ms in which it should
@@ -133,12 +135,10 @@ fn is_main_thread(py: Python<'_>) -> PyResult<bool> {
 
 fn ask_is_main_thread(py: Python<'_>) -> PyResult<bool> {
     let _inside = gil_gate::enter(py);
-    let modules = py.import("sys")?.getattr("modules")?;
-    let threading = modules.call_method1("get", ("threading",))?;
     // Without `threading`, Python code has not started another thread.
-    if threading.is_none() {
+    let Some(threading) = imported_modules(py)?.get_item(intern!(py, "threading"))? else {
         return Ok(true);
-    }
+    };
     let get_ident = threading.getattr("get_ident")?;
     // gevent and eventlet return the id of a greenlet, and any greenlet may be in the main thread.
     // The check for signals does nothing in other threads.

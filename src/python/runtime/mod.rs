@@ -23,7 +23,7 @@ mod threads;
 pub use blocking::run_blocking;
 pub use core_task::CoreTask;
 pub use coroutine::Coroutine;
-pub use interpreters::refuse_isolated;
+pub use interpreters::{is_main as is_main_interpreter, refuse_isolated};
 pub use lifecycle::register;
 pub use process_local::{ForkSafe, ProcessLocal};
 pub use threads::ThreadPlan;

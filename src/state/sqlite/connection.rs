@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::deferred::DeferredWrites;
 use super::identity::{FileIdentity, SeenTime};
 use super::{Sql, file, machine_clock};
 use crate::error::Result;
@@ -23,15 +24,6 @@ pub enum WorkerJob {
     Deferred(DeferredWrite),
 }
 
-/// Deferred writes are done with the next transaction, or alone after this delay.
-const FLUSH_DELAY: Duration = Duration::from_millis(5);
-const FLUSH_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// Once this many deferred writes are queued, they are done without further delay.
-const FLUSH_BATCH: usize = 64;
-/// The maximum number of deferred writes kept while the file can't be written. The leases end what
-/// is dropped.
-const MAX_DEFERRED: usize = 10_000;
-
 pub struct StoreConnection {
     pub connection: Connection,
     pub settings: StoreSettings,
@@ -45,9 +37,7 @@ pub struct StoreConnection {
     seen: Arc<SeenTime>,
     /// The present value of `PRAGMA synchronous`: FULL, or NORMAL.
     full_sync: bool,
-    deferred: Vec<DeferredWrite>,
-    /// When to do the deferred writes.
-    due: Option<Instant>,
+    deferred: DeferredWrites,
 }
 
 /// Whether a power cut may undo a write. A killed process never undoes one.
@@ -72,7 +62,7 @@ impl StoreConnection {
     pub fn open(path: Arc<PathBuf>, settings: StoreSettings, seen: Arc<SeenTime>) -> Result<Self> {
         let connection = file::open(&path, settings.timeout, settings.max_pages)?;
         let clock_id = machine_clock::boot_id();
-        let (deferred, due, file) = (Vec::new(), None, FileIdentity::default());
+        let (deferred, file) = (DeferredWrites::default(), FileIdentity::default());
         // `full_sync` is true, because FULL is SQLite's default for PRAGMA synchronous.
         let mut db = Self {
             connection,
@@ -84,7 +74,6 @@ impl StoreConnection {
             seen,
             full_sync: true,
             deferred,
-            due,
         };
         db.register()?;
         Ok(db)
@@ -145,18 +134,14 @@ impl StoreConnection {
     }
 
     fn next(&self, receiver: &Receiver<WorkerJob>) -> Result<WorkerJob, RecvTimeoutError> {
-        match self.due {
+        match self.deferred.due {
             Some(due) => receiver.recv_timeout(due.saturating_duration_since(Instant::now())),
             None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
     fn push_deferred(&mut self, write: DeferredWrite) {
-        if self.deferred.len() < MAX_DEFERRED {
-            self.deferred.push(write);
-        }
-        self.due.get_or_insert_with(|| Instant::now() + FLUSH_DELAY);
-        if self.deferred.len() == FLUSH_BATCH {
+        if self.deferred.push(write) {
             self.flush_deferred();
         }
     }
@@ -183,9 +168,8 @@ impl StoreConnection {
             // They were committed with this transaction. A failed one rolls them back, and they
             // stay queued.
             self.deferred.clear();
-            self.due = None;
-        } else if !self.deferred.is_empty() {
-            self.due = Some(Instant::now() + FLUSH_RETRY_DELAY);
+        } else {
+            self.deferred.retry_later();
         }
         done
     }
@@ -204,6 +188,8 @@ impl StoreConnection {
             // middle.
             let transaction =
                 Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+            // Read before the store's clock: a call must not end earlier than it did.
+            let before = Instant::now();
             let (now, synced) = self.now(full_sync)?;
             // The last synced write is too old: start again, with a full sync this time.
             if durability == Durability::SyncedSoon
@@ -213,8 +199,8 @@ impl StoreConnection {
                 full_sync = true;
                 continue;
             }
-            for write in &self.deferred {
-                self.apply(write, now)?;
+            for (write, age) in self.deferred.with_ages(before) {
+                self.apply(write, now, age)?;
             }
             let done = work(self, now)?;
             transaction.commit()?;
@@ -235,9 +221,14 @@ impl StoreConnection {
         Ok(())
     }
 
-    fn apply(&self, write: &DeferredWrite, now: f64) -> Sql<()> {
+    /// Does a deferred write that was queued for `age` seconds.
+    fn apply(&self, write: &DeferredWrite, now: f64, age: f64) -> Sql<()> {
         match write {
-            DeferredWrite::EndCall(window, ticket) => self.end_call(*window, *ticket, now),
+            DeferredWrite::EndCall(window, ticket) => {
+                // A test's time stands still while a write is queued.
+                let age = if self.settings.now.is_some() { 0.0 } else { age };
+                self.end_call(*window, *ticket, now - age)
+            }
             DeferredWrite::ReleaseSlot(machine_id, ticket) => {
                 self.release_slot(machine_id, *ticket)
             }

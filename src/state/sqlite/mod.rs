@@ -2,6 +2,7 @@
 
 mod checks;
 mod connection;
+mod deferred;
 mod file;
 mod identity;
 mod inspect;

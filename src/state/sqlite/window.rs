@@ -79,10 +79,10 @@ impl StoreConnection {
         })
     }
 
-    /// Ends a call. If its lease had run out before, it counts from now again, to be safe.
-    pub fn end_call(&self, window: Operation, ticket: Ticket, now: f64) -> Sql<()> {
+    /// Ends a call. If its lease had run out before, it counts from its end again, to be safe.
+    pub fn end_call(&self, window: Operation, ticket: Ticket, ended: f64) -> Sql<()> {
         let end = "INSERT OR REPLACE INTO calls VALUES (?, ?, ?, ?)";
-        self.execute(end, params![self.quota, window.name(), ticket.to_string(), now]).map(drop)
+        self.execute(end, params![self.quota, window.name(), ticket.to_string(), ended]).map(drop)
     }
 
     /// Blocks the window until `until`. Never shortens an earlier block.
