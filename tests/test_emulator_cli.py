@@ -171,9 +171,15 @@ def test_the_page_and_the_help_name_every_option(capsys: pytest.CaptureFixture[s
         "--key FILE",
         "--ca-folder DIR",
         "--proxy [PORT]",
+        "--exit-code NAME=N",
+        "--duration NAME=SECONDS",
+        "--quiet",
+        "--strict",
     ]:
         assert option in expected
         assert f"`{option}`" in page
+    assert "--env {sh,powershell,json}" in expected
+    assert "`--env sh|powershell|json`" in page.replace("\\|", "|")
     assert "--switch NAME=VALUE" in expected
     assert "`--switch NAME=VALUE`" in page
 

@@ -29,6 +29,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 pub use clock::EmulatorClock;
+pub use control::call_feed::EndedCall;
 pub use control::entries::{Entry, Section};
 pub use control::fault::{Fault, FaultKind};
 pub use control::request_log::{LoggedRequest, RequestOutcome, Violations};
@@ -188,9 +189,7 @@ impl Emulator {
 
     /// Returns how often clients broke each rule.
     pub fn violations(&self) -> Violations {
-        let state = self.lock_state();
-        let duplicate_submit = state.submits.duplicates();
-        Violations { duplicate_submit, ..state.log.violations }
+        self.lock_state().violations()
     }
 
     /// Clears the log, the counters and the violations.

@@ -12,7 +12,7 @@ use super::blob::store::ResultStore;
 use super::clock::Tick;
 use super::control::fault_rules::FaultRules;
 use super::control::raw_properties::RawProperties;
-use super::control::request_log::RequestLog;
+use super::control::request_log::{RequestLog, Violations};
 use super::control::submit_log::SubmitLog;
 use super::control::switches::{Requestor, Switches};
 use super::inventory::library::LibraryStore;
@@ -155,6 +155,11 @@ impl State {
     /// Returns a UUID drawn from the seed, so that runs with the same seed have the same ids.
     pub fn new_uuid(&mut self) -> Uuid {
         uuid::Builder::from_random_bytes(self.rng.u128(..).to_le_bytes()).into_uuid()
+    }
+
+    /// Returns how often clients broke each rule.
+    pub fn violations(&self) -> Violations {
+        Violations { duplicate_submit: self.submits.duplicates(), ..self.log.violations }
     }
 
     /// Returns what an action's visible form depends on.

@@ -140,7 +140,7 @@ async fn apart_from_the_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn not_served_elsewhere() {
     let (emulator, server) = start(|settings| settings.control = false).await;
-    assert_eq!(status(&ask(&server, "/__box/counters", "host: localhost\r\n").await), "401");
+    assert_eq!(status(&ask(&server, "/__box/counters", "host: localhost\r\n").await), "404");
     assert_eq!(emulator.counters()["other"], 1);
     let (emulator, server) = start(|settings| {
         settings.proxy = Some(0);
@@ -157,7 +157,7 @@ async fn not_served_elsewhere() {
         reqwest::Client::builder().proxy(proxy).tls_certs_only([authority]).build().unwrap();
     for host in ["api.security.microsoft.com", "mde.example.test"] {
         let url = format!("https://{host}/__box/counters");
-        assert_eq!(client.get(url).send().await.unwrap().status(), 401, "{host}");
+        assert_eq!(client.get(url).send().await.unwrap().status(), 404, "{host}");
     }
 }
 

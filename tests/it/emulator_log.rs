@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mde_live_response::config::Limits;
-use mde_live_response::emulator::{RequestOutcome, ScriptOutcome, Settings, Switches, Violations};
+use mde_live_response::emulator::{
+    Fault, RequestOutcome, ScriptOutcome, Settings, Switches, Violations,
+};
 use serde_json::json;
 
 use crate::emulator_support::{new_service, run_script, with_settings};
@@ -130,4 +132,39 @@ async fn violations_count_separately() {
         service.get("/api/libraryfiles").await;
     }
     assert_eq!(service.emulator.violations().rate, before + 1);
+}
+
+/// A feed has each call that ended since it was last read, once. Without a reader, there is none.
+#[tokio::test(start_paused = true)]
+async fn the_feed_of_calls() {
+    let service = new_service();
+    service.get("/api/machines").await;
+    assert!(service.emulator.take_calls().0.is_empty(), "nobody asked for it");
+    service.emulator.follow_calls();
+    service.submit(&service.machine(0), "a.ps1").await;
+    let fault = Fault::status(503);
+    service.emulator.fault("GET", "machines", fault, 1, 1).unwrap();
+    service.get("/api/machines?$top=1").await;
+    service.run(&service.machine(0), &json!([run_script("a.ps1")]), "c").await;
+    let (calls, missed) = service.emulator.take_calls();
+    let json = serde_json::to_value(&calls).unwrap();
+    let shown: Vec<_> = ["status", "machine", "fault", "broken"]
+        .map(|name| [&json[0][name], &json[1][name], &json[2][name]])
+        .to_vec();
+    let machine = json!("ws-0001.example.test");
+    assert_eq!(shown[0], [&json!(201), &json!(503), &json!(400)]);
+    assert_eq!(shown[1], [&machine, &json!(null), &machine]);
+    assert_eq!(shown[2], [&json!(null), &json!("status"), &json!(null)]);
+    assert_eq!(shown[3], [&json!([]), &json!([]), &json!(["machine_busy"])]);
+    assert_eq!((json[1]["path"].clone(), missed), (json!("/api/machines?$top=1"), 0));
+    assert!(service.emulator.take_calls().0.is_empty(), "each call is taken once");
+    service.emulator.clear_log();
+    for _ in 0..10_003 {
+        service.get("/api/x").await;
+    }
+    let (calls, missed) = service.emulator.take_calls();
+    assert_eq!((calls.len(), missed), (10_000, 3));
+    service.emulator.set_switches(|s| s.log_size = 0);
+    service.get("/api/machines").await;
+    assert!(service.emulator.take_calls().0.is_empty(), "the log keeps no call");
 }

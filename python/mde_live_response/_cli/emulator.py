@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-from pathlib import Path
+
+from mde_live_response._cli.emulator_calls import CallPrinter, summary
+from mde_live_response._cli.emulator_environment import FORMATS, environment_text
+from mde_live_response._cli.emulator_values import (
+    existing_file,
+    pair_with_code,
+    pair_with_file,
+    pair_with_seconds,
+    port,
+    proxy_port,
+    switch,
+)
+from mde_live_response._cli.exit_codes import FAILED, OK
+from mde_live_response._cli.output import print_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +30,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Serve the live response API, the token endpoint and the results on this machine until "
-    "stopped. The command prints one line of JSON with the addresses and the credentials. Files "
-    "and scripts are added to the library under their names."
+    "stopped. The command prints one line of JSON with the addresses and the credentials on "
+    "stdout, and on stderr one line for each call and, at the end, which rules of the service "
+    "were broken. Files and scripts are added to the library under their names."
 )
 
 EPILOG = """\
@@ -32,51 +46,6 @@ example:
 
 The switches:
   https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator.md"""
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give 0 to 65535")
-    return int(text)
-
-
-def _proxy_port(text: str) -> int:
-    port = _port(text)
-    if port == 0:
-        raise argparse.ArgumentTypeError("'0' is not a port of a proxy: give 1 to 65535")
-    return port
-
-
-def _pair(text: str) -> tuple[str, str]:
-    """Parse `NAME=VALUE`."""
-    # NAME may be a remote path with `=` in it, so the last `=` separates.
-    name, separator, value = text.rpartition("=")
-    if not (separator and name and value):
-        raise argparse.ArgumentTypeError(f"{text!r} must have the form NAME=VALUE")
-    return name, value
-
-
-def _pair_with_file(text: str) -> tuple[str, Path]:
-    name, value = _pair(text)
-    return name, _file(value)
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"file {text!r} does not exist")
-    return path
-
-
-def _switch(text: str) -> tuple[str, Any]:
-    """Parse `NAME=VALUE`. A value that is not JSON is a string."""
-    name, separator, value = text.partition("=")
-    if not (separator and name):
-        raise argparse.ArgumentTypeError(f"{text!r} must have the form NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def add_emulator(commands: Any) -> None:
@@ -97,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=port,
         default=0,
         metavar="PORT",
         help="port to listen on (default: 0, a free port)",
@@ -123,6 +92,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tls", action="store_true", help="serve HTTPS, with a certificate of the emulator's own"
     )
     add_reach(parser)
+    add_output(parser)
+
+    add_content(parser)
+    parser.add_argument(
+        "--profile",
+        type=existing_file,
+        metavar="FILE",
+        help="behave like the tenant of a saved profile (command probe); --switch takes precedence",
+    )
+
+
+def add_content(parser: argparse.ArgumentParser) -> None:
+    """Add the options of machines, scripts, files and switches."""
 
     def add_repeatable(option: str, metavar: str, convert: Any, description: str) -> None:
         help_text = f"{description}; may be repeated"
@@ -135,19 +117,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_repeatable(
         "--script",
         "NAME=FILE",
-        _pair_with_file,
+        pair_with_file,
         "add a script to the library that prints the content of FILE",
     )
-    add_repeatable("--library", "FILE", _file, "add a file to the library")
+    add_repeatable("--exit-code", "NAME=N", pair_with_code, "the exit code of a script of --script")
     add_repeatable(
-        "--file", "PATH=FILE", _pair_with_file, "put FILE at PATH on every machine, for GetFile"
+        "--duration",
+        "NAME=SECONDS",
+        pair_with_seconds,
+        "how long a script of --script runs, by the emulator's clock",
     )
-    add_repeatable("--switch", "NAME=VALUE", _switch, "set a switch for undocumented behaviour")
+    add_repeatable("--library", "FILE", existing_file, "add a file to the library")
+    add_repeatable(
+        "--file", "PATH=FILE", pair_with_file, "put FILE at PATH on every machine, for GetFile"
+    )
+    add_repeatable("--switch", "NAME=VALUE", switch, "set a switch for undocumented behaviour")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options of what the command prints, and of its exit code."""
     parser.add_argument(
-        "--profile",
-        type=_file,
-        metavar="FILE",
-        help="behave like the tenant of a saved profile (command probe); --switch takes precedence",
+        "--env",
+        choices=FORMATS,
+        help="print the environment variables for a client, to paste into this shell, in place "
+        "of the addresses",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print no line for each call")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit with 1 if a client broke a rule of the service"
     )
 
 
@@ -172,7 +169,7 @@ def add_reach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proxy",
         nargs="?",
-        type=_proxy_port,
+        type=proxy_port,
         const=True,
         default=False,
         metavar="PORT",
@@ -194,8 +191,14 @@ def _configure(emulator: Emulator, options: argparse.Namespace) -> None:
     # Files come before scripts: a script that is in the library keeps its content.
     for path in options.library:
         emulator.add_library_file(path.name, path.read_bytes())
+    codes, durations = dict(options.exit_code), dict(options.duration)
     for name, path in options.script:
-        emulator.on_script(name, stdout=path.read_text(encoding="utf-8", errors="replace"))
+        emulator.on_script(
+            name,
+            stdout=path.read_text(encoding="utf-8", errors="replace"),
+            exit_code=codes.get(name, 0),
+            duration=durations.get(name, 1.0),
+        )
     for remote, path in options.file:
         emulator.put_remote_file("*", remote, path.resolve())
 
@@ -206,17 +209,32 @@ def serve(options: argparse.Namespace) -> int:
 
     if (options.cert is None) != (options.key is None):
         raise InvalidRequestError("--cert and --key belong together: give both")
+    scripts = {name for name, _ in options.script}
+    for option, pairs in (("--exit-code", options.exit_code), ("--duration", options.duration)):
+        for name, _ in pairs:
+            if name not in scripts:
+                raise InvalidRequestError(f"{option} names {name}, which no --script has")
     with _stop_signal() as stop, _make_emulator(options) as emulator:
         _configure(emulator, options)
-        names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
-        shown = {name: getattr(emulator, name) for name in names}
-        reach = {name: getattr(emulator, name) for name in ("ca_bundle", "proxy_url")}
-        shown |= {name: value for name, value in reach.items() if value is not None}
-        print(json.dumps(shown), flush=True)
+        report = CallPrinter(emulator._server, quiet=options.quiet)
+        print_text(_introduction(emulator, options.env))
         # On Windows, Python handles no signal during a wait without a timeout.
         while not stop.wait(1.0):
             pass
-    return 0
+        violations = emulator.violations
+        report.close(summary(emulator.counters, violations))
+    return FAILED if options.strict and any(violations.values()) else OK
+
+
+def _introduction(emulator: Emulator, form: str | None) -> str:
+    """Return what the command prints first: how a client reaches the emulator."""
+    if form is not None:
+        return environment_text(emulator.env, form)
+    names = ["url", "login_url", "token", "tenant_id", "client_id", "client_secret"]
+    shown = {name: getattr(emulator, name) for name in names}
+    reach = {name: getattr(emulator, name) for name in ("ca_bundle", "proxy_url")}
+    shown |= {name: value for name, value in reach.items() if value is not None}
+    return json.dumps(shown)
 
 
 @contextlib.contextmanager

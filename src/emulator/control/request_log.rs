@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::emulator::clock::{Tick, format_time};
+use crate::emulator::control::call_feed::{CallFeed, CallLine};
 use crate::emulator::wire::request::IncomingRequest;
 use crate::emulator::wire::routes::Route;
 
@@ -25,6 +26,18 @@ pub enum RequestOutcome {
     Closed,
     /// An injected fault broke the connection.
     Dropped,
+}
+
+impl RequestOutcome {
+    /// Returns a number, "closed", "dropped" or null.
+    pub fn to_json(self) -> Value {
+        match self {
+            Self::InFlight => Value::Null,
+            Self::Status(status) => status.into(),
+            Self::Closed => "closed".into(),
+            Self::Dropped => "dropped".into(),
+        }
+    }
 }
 
 /// One request in the log.
@@ -45,6 +58,19 @@ pub struct LoggedRequest {
 }
 
 impl LoggedRequest {
+    /// Returns what a feed shows of the call. The query of a result link or of a token request is
+    /// left out.
+    fn call_line(&self, ended: RequestOutcome) -> CallLine {
+        let is_secret = matches!(self.route, Route::Token | Route::Blob);
+        let query = Some(self.query.as_str()).filter(|query| !query.is_empty() && !is_secret);
+        CallLine {
+            time: format_time(self.time),
+            method: self.method.to_string(),
+            path: query.map_or_else(|| self.path.clone(), |it| format!("{}?{it}", self.path)),
+            status: ended.to_json(),
+        }
+    }
+
     /// Returns the entry as the binding shows it.
     pub fn to_json(&self) -> Value {
         let mut headers = Map::new();
@@ -52,12 +78,7 @@ impl LoggedRequest {
             headers
                 .insert(name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into());
         }
-        let status = match self.status {
-            RequestOutcome::InFlight => Value::Null,
-            RequestOutcome::Status(status) => status.into(),
-            RequestOutcome::Closed => "closed".into(),
-            RequestOutcome::Dropped => "dropped".into(),
-        };
+        let status = self.status.to_json();
         json!({
             "route": self.route.name(),
             "method": self.method.as_str(),
@@ -94,6 +115,8 @@ pub struct RequestLog {
     calls: HashMap<Route, u64>,
     polls: HashMap<Uuid, u64>,
     pub violations: Violations,
+    /// The calls that ended, if somebody asked for them.
+    pub feed: Option<CallFeed>,
 }
 
 impl RequestLog {
@@ -134,6 +157,9 @@ impl RequestLog {
             self.entries.pop_front();
             self.first += 1;
         }
+        if let Some(feed) = &mut self.feed {
+            feed.arrive(number);
+        }
         number
     }
 
@@ -152,14 +178,24 @@ impl RequestLog {
 
     /// Records how a request ended.
     pub fn record_end(&mut self, number: u64, ended: RequestOutcome) {
-        if let Some(entry) = self.entry(number) {
+        let at = self.position(number);
+        let entry = at.and_then(|at| self.entries.get_mut(at));
+        if let Some(feed) = &mut self.feed {
+            feed.end(number, entry.as_deref().map(|entry| entry.call_line(ended)));
+        }
+        if let Some(entry) = entry {
             entry.status = ended;
         }
     }
 
     fn entry(&mut self, number: u64) -> Option<&mut LoggedRequest> {
-        let at = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())?;
+        let at = self.position(number)?;
         self.entries.get_mut(at)
+    }
+
+    /// Returns where the entry with this number is, if the log still has it.
+    fn position(&self, number: u64) -> Option<usize> {
+        number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok())
     }
 
     /// Counts a read of an action's status.
@@ -180,7 +216,8 @@ impl RequestLog {
     /// Forgets everything.
     pub fn clear(&mut self) {
         // The numbers continue: a request in flight must not end another request's entry.
-        *self = Self { first: self.first + self.entries.len() as u64, ..Self::default() };
+        let (first, feed) = (self.first + self.entries.len() as u64, self.feed.take());
+        *self = Self { first, feed, ..Self::default() };
     }
 }
 

@@ -78,7 +78,7 @@ impl Emulator {
         body: impl Future<Output = Option<ReceivedBody>>,
     ) -> ExchangeOutcome {
         let (route, matched) = resolve_route(vhost, &request);
-        let (number, fault_action) = self.record_arrival(route, &request);
+        let (number, fault_action) = self.record_arrival(route, &mut request);
         // The transport drops this future if the client goes away. The guard then logs `Closed`.
         let mut entry = LogEntryGuard { emulator: self, number, ended: RequestOutcome::Closed };
         if matches!(fault_action, FaultAction::Drop { read: false }) {
@@ -143,10 +143,11 @@ impl Emulator {
     }
 
     /// Logs a request. Returns its number in the log and what its fault does first.
-    fn record_arrival(&self, route: Route, request: &IncomingRequest) -> (u64, FaultAction) {
+    fn record_arrival(&self, route: Route, request: &mut IncomingRequest) -> (u64, FaultAction) {
         let (mut state, now) = self.lock_now();
         let max_entries = state.switches.log_size;
         let number = state.log.record_arrival(route, request, now, max_entries);
+        request.number = number;
         (number, choose_fault_action(&mut state, route, request))
     }
 }

@@ -45,6 +45,9 @@ pub fn choose_fault_action(
         .take_fault(&request.method, route, &request.path)
         .or_else(|| faults.draw_random_fault(switches.fault_rate, &switches.fault_kinds));
     let Some(fault) = fault else { return FaultAction::Proceed(None) };
+    if let Some(notes) = state.log.feed.as_mut().and_then(|feed| feed.notes(request.number)) {
+        notes.fault = Some(fault.kind);
+    }
     match fault.kind {
         FaultKind::Status | FaultKind::Page if !fault.acts => {
             FaultAction::Respond(fault_reply(&fault, state))

@@ -10,6 +10,8 @@ use crate::emulator::wire::addresses::Addresses;
 
 #[derive(Clone, Debug)]
 pub struct IncomingRequest {
+    /// Its number in the request log.
+    pub number: u64,
     pub method: Method,
     pub path: String,
     pub query: String,
@@ -32,6 +34,7 @@ impl IncomingRequest {
         headers: HeaderMap,
     ) -> Self {
         Self {
+            number: 0,
             method,
             path: path.to_owned(),
             query: query.unwrap_or("").to_owned(),

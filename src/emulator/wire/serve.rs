@@ -124,6 +124,22 @@ fn serve_locked(
     request: &IncomingRequest,
     now: Tick,
 ) -> Reply {
+    if state.log.feed.is_none() {
+        return serve_unobserved(state, route, matched, request, now);
+    }
+    let before = state.violations();
+    let reply = serve_unobserved(state, route, matched, request, now);
+    state.note_call(request, matched, &reply, before);
+    reply
+}
+
+fn serve_unobserved(
+    state: &mut State,
+    route: Route,
+    matched: Option<&RouteMatch>,
+    request: &IncomingRequest,
+    now: Tick,
+) -> Reply {
     if let Some(reply) = cors::preflight(state.switches.cors_origin.as_deref(), request) {
         return reply;
     }

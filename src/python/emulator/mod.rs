@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use serde_json::Value;
 
 use self::server::{RunningServer, ServerAddresses};
 use crate::emulator::{
@@ -254,11 +253,12 @@ impl EmulatorServer {
 
     /// Return the request log as JSON.
     fn requests(&self, py: Python<'_>) -> PyResult<String> {
-        self.with_emulator(py, |emulator| {
-            let entries: Vec<Value> =
-                emulator.requests().iter().map(crate::emulator::LoggedRequest::to_json).collect();
-            Ok(Value::from(entries).to_string())
-        })
+        self.with_emulator(py, |emulator| Ok(values::requests(emulator)))
+    }
+
+    /// Return the calls that ended since the last time, and how many more there were, as JSON.
+    fn take_calls(&self, py: Python<'_>) -> PyResult<String> {
+        self.with_emulator(py, |emulator| Ok(values::take_calls(emulator)))
     }
 
     /// Return the counters as JSON.

@@ -1,4 +1,5 @@
-//! Reads the arguments of `EmulatorServer`. The Python class has checked most of them.
+//! Reads the arguments of `EmulatorServer`, which the Python class has checked for the most part,
+//! and writes what it returns.
 
 use bytes::Bytes;
 use pyo3::exceptions::PyTypeError;
@@ -6,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use serde_json::{Map, Value};
 
-use crate::emulator::{Content, check_property_names};
+use crate::emulator::{Content, Emulator, LoggedRequest, check_property_names};
 use crate::error::Result;
 use crate::python::paths::read_path;
 
@@ -32,4 +33,16 @@ pub fn machine_properties(text: &str) -> Result<(Option<String>, Map<String, Val
         properties.remove("id");
     }
     Ok((id, properties))
+}
+
+/// Returns the request log as JSON.
+pub fn requests(emulator: &Emulator) -> String {
+    let entries: Vec<Value> = emulator.requests().iter().map(LoggedRequest::to_json).collect();
+    Value::from(entries).to_string()
+}
+
+/// Returns the calls that ended since this was last called, as JSON. The first call starts that.
+pub fn take_calls(emulator: &Emulator) -> String {
+    emulator.follow_calls();
+    serde_json::json!(emulator.take_calls()).to_string()
 }

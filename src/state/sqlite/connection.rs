@@ -21,7 +21,8 @@ pub type Transact = Box<dyn FnOnce(&mut StoreConnection) + Send>;
 /// A job for the worker thread.
 pub enum WorkerJob {
     Transaction(Transact),
-    Deferred(DeferredWrite),
+    /// A write that nobody waits for, and when it was asked for.
+    Deferred(DeferredWrite, Instant),
 }
 
 pub struct StoreConnection {
@@ -126,7 +127,7 @@ impl StoreConnection {
         loop {
             match self.next(receiver) {
                 Ok(WorkerJob::Transaction(work)) => work(&mut self),
-                Ok(WorkerJob::Deferred(write)) => self.push_deferred(write),
+                Ok(WorkerJob::Deferred(write, since)) => self.push_deferred(write, since),
                 Err(RecvTimeoutError::Timeout) => self.flush_deferred(),
                 Err(RecvTimeoutError::Disconnected) => return self.flush_deferred(),
             }
@@ -140,8 +141,8 @@ impl StoreConnection {
         }
     }
 
-    fn push_deferred(&mut self, write: DeferredWrite) {
-        if self.deferred.push(write) {
+    fn push_deferred(&mut self, write: DeferredWrite, since: Instant) {
+        if self.deferred.push(write, since) {
             self.flush_deferred();
         }
     }

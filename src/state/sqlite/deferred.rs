@@ -25,17 +25,16 @@ pub struct DeferredWrites {
 }
 
 impl DeferredWrites {
-    /// Queues the write. Returns whether the writes are to be done now.
-    pub fn push(&mut self, write: DeferredWrite) -> bool {
-        let now = Instant::now();
+    /// Queues a write that was asked for at `since`. Returns whether the writes are to be done now.
+    pub fn push(&mut self, write: DeferredWrite, since: Instant) -> bool {
         let delay = match write {
             DeferredWrite::EndCall(..) => CALL_END_DELAY,
             DeferredWrite::ReleaseSlot(..) | DeferredWrite::ReleaseLease(..) => DELAY,
         };
         if self.queued.len() < MAX_WRITES {
-            self.queued.push((write, now));
+            self.queued.push((write, since));
         }
-        let due = now + delay;
+        let due = since + delay;
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
         self.queued.len() == BATCH
     }
@@ -74,12 +73,12 @@ mod tests {
         let release = DeferredWrite::ReleaseSlot("m".to_owned(), ticket);
         for order in [[end.clone(), release.clone()], [release, end.clone()]] {
             let mut writes = DeferredWrites::default();
-            order.into_iter().for_each(|write| assert!(!writes.push(write)));
+            order.into_iter().for_each(|write| assert!(!writes.push(write, Instant::now())));
             assert!(writes.due.unwrap() <= Instant::now() + DELAY);
         }
         let mut writes = DeferredWrites::default();
         let before = Instant::now();
-        writes.push(end);
+        writes.push(end, before);
         assert!(writes.due.unwrap() >= before + CALL_END_DELAY);
         assert_eq!(writes.with_ages(before).next().unwrap().1, 0.0, "an end is never too early");
         assert!(writes.with_ages(Instant::now() + DELAY).next().unwrap().1 >= 0.005);
@@ -92,7 +91,7 @@ mod tests {
             let ticket = Ticket { owner: 1, number: 0 };
             DeferredWrite::EndCall(Operation::GetMachineAction, ticket)
         };
-        let now: Vec<bool> = (0..BATCH).map(|_| writes.push(end())).collect();
+        let now: Vec<bool> = (0..BATCH).map(|_| writes.push(end(), Instant::now())).collect();
         assert_eq!(now.iter().position(|now| *now), Some(BATCH - 1));
         writes.clear();
         writes.retry_later();

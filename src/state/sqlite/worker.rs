@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -128,7 +128,7 @@ impl Worker {
     /// Queues a write that nobody waits for.
     pub fn defer(&self, what: DeferredWrite) {
         if let Some(sender) = &self.worker_thread().sender {
-            let _ = sender.send(WorkerJob::Deferred(what));
+            let _ = sender.send(WorkerJob::Deferred(what, Instant::now()));
         }
     }
 
