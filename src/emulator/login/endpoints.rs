@@ -7,7 +7,7 @@ use crate::emulator::clock::Tick;
 use crate::emulator::login::hosts::{
     ANY_TENANT, GOVERNMENT_LOGIN, GOVERNMENT_LOGIN_NAMES, PUBLIC_LOGIN_NAMES, issuing_host,
 };
-use crate::emulator::login::token_endpoint::{OAuthError, TokenRequest, oauth_error};
+use crate::emulator::login::token_endpoint::{OAuthError, TokenForm, oauth_error};
 use crate::emulator::state::State;
 use crate::emulator::wire::reply::Reply;
 use crate::emulator::wire::request::IncomingRequest;
@@ -26,16 +26,16 @@ impl State {
         let (post, body, wall_now) = (request.method == Method::POST, &request.body, self.wall_now);
         let result = match segments.as_slice() {
             [tenant, "oauth2", "v2.0", "token"] if post => {
-                self.grant_token(&TokenRequest::parse(tenant, body, false), now, wall_now)
+                self.grant_token(&TokenForm::parse(tenant, body, false), now, wall_now)
             }
             [tenant, "oauth2", "token"] if post => {
-                self.grant_token(&TokenRequest::parse(tenant, body, true), now, wall_now)
+                self.grant_token(&TokenForm::parse(tenant, body, true), now, wall_now)
             }
             [tenant, "oauth2", "v2.0", "devicecode"] if post => {
-                self.start_device_code(&TokenRequest::parse(tenant, body, false), now)
+                self.start_device_code(&TokenForm::parse(tenant, body, false), now)
             }
             [tenant, "oauth2", "devicecode"] if post => {
-                self.start_device_code(&TokenRequest::parse(tenant, body, true), now)
+                self.start_device_code(&TokenForm::parse(tenant, body, true), now)
             }
             [tenant, "v2.0", ".well-known", "openid-configuration"] => {
                 self.open_id_configuration(tenant, false)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::clock::{Tick, ticks};
 use crate::emulator::login::sign_ins::SignIn;
-use crate::emulator::login::token_endpoint::{OAuthError, TokenRequest, oauth_error};
+use crate::emulator::login::token_endpoint::{OAuthError, TokenForm, oauth_error};
 use crate::emulator::login::tokens::{Holder, Person};
 use crate::emulator::state::State;
 
@@ -28,7 +28,7 @@ impl State {
     /// Starts a sign-in on another device. The emulator approves it at once.
     pub fn start_device_code(
         &mut self,
-        request: &TokenRequest<'_>,
+        request: &TokenForm<'_>,
         now: Tick,
     ) -> Result<Value, OAuthError> {
         self.check_tenant(request, true)?;
@@ -52,7 +52,7 @@ impl State {
     /// Answers a token request for a person.
     pub fn grant_to_person(
         &mut self,
-        request: &TokenRequest<'_>,
+        request: &TokenForm<'_>,
         now: Tick,
         wall_now: f64,
     ) -> Result<Value, OAuthError> {
@@ -84,7 +84,7 @@ impl State {
         Ok(self.person_tokens(request, &sign_in, now, wall_now))
     }
 
-    fn sign_in(&self, request: &TokenRequest<'_>, user: &str) -> Result<SignIn, OAuthError> {
+    fn sign_in(&self, request: &TokenForm<'_>, user: &str) -> Result<SignIn, OAuthError> {
         let application = self.find_application(request)?;
         let (audience, scopes) = if request.v1 {
             let all = SCOPES.map(str::to_owned).to_vec();
@@ -97,7 +97,7 @@ impl State {
 
     fn person_tokens(
         &mut self,
-        request: &TokenRequest<'_>,
+        request: &TokenForm<'_>,
         sign_in: &SignIn,
         now: Tick,
         wall_now: f64,
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// Returns the token that says who signed in. Clients read it, and check neither signature.
-    fn id_token(&self, request: &TokenRequest<'_>, person: &Person, wall_now: f64) -> String {
+    fn id_token(&self, request: &TokenForm<'_>, person: &Person, wall_now: f64) -> String {
         let header = json!({"typ": "JWT", "alg": "RS256"}).to_string();
         let login = &self.addresses.login;
         let claims = json!({

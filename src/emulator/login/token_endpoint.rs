@@ -39,13 +39,13 @@ pub fn oauth_error(
 
 /// A request to the token endpoint. The v1 endpoint takes `resource` in place of `scope`, and
 /// returns numbers as strings.
-pub struct TokenRequest<'a> {
+pub struct TokenForm<'a> {
     tenant: &'a str,
     form: HashMap<String, String>,
     pub v1: bool,
 }
 
-impl<'a> TokenRequest<'a> {
+impl<'a> TokenForm<'a> {
     pub fn parse(tenant: &'a str, body: &[u8], v1: bool) -> Self {
         Self { tenant, form: url::form_urlencoded::parse(body).into_owned().collect(), v1 }
     }
@@ -64,7 +64,7 @@ impl State {
     /// Answers a token request.
     pub fn grant_token(
         &mut self,
-        request: &TokenRequest<'_>,
+        request: &TokenForm<'_>,
         now: Tick,
         wall_now: f64,
     ) -> Result<Value, OAuthError> {
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Checks that the request names the tenant, or `any` one.
-    pub fn check_tenant(&self, request: &TokenRequest<'_>, any: bool) -> Result<(), OAuthError> {
+    pub fn check_tenant(&self, request: &TokenForm<'_>, any: bool) -> Result<(), OAuthError> {
         let tenant = request.tenant;
         if tenant == self.tenant_id || (any && ANY_TENANT.contains(&tenant)) {
             return Ok(());
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Returns the position of the application that asks.
-    pub fn find_application(&self, request: &TokenRequest<'_>) -> Result<usize, OAuthError> {
+    pub fn find_application(&self, request: &TokenForm<'_>) -> Result<usize, OAuthError> {
         let client_id = request.required("client_id")?;
         let found = self.applications.iter().position(|known| known.client_id == client_id);
         found.ok_or_else(|| {
@@ -132,7 +132,7 @@ impl State {
     /// Returns the answer with a token.
     pub fn token_body(
         &self,
-        request: &TokenRequest<'_>,
+        request: &TokenForm<'_>,
         token: &str,
         lifetime: f64,
     ) -> Map<String, Value> {
