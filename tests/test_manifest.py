@@ -186,7 +186,6 @@ def entry(folder: Path, **changes: object) -> bytes:
         lambda folder: entry(folder, path="\x1b[31mred"),
         lambda folder: entry(folder, sha256="\ud800"),
     ],
-    ids=str,
 )
 def test_any_line_is_a_finding_and_never_a_traceback(
     line: Callable[[Path], bytes], folder: Path, capsys: pytest.CaptureFixture[str]
