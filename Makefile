@@ -20,8 +20,8 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house types docs stubs test-rust test-python test-fast test-counts test-examples \
-	counts soak fuzz wheel bench peers format clean
+.PHONY: help demo test lint house types docs images stubs test-rust test-python test-fast test-counts \
+	test-examples counts soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
@@ -29,6 +29,7 @@ help:
 	@echo 'make lint     check format, lints, types, prose and structure'
 	@echo 'make house    check prose and structure only'
 	@echo 'make types    check the types with mypy, pyright and basedpyright'
+	@echo 'make images   check the Dockerfile and the compose example; needs no Docker'
 	@echo 'make docs     build the documentation site into target/site; a warning is an error'
 	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
@@ -50,7 +51,7 @@ demo: $(VENV)/.native
 test: lint test-rust test-python test-counts
 	$(call heading,All checks passed)
 
-lint: house docs types $(VENV)/.native $(VENV)/.components
+lint: house docs types images $(VENV)/.native $(VENV)/.components
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
@@ -79,6 +80,12 @@ types: $(VENV)/.native
 docs: $(VENV)/.tools
 	$(call heading,Documentation)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# hadolint checks the Dockerfile, and compose-spec the compose example. Neither needs Docker.
+images: $(VENV)/.tools
+	$(call heading,Images)
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python tools/compose_check.py examples/container/compose.yaml
 
 stubs: $(VENV)/.native
 	$(BIN)/python tools/stub_docs.py

@@ -122,6 +122,8 @@ async fn first_reads_are_a_404() {
     assert_eq!(service.get("/api/machineactions").await.ids(), [id]);
     assert_eq!(service.get("/api/machines").await.ids().len(), 3);
     assert_eq!(service.get("/api/machines/nobody").await.status, 404);
+    service.emulator.reset();
+    assert_eq!(service.get(&machine).await.status, 404);
 }
 
 /// Section 19: what Azure Storage answers besides a result.

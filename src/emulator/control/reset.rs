@@ -14,6 +14,7 @@ impl Emulator {
         state.session_counts = Default::default();
         state.results.clear();
         state.quotas = Default::default();
+        state.early_reads.clear();
         state.faults.clear();
         state.raw_properties.forget_actions();
         state.machines.forget_sessions();

@@ -105,7 +105,7 @@ pub async fn serve_with(emulator: Emulator, settings: &ServerSettings) -> Result
         (None, None) => None,
     };
     let (api_listener, api) = bind(host, settings.port).await?;
-    let (blob_listener, blob) = bind(host, 0).await?;
+    let (blob_listener, blob) = bind_blob_host(settings, api).await?;
     let scheme = if settings.tls { "https" } else { "http" };
     let url_for_port =
         |port: u16| format!("{scheme}://{}", reachable_address(host, api.ip(), port));
@@ -155,6 +155,21 @@ fn reachable_address(host: &str, ip: IpAddr, port: u16) -> String {
         _ if host.parse::<IpAddr>().is_err() => format!("{host}:{port}"),
         ip => SocketAddr::new(ip, port).to_string(),
     }
+}
+
+/// Binds the port of the blob host. On every interface, as in a container, it must be known before:
+/// it is the one after the API's, unless that is not free.
+async fn bind_blob_host(
+    settings: &ServerSettings,
+    api: SocketAddr,
+) -> Result<(TcpListener, SocketAddr)> {
+    let next = settings.port.checked_add(1).filter(|port| *port > 1 && api.ip().is_unspecified());
+    if let Some(next) = next
+        && let Ok(bound) = bind(&settings.host, next).await
+    {
+        return Ok(bound);
+    }
+    bind(&settings.host, 0).await
 }
 
 async fn bind(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
