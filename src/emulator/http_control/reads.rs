@@ -22,17 +22,19 @@ pub enum Reading {
     Violations,
     Sessions,
     Clock,
+    Config,
     Switches,
     Section(Section),
 }
 
 impl Reading {
-    pub const NAMED: [(&'static str, Self); 6] = [
+    pub const NAMED: [(&'static str, Self); 7] = [
         ("requests", Self::Requests),
         ("counters", Self::Counters),
         ("violations", Self::Violations),
         ("sessions", Self::Sessions),
         ("clock", Self::Clock),
+        ("config", Self::Config),
         ("switches", Self::Switches),
     ];
 
@@ -55,6 +57,7 @@ impl Reading {
             Self::Violations => ok(&json!(emulator.violations())),
             Self::Sessions => list(emulator.sessions_json(last).into_iter()),
             Self::Clock => ok(&emulator.clock_json()),
+            Self::Config => ok(&emulator.config()),
             Self::Switches => ok(&emulator.switches_json()),
             Self::Section(Section::Machines) => list(emulator.machines_json(last).into_iter()),
             Self::Section(section) => list(emulator.describe_section(section).into_iter()),
