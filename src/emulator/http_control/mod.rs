@@ -5,6 +5,7 @@
 
 mod access;
 mod answers;
+mod page;
 mod reads;
 mod routes;
 mod writes;

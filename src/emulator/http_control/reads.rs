@@ -11,6 +11,7 @@ use crate::emulator::control::raw_properties::RawProperties;
 use crate::emulator::control::request_log::LoggedRequest;
 use crate::emulator::control::switches::Switches;
 use crate::emulator::http_control::answers::{Answered, Refusal, ok};
+use crate::emulator::http_control::page;
 use crate::emulator::session::action_json::View;
 use crate::emulator::session::session_counts::FOREIGN_APPLICATION;
 
@@ -23,18 +24,20 @@ pub enum Reading {
     Sessions,
     Clock,
     Config,
+    Page,
     Switches,
     Section(Section),
 }
 
 impl Reading {
-    pub const NAMED: [(&'static str, Self); 7] = [
+    pub const NAMED: [(&'static str, Self); 8] = [
         ("requests", Self::Requests),
         ("counters", Self::Counters),
         ("violations", Self::Violations),
         ("sessions", Self::Sessions),
         ("clock", Self::Clock),
         ("config", Self::Config),
+        ("", Self::Page),
         ("switches", Self::Switches),
     ];
 
@@ -58,6 +61,7 @@ impl Reading {
             Self::Sessions => list(emulator.sessions_json(last).into_iter()),
             Self::Clock => ok(&emulator.clock_json()),
             Self::Config => ok(&emulator.config()),
+            Self::Page => page::response(),
             Self::Switches => ok(&emulator.switches_json()),
             Self::Section(Section::Machines) => list(emulator.machines_json(last).into_iter()),
             Self::Section(section) => list(emulator.describe_section(section).into_iter()),
