@@ -28,6 +28,11 @@ pub fn is_control_path(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// Returns whether a path is that of the page.
+fn is_page(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|rest| matches!(rest, "" | "/"))
+}
+
 /// Returns the response to a body that is larger.
 pub fn body_too_large() -> Response<Bytes> {
     answers::Refusal::too_large(MAX_BODY).into_response()

@@ -52,9 +52,9 @@ impl Reading {
         };
         Ok(match self {
             Self::Requests => {
-                let requests = emulator.requests();
-                let from = requests.len().saturating_sub(last);
-                list(requests.iter().skip(from).map(LoggedRequest::to_json))
+                // A copy, so that the lock is free while it is written.
+                let requests = emulator.lock_state().log.newest(last);
+                list(requests.iter().map(LoggedRequest::to_json))
             }
             Self::Counters => ok(&json!(emulator.counters())),
             Self::Violations => ok(&json!(emulator.violations())),
