@@ -203,13 +203,13 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 	@touch $@
 
 # Programs that the tests start: curl for the walk-through in the documentation, Redis, proxies,
-# openssl for certificates, and valgrind for the counts.
+# openssl for certificates, valgrind for the counts, and a browser for the emulator's page.
 $(VENV)/.packages: $(VENV)/.made
-	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish valgrind; do \
+	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish valgrind chromium-headless-shell; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] && [ -x /usr/lib/squid/security_file_certgen ] || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish valgrind; } || { \
+			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish valgrind chromium-headless-shell; } || { \
 		echo "The tests need$$missing and squid-openssl. Install them, or run make as root on Debian."; exit 1; }
 	@touch $@
 

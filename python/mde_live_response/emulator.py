@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import _arguments as arguments
+from . import _emulator_config as configs
 from . import _emulator_endpoint as endpoint
 from . import _emulator_process as process
 from . import _emulator_validation as validation
@@ -55,6 +56,10 @@ class Emulator(EmulatorFixtures):
             Defender, of Entra or of the results reaches the emulator. The proxy refuses every other
             host, and never opens a connection.
         switches: Undocumented behaviour of the service, by name.
+        config: Machines, library, scripts, files, switches, faults and more, as a mapping or as
+            the path of a file in YAML or JSON. The other arguments take precedence over its
+            `machines`, `limits`, `speed`, `seed` and `switches`; its switches take precedence over
+            the profile's. https://github.com/mde-live-response/mde-live-response/blob/main/docs/emulator-control.md
         control: Serve the control over HTTP, under `/__box/` of `url`: what the methods of this
             class set and read, for other languages. It serves programs on this machine only.
         profile: Behave like the tenant of a Profile from `client.probe()`, or of the path of a
@@ -62,8 +67,9 @@ class Emulator(EmulatorFixtures):
 
     Raises:
         InvalidRequestError: A value is out of bounds, has no effect, names a file that cannot be
-            used or is no profile, or a switch does not exist.
-        OSError: The profile cannot be read.
+            used or is no profile, or a switch does not exist. For a config, the message names the
+            file, the line, the entry and the key.
+        OSError: The profile or the config cannot be read.
         TypeError: A value has the wrong type.
     """
 
@@ -89,10 +95,10 @@ class Emulator(EmulatorFixtures):
     def __init__(
         self,
         *,
-        machines: int = 3,
+        machines: int = configs.MACHINES,
         limits: Limits | None = None,
-        speed: float = 1.0,
-        seed: int = 0,
+        speed: float = configs.SPEED,
+        seed: int = configs.SEED,
         host: str = "127.0.0.1",
         port: int = 0,
         tls: bool = False,
@@ -102,6 +108,7 @@ class Emulator(EmulatorFixtures):
         proxy: bool | int = False,
         switches: Mapping[str, Any] | None = None,
         profile: Profile | str | PathLike[str] | None = None,
+        config: Mapping[str, Any] | str | PathLike[str] | None = None,
         control: bool = True,
     ) -> None:
         """Start the emulator."""
@@ -111,24 +118,27 @@ class Emulator(EmulatorFixtures):
             message = f"the emulator listens on {host}: every host that can connect can use it"
             warnings.warn(message, stacklevel=2)
         folder = arguments.path_or_none("ca_folder", ca_folder)
-        self._limits = limits if limits is not None else Limits()
-        self._speed = validation.speed(speed)
-        self._machines = validation.integer("machines", machines, 0, 1_000_000)
+        box = configs.read(config)
+        self._limits = configs.chosen(limits, box and box.limits) or Limits()
+        self._speed = validation.speed(configs.chosen(speed, box and box.speed))
+        self._machines = configs.machines(box, machines)
         self._server = EmulatorServer(
             self._machines,
             self._limits,
             self._speed,
-            validation.integer("seed", seed, 0, 2**64 - 1),
+            validation.integer("seed", configs.chosen(seed, box and box.seed), 0, 2**64 - 1),
             host,
             validation.integer("port", port, 0, 65535),
             validation.boolean("tls", tls),
-            validation.as_json("switches", validation.merge_switches(profile, switches)),
+            configs.switches(box, profile, switches),
             arguments.texts_of("tls_names", "names of hosts", tls_names),
             validation.certificate(certificate),
             folder,
             validation.proxy_port(proxy),
             validation.boolean("control", control),
+            box,
         )
+        self._machines += box.listed_machines if box else 0
         self.url, self.login_url, self.tenant_id, self.client_id, self.client_secret, self.token = (
             self._server.credentials()
         )
@@ -137,8 +147,8 @@ class Emulator(EmulatorFixtures):
         self.ca_bundle, is_temporary = process.ca_bundle(self._server.ca, folder)
         self.env = endpoint.environment(self)
         self._pid = os.getpid()
-        # Runs once: at close, at garbage collection or at exit. It must not refer to `self`, or
-        # the emulator would never be collected.
+        # Runs once: at close, at garbage collection or at exit. If it referred to `self`, the
+        # emulator would never be collected.
         temporary = self.ca_bundle if is_temporary else None
         self._stop = weakref.finalize(self, process.stop, self._server, temporary, self._pid)
 

@@ -8,6 +8,7 @@
 
 mod blob;
 mod clock;
+mod config_file;
 mod control;
 mod http_control;
 mod inventory;
@@ -29,6 +30,7 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 pub use clock::EmulatorClock;
+pub use config_file::EmulatorConfig;
 pub use control::call_feed::EndedCall;
 pub use control::entries::{Entry, Section};
 pub use control::fault::{Fault, FaultKind};
@@ -77,6 +79,8 @@ struct SharedEmulator {
     state: Mutex<State>,
     /// A token with every role, valid for a year.
     token: String,
+    /// The seed, for a config that gives the same emulator.
+    seed: u64,
 }
 
 impl Emulator {
@@ -96,7 +100,8 @@ impl Emulator {
             state.add_machine(NewMachine::named(format!("ws-{number:04}.example.test")), now);
         }
         let token = state.long_lived_token(None, now, clock.wall_now());
-        Ok(Self { inner: Arc::new(SharedEmulator { clock, state: Mutex::new(state), token }) })
+        let (state, seed) = (Mutex::new(state), settings.seed);
+        Ok(Self { inner: Arc::new(SharedEmulator { clock, state, token, seed }) })
     }
 
     /// Returns the API's URL, for the client's endpoint. The host is made up until a

@@ -79,6 +79,18 @@ async fn who_may_use_it() {
         assert_eq!(status(&response), expected, "{headers}{response}");
         assert_eq!(response.contains("\"rate\":0"), expected == "200", "{headers}{response}");
     }
+    // A link of another site may open the page, and nothing else.
+    let link = "host: localhost\r\nsec-fetch-site: cross-site\r\nsec-fetch-dest: ";
+    for (target, kind, expected) in [
+        ("/__box/", "document", "200"),
+        ("/__box", "document", "200"),
+        ("/__box/", "iframe", "403"),
+        ("/__box/", "empty", "403"),
+        ("/__box/requests", "document", "403"),
+    ] {
+        let response = ask(&server, target, &format!("{link}{kind}\r\n")).await;
+        assert_eq!(status(&response), expected, "{target} {kind}");
+    }
     let absolute = ask(&server, "http://attacker.example/__box/violations", "host: localhost\r\n");
     assert_eq!(status(&absolute.await), "403");
 }

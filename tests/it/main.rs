@@ -18,6 +18,7 @@ mod emulator_calls;
 mod emulator_certificates;
 mod emulator_commands;
 mod emulator_comments;
+mod emulator_config;
 mod emulator_data;
 mod emulator_dates;
 mod emulator_duplicates;

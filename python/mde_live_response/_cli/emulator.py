@@ -74,19 +74,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--machines",
         type=int,
-        default=3,
         metavar="N",
-        help="number of machines, ws-0001.example.test and so on (default: %(default)s)",
+        help="number of machines, ws-0001.example.test and so on (default: 3)",
     )
     parser.add_argument(
         "--speed",
         type=float,
-        default=1.0,
         metavar="X",
         help="speed of the clock: at 60, a minute takes a second",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of ids, durations and random faults"
+        "--seed", type=int, metavar="N", help="seed of ids, durations and random faults"
     )
     parser.add_argument(
         "--tls", action="store_true", help="serve HTTPS, with a certificate of the emulator's own"
@@ -176,6 +174,13 @@ def add_reach(parser: argparse.ArgumentParser) -> None:
         help="also run a proxy for clients with built-in hosts (default: a free port)",
     )
     parser.add_argument(
+        "--config",
+        type=existing_file,
+        metavar="FILE",
+        help="read machines, scripts, files, faults and more from FILE, in YAML or JSON; "
+        "the other options take precedence",
+    )
+    parser.add_argument(
         "--no-control",
         action="store_false",
         dest="control",
@@ -256,12 +261,11 @@ def _stop_signal() -> Iterator[threading.Event]:
 def _make_emulator(options: argparse.Namespace) -> Emulator:
     from mde_live_response.emulator import Emulator
 
+    # What is not given is left to the config.
+    replacing = [(name, getattr(options, name)) for name in ("machines", "speed", "seed")]
     return Emulator(
         host=options.host,
         port=options.port,
-        machines=options.machines,
-        speed=options.speed,
-        seed=options.seed,
         tls=options.tls,
         tls_names=options.tls_name,
         certificate=None if options.cert is None else (options.cert, options.key),
@@ -269,5 +273,7 @@ def _make_emulator(options: argparse.Namespace) -> Emulator:
         proxy=options.proxy,
         switches=dict(options.switch),
         profile=options.profile,
+        config=options.config,
         control=options.control,
+        **{name: value for name, value in replacing if value is not None},
     )

@@ -204,7 +204,12 @@ impl RequestLog {
     }
 
     pub fn entries(&self) -> Vec<LoggedRequest> {
-        self.entries.iter().cloned().collect()
+        self.newest(usize::MAX)
+    }
+
+    /// Returns the newest entries, at most `count`, oldest first.
+    pub fn newest(&self, count: usize) -> Vec<LoggedRequest> {
+        self.entries.iter().skip(self.entries.len().saturating_sub(count)).cloned().collect()
     }
 
     /// Returns the number of calls by route, and of polls by `polls:<action id>`.

@@ -1,21 +1,46 @@
-//! What is set of an emulator, as the entries that set it.
+//! The present state of an emulator as a config: loaded, it gives the same emulator again.
 
 use serde_json::{Map, Value, json};
 
 use crate::emulator::Emulator;
-use crate::emulator::clock::{Tick, seconds};
-use crate::emulator::control::entries::Section;
+use crate::emulator::clock::Tick;
 use crate::emulator::control::entries::content;
 use crate::emulator::control::entries::faults::{ForeignSessionEntry, PropertyEntry};
 use crate::emulator::control::entries::files::{LibraryEntry, RemoteFileEntry};
 use crate::emulator::control::entries::machine::MachineEntry;
 use crate::emulator::control::entries::script::ScriptEntry;
+use crate::emulator::control::entries::{Section, shown_seconds};
+use crate::emulator::control::switches::Switches;
 use crate::emulator::session::action::{Action, Content};
 use crate::emulator::session::script::Behaviour;
 use crate::emulator::session::session_counts::FOREIGN_APPLICATION;
 use crate::emulator::state::State;
 
 impl Emulator {
+    /// Returns the state as a config. What a config cannot express is named in its `notes`.
+    pub fn config(&self) -> Value {
+        let (state, now) = self.lock_advanced();
+        let mut config = Map::new();
+        let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
+        set("notes", json!(state.notes()));
+        set("seed", json!(self.inner.seed));
+        set("speed", json!(state.speed));
+        set("limits", json!(state.limits));
+        set("switches", changed_switches(&state.switches));
+        for section in Section::ALL {
+            let mut entries = state.describe_section(section, now);
+            if section == Section::Properties {
+                // Its sessions are not part of a config.
+                entries.retain(|entry| state.action_of(entry).is_none());
+            }
+            // The list of machines replaces the default ones, even if it is empty.
+            if section == Section::Machines || !entries.is_empty() {
+                set(section.name(), Value::Array(entries));
+            }
+        }
+        Value::Object(config)
+    }
+
     /// Returns the entries of a section.
     pub fn describe_section(&self, section: Section) -> Vec<Value> {
         let (state, now) = self.lock_advanced();
@@ -26,6 +51,15 @@ impl Emulator {
     pub fn switches_json(&self) -> Value {
         json!(self.lock_state().switches)
     }
+}
+
+/// Returns the switches that do not have their default.
+fn changed_switches(switches: &Switches) -> Value {
+    let (mut all, defaults) = (json!(switches), json!(Switches::default()));
+    if let Value::Object(all) = &mut all {
+        all.retain(|name, value| defaults.get(name) != Some(value));
+    }
+    all
 }
 
 impl State {
@@ -72,8 +106,37 @@ impl State {
     fn describe_foreign(&self, index: u32, action: &Action, now: Tick) -> Option<Value> {
         let foreign = action.application == Some(FOREIGN_APPLICATION) || !action.listed;
         let ends = self.events.end_of_foreign(index).filter(|_| foreign)?;
-        let (left, answer) = (seconds(ends - now).max(0.0), action.returned_for_other_submits);
+        let (left, answer) =
+            (shown_seconds((ends - now).max(0)), action.returned_for_other_submits);
         Some(ForeignSessionEntry::describe(&action.machine_id, left, action.listed, answer))
+    }
+
+    /// Returns the position of the action that an entry of a property names.
+    fn action_of(&self, entry: &Value) -> Option<u32> {
+        let entity = entry.get("entity").and_then(Value::as_str)?;
+        self.actions.by_id(uuid::Uuid::parse_str(entity).ok()?)
+    }
+
+    /// Says what the config does not have.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = vec![
+            "Left out: sessions of clients, requests, tokens, and the time that the clock was \
+             moved."
+                .to_owned(),
+        ];
+        let left_out = |(name, script): (&String, &Behaviour)| match script {
+            Behaviour::Callback(_) => Some(name.clone()),
+            Behaviour::Fixed(outcome) => outcome.raw.is_some().then(|| name.clone()),
+        };
+        let mut names: Vec<String> = self.scripts.iter().filter_map(left_out).collect();
+        if !names.is_empty() {
+            names.sort();
+            notes.push(format!("Left out: what these scripts do in code: {}.", names.join(", ")));
+        }
+        if self.applications.len() > 1 {
+            notes.push("Left out: all applications but the first.".to_owned());
+        }
+        notes
     }
 }
 

@@ -8,8 +8,10 @@ use http::uri::Authority;
 use http::{HeaderMap, Response, Uri};
 
 use crate::emulator::http_control::answers::Refusal;
+use crate::emulator::http_control::is_page;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The names by which a server's control may be addressed, beside those of loopback.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +54,9 @@ impl ControlAccess {
                 ));
             }
         }
-        check_site(headers, &host)
+        // A link on any page may lead to the emulator's own, which shows nothing to that page.
+        let is_link = is_page(uri.path()) && single(headers, &SEC_FETCH_DEST) == Some("document");
+        if is_link { Ok(()) } else { check_site(headers, &host) }
     }
 
     fn is_own_name(&self, host: &str) -> bool {

@@ -5,6 +5,7 @@
 
 mod access;
 mod answers;
+mod page;
 mod reads;
 mod routes;
 mod writes;
@@ -25,6 +26,11 @@ pub const MAX_BODY: u64 = 32 << 20;
 /// Returns whether a path belongs to the control.
 pub fn is_control_path(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns whether a path is that of the page.
+fn is_page(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|rest| matches!(rest, "" | "/"))
 }
 
 /// Returns the response to a body that is larger.

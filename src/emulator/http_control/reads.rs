@@ -11,6 +11,7 @@ use crate::emulator::control::raw_properties::RawProperties;
 use crate::emulator::control::request_log::LoggedRequest;
 use crate::emulator::control::switches::Switches;
 use crate::emulator::http_control::answers::{Answered, Refusal, ok};
+use crate::emulator::http_control::page;
 use crate::emulator::session::action_json::View;
 use crate::emulator::session::session_counts::FOREIGN_APPLICATION;
 
@@ -22,17 +23,21 @@ pub enum Reading {
     Violations,
     Sessions,
     Clock,
+    Config,
+    Page,
     Switches,
     Section(Section),
 }
 
 impl Reading {
-    pub const NAMED: [(&'static str, Self); 6] = [
+    pub const NAMED: [(&'static str, Self); 8] = [
         ("requests", Self::Requests),
         ("counters", Self::Counters),
         ("violations", Self::Violations),
         ("sessions", Self::Sessions),
         ("clock", Self::Clock),
+        ("config", Self::Config),
+        ("", Self::Page),
         ("switches", Self::Switches),
     ];
 
@@ -47,14 +52,16 @@ impl Reading {
         };
         Ok(match self {
             Self::Requests => {
-                let requests = emulator.requests();
-                let from = requests.len().saturating_sub(last);
-                list(requests.iter().skip(from).map(LoggedRequest::to_json))
+                // A copy, so that the lock is free while it is written.
+                let requests = emulator.lock_state().log.newest(last);
+                list(requests.iter().map(LoggedRequest::to_json))
             }
             Self::Counters => ok(&json!(emulator.counters())),
             Self::Violations => ok(&json!(emulator.violations())),
             Self::Sessions => list(emulator.sessions_json(last).into_iter()),
             Self::Clock => ok(&emulator.clock_json()),
+            Self::Config => ok(&emulator.config()),
+            Self::Page => page::response(),
             Self::Switches => ok(&emulator.switches_json()),
             Self::Section(Section::Machines) => list(emulator.machines_json(last).into_iter()),
             Self::Section(section) => list(emulator.describe_section(section).into_iter()),

@@ -82,5 +82,5 @@ fn all_names() -> Vec<&'static str> {
     let sections = Section::ALL.map(Section::name);
     let actions = Writing::ALL.map(Writing::name);
     let readings = Reading::NAMED.map(|(name, _)| name);
-    readings.into_iter().chain(sections).chain(actions).collect()
+    readings.into_iter().chain(sections).chain(actions).filter(|name| !name.is_empty()).collect()
 }

@@ -1,5 +1,6 @@
 //! `EmulatorServer`. Private: `mde_live_response.emulator.Emulator` is the public class.
 
+mod config;
 mod script;
 mod server;
 mod values;
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use self::config::EmulatorConfig;
 use self::server::{RunningServer, ServerAddresses};
 use crate::emulator::{
     Emulator, EmulatorClock, NewMachine, ScriptOutcome, ServerSettings, Settings, Switches,
@@ -20,6 +22,7 @@ use crate::python::gil_gate::detach;
 use crate::python::models::{Limits, Machine};
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<EmulatorConfig>()?;
     module.add_class::<EmulatorServer>()
 }
 
@@ -92,15 +95,17 @@ impl EmulatorServer {
         ca_folder: Option<PathBuf>,
         proxy: Option<u16>,
         control: bool,
+        config: Option<Bound<'_, EmulatorConfig>>,
     ) -> PyResult<Self> {
         let limits = limits.get().core().clone();
+        let config = config.map(|config| config.get().core().clone()).unwrap_or_default();
         let network =
             ServerSettings { host, port, tls, tls_names, certificate, ca_folder, proxy, control };
         let start = move || -> Result<(Emulator, RunningServer)> {
             let switches = Switches::from_json(&switches)?;
             let clock = EmulatorClock::scaled(speed);
             let settings = Settings { machines, limits, seed, switches, clock };
-            RunningServer::start(settings, &network)
+            RunningServer::start(settings, &config, &network)
         };
         let (emulator, running) = detach(py, start)?;
         let (reached_at, pid) = (running.addresses(), std::process::id());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::emulator::{Emulator, Server, ServerSettings, Settings, serve_with};
+use crate::emulator::{Emulator, EmulatorConfig, Server, ServerSettings, Settings, serve_with};
 use crate::error::Result;
 use crate::python::runtime::ThreadPlan;
 
@@ -33,8 +33,13 @@ pub struct ServerAddresses {
 }
 
 impl RunningServer {
-    pub fn start(settings: Settings, network: &ServerSettings) -> Result<(Emulator, Self)> {
+    pub fn start(
+        settings: Settings,
+        config: &EmulatorConfig,
+        network: &ServerSettings,
+    ) -> Result<(Emulator, Self)> {
         let emulator = Emulator::new(settings)?;
+        emulator.apply(config)?;
         let runtime = THREADS.start(|| {})?;
         let server = runtime.block_on(serve_with(emulator.clone(), network))?;
         Ok((emulator, Self { server, runtime }))

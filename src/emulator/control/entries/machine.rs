@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::emulator::Emulator;
-use crate::emulator::clock::{seconds, ticks};
+use crate::emulator::clock::ticks;
+use crate::emulator::control::entries::shown_seconds;
 use crate::emulator::control::fields::Fields;
 use crate::emulator::inventory::machine::{Machine, NewMachine};
 use crate::emulator::inventory::machine_properties::{PROPERTIES, check_properties};
@@ -61,7 +62,7 @@ impl MachineEntry {
             ("name", json!(machine.name)),
             ("id", json!(machine.id)),
             ("online", json!(machine.online)),
-            ("start_delay", json!(seconds(machine.start_delay))),
+            ("start_delay", json!(shown_seconds(machine.start_delay))),
             ("remediation_level", json!(machine.remediation_level)),
             ("supported", json!(machine.supported)),
             ("stuck", json!(machine.stuck_by_test)),
@@ -149,7 +150,7 @@ impl Emulator {
             "id": known.id,
             "name": known.name,
             "online": known.online,
-            "start_delay": seconds(known.start_delay),
+            "start_delay": shown_seconds(known.start_delay),
             "remediation_level": known.remediation_level,
             "supported": known.supported,
             "stuck": known.stuck,

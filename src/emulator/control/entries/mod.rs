@@ -18,7 +18,10 @@ use self::files::{LibraryEntry, RemoteFileEntry};
 use self::machine::MachineEntry;
 use self::script::ScriptEntry;
 use crate::emulator::Emulator;
+use crate::emulator::clock::{SECOND, Tick};
 use crate::error::{Error, Result};
+
+const MICROSECOND: Tick = SECOND / 1_000_000;
 
 /// A list of a config, and a path of the control over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,4 +152,9 @@ impl Emulator {
         }
         Ok(json!({}))
     }
+}
+
+/// Returns a duration in seconds, to the microsecond: what is shown is read as what is shown again.
+pub fn shown_seconds(duration: Tick) -> f64 {
+    ((duration + MICROSECOND / 2) / MICROSECOND) as f64 / 1e6
 }
