@@ -20,8 +20,8 @@ heading = @printf '\n=== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint house types docs images stubs test-rust test-python test-fast test-counts \
-	test-examples counts soak fuzz wheel bench peers format clean
+.PHONY: help demo test lint lint-rust lint-python house types docs images stubs test-rust test-python \
+	test-fast test-counts test-examples counts soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
@@ -48,16 +48,23 @@ help:
 demo: $(VENV)/.native
 	$(BIN)/python -m mde_live_response demo
 
-test: lint test-rust test-python test-counts
+# The lints use one core, and so does the installation of packages: two run at a time.
+test:
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint $(VENV)/.packages
+	@$(MAKE) --no-print-directory test-rust test-python test-counts
 	$(call heading,All checks passed)
 
-lint: house docs types images $(VENV)/.native $(VENV)/.components
+lint: house lint-rust docs types images lint-python
+
+lint-rust: $(VENV)/.made $(VENV)/.components
 	$(call heading,Rust: format)
 	$(CARGO) fmt --check
 	$(call heading,Rust: lints)
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(call heading,Rust: lints of the core without Python)
 	$(CARGO) clippy --locked --no-default-features --all-targets -- -D warnings
+
+lint-python: $(VENV)/.native
 	$(call heading,Python: lints)
 	$(BIN)/ruff check
 	$(call heading,Python: format)
@@ -96,7 +103,10 @@ test-rust: $(VENV)/.made $(VENV)/.packages
 
 test-python: $(VENV)/.native $(VENV)/.packages
 	$(call heading,Python: tests)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
+
+# Most tests wait for other processes.
+WORKERS ?= 3
 
 # The tests that find most mistakes in the least time. They need no Debian package.
 test-fast: $(VENV)/.native
