@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mde_live_response::emulator::{MissingRoleText, Requestor, ScriptOutcome, TenantState};
+use mde_live_response::emulator::{
+    MissingRoleText, NewMachine, Requestor, ScriptOutcome, TenantState,
+};
 use serde_json::json;
 
 use crate::emulator_support::{get_file, put_file, run_script, with_switches};
@@ -143,5 +145,27 @@ async fn errors_of_the_results_host() {
         let refused = service.blob(&link, &[]).await;
         assert_eq!((refused.status, refused.header("x-ms-error-code")), (status, code));
         assert!(String::from_utf8_lossy(&refused.body).contains(code));
+    }
+}
+
+/// Section 19: a large file does not reach a machine without Windows.
+#[tokio::test(start_paused = true)]
+async fn large_files_off_windows() {
+    for (is_on, system, size, expected) in [
+        (true, "Linux", (10 << 20) + 1, "Failed"),
+        (true, "macOS", (10 << 20) + 1, "Failed"),
+        (true, "Linux", 10 << 20, "Succeeded"),
+        (true, "WindowsServer2022", (10 << 20) + 1, "Succeeded"),
+        (false, "Linux", (10 << 20) + 1, "Succeeded"),
+    ] {
+        let service = with_switches(|s| s.small_put_files = is_on);
+        let mut machine = NewMachine::named("srv-01.example.test");
+        machine.properties.insert("osPlatform".to_owned(), json!(system));
+        let machine = service.emulator.add_machine(machine).unwrap();
+        service.emulator.add_library_file("tool.bin", &vec![0; size]);
+        let answer = service.run(&machine.id, &json!([put_file("tool.bin")]), "c").await.json();
+        sleep(30.0).await;
+        let action = service.action(answer["id"].as_str().unwrap()).await;
+        assert_eq!(action["status"], expected, "{is_on} {system} {size}: {action}");
     }
 }

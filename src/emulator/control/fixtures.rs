@@ -77,6 +77,9 @@ impl Emulator {
         let sha256 = sha256(content);
         let (mut state, now) = self.lock_now();
         state.library.put(name, sha256, now);
+        if let Some(file) = state.library.get_mut(name) {
+            file.length = content.len() as u64;
+        }
     }
 
     /// Sets what a script does, and adds it to the library if it is not there.

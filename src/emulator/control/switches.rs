@@ -75,6 +75,8 @@ switches! {
     command_line_limit: Option<usize> = None,
     /// Whether each PowerShell script ends with 323: its hash differs. The default is false.
     script_hash_differs: bool = false,
+    /// Whether a PutFile of over 10 MB fails on other systems than Windows. The default is false.
+    small_put_files: bool = false,
     /// What a command does if its file is not in the library. The default is `fails`.
     missing_file: MissingFile = MissingFile::Fails,
     /// Status of the commands after a failed one. The default is `Created`.

@@ -14,6 +14,8 @@ use crate::error::Error;
 pub struct StoredFile {
     pub name: String,
     pub sha256: String,
+    /// How many bytes it has. 0 if only its hash was given.
+    pub length: u64,
     pub description: String,
     pub created: Tick,
     pub updated: Tick,
@@ -50,6 +52,7 @@ impl LibraryStore {
         self.insert(StoredFile {
             name: name.to_owned(),
             sha256,
+            length: 0,
             description: String::new(),
             created: now,
             updated: now,

@@ -52,6 +52,7 @@ impl State {
         }
         let file = StoredFile {
             sha256: part.sha256.clone(),
+            length: part.length,
             description: upload.description.clone(),
             created: old.map_or(now, |old| old.created),
             updated: now,

@@ -29,7 +29,10 @@ impl State {
                 "The file '{missing}' was not found in the live response library."
             ))
         });
-        if let Some(failure) = missing.or_else(|| self.command_line_failure(command)) {
+        let failure = missing
+            .or_else(|| self.command_line_failure(command))
+            .or_else(|| self.put_file_failure(command, action.machine));
+        if let Some(failure) = failure {
             let due = when + SECOND / 5;
             self.schedule_step_end(action_index, step_index, due, Some(failure), None);
             return None;
