@@ -13,12 +13,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_helpers import DIRECT
+from emulator_helpers import DIRECT, free_ports
 
 from mde_live_response._cli.main import build_parser
 from mde_live_response.emulator import Emulator
@@ -35,21 +35,6 @@ def instruction(name: str) -> list[str]:
     """Return the list of an instruction in JSON form."""
     found: list[str] = json.loads(re.findall(rf"^ *{name} (\[.*\])$", DOCKERFILE, re.M)[0])
     return found
-
-
-def free_ports() -> int:
-    """Return a port that is free, as is the next one."""
-    for _ in range(100):
-        with ExitStack() as stack:
-            first = stack.enter_context(socket.socket())
-            first.bind(("", 0))
-            port: int = first.getsockname()[1]
-            try:
-                stack.enter_context(socket.socket()).bind(("", port + 1))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no two free ports")
 
 
 @contextmanager
