@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use mde_live_response::emulator::NewMachine;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::json;
 
 use crate::emulator_support::{Service, new_service};
@@ -183,5 +186,57 @@ async fn invalid_functions_and_lambdas() {
     let sum = "rbacGroupId".to_owned() + &" add 1".repeat(5000) + " eq 1";
     for deep in [nested, calls, sum] {
         assert_eq!(service.get(&filtered("/api/machines", &deep)).await.code(), "ODataError");
+    }
+}
+
+const WORDS: [&str; 36] = [
+    "machineTags/any(t:",
+    "machineTags/all(u:",
+    "machineTags/any()",
+    "(",
+    ")",
+    ")",
+    ",",
+    ":",
+    "t",
+    "u",
+    "$it/osPlatform",
+    "osPlatform",
+    "lastSeen",
+    "rbacGroupId",
+    "aadDeviceId",
+    "machineTags",
+    "tolower(",
+    "substring(",
+    "indexof(",
+    "year(",
+    "now()",
+    "duration'PT1H'",
+    "duration'x'",
+    "2026-03-10Z",
+    "'red'",
+    "'it''s'",
+    "5",
+    "-1",
+    "null",
+    "true",
+    "eq",
+    "and",
+    "or",
+    "not",
+    "add",
+    "in",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Any words of the language get a 200 or a 400.
+    #[test]
+    fn any_words_are_answered(words in vec(select(WORDS.to_vec()), 0..24)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let path = filtered("/api/machines", &words.join(" "));
+        let status = runtime.block_on(async { tagged().get(&path).await.status });
+        prop_assert!(status == 200 || status == 400, "{}", status);
     }
 }

@@ -112,7 +112,7 @@ def write_lines(lines: list[str]) -> bool:
         with contextlib.suppress(AttributeError, OSError, ValueError):
             sys.stderr.write(text)
         return sys.stderr is not None
-    # Not through the stream: a thread that is stuck in its lock would stop the end of the process.
+    # Not through the stream: a thread that is stuck would keep its lock.
     rest = memoryview(text.encode(sys.stderr.encoding or "utf-8", "replace"))
     try:
         while rest:
