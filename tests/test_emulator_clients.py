@@ -6,9 +6,6 @@ Each client is a process that knows only the variables of `Emulator.env`.
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,55 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_helpers import (
+    BLOCKS,
+    assert_one_session,
+    environment,
+    proxied_emulator,
+    run,
+    run_python,
+)
 
 from mde_live_response import ClientSecretCredential, Command, LiveResponseClient
 from mde_live_response.emulator import Emulator
 
-PAGE = (Path(__file__).parents[1] / "docs/emulator-clients.md").read_text(encoding="utf-8")
-BLOCKS: dict[str, str] = dict(
-    re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
-)
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
 
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(machines=1, speed=20.0, proxy=True, ca_folder=tmp_path / "ca") as emulator:
-        emulator.on_script("triage.ps1", stdout="found it")
+    with proxied_emulator(tmp_path) as emulator:
         yield emulator
-
-
-def environment(emulator: Emulator) -> dict[str, str]:
-    """Return the environment of a child process, without the proxies of this machine."""
-    inherited = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
-    return {**inherited, **emulator.env}
-
-
-def run(emulator: Emulator, command: list[str], content: str | None = None) -> str:
-    """Run a client, and return what it printed."""
-    done = subprocess.run(
-        command,
-        env=environment(emulator),
-        input=content,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def run_python(emulator: Emulator, code: str) -> str:
-    return run(emulator, [sys.executable, "-W", "error", "-"], code)
-
-
-def assert_one_session(emulator: Emulator) -> None:
-    assert emulator.counters["runliveresponse"] == 1
-    assert emulator.counters["blob"] == 1
-    # A request for another host would be one of these.
-    assert "other" not in emulator.counters
-    assert not any(emulator.violations.values())
 
 
 SESSION = """
@@ -159,18 +124,6 @@ def test_the_page_with_curl(proxied: Emulator, tmp_path: Path) -> None:
     assert_one_session(proxied)
 
 
-def test_the_page_with_node(proxied: Emulator, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is not installed")
-    path = tmp_path / "session.mjs"
-    path.write_text(BLOCKS["session.mjs"], encoding="utf-8")
-    printed = run(proxied, [node, str(path)])
-    assert printed.startswith("Succeeded ")
-    assert "found it" in printed
-    assert_one_session(proxied)
-
-
 def test_the_pages_python(proxied: Emulator, tmp_path: Path) -> None:
     code = BLOCKS["session.py"]
     done = subprocess.run(
@@ -185,7 +138,8 @@ def test_the_pages_python(proxied: Emulator, tmp_path: Path) -> None:
 
 
 def test_every_block_is_run() -> None:
-    assert set(BLOCKS) == {"session.sh", "session.mjs", "session.py"}
+    node = {"proxy.mjs", "token.mjs", "msal.mjs", "session.mjs"}
+    assert set(BLOCKS) == {"session.sh", "session.py", *node}
 
 
 @pytest.mark.parametrize("cloud", ["public", "eu", "gcc", "gcc-high"])
