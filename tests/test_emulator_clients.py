@@ -35,7 +35,7 @@ def proxied(tmp_path: Path) -> Iterator[Emulator]:
 SESSION = """
 import json, os, time
 
-def session(requests, api, token):
+def session(requests, api, token, unset=(), listed=False):
     headers = {"Authorization": f"Bearer {token}"}
 
     def call(method, path, body=None):
@@ -45,8 +45,10 @@ def session(requests, api, token):
 
     machine = call("GET", "/machines/ws-0001")["id"]
     commands = [{"type": "RunScript", "params": [{"key": "ScriptName", "value": "triage.ps1"}]}]
-    body = {"Commands": commands, "Comment": "case 42"}
+    body = {"Comment": "case 42", **dict.fromkeys(unset), "Commands": commands}
     action = call("POST", f"/machines/{machine}/runliveresponse", body)
+    if listed:
+        (action,) = call("GET", "/machineactions")["value"]
     while action["status"] in ("Pending", "InProgress"):
         time.sleep(0.1)
         action = call("GET", f"/machineactions/{action['id']}")
@@ -92,6 +94,13 @@ result = app.acquire_token_for_client(["https://api.securitycenter.microsoft.com
 session(requests, "https://api.security.microsoft.com/api", result["access_token"])
 """
 
+# The requests of mde-client 0.4.0, which tests/test_emulator_mde_client.py runs: it sends null for
+# what is not set, and has to look for the action that it started.
+MDE_CLIENT = MSAL.replace("https://api.security.", "https://api.securitycenter.").replace(
+    '["access_token"])',
+    '["access_token"], unset=("ExternalId", "RequestSource", "Title"), listed=True)',
+)
+
 # The variables of the emulator would send it elsewhere: its own default is the public cloud.
 AZURE_IDENTITY = """
 import requests
@@ -107,8 +116,8 @@ session(requests, "https://us.api.security.microsoft.com/api", token)
 
 @pytest.mark.parametrize(
     "code",
-    [SPLUNK_SOAR, XSOAR, MSAL, AZURE_IDENTITY],
-    ids=["splunk-soar", "xsoar", "msal", "azure-identity"],
+    [SPLUNK_SOAR, XSOAR, MSAL, MDE_CLIENT, AZURE_IDENTITY],
+    ids=["splunk-soar", "xsoar", "msal", "mde-client", "azure-identity"],
 )
 def test_a_python_client(code: str, proxied: Emulator) -> None:
     pytest.importorskip("azure.identity", reason="requirements-dev.txt installs it")
@@ -139,7 +148,7 @@ def test_the_pages_python(proxied: Emulator, tmp_path: Path) -> None:
 
 def test_every_block_is_run() -> None:
     node = {"proxy.mjs", "token.mjs", "msal.mjs", "session.mjs"}
-    assert set(BLOCKS) == {"session.sh", "session.py", *node}
+    assert set(BLOCKS) == {"session.sh", "session.py", "triage.py", *node}
 
 
 @pytest.mark.parametrize("cloud", ["public", "eu", "gcc", "gcc-high"])
