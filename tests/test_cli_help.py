@@ -74,6 +74,18 @@ def test_no_paragraph_of_help_is_there_twice(monkeypatch: pytest.MonkeyPatch) ->
         (["library", "sync", "x", "--dryrun"], "(did you mean --dry-run?)"),
         (["state", "prune", "--older-than", "1w"], "'1w' is not a duration: give a number of days"),
         (["run", "ws", "--timeout", "-5", "--get-file", "x"], "'-5' is not a duration: give a"),
+        (["state", "prune", "--older-than", "30"], "'30' has no unit: give 30d for days"),
+        (["rnu", "ws"], "'rnu' is not a command (did you mean run?)"),
+        (["xyz"], "'xyz' is not a command\n"),
+        (["--endpoint", "http://x", "run", "ws"], "is not a command (options follow the command)"),
+        (["run", "ws-1", "ws-2", *COMMENT], "ws-2 (run-many takes several machines)"),
+        (
+            ["run", "ws", "--run-script", "a.ps1", "--args", "-Depth", "2", *COMMENT],
+            "arguments: 2 (put quotes around a text with spaces: --args '-Depth 2')",
+        ),
+        (["verify", ".", "--last", "abc"], "'abc' is not a SHA-256"),
+        (["emulator", "--speed", "fast"], "argument --speed: 'fast' is not a number"),
+        (["emulator", "--seed", "x"], "argument --seed: 'x' is not a whole number"),
         (["machines", "--top", "one"], "argument --top: 'one' is not a whole number"),
         (["download", "id", "one", "--to", "x"], "argument INDEX: 'one' is not a whole number"),
         (["machines", "--zzz"], "unrecognized arguments: --zzz\n"),
@@ -90,7 +102,8 @@ def test_a_mistake_takes_two_lines(
     err = usage_error(capsys, *arguments)
     assert expected in err
     assert err.count("\n") == 2
-    command = "" if arguments[0].startswith("-") else f" {arguments[0]}"
+    is_known = arguments[0] not in ("rnu", "xyz") and not arguments[0].startswith("-")
+    command = f" {arguments[0]}" if is_known else ""
     assert f"\nSee mde-live-response{command}" in err
 
 
@@ -174,7 +187,9 @@ def test_names_and_a_selection_exclude_each_other(
     assert "and a selection too" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["ws-1,ws-2", "ws-1;ws-2", "ws-1 ws-2", "ws-1\tws-2"])
+@pytest.mark.parametrize(
+    "name", ['"ws-1"', "'ws-1'", "ws-1,ws-2", "ws-1;ws-2", "ws-1 ws-2", "ws-1\tws-2"]
+)
 @pytest.mark.parametrize("is_file", [True, False])
 def test_several_names_in_one_are_refused(
     is_file: bool, name: str, box: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -185,6 +200,25 @@ def test_several_names_in_one_are_refused(
     assert main(["run-many", *given, "--run-inline", "ls", *COMMENT]) == 2
     assert f"{name!r} is not the name of one machine" in capsys.readouterr().err
     assert not box.requests
+
+
+def test_a_file_in_place_of_a_machine_is_refused(
+    box: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hosts.txt").write_text("ws-0001.example.test\n")
+    assert main(["run-many", "hosts.txt", "--run-inline", "ls", *COMMENT]) == 2
+    assert "give --machines-from hosts.txt" in capsys.readouterr().err
+    assert not box.requests
+
+
+@pytest.mark.parametrize("command", [["sessions"], ["runs"], ["resume", "x"]], ids=" ".join)
+def test_a_command_that_reads_a_store_creates_none(
+    command: list[str], box: Emulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "typo.db"
+    assert main([*command, "--state", f"sqlite:///{path}"]) == 2
+    assert f"there is no state store at {path}" in capsys.readouterr().err
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("command", ["show", "prune"])
@@ -203,14 +237,29 @@ def test_a_timeout_says_what_goes_on(
 ) -> None:
     box.on_script("slow.ps1", duration=1000.0)
     store = ["--state", "sqlite:///state.db"] if has_store else []
+    # The session of another call in the same store is no business of this run.
+    with box.client(state="sqlite:///state.db") as client:
+        client.submit("ws-0002.example.test", mde.Command.run_script("slow.ps1"), "case 41")
     run = ["run-many", "ws-0001.example.test", "--run-script", "slow.ps1", *COMMENT, *store]
-    assert main([*run, "--timeout", "2"]) == 3
+    assert main([*run, "--timeout", "2", "--run-id", "case-42"]) == 3
     err = capsys.readouterr().err
-    (action,) = box.client().list_machine_actions()
-    assert f"Session {action.id} continues at the service" in err
-    assert ("mde-live-response resume" in err) is has_store
-    assert ("Without a state store" in err) is not has_store
-    assert "report()" not in err
+    newest, *_ = box.client().list_machine_actions()
+    assert f"Session {newest.id} continues at the service" in err
+    assert err.count(" continues at the service") == 1
+    assert ("mde-live-response resume case-42" in err) is has_store
+    assert ("without a state store" in err) is not has_store
+    assert err.count("resume") == (1 if has_store else 0)
+
+
+def test_a_document_of_an_error_has_the_id_of_the_run(
+    box: Emulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box.on_script("slow.ps1", duration=1000.0)
+    run = ["run-many", "ws-0001.example.test", "--run-script", "slow.ps1", *COMMENT, "--json"]
+    assert main([*run, "--timeout", "1", "--run-id", "case-42"]) == 3
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["type"], error["run_id"]) == ("WaitTimeoutError", "case-42")
+    assert "without a state store" in error["hint"]
 
 
 def test_a_cancel_says_what_it_did(box: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
@@ -219,6 +268,20 @@ def test_a_cancel_says_what_it_did(box: Emulator, capsys: pytest.CaptureFixture[
         ended = client.run("ws-0001.example.test", mde.Command.run_script("quick.ps1"), "why")
     assert main(["cancel", ended.action.id, *COMMENT]) == 0
     assert "nothing was cancelled" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--json"], []], ids=str)
+def test_a_run_whose_output_is_lost_is_an_error(arguments: list[str], box: Emulator) -> None:
+    what = ["ws-0001.example.test", "--run-inline", "ls", *COMMENT]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mde_live_response", "run", *what, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert "the output could not be written: No space left on device" in done.stderr
 
 
 def test_output_that_cannot_be_written_is_an_error(box: Emulator) -> None:

@@ -152,7 +152,7 @@ def test_a_page_of_another_site_reaches_nothing(browser: Browser, emulator: Emul
             self.end_headers()
             self.wfile.write(b"<!doctype html><body>another site")
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
             """Print nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

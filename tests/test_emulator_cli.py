@@ -137,7 +137,7 @@ def test_invalid_usage(
         (["--cert", "x", "--key", "y"], "certificate has no effect without tls"),
         (["--tls", "--cert", "/nosuch", "--key", "y"], 'certificate: "/nosuch" cannot be used'),
         (["--tls", "--ca-folder", "/dev/null/x"], "ca_folder: the folder"),
-        (["--script", f"x y={os.devnull}"], "does not exist"),
+        (["--script", f"x y={os.devnull}"], "is not a file"),
         (["--script", f"x y={__file__}"], "is not a valid name of a library file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

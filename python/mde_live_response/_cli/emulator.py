@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import warnings
 
 from mde_live_response._cli.emulator_calls import CallPrinter, summary
 from mde_live_response._cli.emulator_environment import FORMATS, environment_text
@@ -18,7 +19,8 @@ from mde_live_response._cli.emulator_values import (
     switch,
 )
 from mde_live_response._cli.exit_codes import FAILED, OK
-from mde_live_response._cli.output import print_text
+from mde_live_response._cli.options import decimal_number, whole_number
+from mde_live_response._cli.output import print_note, print_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,18 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--machines",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="number of machines, ws-0001.example.test and so on (default: 3)",
     )
     parser.add_argument(
         "--speed",
-        type=float,
+        type=decimal_number,
         metavar="X",
         help="speed of the clock: at 60, a minute takes a second",
     )
     parser.add_argument(
-        "--seed", type=int, metavar="N", help="seed of ids, durations and random faults"
+        "--seed", type=whole_number, metavar="N", help="seed of ids, durations and random faults"
     )
     parser.add_argument(
         "--tls", action="store_true", help="serve HTTPS, with a certificate of the emulator's own"
@@ -263,17 +265,21 @@ def _make_emulator(options: argparse.Namespace) -> Emulator:
 
     # What is not given is left to the config.
     replacing = [(name, getattr(options, name)) for name in ("machines", "speed", "seed")]
-    return Emulator(
-        host=options.host,
-        port=options.port,
-        tls=options.tls,
-        tls_names=options.tls_name,
-        certificate=None if options.cert is None else (options.cert, options.key),
-        ca_folder=options.ca_folder,
-        proxy=options.proxy,
-        switches=dict(options.switch),
-        profile=options.profile,
-        config=options.config,
-        control=options.control,
-        **{name: value for name, value in replacing if value is not None},
-    )
+    with warnings.catch_warnings(record=True) as caught:
+        emulator = Emulator(
+            host=options.host,
+            port=options.port,
+            tls=options.tls,
+            tls_names=options.tls_name,
+            certificate=None if options.cert is None else (options.cert, options.key),
+            ca_folder=options.ca_folder,
+            proxy=options.proxy,
+            switches=dict(options.switch),
+            profile=options.profile,
+            config=options.config,
+            control=options.control,
+            **{name: value for name, value in replacing if value is not None},
+        )
+    for warning in caught:
+        print_note(f"warning: {warning.message}")
+    return emulator

@@ -72,7 +72,8 @@ def existing_file(text: str) -> Path:
     """Parse the path of a file that exists."""
     path = Path(text)
     if not path.is_file():
-        raise argparse.ArgumentTypeError(f"file {text!r} does not exist")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise argparse.ArgumentTypeError(f"file {text!r} {what}")
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 from pathlib import Path
 
 from mde_live_response._cli.exit_codes import FAILED, OK
@@ -12,7 +14,6 @@ from mde_live_response._cli.words import count
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any
 
     from mde_live_response.evidence import Verification
@@ -44,7 +45,10 @@ def add_evidence(commands: Any) -> None:
     for parser in (verify, pack):
         parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that was save_to")
         parser.add_argument(
-            "--last", metavar="SHA256", help="the hash of the last line, as noted at the run's end"
+            "--last",
+            type=_sha256,
+            metavar="SHA256",
+            help="the hash of the last line, as noted at the run's end",
         )
         parser.add_argument(
             "--audit",
@@ -55,6 +59,12 @@ def add_evidence(commands: Any) -> None:
     pack.add_argument(
         "--to", type=Path, metavar="ZIP", help="the zip to write (default: DIR.zip, beside DIR)"
     )
+
+
+def _sha256(text: str) -> str:
+    if re.fullmatch("[0-9a-fA-F]{64}", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a SHA-256: 64 hexadecimal digits")
+    return text
 
 
 def _require_files(options: argparse.Namespace) -> None:

@@ -75,9 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with raise_at_sigterm():
             code: int = options.call(options)
     except KeyboardInterrupt as interrupt:
-        correlation_id = getattr(options, "correlation_id", None)
         if as_json:
-            print_error(interrupt, as_json=True, correlation_id=correlation_id)
+            print_error(interrupt, as_json=True, **_ids(options))
         else:
             print_note("Interrupted.")
         return TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED
@@ -92,12 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(error, as_json=as_json)
         return USAGE
     except (mde.LiveResponseError, OSError) as error:
-        print_error(error, as_json=as_json)
+        print_error(error, as_json=as_json, **_ids(options))
         return REFUSED
     if lost_output:
         print_note(f"error: the output could not be written: {lost_output[0].strerror}")
         return code or FAILED
     return code
+
+
+def _ids(options: argparse.Namespace) -> dict[str, str]:
+    """Return what a program needs to continue what the command began."""
+    ids = {name: getattr(options, name, None) for name in ("correlation_id", "run_id")}
+    return {name: value for name, value in ids.items() if value is not None}
 
 
 def _open_missing_streams() -> None:

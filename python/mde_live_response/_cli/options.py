@@ -21,7 +21,9 @@ __all__ = [
     "add_save_to",
     "add_timeout",
     "add_wait_options",
+    "age",
     "connection_options",
+    "decimal_number",
     "duration",
     "has_shared_store",
     "make_client",
@@ -59,9 +61,24 @@ def duration(text: str, unit: str) -> float:
     return value
 
 
+def age(text: str) -> float:
+    """Parse an age. What deletes must not guess a unit."""
+    if text.isdigit() and int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: give {text}d for days, or {text}h")
+    return duration(text, "d")
+
+
 def seconds(text: str) -> float:
     """Parse a duration in seconds, unless it has another unit."""
     return duration(text, "s")
+
+
+def decimal_number(text: str) -> float:
+    """Parse a number. The library checks its bounds."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def whole_number(text: str) -> int:
@@ -186,5 +203,11 @@ def state_address(options: argparse.Namespace) -> str:
         raise mde.InvalidRequestError(
             "a memory store cannot be read from another process",
             hint="use sqlite:///path or redis://host:6379/0",
+        )
+    path = address.removeprefix("sqlite:///")
+    if path != address and not Path(path).exists():
+        raise mde.InvalidRequestError(
+            f"there is no state store at {path}",
+            hint="check the path; the first command that starts a session creates the store",
         )
     return str(address)

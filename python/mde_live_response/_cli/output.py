@@ -86,7 +86,7 @@ def _error_fields(error: BaseException) -> dict[str, Any]:
         if fields.get("hint"):
             fields["hint"] = to_option_words(fields["hint"])
     elif isinstance(error, KeyboardInterrupt):
-        fields = {"message": "interrupted"}
+        fields = mde.LiveResponseError("interrupted").to_dict()
     else:
         fields = {"message": _error_text(error)}
     return {"type": type(error).__name__, **fields}

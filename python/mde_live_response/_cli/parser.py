@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any, NoReturn
 
 __all__ = ["Parser"]
+
+_UNKNOWN_COMMAND = re.compile(
+    r"argument [^-:][^:]*: invalid choice: '(?P<name>[^']*)' \(choose from"
+)
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -41,6 +46,7 @@ class Parser(argparse.ArgumentParser):
         """Parse the arguments. An unknown one is an error here, where its command is known."""
         if args is not None:
             args = self._join_values(args)
+            self._given = args
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(self._describe_unknown(unknown))
@@ -48,7 +54,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and end with the exit code of wrong usage."""
-        if message.endswith("expected one argument"):
+        if self._subparsers is not None and (unknown := _UNKNOWN_COMMAND.match(message)):
+            message = self._describe_command(unknown["name"], message)
+        elif message.endswith("expected one argument"):
             message += " (write --name=VALUE if it begins with a dash)"
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} -h\n")
 
@@ -70,11 +78,28 @@ class Parser(argparse.ArgumentParser):
         return argument == "--" or argument.partition("=")[0] in self._option_string_actions
 
     def _describe_unknown(self, unknown: list[str]) -> str:
-        import difflib
-
         text = f"unrecognized arguments: {' '.join(unknown)}"
         if self._subparsers is not None:
             return f"{text} (options follow the command)"
+        if not unknown[0].startswith("-"):
+            return text + self._advise_on_values()
         name = unknown[0].partition("=")[0]
-        similar = difflib.get_close_matches(name, self._option_string_actions, n=1, cutoff=0.75)
-        return f"{text} (did you mean {similar[0]}?)" if similar else text
+        return text + _did_you_mean(name, self._option_string_actions)
+
+    def _advise_on_values(self) -> str:
+        if any(argument.startswith("--args") for argument in self._given):
+            return " (put quotes around a text with spaces: --args '-Depth 2')"
+        return " (run-many takes several machines)" if self.prog.endswith(" run") else ""
+
+    def _describe_command(self, name: str, message: str) -> str:
+        if any(argument.startswith("-") for argument in self._given[: self._given.index(name)]):
+            return f"{name!r} is not a command (options follow the command)"
+        names = re.findall(r"[\w-]+", message.partition("(choose from")[2])
+        return f"{name!r} is not a command" + _did_you_mean(name, names)
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    import difflib
+
+    similar = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f" (did you mean {similar[0]}?)" if similar else ""

@@ -17,7 +17,6 @@ from mde_live_response._cli.options import (
     make_client,
 )
 from mde_live_response._cli.output import print_document, print_note, print_text
-from mde_live_response.display import print_safely
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
 TYPE_CHECKING = False
@@ -66,7 +65,6 @@ def _run(options: argparse.Namespace) -> int:
     commands = read_commands(options)
     # Chosen here and not by the client, so that it can be printed after Ctrl-C.
     options.correlation_id = options.correlation_id or new_correlation_id()
-    out = sys.stderr if options.json else sys.stdout
     progress = ProgressLine(sys.stderr)
     announced: list[str] = []
 
@@ -74,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
         if not announced:
             announced.append(action.id)
             ids = f"Session {action.id}, correlation id {options.correlation_id}"
-            print_safely(ids, out)
+            (print_note if options.json else print_text)(ids)
         progress(action)
 
     try:

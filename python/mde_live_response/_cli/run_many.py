@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_run_many"]
 
-_SEPARATORS = ",; \t"
+_SEPARATORS = ",;\"' \t"
 """No name of a machine has one: the list is a CSV file, or was pasted as one argument."""
 
 
@@ -176,6 +176,9 @@ def _find_machines(
 
 def _check_names(names: list[str]) -> None:
     for name in names:
+        if Path(name).is_file():
+            hint = f"to read the machines from it, give --machines-from {name}"
+            raise mde.InvalidRequestError(f"{name!r} is a file", hint=hint)
         if any(character in _SEPARATORS for character in name):
             raise mde.InvalidRequestError(
                 f"{name!r} is not the name of one machine",
@@ -197,6 +200,7 @@ def _read_machines(source: str) -> list[str]:
 
 
 def _wait_for(client: mde.LiveResponseClient, fleet: mde.Fleet, options: argparse.Namespace) -> int:
+    options.run_id = fleet.run_id
     # Before the progress, which does not end its line.
     print_note(f"Run {fleet.run_id}, {count(len(fleet), 'machine')}")
     progress = Progress(fleet)
@@ -205,8 +209,13 @@ def _wait_for(client: mde.LiveResponseClient, fleet: mde.Fleet, options: argpars
             report = fleet.report(options.timeout)
         finally:
             progress.finish()
-    except (KeyboardInterrupt, mde.WaitTimeoutError):
-        _print_what_goes_on(client, fleet, options)
+    except KeyboardInterrupt:
+        _print_sessions(client, fleet)
+        print_note(_how_to_resume(fleet, options))
+        raise
+    except mde.WaitTimeoutError as error:
+        _print_sessions(client, fleet)
+        error.hint = _how_to_resume(fleet, options)
         raise
     if options.json:
         rows = list(report.to_dicts())
@@ -216,16 +225,19 @@ def _wait_for(client: mde.LiveResponseClient, fleet: mde.Fleet, options: argpars
     return OK if report.ok else FAILED
 
 
-def _print_what_goes_on(
-    client: mde.LiveResponseClient, fleet: mde.Fleet, options: argparse.Namespace
-) -> None:
+def _print_sessions(client: mde.LiveResponseClient, fleet: mde.Fleet) -> None:
     for session in client.list_sessions():
-        print_note(f"Session {session.id} continues at the service")
+        # The store has those of other runs too.
+        if (session.correlation_id or "").startswith(f"{fleet.run_id}/"):
+            print_note(f"Session {session.id} continues at the service")
+
+
+def _how_to_resume(fleet: mde.Fleet, options: argparse.Namespace) -> str:
     if has_shared_store(options):
-        resume = f"mde-live-response resume {fleet.run_id}, with the same --state"
-        print_note(f"To continue the run: {resume}")
-    else:
-        print_note("Without a state store (--state), the run itself cannot be continued")
+        return (
+            f"to continue the run: mde-live-response resume {fleet.run_id}, with the same --state"
+        )
+    return "without a state store (--state), the run itself cannot be continued"
 
 
 def _format_report(report: mde.FleetReport) -> str:

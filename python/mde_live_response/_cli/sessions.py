@@ -92,7 +92,7 @@ def _sessions(options: argparse.Namespace) -> int:
         print_list(
             client.list_sessions(),
             _session_fields,
-            ("ID", "STATUS", "MACHINE", "CORRELATION ID"),
+            ("ID", "MACHINE", "CORRELATION ID"),
             _session_row,
             empty="no open sessions",
             as_json=options.json,
@@ -110,14 +110,7 @@ def _session_fields(session: mde.Session) -> dict[str, Any]:
 
 
 def _session_row(session: mde.Session) -> tuple[object, ...]:
-    action = session.action
-    name = action and action.computer_dns_name
-    return (
-        session.id,
-        action and action.status,
-        name or session.machine_id,
-        session.correlation_id,
-    )
+    return (session.id, session.machine_id, session.correlation_id)
 
 
 def _print_action(action: mde.MachineAction, options: argparse.Namespace) -> None:

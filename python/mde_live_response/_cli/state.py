@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from mde_live_response._cli.exit_codes import OK
-from mde_live_response._cli.options import STATE_VARIABLE, add_command, duration, state_address
+from mde_live_response._cli.options import STATE_VARIABLE, add_command, age, state_address
 from mde_live_response._cli.output import print_document, print_text
 from mde_live_response._cli.words import count
 from mde_live_response._native import prune_state, show_state
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_state"]
 
-_DAY = 86_400.0
-
-
-def _days(text: str) -> float:
-    return duration(text, "d")
+_MONTH = 30 * 86_400.0
 
 
 def add_state(commands: Any) -> None:
@@ -45,15 +41,15 @@ def add_state(commands: Any) -> None:
         "prune",
         _prune,
         help="remove old entries, unless a process uses them",
-        example="mde-live-response state prune --older-than 30",
+        example="mde-live-response state prune --older-than 30d",
     )
     prune.add_argument(
         "--older-than",
-        type=_days,
-        default=30 * _DAY,
-        metavar="DAYS",
-        help="age in days (default: 30). After that, a submit can be found by its correlation id "
-        "only as long as the service lists its action",
+        type=age,
+        default=_MONTH,
+        metavar="AGE",
+        help="age with a unit, such as 12h (default: 30d). After that, a submit can be found by "
+        "its correlation id only as long as the service lists its action",
     )
     for action in (show, prune):
         action.add_argument(

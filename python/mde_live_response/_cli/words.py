@@ -38,6 +38,9 @@ _PHRASES = {
     "check tenant_id": "check AZURE_TENANT_ID",
     "correct client_id": "correct AZURE_CLIENT_ID",
     # It has no option for these.
+    "set them, or pass a credential to the client": "set them",
+    "; or pass a credential to the client": "",
+    "give the command's index, from 0, or its CommandResult": "give the command's number, from 0",
     "call less often, or raise max_wait": "call less often",
     "after max_wait, ": "after ",
     "see connect_timeout; ": "",
