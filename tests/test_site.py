@@ -47,6 +47,27 @@ def test_the_command_prints_what_the_tutorial_shows(
     assert re.sub(r" in [\d.]+s$", "", done.stdout.strip()) == shown.strip()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the page's script is for a POSIX shell")
+def test_the_commands_print_what_the_tutorial_shows(tmp_path: Path) -> None:
+    """In a shell, with the console script that pip installs."""
+    (script,) = re.findall(r'^```sh title="try.sh"\n(.*?)^```$', PAGE, re.MULTILINE | re.DOTALL)
+    (shown,) = re.findall(r"^\$ sh try.sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    command = tmp_path / "mde-live-response"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m mde_live_response "$@"\n')
+    command.chmod(0o700)
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == shown, done.stderr
+
+
 REFERENCE = "\n".join(
     page.read_text(encoding="utf-8")
     for page in sorted((Path(__file__).parents[1] / "docs/reference").glob("*.md"))
