@@ -144,6 +144,32 @@ async fn a_merged_record_is_followed() {
     }
 }
 
+/// The bounds of a record, of an error and of a page.
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_end_is_not_kept() {
+    let fixture = Fixture::new();
+    let pipeline = &fixture.sessions.pipeline;
+    let padded = |body: &Value, length: usize| {
+        let body = body.to_string();
+        format!("{}{body}", " ".repeat(length - body.len()))
+    };
+    for (id, status, limit) in [("m-1", 200, 8 << 20), ("m-2", 400, 1 << 20)] {
+        let body = padded(&json!({"id": id}), limit + 1);
+        let too_large = Fault { body, ..Fault::status(status) };
+        fixture.fault(&format!("/api/machines/{id}"), too_large, 1, 9);
+        let error = within(HOUR, pipeline.get_machine(id)).await.unwrap_err();
+        assert_eq!((error.kind, error.status), (Kind::Service, Some(status)), "{error}");
+        assert!(error.message.contains(&format!("is larger than {limit} bytes")), "{error}");
+    }
+    let body = padded(&json!({"id": "m-3"}), 8 << 20);
+    fixture.fault("/api/machines/m-3", Fault { body, ..Fault::status(200) }, 1, 1);
+    assert_eq!(within(HOUR, pipeline.get_machine("m-3")).await.unwrap().id, "m-3");
+    let body = padded(&json!({"value": [{"id": "m-1"}]}), (64 << 20) + 1);
+    fixture.fault("machines", Fault { body, ..Fault::status(200) }, 1, 9);
+    let error = within(HOUR, pipeline.list_machines(None, None)).await.unwrap_err();
+    assert!(error.message.contains("is larger than 67108864 bytes"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endless_list_ends() {
     let fixture = Fixture::new();
