@@ -75,6 +75,7 @@ def test_no_paragraph_of_help_is_there_twice(monkeypatch: pytest.MonkeyPatch) ->
         (["state", "prune", "--older-than", "1w"], "'1w' is not a duration: give a number of days"),
         (["run", "ws", "--timeout", "-5", "--get-file", "x"], "'-5' is not a duration: give a"),
         (["state", "prune", "--older-than", "30"], "'30' has no unit: give 30d for days"),
+        (["state", "prune", "--older-than", "1.5"], "'1.5' has no unit: give 1.5d for days"),
         (["rnu", "ws"], "'rnu' is not a command (did you mean run?)"),
         (["xyz"], "'xyz' is not a command\n"),
         (["--endpoint", "http://x", "run", "ws"], "is not a command (options follow the command)"),
@@ -105,6 +106,33 @@ def test_a_mistake_takes_two_lines(
     is_known = arguments[0] not in ("rnu", "xyz") and not arguments[0].startswith("-")
     command = f" {arguments[0]}" if is_known else ""
     assert f"\nSee mde-live-response{command}" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu", "ws"], "'rnu' is not a command (did you mean run?)"),
+        (["C:\\x"], "is not a command\n"),
+        (["it's"], "is not a command\n"),
+        (["--endpoint", "http://x", "run", "ws"], "is not a command (options follow the command)"),
+        (["--json", "machines"], "--json (options follow the command)"),
+    ],
+    ids=str,
+)
+def test_an_unknown_command_in_a_shell(
+    arguments: list[str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The console script calls `main` without arguments: they are in `sys.argv`."""
+    monkeypatch.setattr(sys, "argv", ["mde-live-response", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert expected in err
+    assert err.endswith("See mde-live-response -h\n")
 
 
 @pytest.mark.parametrize("value", ["-Depth", "-Depth 2", "--deep", "-", "-5"])

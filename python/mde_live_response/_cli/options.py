@@ -63,7 +63,7 @@ def duration(text: str, unit: str) -> float:
 
 def age(text: str) -> float:
     """Parse an age. What deletes must not guess a unit."""
-    if text.isdigit() and int(text):
+    if duration(text, "d") and text[-1:].lower() not in _UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} has no unit: give {text}d for days, or {text}h")
     return duration(text, "d")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import sys
 import textwrap
 
 # Importing `typing` would take most of the time of `import mde_live_response`.
@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 __all__ = ["Parser"]
-
-_UNKNOWN_COMMAND = re.compile(
-    r"argument [^-:][^:]*: invalid choice: '(?P<name>[^']*)' \(choose from"
-)
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -44,19 +40,16 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse the arguments. An unknown one is an error here, where its command is known."""
-        if args is not None:
-            args = self._join_values(args)
-            self._given = args
+        args = self._join_values(sys.argv[1:] if args is None else args)
+        self._check_command(args)
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(self._describe_unknown(unknown))
+            self.error(self._describe_unknown(unknown, args))
         return options, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print the mistake and end with the exit code of wrong usage."""
-        if self._subparsers is not None and (unknown := _UNKNOWN_COMMAND.match(message)):
-            message = self._describe_command(unknown["name"], message)
-        elif message.endswith("expected one argument"):
+        if message.endswith("expected one argument"):
             message += " (write --name=VALUE if it begins with a dash)"
         self.exit(2, f"{self.prog}: error: {message}\nSee {self.prog} -h\n")
 
@@ -77,25 +70,30 @@ class Parser(argparse.ArgumentParser):
     def _is_option(self, argument: str) -> bool:
         return argument == "--" or argument.partition("=")[0] in self._option_string_actions
 
-    def _describe_unknown(self, unknown: list[str]) -> str:
+    def _check_command(self, args: Sequence[str]) -> None:
+        """Tell a wrong command in one line: argparse lists all that there are."""
+        if self._subparsers is None:
+            return
+        (action,) = self._subparsers._group_actions
+        commands: dict[str, Any] = dict(action.choices or {})
+        at = next((at for at, word in enumerate(args) if not word.startswith("-")), len(args))
+        if at == len(args) or args[at] in commands:
+            return
+        if any(word not in self._option_string_actions for word in args[:at]):
+            self.error(f"{args[at]!r} is not a command (options follow the command)")
+        if at == 0:
+            self.error(f"{args[at]!r} is not a command{_did_you_mean(args[at], commands)}")
+
+    def _describe_unknown(self, unknown: list[str], args: Sequence[str]) -> str:
         text = f"unrecognized arguments: {' '.join(unknown)}"
         if self._subparsers is not None:
             return f"{text} (options follow the command)"
-        if not unknown[0].startswith("-"):
-            return text + self._advise_on_values()
-        name = unknown[0].partition("=")[0]
-        return text + _did_you_mean(name, self._option_string_actions)
-
-    def _advise_on_values(self) -> str:
-        if any(argument.startswith("--args") for argument in self._given):
-            return " (put quotes around a text with spaces: --args '-Depth 2')"
-        return " (run-many takes several machines)" if self.prog.endswith(" run") else ""
-
-    def _describe_command(self, name: str, message: str) -> str:
-        if any(argument.startswith("-") for argument in self._given[: self._given.index(name)]):
-            return f"{name!r} is not a command (options follow the command)"
-        names = re.findall(r"[\w-]+", message.partition("(choose from")[2])
-        return f"{name!r} is not a command" + _did_you_mean(name, names)
+        if unknown[0].startswith("-"):
+            name = unknown[0].partition("=")[0]
+            return text + _did_you_mean(name, self._option_string_actions)
+        if any(argument.startswith("--args") for argument in args):
+            return f"{text} (put quotes around a text with spaces: --args '-Depth 2')"
+        return f"{text} (run-many takes several machines)" if self.prog.endswith(" run") else text
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -228,7 +228,7 @@ def _wait_for(client: mde.LiveResponseClient, fleet: mde.Fleet, options: argpars
 def _print_sessions(client: mde.LiveResponseClient, fleet: mde.Fleet) -> None:
     for session in client.list_sessions():
         # The store has those of other runs too.
-        if (session.correlation_id or "").startswith(f"{fleet.run_id}/"):
+        if (session.correlation_id or "").rpartition("/")[0] == fleet.run_id:
             print_note(f"Session {session.id} continues at the service")
 
 
