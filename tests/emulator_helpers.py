@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -31,10 +32,19 @@ def free_ports() -> int:
 def call(
     emulator: Emulator, method: str, path: str, body: Any = None, token: str | None = None
 ) -> tuple[int, Any]:
+    headers = {
+        "Authorization": f"Bearer {token or emulator.token}",
+        "Content-Type": "application/json",
+    }
+    return send_json(method, emulator.url + path, body, headers)
+
+
+def send_json(
+    method: str, url: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> tuple[int, Any]:
+    """Send a request, and return the status and the JSON of the answer, also of an error."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(emulator.url + path, data, method=method)
-    request.add_header("Authorization", f"Bearer {token or emulator.token}")
-    request.add_header("Content-Type", "application/json")
+    request = urllib.request.Request(url, data, dict(headers or {}), method=method)
     try:
         with DIRECT.open(request, timeout=30) as response:
             return response.status, json.load(response)

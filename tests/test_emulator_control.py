@@ -6,14 +6,13 @@ import json
 import os
 import re
 import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_helpers import DIRECT, call, finished, result, run, script
+from emulator_helpers import call, finished, result, run, script, send_json
 
 from mde_live_response import InvalidRequestError
 from mde_live_response.emulator import Emulator
@@ -23,16 +22,8 @@ def control(
     emulator: Emulator, method: str, name: str, body: Any = None, **headers: str
 ) -> tuple[int, Any]:
     """Send a request to the control, as a program in any language does."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{emulator.url}/__box/{name}", data, method=method)
-    for header, value in headers.items():
-        request.add_header(header.replace("_", "-"), value)
-    try:
-        with DIRECT.open(request, timeout=30) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    named = {header.replace("_", "-"): value for header, value in headers.items()}
+    return send_json(method, f"{emulator.url}/__box/{name}", body, named)
 
 
 def get(emulator: Emulator, name: str) -> Any:

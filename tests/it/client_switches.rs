@@ -9,7 +9,7 @@ use mde_live_response::session::{RunOptions, SubmitRequest};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::support::{Fixture, HOUR, TempDir, env_number, within};
+use crate::support::{Fixture, HOUR, TempDir, env_number, paused_runtime, within};
 
 const REMOTE: &str = r"C:\Temp\triage.zip";
 
@@ -80,12 +80,7 @@ proptest! {
     fn a_session_completes(
         switches in Just(Switches::default()).prop_flat_map(answers).prop_flat_map(results),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        paused_runtime().block_on(async {
             let settings = Settings { switches, ..Settings::default() };
             let (fixture, folder) = (Fixture::with_settings(settings), TempDir::new());
             let content = Content::Bytes("what matters".into());

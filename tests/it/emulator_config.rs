@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::emulator_support::{Service, run_script};
+use crate::support::paused_runtime;
 
 fn read(text: &str) -> Result<EmulatorConfig> {
     EmulatorConfig::from_text(text, "config box.yaml", Path::new("/nowhere"))
@@ -256,9 +257,7 @@ proptest! {
     /// A config that was saved gives the same emulator, whatever the texts in it are.
     #[test]
     fn a_saved_config_loads_again(given in config()) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
+        paused_runtime().block_on(async {
             let first = start(&read(&given.to_string()).unwrap()).unwrap();
             let saved = first.config();
             let second = start(&read(&saved.to_string()).unwrap()).unwrap();

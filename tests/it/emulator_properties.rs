@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use crate::emulator_support::{Service, get_file, put_file, run_script, with_settings};
+use crate::support::paused_runtime;
 
 const MACHINES: usize = 4;
 const SESSIONS: u32 = 3;
@@ -186,12 +187,7 @@ proptest! {
         switches in switches(),
         operations in proptest::collection::vec(operations(), 1..60),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        paused_runtime().block_on(async {
             let service = service(seed, switches);
             let (mut ids, mut known) = (Vec::new(), HashMap::<String, Value>::new());
             for operation in &operations {

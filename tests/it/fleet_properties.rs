@@ -14,7 +14,7 @@ use mde_live_response::session::Sessions;
 
 use crate::fleet_random::{FILE, commands, inject_faults, limits, populate, switches};
 use crate::fleet_support::*;
-use crate::support::{Fixture, HOUR, TempDir, env_number, sleep, within};
+use crate::support::{Fixture, HOUR, TempDir, env_number, paused_runtime, sleep, within};
 
 /// The number of seeds. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and
 /// `MDE_LIVE_RESPONSE_FLEET_SEED` the first seed.
@@ -229,11 +229,7 @@ async fn run_case(seed: u64) {
 /// Returns the first seed whose run fails a check.
 fn first_failing_seed(seeds: impl Iterator<Item = u64>) -> Option<u64> {
     let holds = |seed: &u64| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = paused_runtime();
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runtime.block_on(run_case(*seed))))
             .is_ok()
     };

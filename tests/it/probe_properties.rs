@@ -9,7 +9,7 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
 use crate::probe_support::{ACTIONS, Tenant};
-use crate::support::env_number;
+use crate::support::{env_number, paused_runtime};
 
 /// The length of "Case A ", which begins each comment, and of a tag's digits.
 const BEFORE: usize = 7;
@@ -236,12 +236,7 @@ proptest! {
 
     #[test]
     fn each_switch_that_a_read_shows_is_found_and_no_other(switches in switches()) {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        runtime.block_on(async {
+        paused_runtime().block_on(async {
             let profile = Tenant::new(switches.clone()).await.survey().await;
             let expected = expected(&switches);
             prop_assert_eq!(

@@ -17,7 +17,7 @@ use crate::emulator_support::Service;
 use crate::emulator_tokens::token;
 use crate::network::SubmitFate;
 use crate::submit_random::{Caller, Case, cases};
-use crate::support::{Fixture, HOUR, env_number, sleep, within};
+use crate::support::{Fixture, HOUR, env_number, paused_runtime, sleep, within};
 
 /// The number of cases. `MDE_LIVE_RESPONSE_SUBMITS` sets another number.
 const CASES: u64 = 1000;
@@ -276,8 +276,7 @@ async fn run_case(case: Case) {
 /// Runs random cases. Returns the smallest one that fails, and how.
 fn first_failure(mut runner: TestRunner) -> Option<String> {
     let run = |case| {
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.enable_all().start_paused(true).build().unwrap().block_on(run_case(case));
+        paused_runtime().block_on(run_case(case));
         Ok(())
     };
     runner.run(&cases(), run).err().map(|error| error.to_string())

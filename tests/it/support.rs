@@ -32,6 +32,12 @@ pub async fn within<T>(seconds: u64, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// A runtime for the cases of a property, whose clock is paused as in `#[tokio::test]`.
+pub fn paused_runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(true).build().unwrap()
+}
+
 /// Returns the number in an environment variable.
 pub fn env_number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -204,8 +204,9 @@ def state_address(options: argparse.Namespace) -> str:
             "a memory store cannot be read from another process",
             hint="use sqlite:///path or redis://host:6379/0",
         )
-    path = address.removeprefix("sqlite:///")
-    if path != address and not Path(path).exists():
+    scheme, _, path = str(address).partition(":///")
+    # A client would create it: the address was mistyped.
+    if scheme.lower() == "sqlite" and not Path(path).exists():
         raise mde.InvalidRequestError(
             f"there is no state store at {path}",
             hint="check the path; the first command that starts a session creates the store",

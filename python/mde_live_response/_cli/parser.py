@@ -71,7 +71,7 @@ class Parser(argparse.ArgumentParser):
         return argument == "--" or argument.partition("=")[0] in self._option_string_actions
 
     def _check_command(self, args: Sequence[str]) -> None:
-        """Tell a wrong command in one line: argparse lists all that there are."""
+        """Report a wrong command in one line: argparse would list every command."""
         if self._subparsers is None:
             return
         (action,) = self._subparsers._group_actions

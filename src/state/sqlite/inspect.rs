@@ -7,22 +7,13 @@ use rusqlite::{Connection, OpenFlags, Row, params};
 use super::connection::StoreConnection;
 use super::sessions::intent;
 use super::{Sql, file};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::operation::Operation;
 use crate::state::store::{IntentKey, IntentState, Pruned, Snapshot, WindowState};
 use crate::state::{QuotaKey, retention};
 
 /// Returns the quota keys that the store holds.
-///
-/// # Errors
-///
-/// Returns an error if there is no such file, or if it can't be read.
 pub fn quota_keys(path: &Path) -> Result<Vec<QuotaKey>> {
-    if !path.exists() {
-        let message = format!("there is no state store at {}", path.display());
-        let hint = "check the path; the first client that uses a store creates it";
-        return Err(Error::invalid(message).with_hint(hint));
-    }
     let read = || -> Sql<Vec<QuotaKey>> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let mut statement =
