@@ -284,9 +284,12 @@ def test_a_document_of_an_error_has_the_id_of_the_run(
 ) -> None:
     box.on_script("slow.ps1", duration=1000.0)
     run = ["run-many", "ws-0001.example.test", "--run-script", "slow.ps1", *COMMENT, "--json"]
-    assert main([*run, "--timeout", "1", "--run-id", "case-42"]) == 3
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert (error["type"], error["run_id"]) == ("WaitTimeoutError", "case-42")
+    assert main([*run, "--timeout", "1"]) == 3
+    printed = capsys.readouterr()
+    error = json.loads(printed.out)["error"]
+    # The id that the command chose itself.
+    assert printed.err.startswith(f"Run {error['run_id']}, 1 machine\n")
+    assert error["type"] == "WaitTimeoutError"
     assert "without a state store" in error["hint"]
 
 

@@ -90,6 +90,12 @@ def test_one_line_for_each_call(tmp_path: Path, start: Start) -> None:
         assert hidden not in text
 
 
+def test_an_address_that_others_reach_is_one_line_of_warning(start: Start) -> None:
+    _, lines = start("--host", "0.0.0.0").stop()
+    expected = "warning: the emulator listens on 0.0.0.0: every host that can connect can use it"
+    assert lines == [expected, "0 calls", "no rule was broken"]
+
+
 def test_faults_and_broken_rules(start: Start) -> None:
     box = start("--strict", "--machines", "12")
     machines = [machine["id"] for machine in call(box, "GET", "/api/machines")[1]["value"]]
