@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -121,6 +122,23 @@ pub(super) fn format_time(tick: Tick) -> String {
     let mut out = Vec::with_capacity(28);
     write_time(&mut out, tick);
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// The header Date of the last answer. All answers within a second have the same.
+#[derive(Debug, Default)]
+pub(super) struct DateHeader {
+    second: Tick,
+    text: Option<HeaderValue>,
+}
+
+impl DateHeader {
+    pub fn at(&mut self, tick: Tick) -> Option<HeaderValue> {
+        let second = tick.div_euclid(SECOND);
+        if self.text.is_none() || self.second != second {
+            *self = Self { second, text: HeaderValue::from_str(&http_date(tick)).ok() };
+        }
+        self.text.clone()
+    }
 }
 
 /// Returns a time as the header Date has it, such as `Sun, 06 Nov 1994 08:49:37 GMT`.

@@ -1,6 +1,8 @@
 //! Rate limits: counts the calls of each application and route in windows.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::HashMap;
 
 use bytes::Bytes;
 use http::StatusCode;

@@ -9,7 +9,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::blob::store::ResultStore;
-use super::clock::Tick;
+use super::clock::{DateHeader, Tick};
 use super::control::fault_rules::FaultRules;
 use super::control::raw_properties::RawProperties;
 use super::control::request_log::{RequestLog, Violations};
@@ -67,6 +67,7 @@ pub(super) struct State {
     pub rng: Rng,
     /// Sum of the jumps of the emulated clock.
     pub clock_offset: Tick,
+    pub date_header: DateHeader,
     /// Wall time of the call that holds the lock, in seconds since the Unix epoch.
     pub wall_now: f64,
 }
@@ -102,6 +103,7 @@ impl State {
             // Faults have their own generator: a fault must not change the ids that follow.
             rng: rng.fork(),
             clock_offset: 0,
+            date_header: DateHeader::default(),
             wall_now: 0.0,
         };
         state.tenant_id = state.new_uuid().to_string();

@@ -1,8 +1,9 @@
 //! The request log, the counters, and the rules that clients broke.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use http::{HeaderMap, Method};
 use serde::Serialize;
 use serde_json::{Map, Value, json};

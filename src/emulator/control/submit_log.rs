@@ -1,6 +1,6 @@
 //! Finds accepted submits that repeat an earlier one.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use crate::emulator::session::action::Command;
 

@@ -1,7 +1,8 @@
 //! The machines of the tenant (docs/service.md, section 9).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use serde_json::{Map, Value};
 
 use crate::emulator::clock::{MAX_SECONDS, SECOND, Tick, ticks};

@@ -1,10 +1,9 @@
 //! Issued tokens, and the permissions and audience that each API call requires (docs/service.md,
 //! sections 1 and 4).
 
-use std::collections::HashMap;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use foldhash::HashMap;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
@@ -97,7 +96,7 @@ pub struct TokenStore {
 
 impl TokenStore {
     pub fn new(key: [u8; 16]) -> Self {
-        Self { grants: HashMap::new(), key, serial: 0 }
+        Self { grants: HashMap::default(), key, serial: 0 }
     }
 
     /// Issues a token. It is a JWT because clients read its `claims`. `authorize` does not decode it,

@@ -1,7 +1,6 @@
 //! The list of all actions, with indexes by id and by machine.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use uuid::Uuid;
 
 use crate::emulator::odata::IndexHints;

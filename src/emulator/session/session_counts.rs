@@ -1,6 +1,6 @@
 //! Counts the open sessions of each application.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 /// The open sessions by application. The session cap of the tenant is checked against their sum.
 #[derive(Debug, Default)]

@@ -5,7 +5,6 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, DATE, HeaderValue, ORIGIN};
 
 use crate::emulator::Emulator;
-use crate::emulator::clock::http_date;
 use crate::emulator::control::fault::Fault;
 use crate::emulator::control::request_log::RequestOutcome;
 use crate::emulator::login::endpoints::is_login_path;
@@ -54,11 +53,11 @@ impl Emulator {
         if let ExchangeOutcome::Answered(reply) | ExchangeOutcome::Truncated(reply, _) =
             &mut outcome
         {
-            let (state, now) = self.lock_now();
+            let (mut state, now) = self.lock_now();
             // A fault may have set another date.
             if state.switches.date_header
                 && !reply.headers.contains_key(DATE)
-                && let Ok(date) = HeaderValue::from_str(&http_date(now))
+                && let Some(date) = state.date_header.at(now)
             {
                 reply.headers.insert(DATE, date);
             }

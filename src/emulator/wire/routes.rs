@@ -1,6 +1,8 @@
 //! Matches a method and a path to a route (docs/service.md, section 1). Paths are not
 //! case-sensitive (section 3.1).
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
@@ -134,11 +136,12 @@ impl RouteMatch {
             return Self::Unknown;
         }
         // Split first: an encoded slash belongs to a name, not to the path.
-        let rest: Vec<String> = segments.map(decode).collect();
-        let mut rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-        if rest.first().is_some_and(|version| is_version(version)) {
-            rest.remove(0);
-        }
+        let rest: Vec<Cow<'_, str>> = segments.map(decode).collect();
+        let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
+        let rest = match rest.split_first() {
+            Some((version, rest)) if is_version(version) => rest,
+            _ => &rest,
+        };
         let (head, tail) = match rest.split_first() {
             Some((head, tail)) => (head.to_ascii_lowercase(), tail),
             None => return Self::Unknown,
@@ -197,8 +200,13 @@ fn function(segment: &str, name: &str) -> Option<String> {
 }
 
 /// Decodes percent-encoding.
-fn decode(segment: &str) -> String {
-    percent_decode_str(segment).decode_utf8_lossy().into_owned()
+fn decode(segment: &str) -> Cow<'_, str> {
+    // Most have none, and the decoder takes each byte by itself.
+    if segment.contains('%') {
+        percent_decode_str(segment).decode_utf8_lossy()
+    } else {
+        segment.into()
+    }
 }
 
 /// Returns whether a segment is the API's version, which is optional (page "exposed-apis-list").
