@@ -201,8 +201,9 @@ peers: wheel
 	$(PYTHON) -m venv --clear target/bench
 	target/bench/bin/python -m pip install --quiet --no-index --no-deps --find-links dist mde-live-response
 	target/bench/bin/python -m pip install --quiet --requirement benches/peers/requirements.txt
-	$(CARGO) bench --locked --no-default-features --bench bare_reqwest --no-run
+	$(CARGO) bench --locked --no-default-features --bench bare_reqwest --bench store --no-run
 	BARE_REQWEST="$$(ls -t $$(find target/release/deps -name 'bare_reqwest-*' ! -name '*.*') | head -1)" \
+	STORE_BENCH="$$(ls -t $$(find target/release/deps -name 'store-*' ! -name '*.*') | head -1)" \
 		target/bench/bin/python benches/peers/run.py
 
 format: $(VENV)/.tools $(VENV)/.components

@@ -21,10 +21,15 @@ fn main() -> Result<()> {
     if let Some(worker) = cost::Worker::from_environment() {
         return runtime.block_on(worker.run());
     }
-    let chosen = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    let chosen = arguments.next();
     let is_chosen = |part: &str| chosen.as_ref().is_none_or(|chosen| chosen == part);
     let folder = servers::TempDir::new()?;
     let redis = servers::Redis::start(&folder);
+    if let (Some("shared"), Some(kind)) = (chosen.as_deref(), arguments.next()) {
+        cost::shared(&kind, &folder, redis.as_ref());
+        return Ok(());
+    }
     runtime.block_on(async {
         if is_chosen("strictness") {
             println!("{:42} {:>14}", "strictness", "windows broken");

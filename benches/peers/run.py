@@ -31,13 +31,25 @@ def measure(there, at, name):
     return json.loads(done.stdout)
 
 
-def measure_row(there, at):
+def measure_row(there, at, known):
+    """Return the figures of each contender. Rows that share their contenders share a run."""
+    row = ROWS[at]
+    both = known.get(id(row.contenders))
+    if both is None:
+        both = known[id(row.contenders)] = measure_contenders(there, at)
+    return {
+        name: [it if row.part is None else it[row.part] for it in measured]
+        for name, measured in both.items()
+    }
+
+
+def measure_contenders(there, at):
     row = ROWS[at]
     names = [
         name for name in row.contenders if name != "reqwest alone" or "BARE_REQWEST" in os.environ
     ]
     figures = {name: [] for name in names}
-    for _ in range(ROUNDS):
+    for _ in range(min(ROUNDS, row.rounds)):
         for name in names:
             figures[name].append(measure(there, at, name))
     return figures
@@ -58,9 +70,9 @@ def main():
     chosen = os.environ.get("BENCH_ROWS")
     rows = range(len(ROWS)) if chosen is None else [int(at) for at in chosen.split(",")]
     with serving() as there:
-        measured = []
+        measured, known = [], {}
         for at in rows:
-            measured.append(print_row(ROWS[at], measure_row(there, at)))
+            measured.append(print_row(ROWS[at], measure_row(there, at, known)))
             sys.stdout.flush()
     # A part of the table must not replace the whole.
     if chosen is None:

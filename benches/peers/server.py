@@ -3,12 +3,16 @@
 It runs in a process of its own, so that only the clients are measured. It prints where it listens.
 """
 
+import contextlib
 import http.server
 import json
+import random
 import sys
+import tempfile
 import threading
 import urllib.request
 import uuid
+from pathlib import Path
 
 from mde_live_response import Command, Limits, Rate
 from mde_live_response.emulator import Emulator
@@ -16,6 +20,7 @@ from mde_live_response.emulator import Emulator
 LIMITS = Limits(submit=[Rate(1_000_000, 60.0)], read=[Rate(1_000_000, 60.0)], sessions=100_000)
 MACHINE = "ws-0001.example.test"
 PAGE_SIZE = 10_000
+FILE_MIB = 1024
 
 
 def read(url, token):
@@ -49,9 +54,48 @@ def serve_page(page):
     return f"http://127.0.0.1:{server.server_port}"
 
 
+def write_file(path):
+    """Write half noise, half text: like a memory image, it compresses to about half."""
+    noise, text = random.Random(1).randbytes(1 << 19), b"evidence of something " * 23832
+    with path.open("wb") as file:
+        for at in range(FILE_MIB):
+            # Rotated, so that gzip does not find the noise of the previous MiB again.
+            offset = at * 7919 % len(noise)
+            file.write(noise[offset:] + noise[:offset] + text[: 1 << 19])
+    return path
+
+
+@contextlib.contextmanager
+def files(path, **options):
+    """Serve one collected file, and yield where."""
+    # The clock is fast, so that the session is short. The links must not expire with it.
+    switches = {"link_life": 1e8}
+    with Emulator(machines=1, limits=LIMITS, speed=1000.0, switches=switches, **options) as served:
+        served.put_remote_file("*", "C:\\memory.dmp", path)
+        with served.client() as client:
+            command = Command.get_file("C:\\memory.dmp")
+            session = client.session(client.run(MACHINE, command, "bench").action.id)
+            session.refresh()
+            # The emulator compresses a file when it is first requested.
+            for _ in session.stream(0):
+                pass
+        bundle = {"ca_bundle": served.ca_bundle} if served.ca_bundle else {}
+        yield {
+            "url": served.url,
+            "token": served.token,
+            "file_action_id": session.action_id,
+            **bundle,
+        }
+
+
 def main():
     # A fast clock ends a session at once, so that its cost is not hidden by waits.
-    with Emulator(machines=200, limits=LIMITS, speed=1000.0) as emulator:
+    with (
+        Emulator(machines=200, limits=LIMITS, speed=1000.0) as emulator,
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.ExitStack() as stack,
+    ):
+        path = write_file(Path(folder) / "memory.dmp")
         emulator.add_library_file("a.ps1")
         action = emulator.client().run(MACHINE, Command.run_script("a.ps1"), "bench").action
         url = f"{emulator.url}/api/machineactions/{action.id}"
@@ -61,6 +105,8 @@ def main():
             "token": emulator.token,
             "action_url": url,
             "action_id": action.id,
+            "files": stack.enter_context(files(path)),
+            "tls_files": stack.enter_context(files(path, tls=True)),
             "page_url": serve_page(make_page(read(url, emulator.token))),
         }
         print(json.dumps(there), flush=True)

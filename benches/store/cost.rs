@@ -43,6 +43,15 @@ pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     Ok(())
 }
 
+/// The row of one kind of store, as `benches/peers` compares it.
+pub fn shared(kind: &str, folder: &TempDir, redis: Option<&Redis>) {
+    let name = format!("{kind}, 8 processes, 50 a second each");
+    match (kind, redis) {
+        ("redis", Some(redis)) => processes(&name, &redis.address(), BUSY),
+        _ => processes(&name, &folder.sqlite("pausing.db"), BUSY),
+    }
+}
+
 /// Returns limits so wide that nobody waits, with as many calls counted as in the longest real
 /// window.
 fn generous_limits() -> Result<Limits> {
