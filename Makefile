@@ -169,8 +169,9 @@ soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_exit_busy.py \
 		tests/test_signals.py tests/test_asyncio.py tests/test_asyncio_cancel.py tests/test_client.py tests/test_fleet_kill.py \
 		tests/test_state_killed.py tests/test_state_frozen.py tests/test_state_rewound.py
-	MDE_LIVE_RESPONSE_FLEETS=100000 MDE_LIVE_RESPONSE_SUBMITS=100000 $(CARGO) test --release --locked \
-		--no-default-features --test it -- fleet_properties submit_properties
+	MDE_LIVE_RESPONSE_FLEETS=100000 MDE_LIVE_RESPONSE_SUBMITS=100000 MDE_LIVE_RESPONSE_SESSIONS=1000000 \
+		$(CARGO) test --release --locked --no-default-features --test it -- --nocapture \
+		fleet_properties submit_properties session_soak
 
 # New inputs go to target/fuzz; the corpus is not changed. RUSTC_BOOTSTRAP lets a stable compiler
 # accept the options of cargo-fuzz.

@@ -74,6 +74,7 @@ mod session_poller;
 mod session_refresh;
 mod session_run;
 mod session_saved;
+mod session_soak;
 mod session_store_check;
 mod session_transfers;
 mod store_checks;
