@@ -69,8 +69,10 @@ ROWS = [
         reads.BLOCKING,
         "under pyreqwest, a tenth of requests, 2.0 x reqwest alone",
         _blocking,
-        "a call passes the limits, the token cache and the retry policy, and its connection "
-        "belongs to another thread, which costs a hand-over in each direction",
+        "a call passes the limits, the token cache and the retry policy, and a worker thread does "
+        "its I/O, which costs a hand-over in each direction. Tried: the caller polls its own call; "
+        "then the two threads wake each other for each step, and it cost more. A connection that "
+        "each caller drives itself would need a pool for each thread",
     ),
     Row(
         "asyncio status read, 50 in flight, CPU",
