@@ -1,0 +1,249 @@
+"""A real proxy between a client and an emulator. It fails at one step, until it is cleared.
+
+The emulator's own faults cannot be removed, cannot refuse a connection, and cannot tell a lookup
+from a poll. So the faults of the matrix are made here, and the emulator judges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import struct
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from . import entities
+from .faults import Fault, Way
+from .steps import Step, step_of
+from .wire import Message, answer, read_body, read_head
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from typing_extensions import Self
+
+AWAY = 0.3
+"""How long a host refuses connections if the fault passes, in seconds."""
+LATE = 0.3
+"""How late an answer is that still comes in time."""
+FOREVER = 60.0
+"""Longer than any client of the matrix waits."""
+LINK = re.compile(rb"http://127\.0\.0\.1:(\d+)/([^\"\s]+[?&]sig=[^\"\s]+)")
+
+
+class Loop:
+    """The event loop of all proxies, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, name="fronts", daemon=True).start()
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+
+class Front:
+    """Forwards the requests to the API, the login host and the results' host of an emulator."""
+
+    def __init__(self, loop: Loop, emulator_url: str, decoy: entities.Decoy) -> None:
+        self._loop, self._decoy = loop, decoy
+        url = urlsplit(emulator_url)
+        self._targets = {"api": url.port, "blob": 0}
+        self._servers: dict[str, asyncio.Server] = {}
+        self._ports: dict[str, int] = {"api": 0, "blob": 0}
+        self._writers: dict[str, set[asyncio.StreamWriter]] = {"api": set(), "blob": set()}
+        self._armed: tuple[Fault, Step, bool] | None = None
+        self.hits = 0
+        """How many requests failed."""
+        self.seen: set[Step] = set()
+        self.secrets: set[str] = set()
+        """The tokens, signatures and links that the client got."""
+        self.redirected: list[str] = []
+        """Requests that followed a redirect."""
+
+    def __enter__(self) -> Self:
+        for host in self._ports:
+            self._loop.run(self._listen(host))
+        self.url = f"http://127.0.0.1:{self._ports['api']}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.run(self._close())
+
+    def arm(self, fault: Fault, step: Step, once: bool) -> None:
+        self._armed = (fault, step, once)
+
+    def clear(self) -> None:
+        """Remove the fault: a host that was away comes back."""
+        self._armed = None
+        for host in self._ports:
+            self._loop.run(self._listen(host))
+
+    async def _listen(self, host: str) -> None:
+        if host in self._servers:
+            return
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._serve(host, reader, writer)
+
+        port = self._ports[host]
+        self._servers[host] = await asyncio.start_server(serve, "127.0.0.1", port)
+        self._ports[host] = self._servers[host].sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        for host in list(self._servers):
+            self._servers.pop(host).close()
+            self._reset_all(host)
+
+    def _reset_all(self, host: str) -> None:
+        for writer in list(self._writers[host]):
+            reset(writer)
+
+    async def _serve(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._writers[host].add(writer)
+        connection = Upstream(self._targets[host])
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                while await self._exchange(host, reader, writer, connection):
+                    pass
+        finally:
+            self._writers[host].discard(writer)
+            connection.close()
+            writer.close()
+
+    async def _exchange(
+        self,
+        host: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream: Upstream,
+    ) -> bool:
+        """Pass one request on. Returns whether the connection is still usable."""
+        request = await read_head(reader)
+        method, target, _ = request.start.split()
+        if target.startswith("/signin"):
+            self.redirected.append(request.header("authorization") or "no token")
+        step = Step.BLOB if host == "blob" else step_of(method, target)
+        fault = self._take(step)
+        if fault is None:
+            await read_body(reader, request)
+            await send(writer, (await self._forward(request, upstream, step)).encode())
+            return True
+        if fault.way is Way.REFUSE:
+            await self._go_away(host)
+            return False
+        if fault.way is Way.RESET_UNREAD:
+            reset(writer)
+            return False
+        await read_body(reader, request)
+        return await self._fail(fault, step, request, upstream, writer)
+
+    def _take(self, step: Step) -> Fault | None:
+        self.seen.add(step)
+        if self._armed is None or self._armed[1] is not step:
+            return None
+        fault, _, once = self._armed
+        self.hits += 1
+        if once:
+            self._armed = None
+            if fault.way is Way.REFUSE:
+                host = "blob" if step is Step.BLOB else "api"
+                later = self._loop.loop.call_later
+                later(AWAY, lambda: self._loop.loop.create_task(self._listen(host)))
+        return fault
+
+    async def _go_away(self, host: str) -> None:
+        if host in self._servers:
+            self._servers.pop(host).close()
+        self._reset_all(host)
+
+    async def _fail(
+        self,
+        fault: Fault,
+        step: Step,
+        request: Message,
+        upstream: Upstream,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        response = await self._forward(request, upstream, step) if fault.acts else None
+        if fault.way is Way.RESET:
+            reset(writer)
+            return False
+        if fault.way is Way.SILENT:
+            await asyncio.sleep(FOREVER)
+            return False
+        if fault.way is Way.ANSWER:
+            response = answer(fault.status, dict(fault.headers), fault.body(step))
+        assert response is not None
+        if fault.way is Way.SLOW:
+            await asyncio.sleep(LATE)
+        elif fault.way is Way.CUT:
+            await send(writer, response.encode(keep=len(response.body) // 2))
+            return False
+        elif fault.way is Way.GARBLE:
+            response.body = garble(response.body)
+        elif fault.way is Way.OTHER_ENTITY:
+            response.body = entities.exchange(step, response.body, self._decoy)
+        await send(writer, response.encode())
+        return True
+
+    async def _forward(self, request: Message, upstream: Upstream, step: Step) -> Message:
+        response = await upstream.ask(request)
+        if step is Step.TOKEN and response.status == 200:
+            self.secrets.add(json.loads(response.body)["access_token"])
+        if step is Step.LINK and response.status == 200:
+            response.body = LINK.sub(self._own_link, response.body)
+        return response
+
+    def _own_link(self, link: re.Match[bytes]) -> bytes:
+        """Let a result link lead here, and remember its secrets."""
+        self._targets["blob"] = int(link[1])
+        rest = link[2].decode()
+        self.secrets.update(parse_qs(urlsplit(rest).query)["sig"])
+        self.secrets.add(rest)
+        return f"http://127.0.0.1:{self._ports['blob']}/{rest}".encode()
+
+
+class Upstream:
+    """A connection to the emulator, opened when it is needed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: Message) -> Message:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        await send(writer, request.encode())
+        response = await read_head(reader)
+        await read_body(reader, response)
+        return response
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+
+
+async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(data)
+    await writer.drain()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close with a RST, as a host does that lost the connection."""
+    own: socket.socket = writer.get_extra_info("socket")
+    with suppress(OSError):
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def garble(body: bytes) -> bytes:
+    """Make every fifth byte one that is in no text. No format reads it, and each checksum sees it."""
+    return bytes(0xFF if at % 5 == 0 else byte for at, byte in enumerate(body))

@@ -1,0 +1,164 @@
+"""Runs cells side by side, each with a watchdog, and judges them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from leak_helpers import LeakDetector
+
+from . import rules
+from .box import Box
+from .cells import Cell, Operation, StoreKind
+from .front import Loop
+from .operations import Ended, Trial
+from .rules import Broken, broken
+from .steps import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from .capture import Records
+
+AT_ONCE = 24
+"""Cells that run side by side: most of them wait."""
+BOUND = 60.0
+"""Seconds of real time within which a call must end, with all cells of this machine beside it."""
+
+
+@dataclass
+class Verdict:
+    """What came of a cell."""
+
+    cell: Cell
+    problems: list[Broken] = field(default_factory=list)
+    seconds: float = 0.0
+    """How long the call took while the fault lasted."""
+    total: float = 0.0
+
+    @property
+    def held(self) -> bool:
+        return not self.problems
+
+
+class Runner:
+    """Runs cells with the stores of one folder."""
+
+    def __init__(self, folder: Path, redis: str | None, records: Records) -> None:
+        self.folder, self.redis, self.records = folder, redis, records
+        self.loop = Loop()
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def stores(self) -> list[StoreKind]:
+        """Return the kinds of stores that are available here."""
+        return [kind for kind in StoreKind if kind is not StoreKind.REDIS or self.redis]
+
+    def box(self, store: StoreKind) -> Box:
+        with self._lock:
+            self._number += 1
+            number = self._number
+        folder = self.folder / str(number)
+        states = {
+            StoreKind.MEMORY: "memory:",
+            StoreKind.SQLITE: f"sqlite:///{folder / 'state.db'}",
+            StoreKind.REDIS: self.redis or "",
+        }
+        return Box(number, folder, states[store], self.loop)
+
+    def steps_of(self, operation: Operation, store: StoreKind) -> frozenset[Step]:
+        """Run the operation without a fault, and return the steps of which it makes requests."""
+        seen: set[Step] = set()
+        for cancels in (False, True):
+            with self.box(store) as box:
+                trial = Trial(box, operation, cancels)
+                trial.prepare()
+                ended = trial.act()
+                steps = set(box.front.seen)
+                if cancels and Step.CANCEL not in steps:
+                    trial.close()
+                    continue
+                problems = [*rules.judge_recovery(trial, trial.recover(ended))]
+                problems += rules.judge_service(box, trial)
+                trial.close()
+                assert rules.has_succeeded(trial, ended), rules.describe(ended)
+                assert not problems, problems
+                # Only a cancel needs a machine that is off; all else is seen without it.
+                seen |= steps & {Step.CANCEL} if cancels else steps
+        return frozenset(seen)
+
+    def run_all(self, cells: Sequence[Cell], done: Callable[[Verdict], None]) -> list[Verdict]:
+        def one(cell: Cell) -> Verdict:
+            verdict = self.run(cell)
+            done(verdict)
+            return verdict
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(one, cells))
+
+    def run(self, cell: Cell) -> Verdict:
+        """Run a cell in a thread of its own. Does not wait for one that hangs."""
+        verdict = Verdict(cell)
+        started = time.monotonic()
+        thread = threading.Thread(target=self._run, args=[verdict], daemon=True)
+        thread.start()
+        thread.join(BOUND * 2)
+        verdict.total = time.monotonic() - started
+        if thread.is_alive():
+            frame = sys._current_frames().get(thread.ident or 0)
+            stack = traceback.extract_stack(frame)[-1] if frame else "no frame"
+            verdict.problems.append(broken(rules.HANG, f"no end after {BOUND * 2:.0f} s: {stack}"))
+        return verdict
+
+    def _run(self, verdict: Verdict) -> None:
+        try:
+            with self.box(verdict.cell.store) as box:
+                self._judge(box, verdict)
+            shutil.rmtree(box.folder, ignore_errors=True)
+        except Exception:
+            verdict.problems.append(broken(rules.OCCURRED, traceback.format_exc()))
+
+    def _judge(self, box: Box, verdict: Verdict) -> None:
+        cell, start = verdict.cell, len(self.records.lines)
+        trial = Trial(box, cell.operation, cell.step is Step.CANCEL)
+        trial.prepare()
+        box.front.arm(cell.fault, cell.step, cell.once)
+        started = time.monotonic()
+        ended = trial.act()
+        verdict.seconds = time.monotonic() - started
+        problems = [*rules.judge_call(cell, trial, ended)]
+        if verdict.seconds > BOUND:
+            problems.append(broken(rules.HANG, f"the call took {verdict.seconds:.0f} s"))
+        box.front.clear()
+        recovered = trial.recover(ended)
+        problems += rules.judge_recovery(trial, recovered)
+        trial.close()
+        problems += rules.judge_service(box, trial)
+        problems += rules.judge_leaks(box, self._texts(start, ended, recovered))
+        verdict.problems = problems
+
+    def _texts(self, start: int, *ends: Ended) -> str:
+        """Return everything that a user could have seen of a cell."""
+        detector = LeakDetector()
+        for ended in ends:
+            for error in ended.errors:
+                detector.error(error)
+            for result in ended.results.values():
+                detector.value(result)
+        return self.records.since(start) + "\n".join(text for _, text in detector.texts)
+
+
+def seen_of(
+    runner: Runner, pairs: Sequence[tuple[Operation, StoreKind]]
+) -> Mapping[tuple[Operation, StoreKind], frozenset[Step]]:
+    """Return the steps of each operation with each store."""
+    with ThreadPoolExecutor(4) as pool:
+        steps = list(pool.map(lambda pair: runner.steps_of(*pair), pairs))
+    return dict(zip(pairs, steps, strict=True))
