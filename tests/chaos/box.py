@@ -54,8 +54,8 @@ class Box:
             self.emulator = stack.enter_context(emulator)
             self.set_duration(0.5)
             emulator.put_remote_file("*", REMOTE, self.evidence)
-            self._tool = self.folder / "tool.txt"
-            self._tool.write_text(f"a tool of {self.seed}")
+            self.tool = self.folder / "tool.txt"
+            self.tool.write_text(f"a tool of {self.seed}")
             self.front = stack.enter_context(Front(self._loop, emulator.url, self._decoy()))
             self._stack = stack.pop_all()
         return self
@@ -71,7 +71,6 @@ class Box:
         self.foreign = action
         decoy = Decoy(call(self.emulator, "GET", f"/api/machines/{OTHER}")[1], other)
         self.emulator.advance(3600)
-        self._asked = len(self.emulator.requests)
         return decoy
 
     def set_duration(self, seconds: float) -> None:
@@ -84,7 +83,7 @@ class Box:
     @property
     def commands(self) -> list[Command]:
         return [
-            Command.put_local(self._tool),
+            Command.put_local(self.tool),
             Command.run_script(SCRIPT, ARGUMENT),
             Command.get_file(REMOTE),
         ]
@@ -105,6 +104,15 @@ class Box:
             connect_timeout=REQUEST_TIMEOUT,
             max_wait=4.0,
         )
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment variables with which a child process reaches the proxy."""
+        address = {
+            "MDE_LIVE_RESPONSE_ENDPOINT": self.front.url,
+            "AZURE_AUTHORITY_HOST": self.front.url,
+        }
+        return {**self.emulator.env, **address}
 
     @property
     def secrets(self) -> set[str]:

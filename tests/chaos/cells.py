@@ -57,6 +57,13 @@ class Cell:
         return is_late or (self.once and not self.fault.is_final_at(self.step))
 
     @property
+    def may_be_final(self) -> bool:
+        """Whether a correct client may give up what the request was for."""
+        if self.must_succeed:
+            return False
+        return self.fault.is_final_at(self.step) or not (self.once or self.fault.is_outage)
+
+    @property
     def is_outage(self) -> bool:
         """Whether the service is away for good, without a verdict: a later call may succeed."""
         return not self.once and self.fault.is_outage

@@ -74,8 +74,8 @@ class Fault:
 
     def is_final_at(self, step: Step) -> bool:
         """Return whether a correct client may give up after one such answer at this step."""
-        # A login host that says 401 says that the secret is wrong.
-        return self.is_verdict or (step is Step.TOKEN and self.status == 401)
+        # To these hosts no token is sent, so none of them can want a fresh one.
+        return self.is_verdict or (step in (Step.TOKEN, Step.BLOB) and self.status == 401)
 
 
 QUOTA = "API calls quota exceeded! Maximum calls allowed are 10 per 1m. Send requests again in 1s"

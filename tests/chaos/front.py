@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-AWAY = 0.3
+AWAY = 0.05
 """How long a host refuses connections if the fault passes, in seconds."""
 LATE = 0.3
 """How late an answer is that still comes in time."""
@@ -55,18 +55,29 @@ class Front:
         self._targets = {"api": url.port, "blob": 0}
         self._servers: dict[str, asyncio.Server] = {}
         self._ports: dict[str, int] = {"api": 0, "blob": 0}
+        self._kept: list[socket.socket] = []
         self._writers: dict[str, set[asyncio.StreamWriter]] = {"api": set(), "blob": set()}
         self._armed: tuple[Fault, Step, bool] | None = None
+        self._hold: tuple[Step, asyncio.Event] | None = None
+        self.is_holding = threading.Event()
         self.hits = 0
         """How many requests failed."""
         self.seen: set[Step] = set()
         self.secrets: set[str] = set()
         """The tokens, signatures and links that the client got."""
+        self.failures: list[str] = []
+        """Mistakes of this proxy itself."""
         self.redirected: list[str] = []
         """Requests that followed a redirect."""
 
     def __enter__(self) -> Self:
         for host in self._ports:
+            kept = socket.socket()
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", 0))
+            # Bound and not listening: while a host is away, nobody else gets its port.
+            self._kept.append(kept)
+            self._ports[host] = kept.getsockname()[1]
             self._loop.run(self._listen(host))
         self.url = f"http://127.0.0.1:{self._ports['api']}"
         return self
@@ -76,6 +87,14 @@ class Front:
 
     def arm(self, fault: Fault, step: Step, once: bool) -> None:
         self._armed = (fault, step, once)
+
+    def hold(self, step: Step) -> None:
+        """Keep the next answer of a step until `release`. The service has acted then."""
+        self._hold = (step, asyncio.Event())
+
+    def release(self) -> None:
+        if self._hold is not None:
+            self._loop.loop.call_soon_threadsafe(self._hold[1].set)
 
     def clear(self) -> None:
         """Remove the fault: a host that was away comes back."""
@@ -90,14 +109,16 @@ class Front:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._serve(host, reader, writer)
 
-        port = self._ports[host]
-        self._servers[host] = await asyncio.start_server(serve, "127.0.0.1", port)
-        self._ports[host] = self._servers[host].sockets[0].getsockname()[1]
+        self._servers[host] = await asyncio.start_server(
+            serve, "127.0.0.1", self._ports[host], reuse_address=True
+        )
 
     async def _close(self) -> None:
         for host in list(self._servers):
             self._servers.pop(host).close()
             self._reset_all(host)
+        for kept in self._kept:
+            kept.close()
 
     def _reset_all(self, host: str) -> None:
         for writer in list(self._writers[host]):
@@ -112,6 +133,8 @@ class Front:
             with suppress(OSError, asyncio.IncompleteReadError):
                 while await self._exchange(host, reader, writer, connection):
                     pass
+        except Exception as error:
+            self.failures.append(f"{type(error).__name__}: {error}")
         finally:
             self._writers[host].discard(writer)
             connection.close()
@@ -133,7 +156,11 @@ class Front:
         fault = self._take(step)
         if fault is None:
             await read_body(reader, request)
-            await send(writer, (await self._forward(request, upstream, step)).encode())
+            response = await self._forward(request, upstream, step)
+            if self._hold is not None and self._hold[0] is step and not self.is_holding.is_set():
+                self.is_holding.set()
+                await self._hold[1].wait()
+            await send(writer, response.encode())
             return True
         if fault.way is Way.REFUSE:
             await self._go_away(host)

@@ -9,7 +9,6 @@ from runtime_helpers import wait_until
 
 from mde_live_response import (
     LiveResponseClient,
-    LiveResponseError,
     SessionResult,
     WaitTimeoutError,
 )
@@ -25,9 +24,13 @@ if TYPE_CHECKING:
 ID = "cell"
 COMMENT = "chaos"
 PATIENCE = 4.0
-"""How long a caller waits while the fault lasts, in seconds."""
+"""How long a caller waits while a fault lasts for good, in seconds."""
 LATER = 40.0
-"""How long a caller waits once it is gone."""
+"""How long a caller waits for a result that must come."""
+SOON = 3.0
+"""How long a caller waits for a session to be cancelled."""
+QUEUE = 7200.0
+"""How long the service keeps a session for a machine that is off, in seconds of its clock."""
 PENDING = 0.3
 """How long a session may be Pending before it is cancelled, if the cell is about a cancel."""
 
@@ -38,6 +41,8 @@ class Ended:
 
     results: dict[str, SessionResult] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
+    of_outcomes: list[BaseException] = field(default_factory=list)
+    """Those of the errors that an outcome has, which names its machine."""
     unclear: list[str] = field(default_factory=list)
     """Failures that no error explains."""
 
@@ -79,31 +84,31 @@ class Trial:
                 wait_until(self.box.submits, "the first submit")
         self.box.front.seen.clear()
 
-    def act(self) -> Ended:
+    def act(self, patience: float) -> Ended:
         """Make the call, while the fault lasts."""
         ended = Ended()
         try:
             self.client = self.box.client()
-            self._call(self.client, ended)
+            self._call(self.client, ended, patience)
         except Exception as error:
             ended.errors.append(error)
         return ended
 
-    def _call(self, client: LiveResponseClient, ended: Ended) -> None:
+    def _call(self, client: LiveResponseClient, ended: Ended, patience: float) -> None:
         machine = self.machines[0]
         if self.operation is Operation.RUN:
-            ended.add(self._run(client, PATIENCE), machine)
+            ended.add(self._run(client, patience), machine)
         elif self.operation is Operation.SUBMIT:
             self.session = client.submit(
-                machine, self.box.commands, COMMENT, correlation_id=ID, timeout=PATIENCE
+                machine, self.box.commands, COMMENT, correlation_id=ID, timeout=patience
             )
         elif self.operation is Operation.RUN_MANY:
             self.fleet = self._start_fleet(client)
-            self._read(self.fleet.report(PATIENCE), ended)
+            self._read(self.fleet.report(patience), ended)
         else:
             self.fleet = client.resume(ID)
             self.box.emulator.advance(100)
-            self._read(self.fleet.report(PATIENCE), ended)
+            self._read(self.fleet.report(patience), ended)
 
     def _run(self, client: LiveResponseClient, timeout: float) -> SessionResult:
         return client.run(
@@ -131,8 +136,9 @@ class Trial:
             result = outcome.load_result()
             if result is not None:
                 ended.add(result, outcome.machine)
-            elif outcome.error is not None:
-                ended.errors.append(outcome.error)
+            elif (error := outcome.error) is not None:
+                ended.errors.append(error)
+                ended.of_outcomes.append(error)
             if not outcome.message:
                 ended.unclear.append(f"an outcome of {outcome.machine} without a message")
 
@@ -141,24 +147,35 @@ class Trial:
         ended = Ended()
         try:
             if self.fleet is not None and any_timed_out(first.errors):
-                self._read(self.fleet.report(LATER), ended)
-            else:
-                self._recover_with_new_client(first, ended)
+                # The run goes on in this process.
+                self._wait(self.fleet)
+            self.close()
+            with self.box.client() as client:
+                self._recover_with(client, first, ended)
         except Exception as error:
             ended.errors.append(error)
         return ended
 
-    def _recover_with_new_client(self, first: Ended, ended: Ended) -> None:
-        self.close()
-        with self.box.client() as client:
-            self.client = None
-            if self.operation is Operation.RUN:
-                self._fetch_known(client, first)
-                ended.add(self._run(client, LATER), self.machines[0])
-            elif self.operation is Operation.SUBMIT:
-                ended.add(self._find(client).result(LATER, save_to=self.box.saved), ID)
-            else:
-                self._continue(client, ended)
+    def _recover_with(self, client: LiveResponseClient, first: Ended, ended: Ended) -> None:
+        if self.operation is Operation.RUN:
+            self._fetch_known(client, first)
+            ended.add(self._run(client, LATER), self.machines[0])
+        elif self.operation is Operation.SUBMIT:
+            ended.add(
+                self._find(client).result(LATER, save_to=self.box.saved), self.machines[0]
+            )
+        else:
+            self._continue(client, ended)
+
+    def _wait(self, fleet: Fleet) -> FleetReport:
+        """Wait for the run. A cancel that the service refused is not made again by each run."""
+        try:
+            return fleet.report(SOON if self.cancels else LATER)
+        except WaitTimeoutError:
+            if not self.cancels:
+                raise
+            self.box.emulator.advance(QUEUE)
+            return fleet.report(LATER)
 
     def _fetch_known(self, client: LiveResponseClient, first: Ended) -> None:
         """Fetch the results of an action whose id an error or a result names, from its id alone."""
@@ -183,7 +200,7 @@ class Trial:
             fleet = client.resume(ID)
         except LookupError:
             fleet = self._start_fleet(client)
-        for outcome in fleet.report(LATER):
+        for outcome in self._wait(fleet):
             result = outcome.load_result()
             if result is None:
                 result = client.run(
@@ -206,6 +223,3 @@ class Trial:
 
 def any_timed_out(errors: Iterable[BaseException]) -> bool:
     return any(isinstance(error, WaitTimeoutError) for error in errors)
-
-
-__all__ = ["Ended", "LiveResponseError", "Trial"]

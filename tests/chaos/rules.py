@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mde_live_response import LiveResponseError
 
-from .box import ARGUMENT, MACHINES, OTHER
+from .box import ARGUMENT, OTHER
 from .operations import any_timed_out
 from .steps import Step
 
@@ -45,7 +45,8 @@ def judge_call(cell: Cell, trial: Trial, ended: Ended) -> Iterator[Broken]:
     if not trial.box.front.hits:
         yield broken(OCCURRED, "no request had the fault")
     for error in ended.errors:
-        yield from judge_error(cell, trial, error)
+        names_machine = any(error is other for other in ended.of_outcomes)
+        yield from judge_error(cell, trial, error, names_machine)
     for text in ended.unclear:
         yield broken(CLEAR, text)
     for machine, result in ended.results.items():
@@ -66,7 +67,9 @@ def has_succeeded(trial: Trial, ended: Ended) -> bool:
     return all(result.reason == wanted for result in ended.results.values())
 
 
-def judge_error(cell: Cell, trial: Trial, error: BaseException) -> Iterator[Broken]:
+def judge_error(
+    cell: Cell, trial: Trial, error: BaseException, names_machine: bool
+) -> Iterator[Broken]:
     name = type(error).__name__
     if not isinstance(error, LiveResponseError):
         yield broken(CLEAR, f"{name} is no LiveResponseError: {error}")
@@ -76,10 +79,13 @@ def judge_error(cell: Cell, trial: Trial, error: BaseException) -> Iterator[Brok
     known = {session["id"] for session in trial.box.sessions()}
     text = str(error)
     named = [*trial.machines, "run cell", *known]
+    # A token is for an application, and the library for all machines of the tenant.
     if cell.step is Step.TOKEN:
-        # A token is for no machine: it is for an application.
         named.append(trial.box.emulator.client_id)
-    if not (error.machine_id or error.action_id or any(name in text for name in named)):
+    elif cell.step in (Step.LIBRARY, Step.UPLOAD):
+        named.append("list the library" if cell.step is Step.LIBRARY else "the file tool-")
+    names_machine = names_machine or bool(error.machine_id or error.action_id)
+    if not (names_machine or any(name in text for name in named)):
         yield broken(CLEAR, f"{name} names no machine, run or action: {text}")
     # A time-out of the caller's own wait is no answer to whether the service recovers.
     if cell.is_outage and not error.retryable and not any_timed_out([error]):
@@ -98,13 +104,16 @@ def judge_result(trial: Trial, machine: str, result: SessionResult) -> Iterator[
         yield broken(LOST, f"a wrong file of {machine}: {result.files}")
 
 
-def judge_recovery(trial: Trial, ended: Ended) -> Iterator[Broken]:
-    """Judge what the caller has once the fault is gone."""
+def judge_recovery(cell: Cell | None, trial: Trial, ended: Ended) -> Iterator[Broken]:
+    """Judge what the caller has once the fault is gone. `cell` is None if there was no fault."""
     if not ended.is_complete:
         yield broken(LOST, describe(ended))
-    wanted = "cancelled" if trial.cancels else "ok"
+    wanted = {"cancelled"} if trial.cancels else {"ok"}
+    if trial.cancels and cell and cell.may_be_final:
+        # The service said no to the cancel. Then the session ends with the service's queue time.
+        wanted.add("timed_out")
     for machine, result in ended.results.items():
-        if result.reason != wanted:
+        if result.reason not in wanted:
             yield broken(LOST, f"{machine}: {result.reason}: {result.message}")
         elif result.ok:
             yield from judge_result(trial, machine, result)
@@ -123,6 +132,8 @@ def judge_service(box: Box, trial: Trial) -> Iterator[Broken]:
     for rule, count in box.emulator.violations.items():
         if count:
             yield broken(ONCE if rule == "duplicate_submit" else LIMITS, f"{rule}: {count}")
+    for failure in box.front.failures:
+        yield broken(OCCURRED, f"the proxy of the test failed: {failure}")
     for sent in box.front.redirected:
         if sent != "no token":
             yield broken(LEAK, "a redirect was followed with the token")
@@ -139,6 +150,3 @@ def describe(ended: Ended) -> str:
     reasons = [f"{result.reason}: {result.message}" for result in ended.results.values()]
     errors = [f"{type(error).__name__}: {error}" for error in ended.errors]
     return "; ".join([*reasons, *errors, *ended.unclear]) or "no result and no error"
-
-
-__all__ = ["MACHINES", "RULES"]

@@ -17,9 +17,11 @@ from . import rules
 from .box import Box
 from .cells import Cell, Operation, StoreKind
 from .front import Loop
-from .operations import Ended, Trial
+from .operations import LATER, PATIENCE, Ended, Trial
+from .known import reason_of
 from .rules import Broken, broken
 from .steps import Step
+from .system import SystemCase, SystemCell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 24
 """Cells that run side by side: most of them wait."""
+AT_ONCE_SYSTEM = 8
+"""Processes that run side by side."""
 BOUND = 60.0
 """Seconds of real time within which a call must end, with all cells of this machine beside it."""
 
@@ -37,15 +41,21 @@ BOUND = 60.0
 class Verdict:
     """What came of a cell."""
 
-    cell: Cell
+    cell: Cell | SystemCell
     problems: list[Broken] = field(default_factory=list)
     seconds: float = 0.0
     """How long the call took while the fault lasted."""
-    total: float = 0.0
+    got: str = ""
+    """What a process got while the fault lasted."""
 
     @property
     def held(self) -> bool:
         return not self.problems
+
+    @property
+    def is_known(self) -> bool:
+        """Whether each broken rule is one that this cell is known to break."""
+        return all(reason_of(self.cell, rule) for rule, _ in self.problems)
 
 
 class Runner:
@@ -56,6 +66,7 @@ class Runner:
         self.loop = Loop()
         self._number = 0
         self._lock = threading.Lock()
+        self.secrets: set[str] = set()
 
     def stores(self) -> list[StoreKind]:
         """Return the kinds of stores that are available here."""
@@ -80,12 +91,12 @@ class Runner:
             with self.box(store) as box:
                 trial = Trial(box, operation, cancels)
                 trial.prepare()
-                ended = trial.act()
+                ended = trial.act(LATER)
                 steps = set(box.front.seen)
                 if cancels and Step.CANCEL not in steps:
                     trial.close()
                     continue
-                problems = [*rules.judge_recovery(trial, trial.recover(ended))]
+                problems = [*rules.judge_recovery(None, trial, trial.recover(ended))]
                 problems += rules.judge_service(box, trial)
                 trial.close()
                 assert rules.has_succeeded(trial, ended), rules.describe(ended)
@@ -106,41 +117,72 @@ class Runner:
     def run(self, cell: Cell) -> Verdict:
         """Run a cell in a thread of its own. Does not wait for one that hangs."""
         verdict = Verdict(cell)
-        started = time.monotonic()
         thread = threading.Thread(target=self._run, args=[verdict], daemon=True)
         thread.start()
         thread.join(BOUND * 2)
-        verdict.total = time.monotonic() - started
         if thread.is_alive():
             frame = sys._current_frames().get(thread.ident or 0)
             stack = traceback.extract_stack(frame)[-1] if frame else "no frame"
             verdict.problems.append(broken(rules.HANG, f"no end after {BOUND * 2:.0f} s: {stack}"))
         return verdict
 
+    def run_system(
+        self, cells: Sequence[SystemCell], done: Callable[[Verdict], None]
+    ) -> list[Verdict]:
+        """Run the faults of the process and its system."""
+
+        def one(numbered: tuple[int, SystemCell]) -> Verdict:
+            number, cell = numbered
+            verdict = Verdict(cell)
+            started, start = time.monotonic(), len(self.records.lines)
+            try:
+                case = SystemCase(cell, number, self.folder / f"system-{number}", self.loop)
+                verdict.problems = case.run(lambda: self.records.since(start))
+                verdict.got = case.got
+            except Exception:
+                verdict.problems.append(broken(rules.OCCURRED, traceback.format_exc()))
+            verdict.seconds = time.monotonic() - started
+            done(verdict)
+            return verdict
+
+        with ThreadPoolExecutor(AT_ONCE_SYSTEM) as pool:
+            return list(pool.map(one, enumerate(cells, 1)))
+
+    def search_streams(self, streams: Sequence[str], verdicts: Sequence[Verdict]) -> None:
+        """Search what the process wrote. A secret there is a leak of one of the cells."""
+        detector = LeakDetector(*self.secrets)
+        for text in streams:
+            detector.text("a stream", text)
+        for way, what in detector.leaks():
+            verdicts[0].problems.append(broken(rules.LEAK, f"{what} in {way} of some cell"))
+
     def _run(self, verdict: Verdict) -> None:
+        assert isinstance(verdict.cell, Cell)
         try:
             with self.box(verdict.cell.store) as box:
-                self._judge(box, verdict)
+                self._judge(box, verdict, verdict.cell)
             shutil.rmtree(box.folder, ignore_errors=True)
         except Exception:
             verdict.problems.append(broken(rules.OCCURRED, traceback.format_exc()))
 
-    def _judge(self, box: Box, verdict: Verdict) -> None:
-        cell, start = verdict.cell, len(self.records.lines)
+    def _judge(self, box: Box, verdict: Verdict, cell: Cell) -> None:
+        start = len(self.records.lines)
         trial = Trial(box, cell.operation, cell.step is Step.CANCEL)
         trial.prepare()
         box.front.arm(cell.fault, cell.step, cell.once)
         started = time.monotonic()
-        ended = trial.act()
+        ended = trial.act(LATER if cell.must_succeed else PATIENCE)
         verdict.seconds = time.monotonic() - started
         problems = [*rules.judge_call(cell, trial, ended)]
         if verdict.seconds > BOUND:
             problems.append(broken(rules.HANG, f"the call took {verdict.seconds:.0f} s"))
         box.front.clear()
         recovered = trial.recover(ended)
-        problems += rules.judge_recovery(trial, recovered)
+        problems += rules.judge_recovery(cell, trial, recovered)
         trial.close()
         problems += rules.judge_service(box, trial)
+        with self._lock:
+            self.secrets |= box.secrets
         problems += rules.judge_leaks(box, self._texts(start, ended, recovered))
         verdict.problems = problems
 
