@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import pickle
-import re
 import subprocess
-import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -20,7 +17,6 @@ from runtime_helpers import run_python
 
 import mde_live_response as mde
 from mde_live_response import Command, LiveResponseClient
-from mde_live_response.display import session_result_text
 from mde_live_response.emulator import Emulator
 
 PROXY, STATE, PASSWORD, ASSERTION, HEADER, GIVEN, CLAIMED = (

@@ -47,7 +47,7 @@ def main() -> int:
         redis = None
         if find_redis() is not None:
             redis = stack.enter_context(contextmanager(redis_server)(folder))
-        runner = Runner(folder / "cells", redis, records)
+        runner = stack.enter_context(Runner(folder / "cells", redis, records))
         streams = stack.enter_context(capture.streams())
         seen = seen_of(runner, list(product(Operation, runner.stores())))
         cells = [cell for pair, steps in seen.items() for cell in cells_of(*pair, steps)]

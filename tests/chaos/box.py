@@ -13,7 +13,8 @@ from mde_live_response import ClientSecretCredential, Command, Limits, LiveRespo
 from mde_live_response.emulator import Emulator
 
 from .entities import Decoy
-from .front import Front, Loop
+from .front import Front
+from .listener import Loop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +89,7 @@ class Box:
             Command.get_file(REMOTE),
         ]
 
-    def client(self) -> LiveResponseClient:
+    def client(self, max_wait: float) -> LiveResponseClient:
         emulator = self.emulator
         credential = ClientSecretCredential(
             emulator.tenant_id,
@@ -102,7 +103,7 @@ class Box:
             state=self.state,
             request_timeout=REQUEST_TIMEOUT,
             connect_timeout=REQUEST_TIMEOUT,
-            max_wait=4.0,
+            max_wait=max_wait,
         )
 
     @property
@@ -124,4 +125,4 @@ class Box:
         return [session for session in found if not session["foreign"]]
 
     def submits(self) -> int:
-        return self.emulator.counters.get("runliveresponse", 0)
+        return int(self.emulator.counters.get("runliveresponse", 0))

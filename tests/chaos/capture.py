@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LOGGERS = ("mde_live_response", "py.warnings", "asyncio")
 FORMAT = logging.Formatter("%(name)s %(message)s")
 
 
@@ -31,18 +32,24 @@ class Records(logging.Handler):
 
 @contextmanager
 def records() -> Iterator[Records]:
-    """Collect the records of all loggers, and the warnings."""
-    handler, root = Records(), logging.getLogger()
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    """Collect the records of the library and its warnings."""
+    handler = Records()
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        # Or a handler of the test runner formats each record once more.
+        logger.propagate = False
     logging.captureWarnings(True)
     try:
         yield handler
     finally:
         logging.captureWarnings(False)
-        root.setLevel(before)
-        root.removeHandler(handler)
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 @contextmanager

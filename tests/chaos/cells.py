@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .faults import FAULTS, Fault
 from .steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+
+Drawn = TypeVar("Drawn")
 
 
 class Operation(Enum):
@@ -90,7 +93,7 @@ def left_out(seen: Mapping[tuple[Operation, StoreKind], frozenset[Step]]) -> dic
     return counts
 
 
-def draw(cells: Sequence[Cell], share: float, seed: str) -> list[Cell]:
+def draw(cells: Sequence[Drawn], share: float, seed: str) -> list[Drawn]:
     """Return a random share of the cells, at least one."""
     count = max(1, round(len(cells) * share))
     return random.Random(seed).sample(cells, count)

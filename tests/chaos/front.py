@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
-import struct
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from . import entities
 from .faults import Fault, Way
+from .listener import Host, Loop, reset
 from .steps import Step, step_of
 from .wire import Message, answer, read_body, read_head
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from typing_extensions import Self
 
 AWAY = 0.05
@@ -35,28 +32,14 @@ FOREVER = 60.0
 LINK = re.compile(rb"http://127\.0\.0\.1:(\d+)/([^\"\s]+[?&]sig=[^\"\s]+)")
 
 
-class Loop:
-    """The event loop of all proxies, in a thread of its own."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, name="fronts", daemon=True).start()
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
-
-
 class Front:
     """Forwards the requests to the API, the login host and the results' host of an emulator."""
 
     def __init__(self, loop: Loop, emulator_url: str, decoy: entities.Decoy) -> None:
         self._loop, self._decoy = loop, decoy
-        url = urlsplit(emulator_url)
-        self._targets = {"api": url.port, "blob": 0}
-        self._servers: dict[str, asyncio.Server] = {}
-        self._ports: dict[str, int] = {"api": 0, "blob": 0}
-        self._kept: list[socket.socket] = []
-        self._writers: dict[str, set[asyncio.StreamWriter]] = {"api": set(), "blob": set()}
+        self._api, self._blob = Host(self._serve), Host(self._serve)
+        self._api.target = urlsplit(emulator_url).port or 0
+        self.url = f"http://127.0.0.1:{self._api.port}"
         self._armed: tuple[Fault, Step, bool] | None = None
         self._hold: tuple[Step, asyncio.Event] | None = None
         self.is_holding = threading.Event()
@@ -68,22 +51,15 @@ class Front:
         self.failures: list[str] = []
         """Mistakes of this proxy itself."""
         self.redirected: list[str] = []
-        """Requests that followed a redirect."""
+        """The Authorization header of each request that followed a redirect."""
 
     def __enter__(self) -> Self:
-        for host in self._ports:
-            kept = socket.socket()
-            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            kept.bind(("127.0.0.1", 0))
-            # Bound and not listening: while a host is away, nobody else gets its port.
-            self._kept.append(kept)
-            self._ports[host] = kept.getsockname()[1]
-            self._loop.run(self._listen(host))
-        self.url = f"http://127.0.0.1:{self._ports['api']}"
+        self.clear()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.run(self._close())
+        for host in (self._api, self._blob):
+            self._loop.run(host.close())
 
     def arm(self, fault: Fault, step: Step, once: bool) -> None:
         self._armed = (fault, step, once)
@@ -99,50 +75,25 @@ class Front:
     def clear(self) -> None:
         """Remove the fault: a host that was away comes back."""
         self._armed = None
-        for host in self._ports:
-            self._loop.run(self._listen(host))
-
-    async def _listen(self, host: str) -> None:
-        if host in self._servers:
-            return
-
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._serve(host, reader, writer)
-
-        self._servers[host] = await asyncio.start_server(
-            serve, "127.0.0.1", self._ports[host], reuse_address=True
-        )
-
-    async def _close(self) -> None:
-        for host in list(self._servers):
-            self._servers.pop(host).close()
-            self._reset_all(host)
-        for kept in self._kept:
-            kept.close()
-
-    def _reset_all(self, host: str) -> None:
-        for writer in list(self._writers[host]):
-            reset(writer)
+        for host in (self._api, self._blob):
+            self._loop.run(host.listen())
 
     async def _serve(
-        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, host: Host, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._writers[host].add(writer)
-        connection = Upstream(self._targets[host])
+        upstream = Upstream(host.target)
         try:
             with suppress(OSError, asyncio.IncompleteReadError):
-                while await self._exchange(host, reader, writer, connection):
+                while await self._exchange(host, reader, writer, upstream):
                     pass
         except Exception as error:
             self.failures.append(f"{type(error).__name__}: {error}")
         finally:
-            self._writers[host].discard(writer)
-            connection.close()
-            writer.close()
+            upstream.close()
 
     async def _exchange(
         self,
-        host: str,
+        host: Host,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         upstream: Upstream,
@@ -151,19 +102,19 @@ class Front:
         request = await read_head(reader)
         method, target, _ = request.start.split()
         if target.startswith("/signin"):
-            self.redirected.append(request.header("authorization") or "no token")
-        step = Step.BLOB if host == "blob" else step_of(method, target)
-        fault = self._take(step)
+            self.redirected.append(request.header("authorization") or "")
+            return False
+        step = Step.BLOB if host is self._blob else step_of(method, target)
+        self.seen.add(step)
+        fault, once = self._take(step)
         if fault is None:
             await read_body(reader, request)
             response = await self._forward(request, upstream, step)
-            if self._hold is not None and self._hold[0] is step and not self.is_holding.is_set():
-                self.is_holding.set()
-                await self._hold[1].wait()
+            await self._wait_if_held(step)
             await send(writer, response.encode())
             return True
         if fault.way is Way.REFUSE:
-            await self._go_away(host)
+            await self._refuse(host, once)
             return False
         if fault.way is Way.RESET_UNREAD:
             reset(writer)
@@ -171,24 +122,25 @@ class Front:
         await read_body(reader, request)
         return await self._fail(fault, step, request, upstream, writer)
 
-    def _take(self, step: Step) -> Fault | None:
-        self.seen.add(step)
+    def _take(self, step: Step) -> tuple[Fault | None, bool]:
         if self._armed is None or self._armed[1] is not step:
-            return None
+            return None, False
         fault, _, once = self._armed
         self.hits += 1
         if once:
             self._armed = None
-            if fault.way is Way.REFUSE:
-                host = "blob" if step is Step.BLOB else "api"
-                later = self._loop.loop.call_later
-                later(AWAY, lambda: self._loop.loop.create_task(self._listen(host)))
-        return fault
+        return fault, once
 
-    async def _go_away(self, host: str) -> None:
-        if host in self._servers:
-            self._servers.pop(host).close()
-        self._reset_all(host)
+    async def _wait_if_held(self, step: Step) -> None:
+        if self._hold is not None and self._hold[0] is step and not self.is_holding.is_set():
+            self.is_holding.set()
+            await self._hold[1].wait()
+
+    async def _refuse(self, host: Host, once: bool) -> None:
+        host.go_away()
+        if once:
+            await asyncio.sleep(AWAY)
+            await host.listen()
 
     async def _fail(
         self,
@@ -230,11 +182,11 @@ class Front:
 
     def _own_link(self, link: re.Match[bytes]) -> bytes:
         """Let a result link lead here, and remember its secrets."""
-        self._targets["blob"] = int(link[1])
+        self._blob.target = int(link[1])
         rest = link[2].decode()
         self.secrets.update(parse_qs(urlsplit(rest).query)["sig"])
         self.secrets.add(rest)
-        return f"http://127.0.0.1:{self._ports['blob']}/{rest}".encode()
+        return f"http://127.0.0.1:{self._blob.port}/{rest}".encode()
 
 
 class Upstream:
@@ -263,14 +215,6 @@ async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
     await writer.drain()
 
 
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a RST, as a host does that lost the connection."""
-    own: socket.socket = writer.get_extra_info("socket")
-    with suppress(OSError):
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
 def garble(body: bytes) -> bytes:
-    """Make every fifth byte one that is in no text. No format reads it, and each checksum sees it."""
+    """Make every fifth byte one that is in no text. Each decoder and each checksum sees it."""
     return bytes(0xFF if at % 5 == 0 else byte for at, byte in enumerate(body))

@@ -79,16 +79,15 @@ class Trial:
         if self.operation is not Operation.RESUME:
             return
         self.box.set_duration(60.0)
-        with self.box.client() as client:
-            with self._start_fleet(client):
-                wait_until(self.box.submits, "the first submit")
+        with self.box.client(LATER) as client, self._start_fleet(client):
+            wait_until(self.box.submits, "the first submit")
         self.box.front.seen.clear()
 
     def act(self, patience: float) -> Ended:
         """Make the call, while the fault lasts."""
         ended = Ended()
         try:
-            self.client = self.box.client()
+            self.client = self.box.client(patience)
             self._call(self.client, ended, patience)
         except Exception as error:
             ended.errors.append(error)
@@ -150,7 +149,7 @@ class Trial:
                 # The run goes on in this process.
                 self._wait(self.fleet)
             self.close()
-            with self.box.client() as client:
+            with self.box.client(LATER) as client:
                 self._recover_with(client, first, ended)
         except Exception as error:
             ended.errors.append(error)
@@ -161,9 +160,7 @@ class Trial:
             self._fetch_known(client, first)
             ended.add(self._run(client, LATER), self.machines[0])
         elif self.operation is Operation.SUBMIT:
-            ended.add(
-                self._find(client).result(LATER, save_to=self.box.saved), self.machines[0]
-            )
+            ended.add(self._find(client).result(LATER, save_to=self.box.saved), self.machines[0])
         else:
             self._continue(client, ended)
 
@@ -179,6 +176,8 @@ class Trial:
 
     def _fetch_known(self, client: LiveResponseClient, first: Ended) -> None:
         """Fetch the results of an action whose id an error or a result names, from its id alone."""
+        if first.is_complete:
+            return
         known = {getattr(error, "action_id", None) for error in first.errors}
         known |= {result.action.id for result in first.results.values()}
         for action in known - {None}:

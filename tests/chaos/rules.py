@@ -94,7 +94,7 @@ def judge_error(
 
 def judge_result(trial: Trial, machine: str, result: SessionResult) -> Iterator[Broken]:
     """Judge a result that claims to be complete: it is that of our commands, whole."""
-    if OTHER == result.action.computer_dns_name or result.action.id == trial.box.foreign:
+    if result.action.computer_dns_name == OTHER or result.action.id == trial.box.foreign:
         yield broken(LOST, f"the result of {machine} is somebody else's")
     wanted = f"on {result.action.machine_id} with {ARGUMENT}"
     if [script.stdout.splitlines()[-1] for script in result.scripts] != [wanted]:
@@ -135,7 +135,7 @@ def judge_service(box: Box, trial: Trial) -> Iterator[Broken]:
     for failure in box.front.failures:
         yield broken(OCCURRED, f"the proxy of the test failed: {failure}")
     for sent in box.front.redirected:
-        if sent != "no token":
+        if sent:
             yield broken(LEAK, "a redirect was followed with the token")
 
 

@@ -16,9 +16,9 @@ from leak_helpers import LeakDetector
 from . import rules
 from .box import Box
 from .cells import Cell, Operation, StoreKind
-from .front import Loop
-from .operations import LATER, PATIENCE, Ended, Trial
 from .known import reason_of
+from .listener import Loop
+from .operations import LATER, PATIENCE, Ended, Trial
 from .rules import Broken, broken
 from .steps import Step
 from .system import SystemCase, SystemCell
@@ -26,6 +26,8 @@ from .system import SystemCase, SystemCell
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from typing_extensions import Self
 
     from .capture import Records
 
@@ -67,6 +69,12 @@ class Runner:
         self._number = 0
         self._lock = threading.Lock()
         self.secrets: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.loop.close()
 
     def stores(self) -> list[StoreKind]:
         """Return the kinds of stores that are available here."""

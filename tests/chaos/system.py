@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterator
 
-    from .front import Loop
+    from .listener import Loop
     from .steps import Step
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -62,8 +63,11 @@ class SystemCase:
         if cell.store is StoreKind.MEMORY:
             self.box = Box(number, folder / "box", "memory:", loop)
             return
-        kind = SqliteStore if cell.store is StoreKind.SQLITE else RedisStore
-        self.store: FaultyStore = kind(folder / "store")
+        self.store: FaultyStore = (
+            SqliteStore(folder / "store")
+            if cell.store is StoreKind.SQLITE
+            else RedisStore(folder / "store")
+        )
         self.store.start()
         self.box = Box(number, folder / "box", self.store.address, loop)
 
@@ -71,8 +75,7 @@ class SystemCase:
         """Run and judge the case. `records` returns what this process has logged meanwhile."""
         try:
             with self.box as box:
-                for path in (self.folder, box.folder):
-                    path.chmod(0o777)
+                self._open_to_other_users()
                 box.saved.mkdir(mode=0o777)
                 box.saved.chmod(0o777)
                 return [*self._run(box), *rules.judge_leaks(box, self.output + records())]
@@ -82,8 +85,9 @@ class SystemCase:
     def _run(self, box: Box) -> Iterator[Broken]:
         trial = Trial(box, Operation.RUN, cancels=False)
         fault, moment = self.cell.fault, self.cell.moment
-        if self.cell.store is not StoreKind.MEMORY:
-            with box.client() as client:
+        # Under a limit of threads, the process is another user, who needs a store of its own.
+        if self.cell.store is not StoreKind.MEMORY and not fault.limit:
+            with box.client(PATIENCE) as client:
                 client.list_machines()
             if fault.name.startswith("store put back"):
                 self.store.copy()
@@ -112,6 +116,13 @@ class SystemCase:
         yield from rules.judge_recovery(None, trial, ended)
         trial.close()
         yield from rules.judge_service(box, trial)
+
+    def _open_to_other_users(self) -> None:
+        """Without threads, the process is another user, who reads and writes there."""
+        top = Path(tempfile.gettempdir())
+        for path in (self.box.folder, *self.box.folder.parents):
+            if path != top and path.is_relative_to(top):
+                path.chmod(0o777)
 
     def _start(self, box: Box) -> subprocess.Popen[str]:
         job = {

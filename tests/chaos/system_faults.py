@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +54,14 @@ def nothing(case: SystemCase) -> None:
     pass
 
 
+def put_back(how: str, case: SystemCase) -> None:
+    case.store.put_back(how)
+
+
+def set_clock(step: str, case: SystemCase) -> None:
+    case.set_clock(step)
+
+
 def passing(
     make: Callable[[SystemCase], None], remove: Callable[[SystemCase], None]
 ) -> Callable[[SystemCase], None]:
@@ -96,7 +104,7 @@ def store_faults() -> Iterator[SystemFault]:
                 f"store put back: {how}",
                 (kind,),
                 (Step.SUBMIT, Step.POLL),
-                lambda case, how=how: case.store.put_back(how),
+                partial(put_back, how),
                 lambda case: case.store.repair(),
                 why_not=no_mount,
             )
@@ -123,9 +131,7 @@ def process_faults() -> Iterator[SystemFault]:
         f"stopped for {AWAY:g} s",
         ALL,
         MOMENTS,
-        passing(
-            lambda case: case.signal(signal.SIGSTOP), lambda case: case.signal(signal.SIGCONT)
-        ),
+        passing(lambda case: case.signal(signal.SIGSTOP), lambda case: case.signal(signal.SIGCONT)),
         nothing,
         passes=True,
     )
@@ -135,7 +141,7 @@ def process_faults() -> Iterator[SystemFault]:
             f"clock set {name}",
             ALL,
             MOMENTS,
-            lambda case, step=step: case.set_clock(step),
+            partial(set_clock, step),
             nothing,
             passes=True,
             why_not=no_clock,
@@ -159,7 +165,13 @@ def limit_faults() -> Iterator[SystemFault]:
         ("no file may grow", "file size"),
     ):
         yield SystemFault(
-            name, ALL, (None,), nothing, nothing, is_local=True, limit=limit,
+            name,
+            ALL,
+            (None,),
+            nothing,
+            nothing,
+            is_local=True,
+            limit=limit,
         )
 
 
@@ -167,7 +179,3 @@ def system_cells() -> Iterator[tuple[SystemFault, StoreKind, Step | None]]:
     for fault in (*store_faults(), *process_faults(), *limit_faults()):
         for store, moment in product(fault.stores, fault.moments):
             yield fault, store, moment
-
-
-def has_redis() -> bool:
-    return shutil.which("redis-server") is not None

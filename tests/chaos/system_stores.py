@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from rewind_helpers import SqliteFile
 from state_helpers import start_redis
@@ -20,8 +20,10 @@ TRUSTED = 2.6
 class FaultyStore(Protocol):
     """A store that a case can take away, fill, lock, put back and empty."""
 
-    address: str
-    WAYS: tuple[str, ...]
+    WAYS: ClassVar[tuple[str, ...]]
+
+    @property
+    def address(self) -> str: ...
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -40,15 +42,16 @@ class FaultyStore(Protocol):
 class SqliteStore:
     """A SQLite file on a file system of its own, if this user may mount one."""
 
-    WAYS = SqliteFile.WAYS
+    WAYS: ClassVar[tuple[str, ...]] = SqliteFile.WAYS
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "disk"
         self.folder.mkdir(parents=True)
-        self._away = folder / "away"
         self._file = SqliteFile(self.folder)
-        self._outside = SqliteFile(folder)
-        self.address = self._file.address
+
+    @property
+    def address(self) -> str:
+        return self._file.address
 
     def start(self) -> None:
         mount(self.folder, "4m")
@@ -97,7 +100,7 @@ class SqliteStore:
 class RedisStore:
     """A Redis server of its own, which writes every change to its disk."""
 
-    WAYS = ("restarted",)
+    WAYS: ClassVar[tuple[str, ...]] = ("restarted",)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "redis"
@@ -106,11 +109,13 @@ class RedisStore:
         self._options = ["--dir", str(self._folder), "--appendonly", "yes"]
         self._server: subprocess.Popen[bytes] | None = None
         self._port: int | None = None
-        self.address = ""
+
+    @property
+    def address(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
         self._server, self._port = start_redis(self._options, self._port)
-        self.address = f"redis://127.0.0.1:{self._port}/0"
 
     def stop(self) -> None:
         if self._server is not None:

@@ -10,6 +10,7 @@ import encodings.idna  # noqa: F401
 import json
 import logging
 import os
+import pathlib
 import resource
 import sys
 import time
@@ -29,7 +30,7 @@ def rates(pairs: list[list[float]]) -> list[mde.Rate]:
 def set_limit(kind: str) -> None:
     """Let the process have no more of something. Only the soft limit is lowered."""
     which, value = {
-        "files": (resource.RLIMIT_NOFILE, len(os.listdir("/proc/self/fd")) - 1),
+        "files": (resource.RLIMIT_NOFILE, len([*pathlib.Path("/proc/self/fd").iterdir()]) - 1),
         "threads": (resource.RLIMIT_NPROC, 1),
         "memory": (resource.RLIMIT_AS, memory_size() + MEMORY),
         "file size": (resource.RLIMIT_FSIZE, 0),
@@ -52,8 +53,8 @@ def lift_limits() -> None:
 
 
 def memory_size() -> int:
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    pages = pathlib.Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
