@@ -13,7 +13,8 @@ use crate::support::{Fixture, HOUR, fault, within};
 const NAME: &str = "ws-0001.example.test";
 
 fn other_machines() -> Fault {
-    let body = json!({ "value": [{ "id": "0".repeat(40), "computerDnsName": "db-9.example.test" }] });
+    let body =
+        json!({ "value": [{ "id": "0".repeat(40), "computerDnsName": "db-9.example.test" }] });
     let content_type = Some("application/json".to_owned());
     Fault { body: body.to_string(), content_type, ..Fault::new(FaultKind::Page) }
 }
@@ -28,7 +29,8 @@ async fn a_list_of_machines_that_fails_names_the_machine() {
     ] {
         let fixture = Fixture::new();
         fixture.fault("machines", failure, 1, 20);
-        let error = within(HOUR, fixture.sessions.pipeline.resolve_machine(NAME)).await.unwrap_err();
+        let error =
+            within(HOUR, fixture.sessions.pipeline.resolve_machine(NAME)).await.unwrap_err();
         assert_eq!(error.kind, kind, "{error}");
         let start = format!("could not find the machine {NAME:?}: could not list machines: ");
         assert!(error.message.starts_with(&start), "{error}");
