@@ -22,7 +22,7 @@ import mde_live_response
 
 from . import capture, page
 from .box import SPEED
-from .cells import Operation, cells_of, left_out
+from .cells import Cell, Operation, cells_of, left_out
 from .known import reason_of
 from .runner import AT_ONCE, BOUND, Runner, Verdict, seen_of
 from .system import SystemCell
@@ -31,14 +31,12 @@ from .system_faults import system_cells
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .cells import Cell
-
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/reliability.md"
 
 
 def main() -> int:
-    options = parse()
+    options, commit = parse(), current_commit()
     out = os.fdopen(os.dup(1), "w", buffering=1)
     started, cpu = time.monotonic(), time.process_time()
     with ExitStack() as stack:
@@ -63,7 +61,7 @@ def main() -> int:
     report = page.Report(
         sorted(verdicts, key=lambda verdict: str(verdict.cell)),
         left_out(seen),
-        facts(options.seed, verdicts, cells, spent, time.monotonic() - started),
+        facts(commit, options.seed, verdicts, cells, spent, time.monotonic() - started),
         Counter(cell.fault.why_not for cell in system if cell.fault.why_not),
     )
     if not options.no_page:
@@ -103,22 +101,33 @@ def conclude(out: TextIO, verdicts: Sequence[Verdict]) -> int:
     return 1 if new else 0
 
 
+def current_commit() -> str:
+    """Return the commit of the working tree, with a plus sign if files differ from it."""
+    outputs = [
+        subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        for words in (
+            ["rev-parse", "--short", "HEAD"],
+            ["status", "--porcelain", "--untracked-files=no", "--", "src", "python", "tests"],
+        )
+    ]
+    return (outputs[0] or "unknown") + ("+" if outputs[1] else "")
+
+
 def facts(
+    commit: str,
     seed: str,
     verdicts: Sequence[Verdict],
     cells: Sequence[Cell],
     spent: float,
     seconds: float,
 ) -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    )
     redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True)
     version = sys.version_info
-    longest = max((verdict.seconds for verdict in verdicts), default=0.0)
+    calls = [verdict.seconds for verdict in verdicts if isinstance(verdict.cell, Cell)]
+    longest = max(calls, default=0.0)
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit,
         "seed": seed,
         "library": mde_live_response.__version__,
         "Python": f"{version.major}.{version.minor}.{version.micro}",

@@ -117,7 +117,7 @@ ANSWERS = (
 
 FAULTS = (
     Fault("connection refused", Way.REFUSE),
-    Fault("reset before the request is read", Way.RESET_UNREAD),
+    Fault("reset before the request is read whole", Way.RESET_UNREAD),
     Fault("reset after the request is read", Way.RESET),
     Fault("reset after the service acted", Way.RESET, acts=True),
     Fault("late answer", Way.SLOW, acts=True),

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 ID = "cell"
 COMMENT = "chaos"
-PATIENCE = 4.0
-"""How long a caller waits while a fault lasts for good, in seconds."""
 LATER = 40.0
 """How long a caller waits for a result that must come."""
 SOON = 3.0

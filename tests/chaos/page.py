@@ -42,6 +42,10 @@ no redirect is followed with the token.
 
 "For good" means until the fault is removed. Then the caller does what \
 [errors.md](errors.md) says, and all of the result must come.
+
+The service here is the [emulator](emulator.md), not a tenant: what Microsoft's service does that \
+nobody has documented or observed is not on this page. A cell that holds was run once; that it held \
+does not prove that it always does.
 """
 
 HOW = """## How it is done
@@ -103,7 +107,7 @@ def summary(report: Report) -> Iterator[str]:
     tried, held = len(report.verdicts), sum(it.held for it in report.verdicts)
     bad = tried - held
     yield "## The result\n"
-    yield f"{held:,} of {tried:,} cells hold. "
+    yield f"{held:,} of {tried:,} cells hold."
     if bad:
         yield f"{bad} do not: [what did not hold](#what-did-not-hold) lists each one."
     wrong = Counter(rule for it in report.verdicts for rule in {rule for rule, _ in it.problems})

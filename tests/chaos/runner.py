@@ -18,7 +18,7 @@ from .box import Box
 from .cells import Cell, Operation, StoreKind
 from .known import reason_of
 from .listener import Loop
-from .operations import LATER, PATIENCE, Ended, Trial
+from .operations import LATER, Ended, Trial
 from .rules import Broken, broken
 from .steps import Step
 from .system import SystemCase, SystemCell
@@ -35,6 +35,9 @@ AT_ONCE = 24
 """Cells that run side by side: most of them wait."""
 AT_ONCE_SYSTEM = 8
 """Processes that run side by side."""
+PATIENCES = (4.0, 12.0, 36.0)
+"""Seconds that a caller waits while a fault lasts for good. The next is for a machine so slow that
+the call did not come to the step of the fault."""
 BOUND = 60.0
 """Seconds of real time within which a call must end, with all cells of this machine beside it."""
 
@@ -127,11 +130,11 @@ class Runner:
         verdict = Verdict(cell)
         thread = threading.Thread(target=self._run, args=[verdict], daemon=True)
         thread.start()
-        thread.join(BOUND * 2)
+        thread.join(BOUND * 3)
         if thread.is_alive():
             frame = sys._current_frames().get(thread.ident or 0)
             stack = traceback.extract_stack(frame)[-1] if frame else "no frame"
-            verdict.problems.append(broken(rules.HANG, f"no end after {BOUND * 2:.0f} s: {stack}"))
+            verdict.problems.append(broken(rules.HANG, f"no end after {BOUND * 3:.0f} s: {stack}"))
         return verdict
 
     def run_system(
@@ -167,19 +170,23 @@ class Runner:
     def _run(self, verdict: Verdict) -> None:
         assert isinstance(verdict.cell, Cell)
         try:
-            with self.box(verdict.cell.store) as box:
-                self._judge(box, verdict, verdict.cell)
-            shutil.rmtree(box.folder, ignore_errors=True)
+            for patience in PATIENCES:
+                with self.box(verdict.cell.store) as box:
+                    self._judge(box, verdict, verdict.cell, patience)
+                    is_tried = bool(box.front.hits)
+                shutil.rmtree(box.folder, ignore_errors=True)
+                if is_tried:
+                    return
         except Exception:
             verdict.problems.append(broken(rules.OCCURRED, traceback.format_exc()))
 
-    def _judge(self, box: Box, verdict: Verdict, cell: Cell) -> None:
+    def _judge(self, box: Box, verdict: Verdict, cell: Cell, patience: float) -> None:
         start = len(self.records.lines)
         trial = Trial(box, cell.operation, cell.step is Step.CANCEL)
         trial.prepare()
         box.front.arm(cell.fault, cell.step, cell.once)
         started = time.monotonic()
-        ended = trial.act(LATER if cell.must_succeed else PATIENCE)
+        ended = trial.act(LATER if cell.must_succeed else patience)
         verdict.seconds = time.monotonic() - started
         problems = [*rules.judge_call(cell, trial, ended)]
         if verdict.seconds > BOUND:
