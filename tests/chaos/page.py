@@ -44,8 +44,8 @@ no redirect is followed with the token.
 [errors.md](errors.md) says, and all of the result must come.
 
 The service here is the [emulator](emulator.md), not a tenant: what Microsoft's service does that \
-nobody has documented or observed is not on this page. A cell that holds was run once; that it held \
-does not prove that it always does.
+nobody has documented or observed is not on this page. A cell that holds was run once; that it \
+held does not prove that it always does.
 """
 
 HOW = """## How it is done
