@@ -21,7 +21,7 @@ heading = @printf '\n=== %s\n' "$(1)"
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint lint-rust lint-python house types docs images stubs test-rust test-python \
-	test-fast test-counts test-examples counts soak fuzz wheel bench peers format clean
+	test-fast test-counts test-examples counts chaos soak fuzz wheel bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
@@ -37,6 +37,7 @@ help:
 	@echo 'make test-examples   run the examples for Airflow and Splunk SOAR with their packages, and mde-client'
 	@echo 'make test-counts   compare the instructions of single calls with the kept counts'
 	@echo 'make counts   keep the instructions of single calls as they are now'
+	@echo 'make chaos    make each fault happen at each step of each call, and write docs/reliability.md'
 	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make wheel    build a release wheel into dist/'
@@ -164,6 +165,11 @@ test-counts: $(VENV)/.made $(VENV)/.packages
 counts: $(VENV)/.made $(VENV)/.packages
 	CARGO=$(CARGO) $(BIN)/python tools/counts.py --keep
 
+# Every fault at every step of every call. `make test` runs a tenth of it (tests/test_chaos.py). The
+# faults that need a small file system are made only by root.
+chaos: $(VENV)/.native $(VENV)/.packages
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m chaos
+
 # MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
 soak: $(VENV)/.native
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_exit_busy.py \
@@ -236,13 +242,13 @@ $(VENV)/.native: $(RUST) $(VENV)/.tools
 	@touch $@
 
 # Programs that the tests start: curl for the walk-through in the documentation, Redis, proxies,
-# openssl for certificates, valgrind for the counts, and a browser for the emulator's page.
+# openssl for certificates, valgrind for the counts, faketime for clocks, and a browser for the emulator's page.
 $(VENV)/.packages: $(VENV)/.made
-	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish valgrind chromium-headless-shell; do \
+	@export PATH="$$PATH:/usr/sbin"; for program in curl openssl redis-server tinyproxy squid nghttpx zsh fish valgrind chromium-headless-shell faketime; do \
 		command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] && [ -x /usr/lib/squid/security_file_certgen ] || \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish valgrind chromium-headless-shell; } || { \
+			curl openssl redis-server tinyproxy squid-openssl nghttp2-proxy zsh fish valgrind chromium-headless-shell faketime; } || { \
 		echo "The tests need$$missing and squid-openssl. Install them, or run make as root on Debian."; exit 1; }
 	@touch $@
 

@@ -459,3 +459,30 @@ def test_an_unused_credential_is_released(emulator: Emulator) -> None:
     client.close()
     del source, client
     wait_until(lambda: gc.collect() is not None and mark() is None, "the credential's end")
+
+
+@pytest.mark.parametrize(
+    ("fault", "requests"), [({"kind": "garble"}, 2), ({"kind": "page"}, 1)], ids=["damaged", "page"]
+)
+def test_a_damaged_token_is_requested_again_and_a_page_is_not(
+    fault: dict[str, Any], requests: int, emulator: Emulator
+) -> None:
+    emulator.fault("POST", "token", **fault)
+    with emulator.client() as client:
+        if requests == 2:
+            assert len(client.list_machines()) == 3
+        else:
+            with pytest.raises(AuthenticationError, match="not JSON") as caught:
+                client.list_machines()
+            assert not caught.value.retryable
+    assert len(requests_of(emulator, "token")) == requests
+
+
+def test_a_login_host_that_times_out_may_answer_later(emulator: Emulator) -> None:
+    emulator.fault("POST", "token", "status", status=408, times=10)
+    with (
+        emulator.client() as client,
+        pytest.raises(AuthenticationError, match="answered 408") as caught,
+    ):
+        client.list_machines()
+    assert caught.value.retryable

@@ -271,6 +271,22 @@ def test_the_authorities_may_be_a_directory(
             assert len(client.list_machines()) == 3
 
 
+def test_an_argument_in_seconds_needs_no_module() -> None:
+    """Without a free file handle, no module can be loaded."""
+    code = """
+import sys
+import mde_live_response as mde
+sys.modules["datetime"] = None
+print(mde.Rate(10, 60.0).per)
+try:
+    mde.Rate(10, "a minute")
+except ImportError as error:
+    print("datetime" in str(error))
+"""
+    done = run_python(code)
+    assert (done.code, done.out) == (0, "60.0\nTrue\n"), done
+
+
 SUB_INTERPRETER = """
 import os, sys
 import _testcapi

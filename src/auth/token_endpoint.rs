@@ -98,9 +98,14 @@ impl TokenEndpoint {
             error.retry_after = retry_after_from_headers(&headers, self.clock.now());
             Err(error)
         };
-        token.map_err(|error| FailedAttempt {
-            outcome: AttemptFailure::Status(status.as_u16(), error.retry_after),
-            error,
+        token.map_err(|error| {
+            let is_damaged = status == StatusCode::OK && error.retryable;
+            let outcome = if is_damaged {
+                AttemptFailure::NoResponse
+            } else {
+                AttemptFailure::Status(status.as_u16(), error.retry_after)
+            };
+            FailedAttempt { outcome, error }
         })
     }
 

@@ -68,7 +68,8 @@ pub(super) fn error_from_response(
     error.status = Some(status.as_u16());
     error.request_id = field("correlation_id", 100).or_else(|| field("trace_id", 100));
     error.tenant_id = Some(token_request.tenant.to_owned());
-    error.retryable = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    error.retryable = status.is_server_error()
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
     error
 }
 

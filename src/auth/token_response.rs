@@ -51,10 +51,14 @@ pub fn parse_token_response(
             .unwrap_or("no content type")
     };
     let response: TokenResponse<'_> = serde_json::from_slice(body).map_err(|error| {
-        unusable(match error.classify() {
-            serde_json::error::Category::Data => "without an access_token".to_owned(),
-            _ => format!("with a body that is not JSON ({})", sanitize(content_type(), 80)),
-        })
+        if error.classify() == serde_json::error::Category::Data {
+            return unusable("without an access_token".to_owned());
+        }
+        let mut error =
+            unusable(format!("with a body that is not JSON ({})", sanitize(content_type(), 80)));
+        // A page stays a page, but JSON that cannot be read was damaged on its way.
+        error.retryable = content_type().starts_with("application/json");
+        error
     })?;
     let token =
         response.access_token.ok_or_else(|| unusable("without an access_token".to_owned()))?;

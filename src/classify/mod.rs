@@ -43,7 +43,7 @@ impl ErrorContext {
     }
 
     /// Returns "submit a live response session to machine 9a0b…".
-    fn describe_operation(&self) -> String {
+    pub fn describe_operation(&self) -> String {
         let doing = self.operation.description();
         let what = self.subject.as_deref().map(|what| sanitize(what, 200));
         let machine = self.machine_id.clone().or_else(|| what.clone());

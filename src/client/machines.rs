@@ -85,7 +85,11 @@ impl Pipeline {
         }
         // A short name has no domain, so the filter matches a prefix and `is_named` decides.
         let filter = format!("startswith(computerDnsName,{})", odata_literal(&name.to_lowercase()));
-        let mut found = self.list_machines(Some(&filter), None).await?;
+        let listed = self.list_with_prefix(name, &filter).await;
+        let mut found = listed.map_err(|mut error| {
+            error.message = format!("could not find the machine {name:?}: {}", error.message);
+            error
+        })?;
         found.retain(|machine| machine.is_named(name));
         let namesakes: Vec<_> = found.iter().map(Namesake::new).collect();
         match namesakes::choose(&namesakes) {
@@ -98,6 +102,20 @@ impl Pipeline {
                 Err(namesakes::ambiguous_error(name, &namesakes, candidates))
             }
         }
+    }
+
+    /// Lists the machines whose names start with `name`. A list of others only is read again.
+    async fn list_with_prefix(&self, name: &str, filter: &str) -> Result<Vec<Machine>> {
+        for pause in pauses::REREAD_NOT_FOUND.map(Some).into_iter().chain([None]) {
+            let found = self.list_machines(Some(filter), None).await?;
+            if found.is_empty() || found.iter().any(|machine| machine.name_starts_with(name)) {
+                return Ok(found);
+            }
+            if let Some(pause) = pause {
+                self.clock.sleep(pause.seconds(&self.options.limits)).await;
+            }
+        }
+        Err(Error::new(Kind::Service, "the service answered with other machines"))
     }
 
     /// Lists machines (page "get-machines"). If the service saw none recently, it answers 404, and

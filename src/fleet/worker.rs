@@ -34,7 +34,7 @@ async fn run_until_done(shared: &Arc<Shared>) {
         let began = shared.now();
         // A new scheduler reads every row from the run store again, so nothing in memory has to be
         // repaired after an error.
-        let Err(error) = Scheduler::new(shared.clone()).run().await else { return };
+        let Err(mut error) = Scheduler::new(shared.clone()).run().await else { return };
         // A scheduler that ran this long means that the previous outage was over.
         if shared.now() - began > shared.sessions.pipeline.options.limits.settle_time {
             outage = Outage::default();
@@ -45,6 +45,8 @@ async fn run_until_done(shared: &Arc<Shared>) {
             shared.header.run_id
         );
         if !outage.wait_for_retry(shared, &error).await {
+            let run_id = &shared.header.run_id;
+            error.message = format!("run {run_id} cannot continue: {}", error.message);
             shared.worker_state.send_replace(WorkerState::Failed(error));
             return;
         }

@@ -66,4 +66,11 @@ impl Machine {
         let short = own.split('.').next().unwrap_or(own);
         own.eq_ignore_ascii_case(name) || short.eq_ignore_ascii_case(name)
     }
+
+    /// Returns whether the name of this machine starts with `prefix`, as a filter of the list can
+    /// ask.
+    pub fn name_starts_with(&self, prefix: &str) -> bool {
+        let own = self.computer_dns_name.as_deref().unwrap_or_default();
+        own.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    }
 }

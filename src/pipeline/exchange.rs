@@ -47,8 +47,8 @@ impl Pipeline {
             }
             Err(failure) => {
                 let mut error = self.annotate(call, failure.error);
-                error.message =
-                    format!("could not {}: {}", call.operation.description(), error.message);
+                let doing = self.error_context(call).describe_operation();
+                error.message = format!("could not {doing}: {}", error.message);
                 // If any byte was sent, the service may have acted on the request.
                 match (failure.sent, error.retryable) {
                     (true, _) => AttemptOutcome::Ambiguous(error),
@@ -71,14 +71,7 @@ impl Pipeline {
             return AttemptOutcome::Succeeded(ApiResponse { status, headers, body });
         }
         let headers = &headers;
-        let context = ErrorContext {
-            machine_id: call.machine_id.clone(),
-            action_id: call.action_id.clone(),
-            tenant_id: self.tokens.tenant_id(),
-            subject: call.file_name.clone(),
-            arguments: call.arguments.clone(),
-            ..ErrorContext::new(call.operation)
-        };
+        let context = self.error_context(call);
         let now = self.clock.now();
         let error = classify::error_from_response(&context, status, headers, &body, now);
         match status.as_u16() {
@@ -90,6 +83,17 @@ impl Pipeline {
             // A gateway may answer like this after the service acted.
             408 | 500..=599 => AttemptOutcome::Ambiguous(error),
             _ => AttemptOutcome::Refused(error),
+        }
+    }
+
+    fn error_context(&self, call: &ApiCall) -> ErrorContext {
+        ErrorContext {
+            machine_id: call.machine_id.clone(),
+            action_id: call.action_id.clone(),
+            tenant_id: self.tokens.tenant_id(),
+            subject: call.file_name.clone(),
+            arguments: call.arguments.clone(),
+            ..ErrorContext::new(call.operation)
         }
     }
 

@@ -16,15 +16,18 @@ impl<'a, 'py> Argument<'a, 'py> for f64 {
     fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
         let py = object.py();
         let _inside = enter(py);
-        if let Ok(delta) = object.cast::<PyDelta>() {
-            return Ok(delta.call_method0("total_seconds")?.extract()?);
+        let error = match object.extract() {
+            Ok(seconds) => return Ok(seconds),
+            Err(error) => error,
+        };
+        if error.is_instance_of::<PyOverflowError>(py) {
+            return Ok(if object.lt(0)? { Self::NEG_INFINITY } else { Self::INFINITY });
         }
-        match object.extract() {
-            Ok(seconds) => Ok(seconds),
-            Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
-                Ok(if object.lt(0)? { Self::NEG_INFINITY } else { Self::INFINITY })
-            }
-            Err(error) => Err(Refusal::from_conversion(py, error)),
+        // The cast panics if the module cannot be loaded, such as without a free file handle.
+        py.import("datetime")?;
+        match object.cast::<PyDelta>() {
+            Ok(delta) => Ok(delta.call_method0("total_seconds")?.extract()?),
+            Err(_) => Err(Refusal::from_conversion(py, error)),
         }
     }
 }

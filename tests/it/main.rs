@@ -56,6 +56,7 @@ mod library_sync;
 mod library_sync_faults;
 mod local_content;
 mod local_prune;
+mod named_errors;
 mod network;
 mod odd_answers;
 mod probe;

@@ -18,6 +18,8 @@ impl<'a, 'py> Argument<'a, 'py> for UntilArgument {
 
     fn read(object: &'a Bound<'py, PyAny>) -> Result<Self, Refusal<'py>> {
         let _inside = enter(object.py());
+        // The cast panics if the module cannot be loaded, such as without a free file handle.
+        object.py().import("datetime")?;
         let until = match object.cast::<PyDateTime>() {
             Ok(time) if time.get_tzinfo().is_none() => {
                 let error = Error::invalid("until is a datetime without a time zone");
