@@ -32,7 +32,8 @@ def run(*command: str) -> str:
 def stable_abi(file: Path) -> str:
     """Return which ABI abi3audit found. It fails if the module uses what 3.10 does not have."""
     output = run(str(BIN / "abi3audit"), "--strict", "--verbose", "--report", str(file))
-    report = json.loads(output[output.index("{") :])
+    # A summary follows the report.
+    report, _ = json.JSONDecoder().raw_decode(output[output.index('{"specs"') :])
     (wheel,) = report["specs"].values()
     (module,) = wheel["wheel"]
     result = module["result"]
@@ -81,6 +82,10 @@ def check(wheel: Wheel, file: Path) -> dict[str, object]:
         print(f"{wheel.target}, CPython {version}: {line} ({time.monotonic() - started:.0f} s)")
         installed[version] = line
     row["installed"] = installed
+    if installed and wheel.target == WHEELS[0].target:
+        script = str(Path(__file__).with_name("slim.sh"))
+        row["slim"] = run("sh", script, str(WORK / "slim"), str(file)).splitlines()[-1]
+        print(f"{wheel.target}, {row['slim']}")
     return row
 
 

@@ -30,7 +30,7 @@ class Wheel:
     def file(self) -> Path | None:
         """The wheel that was built, if it was."""
         architecture = self.target.partition("-")[0]
-        found = sorted(DIST.glob(f"*-{self.tag}_{architecture}*.whl"))
+        found = sorted(DIST.glob(f"*{self.tag}_{architecture}*.whl"))
         return found[0] if found else None
 
 

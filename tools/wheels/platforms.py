@@ -40,6 +40,21 @@ On another system, `pip install` builds the source archive, which needs Rust and
 `Cargo.lock` fixes each crate. With the crates fetched before, it builds without a network.
 """
 
+SYSTEMS = """
+## What differs by system
+
+| what | Linux | macOS | Windows |
+|---|---|---|---|
+| who can read a new store, key or collected file | its owner | its owner | as its folder |
+| a state store on a network file system | refused | not recognised | not recognised |
+| the clock of a state store in a file | since boot | the wall clock | the wall clock |
+| a store file is another one by its | device, inode and birth | device, inode and birth | birth |
+| a link in place of the manifest | refused | refused | refused, but not while it is opened |
+| authorities of the system | the paths of OpenSSL | the keychain | the certificate store |
+| a daemon thread at the end of the interpreter | parked | parked | ended by the system |
+| a child made by fork | works | works | there is none |
+"""
+
 
 def wheels(results: dict[str, dict[str, object]]) -> str:
     """Return the rows of the wheels."""
@@ -84,7 +99,7 @@ def main() -> int:
     if not RESULTS.exists():
         sys.exit("There are no results: run `make check-wheels`.")
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    page = HEAD + wheels(results) + slim(results) + suites() + SOURCE
+    page = HEAD + wheels(results) + slim(results) + suites() + SYSTEMS + SOURCE
     PAGE.write_text(page, encoding="utf-8")
     print(f"{Path(PAGE).relative_to(ROOT)}: {len(results)} wheels")
     return 0

@@ -27,7 +27,6 @@ cp "$wheel" "$root/wheels"
 inside() {
 	unshare --net chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp sh -euc "$1"
 }
-# An emulator on loopback needs the loopback interface; a new network has it, but down.
 inside '
 	for name in cc gcc clang rustc cargo; do
 		! command -v $name
@@ -35,9 +34,13 @@ inside '
 	python3 -m venv /tmp/env
 	/tmp/env/bin/pip install --quiet --no-index --no-deps --find-links /wheels mde-live-response
 '
+# The emulator needs loopback, which is down in a network of its own.
 chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/tmp sh -euc '
 	cd /tmp
-	/tmp/env/bin/python -m mde_live_response demo | tail -n 1
+	rm -rf out
+	/tmp/env/bin/python -m mde_live_response demo --save-to out >demo.txt
+	/tmp/env/bin/python -m mde_live_response verify out >>demo.txt
+	tail -n 1 demo.txt >&2
 	. /etc/os-release
-	echo "$PRETTY_NAME, $(python3 -V), $(cat /etc/debian_version)"
+	echo "$PRETTY_NAME $(cat /etc/debian_version), $(python3 -V)"
 '

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from matrix import ROOT, WORK
 
-DEMO = ("-m", "mde_live_response", "demo")
+#: The demonstration collects a file, and `verify` compares it with its manifest.
+STEPS = (("demo", "--save-to", "out"), ("verify", "out"))
 COMPILERS = ("cc", "gcc", "clang", "rustc", "cargo", "zig")
 
 
@@ -67,12 +68,16 @@ def smoke(python: Path, wheel: Path) -> str:
             site = folder / "site"
             installer = [sys.executable, "-m", "pip", "--python", str(python)]
             run([*installer, *pip, "--target", str(site), str(wheel)], folder, PYTHONWARNINGS="")
-            return last_line(run([str(python), *DEMO], folder, PYTHONPATH=str(site)))
+            return demonstrate(str(python), folder, PYTHONPATH=str(site))
         run([str(python), "-m", "venv", "env"], folder)
         inside = str(folder / "env/bin/python")
         run([inside, "-m", "pip", *pip, str(wheel)], folder, PYTHONWARNINGS="")
-        return last_line(run([inside, *DEMO], folder))
+        return demonstrate(inside, folder)
 
 
-def last_line(output: str) -> str:
-    return [line for line in output.splitlines() if line.strip()][-1]
+def demonstrate(python: str, folder: Path, **variables: str) -> str:
+    """Run each step, and return the last line of the last one."""
+    output = ""
+    for step in STEPS:
+        output = run([python, "-m", "mde_live_response", *step], folder, **variables)
+    return output.strip().splitlines()[-1]
