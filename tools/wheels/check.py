@@ -1,7 +1,8 @@
 """Check the wheels that were built, and install each of them: `make check-wheels`.
 
-`python tools/wheels/check.py` writes what it found to `target/wheels/results.json`. A wheel that
-fails ends it with 1. A wheel that was not built is left out.
+`python tools/wheels/check.py [TARGET...]` writes what it found to `target/wheels/results.json`.
+With targets, it checks only those and keeps the other rows. A wheel that fails ends it with 1. A
+wheel that was not built is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from matrix import PYTHONS, RESULTS, ROOT, WHEELS, WORK, Wheel
+from matrix import PYTHONS, RESULTS, WHEELS, WORK, Wheel
 from smoke import find_python, smoke, version_of
 
 BIN = Path(sys.executable).parent
@@ -90,15 +91,18 @@ def check(wheel: Wheel, file: Path) -> dict[str, object]:
 
 
 def main() -> int:
-    """Check every wheel that was built."""
-    built = [(wheel, wheel.file) for wheel in WHEELS]
-    results = {wheel.target: check(wheel, file) for wheel, file in built if file}
+    """Check every wheel that was built, or those that are named."""
+    names = sys.argv[1:]
+    results: dict[str, dict[str, object]] = {}
+    if names and RESULTS.exists():
+        results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    for wheel in WHEELS:
+        if wheel.file and (not names or wheel.target in names):
+            results[wheel.target] = row = check(wheel, wheel.file)
+            print(f"{wheel.target}: {row['file']}, {row['abi']}, {row['system']}")
+            RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if not results:
         sys.exit("There is no wheel: run `make wheels`.")
-    for target, row in results.items():
-        print(f"{target}: {row['file']}, {row['abi']}, {row['system']}")
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    print(f"{len(results)} wheels: {RESULTS.relative_to(ROOT)}")
     return 0
 
 

@@ -7,6 +7,7 @@ the options to pytest.
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import venv
@@ -35,7 +36,9 @@ def main() -> int:
     subprocess.run([*pip, *only_ours], check=True)
     # The package in the folder `python` has no native module of this interpreter.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    tests = [python, "-m", "pytest", "-p", "no:cacheprovider", *options]
+    (folder / "version").write_text(platform.python_version(), encoding="utf-8")
+    report = folder.resolve() / "report.xml"
+    tests = [python, "-m", "pytest", "-p", "no:cacheprovider", f"--junit-xml={report}", *options]
     return subprocess.run(tests, cwd=ROOT, env=env, check=False).returncode
 
 
