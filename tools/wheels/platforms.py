@@ -24,7 +24,8 @@ A wheel has the stable ABI of CPython 3.10, so one wheel is for 3.10 and all lat
 | system | wheel | size | checks | installed in CPython |
 |---|---|---|---|---|
 """
-NOT_HERE = "not here: the CI builds, installs and tests it"
+NOT_BUILT = "was not built"
+NOT_HERE = "not here: the CI builds it and runs the suite"
 SUITE = """
 ## The test suite
 
@@ -62,7 +63,8 @@ def wheels(results: dict[str, dict[str, object]]) -> str:
     for wheel in WHEELS:
         row = results.get(wheel.target)
         if row is None:
-            rows.append(f"| {wheel.system} | `{wheel.tag}` | | {NOT_HERE} | |")
+            why = NOT_BUILT if wheel.here else NOT_HERE
+            rows.append(f"| {wheel.system} | `{wheel.tag}` | | {why} | |")
             continue
         size = f"{int(str(row['bytes'])) / 1e6:.1f} MB"
         checks = f"auditwheel: {row['system']}; abi3audit: {row['abi']}"
