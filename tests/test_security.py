@@ -151,3 +151,44 @@ def test_dependabot_knows_each_file_that_names_versions() -> None:
                 folder = "/" + path.parent.relative_to(ROOT).as_posix()
                 found.setdefault(kind, set()).add(folder.replace("/.", "/"))
     assert found == known
+
+
+def duplicates() -> dict[str, tuple[str, str]]:
+    """Return the crates that Cargo.lock has twice: their versions, and who needs the older one."""
+    lock = (ROOT / "Cargo.lock").read_text(encoding="utf-8")
+    blocks = lock.split("[[package]]\n")[1:]
+    versions: dict[str, list[str]] = defaultdict(list)
+    needed_by: dict[str, list[str]] = defaultdict(list)
+    for block in blocks:
+        name, version = re.findall(r'^(?:name|version) = "(.+)"$', block, re.MULTILINE)
+        versions[name].append(version)
+        # A dependency has its version here if there is another one.
+        for dependency in re.findall(r'^ "(\S+ \S+)",$', block, re.MULTILINE):
+            needed_by[dependency].append(name)
+    found = {}
+    for name, double in versions.items():
+        if len(double) > 1:
+            double.sort(key=lambda version: [int(part) for part in version.split(".")])
+            older = needed_by[f"{name} {double[0]}"]
+            found[name] = (", ".join(map(compatible, double)), ", ".join(sorted(older)))
+    return found
+
+
+def compatible(version: str) -> str:
+    """Return the part of a version that changes with the API."""
+    return re.match(r"0\.\d+|\d+", version)[0]  # type: ignore[index]
+
+
+def test_each_duplicate_crate_is_listed() -> None:
+    _, _, section = PAGE.partition("## What it is built from")
+    rows = re.findall(r"^\| ([\w-]+) \| (.+?) \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
+    listed = {name: (versions, older) for name, versions, older, _ in rows if name != "crate"}
+    assert listed == duplicates()
+
+
+def test_each_skipped_duplicate_is_listed_and_has_a_reason() -> None:
+    deny = (ROOT / "deny.toml").read_text(encoding="utf-8")
+    skipped = re.findall(r'^  \{ crate = "([\w-]+)@([\d.]+)", reason = "\S.*" \},$', deny, re.M)
+    assert len(skipped) == deny.count("crate = ")
+    found = duplicates()
+    assert all(version in found[name][0].split(", ") for name, version in skipped)
