@@ -24,7 +24,7 @@ use crate::secret::SecretUrl;
 use crate::transfer::{LibraryUpload, encode_multipart};
 use crate::transport::SendCheck;
 pub use machine_selection::MachineSelection;
-pub use machines::machine_not_found;
+pub use machines::{machine_not_found, other_machines_error};
 pub use namesakes::{Choice, Namesake, ambiguous_error, choose};
 use pages::ListQuery;
 pub use pages::{Listed, PageGuard};

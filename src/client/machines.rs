@@ -115,7 +115,7 @@ impl Pipeline {
                 self.clock.sleep(pause.seconds(&self.options.limits)).await;
             }
         }
-        Err(Error::new(Kind::Service, "the service answered with other machines"))
+        Err(other_machines_error())
     }
 
     /// Lists machines (page "get-machines"). If the service saw none recently, it answers 404, and
@@ -166,4 +166,9 @@ pub fn machine_not_found(name: &str) -> Error {
         "check the name in the device inventory of the Defender portal, or give the machine id; a \
          device group may hide the machine from this application",
     )
+}
+
+/// The error of a list that has other machines than those asked for, each time it is read.
+pub fn other_machines_error() -> Error {
+    Error::new(Kind::Service, "the service answered with other machines")
 }

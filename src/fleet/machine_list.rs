@@ -1,6 +1,6 @@
 //! Reads the list of machines in pages: those with given ids and names, or all.
 
-use crate::client::{PageGuard, odata_literal};
+use crate::client::{PageGuard, odata_literal, other_machines_error};
 use crate::error::{Kind, Result};
 use crate::model::Machine;
 use crate::pauses;
@@ -15,25 +15,55 @@ const NAMES_PER_FILTER: usize = 20;
 /// If filters would take more calls than this, all machines are listed instead.
 const MAX_FILTERED_CALLS: usize = 10;
 
+/// A filter, and what it asks for.
+pub struct Filter {
+    query: String,
+    keys: Keys,
+}
+
+/// What a machine must have.
+enum Keys {
+    Ids(Vec<String>),
+    /// The starts of names.
+    Names(Vec<String>),
+}
+
+impl Filter {
+    fn of_ids(ids: &[&String]) -> Self {
+        let literals: Vec<_> = ids.iter().map(|id| odata_literal(id)).collect();
+        let keys = Keys::Ids(ids.iter().map(|id| (*id).clone()).collect());
+        Self { query: format!("id in ({})", literals.join(",")), keys }
+    }
+
+    fn of_names(names: &[&String]) -> Self {
+        let condition =
+            |name: &&String| format!("startswith(computerDnsName,{})", odata_literal(name));
+        let keys = Keys::Names(names.iter().map(|name| (*name).clone()).collect());
+        Self { query: names.iter().map(condition).collect::<Vec<_>>().join(" or "), keys }
+    }
+
+    fn is_for(&self, machine: &Machine) -> bool {
+        match &self.keys {
+            Keys::Ids(ids) => ids.iter().any(|id| machine.id.eq_ignore_ascii_case(id)),
+            Keys::Names(names) => names.iter().any(|name| machine.name_starts_with(name)),
+        }
+    }
+}
+
 /// Returns the filters that find these machines. None: all machines must be listed.
-pub fn build_filters(ids: &[&String], names: &[&String]) -> Option<Vec<String>> {
+pub fn build_filters(ids: &[&String], names: &[&String]) -> Option<Vec<Filter>> {
     let calls = ids.len().div_ceil(IDS_PER_FILTER) + names.len().div_ceil(NAMES_PER_FILTER);
     if calls > MAX_FILTERED_CALLS {
         return None;
     }
-    let ids: Vec<String> = ids.iter().map(|id| odata_literal(id)).collect();
-    let names: Vec<String> = names
-        .iter()
-        .map(|name| format!("startswith(computerDnsName,{})", odata_literal(name)))
-        .collect();
-    let by_id = ids.chunks(IDS_PER_FILTER).map(|chunk| format!("id in ({})", chunk.join(",")));
-    Some(by_id.chain(names.chunks(NAMES_PER_FILTER).map(|chunk| chunk.join(" or "))).collect())
+    let by_id = ids.chunks(IDS_PER_FILTER).map(Filter::of_ids);
+    Some(by_id.chain(names.chunks(NAMES_PER_FILTER).map(Filter::of_names)).collect())
 }
 
 /// Passes each page of the list to `on_page`. A machine may be on two pages.
 pub async fn read(
     pipeline: &Pipeline,
-    filters: Option<Vec<String>>,
+    filters: Option<Vec<Filter>>,
     mut on_page: impl FnMut(Vec<Machine>),
 ) -> Result<()> {
     let Some(filters) = filters else { return read_pages(pipeline, None, &mut on_page).await };
@@ -51,15 +81,22 @@ pub async fn read(
 
 async fn read_pages(
     pipeline: &Pipeline,
-    filter: Option<&str>,
+    filter: Option<&Filter>,
     on_page: &mut impl FnMut(Vec<Machine>),
 ) -> Result<()> {
     let started = pipeline.clock.now();
     let mut guard = PageGuard::default();
     let mut count = 0;
     let mut next: Option<String> = None;
+    let mut rereads = pauses::REREAD_NOT_FOUND.into_iter();
+    let query = filter.map(|filter| filter.query.as_str());
     loop {
-        match pipeline.list_machines_page(filter, next.clone()).await {
+        match pipeline.list_machines_page(query, next.clone()).await {
+            // A list of several pages may be one that the filter did not narrow.
+            Ok((machines, None)) if next.is_none() && is_of_others(&machines, filter) => {
+                let pause = rereads.next().ok_or_else(other_machines_error)?;
+                pipeline.clock.sleep(pause.seconds(&pipeline.options.limits)).await;
+            }
             Ok((machines, link)) => {
                 count += machines.len();
                 on_page(machines);
@@ -77,4 +114,11 @@ async fn read_pages(
             }
         }
     }
+}
+
+/// Returns whether a page has none of the machines that the filter asks for, but has others.
+fn is_of_others(machines: &[Machine], filter: Option<&Filter>) -> bool {
+    filter.is_some_and(|filter| {
+        !machines.is_empty() && !machines.iter().any(|machine| filter.is_for(machine))
+    })
 }

@@ -8,6 +8,7 @@ use mde_live_response::transfer::LibraryUpload;
 use mde_live_response::transport::BodyPart;
 use serde_json::json;
 
+use crate::fleet_support::{all_outcomes, run_spec, start};
 use crate::support::{Fixture, HOUR, fault, within};
 
 const NAME: &str = "ws-0001.example.test";
@@ -48,6 +49,25 @@ async fn a_list_of_other_machines_is_read_again() {
     let error = within(HOUR, fixture.sessions.pipeline.resolve_machine(NAME)).await.unwrap_err();
     assert_eq!(error.kind, Kind::Service, "{error}");
     assert!(error.retryable && error.message.contains(NAME), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_reads_a_list_of_other_machines_again() {
+    let fixture = Fixture::new();
+    for by_id in [false, true] {
+        let machine = if by_id { fixture.machine(0) } else { NAME.to_owned() };
+        fixture.fault("machines", other_machines(), 1, 2);
+        let fleet = start(&fixture.sessions, run_spec(vec![machine])).await;
+        let outcomes = within(HOUR, all_outcomes(&fleet)).await;
+        assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    }
+    assert_eq!(fixture.emulator.counters()["machines"], 6);
+    fixture.fault("machines", other_machines(), 1, 20);
+    let fleet = start(&fixture.sessions, run_spec(vec!["ws-0002".to_owned()])).await;
+    let outcomes = within(HOUR, all_outcomes(&fleet)).await;
+    let error = outcomes[0].error.as_ref().unwrap();
+    assert_eq!(error.kind, Kind::Service, "{error}");
+    assert!(error.message.contains("other machines"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
