@@ -27,7 +27,8 @@ OTHER = "ws-0003.example.test"
 SCRIPT = "triage.ps1"
 ARGUMENT = "-Depth 1"
 REMOTE = "C:\\Temp\\triage.bin"
-REQUEST_TIMEOUT = 1.0
+REQUEST_TIMEOUT = 4.0
+"""Seconds. A shorter one would end requests that only wait for a processor."""
 
 
 class Box:

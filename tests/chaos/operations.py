@@ -78,7 +78,7 @@ class Trial:
             return
         self.box.set_duration(60.0)
         with self.box.client(LATER) as client, self._start_fleet(client):
-            wait_until(self.box.submits, "the first submit")
+            wait_until(self.box.submits, "the first submit", LATER)
         self.box.front.seen.clear()
 
     def act(self, patience: float) -> Ended:

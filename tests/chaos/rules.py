@@ -80,9 +80,9 @@ def judge_error(
     text = str(error)
     named = [*trial.machines, "run cell", *known]
     # A token is for an application, and the library for all machines of the tenant.
-    if cell.step is Step.TOKEN:
+    if "could not get a token" in text:
         named.append(trial.box.emulator.client_id)
-    elif cell.step in (Step.LIBRARY, Step.UPLOAD):
+    if cell.step in (Step.LIBRARY, Step.UPLOAD):
         named.append("list the library" if cell.step is Step.LIBRARY else "the file tool-")
     names_machine = names_machine or bool(error.machine_id or error.action_id)
     if not (names_machine or any(name in text for name in named)):

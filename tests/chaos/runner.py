@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .capture import Records
 
-AT_ONCE = 24
+AT_ONCE = 12
 """Cells that run side by side: most of them wait."""
 AT_ONCE_SYSTEM = 8
 """Processes that run side by side."""
