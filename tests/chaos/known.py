@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import rules
-from .cells import Cell, Operation
+from .cells import Cell
 from .faults import Way
 from .steps import Step
 
@@ -26,11 +26,6 @@ def is_refusal_that_acted(cell: Cell) -> bool:
     return cell.step is Step.SUBMIT and cell.fault.acts and is_refusal
 
 
-def is_mixed_up_list(cell: Cell) -> bool:
-    is_run = cell.operation in (Operation.RUN_MANY, Operation.RESUME)
-    return is_run and cell.step is Step.MACHINE and cell.fault.way is Way.OTHER_ENTITY
-
-
 KNOWN = (
     Known(
         rules.LIMITS,
@@ -38,12 +33,6 @@ KNOWN = (
         "The service starts a session and answers with a refusal. Until the list shows the "
         "session, its slot counts as free. If the tenant has no other free slot, the next submit "
         "of the run is one too many, and the service refuses it.",
-    ),
-    Known(
-        rules.SURVIVES,
-        is_mixed_up_list,
-        "The service answers the list of a run's machines with other machines. The rows end with "
-        "NotFoundError. Nothing was started; run them again.",
     ),
 )
 
