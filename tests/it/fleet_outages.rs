@@ -145,7 +145,7 @@ async fn failed_sign_ins_lose_no_session_and_no_row() {
     let (fixture, fleet) = start_then_fail(Outage::SignIn).await;
     let error = try_all_outcomes(&fleet).await.unwrap_err();
     let message = format!("run {} cannot continue: the client secret is wrong", fleet.run_id());
-    assert_eq!((error.kind, error.message), (Kind::Authentication, message));
+    assert_eq!((error.kind, &*error.message), (Kind::Authentication, &*message));
     assert_eq!(fleet.counts().failed, 0);
     sleep(600.0).await;
     fixture.network.set_outage(Outage::None);
