@@ -21,7 +21,12 @@ def run_in_debug_mode(main: Coroutine[Any, Any, Any]) -> Any:
 
 
 def run_on_uvloop(main: Coroutine[Any, Any, Any]) -> Any:
-    uvloop = pytest.importorskip("uvloop", reason="uvloop is not made for this platform")
+    try:
+        uvloop = pytest.importorskip("uvloop", reason="uvloop is not made for this platform")
+    except pytest.skip.Exception:
+        # Otherwise it warns in a later test that it was never awaited.
+        main.close()
+        raise
     loop = uvloop.new_event_loop()
     try:
         return loop.run_until_complete(main)

@@ -46,7 +46,14 @@ def stable_abi(file: Path) -> str:
 
 def oldest_system(wheel: Wheel, file: Path) -> str:
     """Return the oldest system that auditwheel finds the wheel fit for."""
-    shown = run(str(BIN / "auditwheel"), "show", str(file))
+    show = (str(BIN / "auditwheel"), "show")
+    if wheel.target.endswith("-musl"):
+        # auditwheel knows musl by its name on Alpine. zig names it libc.so, which each musl takes
+        # for itself. Without a folder to look in, auditwheel only lists what the wheel needs.
+        shown = run(*show, "--ldpaths", str(WORK / "none"), str(file))
+        assert re.findall(r'"(\S+)": null', shown) == ["libc.so"], shown
+        return "needs libc.so of musl only"
+    shown = run(*show, str(file))
     found: list[str] = re.findall(r'platform tag:?\s+"?(\w+?)_(?:x86_64|aarch64)', shown)
     assert found, shown
     assert found[0] == wheel.tag, shown
