@@ -16,7 +16,7 @@ const NAMES_PER_FILTER: usize = 20;
 const MAX_FILTERED_CALLS: usize = 10;
 
 /// A filter, and what it asks for.
-pub struct Filter {
+pub struct MachineFilter {
     query: String,
     keys: Keys,
 }
@@ -28,7 +28,7 @@ enum Keys {
     Names(Vec<String>),
 }
 
-impl Filter {
+impl MachineFilter {
     fn of_ids(ids: &[&String]) -> Self {
         let literals: Vec<_> = ids.iter().map(|id| odata_literal(id)).collect();
         let keys = Keys::Ids(ids.iter().map(|id| (*id).clone()).collect());
@@ -51,19 +51,19 @@ impl Filter {
 }
 
 /// Returns the filters that find these machines. None: all machines must be listed.
-pub fn build_filters(ids: &[&String], names: &[&String]) -> Option<Vec<Filter>> {
+pub fn build_filters(ids: &[&String], names: &[&String]) -> Option<Vec<MachineFilter>> {
     let calls = ids.len().div_ceil(IDS_PER_FILTER) + names.len().div_ceil(NAMES_PER_FILTER);
     if calls > MAX_FILTERED_CALLS {
         return None;
     }
-    let by_id = ids.chunks(IDS_PER_FILTER).map(Filter::of_ids);
-    Some(by_id.chain(names.chunks(NAMES_PER_FILTER).map(Filter::of_names)).collect())
+    let by_id = ids.chunks(IDS_PER_FILTER).map(MachineFilter::of_ids);
+    Some(by_id.chain(names.chunks(NAMES_PER_FILTER).map(MachineFilter::of_names)).collect())
 }
 
 /// Passes each page of the list to `on_page`. A machine may be on two pages.
 pub async fn read(
     pipeline: &Pipeline,
-    filters: Option<Vec<Filter>>,
+    filters: Option<Vec<MachineFilter>>,
     mut on_page: impl FnMut(Vec<Machine>),
 ) -> Result<()> {
     let Some(filters) = filters else { return read_pages(pipeline, None, &mut on_page).await };
@@ -81,7 +81,7 @@ pub async fn read(
 
 async fn read_pages(
     pipeline: &Pipeline,
-    filter: Option<&Filter>,
+    filter: Option<&MachineFilter>,
     on_page: &mut impl FnMut(Vec<Machine>),
 ) -> Result<()> {
     let started = pipeline.clock.now();
@@ -117,7 +117,7 @@ async fn read_pages(
 }
 
 /// Returns whether a page has none of the machines that the filter asks for, but has others.
-fn is_of_others(machines: &[Machine], filter: Option<&Filter>) -> bool {
+fn is_of_others(machines: &[Machine], filter: Option<&MachineFilter>) -> bool {
     filter.is_some_and(|filter| {
         !machines.is_empty() && !machines.iter().any(|machine| filter.is_for(machine))
     })
