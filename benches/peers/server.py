@@ -83,7 +83,7 @@ def files(path, **options):
         yield {
             "url": served.url,
             "token": served.token,
-            "file_action_id": session.action_id,
+            "file_action_id": session.id,
             **bundle,
         }
 
