@@ -96,6 +96,8 @@ def conclude(out: TextIO, verdicts: Sequence[Verdict]) -> int:
     """Print the result. The exit code is 1 if a cell does not hold that is not known to."""
     bad = [verdict for verdict in verdicts if not verdict.held]
     new = [verdict for verdict in bad if not verdict.is_known]
+    again = sum(bool(verdict.first) for verdict in verdicts)
+    out.write(f"{again} cells hold only alone\n")
     out.write(f"{len(verdicts) - len(bad)} of {len(verdicts)} cells hold, ")
     out.write(f"{len(bad) - len(new)} are known not to, {len(new)} are new\n")
     return 1 if new else 0
