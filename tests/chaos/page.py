@@ -12,6 +12,7 @@ from .cells import Cell, Operation, StoreKind
 from .faults import FAULTS
 from .steps import Step
 from .system import SystemCell
+from .wording import without_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -237,8 +238,6 @@ def second_tries(verdicts: Sequence[Verdict]) -> Iterator[str]:
 
 def shorten(text: str, limit: int = 300) -> str:
     """Return one line without what differs from run to run, safe in Markdown."""
-    from .wording import without_ids
-
     line = " ".join(without_ids(text).split())
     return "`" + line[:limit].replace("`", "'") + "`"
 
