@@ -50,8 +50,8 @@ def main() -> int:
         seen = seen_of(runner, list(product(Operation, runner.stores())))
         cells = [cell for pair, steps in seen.items() for cell in cells_of(*pair, steps)]
         system = [SystemCell(*parts) for parts in system_cells()]
-        cells = [cell for cell in cells if options.only in str(cell)]
-        system = [cell for cell in system if options.only in str(cell)]
+        cells = [cell for cell in cells if is_chosen(cell, options.only)]
+        system = [cell for cell in system if is_chosen(cell, options.only)]
         random.Random(options.seed).shuffle(cells)
         verdicts = runner.run_all(cells, Progress(out, len(cells)))
         spent = time.process_time() - cpu
@@ -72,9 +72,15 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", default=os.environ.get("MDE_LIVE_RESPONSE_CHAOS_SEED", "1"))
-    parser.add_argument("--only", default="", help="run the cells with this text in their name")
+    parser.add_argument(
+        "--only", action="append", help="run the cells with this text in their name; repeatable"
+    )
     parser.add_argument("--no-page", action="store_true", help="do not write the page")
     return parser.parse_args()
+
+
+def is_chosen(cell: Cell | SystemCell, texts: Sequence[str] | None) -> bool:
+    return texts is None or any(text in str(cell) for text in texts)
 
 
 class Progress:
@@ -96,6 +102,8 @@ def conclude(out: TextIO, verdicts: Sequence[Verdict]) -> int:
     """Print the result. The exit code is 1 if a cell does not hold that is not known to."""
     bad = [verdict for verdict in verdicts if not verdict.held]
     new = [verdict for verdict in bad if not verdict.is_known]
+    again = sum(bool(verdict.first) for verdict in verdicts)
+    out.write(f"{again} cells hold only alone\n")
     out.write(f"{len(verdicts) - len(bad)} of {len(verdicts)} cells hold, ")
     out.write(f"{len(bad) - len(new)} are known not to, {len(new)} are new\n")
     return 1 if new else 0

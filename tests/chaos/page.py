@@ -12,6 +12,7 @@ from .cells import Cell, Operation, StoreKind
 from .faults import FAULTS
 from .steps import Step
 from .system import SystemCell
+from .wording import without_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -98,6 +99,7 @@ def write(report: Report, bound: float, speed: float) -> str:
         "error, while the fault lasted; once it was gone, the same id brought the result.\n",
         system_table(report.system),
         "\n".join(failures(report.verdicts)),
+        "\n".join(second_tries(report.verdicts)),
         "\n".join(omissions(report)),
     ]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts if part)
@@ -112,6 +114,12 @@ def summary(report: Report) -> Iterator[str]:
         yield f"{bad} do not: [what did not hold](#what-did-not-hold) lists each one."
     wrong = Counter(rule for it in report.verdicts for rule in {rule for rule, _ in it.problems})
     once, lost = wrong[rules.ONCE], wrong[rules.LOST]
+    again = sum(bool(it.first) for it in report.verdicts)
+    if again:
+        yield (
+            f"{again} of the cells that hold did so only when they were tried again, alone: "
+            "[tried again](#tried-again)."
+        )
     yield (
         f"In {once} cells commands ran twice or not at all, in {lost} a result was lost, "
         f"in {wrong[rules.LEAK]} a secret leaked, in {wrong[rules.HANG]} a call did not end.\n"
@@ -213,10 +221,23 @@ def failures(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield "\n".join(lines) + "\n"
 
 
+def second_tries(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    again = [verdict for verdict in verdicts if verdict.first]
+    if not again:
+        return
+    yield "## Tried again\n"
+    yield (
+        "These cells did not hold beside others, and held alone. The machine was too slow for the "
+        "time-outs of the cell, or the fault is rare.\n"
+    )
+    for verdict in again:
+        for rule, what in verdict.first:
+            yield f"- {verdict.cell}. Rule: {rule}. {shorten(what)}"
+    yield ""
+
+
 def shorten(text: str, limit: int = 300) -> str:
     """Return one line without what differs from run to run, safe in Markdown."""
-    from .wording import without_ids
-
     line = " ".join(without_ids(text).split())
     return "`" + line[:limit].replace("`", "'") + "`"
 

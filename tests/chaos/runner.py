@@ -9,7 +9,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leak_helpers import LeakDetector
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .capture import Records
 
-AT_ONCE = 12
+AT_ONCE = 32
 """Cells that run side by side: most of them wait."""
 AT_ONCE_SYSTEM = 8
 """Processes that run side by side."""
@@ -52,6 +52,9 @@ class Verdict:
     """How long the call took while the fault lasted."""
     got: str = ""
     """What a process got while the fault lasted."""
+
+    first: list[Broken] = field(default_factory=list)
+    """What was broken when the cell was first tried, beside others, if it held alone."""
 
     @property
     def held(self) -> bool:
@@ -83,10 +86,13 @@ class Runner:
         """Return the kinds of stores that are available here."""
         return [kind for kind in StoreKind if kind is not StoreKind.REDIS or self.redis]
 
-    def box(self, store: StoreKind) -> Box:
+    def _next_number(self) -> int:
         with self._lock:
             self._number += 1
-            number = self._number
+            return self._number
+
+    def box(self, store: StoreKind) -> Box:
+        number = self._next_number()
         folder = self.folder / str(number)
         states = {
             StoreKind.MEMORY: "memory:",
@@ -123,7 +129,17 @@ class Runner:
             return verdict
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(one, cells))
+            verdicts = list(pool.map(one, cells))
+        return [self._again(verdict, self.run) for verdict in verdicts]
+
+    def _again(self, verdict: Verdict, run: Callable[[Any], Verdict]) -> Verdict:
+        """Run a cell again that did not hold, alone: with others beside it, it may be too slow."""
+        if verdict.held or verdict.is_known:
+            return verdict
+        again = run(verdict.cell)
+        if again.held:
+            again.first = verdict.problems
+        return again
 
     def run(self, cell: Cell) -> Verdict:
         """Run a cell in a thread of its own. Does not wait for one that hangs."""
@@ -142,22 +158,26 @@ class Runner:
     ) -> list[Verdict]:
         """Run the faults of the process and its system."""
 
-        def one(numbered: tuple[int, SystemCell]) -> Verdict:
-            number, cell = numbered
-            verdict = Verdict(cell)
-            started, start = time.monotonic(), len(self.records.lines)
-            try:
-                case = SystemCase(cell, number, self.folder / f"system-{number}", self.loop)
-                verdict.problems = case.run(lambda: self.records.since(start))
-                verdict.got = case.got
-            except Exception:
-                verdict.problems.append(broken(rules.OCCURRED, traceback.format_exc()))
-            verdict.seconds = time.monotonic() - started
+        def one(cell: SystemCell) -> Verdict:
+            verdict = self._run_system(cell)
             done(verdict)
             return verdict
 
         with ThreadPoolExecutor(AT_ONCE_SYSTEM) as pool:
-            return list(pool.map(one, enumerate(cells, 1)))
+            verdicts = list(pool.map(one, cells))
+        return [self._again(verdict, self._run_system) for verdict in verdicts]
+
+    def _run_system(self, cell: SystemCell) -> Verdict:
+        verdict, number = Verdict(cell), self._next_number()
+        started, start = time.monotonic(), len(self.records.lines)
+        try:
+            case = SystemCase(cell, number, self.folder / f"system-{number}", self.loop)
+            verdict.problems = case.run(lambda: self.records.since(start))
+            verdict.got = case.got
+        except Exception:
+            verdict.problems.append(broken(rules.OCCURRED, traceback.format_exc()))
+        verdict.seconds = time.monotonic() - started
+        return verdict
 
     def search_streams(self, streams: Sequence[str], verdicts: Sequence[Verdict]) -> None:
         """Search what the process wrote. A secret there is a leak of one of the cells."""
