@@ -94,7 +94,7 @@ class Trial:
     def _call(self, client: LiveResponseClient, ended: Ended, patience: float) -> None:
         machine = self.machines[0]
         if self.operation is Operation.RUN:
-            ended.add(self._run(client, patience), machine)
+            ended.add(self._run(client, machine, ID, patience), machine)
         elif self.operation is Operation.SUBMIT:
             self.session = client.submit(
                 machine, self.box.commands, COMMENT, correlation_id=ID, timeout=patience
@@ -107,14 +107,20 @@ class Trial:
             self.box.emulator.advance(100)
             self._read(self.fleet.report(patience), ended)
 
-    def _run(self, client: LiveResponseClient, timeout: float) -> SessionResult:
+    def _run(
+        self,
+        client: LiveResponseClient,
+        machine: str,
+        correlation_id: str | None,
+        timeout: float,
+    ) -> SessionResult:
         return client.run(
-            self.machines[0],
+            machine,
             self.box.commands,
             COMMENT,
             save_to=self.box.saved,
             timeout=timeout,
-            correlation_id=ID,
+            correlation_id=correlation_id,
             cancel_pending_after=self.pending,
         )
 
@@ -156,7 +162,7 @@ class Trial:
     def _recover_with(self, client: LiveResponseClient, first: Ended, ended: Ended) -> None:
         if self.operation is Operation.RUN:
             self._fetch_known(client, first)
-            ended.add(self._run(client, LATER), self.machines[0])
+            ended.add(self._run(client, self.machines[0], ID, LATER), self.machines[0])
         elif self.operation is Operation.SUBMIT:
             ended.add(self._find(client).result(LATER, save_to=self.box.saved), self.machines[0])
         else:
@@ -200,15 +206,7 @@ class Trial:
         for outcome in self._wait(fleet):
             result = outcome.load_result()
             if result is None:
-                result = client.run(
-                    outcome.machine,
-                    self.box.commands,
-                    COMMENT,
-                    save_to=self.box.saved,
-                    timeout=LATER,
-                    correlation_id=outcome.correlation_id,
-                    cancel_pending_after=self.pending,
-                )
+                result = self._run(client, outcome.machine, outcome.correlation_id, LATER)
             ended.add(result, outcome.machine)
 
     def close(self) -> None:

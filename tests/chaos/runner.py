@@ -123,14 +123,23 @@ class Runner:
         return frozenset(seen)
 
     def run_all(self, cells: Sequence[Cell], done: Callable[[Verdict], None]) -> list[Verdict]:
-        def one(cell: Cell) -> Verdict:
-            verdict = self.run(cell)
+        return self._side_by_side(cells, self.run, AT_ONCE, done)
+
+    def _side_by_side(
+        self,
+        cells: Sequence[Any],
+        run: Callable[[Any], Verdict],
+        at_once: int,
+        done: Callable[[Verdict], None],
+    ) -> list[Verdict]:
+        def one(cell: Cell | SystemCell) -> Verdict:
+            verdict = run(cell)
             done(verdict)
             return verdict
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             verdicts = list(pool.map(one, cells))
-        return [self._again(verdict, self.run) for verdict in verdicts]
+        return [self._again(verdict, run) for verdict in verdicts]
 
     def _again(self, verdict: Verdict, run: Callable[[Any], Verdict]) -> Verdict:
         """Run a cell again that did not hold, alone: with others beside it, it may be too slow."""
@@ -157,15 +166,7 @@ class Runner:
         self, cells: Sequence[SystemCell], done: Callable[[Verdict], None]
     ) -> list[Verdict]:
         """Run the faults of the process and its system."""
-
-        def one(cell: SystemCell) -> Verdict:
-            verdict = self._run_system(cell)
-            done(verdict)
-            return verdict
-
-        with ThreadPoolExecutor(AT_ONCE_SYSTEM) as pool:
-            verdicts = list(pool.map(one, cells))
-        return [self._again(verdict, self._run_system) for verdict in verdicts]
+        return self._side_by_side(cells, self._run_system, AT_ONCE_SYSTEM, done)
 
     def _run_system(self, cell: SystemCell) -> Verdict:
         verdict, number = Verdict(cell), self._next_number()

@@ -233,14 +233,21 @@ fn many_sessions_on_random_schedules() {
     let first = env_number("MDE_LIVE_RESPONSE_SESSIONS_SEED", 0);
     let tenants = env_number("MDE_LIVE_RESPONSE_SESSIONS", SESSIONS).div_ceil(SESSIONS_PER_TENANT);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let sessions: u64 = std::thread::scope(|scope| {
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
         let share = |thread| {
             let seeds = (first + thread as u64..first + tenants).step_by(threads);
-            scope.spawn(move || run_tenants(seeds).sessions)
+            scope.spawn(move || run_tenants(seeds))
         };
         let shares: Vec<_> = (0..threads).map(share).collect();
-        shares.into_iter().map(|share| share.join().unwrap()).sum()
+        shares.into_iter().map(|share| share.join().unwrap()).collect()
     });
-    println!("{sessions} sessions: twice 0, lost 0, rules broken 0");
+    let sum = |count: fn(&Tally) -> u64| tallies.iter().map(count).sum::<u64>();
+    let sessions = sum(|tally| tally.sessions);
+    println!(
+        "{sessions} sessions: twice {}, lost {}, tenants with a broken rule {}",
+        sum(|tally| tally.twice),
+        sum(|tally| tally.lost),
+        sum(|tally| tally.rules_broken),
+    );
     assert_eq!(sessions, tenants * SESSIONS_PER_TENANT);
 }
