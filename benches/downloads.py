@@ -7,7 +7,6 @@ largest size.
 import asyncio
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from pathlib import Path
 from ssl import create_default_context
 from statistics import median
 
+from peers.large_file import write
+
 from mde_live_response import Command, Limits, LiveResponseClient, Rate
 from mde_live_response.emulator import Emulator
 
@@ -25,17 +26,6 @@ LARGEST = int(os.environ.get("MDE_LIVE_RESPONSE_BENCH_MIB", "1024"))
 ROUNDS, CONCURRENCY = 5, 200
 MACHINE = "ws-0001.example.test"
 LIMITS = Limits(read=[Rate(100_000, 60.0)])
-
-
-def write(path, mib):
-    """Write half noise, half text: like a memory image, it compresses to about half."""
-    noise, text = random.Random(mib).randbytes(1 << 19), b"evidence of something " * 23832
-    with path.open("wb") as file:
-        for at in range(mib):
-            # Rotated, so that gzip does not find the noise of the previous MiB again.
-            offset = at * 7919 % len(noise)
-            file.write(noise[offset:] + noise[:offset] + text[: 1 << 19])
-    return path
 
 
 def memory(field):

@@ -6,13 +6,14 @@ It runs in a process of its own, so that only the clients are measured. It print
 import contextlib
 import http.server
 import json
-import random
 import sys
 import tempfile
 import threading
 import urllib.request
 import uuid
 from pathlib import Path
+
+from large_file import write
 
 from mde_live_response import Command, Limits, Rate
 from mde_live_response.emulator import Emulator
@@ -54,17 +55,6 @@ def serve_page(page):
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def write_file(path):
-    """Write half noise, half text: like a memory image, it compresses to about half."""
-    noise, text = random.Random(1).randbytes(1 << 19), b"evidence of something " * 23832
-    with path.open("wb") as file:
-        for at in range(FILE_MIB):
-            # Rotated, so that gzip does not find the noise of the previous MiB again.
-            offset = at * 7919 % len(noise)
-            file.write(noise[offset:] + noise[:offset] + text[: 1 << 19])
-    return path
-
-
 @contextlib.contextmanager
 def files(path, **options):
     """Serve one collected file, and yield where."""
@@ -95,7 +85,7 @@ def main():
         tempfile.TemporaryDirectory() as folder,
         contextlib.ExitStack() as stack,
     ):
-        path = write_file(Path(folder) / "memory.dmp")
+        path = write(Path(folder) / "memory.dmp", FILE_MIB)
         emulator.add_library_file("a.ps1")
         action = emulator.client().run(MACHINE, Command.run_script("a.ps1"), "bench").action
         url = f"{emulator.url}/api/machineactions/{action.id}"
