@@ -33,13 +33,15 @@ impl RootFiles {
         let bundle = bundle.map(PathBuf::from).or_else(|| env_path("REQUESTS_CA_BUNDLE"));
         let mut versions = Vec::new();
         let named = [env_path("SSL_CERT_FILE"), env_path("SSL_CERT_DIR")];
-        // The directory of the system has hundreds of files. Its tools replace files and never
-        // write into them, which changes the time of the directory.
         if named == [None, None] {
             versions.extend(system_paths().into_iter().map(FileVersion::read));
         }
         for path in named.into_iter().flatten().chain(bundle.clone()) {
-            versions.extend(list_files(&path).into_iter().map(FileVersion::read));
+            // The directory of the system has hundreds of files. Its tools replace files and never
+            // write into them, which changes the time of the directory.
+            if !is_of_the_system(&path) {
+                versions.extend(list_files(&path).into_iter().map(FileVersion::read));
+            }
             versions.push(FileVersion::read(path));
         }
         Self { bundle, versions }
@@ -102,6 +104,16 @@ fn system_paths() -> Vec<PathBuf> {
     Vec::new()
 }
 
+#[cfg(all(unix, not(target_os = "macos")))]
+fn is_of_the_system(path: &Path) -> bool {
+    openssl_probe::candidate_cert_dirs().any(|directory| directory == path)
+}
+
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn is_of_the_system(_: &Path) -> bool {
+    false
+}
+
 fn env_path(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
@@ -150,4 +162,38 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<()> {
         added.map_err(|error| unusable(format!("it holds a malformed certificate: {error}")))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths_in(directory: &Path) -> usize {
+        let files = RootFiles::find(Some(directory));
+        files.versions.iter().filter(|version| version.path.starts_with(directory)).count()
+    }
+
+    #[test]
+    fn the_files_of_a_named_directory_are_watched() {
+        let directory = std::env::temp_dir().join(format!("mlr-roots-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join("a.pem"), "one").unwrap();
+        let before = RootFiles::find(Some(&directory));
+        assert_eq!(paths_in(&directory), 2);
+        std::fs::write(directory.join("a.pem"), "another").unwrap();
+        assert_ne!(RootFiles::find(Some(&directory)), before);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[cfg(all(unix, not(target_os = "macos")))]
+    #[test]
+    fn of_the_directory_of_the_system_only_its_own_time_is_read() {
+        for directory in openssl_probe::candidate_cert_dirs() {
+            let files = RootFiles::find(Some(directory));
+            let own =
+                files.versions.iter().filter(|version| version.path.parent() == Some(directory));
+            // SSL_CERT_FILE or REQUESTS_CA_BUNDLE may name a file in it.
+            assert!(own.count() <= 2, "{}", directory.display());
+        }
+    }
 }
