@@ -173,12 +173,12 @@ target/mde_client/.made: tests/mde_client/requirements.txt tools/python.sh tools
 		--target $(@D)/site --requirement $<
 	@touch $@
 
-# The tool builds what it counts, with a profile of its own.
-test-counts: $(VENV)/.made $(VENV)/.packages
+# The tool builds what it counts in Rust.
+test-counts: $(VENV)/.native $(VENV)/.packages
 	$(call heading,Instructions of single calls)
 	CARGO=$(CARGO) $(BIN)/python tools/counts.py
 
-counts: $(VENV)/.made $(VENV)/.packages
+counts: $(VENV)/.native $(VENV)/.packages
 	CARGO=$(CARGO) $(BIN)/python tools/counts.py --keep
 
 # Every fault at every step of every call. `make test` runs a tenth of it (tests/test_chaos.py). The

@@ -41,7 +41,8 @@ CASES = {
     "admission_sqlite": 50,
     "status_read": 200,
 }
-#: The case of the Python program, which has CPython's instructions too.
+#: The case of the Python program, which has CPython's instructions too. The library is the one of
+#: the tests, so this crate's part of it is not optimised: another build would take minutes.
 PYTHON_CASE = "blocking_call"
 PYTHON_ROUNDS = 200
 
@@ -73,30 +74,29 @@ class Row:
         return self.verdict.startswith("FAILED")
 
 
-def build(*arguments: str) -> list[Path]:
-    """Build what is counted, and return the files of the artifacts."""
-    cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--profile", "counts"]
+#: This crate is built as for the wheel, but without its slow link. The others are in Cargo.toml.
+PROFILE = {
+    "CARGO_PROFILE_DEV_CODEGEN_UNITS": "16",
+    "CARGO_PROFILE_DEV_DEBUG_ASSERTIONS": "false",
+    "CARGO_PROFILE_DEV_OPT_LEVEL": "s",
+    "CARGO_PROFILE_DEV_OVERFLOW_CHECKS": "false",
+}
+
+
+def build_program() -> Path:
+    """Build what is counted in Rust."""
+    cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--no-default-features"]
     done = subprocess.run(
-        [*cargo, "--message-format=json-render-diagnostics", *arguments],
+        [*cargo, "--message-format=json-render-diagnostics", "--bench", "instructions"],
         cwd=ROOT,
+        env={**os.environ, **PROFILE},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
     messages = [json.loads(line) for line in done.stdout.splitlines()]
-    return [Path(name) for message in messages for name in message.get("filenames", [])]
-
-
-def build_program() -> Path:
-    files = build("--no-default-features", "--bench", "instructions")
+    files = [Path(name) for message in messages for name in message.get("filenames", [])]
     return next(file for file in files if file.name.startswith("instructions-"))
-
-
-def build_library() -> Path:
-    # With a benchmark, cargo takes the features of the tests, as for the program: otherwise it
-    # would build most crates twice.
-    files = build("--lib", "--bench", "bare_reqwest")
-    return next(file for file in files if file.name == "libmde_live_response.so")
 
 
 def instructions(command: list[str], env: dict[str, str]) -> int:
@@ -123,15 +123,10 @@ def per_round(command: list[str], rounds: int, env: dict[str, str]) -> int:
 
 
 @contextlib.contextmanager
-def python_environment(library: Path) -> Iterator[dict[str, str]]:
+def python_environment() -> Iterator[dict[str, str]]:
     """Start the emulator, and yield the environment in which Python reads from it."""
-    package = library.parent / "python" / "mde_live_response"
-    shutil.rmtree(package, ignore_errors=True)
-    ignored = shutil.ignore_patterns("_native*.so", "__pycache__")
-    shutil.copytree(ROOT / "python" / "mde_live_response", package, ignore=ignored)
-    shutil.copy(library, package / "_native.abi3.so")
     # A random seed would give each process other dictionaries.
-    env = {**os.environ, "PYTHONPATH": str(package.parent), "PYTHONHASHSEED": "0"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), "PYTHONHASHSEED": "0"}
     command = [sys.executable, str(BENCH / "blocking_call.py"), "serve"]
     with subprocess.Popen(
         command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -154,7 +149,7 @@ def count(only: str | None) -> dict[str, int]:
             counts[name] = per_round([program, name], rounds, dict(os.environ))
     if only in (None, PYTHON_CASE):
         command = [sys.executable, str(BENCH / "blocking_call.py")]
-        with python_environment(build_library()) as env:
+        with python_environment() as env:
             counts[PYTHON_CASE] = per_round(command, PYTHON_ROUNDS, env)
     return counts
 

@@ -18,7 +18,7 @@ use crate::support::{Fixture, HOUR, TempDir, env_number, paused_runtime, sleep, 
 
 /// The number of seeds. `MDE_LIVE_RESPONSE_FLEETS` sets another number, and
 /// `MDE_LIVE_RESPONSE_FLEET_SEED` the first seed.
-const FLEETS: u64 = 1_000;
+const FLEETS: u64 = 300;
 
 /// Works on a run as one process: it joins at a random time, may detach, and resumes until the run
 /// is over.
