@@ -1,8 +1,9 @@
 """Count the instructions of single calls with valgrind, and compare them with the kept counts.
 
 `make test-counts` fails if a count is more than a tenth over the kept one. `make counts` keeps the
-counts of today. A count is the difference between many and twice as many rounds, divided by the
-rounds, so that it has neither the start of the program nor its end.
+counts of today. Both set how this crate is compiled. A count is the difference between many and
+twice as many rounds, divided by the rounds, so that it has neither the start of the program nor its
+end.
 """
 
 from __future__ import annotations
@@ -74,22 +75,12 @@ class Row:
         return self.verdict.startswith("FAILED")
 
 
-#: This crate is built as for the wheel, but without its slow link. The others are in Cargo.toml.
-PROFILE = {
-    "CARGO_PROFILE_DEV_CODEGEN_UNITS": "16",
-    "CARGO_PROFILE_DEV_DEBUG_ASSERTIONS": "false",
-    "CARGO_PROFILE_DEV_OPT_LEVEL": "s",
-    "CARGO_PROFILE_DEV_OVERFLOW_CHECKS": "false",
-}
-
-
 def build_program() -> Path:
     """Build what is counted in Rust."""
     cargo = [os.environ.get("CARGO", "cargo"), "build", "--locked", "--no-default-features"]
     done = subprocess.run(
         [*cargo, "--message-format=json-render-diagnostics", "--bench", "instructions"],
         cwd=ROOT,
-        env={**os.environ, **PROFILE},
         stdout=subprocess.PIPE,
         text=True,
         check=True,
