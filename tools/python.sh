@@ -23,7 +23,7 @@ rm -r "$folder/apt"
 # Its C library is newer than the machine's, so it needs its own loader. Python takes its name for
 # itself, and finds its library from there: so `python` starts itself again, also from an environment.
 root=$folder/debian
-ln -s debian/usr/lib "$folder/lib"
+ln -sfn debian/usr/lib "$folder/lib"
 loader=$(echo "$root"/usr/lib*/ld-linux-*.so.*)
 libraries=$(dirname "$(echo "$root"/usr/lib/*/libc.so.6)")
 printf '#!/bin/sh\nexec "%s" --argv0 "$0" --library-path "%s" "%s" "$@"\n' \

@@ -28,7 +28,7 @@ rm -r "$apt_folder"
 [ -e "$folder/debian/lib" ] || ln -s usr/lib "$folder/debian/lib"
 
 # As in tools/python.sh, Python finds its library from its name.
-ln -s debian/usr/lib "$folder/lib"
+ln -sfn debian/usr/lib "$folder/lib"
 printf '#!/bin/sh\nexec "%s" -0 "$0" -L "%s" "%s" "$@"\n' \
 	"$folder/qemu/usr/bin/qemu-aarch64" "$folder/debian" \
 	"$folder/debian/usr/bin/python$version" >"$folder/python"
