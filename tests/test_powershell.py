@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tree_sitter_powershell
-from tree_sitter import Language, Node, Parser
 
 from mde_live_response import Command
+
+pytest.importorskip("tree_sitter", reason="tree-sitter has no wheel for this Python")
+
+import tree_sitter_powershell
+from tree_sitter import Language, Node, Parser
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted((ROOT / "examples").rglob("*.ps1"))

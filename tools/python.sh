@@ -20,11 +20,13 @@ debian update
 unpack "$folder/debian" "python$version"
 rm -r "$folder/apt"
 
-# Its C library is newer than the machine's, so it needs its own loader.
+# Its C library is newer than the machine's, so it needs its own loader. Python takes its name for
+# itself, and finds its library from there: so `python` starts itself again, also from an environment.
 root=$folder/debian
+ln -sfn debian/usr/lib "$folder/lib"
 loader=$(echo "$root"/usr/lib*/ld-linux-*.so.*)
 libraries=$(dirname "$(echo "$root"/usr/lib/*/libc.so.6)")
-printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \
+printf '#!/bin/sh\nexec "%s" --argv0 "$0" --library-path "%s" "%s" "$@"\n' \
 	"$loader" "$libraries" "$root/usr/bin/python$version" >"$folder/python"
 chmod +x "$folder/python"
 "$folder/python" -c 'import ssl'

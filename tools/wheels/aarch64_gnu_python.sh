@@ -27,7 +27,9 @@ rm -r "$apt_folder"
 # The packages have their libraries in /usr/lib only.
 [ -e "$folder/debian/lib" ] || ln -s usr/lib "$folder/debian/lib"
 
-printf '#!/bin/sh\nexec "%s" -L "%s" "%s" "$@"\n' \
+# As in tools/python.sh, Python finds its library from its name.
+ln -sfn debian/usr/lib "$folder/lib"
+printf '#!/bin/sh\nexec "%s" -0 "$0" -L "%s" "%s" "$@"\n' \
 	"$folder/qemu/usr/bin/qemu-aarch64" "$folder/debian" \
 	"$folder/debian/usr/bin/python$version" >"$folder/python"
 chmod +x "$folder/python"

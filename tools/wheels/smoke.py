@@ -55,29 +55,16 @@ def run(command: list[str], folder: Path, **variables: str) -> str:
 
 
 def smoke(python: Path, wheel: Path) -> str:
-    """Install the wheel, run the demonstration, and return its last line.
-
-    A Python of the machine gets a virtual environment. One that is only unpacked cannot have one:
-    there the wheel goes to a folder of its own.
-    """
+    """Install the wheel into a new environment, run the demonstration, and return its last line."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pip = ["install", "--quiet", "--no-index", "--no-deps", "--disable-pip-version-check"]
-        if python.is_relative_to(WORK):
-            # This pip runs itself in the other Python, which then says what fits it.
-            site = folder / "site"
-            installer = [sys.executable, "-m", "pip", "--python", str(python)]
-            run([*installer, *pip, "--target", str(site), str(wheel)], folder, PYTHONWARNINGS="")
-            return demonstrate(str(python), folder, PYTHONPATH=str(site))
-        run([str(python), "-m", "venv", "env"], folder)
+        run([str(python), "-m", "venv", "--without-pip", "env"], folder)
         inside = str(folder / "env/bin/python")
-        run([inside, "-m", "pip", *pip, str(wheel)], folder, PYTHONWARNINGS="")
-        return demonstrate(inside, folder)
-
-
-def demonstrate(python: str, folder: Path, **variables: str) -> str:
-    """Run each step, and return the last line of the last one."""
-    output = ""
-    for step in STEPS:
-        output = run([python, "-m", "mde_live_response", *step], folder, **variables)
-    return output.strip().splitlines()[-1]
+        # This pip runs itself in the other Python, which then says what fits it.
+        pip = [sys.executable, "-m", "pip", "--python", inside, "install", "--quiet"]
+        pip += ["--no-index", "--no-deps", "--disable-pip-version-check", str(wheel)]
+        run(pip, folder, PYTHONWARNINGS="")
+        output = ""
+        for step in STEPS:
+            output = run([inside, "-m", "mde_live_response", *step], folder)
+        return output.strip().splitlines()[-1]
