@@ -10,8 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from runtime_helpers import MACHINE
 from soak.runner import Plan, run
 from soak.slopes import KINDS, MB, Kind, fit, judge
+
+from mde_live_response import Command, LiveResponseClient
+from mde_live_response._native import prune_memory, runtime_tasks
 
 HOUR = 3600.0
 SESSIONS = 12_000.0
@@ -89,3 +93,12 @@ def test_workers_work_and_are_measured(tmp_path: Path) -> None:
         assert findings.service["twice"] == findings.service["broken_limits"] == 0
         assert findings.calls >= sum(n for name, n in counts.items() if name.startswith("tasks: "))
         assert counts["prunes"] >= 1
+
+
+def test_what_the_worker_asks_of_the_native_module(client: LiveResponseClient) -> None:
+    client.run(MACHINE, Command.run_inline("id"), "why")
+    assert runtime_tasks() > 0
+    (pruned,) = [it for it in prune_memory(0) if it["intents"]]
+    assert pruned["intents"] == 1
+    assert pruned["statuses"] == 1
+    assert not any(it["intents"] for it in prune_memory(0))

@@ -53,7 +53,6 @@ pub fn prune_memory(
     #[pyo3(from_py_with = named::older_than)] older_than: Seconds,
 ) -> PyResult<Py<PyAny>> {
     let quotas = get_or_create_quotas(py);
-    let pruned =
-        async move { quotas.prune_memory(older_than.0).await.map(ToDicts::<Vec<Pruned>>) };
+    let pruned = async move { quotas.prune_memory(older_than.0).await.map(ToDicts::<Vec<Pruned>>) };
     run_blocking(py, CoreTask::without_client(pruned))
 }
