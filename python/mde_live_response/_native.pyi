@@ -75,8 +75,8 @@ def prune_state(address: str, older_than: float | timedelta) -> list[dict[str, A
     """Delete entries of a state store that are older than `older_than` seconds and not open."""
 
 def prune_memory(older_than: float | timedelta) -> list[dict[str, int]]:
-    """Delete entries of this process's memory stores that are older than `older_than` seconds and not
-    open."""
+    """Delete entries of this process's memory stores that are older than `older_than` seconds and
+    not open."""
 
 def runtime_tasks() -> int:
     """Return how many tasks of the runtime have not ended: 0 before the first call."""

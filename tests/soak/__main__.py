@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
+import json
 import os
 import resource
 import subprocess
@@ -43,6 +45,9 @@ def main() -> int:
             elif find_redis() is not None:
                 stores[name] = stack.enter_context(contextmanager(redis_server)(folder))
         all_findings = run(stores, folder, plan, Progress())
+    if options.samples:
+        samples = [dataclasses.asdict(findings) for findings in all_findings]
+        options.samples.write_text(json.dumps(samples), encoding="utf-8")
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     text = page.write(
         all_findings, facts(commit, plan, (spent.ru_utime + spent.ru_stime) / plan.seconds)
@@ -59,12 +64,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", action="append", choices=STORES, help="one store; repeatable")
     parser.add_argument("--no-page", action="store_true", help="do not write the page")
+    parser.add_argument("--samples", type=Path, help="a file for all samples, as JSON")
     parser.add_argument(
         "--leak",
         choices=("results", "handles", "objects"),
         help="leak something with each session, which the run must find",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.minutes < 1:
+        parser.error("in less than a minute there are too few samples for a line")
+    return options
 
 
 class Progress:

@@ -76,8 +76,8 @@ def result(all_findings: Sequence[Findings]) -> Iterator[str]:
     yield "## The result\n"
     total = sum(findings.counts["sessions"] for findings in all_findings)
     calls = sum(findings.calls for findings in all_findings)
-    yield f"{len(lines) - len(steep)} of {len(lines)} series are flat, after {total:,} sessions "
-    yield f"and {calls:,} calls of the library."
+    flat = f"{len(lines) - len(steep)} of {len(lines)} series are flat"
+    yield f"{flat}, after {total:,} sessions and {calls:,} calls of the library."
     twice = sum(findings.service["twice"] for findings in all_findings)
     lost = sum(findings.counts.get("sessions lost", 0) for findings in all_findings)
     yield f"{twice:,} sessions ran twice, {lost:,} were lost.\n"

@@ -45,8 +45,8 @@ pub fn prune_state(
     run_blocking(py, CoreTask::without_client(pruned))
 }
 
-/// Delete entries of this process's memory stores that are older than `older_than` seconds and not
-/// open.
+/// Delete entries of this process's memory stores that are older than `older_than` seconds and
+/// not open.
 #[pyfunction]
 pub fn prune_memory(
     py: Python<'_>,
