@@ -16,6 +16,9 @@ from mde_live_response.emulator import Emulator
 SPEED = 1000.0
 FAULT_RATE = 0.003
 """Three calls in a thousand fail: about one session in forty meets a fault."""
+FAULT_KINDS = ["status", "drop_before", "drop_unread", "drop_after", "truncate"]
+"""Without `garble`: results have no checksum. If it hits the first bytes of one, no client can see
+that it is not what the device sent."""
 LIMITS = Limits(
     submit=[Rate(1_000_000, 60.0)], read=[Rate(1_000_000, 60.0)], sessions=100, settle_time=120.0
 )
@@ -56,7 +59,7 @@ def main() -> None:
         limits=LIMITS,
         speed=SPEED,
         seed=int(sys.argv[1]),
-        switches={"fault_rate": FAULT_RATE, "log_size": 100},
+        switches={"fault_rate": FAULT_RATE, "fault_kinds": FAULT_KINDS, "log_size": 100},
     )
     with emulator:
         emulator.on_script(SCRIPT, stdout=run, duration=1.0)
