@@ -39,7 +39,7 @@ help:
 	@echo 'make test-counts   compare the instructions of single calls with the kept counts'
 	@echo 'make counts   keep the instructions of single calls as they are now'
 	@echo 'make chaos    make each fault happen at each step of each call, and write docs/reliability.md'
-	@echo 'make soak     run the long stress tests of forks, exits, signals, threads and kills: two hours'
+	@echo 'make soak     run the long stress tests, and programs that work for an hour: three hours'
 	@echo 'make fuzz     fuzz each decoder with FUZZ_RUNS inputs: ten million each, two hours'
 	@echo 'make workflows   check the workflows of the CI'
 	@echo 'make supply   check licences, sources, duplicates and known vulnerabilities of what this is built from'
@@ -190,14 +190,16 @@ counts: $(VENV)/.native $(VENV)/.packages
 chaos: $(VENV)/.native $(VENV)/.packages
 	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m chaos
 
-# MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests.
-soak: $(VENV)/.native
+# MDE_LIVE_RESPONSE_SOAK=1 selects the long form of the tests. The last command writes
+# docs/endurance.md.
+soak: $(VENV)/.native $(VENV)/.packages
 	MDE_LIVE_RESPONSE_SOAK=1 $(BIN)/python -m pytest -o faulthandler_timeout=7200 tests/test_fork.py tests/test_exit.py tests/test_exit_busy.py \
 		tests/test_signals.py tests/test_asyncio.py tests/test_asyncio_cancel.py tests/test_client.py tests/test_fleet_kill.py \
 		tests/test_state_killed.py tests/test_state_frozen.py tests/test_state_rewound.py
 	MDE_LIVE_RESPONSE_FLEETS=100000 MDE_LIVE_RESPONSE_SUBMITS=100000 MDE_LIVE_RESPONSE_SESSIONS=1000000 \
 		$(OPTIMISED) $(CARGO) test --locked --no-default-features --test it -- --nocapture \
 		fleet_properties submit_properties session_soak
+	PYTHONPATH=$(CURDIR)/tests $(BIN)/python -m soak
 
 # New inputs go to target/fuzz; the corpus is not changed. RUSTC_BOOTSTRAP lets a stable compiler
 # accept the options of cargo-fuzz.

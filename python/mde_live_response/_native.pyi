@@ -74,6 +74,13 @@ def show_state(address: str) -> list[dict[str, Any]]:
 def prune_state(address: str, older_than: float | timedelta) -> list[dict[str, Any]]:
     """Delete entries of a state store that are older than `older_than` seconds and not open."""
 
+def prune_memory(older_than: float | timedelta) -> list[dict[str, int]]:
+    """Delete entries of this process's memory stores that are older than `older_than` seconds and
+    not open."""
+
+def runtime_tasks() -> int:
+    """Return how many tasks of the runtime have not ended: 0 before the first call."""
+
 @final
 class FleetIterator:
     """One loop over a fleet. Private: `iter(fleet)` and `aiter(fleet)` make it."""

@@ -13,7 +13,7 @@ use crate::state::QuotaKey;
 use crate::state::address::{Address, open_with};
 use crate::state::memory::KeptMemory;
 use crate::state::settings::StoreSettings;
-use crate::state::store::Store;
+use crate::state::store::{Pruned, Store};
 
 /// How long a fork waits for a store that is being opened.
 ///
@@ -137,6 +137,15 @@ impl QuotaRegistry {
         let quotas =
             self.known().iter().filter_map(|known| known.quota.upgrade()).collect::<Vec<_>>();
         quotas.into_iter().filter(|quota| quota.store().is_shared()).collect()
+    }
+
+    /// Deletes from the open memory stores what is older than `seconds` and not in use.
+    pub async fn prune_memory(&self, seconds: f64) -> Result<Vec<Pruned>> {
+        let mut removed = Vec::new();
+        for store in self.stores().iter().filter(|store| !store.is_shared()) {
+            removed.push(store.prune(seconds).await?);
+        }
+        Ok(removed)
     }
 
     fn fork_pause(&self) -> MutexGuard<'_, ForkPause> {

@@ -49,6 +49,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(client::submit_args::new_correlation_id, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::show_state, module)?)?;
     module.add_function(wrap_pyfunction!(client::state_inspect::prune_state, module)?)?;
+    module.add_function(wrap_pyfunction!(client::state_inspect::prune_memory, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::runtime_tasks, module)?)?;
     module.setattr("__all__", public)?;
     runtime::register(module, client::fork_hooks::flush_quotas)?;
     client::fork_hooks::register(module)

@@ -3,12 +3,14 @@
 use pyo3::prelude::*;
 use serde::Serialize;
 
+use super::fork_hooks::get_or_create_quotas;
 use crate::python::arguments::named;
 use crate::python::convert::IntoPython;
 use crate::python::models::values;
 use crate::python::runtime::{CoreTask, run_blocking};
 use crate::python::seconds::Seconds;
 use crate::state::inspect::{self, QuotaPruned, QuotaSnapshot};
+use crate::state::store::Pruned;
 
 /// A value that becomes plain dicts and lists.
 struct ToDicts<T>(T);
@@ -40,5 +42,17 @@ pub fn prune_state(
     let pruned = async move {
         inspect::prune(&address, older_than.0).await.map(ToDicts::<Vec<QuotaPruned>>)
     };
+    run_blocking(py, CoreTask::without_client(pruned))
+}
+
+/// Delete entries of this process's memory stores that are older than `older_than` seconds and
+/// not open.
+#[pyfunction]
+pub fn prune_memory(
+    py: Python<'_>,
+    #[pyo3(from_py_with = named::older_than)] older_than: Seconds,
+) -> PyResult<Py<PyAny>> {
+    let quotas = get_or_create_quotas(py);
+    let pruned = async move { quotas.prune_memory(older_than.0).await.map(ToDicts::<Vec<Pruned>>) };
     run_blocking(py, CoreTask::without_client(pruned))
 }

@@ -18,6 +18,7 @@ mod interpreters;
 mod lifecycle;
 mod process_local;
 mod process_runtime;
+mod task_count;
 mod threads;
 
 pub use blocking::run_blocking;
@@ -26,4 +27,5 @@ pub use coroutine::Coroutine;
 pub use interpreters::{is_main as is_main_interpreter, refuse_isolated};
 pub use lifecycle::register;
 pub use process_local::{ForkSafe, ProcessLocal};
+pub use task_count::runtime_tasks;
 pub use threads::ThreadPlan;
