@@ -184,4 +184,14 @@ mod tests {
                 && stop(true).or_stronger(stop(false)).running
         );
     }
+
+    #[test]
+    fn a_time_survives_json() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..10_000 {
+            let created = 1.7e9 + rng.f64() * 2e8;
+            let json = serde_json::to_string(&created).unwrap();
+            assert_eq!(serde_json::from_str::<f64>(&json).unwrap(), created);
+        }
+    }
 }
