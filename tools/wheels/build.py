@@ -36,13 +36,29 @@ def last_commit() -> str:
     return subprocess.run(log, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def unwinder(wheel: Wheel) -> list[str]:
+    """Return the arguments for rustc that link the unwinder of the system.
+
+    zig would link one of its own into the library. CPython before 3.14 ends a thread by unwinding
+    it with the system's, and the two do not understand each other: the process dies by SIGSEGV.
+    musl ends a thread without unwinding it.
+    """
+    if "gnu" not in wheel.target:
+        return []
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[wheel.target.partition("-")[0]]
+    script = ["sh", str(SCRIPTS / "libgcc.sh"), str(WORK / "libgcc" / architecture), architecture]
+    found = subprocess.run(script, stdout=subprocess.PIPE, text=True, check=True)
+    return ["--", "-C", f"link-arg={found.stdout.strip()}"]
+
+
 def build(wheel: Wheel) -> None:
     """Build one wheel. It has the stable ABI, so one interpreter stands for all."""
     started = time.monotonic()
     compatibility = "manylinux2014" if "gnu" in wheel.target else wheel.tag
     command = [str(MATURIN), "build", "--release", "--locked", "--zig", "--target", wheel.target]
     command += ["--compatibility", compatibility, "--interpreter", "python3.10"]
-    subprocess.run([*command, "--out", str(DIST)], cwd=ROOT, env=environment(), check=True)
+    command += ["--out", str(DIST), *unwinder(wheel)]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True)
     print(f"{wheel.target}: {time.monotonic() - started:.0f} seconds")
 
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from zipfile import ZipFile
 
 from matrix import PYTHONS, RESULTS, WHEELS, WORK, Wheel
 from smoke import find_python, smoke, version_of
@@ -60,6 +61,15 @@ def oldest_system(wheel: Wheel, file: Path) -> str:
     return found[0]
 
 
+def unwinder(wheel: Wheel, file: Path) -> str:
+    """Return whose unwinder the module has. With glibc it must be the system's: see build.py."""
+    with ZipFile(file) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".so")]
+        is_shared = b"\0libgcc_s.so.1\0" in archive.read(name)
+    assert is_shared == wheel.target.endswith("-gnu"), name
+    return "of the system" if is_shared else "its own"
+
+
 def pythons(wheel: Wheel) -> list[Path]:
     """Return the interpreters that can load the wheel here."""
     architecture, libc = wheel.target.split("-")[0], wheel.target.rpartition("-")[2]
@@ -81,6 +91,7 @@ def check(wheel: Wheel, file: Path) -> dict[str, object]:
         "bytes": file.stat().st_size,
         "abi": stable_abi(file),
         "system": oldest_system(wheel, file),
+        "unwinder": unwinder(wheel, file),
     }
     installed = {}
     for python in pythons(wheel):
