@@ -199,7 +199,8 @@ def judge(emulator: Emulator, state: str, actions: set[str], step: str) -> Count
     figures = Counter(POSTs=posts, actions=len(listed), twice=len(listed - actions))
     figures.update(emulator.violations)
     assert listed == actions, f"{step}: {story(emulator)}"
-    assert emulator.violations == dict.fromkeys(emulator.violations, 0), step
+    violations = {rule: count for rule, count in emulator.violations.items() if count}
+    assert not violations, f"{step}: {violations}, {story(emulator)}"
     (quota,) = quotas(state, emulator)
     assert quota["slots"] == [], step
     known = {entry["intent"]["action_id"] for entry in quota["intents"]}

@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from runtime_helpers import MACHINE
+from runtime_helpers import MACHINE, run_python
 from soak.runner import Plan, run
 from soak.slopes import KINDS, MB, Kind, fit, judge
 
-from mde_live_response import Command, LiveResponseClient
-from mde_live_response._native import prune_memory, runtime_tasks
+from mde_live_response.emulator import Emulator
 
 HOUR = 3600.0
 SESSIONS = 12_000.0
@@ -78,27 +77,35 @@ def test_the_line_is_that_of_least_squares() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc, which only Linux has")
 def test_workers_work_and_are_measured(tmp_path: Path) -> None:
     stores = {"memory": "memory:", "SQLite": f"sqlite:///{tmp_path / 'state.db'}"}
-    plan = Plan(seconds=8.0, every=1.5, objects_every=3.0, prune_every=3.0, rate=4.0)
+    plan = Plan(seconds=8.0, samples=3, every=1.5, objects_every=3.0, prune_every=3.0, rate=4.0)
     for findings in run(stores, tmp_path, plan):
         assert list(findings.mistakes()) == [], findings.store
         counts = findings.counts
-        assert 2 <= len(findings.series["rss"]) <= 6
-        assert 1 <= len(findings.series["blocks"]) <= 4
+        assert len(findings.series["rss"]) >= 3
+        assert 1 <= len(findings.series["blocks"]) <= len(findings.series["rss"])
         kinds = {kind.name for kind in KINDS} - {"store", "wal", "keys", "native"}
         assert kinds <= findings.series.keys()
         assert ("store" in findings.series) == (findings.store == "SQLite")
         sessions, done = counts["sessions"], counts["sessions ok"]
-        assert sessions == done + counts.get("sessions cancelled", 0) > 5
+        assert sessions == done + counts.get("sessions cancelled", 0) > 0
         assert done <= findings.service["ran"] <= sessions
         assert findings.service["twice"] == findings.service["broken_limits"] == 0
         assert findings.calls >= sum(n for name, n in counts.items() if name.startswith("tasks: "))
         assert counts["prunes"] >= 1
 
 
-def test_what_the_worker_asks_of_the_native_module(client: LiveResponseClient) -> None:
-    client.run(MACHINE, Command.run_inline("id"), "why")
-    assert runtime_tasks() > 0
-    (pruned,) = [it for it in prune_memory(0) if it["intents"]]
-    assert pruned["intents"] == 1
-    assert pruned["statuses"] == 1
-    assert not any(it["intents"] for it in prune_memory(0))
+def test_what_the_worker_asks_of_the_native_module(emulator: Emulator) -> None:
+    # A process of its own: other tests have memory stores too.
+    code = f"""
+import mde_live_response as mde
+from mde_live_response._native import prune_memory, runtime_tasks
+client = mde.LiveResponseClient(state="memory:")
+client.run({MACHINE!r}, mde.Command.run_inline("id"), "why")
+assert runtime_tasks() > 0
+(pruned,) = prune_memory(0)
+assert (pruned["intents"], pruned["statuses"]) == (1, 1), pruned
+(again,) = prune_memory(0)
+assert again["intents"] == 0, again
+"""
+    done = run_python(code, emulator.env)
+    assert (done.code, done.err) == (0, ""), done

@@ -19,7 +19,7 @@ from . import measure
 from .slopes import KINDS, Kind, Line, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 TESTS = Path(__file__).resolve().parents[1]
 PACKAGE = Path(mde_live_response.__file__).resolve().parents[1]
@@ -35,6 +35,8 @@ class Plan:
     """How a run is done."""
 
     seconds: float
+    samples: int = 0
+    """The least samples of each worker, however long they take."""
     every: float = 10.0
     objects_every: float = 60.0
     prune_every: float = 60.0
@@ -42,6 +44,9 @@ class Plan:
     """Tasks that a worker starts in a second."""
     seed: int = 1
     leak: str | None = None
+
+    def is_sampled(self, all_findings: Sequence[Findings]) -> bool:
+        return all(len(it.series.get("rss", ())) >= self.samples for it in all_findings)
 
 
 @dataclass
@@ -182,8 +187,10 @@ def run(
             for findings, address in zip(all_findings, stores.values(), strict=True)
         ]
         started = time.monotonic()
-        while (passed := time.monotonic() - started) < plan.seconds:
-            time.sleep(min(plan.every, plan.seconds - passed))
+        while (left := plan.seconds - (time.monotonic() - started)) > 0 or not plan.is_sampled(
+            all_findings
+        ):
+            time.sleep(min(plan.every, left) if left > 0 else 0.1)
             assert all(pair.is_alive for pair in pairs), "a worker has died"
             report(time.monotonic() - started, all_findings)
         for pair in pairs:
