@@ -1,9 +1,9 @@
 //! Finds the action of a submit in the service's list, and records it in the store.
 
-use super::Session;
 use super::evidence::{Ownership, has_same_commands};
 use super::plan::{PostOutcome, SubmitPlan};
 use super::wait_limit::WaitLimit;
+use super::{Session, store_check};
 use crate::error::{Error, Kind, Result};
 use crate::model::MachineAction;
 use crate::state::store::OpenSession;
@@ -61,6 +61,11 @@ pub(super) async fn find_existing(
     };
     if !plan.is_ours(&action) {
         return Err(plan.commands_mismatch_error().with_action(&action.id));
+    }
+    // A POST of this intent that the store knows is counted already.
+    if !plan.intent_lease.is_posted() {
+        let checked = store_check::check_again(&plan.sessions, &plan.quota, &action).await;
+        checked.map_err(|error| plan.annotate(error))?;
     }
     record_started(plan, &action).await.map_err(|error| plan.annotate(error))?;
     Ok(Some(plan.session(&action, !plan.history.may_have_started())))

@@ -28,6 +28,30 @@ pub(super) async fn check_store(sessions: &Sessions, quota: &Quota) -> Result<()
     if !store.needs_check().await? {
         return Ok(());
     }
+    read_list(sessions, quota).await
+}
+
+/// Reads the list again for an action of ours that an earlier submit started and the store does not
+/// know: the list did not show it yet when the store was held against it.
+pub(super) async fn check_again(
+    sessions: &Sessions,
+    quota: &Quota,
+    found: &MachineAction,
+) -> Result<()> {
+    let now = sessions.pipeline.clock.now();
+    let created = found.creation_date_time_utc.map_or(now, Timestamp::to_unix);
+    // An older one counts in no window, and the check may have left it out.
+    if now - created > MIN_SPAN
+        || quota.store().find_unknown_actions(vec![found.id.clone()]).await?.is_empty()
+    {
+        return Ok(());
+    }
+    read_list(sessions, quota).await
+}
+
+/// Records what the service's list shows and the store does not know.
+async fn read_list(sessions: &Sessions, quota: &Quota) -> Result<()> {
+    let store = quota.store();
     let pipeline = &sessions.pipeline;
     let limits = &pipeline.options.limits;
     // No session lasts longer, even with ten commands.

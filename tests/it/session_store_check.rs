@@ -59,6 +59,8 @@ async fn after_a_loss_nothing_runs_twice_and_the_limits_are_kept() {
     assert_eq!(count_accepted(&fixture), 4);
     let (_, quota) = after.pipeline.shared_quota().await.unwrap();
     assert!(quota.store().slots().await.unwrap().len() >= 4, "the open sessions are known");
+    let usage = quota.window_usage(Operation::RunLiveResponse).await.unwrap();
+    assert!(usage.free_share <= 0.6 + 1e-9, "all four submits count: {usage:?}");
     fixture.assert_no_violations();
 }
 
