@@ -48,13 +48,13 @@ def client_options(emulator: Emulator, limits: Limits, speed: float) -> dict[str
         emulator.tenant_id, emulator.client_id, emulator.client_secret, authority=emulator.login_url
     )
     options: dict[str, Any] = {"credential": credential, "endpoint": emulator.url, "proxy": False}
-    options["limits"] = _scaled(limits, speed)
+    options["limits"] = scaled(limits, speed)
     if emulator.ca_bundle is not None:
         options["ca_bundle"] = emulator.ca_bundle
     return options
 
 
-def _scaled(limits: Limits, speed: float) -> Limits:
+def scaled(limits: Limits, speed: float) -> Limits:
     """Return the limits in wall time, which is the time of the client."""
 
     def scale(rates: Sequence[Rate]) -> list[Rate]:

@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,11 +187,10 @@ def run(
             stack.enter_context(running(findings, address, folder / findings.store, plan))
             for findings, address in zip(all_findings, stores.values(), strict=True)
         ]
+        sampled = partial(plan.is_sampled, all_findings)
         started = time.monotonic()
-        while (left := plan.seconds - (time.monotonic() - started)) > 0 or not plan.is_sampled(
-            all_findings
-        ):
-            time.sleep(min(plan.every, left) if left > 0 else 0.1)
+        while (left := started + plan.seconds - time.monotonic()) > 0 or not sampled():
+            time.sleep(max(0.1, min(plan.every, left)))
             assert all(pair.is_alive for pair in pairs), "a worker has died"
             report(time.monotonic() - started, all_findings)
         for pair in pairs:

@@ -31,22 +31,6 @@ REMOTE = "C:\\Temp\\soak.bin"
 CONTENT = bytes(range(256)) * 256
 
 
-def client_limits() -> Limits:
-    """Return the limits in the time of the client."""
-
-    def scaled(rates: tuple[Rate, ...]) -> list[Rate]:
-        return [Rate(rate.count, rate.per / SPEED) for rate in rates]
-
-    return Limits(
-        submit=scaled(LIMITS.submit),
-        read=scaled(LIMITS.read),
-        sessions=LIMITS.sessions,
-        queue_time=LIMITS.queue_time / SPEED,
-        script_time=LIMITS.script_time / SPEED,
-        settle_time=LIMITS.settle_time / SPEED,
-    )
-
-
 def main() -> None:
     runs: Counter[str] = Counter()
 

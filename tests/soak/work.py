@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import mde_live_response as mde
+from mde_live_response._emulator_endpoint import scaled
 
-from .service import CONTENT, client_limits
+from .service import CONTENT, LIMITS, SPEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -44,7 +45,7 @@ class Work:
 
     def new_client(self) -> mde.LiveResponseClient:
         return mde.LiveResponseClient(
-            state=self.state, limits=client_limits(), proxy=False, request_timeout=20.0
+            state=self.state, limits=scaled(LIMITS, SPEED), proxy=False, request_timeout=20.0
         )
 
     async def persist(self, what: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
