@@ -22,6 +22,7 @@ SESSIONS = 12_000.0
 
 LEAST = {
     "native": 64.0,
+    "kept": 1000.0,
     "blocks": 1.0,
     "objects": 1.0,
     "rss": 1000.0,
@@ -83,7 +84,7 @@ def test_workers_work_and_are_measured(tmp_path: Path) -> None:
         counts = findings.counts
         assert len(findings.series["rss"]) >= 3
         assert 1 <= len(findings.series["blocks"]) <= len(findings.series["rss"])
-        kinds = {kind.name for kind in KINDS} - {"store", "wal", "keys", "native"}
+        kinds = {kind.name for kind in KINDS} - {"store", "wal", "keys", "native", "kept"}
         assert kinds <= findings.series.keys()
         assert ("store" in findings.series) == (findings.store == "SQLite")
         sessions, done = counts["sessions"], counts["sessions ok"]

@@ -33,14 +33,17 @@ class _MallInfo(ctypes.Structure):
     )
 
 
-def _bytes_in_use() -> int | None:
-    """Return the bytes that malloc has handed out, in all arenas. None without glibc 2.33."""
+def _malloc() -> dict[str, int]:
+    """Return the bytes that malloc has handed out, and those that it keeps for later.
+
+    Empty without glibc 2.33.
+    """
     mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo2 is None:
-        return None
+        return {}
     mallinfo2.restype = _MallInfo
     info = mallinfo2()
-    return int(info.uordblks + info.hblkhd)
+    return {"native": int(info.uordblks + info.hblkhd), "kept": int(info.fordblks)}
 
 
 def _smaps() -> dict[str, int]:
@@ -60,9 +63,7 @@ def process(count_objects: bool) -> dict[str, int]:
         "tasks": len(asyncio.all_tasks()),
         "runtime_tasks": runtime_tasks(),
     }
-    in_use = _bytes_in_use()
-    if in_use is not None:
-        sample["native"] = in_use
+    sample |= _malloc()
     if count_objects:
         gc.collect()
         sample |= {"objects": len(gc.get_objects()), "blocks": sys.getallocatedblocks()}

@@ -37,6 +37,8 @@ KINDS = (
     Kind("native", "memory in use (malloc)", MB, 24.0),
     Kind("blocks", "Python's memory blocks", COUNT, 0.1),
     Kind("objects", "Python's container objects", COUNT, 0.05),
+    # What was freed and waits for its next use. It is part of the pages below.
+    Kind("kept", "free memory that malloc keeps", MB, 200.0),
     # Pages of the process. Holes between objects move them; a kept result has thousands of bytes.
     Kind("rss", "RSS", MB, 200.0),
     Kind("dirty", "private dirty memory", MB, 200.0),
