@@ -7,7 +7,7 @@ use crate::transport::{Failure, ResponseBody};
 
 /// Bytes that one blocking task writes. A download holds a thread for one batch only, so hundreds
 /// of downloads share a few threads and none waits for the network of another.
-const BATCH_SIZE: usize = 128 << 10;
+const BATCH_SIZE: usize = 256 << 10;
 
 pub(super) struct BatchReader {
     body: ResponseBody,

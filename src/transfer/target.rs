@@ -18,7 +18,7 @@ pub trait Sink: Send + Sync {
 }
 
 /// Bytes buffered for a sink before decompression pauses.
-const SINK_BUFFER_SIZE: usize = 256 << 10;
+const SINK_BUFFER_SIZE: usize = 512 << 10;
 
 pub enum Target {
     /// A file with this path. An existing file is replaced.
