@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::text::printable;
 
+/// The errno of "Cannot allocate memory" on Linux, macOS and Windows.
+const ENOMEM: i32 = 12;
+
 /// A result with the error of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -120,6 +123,17 @@ impl Error {
         error.os_error = source.raw_os_error();
         error.path = Some(path.display().to_string());
         error.with_source(source)
+    }
+
+    /// Creates an error of kind `Io`: the system refuses memory.
+    pub fn no_memory() -> Self {
+        let mut error = Self::new(
+            Kind::Io,
+            "mde_live_response cannot start: the system gives this process no more memory. Raise \
+             its limit: ulimit -v, or the container's limit",
+        );
+        error.os_error = Some(ENOMEM);
+        error
     }
 
     /// Creates an error of kind `Io`: the system refuses a thread.

@@ -123,7 +123,8 @@ fn os_error(error: &Error) -> PyErr {
             let message = error.message.replacen(&format!(" {path}: "), ": ", 1);
             PyOSError::new_err((number, message, path.clone()))
         }
-        _ => PyOSError::new_err(error.message.clone()),
+        (Some(number), None) => PyOSError::new_err((number, error.message.clone())),
+        (None, _) => PyOSError::new_err(error.message.clone()),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::python::client::config::ClientConfig;
 use crate::python::convert::IntoPython;
 use crate::python::gil_gate::enter;
-use crate::python::runtime::{CoreTask, ForkSafe};
+use crate::python::runtime::{CoreTask, ForkSafe, check_memory};
 use crate::session::Sessions;
 
 /// A client's configuration and its core, until the client is closed.
@@ -22,6 +22,7 @@ pub struct ClientHandle {
 impl ClientHandle {
     pub fn new(py: Python<'_>, config: Arc<ClientConfig>) -> PyResult<Self> {
         let _inside = enter(py);
+        check_memory()?;
         // Made here, so that wrong options raise now and not at the first call.
         let sessions = config.sessions(py)?;
         Ok(Self { config, core: Mutex::new(Some(Arc::new(ForkSafe::new(sessions)))) })

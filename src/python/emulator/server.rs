@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::emulator::{Emulator, EmulatorConfig, Server, ServerSettings, Settings, serve_with};
 use crate::error::Result;
-use crate::python::runtime::ThreadPlan;
+use crate::python::runtime::{ThreadPlan, check_memory};
 
 const THREADS: ThreadPlan = ThreadPlan {
     name: "mde-emulator",
@@ -38,6 +38,7 @@ impl RunningServer {
         config: &EmulatorConfig,
         network: &ServerSettings,
     ) -> Result<(Emulator, Self)> {
+        check_memory()?;
         let emulator = Emulator::new(settings)?;
         emulator.apply(config)?;
         let runtime = THREADS.start(|| {})?;

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use tokio::runtime::{Handle, Runtime};
 
 use super::delivery::DeliveryThread;
+use super::memory;
 use super::threads::ThreadPlan;
 use crate::error::Result;
 use crate::python::errors::exited_error;
@@ -66,6 +67,7 @@ pub fn get_or_start(py: Python<'_>) -> PyResult<Arc<ProcessRuntime>> {
 
 impl ProcessRuntime {
     fn start() -> Result<Self> {
+        memory::check()?;
         let (delivery, log_queue) = DeliveryThread::start()?;
         let thread_queue = log_queue.clone();
         // Without a runtime, nothing was sent to the delivery thread: it stops at once.
