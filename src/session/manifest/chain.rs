@@ -49,19 +49,27 @@ fn open_without_links(options: &OpenOptions, path: &Path) -> io::Result<File> {
     if path.symlink_metadata().is_ok_and(|found| !found.is_file()) {
         return Err(refused("it is a link, a folder or a device, and not a file: move it away"));
     }
-    let mut options = options.clone();
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        // A pipe must not block the row either.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
-    }
-    let file = options.open(path)?;
+    let file = refuse_links(options).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(refused("it is not a plain file: move it away"));
     }
     Ok(file)
+}
+
+#[cfg(unix)]
+fn refuse_links(options: &OpenOptions) -> OpenOptions {
+    use rustix::fs::OFlags;
+    let mut options = options.clone();
+    // A pipe must not block the row either.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
+    options
+}
+
+/// The system has no such flag. What the path names was looked at just before.
+#[cfg(not(unix))]
+fn refuse_links(options: &OpenOptions) -> OpenOptions {
+    options.clone()
 }
 
 /// Returns the hash of the last line. A last line that is not complete is cut off.
