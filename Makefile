@@ -21,7 +21,7 @@ heading = @printf '\n=== %s\n' "$(1)"
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint lint-rust lint-python house types docs images stubs test-rust test-python \
-	test-fast test-counts test-examples counts chaos soak fuzz wheel wheels check-wheels release-check \
+	test-fast test-counts test-examples counts chaos soak fuzz wheel wheels check-wheels check-systems release-check \
 	supply workflows bench peers format clean
 
 help:
@@ -46,6 +46,7 @@ help:
 	@echo 'make wheel    build a release wheel into dist/'
 	@echo 'make wheels   build the wheels for Linux and the source archive: half an hour'
 	@echo 'make check-wheels   check and install these wheels, and write docs/platforms.md'
+	@echo 'make check-systems   compile for macOS and Windows, without linking'
 	@echo 'make release-check   do everything that a release does, except publishing'
 	@echo 'make bench    run the benchmarks, in Rust and in Python with a release wheel'
 	@echo 'make peers    compare with other libraries, and write docs/performance.md'
@@ -244,6 +245,9 @@ wheels: target/wheels/.made
 check-wheels: target/wheels/.made
 	$(WHEEL_PYTHON) tools/wheels/check.py
 	$(WHEEL_PYTHON) tools/wheels/platforms.py
+
+check-systems: target/wheels/.made $(VENV)/.components
+	$(WHEEL_PYTHON) tools/wheels/systems.py
 
 release-check: target/wheels/.made
 	$(WHEEL_PYTHON) tools/wheels/release.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,10 @@ WORK = ROOT / "target" / "wheels"
 DIST = WORK / "dist"
 #: What the last checks found, by the name of the wheel; docs/platforms.md is written from it.
 RESULTS = WORK / "results.json"
+#: The other systems that the code compiles for here.
+SYSTEMS = WORK / "systems.json"
+#: It comes with the environment of this Python.
+ZIG = Path(sysconfig.get_path("purelib")) / "ziglang" / "zig"
 
 #: The versions of CPython that a wheel is installed into.
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")

@@ -4,7 +4,8 @@
 #
 # The standard library of a target that the machine's toolchain has is copied with it. That of any
 # other is built from Debian's source package of the same version of Rust, so this needs Debian's
-# packages and crates only. The machine's own toolchain stays as it is.
+# packages and crates only. The machine's own toolchain stays as it is. For a system other than Linux
+# only its metadata is made: that is enough for `cargo check`, and needs nothing of that system.
 set -eu
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
@@ -43,12 +44,13 @@ fetch_source() {
 # The standard library needs features of the compiler that are not stable. RUSTC_BOOTSTRAP allows
 # them here, and for nothing else. The other two variables are what Rust's own build sets.
 build_library() {
+	case $1 in *-linux-*) command=build kind=rlib ;; *) command=check kind=rmeta ;; esac
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zforce-unstable-if-unmarked __CARGO_DEFAULT_LIB_METADATA=stablestd \
 		CARGO_TARGET_DIR=$folder/build PATH=$sysroot/bin:$PATH \
-		"$sysroot/bin/cargo" build --quiet --locked --profile dist --target "$1" \
+		"$sysroot/bin/cargo" $command --quiet --locked --profile dist --target "$1" \
 		--features 'panic-unwind backtrace' --manifest-path "$folder/library/sysroot/Cargo.toml"
 	mkdir -p "$sysroot/lib/rustlib/$1/lib"
-	cp "$folder/build/$1/dist/deps"/*.rlib "$sysroot/lib/rustlib/$1/lib"
+	cp "$folder/build/$1/dist/deps"/*.$kind "$sysroot/lib/rustlib/$1/lib"
 }
 
 for target in "$@"; do
