@@ -64,7 +64,7 @@ impl LocalFiles {
                 upload_content(pipeline, content).await?;
             }
             let known_at = pipeline.clock.now();
-            self.lock().insert((key.clone(), content.library_name.clone()), known_at);
+            self.remember(&key, &content.library_name, known_at);
         }
         Ok(())
     }
@@ -72,6 +72,14 @@ impl LocalFiles {
     /// Looks for the file again before the next submit that needs it.
     pub fn forget(&self, name: &str) {
         self.lock().retain(|(_, known), _| !known.eq_ignore_ascii_case(name));
+    }
+
+    /// Notes that the library has the file now, and drops what is not trusted any more: a program
+    /// may bring new content with each session.
+    fn remember(&self, key: &QuotaKey, name: &str, now: f64) {
+        let mut known = self.lock();
+        known.retain(|_, at| now - *at < TRUST);
+        known.insert((key.clone(), name.to_owned()), now);
     }
 
     fn is_known(&self, key: &QuotaKey, name: &str, now: f64) -> bool {
@@ -159,4 +167,21 @@ async fn upload_content(pipeline: &Pipeline, content: &Arc<LocalContent>) -> Res
         "uploaded {} to the library as {}", content.file_name, content.library_name
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_not_trusted_any_more_are_dropped() {
+        let (files, name) = (LocalFiles::default(), String::new);
+        let key = QuotaKey { host: name(), tenant: name(), application: name() };
+        for session in 0..1000_u32 {
+            files.remember(&key, &format!("script-{session}.ps1"), f64::from(session));
+        }
+        let known = |session: u32| files.is_known(&key, &format!("script-{session}.ps1"), 999.0);
+        assert!(known(999) && known(700) && !known(699));
+        assert_eq!(files.lock().len(), 300);
+    }
 }

@@ -143,6 +143,7 @@ async fn cached_statuses_are_shared_and_old_records_pruned(fixture: &StoreFixtur
     one.get_or_create_intent(key("open"), Vec::new(), String::new()).await.unwrap();
     one.record_action(key("open"), "action".into(), Some(10_000.0)).await.unwrap();
     one.get_or_create_intent(key("over"), Vec::new(), String::new()).await.unwrap();
+    one.record_action(key("over"), "Action-Over".into(), None).await.unwrap();
     fixture.advance_time(100.0);
     one.get_or_create_intent(key("new"), Vec::new(), String::new()).await.unwrap();
     let shown = two.snapshot().await.unwrap();
@@ -150,6 +151,8 @@ async fn cached_statuses_are_shared_and_old_records_pruned(fixture: &StoreFixtur
     let pruned = two.prune(50.0).await.unwrap();
     assert_eq!((pruned.intents, pruned.statuses), (1, 1), "{}", fixture.kind);
     assert!(two.get_intent(key("over")).await.unwrap().is_none());
+    assert!(!two.is_action_recorded("action-over".into()).await.unwrap(), "{}", fixture.kind);
+    assert!(two.is_action_recorded("action".into()).await.unwrap(), "{}", fixture.kind);
 }
 
 async fn old_records_are_swept_but_not_open_ones(fixture: &StoreFixture) {

@@ -267,6 +267,9 @@ function op.prune()
     if is_old and not is_open(pair[1], pair[2]) and not (intent and intent.lease_held) then
       redis.call('DEL', name)
       redis.call('ZREM', key('intents'), id)
+      if intent and intent.action_id then
+        redis.call('ZREM', key('actions'), string.lower(intent.action_id))
+      end
       intents = intents + 1
     end
   end
