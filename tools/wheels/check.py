@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from zipfile import ZipFile
 
-from matrix import PYTHONS, RESULTS, WHEELS, WORK, ZIG, Wheel
+from matrix import PYTHONS, RESULTS, WHEELS, WORK, Wheel
 from smoke import find_python, smoke, version_of
 
 BIN = Path(sys.executable).parent
@@ -80,7 +80,7 @@ def pythons(wheel: Wheel) -> list[Path]:
     if not script.exists():
         return []
     if not (folder / "python").exists():
-        run("sh", str(script), str(folder), str(ZIG))
+        run("sh", str(script), str(folder))
     return [folder / "python"]
 
 
