@@ -4,8 +4,8 @@
 #
 # The standard library of a target that the machine's toolchain has is copied with it. That of any
 # other is built from Debian's source package of the same version of Rust, so this needs Debian's
-# packages and crates only. The machine's own toolchain stays as it is. For a system other than Linux
-# only its metadata is made: that is enough for `cargo check`, and needs nothing of that system.
+# packages and crates only. The machine's own toolchain stays as it is. For a system other than
+# Linux only its metadata is made: that is enough for `cargo check`, and needs nothing of it.
 set -eu
 folder=$(mkdir -p "$1" && cd "$1" && pwd)
 shift

@@ -1,6 +1,6 @@
 #!/bin/sh
-# A C compiler for the target ZIG_TARGET: the zig at ZIG, without the options by which other compilers
-# name a target. Build scripts of crates pass them to each compiler that is no gcc.
+# A C compiler for the target ZIG_TARGET: the zig at ZIG, without the options by which other
+# compilers name a target. Build scripts of crates pass them to each compiler that is no gcc.
 skip=
 for option in "$@"; do
 	shift
