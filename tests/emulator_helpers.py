@@ -1,32 +1,15 @@
 """Plain HTTP requests to the emulator, without this package's client."""
 
-import contextlib
 import json
-import random
-import socket
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
 from mde_live_response.emulator import Emulator
 
-#: Below the ports that systems give to sockets without one, so that no other test gets them.
-PORTS = range(20_000, 32_000)
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def free_ports() -> int:
-    """Return a port that is free, as is the next one."""
-    for _ in range(100):
-        port = random.choice(PORTS)
-        with ExitStack() as stack, contextlib.suppress(OSError):
-            for number in (port, port + 1):
-                stack.enter_context(socket.socket()).bind(("", number))
-            return port
-    raise AssertionError("no two free ports")
 
 
 def call(

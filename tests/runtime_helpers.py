@@ -23,6 +23,9 @@ SOAK = bool(os.environ.get("MDE_LIVE_RESPONSE_SOAK"))
 MACHINE = "ws-0001.example.test"
 
 
+KEPT_PORTS: list[contextlib.ExitStack] = []
+
+
 def pick_count(short: int, long: int) -> int:
     return long if SOAK else short
 
@@ -78,15 +81,36 @@ class ProcessResult:
         return f"<exit code {self.code} after {self.seconds:.2f} s\n{output}>"
 
 
-def free_port() -> int:
-    """Return a port for a server that starts later.
+def free_port(consecutive: int = 1) -> int:
+    """Return a port for a server that starts later or again, with the next ports if asked.
 
-    The system gives none of these to a socket that asks for any, such as that of an emulator.
+    Nothing else gets it while this process lives. The system gives none of these ports to a
+    socket that asks for any, and a bound socket keeps each of them from other tests.
     """
     while True:
         port = random.randrange(10_000, 32_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        with contextlib.ExitStack() as attempt, contextlib.suppress(OSError):
+            for number in range(port, port + consecutive):
+                attempt.enter_context(reserve_port(number))
+            if sys.platform == "linux":
+                KEPT_PORTS.append(attempt.pop_all())
             return port
+
+
+def reserve_port(port: int) -> socket.socket:
+    """Bind a port so that a server with SO_REUSEADDR can listen on it, and nothing else can.
+
+    Linux allows that while the first socket does not listen; other systems may not.
+    """
+    reservation = socket.socket()
+    try:
+        reservation.bind(("", port))
+    except OSError:
+        reservation.close()
+        raise
+    # Only now: two reservations that both had the option would share the port.
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return reservation
 
 
 def library_names(client: LiveResponseClient) -> list[str]:

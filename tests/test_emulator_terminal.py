@@ -17,7 +17,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from emulator_helpers import call, finished, free_ports, result, run, script
+from emulator_helpers import call, finished, result, run, script
+from runtime_helpers import free_port
 
 from mde_live_response._cli.emulator_calls import call_line, summary
 from mde_live_response._cli.emulator_environment import environment_text
@@ -185,7 +186,7 @@ def test_the_summary() -> None:
     ],
 )
 def test_a_stream_that_ends_stops_nothing(redirect: str, code: int, tmp_path: Path) -> None:
-    port = free_ports()
+    port = free_port(2)
     ended, pid = tmp_path / "code", tmp_path / "pid"
     command = f"{shlex.join(CLI)} --port {port}"
     inner = f"{{ {command} & echo $! > {pid}; wait $!; echo $? > {ended}; }} {redirect}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from runtime_helpers import pick_count, run_python, wait_until
+from runtime_helpers import free_port, pick_count, run_python, wait_until
 
 from mde_live_response.emulator import Emulator
 
@@ -119,9 +118,7 @@ def test_gunicorn_serves_and_stops_at_once(
     pytest.importorskip("gunicorn")
     pytest.importorskip("gevent")
     (tmp_path / "service.py").write_text(WSGI)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     options = ["-k", worker, "-w", "2", "--threads", "2", "-b", address, "--graceful-timeout", "20"]
     options += ["--preload"] if preload else []
     server = subprocess.Popen(

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from emulator_helpers import DIRECT, free_ports
+from emulator_helpers import DIRECT
+from runtime_helpers import free_port
 
 from mde_live_response._cli.main import build_parser
 from mde_live_response.emulator import Emulator
@@ -115,7 +116,7 @@ def test_the_image_is_small_and_has_no_root() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--tls"]], ids=["http", "https"])
 def test_the_health_check(arguments: list[str]) -> None:
-    port = free_ports()
+    port = free_port(2)
     assert health(port) == 1
     with container(port, *arguments) as shown:
         assert health(port) == 0
@@ -125,7 +126,7 @@ def test_the_health_check(arguments: list[str]) -> None:
 
 
 def test_the_results_are_at_the_next_port() -> None:
-    port = free_ports()
+    port = free_port(2)
     with Emulator(host="127.0.0.1", port=port) as loopback:
         loopback.on_script("a.ps1")
         link = link_of(loopback.url, loopback.token)
@@ -135,13 +136,10 @@ def test_the_results_are_at_the_next_port() -> None:
         assert link_of(f"http://localhost:{port}", shown["token"]).startswith(
             f"http://localhost:{port + 1}/"
         )
-    with socket.socket() as taken:
-        taken.bind(("", port + 1))
-        taken.listen()
-        with container(port, "--script", script) as shown:
-            link = link_of(f"http://localhost:{port}", shown["token"])
-            assert re.match(r"http://localhost:\d+/", link)
-            assert f":{port + 1}/" not in link
+    with socket.create_server(("", port + 1)), container(port, "--script", script) as shown:
+        link = link_of(f"http://localhost:{port}", shown["token"])
+        assert re.match(r"http://localhost:\d+/", link)
+        assert f":{port + 1}/" not in link
 
 
 def link_of(url: str, token: str) -> str:
@@ -191,7 +189,7 @@ def test_the_compose_example_runs(tmp_path: Path) -> None:
         assert all((folder / volume["source"]).exists() for volume in part["volumes"])
     playbook = COMPOSE["services"]["playbook"]
     program = folder / Path(playbook["command"][-1]).relative_to("/")
-    port = free_ports()
+    port = free_port(2)
     env = {
         name: value.replace(":8899", f":{port}") for name, value in playbook["environment"].items()
     }

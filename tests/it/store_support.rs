@@ -1,6 +1,5 @@
 //! Fixtures for the store tests: each kind of store with a controlled time, and a Redis server.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +15,7 @@ use mde_live_response::state::store::{
     AdmissionRequest, AdmissionResponse, IntentKey, QueueEntry, SlotRequest, Store, StoreSettings,
     Ticket,
 };
+use tokio::net::TcpSocket;
 
 pub const READ: Operation = Operation::ListMachineActions;
 pub const SUBMIT: Operation = Operation::RunLiveResponse;
@@ -47,6 +47,7 @@ pub struct Redis {
     pub port: u16,
     folder: TempDir,
     options: Vec<String>,
+    _reservation: Option<TcpSocket>,
 }
 
 impl Redis {
@@ -62,11 +63,15 @@ impl Redis {
 
     fn start_on(port_option: &str, options: &[&str]) -> Option<Self> {
         let folder = TempDir::new();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let reservation = reserve_port();
+        let port = reservation.local_addr().unwrap().port();
         let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         options.extend([port_option.to_owned(), port.to_string()]);
         match spawn(&folder, &options) {
-            Ok(child) => Some(Self { child, port, folder, options }.ready()),
+            Ok(child) => {
+                let _reservation = cfg!(target_os = "linux").then_some(reservation);
+                Some(Self { child, port, folder, options, _reservation }.ready())
+            }
             Err(error) => {
                 let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
                 assert!(!in_ci, "redis-server is needed in CI: {error}");
@@ -122,6 +127,16 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Binds a free port so that Redis can listen on it, also after a restart, and nothing else can.
+///
+/// Linux allows both while this socket does not listen. Other systems may not.
+fn reserve_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket
 }
 
 fn spawn(folder: &TempDir, options: &[String]) -> std::io::Result<Child> {
