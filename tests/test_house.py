@@ -7,11 +7,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import house
+from rust_imports import imports
+from sources import Source, split_python, split_rust
 
 
-def source(path: str, text: str) -> house.Source:
-    made = house.Source(path, text)
-    {"rs": house.split_rust, "py": house.split_python}[path.rpartition(".")[2]](made)
+def source(path: str, text: str) -> Source:
+    made = Source(path, text)
+    {"rs": split_rust, "py": split_python}[path.rpartition(".")[2]](made)
     return made
 
 
@@ -40,7 +42,7 @@ def test_a_circle_between_files_is_found_and_one_with_a_parent_is_not() -> None:
 def test_an_import_of_a_higher_layer_is_found() -> None:
     layers = house.map_of("```text\npython\nfleet\nsession, check\nerror\n```\n")
     assert layers == [{"python"}, {"fleet"}, {"session", "check"}, {"error"}]
-    arrows = house.imports(
+    arrows = imports(
         [source("src/error.rs", "use crate::fleet::Fleet;\n"), source("src/fleet.rs", "")]
     )
     assert arrows["src/error.rs"] == {"src/fleet.rs": 1}

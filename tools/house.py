@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rust_imports import components, imports, is_parent, module_of
+from sources import Source, read_sources
+
 ROOT = Path(__file__).resolve().parent.parent
 UNUSUAL_WORDS = ROOT / "tools" / "unusual_words.txt"
 
@@ -25,23 +28,6 @@ WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 
 
 @dataclass
-class Source:
-    """One source file, its comments apart from its code."""
-
-    path: str
-    text: str
-    #: (line number, text) of doc comments and docstrings, and of plain comments.
-    docs: list[tuple[int, str]] = field(default_factory=list)
-    plain: list[tuple[int, str]] = field(default_factory=list)
-    #: (line number, text) of what is neither a comment nor blank.
-    code: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def folder(self) -> str:
-        return self.path.rpartition("/")[0]
-
-
-@dataclass
 class Measure:
     """One row: a figure, its goal, and what was counted."""
 
@@ -50,60 +36,6 @@ class Measure:
     goal: str
     met: bool
     details: list[str] = field(default_factory=list)
-
-
-def read_sources(root: Path) -> list[Source]:
-    folders = ("src", "python", "benches", "tests", "examples", "tools")
-    paths = (path for folder in folders for path in sorted((root / folder).rglob("*")))
-    kinds = {
-        ".rs": split_rust,
-        ".py": split_python,
-        ".pyi": split_python,
-        ".lua": split_lua,
-        ".sql": split_lua,
-    }
-    sources = []
-    for path in paths:
-        split = kinds.get(path.suffix)
-        if split and path.is_file() and "__pycache__" not in path.parts:
-            source = Source(path.relative_to(root).as_posix(), path.read_text(encoding="utf-8"))
-            split(source)
-            sources.append(source)
-    return sources
-
-
-def split_rust(source: Source) -> None:
-    for number, line in enumerate(source.text.splitlines(), 1):
-        text = line.strip()
-        if text.startswith(("///", "//!")):
-            source.docs.append((number, text[3:]))
-        elif text.startswith("//"):
-            source.plain.append((number, text[2:]))
-        elif text:
-            source.code.append((number, line))
-
-
-def split_lua(source: Source) -> None:
-    for number, line in enumerate(source.text.splitlines(), 1):
-        text = line.strip()
-        if text.startswith("--"):
-            source.plain.append((number, text[2:]))
-        elif text:
-            source.code.append((number, line))
-
-
-def split_python(source: Source) -> None:
-    in_docstring = False
-    for number, line in enumerate(source.text.splitlines(), 1):
-        text = line.strip()
-        quotes = text.count('"""')
-        if in_docstring or text.startswith(('"""', 'r"""')):
-            source.docs.append((number, text.replace('"""', " ")))
-            in_docstring = in_docstring != (quotes % 2 == 1)
-        elif text.startswith("#"):
-            source.plain.append((number, text.lstrip("#:")))
-        elif text:
-            source.code.append((number, line))
 
 
 # ------------------------------------------------------------------------------------------ prose
@@ -234,95 +166,6 @@ def wraps(name: str, text: str) -> bool:
 # ---------------------------------------------------------------------------------------- imports
 
 
-def module_of(path: str) -> tuple[str, ...]:
-    parts = path.removeprefix("src/").removesuffix(".rs").split("/")
-    if parts[-1] in ("mod", "lib"):
-        parts.pop()
-    return tuple(parts)
-
-
-def expand(tree: str) -> Iterator[str]:
-    """`a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`."""
-    tree = tree.strip()
-    brace = tree.find("{")
-    if brace < 0:
-        yield tree.split(" as ")[0].strip()
-        return
-    prefix, inner, depth, start = tree[:brace], tree[brace + 1 : tree.rfind("}")], 0, 0
-    for index, letter in enumerate(inner + ","):
-        depth += (letter == "{") - (letter == "}")
-        if letter == "," and depth == 0:
-            if item := inner[start:index].strip():
-                for path in expand(item):
-                    yield prefix + path
-            start = index + 1
-
-
-def imports(sources: Iterable[Source]) -> dict[str, dict[str, int]]:
-    """For each file of `src`, the files that it names, and the line where it does so first."""
-    rust = [
-        source
-        for source in sources
-        if source.path.startswith("src/") and source.path.endswith(".rs")
-    ]
-    files = {module_of(source.path): source.path for source in rust}
-    arrows: dict[str, dict[str, int]] = {}
-    for source in rust:
-        found: dict[str, int] = {}
-        text = "\n".join(without_comment(line) for line in source.text.splitlines())
-        text = re.split(r"^#\[cfg\(test\)\]\nmod tests", text, flags=re.MULTILINE)[0]
-        if is_test_module(source.path):
-            continue
-        for target, line in paths_in(text, module_of(source.path)):
-            parts = list(target)
-            while parts and tuple(parts) not in files:
-                parts.pop()
-            path = files.get(tuple(parts))
-            if path and path != source.path:
-                found.setdefault(path, line)
-        arrows[source.path] = found
-    return arrows
-
-
-def is_test_module(path: str) -> bool:
-    return bool(re.search(r"(^|/)(tests|\w+_tests)(\.rs|/)", path))
-
-
-def without_comment(line: str) -> str:
-    return "" if line.lstrip().startswith("//") else line
-
-
-def paths_in(text: str, module: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
-    for match in re.finditer(r"\b(?:pub(?:\([^)]*\))? )?use ([^;]+);", text):
-        line = text.count("\n", 0, match.start()) + 1
-        for path in expand(re.sub(r"\s+", " ", match.group(1))):
-            if resolved := resolve(path, module):
-                yield resolved, line
-    for match in re.finditer(r"(?<![\w:])((?:crate|super)(?:::\w+)+)", text):
-        if resolved := resolve(match.group(1), module):
-            yield resolved, text.count("\n", 0, match.start()) + 1
-
-
-def resolve(path: str, module: tuple[str, ...]) -> tuple[str, ...] | None:
-    parts = [part.strip() for part in path.split("::")]
-    if parts[0] == "crate":
-        return tuple(parts[1:])
-    base = list(module)
-    if parts[0] == "self":
-        return (*base, *parts[1:])
-    if parts[0] != "super":
-        return None
-    while parts and parts[0] == "super":
-        parts.pop(0)
-        base = base[:-1]
-    return (*base, *parts)
-
-
-def is_parent(a: str, b: str) -> bool:
-    first, second = module_of(a), module_of(b)
-    return first[: len(second)] == second or second[: len(first)] == first
-
-
 def circles(sources: Iterable[Source]) -> Iterator[Measure]:
     arrows = imports(sources)
     graph = {
@@ -331,42 +174,6 @@ def circles(sources: Iterable[Source]) -> Iterator[Measure]:
     found = [group for group in components(graph) if len(group) > 1]
     details = [" <-> ".join(sorted(group)) for group in found]
     yield Measure("circles of imports between files", str(len(found)), "0", not found, details)
-
-
-def components(graph: dict[str, list[str]]) -> list[list[str]]:
-    """Strongly connected components, by Tarjan's algorithm without recursion."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-    for root in graph:
-        if root in index:
-            continue
-        work = [(root, iter(graph[root]))]
-        index[root] = low[root] = len(index)
-        stack.append(root)
-        while work:
-            node, targets = work[-1]
-            for target in targets:
-                if target not in graph:
-                    continue
-                if target not in index:
-                    index[target] = low[target] = len(index)
-                    stack.append(target)
-                    work.append((target, iter(graph[target])))
-                    break
-                if target in stack:
-                    low[node] = min(low[node], index[target])
-            else:
-                work.pop()
-                if work:
-                    parent = work[-1][0]
-                    low[parent] = min(low[parent], low[node])
-                if low[node] == index[node]:
-                    group = stack[stack.index(node) :]
-                    del stack[stack.index(node) :]
-                    found.append(group)
-    return found
 
 
 def map_of(text: str) -> list[set[str]]:
