@@ -1,164 +1,33 @@
-"""Signing in without a secret: managed identity, federated token, az, the environment."""
+"""Signing in without a secret: a federated token, az, and what the environment names."""
 
 from __future__ import annotations
 
 import asyncio
-import copy
-import logging
 import os
-import pickle
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from credential_helpers import SCOPE, clear_variables, granted
 from pki_helpers import make_self_signed
-from runtime_helpers import requests_of
-from web_helpers import RecordedRequest, WebResponse, WebServer, web
+from web_helpers import RecordedRequest, WebResponse, web
 
 from mde_live_response import (
     AuthenticationError,
     AzureCliCredential,
-    ClientCertificateCredential,
-    ClientSecretCredential,
-    ConnectionFailedError,
     InvalidRequestError,
     LiveResponseClient,
-    ManagedIdentityCredential,
     WorkloadIdentityCredential,
 )
 from mde_live_response.emulator import Emulator
 
-RESOURCE = "https://api.securitycenter.microsoft.com"
-VARIABLES = (
-    "AZURE_TENANT_ID",
-    "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
-    "AZURE_CLIENT_CERTIFICATE_PATH",
-    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
-    "AZURE_FEDERATED_TOKEN_FILE",
-    "AZURE_AUTHORITY_HOST",
-    "AZURE_TOKEN_CREDENTIALS",
-    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
-    "IDENTITY_ENDPOINT",
-    "IDENTITY_HEADER",
-    "IMDS_ENDPOINT",
-    "MSI_ENDPOINT",
-    "MSI_SECRET",
-)
-
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-
-
-def granted(emulator: Emulator, **more: Any) -> WebResponse:
-    return WebResponse(200, {"access_token": emulator.token, "token_type": "Bearer", **more})
-
-
-@pytest.fixture
-def imds(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
-    def answer(asked: RecordedRequest) -> WebResponse:
-        if asked.headers.get("metadata") != "true":
-            return WebResponse(400, {"error": "bad_request_102"})
-        end = str(int(time.time() + 3600))
-        return granted(
-            emulator, expires_on=end, expires_in="3600", resource=asked.query.get("resource")
-        )
-
-    with web(answer) as served:
-        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", served.url)
-        # Requests to the platform never go through a proxy: this one would refuse.
-        monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-        monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-        yield served
-
-
-def test_a_system_assigned_identity(imds: WebServer, emulator: Emulator) -> None:
-    client = emulator.client(credential=ManagedIdentityCredential())
-    assert len(client.list_machines()) == 3
-    assert len(asyncio.run(client.list_machines_async())) == 3
-    assert client.tenant_id == emulator.tenant_id
-    (asked,) = imds.requests
-    assert (asked.method, asked.path) == ("GET", "/metadata/identity/oauth2/token")
-    assert asked.query == {"api-version": "2018-02-01", "resource": RESOURCE}
-
-
-def test_a_user_assigned_identity(
-    imds: WebServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    emulator.client(credential=ManagedIdentityCredential(client_id="given")).list_machines()
-    monkeypatch.setenv("AZURE_CLIENT_ID", "from the environment")
-    emulator.client(credential=ManagedIdentityCredential()).list_machines()
-    assert [asked.query["client_id"] for asked in imds.requests] == [
-        "given",
-        "from the environment",
-    ]
-
-
-def test_an_app_service(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-
-    def answer(asked: RecordedRequest) -> WebResponse:
-        if asked.headers.get("x-identity-header") != "hush":
-            return WebResponse(401, {"message": "no header"})
-        return granted(emulator, expires_on=int(time.time() + 3600))
-
-    with web(answer) as service:
-        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{service.url}/msi/token")
-        monkeypatch.setenv("IDENTITY_HEADER", "hush")
-        assert (
-            len(
-                emulator.client(
-                    credential=ManagedIdentityCredential(client_id="app")
-                ).list_machines()
-            )
-            == 3
-        )
-        # Without a credential argument, the environment decides.
-        monkeypatch.setenv("MDE_LIVE_RESPONSE_ENDPOINT", emulator.url)
-        assert len(LiveResponseClient().list_machines()) == 3
-        first, second = service.requests
-        assert (first.path, first.query["client_id"]) == ("/msi/token", "app")
-        assert second.query == {"api-version": "2019-08-01", "resource": RESOURCE}
-        monkeypatch.setenv("IDENTITY_HEADER", "hush-hush")
-        with pytest.raises(AuthenticationError, match="401: no header") as caught:
-            emulator.client(credential=ManagedIdentityCredential()).list_machines()
-    assert "hush" not in f"{caught.value} {caught.value.__dict__} {caplog.text}"
-
-
-def test_a_refusing_platform_is_an_error(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refusal = {"error": "invalid_request", "error_description": "Identity not found"}
-    with web(lambda _: WebResponse(400, refusal)) as platform:
-        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
-        with pytest.raises(AuthenticationError, match="400: Identity not found") as caught:
-            emulator.client(credential=ManagedIdentityCredential()).list_machines()
-        assert len(platform.requests) == 1
-    assert "assign an identity" in str(caught.value.hint)
-    assert caught.value.code == "invalid_request"
-    with pytest.raises(ConnectionFailedError, match="managed identity of this machine") as gone:
-        emulator.client(credential=ManagedIdentityCredential()).list_machines()
-    assert "in Azure" in str(gone.value.hint)
-    assert not requests_of(emulator, "machines")
-
-
-def test_a_platform_during_an_update_is_retried(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = iter([WebResponse(404), WebResponse(410)])
-    with web(lambda _: next(answers, None) or granted(emulator, expires_in="3600")) as platform:
-        monkeypatch.setenv("AZURE_POD_IDENTITY_AUTHORITY_HOST", platform.url)
-        assert len(emulator.client(credential=ManagedIdentityCredential()).list_machines()) == 3
-        assert len(platform.requests) == 3
+    clear_variables(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -275,14 +144,13 @@ def test_az(az: Callable[[str], Path], emulator: Emulator, monkeypatch: pytest.M
     assert len(client.list_machines()) == 3
     assert len(asyncio.run(client.list_machines_async())) == 3
     arguments = noted.read_text(encoding="ascii")
-    scope = f"{RESOURCE}/.default"
     expected = [
         "account",
         "get-access-token",
         "--output",
         "json",
         "--scope",
-        scope,
+        SCOPE,
         "--tenant",
         "contoso.example.test",
     ]
@@ -348,6 +216,22 @@ def test_a_missing_az_is_an_error(
         AzureCliCredential(process_timeout=0)
 
 
+NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+
+
+@pytest.mark.parametrize("missing", NEEDED)
+def test_the_error_names_a_missing_variable(
+    missing: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in emulator.env.items():
+        monkeypatch.setenv(name, value)
+    assert len(LiveResponseClient().list_machines()) == 3
+    monkeypatch.setenv(missing, "")
+    with pytest.raises(InvalidRequestError, match=missing) as caught:
+        LiveResponseClient()
+    assert not [name for name in NEEDED if name != missing and name in str(caught.value)]
+
+
 def test_the_order_of_the_environment(
     emulator: Emulator, issuer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,19 +282,11 @@ def test_the_order_of_the_environment(
 
 
 def test_credentials_of_azure_identity(
-    emulator: Emulator,
-    imds: WebServer,
-    az: Callable[[str], Path],
-    issuer: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    az: Callable[[str], Path], issuer: Path, tmp_path: Path
 ) -> None:
     azure = pytest.importorskip(
         "azure.identity", reason="azure-identity is in requirements-dev.txt"
     )
-    monkeypatch.delenv("HTTP_PROXY")
-    monkeypatch.delenv("ALL_PROXY")
-    plain = emulator
     with Emulator(tls=True, speed=20.0) as emulator:
         token = {
             "accessToken": emulator.token,
@@ -430,57 +306,3 @@ def test_credentials_of_azure_identity(
         )
         for credential in (workload, azure.AzureCliCredential()):
             assert len(emulator.client(credential=credential).list_machines()) == 3
-    managed = azure.ManagedIdentityCredential(client_id="mine")
-    assert len(plain.client(credential=managed).list_machines()) == 3
-    assert imds.requests[-1].query["client_id"] == "mine"
-
-
-SECRETS: list[Callable[[Path], Any]] = [
-    lambda _: ClientSecretCredential("t.example.test", "c", "hush"),
-    lambda issuer: ClientCertificateCredential(
-        "t.example.test",
-        "c",
-        (issuer / "issuer.key").read_bytes() + (issuer / "issuer.crt").read_bytes(),
-    ),
-]
-
-
-@pytest.mark.parametrize("make", SECRETS)
-@pytest.mark.parametrize(
-    "way", [pickle.dumps, copy.copy, copy.deepcopy], ids=lambda way: way.__name__
-)
-def test_a_secret_is_not_pickled(
-    way: Callable[[Any], Any], make: Callable[[Path], Any], issuer: Path
-) -> None:
-    credential = make(issuer)
-    with pytest.raises(TypeError, match="not pickled") as caught:
-        way(credential)
-    assert "hush" not in f"{caught.value} {credential!r}"
-    assert "c in t.example.test" in repr(credential)
-
-
-NO_SECRETS: list[Any] = [
-    WorkloadIdentityCredential(
-        tenant_id="t.example.test", client_id="c", token_file_path="/f", authority="a.example.test"
-    ),
-    ManagedIdentityCredential(),
-    ManagedIdentityCredential(client_id="c"),
-    AzureCliCredential("t.example.test", process_timeout=3),
-]
-
-
-@pytest.mark.parametrize("credential", NO_SECRETS, ids=repr)
-@pytest.mark.parametrize(
-    "way", [lambda it: pickle.loads(pickle.dumps(it)), copy.copy, copy.deepcopy]
-)
-def test_a_credential_without_a_secret_is_pickled(
-    way: Callable[[Any], Any], credential: Any
-) -> None:
-    again = way(credential)
-    assert type(again) is type(credential)
-    assert repr(again) == repr(credential)
-    state = [
-        getattr(one, "__getnewargs_ex__", lambda one=one: one._process_timeout)()
-        for one in (credential, again)
-    ]
-    assert state[0] == state[1]

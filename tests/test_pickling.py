@@ -122,7 +122,7 @@ def test_all_models_are_here() -> None:
     }
     credentials = {
         name for name in classes if name.endswith("Credential")
-    }  # tests/test_identity.py
+    }  # tests/test_credential_secrets.py
     assert classes - holds_a_client - credentials == set(MODELS)
 
 
