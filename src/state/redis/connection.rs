@@ -1,15 +1,15 @@
-//! The connection to Redis. Every operation is one call of one script, retried while Redis is down.
+//! The connection to Redis. Every operation is one call of a script, retried while Redis is down.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::Script;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::lua_scripts::LuaScripts;
 use super::redis_error::to_error;
 use super::{server, tls};
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ use crate::state::settings::StoreSettings;
 use crate::state::store::Notice;
 use crate::state::store_error::{unavailable_error, unusable_error};
 
-/// The version of the keys and the script.
+/// The version of the keys and the scripts.
 pub const VERSION: u32 = 1;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,7 +29,7 @@ pub struct RedisConnection {
     pub address: String,
     pub settings: StoreSettings,
     pub manager: ConnectionManager,
-    script: Script,
+    scripts: LuaScripts,
     pub key_prefix: String,
     /// The epoch of the data that this process knows. Empty before the first call.
     epoch: Mutex<String>,
@@ -73,22 +73,12 @@ impl RedisConnection {
         let manager = client
             .get_connection_manager_lazy(config)
             .map_err(|error| to_error(&address, &error))?;
-        let code = concat!(
-            include_str!("base.lua"),
-            include_str!("windows.lua"),
-            include_str!("queue.lua"),
-            include_str!("actions.lua"),
-            include_str!("sessions.lua"),
-            include_str!("checks.lua"),
-            include_str!("runs.lua"),
-            include_str!("run_outcomes.lua")
-        );
         let key_prefix = server::key_prefix(&settings.key);
         let connection = Self {
             address,
             settings,
             manager,
-            script: Script::new(code),
+            scripts: LuaScripts::new(),
             key_prefix,
             epoch: Mutex::default(),
             count: AtomicU64::new(0),
@@ -213,7 +203,7 @@ impl RedisConnection {
     pub async fn send(&self, operation: &str, arguments: &Value) -> Result<ScriptReply> {
         let now = self.settings.now.as_ref().map(|now| now().to_string()).unwrap_or_default();
         let mut connection = self.manager.clone();
-        let mut call = self.script.key(&self.key_prefix);
+        let mut call = self.scripts.of(operation).key(&self.key_prefix);
         let (epoch, count) = (self.known_epoch(), self.count.load(Ordering::SeqCst));
         call.arg(operation).arg(epoch).arg(now).arg(arguments.to_string()).arg(count);
         let answer: String = call.invoke_async(&mut connection).await.map_err(|error| {

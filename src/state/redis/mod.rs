@@ -5,6 +5,7 @@
 mod admission;
 mod checks;
 mod connection;
+mod lua_scripts;
 mod names;
 mod reconnect;
 mod redis_error;

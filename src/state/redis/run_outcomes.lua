@@ -142,5 +142,3 @@ function op.withdraw_outcome()
   count_ok(args.ok)
   return {replaced = true}
 end
-
-return cjson.encode({epoch = epoch[1], count = string.format('%d', count), done = op[ARGV[1]]() or {}})
