@@ -6,6 +6,8 @@
 
 #[path = "store/cost.rs"]
 mod cost;
+#[path = "store/floor.rs"]
+mod floor;
 #[path = "store/oracle.rs"]
 mod oracle;
 #[path = "store/servers.rs"]

@@ -9,6 +9,7 @@ use mde_live_response::error::{Error, Result};
 use mde_live_response::limits::Quota;
 use mde_live_response::operation::Operation;
 
+use super::floor::{FLOOR, Floor};
 use super::servers::{Redis, TempDir, open};
 
 const WORKER: &str = "MDE_STORE_BENCH";
@@ -23,7 +24,7 @@ const ALLOWED: (u64, usize) = (4_800, 12);
 
 pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     memory().await?;
-    row("sqlite, alone", &admissions(&folder.sqlite("alone.db"), ADMISSIONS_PER_PROCESS, 0).await?);
+    row("sqlite, alone", &timings(&folder.sqlite("alone.db"), ADMISSIONS_PER_PROCESS, 0).await?);
     processes(
         "sqlite, 8 processes without pauses",
         &folder.sqlite("eight.db"),
@@ -32,7 +33,7 @@ pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     processes("sqlite, 8 processes, 50 a second each", &folder.sqlite("pausing.db"), BUSY);
     processes("sqlite, 8 processes, 100 a minute together", &folder.sqlite("allowed.db"), ALLOWED);
     if let Some(redis) = redis {
-        row("redis, alone", &admissions(&redis.address(), ADMISSIONS_PER_PROCESS, 0).await?);
+        row("redis, alone", &timings(&redis.address(), ADMISSIONS_PER_PROCESS, 0).await?);
         processes(
             "redis, 8 processes without pauses",
             &redis.address(),
@@ -43,13 +44,16 @@ pub async fn rows(folder: &TempDir, redis: Option<&Redis>) -> Result<()> {
     Ok(())
 }
 
-/// The row of one kind of store, as `benches/peers` compares it.
+/// The row of one kind of store, as `benches/peers` compares it: `sqlite`, `redis`, or either with
+/// `floor ` before it.
 pub fn shared(kind: &str, folder: &TempDir, redis: Option<&Redis>) {
     let name = format!("{kind}, 8 processes, 50 a second each");
-    match (kind, redis) {
-        ("redis", Some(redis)) => processes(&name, &redis.address(), BUSY),
-        _ => processes(&name, &folder.sqlite("pausing.db"), BUSY),
-    }
+    let (floor, kind) = kind.strip_prefix(FLOOR).map_or(("", kind), |kind| (FLOOR, kind));
+    let address = match (kind, redis) {
+        ("redis", Some(redis)) => redis.address(),
+        _ => folder.sqlite("pausing.db"),
+    };
+    processes(&name, &format!("{floor}{address}"), BUSY);
 }
 
 /// Returns limits so wide that nobody waits, with as many calls counted as in the longest real
@@ -80,15 +84,37 @@ async fn memory() -> Result<()> {
     Ok(())
 }
 
-/// Returns the seconds that each admission took, sorted. `pause`: milliseconds after each.
-async fn admissions(address: &str, count: usize, pause: u64) -> Result<Vec<f64>> {
-    let quota = quota(address).await?;
+/// What is called again and again.
+enum Subject {
+    Admission(Quota),
+    Floor(Floor),
+}
+
+impl Subject {
+    async fn open(address: &str) -> Result<Self> {
+        match address.strip_prefix(FLOOR) {
+            Some(address) => Floor::open(address).await.map(Self::Floor),
+            None => quota(address).await.map(Self::Admission),
+        }
+    }
+
+    async fn call(&mut self) -> Result<()> {
+        match self {
+            Self::Admission(quota) => quota.admit_call(Operation::GetMachine).await.map(drop),
+            Self::Floor(floor) => floor.call().await,
+        }
+    }
+}
+
+/// Returns the seconds that each call took, sorted. `pause`: milliseconds after each.
+async fn timings(address: &str, count: usize, pause: u64) -> Result<Vec<f64>> {
+    let subject = Subject::open(address).await?;
     // Spawned, because the client's calls run on a worker thread of the runtime too.
-    let measured = tokio::spawn(measure(quota, count, pause)).await;
+    let measured = tokio::spawn(measure(subject, count, pause)).await;
     measured.map_err(|error| Error::invalid(error.to_string()))?
 }
 
-async fn measure(quota: Quota, count: usize, pause: u64) -> Result<Vec<f64>> {
+async fn measure(mut subject: Subject, count: usize, pause: u64) -> Result<Vec<f64>> {
     let mut timings = Vec::with_capacity(count);
     // Processes that start together must not stay in step.
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=pause))).await;
@@ -97,14 +123,16 @@ async fn measure(quota: Quota, count: usize, pause: u64) -> Result<Vec<f64>> {
     let warm_up = 1_000_u64.checked_div(pause).unwrap_or(0) as usize;
     for _ in 0..warm_up + count {
         let start = Instant::now();
-        drop(quota.admit_call(Operation::GetMachine).await?);
+        subject.call().await?;
         timings.push(start.elapsed().as_secs_f64());
         if pause > 0 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
+    if let Subject::Admission(quota) = subject {
+        quota.store().flush().await?;
+    }
     timings.drain(..warm_up);
-    quota.store().flush().await?;
     timings.sort_by(f64::total_cmp);
     Ok(timings)
 }
@@ -153,7 +181,7 @@ impl Worker {
     }
 
     pub async fn run(self) -> Result<()> {
-        for seconds in admissions(&self.address, self.count, self.pause).await? {
+        for seconds in timings(&self.address, self.count, self.pause).await? {
             println!("{seconds}");
         }
         Ok(())
