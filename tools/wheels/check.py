@@ -8,6 +8,7 @@ wheel that was not built is left out.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 from zipfile import ZipFile
 
-from matrix import PYTHONS, RESULTS, WHEELS, WORK, Wheel
+from matrix import PYTHONS, RESULTS, WHEELS, WORK, ZIG, Wheel
 from smoke import find_python, smoke, version_of
 
 BIN = Path(sys.executable).parent
@@ -24,7 +25,12 @@ BIN = Path(sys.executable).parent
 def run(*command: str) -> str:
     """Run a tool and return what it printed. If it fails, the check ends."""
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        env={**os.environ, "ZIG": str(ZIG)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
