@@ -170,7 +170,7 @@ ROWS = [
         "200",
         lambda _: 200.0,
         "what a PING leaves of the goal is less than the script that decides takes, in a server "
-        "that shares two cores with eight processes; a script of half the size was tried",
+        "that shares two cores with eight processes; a smaller script was tried",
         rounds=3,
     ),
     Row(
