@@ -64,6 +64,8 @@ def process(count_objects: bool) -> dict[str, int]:
         "runtime_tasks": runtime_tasks(),
     }
     sample |= _malloc()
+    if "kept" in sample:
+        sample["rss_in_use"] = sample["rss"] - sample["kept"]
     if count_objects:
         gc.collect()
         sample |= {"objects": len(gc.get_objects()), "blocks": sys.getallocatedblocks()}

@@ -43,6 +43,9 @@ A line is fitted by least squares to each series, without the first {warm_up:.0%
 which caches and pools fill. It is flat if its slope is at most the *bound*: what \
 `tests/soak/slopes.py` allows for each session, which is less than one small object, plus \
 {errors:g} standard errors. `tests/test_soak.py` shows that a leak is found and noise is not.
+
+RSS and private dirty memory also have what was freed and malloc keeps for its next use. That \
+grows while its arenas break up into holes, so RSS is measured without it too.
 """
 
 DESIGN = """## What is not flat by design

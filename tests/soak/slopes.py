@@ -41,6 +41,7 @@ KINDS = (
     Kind("kept", "free memory that malloc keeps", MB, 200.0),
     # Pages of the process. Holes between objects move them; a kept result has thousands of bytes.
     Kind("rss", "RSS", MB, 200.0),
+    Kind("rss_in_use", "RSS without what malloc keeps", MB, 200.0),
     Kind("dirty", "private dirty memory", MB, 200.0),
     # Whatever is left open once in a thousand sessions is a leak.
     Kind("handles", "open handles", COUNT, 0.001),
