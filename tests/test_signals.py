@@ -294,8 +294,7 @@ def test_asyncio_handles_sigint_itself(emulator: Emulator, client: LiveResponseC
 
     def wake() -> None:
         # A signal just before the loop begins to wait does not wake it. That is CPython's own race:
-        # without this library too, a loop missed one of 3,000.
-        # The loop may have ended by then.
+        # without this library too, a loop missed one of 3,000. The loop may have ended by now.
         with suppress(RuntimeError):
             loops[0].call_soon_threadsafe(lambda: None)
 
